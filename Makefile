@@ -1,0 +1,29 @@
+# Where rustup puts cargo, for a terminal that was open before Rust was installed.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+built = $${CARGO_TARGET_DIR:-target}
+
+.PHONY: help run test bench lint tools
+
+help: ## List these targets.
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: tools ## Build Ringfence and run it, with a PostgreSQL of its own unless DATABASE_URL is set; ARGS="…" is passed on.
+	cargo build --release
+	@exec "$(built)/release/ringfence" $(ARGS)
+
+test: tools ## Run all tests on a throw-away PostgreSQL.
+	cargo build --bins --tests
+	@if cargo nextest --version >/dev/null 2>&1; then run="nextest run"; else run=test; fi; \
+	set -x; exec "$(built)/debug/ringfence" local --temporary -- cargo $$run
+
+bench: tools ## Measure the requests of a running system.
+	cargo bench --bench requests
+
+lint: tools ## Check format, lints, and the licences and sources of dependencies (with cargo-deny, if installed).
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+	@if cargo deny --version >/dev/null 2>&1; then set -x; cargo deny check bans licenses sources; fi
+
+tools:
+	@command -v cargo >/dev/null || { echo "Ringfence needs Rust: install it as https://rustup.rs says, then try again." >&2; exit 1; }
+	@command -v cc >/dev/null || { echo "Rust needs a C compiler to link with: install one (Debian, Ubuntu: apt-get install gcc libc6-dev; Fedora: dnf install gcc; macOS: xcode-select --install), then try again." >&2; exit 1; }

@@ -1,0 +1,1 @@
+select token_version from users where id = app.user_id()

@@ -1,0 +1,1 @@
+select count(*) from notifications where not is_deleted and not read

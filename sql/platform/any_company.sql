@@ -1,0 +1,2 @@
+-- $1 company id
+select * from app.any_company($1)

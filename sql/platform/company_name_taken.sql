@@ -1,0 +1,2 @@
+-- $1 name
+select app.company_name_taken($1)

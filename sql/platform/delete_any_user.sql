@@ -1,0 +1,2 @@
+-- $1 user id
+select app.delete_any_user($1)

@@ -1,0 +1,2 @@
+-- $1 company id
+select app.delete_company($1)

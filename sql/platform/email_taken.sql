@@ -1,0 +1,2 @@
+-- $1 email, lower-cased
+select app.email_taken($1)

@@ -1,0 +1,2 @@
+-- $1 hash of the token
+select email, first_name, last_name, role from app.invitation($1)

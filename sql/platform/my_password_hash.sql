@@ -1,0 +1,1 @@
+select app.my_password_hash()

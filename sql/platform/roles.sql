@@ -1,0 +1,39 @@
+-- The cluster's roles. Run by `ringfence migrate` under an advisory lock in the maintenance database,
+-- because roles belong to the cluster and not to one database. Safe to repeat.
+do $$
+declare
+  wanted record;
+begin
+  for wanted in
+    select * from (values
+      ('ringfence_owner', 'nologin'),
+      ('ringfence_api', 'login'),
+      ('ringfence_operator', 'nologin'),
+      ('ringfence_platform', 'nologin'),
+      ('ringfence_dba', 'nologin')
+    ) as r (name, kind)
+  loop
+    if not exists (select from pg_roles where rolname = wanted.name) then
+      execute format('create role %I %s nosuperuser nocreatedb nocreaterole noreplication', wanted.name, wanted.kind);
+    end if;
+  end loop;
+
+  if not (select rolbypassrls from pg_roles where rolname = 'ringfence_dba') then
+    begin
+      alter role ringfence_dba bypassrls;
+    exception when insufficient_privilege then
+      raise warning 'ringfence_dba could not be given bypassrls: a superuser must run "alter role ringfence_dba bypassrls" before a backfill or an import';
+    end;
+  end if;
+
+  alter role ringfence_api set statement_timeout = '30s';
+  alter role ringfence_api set lock_timeout = '5s';
+  alter role ringfence_api set idle_in_transaction_session_timeout = '15s';
+  alter role ringfence_api set timezone = 'UTC';
+  alter role ringfence_operator set timezone = 'UTC';
+
+  -- An administrator who is no superuser needs to be a member to hand objects over.
+  if not (select rolsuper from pg_roles where rolname = current_user) then
+    execute format('grant ringfence_owner, ringfence_platform to %I', current_user);
+  end if;
+end $$

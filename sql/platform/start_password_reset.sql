@@ -1,0 +1,2 @@
+-- $1 email   $2 hash of the code
+select app.start_password_reset($1, $2)

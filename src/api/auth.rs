@@ -1,0 +1,222 @@
+//! Logging in and out, accounts that people make for themselves, and forgotten passwords.
+
+use super::prelude::*;
+use crate::{
+    auth::{self, RefreshDb, TokenKind},
+    db::platform::{Account, NewUser},
+    server::Client,
+};
+use std::time::Duration;
+
+routes! {
+    /// Logs in with e-mail and password
+    public post "/api/auth/login" => login;
+    /// Makes an account; with a company, and without an admin's token, it is pending until an admin approves it
+    public post "/api/auth/register" => register;
+    /// The caller's account
+    user get "/api/auth/me" => me;
+    /// Ends all tokens of the caller
+    user post "/api/auth/logout" => logout;
+    /// A new access token for an access or refresh token
+    user post "/api/auth/refresh" => refresh;
+    /// Mails a code with which the password can be reset
+    public post "/api/auth/forgot-password" => forgot_password;
+    /// Sets a new password by the code of the mail
+    public post "/api/auth/reset-password" => reset_password;
+}
+
+const EMAIL_REGISTERED: &str = "Email already registered";
+
+/// A signed-in person, as login and registration show them.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct AuthUser {
+    id: Uuid,
+    email: String,
+    first_name: String,
+    last_name: String,
+    role: String,
+    company_id: Option<Uuid>,
+    team_id: Option<Uuid>,
+    is_active: bool,
+}
+
+impl From<Account> for AuthUser {
+    fn from(a: Account) -> Self {
+        let Account { id, email, first_name, last_name, role, company_id, team_id, .. } = a;
+        Self { id, email, first_name, last_name, role, company_id, team_id, is_active: true }
+    }
+}
+
+/// Tokens with their user; both tokens are empty while the account waits for approval.
+#[derive(Serialize, JsonSchema)]
+struct Session {
+    access_token: String,
+    refresh_token: String,
+    token_type: &'static str,
+    user: AuthUser,
+}
+
+impl Session {
+    fn of(app: &App, account: Account) -> Result<Self> {
+        let token = |kind| match account.status.as_str() {
+            "active" => app.keys.issue(kind, account.id, account.token_version),
+            _ => Ok(String::new()),
+        };
+        Ok(Self {
+            access_token: token(TokenKind::Access)?,
+            refresh_token: token(TokenKind::Refresh)?,
+            token_type: "bearer",
+            user: account.into(),
+        })
+    }
+}
+
+#[derive(Deserialize, Validate, JsonSchema)]
+struct Login {
+    #[garde(email, length(chars, max = 255))]
+    email: String,
+    #[garde(length(bytes, max = 4096))]
+    password: String,
+}
+
+async fn login(app: axum::extract::State<App>, client: Client, Json(body): Json<Login>) -> Result<Json<Session>> {
+    let email = body.email.to_lowercase();
+    client.limit(&app, "login", &email, 10, Duration::from_secs(15 * 60)).await?;
+    let found = app.db.platform().login(&email).await?;
+    let right = app.hasher.verify(&body.password, found.as_ref().map(|(_, hash)| hash.as_str())).await?;
+    let (account, hash) = found.filter(|(account, _)| right && account.status == "active").ok_or(Error::WrongCredentials)?;
+    if account.blocked {
+        return Err(Error::Suspended);
+    }
+    let rehashed = if auth::is_outdated(&hash) { Some(app.hasher.hash(&body.password).await?) } else { None };
+    app.db.platform().logged_in(account.id, rehashed.as_deref()).await?;
+    Session::of(&app, account).map(Json)
+}
+
+#[derive(Deserialize, Validate, JsonSchema)]
+struct Register {
+    #[garde(email, length(chars, max = 255))]
+    email: String,
+    #[garde(skip)]
+    password: String,
+    #[garde(custom(wire::name))]
+    first_name: String,
+    #[garde(custom(wire::name))]
+    last_name: String,
+    /// A label; those of admins need an admin's token.
+    #[garde(length(chars, min = 1, max = 50))]
+    #[serde(default = "regular_user")]
+    role: String,
+    /// A company's id.
+    #[garde(skip)]
+    company_id: Option<String>,
+}
+
+fn regular_user() -> String {
+    "Regular User".into()
+}
+
+async fn register(
+    app: axum::extract::State<App>,
+    client: Client,
+    caller: Option<UserDb>,
+    Json(body): Json<Register>,
+) -> Result<Json<Session>> {
+    let email = body.email.to_lowercase();
+    client.limit(&app, "register", &email, 20, Duration::from_secs(60 * 60)).await?;
+    check_password(&body.password, &email, true)?;
+    let company = body.company_id.as_deref().filter(|id| !id.is_empty()).map(str::parse).transpose();
+    let company: Option<Uuid> = company.map_err(|_| Error::bad_request("Invalid company_id"))?;
+    let hash = app.hasher.hash(&body.password).await?;
+    let user = NewUser { email: &email, hash: &hash, first_name: body.first_name.trim(), last_name: body.last_name.trim() };
+    let account = match caller {
+        Some(db) => db.tx(async |tx| tx.register_user(&user, &body.role, company).await).await,
+        None => app.db.platform().register_user(&user, &body.role, company).await,
+    };
+    Session::of(&app, account.on_constraint("users_email_key", EMAIL_REGISTERED)?).map(Json)
+}
+
+row! {
+    /// The caller's account.
+    pub struct Me as "User" {
+        id: Uuid,
+        email: String,
+        first_name: String,
+        last_name: String,
+        role: String,
+        company_id: Option<Uuid>,
+        team_id: Option<Uuid>,
+        is_active: bool,
+    }
+}
+
+async fn me(db: UserDb) -> Result<Json<Me>> {
+    Ok(Json(db.one(sql!("auth/me"), &[]).await?))
+}
+
+async fn logout(db: UserDb) -> Result<Json<Message>> {
+    db.all::<i32>(sql!("auth/end_tokens"), &[]).await?;
+    Ok(message("Successfully logged out"))
+}
+
+#[derive(Serialize, JsonSchema)]
+struct Refreshed {
+    access_token: String,
+    token_type: &'static str,
+}
+
+async fn refresh(app: axum::extract::State<App>, RefreshDb(db): RefreshDb) -> Result<Json<Refreshed>> {
+    let (user, version) = db.tx(async |tx| Ok((tx.caller().user_id, tx.one(sql!("auth/token_version"), &[]).await?))).await?;
+    Ok(Json(Refreshed { access_token: app.keys.issue(TokenKind::Access, user, version)?, token_type: "bearer" }))
+}
+
+#[derive(Deserialize, Validate, JsonSchema)]
+struct ForgotPassword {
+    #[garde(email, length(chars, max = 255))]
+    email: String,
+}
+
+/// The answer, and the time it takes, are the same whether or not the account exists.
+async fn forgot_password(app: axum::extract::State<App>, client: Client, Json(body): Json<ForgotPassword>) -> Result<Json<Message>> {
+    let email = body.email.to_lowercase();
+    client.limit(&app, "forgot", &email, 5, Duration::from_secs(15 * 60)).await?;
+    let code = format!("{:06}", u32::from_le_bytes(auth::random()) % 1_000_000);
+    let known = app.db.platform().start_password_reset(&email, &app.keys.code_hash(&email, &code)).await?;
+    if known {
+        let parts = app.0.clone();
+        app.background.spawn(async move {
+            let text = format!("Your code to reset the password is {code}. It is valid for 15 minutes.\n\nIf you did not ask for it, ignore this mail.\n");
+            if let Err(e) = parts.mailer.send(&email, "Your password reset code", text).await {
+                tracing::warn!(error = ?e, "a reset code could not be mailed");
+            }
+        });
+    }
+    Ok(message("If an account with that email exists, a reset code has been sent to it"))
+}
+
+#[derive(Deserialize, Validate, JsonSchema)]
+struct ResetPassword {
+    #[garde(email, length(chars, max = 255))]
+    email: String,
+    #[garde(length(bytes, max = 100))]
+    reset_code: String,
+    #[garde(skip)]
+    new_password: String,
+}
+
+async fn reset_password(app: axum::extract::State<App>, client: Client, Json(body): Json<ResetPassword>) -> Result<Json<Message>> {
+    let email = body.email.to_lowercase();
+    client.limit(&app, "reset", &email, 10, Duration::from_secs(15 * 60)).await?;
+    check_password(&body.new_password, &email, true)?;
+    let hash = app.hasher.hash(&body.new_password).await?;
+    let code = app.keys.code_hash(&email, body.reset_code.trim());
+    match app.db.platform().finish_password_reset(&email, &code, &hash).await? {
+        true => Ok(message("Password has been reset successfully")),
+        false => Err(Error::bad_request("Invalid or expired reset code")),
+    }
+}
+
+/// Refuses a weak password with the sentence of the first rule that it breaks.
+pub(super) fn check_password(password: &str, email: &str, special: bool) -> Result<()> {
+    auth::password_problem(password, email, special).map_or(Ok(()), |problem| Err(Error::bad_request(problem)))
+}

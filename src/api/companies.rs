@@ -1,0 +1,3 @@
+//! Stub.
+use super::prelude::*;
+routes! {}

@@ -1,0 +1,216 @@
+//! Contacts: the people a company deals with.
+
+mod import;
+
+use super::prelude::*;
+
+routes! {
+    /// The company's contacts, in the order in which they were made
+    tenant get "/api/contacts/" => list;
+    /// Adds a contact
+    tenant post "/api/contacts/" => create;
+    /// One contact
+    tenant get "/api/contacts/{contact_id}" => get;
+    /// Changes the given fields of a contact
+    tenant put "/api/contacts/{contact_id}" => update;
+    /// Changes the given fields of a contact
+    tenant patch "/api/contacts/{contact_id}" => update;
+    /// Deletes a contact
+    tenant delete "/api/contacts/{contact_id}" => delete;
+    /// How many contacts there are, and for which employers
+    tenant get "/api/contacts/stats/summary" => summary;
+    /// Imports contacts from a CSV file
+    tenant post "/api/contacts/upload-csv" => import::csv;
+    /// Imports contacts from an Excel file
+    tenant post "/api/contacts/upload-excel" => import::excel;
+}
+
+/// The constraint that keeps two contacts of a company from having the same address.
+const EMAIL_KEY: &str = "contacts_tenant_email_key";
+const EMAIL_TAKEN: &str = "A contact with this email already exists";
+
+row! {
+    /// A person the company deals with; `company` is their employer.
+    pub struct Contact {
+        first_name: String,
+        last_name: String,
+        email: String,
+        phone: Option<String>,
+        company: Option<String>,
+        title: Option<String>,
+        #[serde(rename = "type")]
+        kind: Option<String>,
+        id: Uuid,
+        owner_id: Uuid,
+        status: String,
+        created_at: Time,
+        updated_at: Time,
+        is_deleted: bool,
+    }
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct Filter {
+    /// The start of a first or last name, in any case.
+    search: Option<String>,
+    /// Any part of the name, e-mail, phone or employer, in any case.
+    q: Option<String>,
+    /// The exact type.
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    /// The status, in any case; an unknown one finds nothing.
+    status: Option<String>,
+    /// The owner's id.
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    owner_id: Option<Uuid>,
+}
+
+#[derive(Deserialize, Validate, JsonSchema)]
+#[garde(allow_unvalidated)]
+struct NewContact {
+    #[garde(length(chars, max = 100))]
+    first_name: String,
+    #[garde(length(chars, max = 100))]
+    last_name: String,
+    #[garde(length(chars, max = 255))]
+    email: String,
+    #[garde(length(chars, max = 50))]
+    phone: Option<String>,
+    #[garde(length(chars, max = 200))]
+    company: Option<String>,
+    #[garde(length(chars, max = 200))]
+    title: Option<String>,
+    #[garde(length(chars, max = 100))]
+    r#type: Option<String>,
+    /// A user of the company; the caller when empty.
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    owner_id: Option<Uuid>,
+}
+
+/// The fields to change; those left out stay.
+#[derive(Debug, Default, Serialize, Deserialize, Validate, JsonSchema)]
+#[serde(default)]
+#[garde(allow_unvalidated)]
+struct ContactPatch {
+    #[serde(deserialize_with = "wire::given", skip_serializing_if = "Option::is_none")]
+    #[garde(length(chars, max = 100))]
+    first_name: Option<String>,
+    #[serde(deserialize_with = "wire::given", skip_serializing_if = "Option::is_none")]
+    #[garde(length(chars, max = 100))]
+    last_name: Option<String>,
+    #[serde(deserialize_with = "wire::given", skip_serializing_if = "Option::is_none")]
+    #[garde(length(chars, max = 255))]
+    email: Option<String>,
+    #[serde(deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
+    #[garde(inner(length(chars, max = 50)))]
+    phone: Option<Option<String>>,
+    #[serde(deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
+    #[garde(inner(length(chars, max = 200)))]
+    company: Option<Option<String>>,
+    #[serde(deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
+    #[garde(inner(length(chars, max = 200)))]
+    title: Option<Option<String>>,
+    #[serde(deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
+    #[garde(inner(length(chars, max = 100)))]
+    r#type: Option<Option<String>>,
+    #[serde(deserialize_with = "wire::given", skip_serializing_if = "Option::is_none")]
+    status: Option<ContactStatus>,
+    /// A user of the company; unchanged when empty.
+    #[serde(deserialize_with = "wire::blank_is_none", skip_serializing_if = "Option::is_none")]
+    owner_id: Option<Uuid>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+enum ContactStatus {
+    New,
+    Lead,
+    Prospect,
+    Contacted,
+    Qualified,
+    Unqualified,
+    Customer,
+    Inactive,
+}
+
+/// In any case, as the frontend sends it.
+impl<'de> Deserialize<'de> for ContactStatus {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(d)?;
+        Ok(match text.to_uppercase().as_str() {
+            "NEW" => Self::New,
+            "LEAD" => Self::Lead,
+            "PROSPECT" => Self::Prospect,
+            "CONTACTED" => Self::Contacted,
+            "QUALIFIED" => Self::Qualified,
+            "UNQUALIFIED" => Self::Unqualified,
+            "CUSTOMER" => Self::Customer,
+            "INACTIVE" => Self::Inactive,
+            _ => return Err(serde::de::Error::custom("Input should be a contact status such as NEW or CUSTOMER")),
+        })
+    }
+}
+
+row! {
+    /// How many contacts and employers there are.
+    pub struct Summary {
+        total_contacts: i64,
+        total_companies: i64,
+        companies_breakdown: serde_json::Value,
+    }
+}
+
+async fn list(db: TenantDb, Query(f): Query<Filter>, page: Page) -> Result<Json<Vec<Contact>>> {
+    let filled = |text: Option<String>| text.filter(|t| !t.is_empty());
+    let (kind, status, owner) = (filled(f.kind), filled(f.status), f.owner_id);
+    let contacts = match (filled(f.search), filled(f.q)) {
+        (None, None) => db.all(sql!("contacts/list"), &[&kind, &status, &owner, &page.limit, &page.skip]).await,
+        (Some(start), None) => {
+            db.all(sql!("contacts/find_by_prefix"), &[&start, &kind, &status, &owner, &page.limit, &page.skip]).await
+        }
+        (start, Some(part)) => {
+            db.all(sql!("contacts/find"), &[&part, &start, &kind, &status, &owner, &page.limit, &page.skip]).await
+        }
+    };
+    Ok(Json(contacts.or_empty_without_company()?))
+}
+
+async fn create(db: TenantDb, Json(new): Json<NewContact>) -> Result<Json<Contact>> {
+    check_email(&new.email)?;
+    let NewContact { first_name, last_name, email, phone, company, title, r#type, owner_id } = &new;
+    let contact = db
+        .one(sql!("contacts/create"), &[first_name, last_name, email, phone, company, title, r#type, owner_id])
+        .await
+        .on_constraint(EMAIL_KEY, EMAIL_TAKEN)
+        .must_have_company()?;
+    Ok(Json(contact))
+}
+
+async fn get(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Contact>> {
+    Ok(Json(db.one(sql!("contacts/get"), &[&id]).await?))
+}
+
+async fn update(db: TenantDb, Path(id): Path<Uuid>, Json(patch): Json<ContactPatch>) -> Result<Json<Contact>> {
+    if let Some(email) = &patch.email {
+        check_email(email)?;
+    }
+    let contact = db
+        .one(sql!("contacts/update"), &[&id, &postgres_types::Json(&patch), &patch.owner_id])
+        .await
+        .on_constraint(EMAIL_KEY, EMAIL_TAKEN)?;
+    Ok(Json(contact))
+}
+
+async fn delete(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Message>> {
+    db.one::<Contact>(sql!("contacts/delete"), &[&id]).await?;
+    Ok(message("Contact deleted successfully"))
+}
+
+async fn summary(db: TenantDb) -> Result<Json<Summary>> {
+    Ok(Json(db.one(sql!("contacts/summary"), &[]).await?))
+}
+
+/// Old addresses are of any form, so only the sign that makes one is asked for.
+fn check_email(email: &str) -> Result<()> {
+    if email.contains('@') { Ok(()) } else { Err(Error::bad_request("The email must contain @")) }
+}

@@ -1,0 +1,187 @@
+//! The API: one module an area. `areas!` is the only list of them, `routes!` the only list of an area's routes.
+
+use crate::App;
+use aide::{
+    axum::ApiRouter,
+    openapi::{
+        Info, OpenApi, Operation, Parameter, ParameterData, ParameterSchemaOrContent, PathStyle, ReferenceOr,
+        SchemaObject, SecurityScheme, Tag,
+    },
+};
+use axum::Router;
+
+/// What every area's file opens with.
+mod prelude {
+    pub(super) use crate::{
+        App, Error, Result,
+        api::{Access, Route},
+        db::{CompanyAdmin, Scoped, SuperAdmin, TeamAdmin, TenantDb, UserDb},
+        error::ResultExt,
+        page::Page,
+        row, sql,
+        wire::{self, Json, Message, Path, Query, Time, message},
+    };
+    pub(super) use garde::Validate;
+    pub(super) use schemars::JsonSchema;
+    pub(super) use serde::{Deserialize, Serialize};
+    pub(super) use uuid::Uuid;
+}
+
+/// One entry of the route table: what the router is built from and what the isolation test walks.
+#[derive(Debug, Clone, Copy)]
+pub struct Route {
+    /// Who may call it.
+    pub access: Access,
+    /// The method, in lower case.
+    pub method: &'static str,
+    /// The path, as the contract writes it; the form with or without a slash at the end is served too.
+    pub path: &'static str,
+    /// The area it belongs to.
+    pub area: &'static str,
+    /// What it does, a sentence.
+    pub summary: &'static str,
+}
+
+/// Who may call a route. The handler's extractor enforces it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(non_camel_case_types, reason = "the words of the route tables")]
+pub enum Access {
+    /// Anybody.
+    public,
+    /// Any signed-in user, with or without a company.
+    user,
+    /// A member of a company.
+    tenant,
+    /// An admin of the company.
+    admin,
+    /// A super admin.
+    platform,
+}
+
+/// The route table of an area: `/// what it does`, then access, method, path and handler.
+macro_rules! routes {
+    ($($(#[doc = $summary:literal])+ $access:ident $method:ident $path:literal => $handler:path;)*) => {
+        /// This area's routes.
+        pub const ROUTES: &[Route] = &[$(Route {
+            access: Access::$access,
+            method: stringify!($method),
+            path: $path,
+            area: module_path!(),
+            summary: concat!($($summary),+),
+        },)*];
+
+        /// This area's router, with its part of the OpenAPI document.
+        pub fn router() -> aide::axum::ApiRouter<App> {
+            aide::axum::ApiRouter::new()$(
+                .api_route($path, aide::axum::routing::$method($handler))
+                .route(&super::other_form($path), axum::routing::$method($handler))
+            )*
+        }
+    };
+}
+
+macro_rules! areas {
+    ($($area:ident)*) => {
+        $(pub mod $area;)*
+
+        fn router_with_docs() -> ApiRouter<App> {
+            ApiRouter::new()$(.merge($area::router()))*
+        }
+
+        /// Every route of the API.
+        pub fn routes() -> impl Iterator<Item = &'static Route> {
+            [$($area::ROUTES),*].into_iter().flatten()
+        }
+    };
+}
+
+areas! { auth registration users invitations companies notifications contacts sms calls }
+
+/// The same path with or without the slash at the end: the frontend uses both, and a redirect would break multipart.
+fn other_form(path: &str) -> String {
+    path.strip_suffix('/').map_or_else(|| format!("{path}/"), str::to_owned)
+}
+
+/// The router of all areas, and the OpenAPI 3.1 document that their handlers' types make.
+pub fn router() -> (Router<App>, OpenApi) {
+    aide::generate::infer_responses(true);
+    aide::generate::extract_schemas(true);
+    let mut api = OpenApi {
+        info: Info {
+            title: "Ringfence".into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            description: Some(include_str!("description.md").into()),
+            ..Info::default()
+        },
+        ..OpenApi::default()
+    };
+    let router = router_with_docs().finish_api(&mut api);
+    for route in routes() {
+        if let Some(operation) = operation(&mut api, route) {
+            describe(operation, route);
+        }
+    }
+    let mut areas: Vec<_> = routes().map(|r| name(r.area)).collect();
+    areas.dedup();
+    api.tags = areas.into_iter().map(|name| Tag { name: name.into(), ..Tag::default() }).collect();
+    let bearer = SecurityScheme::Http {
+        scheme: "bearer".into(),
+        bearer_format: Some("JWT".into()),
+        description: Some("The access_token of POST /api/auth/login.".into()),
+        extensions: Default::default(),
+    };
+    let components = api.components.get_or_insert_default();
+    components.security_schemes.insert("bearer".into(), ReferenceOr::Item(bearer));
+    (router, api)
+}
+
+/// `ringfence::api::contacts` is the area `contacts`.
+fn name(module: &'static str) -> &'static str {
+    module.rsplit("::").next().unwrap_or(module)
+}
+
+fn operation<'a>(api: &'a mut OpenApi, route: &Route) -> Option<&'a mut Operation> {
+    match api.paths.as_mut()?.paths.get_mut(route.path)? {
+        ReferenceOr::Item(item) => match route.method {
+            "get" => item.get.as_mut(),
+            "post" => item.post.as_mut(),
+            "put" => item.put.as_mut(),
+            "patch" => item.patch.as_mut(),
+            "delete" => item.delete.as_mut(),
+            _ => None,
+        },
+        ReferenceOr::Reference { .. } => None,
+    }
+}
+
+/// Adds what a handler's type does not tell: the sentence, the group, and the names in the path.
+fn describe(operation: &mut Operation, route: &Route) {
+    operation.summary = Some(route.summary.trim().trim_end_matches('.').into());
+    operation.tags = vec![name(route.area).into()];
+    let variable = route.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+    for part in variable {
+        let is_id = part.ends_with("_id");
+        let schema = if is_id {
+            schemars::json_schema!({"type": "string", "format": "uuid"})
+        } else {
+            schemars::json_schema!({"type": "string"})
+        };
+        let parameter_data = ParameterData {
+            name: part.into(),
+            description: None,
+            required: true,
+            deprecated: None,
+            format: ParameterSchemaOrContent::Schema(SchemaObject {
+                json_schema: schema,
+                external_docs: None,
+                example: None,
+            }),
+            example: None,
+            examples: Default::default(),
+            explode: None,
+            extensions: Default::default(),
+        };
+        let parameter = Parameter::Path { parameter_data, style: PathStyle::Simple };
+        operation.parameters.insert(0, ReferenceOr::Item(parameter));
+    }
+}

@@ -1,0 +1,72 @@
+//! Notifications: a person's own, in and out of a company.
+
+use super::prelude::*;
+
+routes! {
+    /// The caller's notifications, newest first
+    user get "/api/notifications/" => list;
+    /// How many are unread
+    user get "/api/notifications/unread-count" => unread_count;
+    /// Marks one as read
+    user post "/api/notifications/{notification_id}/mark-read" => mark_read;
+    /// Marks all as read
+    user post "/api/notifications/mark-all-read" => mark_all_read;
+    /// Deletes one
+    user delete "/api/notifications/{notification_id}" => delete;
+    /// Deletes all
+    user delete "/api/notifications/" => delete_all;
+}
+
+row! {
+    /// Something the person should know.
+    pub struct Notification {
+        id: Uuid,
+        title: String,
+        message: String,
+        #[serde(rename = "type")]
+        kind: String,
+        read: bool,
+        created_at: Time,
+        link: Option<String>,
+    }
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct Filter {
+    /// Only those that were not read (default false).
+    #[serde(default, deserialize_with = "wire::flag")]
+    unread_only: bool,
+}
+
+row! {
+    /// A number.
+    pub struct Count { count: i64, }
+}
+
+async fn list(db: UserDb, Query(filter): Query<Filter>, page: Page<50>) -> Result<Json<Vec<Notification>>> {
+    Ok(Json(db.all(sql!("notifications/list"), &[&filter.unread_only, &page.limit, &page.skip]).await?))
+}
+
+async fn unread_count(db: UserDb) -> Result<Json<Count>> {
+    Ok(Json(db.one(sql!("notifications/unread_count"), &[]).await?))
+}
+
+async fn mark_read(db: UserDb, Path(id): Path<Uuid>) -> Result<Json<Message>> {
+    db.one::<Notification>(sql!("notifications/mark_read"), &[&id]).await?;
+    Ok(message("Notification marked as read"))
+}
+
+async fn mark_all_read(db: UserDb) -> Result<Json<Message>> {
+    db.all::<Uuid>(sql!("notifications/mark_all_read"), &[]).await?;
+    Ok(message("All notifications marked as read"))
+}
+
+async fn delete(db: UserDb, Path(id): Path<Uuid>) -> Result<Json<Message>> {
+    db.one::<Notification>(sql!("notifications/delete"), &[&id]).await?;
+    Ok(message("Notification deleted"))
+}
+
+async fn delete_all(db: UserDb) -> Result<Json<Message>> {
+    db.all::<Uuid>(sql!("notifications/delete_all"), &[]).await?;
+    Ok(message("All notifications deleted"))
+}

@@ -1,0 +1,308 @@
+//! Who is calling: tokens, passwords, and the extractors that are a route's permission.
+
+use crate::{
+    App, Error, Result,
+    db::{AnyUser, Door, Identity, Scoped},
+};
+use argon2::{Argon2, PasswordHasher, PasswordVerifier, password_hash::phc::PasswordHash};
+use axum::{
+    extract::{FromRequestParts, OptionalFromRequestParts},
+    http::{HeaderMap, header, request::Parts},
+};
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use hmac::{Hmac, KeyInit, Mac};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::{sync::Arc, time::Duration};
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+const ACCESS_LIFE: Duration = Duration::from_secs(30 * 60);
+const REFRESH_LIFE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// What a token is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TokenKind {
+    /// Good for every route, 30 minutes.
+    Access,
+    /// Good for `POST /api/auth/refresh` only, 7 days.
+    Refresh,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Claims {
+    sub: Uuid,
+    typ: TokenKind,
+    /// Tokens of an older version than the user's are void.
+    ver: i32,
+    iat: i64,
+    exp: i64,
+    jti: Uuid,
+}
+
+/// The keys of the tokens. The first secret signs; all of them verify, so that a secret can be replaced while tokens of
+/// the old one are about.
+pub struct Keys {
+    signing: (String, EncodingKey),
+    verifying: Vec<(String, DecodingKey)>,
+    validation: Validation,
+    pepper: Vec<u8>,
+}
+
+impl Keys {
+    /// `secrets` are 32 bytes or more each, newest first.
+    pub fn new(secrets: &[String]) -> anyhow::Result<Self> {
+        let first = secrets.first().filter(|s| !s.is_empty());
+        let first = first.ok_or_else(|| {
+            anyhow::anyhow!(
+                "RINGFENCE_JWT_SECRET is not set: give it 32 random bytes or more, e.g. from `openssl rand -hex 32`"
+            )
+        })?;
+        if secrets.iter().any(|s| s.len() < 32) {
+            anyhow::bail!("RINGFENCE_JWT_SECRET is shorter than 32 bytes: make one with `openssl rand -hex 32`");
+        }
+        // A key's id is public, so it is a hash of the secret under a purpose of its own.
+        let id = |secret: &str| BASE64_URL_SAFE_NO_PAD.encode(&Sha256::digest(format!("key id of {secret}"))[..6]);
+        let mut validation = Validation::new(Algorithm::HS256);
+        validation.leeway = 30;
+        validation.set_required_spec_claims(&["exp", "sub"]);
+        Ok(Self {
+            signing: (id(first), EncodingKey::from_secret(first.as_bytes())),
+            verifying: secrets.iter().map(|s| (id(s), DecodingKey::from_secret(s.as_bytes()))).collect(),
+            validation,
+            pepper: first.as_bytes().to_vec(),
+        })
+    }
+
+    /// A signed token for a user.
+    pub fn issue(&self, kind: TokenKind, user_id: Uuid, version: i32) -> Result<String> {
+        let now = jiff::Timestamp::now().as_second();
+        let life = match kind {
+            TokenKind::Access => ACCESS_LIFE,
+            TokenKind::Refresh => REFRESH_LIFE,
+        };
+        let exp = now + life.as_secs() as i64;
+        let claims = Claims { sub: user_id, typ: kind, ver: version, iat: now, exp, jti: Uuid::new_v4() };
+        let header = Header { kid: Some(self.signing.0.clone()), ..Header::new(Algorithm::HS256) };
+        jsonwebtoken::encode(&header, &claims, &self.signing.1).map_err(|e| Error::Internal(e.to_string().into()))
+    }
+
+    fn verify(&self, token: &str) -> Option<Claims> {
+        let kid = jsonwebtoken::decode_header(token).ok()?.kid?;
+        let (_, key) = self.verifying.iter().find(|(id, _)| *id == kid)?;
+        Some(jsonwebtoken::decode::<Claims>(token, key, &self.validation).ok()?.claims)
+    }
+
+    /// The name of a rate limit's bucket, from which nobody can read the account.
+    pub fn bucket(&self, text: &str) -> String {
+        BASE64_URL_SAFE_NO_PAD.encode(self.keyed_hash("bucket", &[text]))
+    }
+
+    /// A hash of a short code that is of no use without the server's secret.
+    pub fn code_hash(&self, email: &str, code: &str) -> Vec<u8> {
+        self.keyed_hash("reset code", &[email, code])
+    }
+
+    fn keyed_hash(&self, purpose: &str, parts: &[&str]) -> Vec<u8> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.pepper).expect("an HMAC key has any length");
+        mac.update(purpose.as_bytes());
+        for part in parts {
+            mac.update(&[0]);
+            mac.update(part.as_bytes());
+        }
+        mac.finalize().into_bytes().to_vec()
+    }
+}
+
+/// The identity in a request's bearer token, which must be of one of these kinds.
+fn identity(headers: &HeaderMap, keys: &Keys, kinds: &[TokenKind]) -> Result<Identity> {
+    let value = headers.get(header::AUTHORIZATION).ok_or(Error::NotAuthenticated)?;
+    let (scheme, token) = value.to_str().ok().and_then(|v| v.split_once(' ')).ok_or(Error::WrongScheme)?;
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Err(Error::WrongScheme);
+    }
+    let claims = keys.verify(token.trim()).filter(|c| kinds.contains(&c.typ)).ok_or(Error::InvalidToken)?;
+    tracing::Span::current().record("user", tracing::field::display(claims.sub));
+    Ok(Identity::Token(claims.sub, claims.ver))
+}
+
+impl<D: Door> FromRequestParts<App> for Scoped<D> {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self> {
+        Ok(app.db.scoped(identity(&parts.headers, &app.keys, &[TokenKind::Access])?))
+    }
+}
+
+/// For routes that answer strangers and members differently: no header is a stranger, a bad token is refused.
+impl<D: Door> OptionalFromRequestParts<App> for Scoped<D> {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Option<Self>> {
+        match <Self as FromRequestParts<App>>::from_request_parts(parts, app).await {
+            Err(Error::NotAuthenticated) => Ok(None),
+            other => other.map(Some),
+        }
+    }
+}
+
+impl<D: Door> aide::OperationInput for Scoped<D> {
+    fn operation_input(_: &mut aide::generate::GenContext, operation: &mut aide::openapi::Operation) {
+        operation.security = vec![[("bearer".to_owned(), vec![])].into_iter().collect()];
+    }
+}
+
+/// The door of `POST /api/auth/refresh`: an access or a refresh token.
+pub struct RefreshDb(pub Scoped<AnyUser>);
+
+impl FromRequestParts<App> for RefreshDb {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self> {
+        let who = identity(&parts.headers, &app.keys, &[TokenKind::Access, TokenKind::Refresh])?;
+        Ok(Self(app.db.scoped(who)))
+    }
+}
+
+impl aide::OperationInput for RefreshDb {
+    fn operation_input(ctx: &mut aide::generate::GenContext, operation: &mut aide::openapi::Operation) {
+        Scoped::<AnyUser>::operation_input(ctx, operation);
+    }
+}
+
+/// Hashes and checks passwords off the async threads, a few at a time: each takes 19 MiB.
+#[derive(Clone)]
+pub struct Hasher {
+    permits: Arc<Semaphore>,
+    /// Verified when the account is unknown, so that the answer takes as long.
+    dummy: Arc<str>,
+}
+
+impl Hasher {
+    /// At most `parallel` passwords at a time.
+    pub fn new(parallel: usize) -> anyhow::Result<Self> {
+        Ok(Self { permits: Arc::new(Semaphore::new(parallel)), dummy: hash_now(&Uuid::new_v4().to_string())?.into() })
+    }
+
+    /// The argon2id hash of a password, a PHC string.
+    pub async fn hash(&self, password: &str) -> Result<String> {
+        let password = password.to_owned();
+        self.run(move || hash_now(&password)).await?.map_err(|e| Error::Internal(e.to_string().into()))
+    }
+
+    /// Whether the password is that of `stored`; `None` stands for an account that does not exist.
+    pub async fn verify(&self, password: &str, stored: Option<&str>) -> Result<bool> {
+        let known = stored.is_some();
+        let (password, stored) = (password.to_owned(), stored.unwrap_or(&self.dummy).to_owned());
+        Ok(self.run(move || verify_now(&password, &stored)).await? && known)
+    }
+
+    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+        let permit = self.permits.clone().acquire_owned().await.map_err(|_| Error::Unavailable)?;
+        let done = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            work()
+        });
+        done.await.map_err(|_| Error::Internal("the hashing thread panicked".into()))
+    }
+}
+
+/// Whether a stored hash is of an older kind than new ones and should be replaced at the next login.
+pub fn is_outdated(hash: &str) -> bool {
+    !hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$")
+}
+
+/// Hashes on this thread; for commands and demo data.
+pub fn hash_now(password: &str) -> anyhow::Result<String> {
+    let hash = Argon2::default().hash_password(password.as_bytes());
+    Ok(hash.map_err(|e| anyhow::anyhow!("cannot hash a password: {e}"))?.to_string())
+}
+
+fn verify_now(password: &str, stored: &str) -> bool {
+    if stored.starts_with("$2") {
+        // Cuts the password at 72 bytes, as the old backend did when it made the hash.
+        return bcrypt::verify(password, stored).unwrap_or(false);
+    }
+    PasswordHash::new(stored).is_ok_and(|hash| Argon2::default().verify_password(password.as_bytes(), &hash).is_ok())
+}
+
+/// A rule that a password breaks (contract: auth/register), or that it is a common one or the person's own e-mail.
+pub fn password_problem(password: &str, email: &str, special: bool) -> Option<&'static str> {
+    let lower = password.to_lowercase();
+    if password.chars().count() < 8 {
+        Some("Password must be at least 8 characters long")
+    } else if password.chars().count() > 256 {
+        Some("Password must be at most 256 characters long")
+    } else if !password.chars().any(char::is_uppercase) {
+        Some("Password must contain at least one uppercase letter")
+    } else if !password.chars().any(char::is_lowercase) {
+        Some("Password must contain at least one lowercase letter")
+    } else if !password.chars().any(|c| c.is_ascii_digit()) {
+        Some("Password must contain at least one digit")
+    } else if special && password.chars().all(char::is_alphanumeric) {
+        Some("Password must contain at least one special character")
+    } else if lower == email.to_lowercase() {
+        Some("Password must not be your email address")
+    } else if COMMON.contains(&lower.as_str()) {
+        Some("Password is too common: choose another one")
+    } else {
+        None
+    }
+}
+
+/// The commonest of those that satisfy the rules above, lower-cased.
+const COMMON: &[&str] = &[
+    "password1",
+    "password12",
+    "password123",
+    "password1234",
+    "passw0rd",
+    "p@ssw0rd",
+    "p@ssword1",
+    "qwerty123",
+    "qwerty1234",
+    "abc12345",
+    "abcd1234",
+    "admin123",
+    "admin1234",
+    "welcome1",
+    "welcome123",
+    "letmein1",
+    "letmein123",
+    "iloveyou1",
+    "changeme1",
+    "changeme123",
+    "test1234",
+    "temp1234",
+    "user1234",
+    "hello123",
+    "monkey123",
+    "dragon123",
+    "football1",
+    "baseball1",
+    "superman1",
+    "sunshine1",
+    "princess1",
+    "1q2w3e4r",
+    "1qaz2wsx",
+    "qwer1234",
+    "asdf1234",
+    "zaq12wsx",
+    "summer2024",
+    "winter2024",
+    "summer2025",
+    "winter2025",
+    "summer2026",
+    "winter2026",
+    "company123",
+    "secret123",
+];
+
+/// Random bytes of the operating system's generator.
+pub fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).expect("the operating system has random bytes");
+    bytes
+}

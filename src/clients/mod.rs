@@ -1,0 +1,3 @@
+//! The outside world. Nothing in here knows the database.
+
+pub mod mail;

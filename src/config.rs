@@ -1,0 +1,130 @@
+//! The program's settings: each flag is also an environment variable.
+
+use anyhow::{Context, bail};
+use clap::{Args, ValueEnum};
+use std::{net::SocketAddr, path::PathBuf};
+
+/// Where the database is. Without addresses a private cluster is started, in a folder of its own.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Database {
+    /// PostgreSQL for the API's own login, ringfence_api (postgres://ringfence_api:password@host/database)
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, global = true)]
+    pub database_url: Option<String>,
+    /// The same database for an administrator: migrations, assigning users, importing
+    #[arg(long, env = "DATABASE_ADMIN_URL", hide_env_values = true, global = true)]
+    pub database_admin_url: Option<String>,
+    /// Folder of the private cluster and its keys, used when no DATABASE_URL is given
+    #[arg(long, env = "RINGFENCE_DATA", value_name = "FOLDER", global = true)]
+    pub data: Option<PathBuf>,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, ValueEnum, PartialEq)]
+pub enum LogFormat {
+    /// For a person at a terminal.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// A switch.
+#[derive(Clone, Copy, Debug, ValueEnum, PartialEq)]
+pub enum Switch {
+    /// Yes.
+    On,
+    /// No.
+    Off,
+}
+
+/// What `ringfence serve` needs to know besides the database.
+#[derive(Args, Clone, Debug)]
+pub struct Config {
+    /// Address to listen on
+    #[arg(long, env = "RINGFENCE_LISTEN", default_value = "127.0.0.1:8000")]
+    pub listen: SocketAddr,
+    /// Development mode: reset codes and invitation links are logged when there is no SMTP server, and missing secrets
+    /// are made up. On with the private cluster, off with DATABASE_URL
+    #[arg(long, env = "RINGFENCE_DEVELOPMENT", value_parser = clap::builder::BoolishValueParser::new(), num_args = 0..=1, default_missing_value = "true")]
+    pub development: Option<bool>,
+    /// Secret that signs the tokens: 32 bytes or more; several, newest first and separated by commas, while changing it
+    #[arg(long, env = "RINGFENCE_JWT_SECRET", hide_env_values = true, value_delimiter = ',')]
+    pub jwt_secret: Vec<String>,
+    /// Key that seals stored provider secrets: 32 bytes in hexadecimal; several, newest first, while changing it
+    #[arg(long, env = "RINGFENCE_SECRET_KEY", hide_env_values = true, value_delimiter = ',')]
+    pub secret_key: Vec<String>,
+    /// SMTP server for reset codes and invitations (smtp://… or smtps://user:password@host)
+    #[arg(long, env = "RINGFENCE_SMTP_URL", hide_env_values = true)]
+    pub smtp_url: Option<String>,
+    /// Sender of these mails
+    #[arg(long, env = "RINGFENCE_MAIL_FROM", default_value = "Ringfence <noreply@localhost>")]
+    pub mail_from: String,
+    /// Address of the frontend, for links in mails
+    #[arg(long, env = "RINGFENCE_FRONTEND_URL", default_value = "http://localhost:5173")]
+    pub frontend_url: String,
+    /// Origins of browsers that may call the API
+    #[arg(
+        long,
+        env = "RINGFENCE_CORS_ORIGINS",
+        value_delimiter = ',',
+        default_value = "http://localhost:5173,http://localhost:3000,http://127.0.0.1:5173,http://127.0.0.1:3000"
+    )]
+    pub cors_origins: Vec<String>,
+    /// Limits on attempts to log in, register or reset; "off" is for load tests
+    #[arg(long, env = "RINGFENCE_RATE_LIMITS", value_enum, default_value = "on")]
+    pub rate_limits: Switch,
+    /// Trusted proxies in front of the server: that many entries at the end of X-Forwarded-For are believed
+    #[arg(long, env = "RINGFENCE_PROXY_HOPS", default_value_t = 0)]
+    pub proxy_hops: usize,
+    /// Database connections at most
+    #[arg(long, env = "RINGFENCE_POOL_SIZE", default_value_t = 16, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1000))]
+    pub pool_size: usize,
+}
+
+impl Config {
+    /// Whether development mode is on, where nobody said so: with the private cluster.
+    pub fn is_development(&self) -> bool {
+        self.development.unwrap_or(false)
+    }
+
+    /// Settles what was left open. `keys` is the folder in which development mode keeps the secrets that it makes up.
+    pub fn settle(&mut self, private: bool, keys: Option<&std::path::Path>) -> anyhow::Result<()> {
+        let development = *self.development.get_or_insert(private);
+        for (secret, file, name) in [
+            (&mut self.jwt_secret, "jwt-secret", "RINGFENCE_JWT_SECRET"),
+            (&mut self.secret_key, "secret-key", "RINGFENCE_SECRET_KEY"),
+        ] {
+            secret.retain(|s| !s.is_empty());
+            if !secret.is_empty() {
+                continue;
+            }
+            if !development {
+                bail!("{name} is not set: give it 32 random bytes, e.g. {name}=$(openssl rand -hex 32)");
+            }
+            secret.push(kept_secret(keys.map(|k| k.join(file)))?);
+        }
+        Ok(())
+    }
+}
+
+/// The secret in this file, made up the first time; without a file, one for this run.
+fn kept_secret(file: Option<PathBuf>) -> anyhow::Result<String> {
+    let fresh = || crate::auth::random::<32>().iter().map(|b| format!("{b:02x}")).collect::<String>();
+    let Some(file) = file else { return Ok(fresh()) };
+    match std::fs::read_to_string(&file) {
+        Ok(text) => Ok(text.trim().to_owned()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            let secret = fresh();
+            write_private(&file, &secret).with_context(|| format!("cannot write {}", file.display()))?;
+            Ok(secret)
+        }
+        Err(e) => Err(e).with_context(|| format!("cannot read {}", file.display())),
+    }
+}
+
+fn write_private(file: &std::path::Path, text: &str) -> std::io::Result<()> {
+    use std::{io::Write, os::unix::fs::OpenOptionsExt};
+    if let Some(folder) = file.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file)?.write_all(text.as_bytes())
+}

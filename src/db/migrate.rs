@@ -1,0 +1,78 @@
+//! Brings a database to this program's version: the cluster's roles, then the migrations.
+
+use super::connect;
+use crate::sql;
+use anyhow::{Context, bail};
+use tokio_postgres::Client;
+
+mod embedded {
+    refinery::embed_migrations!("migrations");
+}
+
+/// The number of the newest migration that this program knows.
+pub fn newest() -> i32 {
+    embedded::migrations::runner().get_migrations().iter().map(|m| m.version() as i32).max().unwrap_or(0)
+}
+
+/// Server versions with the fixes to row-level security that Ringfence relies on: (major, first minor).
+const FLOOR: [(i32, i32); 4] = [(15, 14), (16, 10), (17, 6), (18, 0)];
+
+/// Refuses a server without the fixes.
+pub async fn check_server(client: &Client) -> anyhow::Result<()> {
+    let version: String = client.query_one("select current_setting('server_version_num')", &[]).await?.get(0);
+    let number: i32 = version.parse()?;
+    let (major, minor) = (number / 10_000, number % 10_000);
+    let new_enough = match FLOOR.iter().find(|(m, _)| *m == major) {
+        Some((_, floor)) => minor >= *floor,
+        None => major > 18,
+    };
+    if !new_enough {
+        bail!(
+            "PostgreSQL {major}.{minor} is too old: 15.14, 16.10, 17.6, 18 or newer is needed for its fixes to row-level security"
+        );
+    }
+    Ok(())
+}
+
+/// Runs what is missing; several at a time wait for each other. `admin` is the administrator's address of the database.
+/// When `api` has a password and its role is new, the role gets it.
+pub async fn migrate(admin: &str, api: Option<&str>) -> anyhow::Result<()> {
+    // Roles belong to the cluster and advisory locks to one database, so this lock is taken in the one that all share.
+    let mut config: tokio_postgres::Config = super::parse(admin)?;
+    let cluster = super::connect_with(config.dbname("postgres"))
+        .await
+        .context("migrating needs the database \"postgres\" for a lock")?;
+    check_server(&cluster).await?;
+    cluster.execute("select pg_advisory_lock(hashtext('ringfence migrate'))", &[]).await?;
+    let new = cluster.query_opt("select from pg_roles where rolname = 'ringfence_api'", &[]).await?.is_none();
+    cluster
+        .batch_execute(sql!("platform/roles").text)
+        .await
+        .context("cannot create the roles: the administrator needs createrole")?;
+    if new {
+        set_password(&cluster, api).await?;
+    }
+
+    let mut client = connect(admin).await?;
+    embedded::migrations::runner().run_async(&mut client).await.map_err(|e| {
+        let cause = std::error::Error::source(&e)
+            .and_then(|s| s.downcast_ref::<tokio_postgres::Error>())
+            .and_then(|e| e.as_db_error());
+        anyhow::anyhow!("a migration failed: {e}{}", cause.map(|c| format!(": {}", c.message())).unwrap_or_default())
+    })?;
+    client.batch_execute("grant select on refinery_schema_history to ringfence_api").await?;
+    Ok(())
+}
+
+/// Sends the password as its SCRAM verifier, so that no log of the server can hold it.
+async fn set_password(cluster: &Client, api: Option<&str>) -> anyhow::Result<()> {
+    let config = api.map(super::parse).transpose()?;
+    let Some(password) =
+        config.as_ref().filter(|c| c.get_user() == Some("ringfence_api")).and_then(|c| c.get_password())
+    else {
+        return Ok(());
+    };
+    let verifier = postgres_protocol::password::scram_sha_256(password);
+    cluster.batch_execute(&format!("alter role ringfence_api password '{verifier}'")).await?;
+    Ok(())
+}

@@ -1,0 +1,131 @@
+//! The only module that can open a connection.
+
+pub mod local;
+pub mod migrate;
+pub mod platform;
+mod row;
+mod tenant;
+
+pub use row::FromRow;
+pub use tenant::{
+    AnyUser, Caller, CompanyAdmin, Door, Identity, Member, Scoped, SuperAdmin, TeamAdmin, TenantDb, Tx, UserDb,
+};
+
+use crate::{Error, Result};
+use anyhow::Context;
+use deadpool_postgres::{Hook, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts};
+use postgres_types::ToSql;
+use std::{sync::Arc, time::Duration};
+use tokio_postgres::config::SslMode;
+
+/// A statement's parameters.
+pub type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
+
+/// One statement of `sql/`: its path there and its text.
+#[derive(Clone, Copy, Debug)]
+pub struct Sql {
+    /// The path below `sql/`, without the ending.
+    pub name: &'static str,
+    /// The statement.
+    pub text: &'static str,
+}
+
+/// `sql!("contacts/list")` is the text of `sql/contacts/list.sql`; a missing file does not compile.
+#[macro_export]
+macro_rules! sql {
+    ($path:literal) => {
+        $crate::db::Sql { name: $path, text: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/sql/", $path, ".sql")) }
+    };
+}
+
+/// The pool of the API's own login. Nothing outside this module gets a connection of it.
+#[derive(Clone)]
+pub struct Db {
+    pool: Pool,
+}
+
+impl Db {
+    /// Prepares a pool of at most `size` connections; the first one is opened when it is needed.
+    pub fn new(url: &str, size: usize) -> anyhow::Result<Self> {
+        let config = parse(url)?;
+        let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        let manager = match config.get_ssl_mode() {
+            SslMode::Disable => Manager::from_config(config, tokio_postgres::NoTls, recycling),
+            _ => Manager::from_config(config, tls(), recycling),
+        };
+        let wait = Some(Duration::from_secs(5));
+        let pool = Pool::builder(manager)
+            .max_size(size)
+            .runtime(Runtime::Tokio1)
+            .timeouts(Timeouts { wait, create: wait, recycle: wait })
+            .post_create(Hook::async_fn(|client, _| Box::pin(async move { tenant::warm_up(client).await })))
+            .build()?;
+        Ok(Self { pool })
+    }
+
+    async fn client(&self) -> Result<Object> {
+        Ok(self.pool.get().await?)
+    }
+
+    /// Whether a connection can be had and answers.
+    pub async fn ping(&self) -> Result<()> {
+        self.client().await?.simple_query("").await?;
+        Ok(())
+    }
+
+    /// Closes the pool; requests that still wait get 503.
+    pub fn close(&self) {
+        self.pool.close();
+    }
+}
+
+fn parse(url: &str) -> anyhow::Result<tokio_postgres::Config> {
+    let mut config: tokio_postgres::Config =
+        url.parse().context("the database address is not of the form postgres://user:password@host:port/database")?;
+    if config.get_application_name().is_none() {
+        config.application_name("ringfence");
+    }
+    if config.get_connect_timeout().is_none() {
+        config.connect_timeout(Duration::from_secs(5));
+    }
+    Ok(config)
+}
+
+/// TLS by the system's certificate authorities; used unless the address says `sslmode=disable` or the server has none.
+fn tls() -> tokio_postgres_rustls::MakeRustlsConnect {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let config = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map(|b| b.with_root_certificates(roots).with_no_client_auth())
+        .expect("ring supports the default protocol versions");
+    tokio_postgres_rustls::MakeRustlsConnect::new(config)
+}
+
+/// A single connection outside the pool, for the commands of an administrator.
+pub async fn connect(url: &str) -> anyhow::Result<tokio_postgres::Client> {
+    connect_with(&parse(url)?).await
+}
+
+async fn connect_with(config: &tokio_postgres::Config) -> anyhow::Result<tokio_postgres::Client> {
+    let (client, connection) = config.connect(tls()).await.with_context(|| {
+        let host = config.get_hosts().first().map(|h| format!("{h:?}")).unwrap_or_default();
+        format!("cannot connect to PostgreSQL at {host} as {}", config.get_user().unwrap_or("(no user)"))
+    })?;
+    tokio::spawn(async move {
+        if let Err(e) = connection.await {
+            tracing::debug!(error = %crate::error::safe(&e), "connection ended");
+        }
+    });
+    Ok(client)
+}
+
+impl From<Error> for anyhow::Error {
+    fn from(e: Error) -> Self {
+        match e {
+            Error::Database(e) => anyhow::Error::new(e),
+            Error::BadRequest(s) | Error::Forbidden(s) => anyhow::anyhow!(s),
+            e => anyhow::anyhow!("{e:?}"),
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! Everything that runs before a company is known, or across companies. Reviewing what may cross companies is reading
+//! this file and the functions that it calls, which belong to `ringfence_platform` (migrations/V0003__accounts.sql).
+
+use super::{Db, FromRow, Params, Sql, Tx};
+use crate::{Error, Result, page::Page, row, sql, wire::Time};
+use serde_json::Value;
+use std::time::Duration;
+use uuid::Uuid;
+
+row! {
+    /// What a signed-in person's token and answer are made of.
+    pub struct Account as "User" {
+        /// The user's id.
+        id: Uuid,
+        /// Lower-cased.
+        email: String,
+        /// First name.
+        first_name: String,
+        /// Last name.
+        last_name: String,
+        /// The role, `user_role` in the database.
+        role: String,
+        /// The company, if any.
+        company_id: Option<Uuid>,
+        /// The team, if any.
+        team_id: Option<Uuid>,
+        /// `active`, `suspended` or `pending`.
+        status: String,
+        /// The version that tokens carry.
+        token_version: i32,
+        /// Whether the company is suspended.
+        blocked: bool,
+    }
+}
+
+/// What registering a company made.
+pub struct Registered {
+    /// The company.
+    pub company_id: Uuid,
+    /// The end of the trial.
+    pub trial_ends_at: Time,
+    /// Its admin.
+    pub admin: Account,
+}
+
+/// A person to be.
+pub struct NewUser<'a> {
+    /// Lower-cased.
+    pub email: &'a str,
+    /// Of the password.
+    pub hash: &'a str,
+    /// First name.
+    pub first_name: &'a str,
+    /// Last name.
+    pub last_name: &'a str,
+}
+
+row! {
+    /// An invitation that can be accepted.
+    pub struct Invitation {
+        /// The person's address.
+        email: String,
+        /// First name.
+        first_name: String,
+        /// Last name.
+        last_name: String,
+        /// The role the account will have.
+        role: String,
+    }
+}
+
+/// A handle without company or user, for the closed list of things that need none.
+pub struct Platform {
+    db: Db,
+}
+
+impl Db {
+    /// The handle for what precedes a company.
+    pub fn platform(&self) -> Platform {
+        Platform { db: self.clone() }
+    }
+}
+
+impl Platform {
+    /// The account of an e-mail address (lower-cased) with its password's hash.
+    pub async fn login(&self, email: &str) -> Result<Option<(Account, String)>> {
+        let rows = self.rows(sql!("platform/login"), &[&email]).await?;
+        Ok(rows
+            .first()
+            .map(|row| Ok((Account::from_row(row)?, row.try_get("password_hash")?)))
+            .transpose()
+            .map_err(|e: tokio_postgres::Error| Error::from(e))?)
+    }
+
+    /// Notes the login; `rehashed` replaces a hash of an older kind.
+    pub async fn logged_in(&self, user: Uuid, rehashed: Option<&str>) -> Result<()> {
+        self.rows(sql!("platform/logged_in"), &[&user, &rehashed]).await.map(drop)
+    }
+
+    /// Whether a user who is not deleted has this address (lower-cased).
+    pub async fn email_taken(&self, email: &str) -> Result<bool> {
+        self.one(sql!("platform/email_taken"), &[&email]).await
+    }
+
+    /// Whether a company has exactly this name.
+    pub async fn company_name_taken(&self, name: &str) -> Result<bool> {
+        self.one(sql!("platform/company_name_taken"), &[&name]).await
+    }
+
+    /// A company with its first admin.
+    pub async fn register_company(&self, name: &str, admin: &NewUser<'_>, phone: Option<&str>) -> Result<Registered> {
+        let NewUser { email, hash, first_name, last_name } = admin;
+        let params: Params<'_> = &[&name, email, hash, first_name, last_name, &phone];
+        let rows = self.rows(sql!("platform/register_company"), params).await?;
+        let row = rows.first().ok_or(Error::Internal("no row of a registration".into()))?;
+        Ok(Registered {
+            company_id: row.try_get("new_company_id")?,
+            trial_ends_at: row.try_get("trial_ends_at")?,
+            admin: Account::from_row(row)?,
+        })
+    }
+
+    /// An account that a stranger makes: without admin labels; with a company, pending.
+    pub async fn register_user(&self, user: &NewUser<'_>, role: &str, company: Option<Uuid>) -> Result<Account> {
+        self.one(sql!("platform/register_user"), &register_params(user, &role, &company)).await
+    }
+
+    /// Keeps a reset code's hash for 15 minutes; false when there is no such account.
+    pub async fn start_password_reset(&self, email: &str, code_hash: &[u8]) -> Result<bool> {
+        self.one(sql!("platform/start_password_reset"), &[&email, &code_hash]).await
+    }
+
+    /// Sets a new password by a reset code; false when the code is wrong, used, expired, or tried too often.
+    pub async fn finish_password_reset(&self, email: &str, code_hash: &[u8], hash: &str) -> Result<bool> {
+        self.one(sql!("platform/finish_password_reset"), &[&email, &code_hash, &hash]).await
+    }
+
+    /// The open invitation of a token.
+    pub async fn invitation(&self, token_hash: &[u8]) -> Result<Option<Invitation>> {
+        self.optional(sql!("platform/invitation"), &[&token_hash]).await
+    }
+
+    /// Turns an invitation into an account, once.
+    pub async fn accept_invitation(&self, token_hash: &[u8], hash: &str) -> Result<Option<Account>> {
+        self.optional(sql!("platform/accept_invitation"), &[&token_hash, &hash]).await
+    }
+
+    /// Counts an attempt in a bucket (a hash, never personal data) and refuses it beyond `allowed` in `per`.
+    pub async fn rate_limit(&self, bucket: &str, allowed: i32, per: Duration) -> Result<()> {
+        let seconds = per.as_secs_f64();
+        match self.one::<i32>(sql!("platform/rate_limit"), &[&bucket, &allowed, &seconds]).await? {
+            0 => Ok(()),
+            wait => Err(Error::TooManyRequests(wait.unsigned_abs())),
+        }
+    }
+
+    /// The number of the newest migration that ran.
+    pub async fn schema_version(&self) -> Result<i32> {
+        self.one(sql!("platform/schema_version"), &[]).await
+    }
+
+    async fn one<T: FromRow>(&self, q: Sql, p: Params<'_>) -> Result<T> {
+        self.optional(q, p).await?.ok_or(Error::not_found(T::NAME))
+    }
+
+    async fn optional<T: FromRow>(&self, q: Sql, p: Params<'_>) -> Result<Option<T>> {
+        Ok(self.rows(q, p).await?.first().map(T::from_row).transpose()?)
+    }
+
+    /// A single statement is a transaction of its own, and has no context.
+    async fn rows(&self, q: Sql, p: Params<'_>) -> Result<Vec<tokio_postgres::Row>> {
+        let client = self.db.client().await?;
+        let statement = client.prepare_cached(q.text).await?;
+        Ok(client.query(&statement, p).await?)
+    }
+}
+
+fn register_params<'a>(
+    user: &'a NewUser<'a>,
+    role: &'a &'a str,
+    company: &'a Option<Uuid>,
+) -> [&'a (dyn postgres_types::ToSql + Sync); 6] {
+    [&user.email, &user.hash, &user.first_name, &user.last_name, role, company]
+}
+
+/// What crosses companies inside a signed-in caller's transaction. The functions look the caller's role up themselves.
+impl Tx<'_> {
+    /// An account made by the caller: active when the caller is an admin of that company or a super admin.
+    pub async fn register_user(&self, user: &NewUser<'_>, role: &str, company: Option<Uuid>) -> Result<Account> {
+        self.one(sql!("platform/register_user"), &register_params(user, &role, &company)).await
+    }
+
+    /// The hash of the caller's own password.
+    pub async fn my_password_hash(&self) -> Result<String> {
+        self.one(sql!("platform/my_password_hash"), &[]).await
+    }
+
+    /// Sets the caller's own password; every token they hold ends.
+    pub async fn change_my_password(&self, hash: &str) -> Result<()> {
+        self.optional::<bool>(sql!("platform/change_my_password"), &[&hash]).await.map(drop)
+    }
+
+    /// Keeps a provider's sealed secret; `None` forgets it. Another company's needs a super admin.
+    pub async fn keep_company_secret(&self, company: Uuid, name: &str, secret: Option<(&[u8], &str)>) -> Result<()> {
+        let (sealed, last_four) = secret.unzip();
+        self.optional::<bool>(sql!("platform/keep_company_secret"), &[&name, &sealed, &last_four, &company])
+            .await
+            .map(drop)
+    }
+
+    /// Every company but the caller's own; a super admin's.
+    pub async fn all_companies<T: FromRow>(&self, status: Option<&str>, page: Page) -> Result<Vec<T>> {
+        self.all(sql!("platform/all_companies"), &[&status, &page.skip, &page.limit]).await
+    }
+
+    /// Any company; a super admin's.
+    pub async fn any_company<T: FromRow>(&self, company: Uuid) -> Result<T> {
+        self.one(sql!("platform/any_company"), &[&company]).await
+    }
+
+    /// A new company without users; a super admin's.
+    pub async fn create_company<T: FromRow>(&self, p: Params<'_>) -> Result<T> {
+        self.one(sql!("platform/create_company"), p).await
+    }
+
+    /// Changes the given columns of any company; a super admin's.
+    pub async fn update_any_company<T: FromRow>(&self, company: Uuid, patch: &Value) -> Result<T> {
+        self.one(sql!("platform/update_any_company"), &[&company, patch]).await
+    }
+
+    /// Deletes a company that nobody is in, with all it owned; false when there is none. A super admin's.
+    pub async fn delete_company(&self, company: Uuid) -> Result<bool> {
+        self.one(sql!("platform/delete_company"), &[&company]).await
+    }
+
+    /// The users of any company; a super admin's.
+    pub async fn users_of_company<T: FromRow>(&self, company: Uuid) -> Result<Vec<T>> {
+        self.all(sql!("platform/users_of_company"), &[&company]).await
+    }
+
+    /// Changes the given columns of any user; a super admin's.
+    pub async fn update_any_user<T: FromRow>(&self, user: Uuid, patch: &Value) -> Result<T> {
+        self.one(sql!("platform/update_any_user"), &[&user, patch]).await
+    }
+
+    /// Deletes any user; false when there is none. A super admin's.
+    pub async fn delete_any_user(&self, user: Uuid) -> Result<bool> {
+        self.one(sql!("platform/delete_any_user"), &[&user]).await
+    }
+}

@@ -1,0 +1,278 @@
+//! The one error type of the API, and the one place that turns it into HTTP.
+//!
+//! Bodies are those of `contract/conventions.md` (`detail` is a string, or a list for 422) with the members of RFC 9457
+//! beside it. The database's own words reach neither the client nor the log: see [`Error::from`] and the table below it.
+
+use crate::{server::request_id, wire::Json};
+use axum::{
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use schemars::JsonSchema;
+use serde::Serialize;
+use std::borrow::Cow;
+
+/// What a handler returns.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a request was not carried out.
+#[derive(Debug)]
+pub enum Error {
+    /// No `Authorization` header (403, as the frontend knows it).
+    NotAuthenticated,
+    /// An `Authorization` header of another scheme than Bearer (403).
+    WrongScheme,
+    /// A token that is wrong, expired, or of somebody who may no longer come in (401).
+    InvalidToken,
+    /// A wrong e-mail or password; one answer for every reason (401).
+    WrongCredentials,
+    /// The caller's company is suspended (403).
+    Suspended,
+    /// A company's route, and the caller has no company (403 unless the route names another answer).
+    NoCompany,
+    /// The caller's role does not allow it (403).
+    Forbidden(Cow<'static, str>),
+    /// What was not found; also what another company's row looks like (404).
+    NotFound(Cow<'static, str>),
+    /// A sentence that the frontend shows (400).
+    BadRequest(Cow<'static, str>),
+    /// A body, query or path that is not of the right shape (422).
+    Invalid(Vec<Problem>),
+    /// A body over the route's limit (413).
+    TooLarge,
+    /// Too many attempts; seconds until the next one may be made (429).
+    TooManyRequests(u32),
+    /// A provider refused or did not answer (502).
+    BadGateway(Cow<'static, str>),
+    /// No connection to the database in time (503).
+    Unavailable,
+    /// The database refused; its SQLSTATE decides.
+    Database(tokio_postgres::Error),
+    /// A broken promise of our own; the text is for the log (500).
+    Internal(Cow<'static, str>),
+}
+
+/// One entry of a 422 answer.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Problem {
+    /// The kind of problem, a word.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// Where: `body`, `query` or `path`, then the field.
+    pub loc: Vec<String>,
+    /// What is wrong, a sentence.
+    pub msg: String,
+}
+
+impl Error {
+    /// A 404: `what` is the thing's name, as in "Contact not found".
+    pub fn not_found(what: &'static str) -> Self {
+        Error::NotFound(what.into())
+    }
+
+    /// A 400 with a sentence.
+    pub fn bad_request(detail: impl Into<Cow<'static, str>>) -> Self {
+        Error::BadRequest(detail.into())
+    }
+
+    /// A 422 about one field.
+    pub fn invalid(place: &str, field: &str, msg: impl Into<String>) -> Self {
+        let loc = [place, field].iter().filter(|s| !s.is_empty()).map(|s| s.to_string()).collect();
+        Error::Invalid(vec![Problem { kind: "value_error", loc, msg: msg.into() }])
+    }
+}
+
+/// What handlers say about an outcome.
+pub trait ResultExt<T>: Sized {
+    /// Turns the violation of this constraint into a 400 with this sentence.
+    fn on_constraint(self, constraint: &str, detail: &'static str) -> Result<T>;
+    /// The answer of a list for a caller without a company: the empty one.
+    fn or_empty_without_company(self) -> Result<T>
+    where
+        T: Default;
+    /// The answer of a write for a caller without a company: 400.
+    fn must_have_company(self) -> Result<T>;
+}
+
+impl<T> ResultExt<T> for Result<T> {
+    fn on_constraint(self, constraint: &str, detail: &'static str) -> Result<T> {
+        self.map_err(|e| match &e {
+            Error::Database(db) if db.as_db_error().and_then(|d| d.constraint()) == Some(constraint) => {
+                Error::bad_request(detail)
+            }
+            _ => e,
+        })
+    }
+
+    fn or_empty_without_company(self) -> Result<T>
+    where
+        T: Default,
+    {
+        match self {
+            Err(Error::NoCompany) => Ok(T::default()),
+            other => other,
+        }
+    }
+
+    fn must_have_company(self) -> Result<T> {
+        match self {
+            Err(Error::NoCompany) => Err(Error::bad_request("User must belong to a company")),
+            other => other,
+        }
+    }
+}
+
+impl From<tokio_postgres::Error> for Error {
+    /// `app.found` and its kin raise SQLSTATEs of class RF with a sentence of ours; all else keeps its SQLSTATE only.
+    fn from(e: tokio_postgres::Error) -> Self {
+        let Some(db) = e.as_db_error() else { return Error::Database(e) };
+        let sentence = || Cow::Owned(db.message().to_owned());
+        match db.code().code() {
+            "RF400" => Error::BadRequest(sentence()),
+            "RF403" => Error::Forbidden(sentence()),
+            "RF404" => Error::NotFound(sentence()),
+            _ => Error::Database(e),
+        }
+    }
+}
+
+impl From<deadpool_postgres::PoolError> for Error {
+    fn from(e: deadpool_postgres::PoolError) -> Self {
+        use deadpool_postgres::PoolError;
+        match e {
+            PoolError::Timeout(_) => tracing::warn!("no free database connection in time"),
+            PoolError::Backend(e) => tracing::error!(error = %safe(&e), "cannot connect to the database"),
+            e => tracing::error!(error = %e, "database pool"),
+        }
+        Error::Unavailable
+    }
+}
+
+/// What a database error may say in the log: never the message of a data error, which can quote a row.
+pub fn safe(e: &tokio_postgres::Error) -> String {
+    match e.as_db_error() {
+        Some(db) => {
+            let code = db.code().code();
+            let named = [("constraint", db.constraint()), ("table", db.table()), ("column", db.column())];
+            let mut text = format!("SQLSTATE {code}");
+            for (key, value) in named {
+                if let Some(value) = value {
+                    text += &format!(" {key}={value}");
+                }
+            }
+            // These classes speak of the schema, the connection or the server, and not of values.
+            if ["08", "28", "3D", "42", "53", "57", "XX"].contains(&&code[..2]) {
+                text += &format!(": {}", db.message());
+            }
+            text
+        }
+        None => e.to_string(),
+    }
+}
+
+/// The body of every error answer.
+#[derive(Serialize, JsonSchema)]
+pub struct ErrorBody {
+    /// A sentence for the person at the screen; a list of problems when the status is 422.
+    detail: Detail,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    title: &'static str,
+    status: u16,
+    request_id: String,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[serde(untagged)]
+enum Detail {
+    Sentence(Cow<'static, str>),
+    Problems(Vec<Problem>),
+}
+
+impl Error {
+    fn parts(self) -> (StatusCode, Detail, Option<u32>) {
+        use StatusCode as S;
+        let (status, sentence): (S, Cow<'static, str>) = match self {
+            Error::NotAuthenticated => (S::FORBIDDEN, "Not authenticated".into()),
+            Error::WrongScheme => (S::FORBIDDEN, "Invalid authentication credentials".into()),
+            Error::InvalidToken => (S::UNAUTHORIZED, "Could not validate credentials".into()),
+            Error::WrongCredentials => (S::UNAUTHORIZED, "Incorrect email or password".into()),
+            Error::Suspended => (S::FORBIDDEN, "The company's account is suspended".into()),
+            Error::NoCompany => {
+                tracing::info!("refused: no company");
+                (S::FORBIDDEN, "No company associated with user".into())
+            }
+            Error::Forbidden(detail) => (S::FORBIDDEN, detail),
+            Error::NotFound(what) => (S::NOT_FOUND, format!("{what} not found").into()),
+            Error::BadRequest(detail) => (S::BAD_REQUEST, detail),
+            Error::Invalid(problems) => return (S::UNPROCESSABLE_ENTITY, Detail::Problems(problems), None),
+            Error::TooLarge => (S::PAYLOAD_TOO_LARGE, "The request is too large".into()),
+            Error::TooManyRequests(seconds) => {
+                let detail = format!("Too many attempts: try again in {seconds} seconds").into();
+                return (S::TOO_MANY_REQUESTS, Detail::Sentence(detail), Some(seconds));
+            }
+            Error::BadGateway(detail) => (S::BAD_GATEWAY, detail),
+            Error::Unavailable => return unavailable(),
+            Error::Internal(why) => {
+                tracing::error!(%why, "internal error");
+                (S::INTERNAL_SERVER_ERROR, "Internal Server Error".into())
+            }
+            Error::Database(e) => return database(&e),
+        };
+        (status, Detail::Sentence(sentence), None)
+    }
+}
+
+fn unavailable() -> (StatusCode, Detail, Option<u32>) {
+    let detail = "The database is not available right now: try again in a moment".into();
+    (StatusCode::SERVICE_UNAVAILABLE, Detail::Sentence(detail), Some(1))
+}
+
+/// The table from SQLSTATE (PostgreSQL, appendix A) to status.
+fn database(e: &tokio_postgres::Error) -> (StatusCode, Detail, Option<u32>) {
+    use StatusCode as S;
+    let code = e.code().map_or("", |c| c.code());
+    let (status, sentence) = match code {
+        "23505" => (S::BAD_REQUEST, "It already exists"),
+        "23503" => (S::NOT_FOUND, "A record that it refers to was not found"),
+        "23502" | "23514" => (S::UNPROCESSABLE_ENTITY, "A value is missing or not allowed"),
+        "42501" => (S::FORBIDDEN, "Not allowed"),
+        "40001" | "40P01" | "55P03" => (S::CONFLICT, "Somebody else changed it at the same moment: try again"),
+        _ if code.starts_with("22") || code.starts_with("54") => (
+            S::UNPROCESSABLE_ENTITY,
+            "A value cannot be stored: it is too large or has characters that text cannot have",
+        ),
+        // Connection lost, out of resources, cancelled by a timeout, shutting down.
+        _ if e.is_closed() || code.is_empty() || ["08", "53", "57"].contains(&&code[..2]) => {
+            tracing::error!(error = %safe(e), "database unavailable");
+            return unavailable();
+        }
+        _ => (S::INTERNAL_SERVER_ERROR, "Internal Server Error"),
+    };
+    match status {
+        S::INTERNAL_SERVER_ERROR => tracing::error!(error = %safe(e), "database error"),
+        S::FORBIDDEN => tracing::warn!(error = %safe(e), "refused by a policy or a grant"),
+        _ => tracing::debug!(error = %safe(e), "refused by the database"),
+    }
+    if status == S::UNPROCESSABLE_ENTITY {
+        let problem = Problem { kind: "value_error", loc: vec!["body".into()], msg: sentence.into() };
+        return (status, Detail::Problems(vec![problem]), None);
+    }
+    (status, Detail::Sentence(sentence.into()), None)
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let (status, detail, retry_after) = self.parts();
+        let title = status.canonical_reason().unwrap_or_default();
+        let body = ErrorBody { detail, kind: "about:blank", title, status: status.as_u16(), request_id: request_id() };
+        let mut response = (status, Json(body)).into_response();
+        if status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Some(seconds) = retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
+        response
+    }
+}

@@ -1,0 +1,66 @@
+//! Ringfence: a multi-tenant CRM backend whose tenancy lives in PostgreSQL.
+//!
+//! A request is *extract, query, map*: an area of [`api`] takes a handle from [`db`] that can only see its caller's rows
+//! and runs one statement of `sql/`. What each company may see is decided by the policies in `migrations/`.
+
+pub mod api;
+pub mod auth;
+pub mod clients;
+pub mod config;
+pub mod db;
+pub mod demo;
+pub mod doctor;
+pub mod error;
+pub mod page;
+pub mod seal;
+pub mod server;
+pub mod wire;
+
+pub use error::{Error, Result};
+
+use std::{ops::Deref, sync::Arc};
+
+/// What every handler may reach; cheap to clone.
+#[derive(Clone)]
+pub struct App(Arc<Parts>);
+
+/// The parts of an [`App`].
+pub struct Parts {
+    /// The database, of which handlers get a scoped handle through their extractor.
+    pub db: db::Db,
+    /// The keys of the tokens.
+    pub keys: auth::Keys,
+    /// Password hashing.
+    pub hasher: auth::Hasher,
+    /// The keys that seal providers' secrets.
+    pub sealer: seal::Sealer,
+    /// Outgoing mail of the platform itself.
+    pub mailer: clients::mail::Mailer,
+    /// The settings.
+    pub config: config::Config,
+    /// Work that goes on after its answer was sent, which a graceful stop waits for.
+    pub background: tokio_util::task::TaskTracker,
+}
+
+impl App {
+    /// Builds the application on a database; `config` is settled.
+    pub fn new(db: db::Db, config: config::Config) -> anyhow::Result<Self> {
+        let cores = std::thread::available_parallelism().map_or(2, |n| n.get());
+        Ok(Self(Arc::new(Parts {
+            db,
+            keys: auth::Keys::new(&config.jwt_secret)?,
+            hasher: auth::Hasher::new(cores)?,
+            sealer: seal::Sealer::new(&config.secret_key)?,
+            mailer: clients::mail::Mailer::new(&config)?,
+            background: tokio_util::task::TaskTracker::new(),
+            config,
+        })))
+    }
+}
+
+impl Deref for App {
+    type Target = Parts;
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}

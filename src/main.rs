@@ -1,0 +1,2 @@
+//! The program: the server and the commands of its operators.
+fn main() {}

@@ -1,0 +1,63 @@
+//! Providers' secrets at rest: AES-256-GCM under a key outside the database, bound to the company and the field, so that
+//! a sealed value is of no use in another row.
+
+use aes_gcm::{
+    Aes256Gcm, KeyInit, Nonce,
+    aead::{Aead, Payload},
+};
+use anyhow::{Context, anyhow, bail};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+const KEY_ID: usize = 4;
+const NONCE: usize = 12;
+
+/// The keys, newest first: the first seals, all of them open.
+pub struct Sealer(Vec<([u8; KEY_ID], Aes256Gcm)>);
+
+impl Sealer {
+    /// `keys` are 32 bytes each, in hexadecimal.
+    pub fn new(keys: &[String]) -> anyhow::Result<Self> {
+        let mut ciphers = Vec::new();
+        for text in keys {
+            let bytes =
+                (0..text.len()).step_by(2).map(|i| text.get(i..i + 2).and_then(|h| u8::from_str_radix(h, 16).ok()));
+            let bytes: Vec<u8> = bytes.collect::<Option<_>>().unwrap_or_default();
+            let cipher = Aes256Gcm::new_from_slice(&bytes).ok().filter(|_| bytes.len() == 32);
+            let cipher = cipher
+                .context("RINGFENCE_SECRET_KEY is not 32 bytes in hexadecimal: make one with `openssl rand -hex 32`")?;
+            let mut id = [0; KEY_ID];
+            id.copy_from_slice(&Sha256::digest([b"key id of ".as_slice(), &bytes].concat())[..KEY_ID]);
+            ciphers.push((id, cipher));
+        }
+        if ciphers.is_empty() {
+            bail!("RINGFENCE_SECRET_KEY is not set: make one with `openssl rand -hex 32`");
+        }
+        Ok(Self(ciphers))
+    }
+
+    /// Seals a company's secret: key id, nonce, ciphertext with tag.
+    pub fn seal(&self, company: Uuid, field: &str, secret: &str) -> anyhow::Result<Vec<u8>> {
+        let (id, cipher) = &self.0[0];
+        let nonce: [u8; NONCE] = crate::auth::random();
+        let payload = Payload { msg: secret.as_bytes(), aad: &bound_to(company, field) };
+        let sealed = cipher.encrypt(&Nonce::from(nonce), payload).map_err(|_| anyhow!("cannot seal {field}"))?;
+        Ok([id.as_slice(), &nonce, &sealed].concat())
+    }
+
+    /// Opens what [`Sealer::seal`] made for the same company and field.
+    pub fn open(&self, company: Uuid, field: &str, sealed: &[u8]) -> anyhow::Result<String> {
+        let (id, rest) = sealed.split_at_checked(KEY_ID).context("a sealed value is too short")?;
+        let (nonce, text) = rest.split_first_chunk::<NONCE>().context("a sealed value is too short")?;
+        let (_, cipher) =
+            self.0.iter().find(|(known, _)| known == id).context("sealed under a key that is not configured")?;
+        let payload = Payload { msg: text, aad: &bound_to(company, field) };
+        let secret =
+            cipher.decrypt(&Nonce::from(*nonce), payload).map_err(|_| anyhow!("{field} was sealed for another row"))?;
+        Ok(String::from_utf8(secret)?)
+    }
+}
+
+fn bound_to(company: Uuid, field: &str) -> Vec<u8> {
+    [company.as_bytes(), field.as_bytes()].concat()
+}

@@ -1,0 +1,227 @@
+//! The HTTP server around the API: request ids, log lines, CORS, health, documents, and a graceful stop.
+
+use crate::{
+    App, Error, api,
+    config::{Config, Switch},
+    db::migrate,
+    wire::Json,
+};
+use axum::{
+    Router,
+    extract::{ConnectInfo, DefaultBodyLimit, FromRequestParts, MatchedPath, Request, State},
+    http::{HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
+    middleware::{self, Next},
+    response::{Html, IntoResponse, Response},
+    routing::get,
+    serve::ListenerExt,
+};
+use serde_json::json;
+use std::{
+    convert::Infallible,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::net::TcpListener;
+use tower_http::{
+    catch_panic::CatchPanicLayer,
+    cors::{AllowOrigin, CorsLayer},
+};
+use tracing::Instrument;
+use uuid::Uuid;
+
+/// JSON bodies up to 1 MiB; routes that take files set their own limit.
+const BODY_LIMIT: usize = 1 << 20;
+/// How long a stop waits for the requests that are under way.
+const GRACE: Duration = Duration::from_secs(30);
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+tokio::task_local! {
+    static REQUEST_ID: Arc<str>;
+}
+
+/// The id of the request that this task answers; empty outside of one.
+pub fn request_id() -> String {
+    REQUEST_ID.try_with(|id| id.to_string()).unwrap_or_default()
+}
+
+/// The whole application as a router.
+pub fn router(app: App) -> Router {
+    let (api, document) = api::router();
+    let document: Arc<str> = serde_json::to_string(&document).unwrap_or_default().into();
+    let docs: Arc<str> = aide::swagger::Swagger::new("/openapi.json").with_title("Ringfence API").html().into();
+    api.route("/", get(root))
+        .route("/health", get(health))
+        .route("/livez", get(async || "ok"))
+        .route("/readyz", get(ready))
+        .route("/openapi.json", get(async move || ([(header::CONTENT_TYPE, "application/json")], document.to_string())))
+        .route("/docs", get(async move || ([(header::CONTENT_SECURITY_POLICY, DOCS_POLICY)], Html(docs.to_string()))))
+        .fallback(async || plain(StatusCode::NOT_FOUND))
+        .method_not_allowed_fallback(async || plain(StatusCode::METHOD_NOT_ALLOWED))
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| {
+            Error::Internal("a handler panicked".into()).into_response()
+        }))
+        .layer(cors(&app.config))
+        .layer(middleware::from_fn(request))
+        .with_state(app)
+}
+
+/// The docs page loads nothing from elsewhere; its script and style are part of it.
+const DOCS_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'";
+
+fn plain(status: StatusCode) -> Response {
+    let detail = status.canonical_reason().unwrap_or_default();
+    (status, Json(json!({ "detail": detail, "type": "about:blank", "title": detail, "status": status.as_u16(), "request_id": request_id() })))
+        .into_response()
+}
+
+async fn root() -> Json<serde_json::Value> {
+    Json(json!({ "message": "Ringfence API", "docs": "/docs", "version": "1.0.0" }))
+}
+
+async fn health() -> Json<serde_json::Value> {
+    Json(json!({ "status": "healthy", "service": "ringfence", "version": "1.0.0" }))
+}
+
+/// Ready when the database answers and is of this program's version.
+async fn ready(State(app): State<App>) -> Response {
+    let ready = async {
+        app.db.ping().await?;
+        app.db.platform().schema_version().await
+    };
+    match ready.await {
+        Ok(version) if version == migrate::newest() => Json(json!({ "status": "ready" })).into_response(),
+        Ok(version) => {
+            let detail = format!("the database is at migration {version}, this program at {}", migrate::newest());
+            (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "status": "not ready", "detail": detail }))).into_response()
+        }
+        Err(e) => e.into_response(),
+    }
+}
+
+fn cors(config: &Config) -> CorsLayer {
+    let origins = config.cors_origins.iter().filter_map(|o| HeaderValue::from_str(o.trim()).ok());
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::list(origins))
+        .allow_credentials(true)
+        .allow_methods([
+            Method::DELETE,
+            Method::GET,
+            Method::HEAD,
+            Method::OPTIONS,
+            Method::PATCH,
+            Method::POST,
+            Method::PUT,
+        ])
+        .allow_headers(tower_http::cors::AllowHeaders::mirror_request())
+        .expose_headers([X_REQUEST_ID])
+        .max_age(Duration::from_secs(600))
+}
+
+/// Gives each request an id, a span and a log line, and each answer its safety headers.
+async fn request(request: Request, next: Next) -> Response {
+    let given = request.headers().get(&X_REQUEST_ID).and_then(|v| v.to_str().ok());
+    let id: Arc<str> =
+        given.filter(|id| (1..=100).contains(&id.len())).map_or_else(|| Uuid::now_v7().to_string().into(), Into::into);
+    let method = request.method().clone();
+    // The route and not the path: paths hold e-mail addresses and tokens.
+    let route = request.extensions().get::<MatchedPath>().map(|p| p.as_str().to_owned()).unwrap_or_default();
+    let span = tracing::info_span!("request", %id, %method, route, user = tracing::field::Empty);
+    let preflight_origin =
+        (method == Method::OPTIONS).then(|| request.headers().contains_key(header::ORIGIN)).unwrap_or(false);
+    let started = Instant::now();
+    let mut response = REQUEST_ID.scope(id.clone(), next.run(request)).instrument(span.clone()).await;
+    // A browser of a foreign origin is told so plainly, and not by an answer without headers.
+    if preflight_origin && !response.headers().contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN) {
+        *response.status_mut() = StatusCode::BAD_REQUEST;
+    }
+    let headers = response.headers_mut();
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        headers.insert(X_REQUEST_ID, value);
+    }
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    let status = response.status().as_u16();
+    let millis = started.elapsed().as_secs_f64() * 1000.0;
+    span.in_scope(|| tracing::info!(status, millis, "answered"));
+    response
+}
+
+/// Where a request comes from, for limits on attempts.
+pub struct Client(Option<IpAddr>);
+
+impl Client {
+    /// Counts one attempt of `action` for this address with this account, and refuses it with 429 beyond `allowed` in
+    /// `per`. An address may try ten accounts as often, and an account is tried ten times as often by everybody
+    /// together: a stranger cannot lock somebody out from elsewhere.
+    pub async fn limit(
+        &self,
+        app: &App,
+        action: &str,
+        account: &str,
+        allowed: i32,
+        per: Duration,
+    ) -> Result<(), Error> {
+        if app.config.rate_limits == Switch::Off {
+            return Ok(());
+        }
+        let ip = self.0.map(|ip| ip.to_string()).unwrap_or_default();
+        let mut buckets = vec![(format!("{action} {ip}"), allowed * 10)];
+        if !account.is_empty() {
+            buckets.push((format!("{action} {ip} {account}"), allowed));
+            buckets.push((format!("{action} * {account}"), allowed * 10));
+        }
+        for (bucket, allowed) in buckets {
+            app.db.platform().rate_limit(&app.keys.bucket(&bucket), allowed, per).await?;
+        }
+        Ok(())
+    }
+}
+
+impl FromRequestParts<App> for Client {
+    type Rejection = Infallible;
+
+    /// The peer's address, or with trusted proxies the one that the outermost of them saw.
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Infallible> {
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|c| c.0.ip());
+        let forwarded = parts.headers.get_all("x-forwarded-for").iter().filter_map(|v| v.to_str().ok());
+        let seen: Vec<&str> = forwarded.flat_map(|v| v.split(',')).map(str::trim).collect();
+        let hops = app.config.proxy_hops;
+        let proxied = seen.len().checked_sub(hops).filter(|_| hops > 0).and_then(|i| seen[i].parse().ok());
+        Ok(Self(proxied.or(peer)))
+    }
+}
+
+impl aide::OperationInput for Client {}
+
+/// Serves until `stop` is done, then lets the requests under way finish.
+pub async fn serve(
+    app: App,
+    listener: TcpListener,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    let listener = listener.tap_io(|stream| {
+        let _ = stream.set_nodelay(true);
+    });
+    let service = router(app.clone()).into_make_service_with_connect_info::<SocketAddr>();
+    let (stopping, stopped) = tokio::sync::oneshot::channel();
+    let server = axum::serve(listener, service).with_graceful_shutdown(async move {
+        stop.await;
+        let _ = stopping.send(());
+    });
+    let late = async {
+        if stopped.await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        tokio::time::sleep(GRACE).await;
+    };
+    tokio::select! {
+        done = async { server.await } => done?,
+        () = late => tracing::warn!("stopped with requests still under way"),
+    }
+    app.background.close();
+    let _ = tokio::time::timeout(GRACE, app.background.wait()).await;
+    app.db.close();
+    Ok(())
+}

@@ -1,0 +1,316 @@
+//! What goes over the wire: JSON bodies, query strings, path parts and times, in the contract's shapes.
+
+use crate::{App, Error, Result, error::Problem};
+use aide::{generate::GenContext, openapi::Operation};
+use axum::{
+    body::{Body, Bytes},
+    extract::{FromRequest, FromRequestParts, RawPathParams, Request},
+    http::{HeaderValue, header, request::Parts},
+    response::{IntoResponse, Response},
+};
+use garde::Validate;
+use jiff::{Timestamp, civil, tz::TimeZone};
+use postgres_types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned};
+use std::{borrow::Cow, fmt, str::FromStr};
+
+/// A moment. On the wire ISO 8601 without zone, UTC, with microseconds that are left out when zero
+/// (`2026-11-23T03:57:04.282579`); input may carry `Z` or an offset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Time(pub Timestamp);
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let t = TimeZone::UTC.to_datetime(self.0);
+        write!(
+            f,
+            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}",
+            t.year(),
+            t.month(),
+            t.day(),
+            t.hour(),
+            t.minute(),
+            t.second()
+        )?;
+        match t.subsec_nanosecond() / 1000 {
+            0 => Ok(()),
+            micros => write!(f, ".{micros:06}"),
+        }
+    }
+}
+
+impl FromStr for Time {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let moment = text.parse::<Timestamp>().or_else(|_| {
+            text.parse::<civil::DateTime>().and_then(|t| t.to_zoned(TimeZone::UTC)).map(|z| z.timestamp())
+        });
+        moment.map(Time).map_err(|_| "a time such as 2026-11-23T03:57:04 is expected")
+    }
+}
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        Cow::<str>::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl JsonSchema for Time {
+    fn schema_name() -> Cow<'static, str> {
+        "Time".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "description": "ISO 8601 without zone, UTC",
+            "examples": ["2026-11-23T03:57:04.282579"],
+        })
+    }
+}
+
+impl<'a> FromSql<'a> for Time {
+    fn from_sql(ty: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
+        Timestamp::from_sql(ty, raw).map(Time)
+    }
+    fn accepts(ty: &Type) -> bool {
+        <Timestamp as FromSql>::accepts(ty)
+    }
+}
+
+impl ToSql for Time {
+    fn to_sql(
+        &self,
+        ty: &Type,
+        out: &mut tokio_postgres::types::private::BytesMut,
+    ) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+        self.0.to_sql(ty, out)
+    }
+    fn accepts(ty: &Type) -> bool {
+        <Timestamp as ToSql>::accepts(ty)
+    }
+    to_sql_checked!();
+}
+
+/// An optional value in a query or body where an empty string means "not given".
+pub fn blank_is_none<'de, D: Deserializer<'de>, T: FromStr<Err: fmt::Display>>(d: D) -> Result<Option<T>, D::Error> {
+    match Option::<Cow<'de, str>>::deserialize(d)? {
+        Some(text) if !text.is_empty() => text.parse().map(Some).map_err(serde::de::Error::custom),
+        _ => Ok(None),
+    }
+}
+
+/// A field of a change: absent is `None`, `null` is `Some(None)`.
+pub fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de>>(d: D) -> Result<Option<Option<T>>, D::Error> {
+    Option::<T>::deserialize(d).map(Some)
+}
+
+/// A field of a change that has no null: absent is `None`, `null` is refused.
+pub fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(d: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(d).map(Some)
+}
+
+/// A JSON body, in and out. Coming in it is checked against the rules of its type; what does not fit is a 422 that names
+/// the field.
+#[derive(Debug)]
+pub struct Json<T>(pub T);
+
+impl<T: DeserializeOwned + Validate<Context = ()>> FromRequest<App> for Json<T> {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self> {
+        let body = Bytes::from_request(request, app).await.map_err(body_error)?;
+        let mut json = serde_json::Deserializer::from_slice(&body);
+        let value: T = serde_path_to_error::deserialize(&mut json).map_err(|e| {
+            let path = e.path().to_string();
+            let loc = std::iter::once("body".to_owned()).chain((path != ".").then_some(path)).collect();
+            let kind = if e.inner().is_data() { "value_error" } else { "json_invalid" };
+            // serde appends the position, which means nothing to the person who reads this.
+            let text = e.inner().to_string();
+            let msg = text.split(" at line ").next().unwrap_or(&text).to_owned();
+            Error::Invalid(vec![Problem { kind, loc, msg }])
+        })?;
+        json.end().map_err(|_| {
+            Error::Invalid(vec![Problem {
+                kind: "json_invalid",
+                loc: vec!["body".into()],
+                msg: "trailing characters after the JSON value".into(),
+            }])
+        })?;
+        valid(&value)?;
+        Ok(Json(value))
+    }
+}
+
+/// Checks a value's rules; the 422 names each field that breaks one.
+pub fn valid<T: Validate<Context = ()>>(value: &T) -> Result<()> {
+    value.validate().map_err(|report| {
+        let problems = report.iter().map(|(path, error)| Problem {
+            kind: "value_error",
+            loc: vec!["body".into(), path.to_string()],
+            msg: error.message().to_string(),
+        });
+        Error::Invalid(problems.collect())
+    })
+}
+
+/// Too large, or broken off on the way.
+pub fn body_error(e: impl std::error::Error + IntoResponse) -> Error {
+    let mut source: Option<&dyn std::error::Error> = Some(&e);
+    while let Some(error) = source {
+        if error.to_string().contains("length limit exceeded") {
+            return Error::TooLarge;
+        }
+        source = error.source();
+    }
+    Error::invalid("body", "", "The body could not be read")
+}
+
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        let mut body = Vec::with_capacity(256);
+        match serde_json::to_writer(&mut body, &self.0) {
+            Ok(()) => {
+                let mut response = Response::new(Body::from(body));
+                response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                response
+            }
+            Err(e) => Error::Internal(e.to_string().into()).into_response(),
+        }
+    }
+}
+
+impl<T: JsonSchema> aide::OperationInput for Json<T> {
+    fn operation_input(ctx: &mut GenContext, operation: &mut Operation) {
+        <axum::Json<T> as aide::OperationInput>::operation_input(ctx, operation);
+    }
+}
+
+impl<T: JsonSchema> aide::OperationOutput for Json<T> {
+    type Inner = T;
+    fn operation_response(ctx: &mut GenContext, operation: &mut Operation) -> Option<aide::openapi::Response> {
+        axum::Json::<T>::operation_response(ctx, operation)
+    }
+    fn inferred_responses(
+        ctx: &mut GenContext,
+        operation: &mut Operation,
+    ) -> Vec<(Option<u16>, aide::openapi::Response)> {
+        Self::operation_response(ctx, operation).map(|r| (Some(200), r)).into_iter().collect()
+    }
+}
+
+impl aide::OperationOutput for Error {
+    type Inner = crate::error::ErrorBody;
+    fn operation_response(ctx: &mut GenContext, operation: &mut Operation) -> Option<aide::openapi::Response> {
+        let mut response = axum::Json::<Self::Inner>::operation_response(ctx, operation)?;
+        response.description = "The request was not carried out; `detail` says why.".into();
+        Some(response)
+    }
+    fn inferred_responses(
+        ctx: &mut GenContext,
+        operation: &mut Operation,
+    ) -> Vec<(Option<u16>, aide::openapi::Response)> {
+        Self::operation_response(ctx, operation).map(|r| (None, r)).into_iter().collect()
+    }
+}
+
+/// The query string; unknown parameters are ignored, a value that does not fit is a 422.
+#[derive(Debug)]
+pub struct Query<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequestParts<App> for Query<T> {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self> {
+        query(parts.uri.query()).map(Query)
+    }
+}
+
+/// Reads a query string into `T`.
+pub fn query<T: DeserializeOwned>(text: Option<&str>) -> Result<T> {
+    let pairs = serde_urlencoded::Deserializer::new(form_pairs(text.unwrap_or_default()));
+    serde_path_to_error::deserialize(pairs).map_err(|e| {
+        let field = e.path().to_string();
+        Error::invalid("query", if field == "." { "" } else { &field }, e.inner().to_string())
+    })
+}
+
+fn form_pairs(text: &str) -> form_urlencoded::Parse<'_> {
+    form_urlencoded::parse(text.as_bytes())
+}
+
+/// Adds the fields of `T` to an operation's query parameters.
+pub fn document_query<T: JsonSchema>(ctx: &mut GenContext, operation: &mut Operation) {
+    let schema = ctx.schema.subschema_for::<T>();
+    let schema = ctx.resolve_schema(&schema).clone();
+    let parameters = aide::operation::parameters_from_schema(ctx, schema, aide::operation::ParamLocation::Query);
+    aide::operation::add_parameters(ctx, operation, parameters);
+}
+
+impl<T: JsonSchema> aide::OperationInput for Query<T> {
+    fn operation_input(ctx: &mut GenContext, operation: &mut Operation) {
+        document_query::<T>(ctx, operation);
+    }
+}
+
+/// The one variable part of the path; a value that does not fit is a 422.
+#[derive(Debug)]
+pub struct Path<T>(pub T);
+
+impl<T: FromStr<Err: fmt::Display>> FromRequestParts<App> for Path<T> {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self> {
+        let params = RawPathParams::from_request_parts(parts, app)
+            .await
+            .map_err(|_| Error::invalid("path", "", "The path is not UTF-8"))?;
+        let (name, value) = params.iter().next().ok_or(Error::Internal("a route without a variable part".into()))?;
+        value.parse().map(Path).map_err(|e: T::Err| Error::invalid("path", name, format!("Input should be valid: {e}")))
+    }
+}
+
+impl<T> aide::OperationInput for Path<T> {}
+
+/// `{"message": …}`: what a write answers that has nothing else to show.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Message {
+    /// A sentence for the person at the screen.
+    pub message: Cow<'static, str>,
+}
+
+/// The answer with this sentence.
+pub fn message(text: impl Into<Cow<'static, str>>) -> Json<Message> {
+    Json(Message { message: text.into() })
+}
+
+/// A flag of the query string: `true`, `1`, `yes` and `on` in any case, and their opposites.
+pub fn flag<'de, D: Deserializer<'de>>(d: D) -> Result<bool, D::Error> {
+    match Cow::<'de, str>::deserialize(d)?.to_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" | "t" | "y" => Ok(true),
+        "false" | "0" | "no" | "off" | "f" | "n" | "" => Ok(false),
+        _ => Err(serde::de::Error::custom("Input should be true or false")),
+    }
+}
+
+/// The rule of names of people and companies: not blank, at most 255 characters, no HTML. The frontend looks for these
+/// words in the sentence (contract: conventions, "Error bodies").
+pub fn name(text: &String, _: &()) -> garde::Result {
+    let looks_like_html = text.split_once('<').is_some_and(|(_, rest)| rest.contains('>'));
+    let problem = if text.trim().is_empty() {
+        "The name must not be empty"
+    } else if text.chars().count() > 255 {
+        "The name must not exceed 255 characters"
+    } else if looks_like_html {
+        "The name must not contain HTML tags"
+    } else {
+        return Ok(());
+    };
+    Err(garde::Error::new(problem))
+}
