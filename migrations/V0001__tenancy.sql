@@ -33,14 +33,14 @@ create function app.uuid_v7() returns uuid language sql volatile parallel safe
 grant execute on function app.company_id(), app.user_id(), app.uuid_v7()
   to ringfence_api, ringfence_operator, ringfence_platform, ringfence_dba;
 
--- A nested id: null when none was given, `found` when it is visible to the caller, and otherwise the 404 of an unknown
+-- A nested id: null when none was given, `visible` when the caller sees it, and otherwise the 404 of an unknown
 -- one. SQLSTATEs of class RF are Ringfence's own: their message is a sentence for the client (src/error.rs).
-create function app.found(what text, given uuid, found uuid) returns uuid language plpgsql stable parallel safe as $$
+create function app.found(what text, given uuid, visible uuid) returns uuid language plpgsql stable parallel safe as $$
 begin
-  if given is not null and found is null then
+  if given is not null and visible is null then
     raise sqlstate 'RF404' using message = what;
   end if;
-  return found;
+  return visible;
 end $$;
 grant execute on function app.found(text, uuid, uuid) to ringfence_api, ringfence_platform, ringfence_dba;
 
