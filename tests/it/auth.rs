@@ -26,7 +26,8 @@ async fn login_answers_tokens_and_the_user() {
     assert_eq!(session["user"], user);
     let token = session["access_token"].as_str().unwrap();
     assert_eq!(acme.admin.with_token(token).get("/api/auth/me").await.expect(200), user);
-    let seen: bool = acme.value("select last_login > now() - interval '1 minute' from users where id = $1", &[&acme.admin.id]).await;
+    let seen: bool =
+        acme.value("select last_login > now() - interval '1 minute' from users where id = $1", &[&acme.admin.id]).await;
     assert!(seen);
 }
 
@@ -50,13 +51,15 @@ async fn an_imported_bcrypt_hash_logs_in_once_and_is_replaced() {
     let acme = World::new().await;
     // The old backend cut passwords at 72 bytes.
     let long = format!("Aa1!{}", "x".repeat(100));
-    for (password, stored) in [("Old-Horse-5", bcrypt::hash("Old-Horse-5", 4)), (&*long, bcrypt::hash(&long[..72], 4))] {
+    for (password, stored) in [("Old-Horse-5", bcrypt::hash("Old-Horse-5", 4)), (&*long, bcrypt::hash(&long[..72], 4))]
+    {
         let person = acme.person("company_user").await;
         let set = "update app.credentials set password_hash = $2 where user_id = $1";
         acme.db.execute(set, &[&person.id, &stored.unwrap()]).await.unwrap();
         login(&person.email, "Old-Horse-6").await.expect(401);
         login(&person.email, password).await.expect(200);
-        let hash: String = acme.value("select password_hash from app.credentials where user_id = $1", &[&person.id]).await;
+        let hash: String =
+            acme.value("select password_hash from app.credentials where user_id = $1", &[&person.id]).await;
         assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
         login(&person.email, password).await.expect(200);
     }
@@ -112,7 +115,10 @@ async fn a_stranger_registers_without_company() {
 async fn a_stranger_who_names_a_company_waits_for_its_admin() {
     let (acme, other) = (World::new().await, World::new().await);
     let email = fresh();
-    let session = Person::nobody().post("/api/auth/register", account(&email, "Sales Rep", json!(acme.company))).await.expect(200);
+    let session = Person::nobody()
+        .post("/api/auth/register", account(&email, "Sales Rep", json!(acme.company)))
+        .await
+        .expect(200);
     assert_eq!((&session["access_token"], &session["refresh_token"]), (&json!(""), &json!("")));
     login(&email, PASSWORD).await.expect(401);
     let users = acme.admin.get("/api/users/").await.expect(200);
@@ -142,7 +148,11 @@ async fn nobody_registers_as_an_admin_without_an_admins_token() {
             }
         }
     }
-    let made = acme.admin.post("/api/auth/register", account(&fresh(), "company_admin", json!(acme.company))).await.expect(200);
+    let made = acme
+        .admin
+        .post("/api/auth/register", account(&fresh(), "company_admin", json!(acme.company)))
+        .await
+        .expect(200);
     assert_eq!((&made["user"]["role"], &made["user"]["company_id"]), (&json!("company_admin"), &json!(acme.company)));
     acme.admin.post("/api/auth/register", account(&fresh(), "super_admin", json!(acme.company))).await.expect(403);
     Person::nobody().with_token("x").post("/api/auth/register", account(&fresh(), "x", json!(null))).await.expect(401);
@@ -152,7 +162,13 @@ async fn nobody_registers_as_an_admin_without_an_admins_token() {
 async fn registration_checks_its_fields() {
     let acme = World::new().await;
     let nobody = Person::nobody();
-    for (password, word) in [("Aa1!xyz", "8 characters"), ("aaaaaa1!", "uppercase"), ("AAAAAA1!", "lowercase"), ("Aaaaaaa!", "digit"), ("Aaaaaaa1", "special")] {
+    for (password, word) in [
+        ("Aa1!xyz", "8 characters"),
+        ("aaaaaa1!", "uppercase"),
+        ("AAAAAA1!", "lowercase"),
+        ("Aaaaaaa!", "digit"),
+        ("Aaaaaaa1", "special"),
+    ] {
         let mut body = account(&fresh(), "x", json!(null));
         body["password"] = json!(password);
         assert!(nobody.post("/api/auth/register", body).await.detail(400).contains(word), "{password}");
@@ -190,11 +206,14 @@ async fn a_forgotten_password_is_reset_by_the_mailed_code() {
     assert!(mail.to.contains(&acme.admin.email));
     let code: String = mail.data.split("password is ").nth(1).unwrap().chars().take(6).collect();
     assert!(code.chars().all(|c| c.is_ascii_digit()));
-    let stored: Vec<u8> = acme.value("select reset_code_hash from app.credentials where user_id = $1", &[&acme.admin.id]).await;
+    let stored: Vec<u8> =
+        acme.value("select reset_code_hash from app.credentials where user_id = $1", &[&acme.admin.id]).await;
     assert!(!String::from_utf8_lossy(&stored).contains(&code));
 
     let reset = async |email: &str, code: &str, password: &str| {
-        nobody.post("/api/auth/reset-password", json!({"email": email, "reset_code": code, "new_password": password})).await
+        nobody
+            .post("/api/auth/reset-password", json!({"email": email, "reset_code": code, "new_password": password}))
+            .await
     };
     assert!(reset(&acme.admin.email, &code, "weak").await.detail(400).contains("8 characters"));
     assert_eq!(reset(&fresh(), &code, "New-Horse-99").await.detail(400), "Invalid or expired reset code");
@@ -231,7 +250,10 @@ async fn attempts_are_limited_by_address_and_account_over_all_servers() {
         let request = Person::nobody().at(&servers[server]).request("post", "/api/auth/login");
         // What a client writes itself stands before what the proxy adds, and does not count.
         let forwarded = format!("203.0.113.{}, {from}", rand_byte());
-        crate::world::answer(request.header("x-forwarded-for", forwarded).json(&json!({"email": email, "password": password}))).await
+        crate::world::answer(
+            request.header("x-forwarded-for", forwarded).json(&json!({"email": email, "password": password})),
+        )
+        .await
     };
     let here = format!("2001:db8::{:x}:{:x}", std::process::id(), rand_byte());
     for i in 0..10 {
@@ -243,7 +265,9 @@ async fn attempts_are_limited_by_address_and_account_over_all_servers() {
     assert!((1..=900).contains(&wait));
     attempt(1, &format!("{here}1"), &acme.admin.email, PASSWORD).await.expect(200);
     attempt(1, &here, &acme.member.email, PASSWORD).await.expect(200);
-    let names: i64 = acme.value("select count(*) from app.rate_limits where bucket like '%@%' or bucket like '%' || $1 || '%'", &[&here]).await;
+    let names: i64 = acme
+        .value("select count(*) from app.rate_limits where bucket like '%@%' or bucket like '%' || $1 || '%'", &[&here])
+        .await;
     assert_eq!(names, 0, "buckets are hashes");
 }
 

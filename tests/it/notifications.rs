@@ -13,11 +13,15 @@ async fn notify(world: &World, whose: &Person, company: Option<Uuid>, title: &st
 async fn a_person_reads_marks_and_deletes_the_own_ones_only() {
     let acme = World::new().await;
     let company = Some(acme.company);
-    let (first, second) = (notify(&acme, &acme.member, company, "one").await, notify(&acme, &acme.member, company, "two").await);
+    let (first, second) =
+        (notify(&acme, &acme.member, company, "one").await, notify(&acme, &acme.member, company, "two").await);
     notify(&acme, &acme.admin, company, "of the admin").await;
     let list = acme.member.get("/api/notifications/").await.expect(200);
     assert_eq!(list.as_array().unwrap().len(), 2);
-    assert_eq!((&list[0]["title"], &list[0]["type"], &list[0]["read"], &list[0]["link"]), (&json!("two"), &json!("warning"), &json!(false), &json!(null)));
+    assert_eq!(
+        (&list[0]["title"], &list[0]["type"], &list[0]["read"], &list[0]["link"]),
+        (&json!("two"), &json!("warning"), &json!(false), &json!(null))
+    );
     assert_eq!(acme.member.get("/api/notifications/unread-count").await.expect(200), json!({"count": 2}));
 
     let mark = |id: Uuid| format!("/api/notifications/{id}/mark-read");

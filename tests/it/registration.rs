@@ -46,8 +46,16 @@ async fn a_name_and_an_address_are_taken_once() {
 
 #[tokio::test]
 async fn fields_are_checked() {
-    for (field, value) in [("company_name", "x"), ("company_name", "   "), ("company_name", "<b>x</b>"), ("admin_email", "none"), ("admin_password", "Short1"),
-        ("admin_password", "password1"), ("admin_password", "NODIGITS"), ("admin_first_name", " ")] {
+    for (field, value) in [
+        ("company_name", "x"),
+        ("company_name", "   "),
+        ("company_name", "<b>x</b>"),
+        ("admin_email", "none"),
+        ("admin_password", "Short1"),
+        ("admin_password", "password1"),
+        ("admin_password", "NODIGITS"),
+        ("admin_first_name", " "),
+    ] {
         let mut body = company(&fresh("Acme "), &format!("{}@example.com", fresh("ann")));
         body[field] = json!(value);
         let answer = register(body).await.expect(422);

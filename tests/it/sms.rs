@@ -25,7 +25,25 @@ async fn the_feed_is_newest_first_with_filters_and_pages() {
     let message = acme.admin.get("/api/sms/messages?limit=1").await.expect(200)[0].clone();
     let mut keys: Vec<&String> = message.as_object().unwrap().keys().collect();
     keys.sort();
-    assert_eq!(keys, ["body", "contact_id", "created_at", "direction", "from_address", "id", "is_auto_response", "read_at", "sent_at", "status", "to_address"]);
-    assert_eq!((&message["sent_at"], &message["contact_id"], &message["read_at"]), (&message["created_at"], &json!(contact), &json!(null)));
+    assert_eq!(
+        keys,
+        [
+            "body",
+            "contact_id",
+            "created_at",
+            "direction",
+            "from_address",
+            "id",
+            "is_auto_response",
+            "read_at",
+            "sent_at",
+            "status",
+            "to_address"
+        ]
+    );
+    assert_eq!(
+        (&message["sent_at"], &message["contact_id"], &message["read_at"]),
+        (&message["created_at"], &json!(contact), &json!(null))
+    );
     assert_eq!(acme.lone().await.get("/api/sms/messages").await.detail(403), "No company associated with user");
 }

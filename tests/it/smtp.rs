@@ -55,12 +55,21 @@ async fn converse(stream: TcpStream, mails: mpsc::UnboundedSender<Mail>, reply: 
     stream.write_all(b"220 test\r\n").await?;
     let mut mail = Mail { from: String::new(), to: String::new(), data: String::new() };
     let mut line = String::new();
-    while { line.clear(); stream.read_line(&mut line).await? > 0 } {
+    while {
+        line.clear();
+        stream.read_line(&mut line).await? > 0
+    } {
         let command = line.trim_end().to_owned();
         let answer = match command.to_uppercase().as_str() {
             c if c.starts_with("EHLO") => "250-test\r\n250 8BITMIME".into(),
-            c if c.starts_with("MAIL FROM:") => { mail.from = command[10..].to_owned(); "250 ok".into() }
-            c if c.starts_with("RCPT TO:") => { mail.to += &command[8..]; "250 ok".to_owned() }
+            c if c.starts_with("MAIL FROM:") => {
+                mail.from = command[10..].to_owned();
+                "250 ok".into()
+            }
+            c if c.starts_with("RCPT TO:") => {
+                mail.to += &command[8..];
+                "250 ok".to_owned()
+            }
             "DATA" => {
                 stream.write_all(b"354 go on\r\n").await?;
                 loop {
@@ -71,10 +80,14 @@ async fn converse(stream: TcpStream, mails: mpsc::UnboundedSender<Mail>, reply: 
                     mail.data += line.strip_prefix('.').unwrap_or(&line);
                 }
                 let data = std::mem::take(&mut mail.data).replace("=\r\n", "").replace("=3D", "=");
-                let _ = mails.send(Mail { from: std::mem::take(&mut mail.from), to: std::mem::take(&mut mail.to), data });
+                let _ =
+                    mails.send(Mail { from: std::mem::take(&mut mail.from), to: std::mem::take(&mut mail.to), data });
                 reply.to_owned()
             }
-            "QUIT" => { stream.write_all(b"221 bye\r\n").await?; return Ok(()); }
+            "QUIT" => {
+                stream.write_all(b"221 bye\r\n").await?;
+                return Ok(());
+            }
             _ => "250 ok".into(),
         };
         stream.write_all(answer.as_bytes()).await?;
