@@ -380,7 +380,7 @@ async fn add_user(
     })
     .await?;
     let email = new.email.to_lowercase();
-    super::auth::check_password(&new.password, &email, false)?;
+    crate::auth::check_password(&new.password, &email, false)?;
     let hash = app.hasher.hash(&new.password).await?;
     let user =
         NewUser { email: &email, hash: &hash, first_name: new.first_name.trim(), last_name: new.last_name.trim() };

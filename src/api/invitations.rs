@@ -144,7 +144,7 @@ async fn accept(app: State<App>, client: Client, Json(body): Json<Acceptance>) -
     client.limit(&app, "accept", "", 10, Duration::from_secs(15 * 60)).await?;
     let (platform, token) = (app.db.platform(), hash(&body.token));
     let invitation = platform.invitation(&token).await?.ok_or_else(void)?;
-    super::auth::check_password(&body.password, &invitation.email, false)?;
+    crate::auth::check_password(&body.password, &invitation.email, false)?;
     let password = app.hasher.hash(&body.password).await?;
     let account = platform.accept_invitation(&token, &password).await;
     let account = account.on_constraint("users_email_key", "Email already registered")?.ok_or_else(void)?;

@@ -156,7 +156,7 @@ async fn change_password(
     if !app.hasher.verify(&body.current_password, Some(&stored)).await? {
         return Err(Error::bad_request("Current password is incorrect"));
     }
-    super::auth::check_password(&body.new_password, &email, true)?;
+    crate::auth::check_password(&body.new_password, &email, true)?;
     let hash = app.hasher.hash(&body.new_password).await?;
     db.tx(async |tx| tx.change_my_password(&hash).await).await?;
     Ok(message("Password changed successfully"))
