@@ -4,8 +4,10 @@
 mod auth;
 mod bad_input;
 mod calls;
+mod companies;
 mod contacts;
 mod contract;
+mod invitations;
 mod isolation;
 mod notifications;
 mod registration;
@@ -13,4 +15,5 @@ mod schema;
 mod sms;
 mod smtp;
 mod structure;
+mod users;
 mod world;
