@@ -7,6 +7,7 @@ mod calls;
 mod contacts;
 mod contract;
 mod isolation;
+mod leaks;
 mod notifications;
 mod registration;
 mod schema;
