@@ -33,14 +33,14 @@ create function app.uuid_v7() returns uuid language sql volatile parallel safe
 grant execute on function app.company_id(), app.user_id(), app.uuid_v7()
   to ringfence_api, ringfence_operator, ringfence_platform, ringfence_dba;
 
--- A nested id: null when none was given, `found` when it is visible to the caller, and otherwise the 404 of an unknown
+-- A nested id: null when none was given, `visible` when the caller sees it, and otherwise the 404 of an unknown
 -- one. SQLSTATEs of class RF are Ringfence's own: their message is a sentence for the client (src/error.rs).
-create function app.found(what text, given uuid, found uuid) returns uuid language plpgsql stable parallel safe as $$
+create function app.found(what text, given uuid, visible uuid) returns uuid language plpgsql stable parallel safe as $$
 begin
-  if given is not null and found is null then
+  if given is not null and visible is null then
     raise sqlstate 'RF404' using message = what;
   end if;
-  return found;
+  return visible;
 end $$;
 grant execute on function app.found(text, uuid, uuid) to ringfence_api, ringfence_platform, ringfence_dba;
 
@@ -94,7 +94,7 @@ end $$;
 
 -- Every protected table with the column of its owner, which is the one that the key to `members` names.
 create view app.protected_table with (security_invoker = true) as
-  select p.polrelid::regclass as target, a.attname as owner
+  select p.polrelid::regclass as target, c.relname::text as table_name, a.attname as owner
   from pg_catalog.pg_policy p
   join pg_catalog.pg_class c on c.oid = p.polrelid
   join pg_catalog.pg_constraint k on k.conrelid = p.polrelid and k.conname = c.relname || '_member_fkey'
@@ -107,9 +107,9 @@ create function app.historical_rows() returns table (table_name text, row_count 
   security definer set search_path = pg_catalog, pg_temp as $$
 declare t record;
 begin
-  for t in select target from app.protected_table order by target::text loop
+  for t in select p.target, p.table_name from app.protected_table p order by 2 loop
     return query execute format('select %L::text, count(*) from %s where company_id is null and tenant_id = app.operator_company()',
-      t.target, t.target);
+      t.table_name, t.target);
   end loop;
 end $$;
 -- Only a member of both roles may hand a function over, which `ringfence_owner` is not.

@@ -1,1 +1,117 @@
-//! Doctor.
+//! Is this database as safe as the migrations left it? The rules are statements in `sql/lint/`: each lists what breaks it
+//! and the remedy, and nothing when all is well. They only read the catalog.
+
+use crate::{
+    db::{self, Sql},
+    sql,
+};
+use anyhow::bail;
+use tokio_postgres::Client;
+
+/// Rules without which the server does not start.
+const VITAL: &[Sql] = &[
+    sql!("lint/unprotected_tables"),
+    sql!("lint/policies"),
+    sql!("lint/overlapping_policies"),
+    sql!("lint/roles"),
+    sql!("lint/context"),
+];
+
+/// The other rules.
+const FURTHER: &[Sql] = &[
+    sql!("lint/tenant_columns"),
+    sql!("lint/foreign_keys"),
+    sql!("lint/unique_keys"),
+    sql!("lint/indexes"),
+    sql!("lint/definer_functions"),
+    sql!("lint/leakproof_functions"),
+    sql!("lint/views"),
+    sql!("lint/grants"),
+];
+
+/// One thing that is wrong.
+#[derive(Debug)]
+pub struct Finding {
+    /// The rule, the name of its file.
+    pub rule: &'static str,
+    /// What is wrong.
+    pub finding: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+/// Every rule.
+pub fn rules() -> impl Iterator<Item = Sql> {
+    VITAL.iter().chain(FURTHER).copied()
+}
+
+/// What breaks these rules.
+pub async fn findings(client: &Client, rules: impl Iterator<Item = Sql>) -> anyhow::Result<Vec<Finding>> {
+    let mut all = Vec::new();
+    for rule in rules {
+        for row in client.query(rule.text, &[]).await? {
+            all.push(Finding { rule: rule.name, finding: row.get("finding"), remedy: row.get("remedy") });
+        }
+    }
+    Ok(all)
+}
+
+/// What is wrong with the role that this connection logged in with, for a server.
+async fn login_problem(client: &Client) -> anyhow::Result<Option<String>> {
+    let row = client.query_one(sql!("platform/login_role").text, &[]).await?;
+    Ok(row.get(0))
+}
+
+/// Refuses a database on which the policies would not hold this server.
+pub async fn check_before_serving(url: &str) -> anyhow::Result<()> {
+    let client = db::connect(url).await?;
+    db::migrate::check_server(&client).await?;
+    if let Some(problem) = login_problem(&client).await? {
+        bail!(
+            "DATABASE_URL must not log in as this role: it {problem}. Use ringfence_api, which `ringfence migrate` makes"
+        );
+    }
+    if !db::migrate::is_current(&client).await? {
+        bail!("the database is not at this program's version: run `ringfence migrate` with DATABASE_ADMIN_URL set");
+    }
+    if let Some(first) = findings(&client, VITAL.iter().copied()).await?.first() {
+        bail!(
+            "this database would not keep companies apart: {}. Remedy: {}. See `ringfence doctor`",
+            first.finding,
+            first.remedy
+        );
+    }
+    Ok(())
+}
+
+/// `ringfence doctor`: prints what is wrong, and whether that is anything. Writes nothing to the database.
+pub async fn run(url: &str) -> anyhow::Result<bool> {
+    let client = db::connect(url).await?;
+    client.batch_execute("set default_transaction_read_only = on").await?;
+    let mut healthy = true;
+    let mut report = |ok: bool, what: &str, problem: String| {
+        healthy &= ok;
+        println!("{} {what}{problem}", if ok { "ok     " } else { "PROBLEM" });
+    };
+    let version = db::migrate::check_server(&client).await;
+    report(version.is_ok(), "server version", version.err().map(|e| format!(": {e}")).unwrap_or_default());
+    let login = login_problem(&client).await?;
+    let remedy = "DATABASE_URL should log in as ringfence_api";
+    report(login.is_none(), "login role", login.map(|p| format!(": it {p}. {remedy}")).unwrap_or_default());
+    if !db::migrate::is_current(&client).await? {
+        report(false, "migrations", ": not at this program's version. Run `ringfence migrate`".into());
+        return Ok(false);
+    }
+    report(true, "migrations", String::new());
+    for rule in rules() {
+        let found = findings(&client, std::iter::once(rule)).await?;
+        let what = rule.name.trim_start_matches("lint/").replace('_', " ");
+        if found.is_empty() {
+            report(true, &what, String::new());
+        }
+        for Finding { finding, remedy, .. } in found {
+            report(false, &what, format!(": {finding}. Remedy: {remedy}"));
+        }
+    }
+    Ok(healthy)
+}

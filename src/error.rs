@@ -3,7 +3,7 @@
 //! Bodies are those of `contract/conventions.md` (`detail` is a string, or a list for 422) with the members of RFC 9457
 //! beside it. The database's own words reach neither the client nor the log: see [`Error::from`] and the table below it.
 
-use crate::{server::request_id, wire::Json};
+use crate::{db::FromRow, server::request_id, wire::Json};
 use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
@@ -92,6 +92,10 @@ pub trait ResultExt<T>: Sized {
         T: Default;
     /// The answer of a write for a caller without a company: 400.
     fn must_have_company(self) -> Result<T>;
+    /// The answer of a route by id for a caller without a company: 404, as for an unknown id.
+    fn or_not_found_without_company(self) -> Result<T>
+    where
+        T: FromRow;
 }
 
 impl<T> ResultExt<T> for Result<T> {
@@ -117,6 +121,16 @@ impl<T> ResultExt<T> for Result<T> {
     fn must_have_company(self) -> Result<T> {
         match self {
             Err(Error::NoCompany) => Err(Error::bad_request("User must belong to a company")),
+            other => other,
+        }
+    }
+
+    fn or_not_found_without_company(self) -> Result<T>
+    where
+        T: FromRow,
+    {
+        match self {
+            Err(Error::NoCompany) => Err(Error::not_found(T::NAME)),
             other => other,
         }
     }

@@ -1,2 +1,398 @@
-//! The program: the server and the commands of its operators.
-fn main() {}
+//! The program: the server, and the commands of those who run it.
+
+use anyhow::{Context, bail};
+use clap::{Parser, Subcommand};
+use ringfence::{
+    App, auth,
+    config::{Config, Database, LogFormat},
+    db::{self, Db, local::Cluster, migrate},
+    demo, doctor, server, sql, workbook,
+};
+use std::{
+    io::{IsTerminal, Read, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+use tracing_subscriber::EnvFilter;
+
+/// Ringfence: a CRM backend for many companies in one database, kept apart by PostgreSQL's row-level security.
+///
+/// Without a command it serves the API. Without DATABASE_URL it brings a private PostgreSQL and demo data along.
+#[derive(Parser)]
+#[command(version, max_term_width = 110, args_conflicts_with_subcommands = false)]
+struct Cli {
+    #[command(flatten)]
+    database: Database,
+    /// How log lines look: human at a terminal, json otherwise
+    #[arg(long, env = "RINGFENCE_LOG_FORMAT", value_enum, global = true)]
+    log_format: Option<LogFormat>,
+    #[command(flatten)]
+    config: Config,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve the API (the default)
+    Serve,
+    /// Bring the database to this version: roles, tables, policies (needs DATABASE_ADMIN_URL)
+    Migrate,
+    /// Load demo data, or with --companies a large database for measurements
+    Demo {
+        /// Make this many companies of unequal size
+        #[arg(long)]
+        companies: Option<u32>,
+        /// With this many contacts altogether
+        #[arg(long, default_value_t = 1_000_000)]
+        contacts: u64,
+        /// And this many messages altogether
+        #[arg(long, default_value_t = 0)]
+        messages: u64,
+    },
+    /// Check that the database keeps companies apart; changes nothing, exit code 1 when it finds something
+    Doctor,
+    /// Print the OpenAPI document
+    Openapi,
+    /// Make somebody a super admin of the platform; a new account asks for its password
+    SuperAdmin {
+        /// The person's e-mail address
+        email: String,
+    },
+    /// Manage users
+    #[command(subcommand)]
+    User(User),
+    /// Run a command with a private PostgreSQL, whose addresses are in DATABASE_URL and DATABASE_ADMIN_URL
+    Local {
+        /// A throw-away one, deleted at the end
+        #[arg(long)]
+        temporary: bool,
+        /// The command
+        #[arg(trailing_var_arg = true, required = true)]
+        command: Vec<String>,
+    },
+}
+
+#[derive(Subcommand)]
+enum User {
+    /// Give a user a company; a new account asks for its password (or reads it from standard input)
+    Assign {
+        /// The person's e-mail address
+        email: String,
+        /// The company's exact name
+        #[arg(long)]
+        company: String,
+        /// The role, when it is to change (company_user for a new account)
+        #[arg(long)]
+        role: Option<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    if let Some(code) = workbook::run_if_asked() {
+        return code;
+    }
+    let cli = Cli::parse();
+    start_log(cli.log_format);
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(e) => {
+            eprintln!("ringfence: cannot start threads: {e}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(run(cli)) {
+        Ok(code) => code,
+        Err(e) => {
+            eprintln!("ringfence: {}", explain(&e));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The error and its causes in one line; a database error by what it says, since this is the administrator's terminal.
+fn explain(e: &anyhow::Error) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    for cause in e.chain() {
+        let db = cause.downcast_ref::<tokio_postgres::Error>().and_then(|e| e.as_db_error());
+        let text = db.map_or_else(|| cause.to_string(), |db| db.message().to_owned());
+        if parts.last() != Some(&text) {
+            parts.push(text);
+        }
+        if db.is_some() {
+            break;
+        }
+    }
+    parts.join(": ")
+}
+
+fn start_log(format: Option<LogFormat>) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,refinery_core=warn"));
+    let human = format.map_or_else(|| std::io::stderr().is_terminal(), |f| f == LogFormat::Human);
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if human { log.with_target(false).compact().init() } else { log.json().init() }
+}
+
+async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    match cli.command.unwrap_or(Command::Serve) {
+        Command::Serve => serve(cli.database, cli.config).await?,
+        Command::Openapi => println!("{}", serde_json::to_string_pretty(&ringfence::api::router().1)?),
+        Command::Local { temporary, command } => return local(cli.database, temporary, command).await,
+        Command::Doctor => {
+            let at = Location::open(cli.database).await?;
+            let healthy = doctor::run(&at.api).await;
+            at.close().await?;
+            return Ok(if healthy? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        Command::Migrate => {
+            let at = Location::open(cli.database).await?;
+            let done = migrate::migrate(at.admin()?, Some(&at.api)).await;
+            at.close().await?;
+            done?;
+            println!("The database is at migration {}.", migrate::newest());
+        }
+        Command::Demo { companies, contacts, messages } => {
+            let at = Location::open(cli.database).await?;
+            let done = async {
+                migrate::migrate(at.admin()?, Some(&at.api)).await?;
+                match companies {
+                    Some(companies) => demo::generate(at.admin()?, companies, contacts, messages).await,
+                    None => demo::load(at.admin()?).await.map(|logins| print!("{}", demo_logins(&logins))),
+                }
+            };
+            let done = done.await;
+            at.close().await?;
+            done?;
+        }
+        Command::SuperAdmin { email } => {
+            administer(cli.database, async |admin| super_admin(admin, &email).await).await?;
+        }
+        Command::User(User::Assign { email, company, role }) => {
+            administer(cli.database, async |admin| assign(admin, &email, &company, role.as_deref()).await).await?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Where the database is: at the given addresses, or in the private cluster.
+struct Location {
+    cluster: Option<Cluster>,
+    folder: Option<PathBuf>,
+    api: String,
+    admin: Option<String>,
+}
+
+impl Location {
+    async fn open(given: Database) -> anyhow::Result<Self> {
+        let filled = |url: Option<String>| url.filter(|u| !u.is_empty());
+        if let Some(api) = filled(given.database_url.clone()) {
+            return Ok(Self { cluster: None, folder: None, api, admin: filled(given.database_admin_url) });
+        }
+        if filled(given.database_admin_url).is_some() {
+            bail!("DATABASE_ADMIN_URL is set and DATABASE_URL is not: set both, or neither for a private PostgreSQL");
+        }
+        let folder = given.data.unwrap_or_else(db::local::default_folder);
+        let cluster = Cluster::open(&folder).await?;
+        let (api, admin) = (cluster.url("ringfence_api", DATABASE), cluster.url("ringfence_admin", DATABASE));
+        ensure_database(&cluster).await?;
+        Ok(Self { cluster: Some(cluster), folder: Some(folder), api, admin: Some(admin) })
+    }
+
+    fn admin(&self) -> anyhow::Result<&str> {
+        self.admin
+            .as_deref()
+            .context("this command changes the database: set DATABASE_ADMIN_URL to an administrator's address of it")
+    }
+
+    async fn close(self) -> anyhow::Result<()> {
+        match self.cluster {
+            Some(cluster) => cluster.close().await,
+            None => Ok(()),
+        }
+    }
+}
+
+/// The database's name in a private cluster.
+const DATABASE: &str = "ringfence";
+
+async fn ensure_database(cluster: &Cluster) -> anyhow::Result<()> {
+    let client = db::connect(&cluster.url("ringfence_admin", "postgres")).await?;
+    if client.query_opt("select from pg_database where datname = $1", &[&DATABASE]).await?.is_none() {
+        client.batch_execute(&format!("create database {DATABASE}")).await?;
+    }
+    Ok(())
+}
+
+async fn serve(database: Database, mut config: Config) -> anyhow::Result<()> {
+    // Before the database is touched, so that a second start fails at once and in one sentence.
+    let listener = TcpListener::bind(config.listen).await.map_err(|e| match e.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            anyhow::anyhow!(
+                "{} is in use by another program: stop it, or listen elsewhere with --listen 127.0.0.1:8001",
+                config.listen
+            )
+        }
+        _ => anyhow::anyhow!("cannot listen on {}: {e}", config.listen),
+    })?;
+    let mut stop = Box::pin(stop_signal()?);
+    let at = tokio::select! {
+        at = Location::open(database) => at?,
+        () = &mut stop => return Ok(()),
+    };
+    let served = async {
+        let keys = at.folder.as_ref().map(|f| f.join("keys"));
+        config.settle(at.cluster.is_some(), keys.as_deref())?;
+        let mut logins = Vec::new();
+        if let Some(admin) = &at.admin {
+            migrate::migrate(admin, Some(&at.api)).await?;
+            if at.cluster.is_some() {
+                logins = demo::load(admin).await?;
+            }
+        }
+        doctor::check_before_serving(&at.api).await?;
+        let address = listener.local_addr()?;
+        let app = App::new(Db::new(&at.api, config.pool_size)?, config)?;
+        // The first connection is opened now, so that the first request does not wait for it.
+        app.db.ping().await.map_err(|_| anyhow::anyhow!("the database does not answer"))?;
+        print!(
+            "\nRingfence serves on http://{address}\nAPI documentation: http://{address}/docs\n{}",
+            demo_logins(&logins)
+        );
+        println!("\nCtrl-C stops it.");
+        server::serve(app, listener, stop).await.context("the server stopped")
+    };
+    let served = served.await;
+    at.close().await?;
+    served
+}
+
+fn demo_logins(logins: &[demo::Login]) -> String {
+    let mut text = String::new();
+    if !logins.is_empty() {
+        text += "\nDemo logins:\n";
+    }
+    for login in logins {
+        text += &format!("  {:<28} {:<14} {} ({})\n", login.email, login.password, login.role, login.company);
+    }
+    text
+}
+
+/// Done at the first SIGINT or SIGTERM; a second one ends the program at once.
+fn stop_signal() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
+    let (mut int, mut term) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! { _ = int.recv() => {}, _ = term.recv() => {} }
+        let _ = writeln!(std::io::stderr(), "Stopping: requests under way may finish.");
+    })
+}
+
+async fn local(database: Database, temporary: bool, command: Vec<String>) -> anyhow::Result<ExitCode> {
+    let cluster = match temporary {
+        true => Cluster::temporary().await?,
+        false => Cluster::open(&database.data.unwrap_or_else(db::local::default_folder)).await?,
+    };
+    let run = async {
+        ensure_database(&cluster).await?;
+        let admin = cluster.url("ringfence_admin", DATABASE);
+        let api = cluster.url("ringfence_api", DATABASE);
+        migrate::migrate(&admin, Some(&api)).await?;
+        let (program, arguments) = command.split_first().context("no command given")?;
+        let mut child = tokio::process::Command::new(program);
+        child.args(arguments).env("DATABASE_URL", &api).env("DATABASE_ADMIN_URL", &admin);
+        let mut child = child.spawn().with_context(|| format!("cannot run {program}"))?;
+        // A terminal's Ctrl-C reaches the command too; this program stays until the command has ended.
+        let mut stop = std::pin::pin!(stop_signal()?);
+        let status = tokio::select! {
+            status = child.wait() => status?,
+            () = &mut stop => child.wait().await?,
+        };
+        Ok(ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1)))
+    };
+    let code = run.await;
+    cluster.close().await?;
+    code
+}
+
+/// Runs something as the administrator of a migrated database.
+async fn administer(
+    database: Database,
+    work: impl AsyncFnOnce(&tokio_postgres::Client) -> anyhow::Result<String>,
+) -> anyhow::Result<()> {
+    let at = Location::open(database).await?;
+    let done = async {
+        let client = db::connect(at.admin()?).await?;
+        if !migrate::is_current(&client).await? {
+            bail!("the database is not at this program's version: run `ringfence migrate` first");
+        }
+        work(&client).await
+    };
+    let done = done.await;
+    at.close().await?;
+    println!("{}", done?);
+    Ok(())
+}
+
+async fn super_admin(admin: &tokio_postgres::Client, email: &str) -> anyhow::Result<String> {
+    let email = email.to_lowercase();
+    let user = match admin.query_opt(sql!("ops/find_user").text, &[&email]).await? {
+        Some(row) => row.get::<_, uuid::Uuid>("id"),
+        None => add_user(admin, &email, "Super", "Admin").await?,
+    };
+    admin.execute(sql!("ops/set_role").text, &[&user, &Some("super_admin")]).await?;
+    Ok(format!("{email} is a super admin now."))
+}
+
+async fn assign(
+    admin: &tokio_postgres::Client,
+    email: &str,
+    company: &str,
+    role: Option<&str>,
+) -> anyhow::Result<String> {
+    let email = email.to_lowercase();
+    let Some(row) = admin.query_opt(sql!("ops/find_company").text, &[&company]).await? else {
+        bail!("there is no company named \"{company}\"");
+    };
+    let company_id: uuid::Uuid = row.get("id");
+    let (user, role) = match admin.query_opt(sql!("ops/find_user").text, &[&email]).await? {
+        Some(row) => (row.get::<_, uuid::Uuid>("id"), role),
+        None => (
+            add_user(admin, &email, email.split('@').next().unwrap_or("New"), "").await?,
+            role.or(Some("company_user")),
+        ),
+    };
+    admin.execute(sql!("ops/assign_company").text, &[&user, &company_id]).await?;
+    admin.execute(sql!("ops/set_role").text, &[&user, &role]).await?;
+    Ok(format!("{email} belongs to {company} now."))
+}
+
+async fn add_user(admin: &tokio_postgres::Client, email: &str, first: &str, last: &str) -> anyhow::Result<uuid::Uuid> {
+    if !email.contains('@') {
+        bail!("\"{email}\" is not an e-mail address");
+    }
+    let password = read_password(email)?;
+    if let Some(problem) = auth::password_problem(&password, email, true) {
+        bail!("{problem}");
+    }
+    let hash = auth::hash_now(&password)?;
+    Ok(admin.query_one(sql!("ops/add_user").text, &[&email, &hash, &first, &last]).await?.get("id"))
+}
+
+fn read_password(email: &str) -> anyhow::Result<String> {
+    if std::io::stdin().is_terminal() {
+        let first = rpassword::prompt_password(format!("Password for the new account {email}: "))?;
+        if rpassword::prompt_password("The same again: ")? != first {
+            bail!("the two passwords differ");
+        }
+        return Ok(first);
+    }
+    let mut text = String::new();
+    std::io::stdin().read_to_string(&mut text)?;
+    match text.lines().next() {
+        Some(line) if !line.is_empty() => Ok(line.to_owned()),
+        _ => bail!("there is no account {email} yet: give the new one's password on standard input"),
+    }
+}

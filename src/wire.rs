@@ -127,6 +127,10 @@ impl<T: DeserializeOwned + Validate<Context = ()>> FromRequest<App> for Json<T> 
 
     async fn from_request(request: Request, app: &App) -> Result<Self> {
         let body = Bytes::from_request(request, app).await.map_err(body_error)?;
+        // serde would take a list for a struct's fields in their order.
+        if matches!(body.iter().find(|b| !b.is_ascii_whitespace()), Some(b'[')) {
+            return Err(Error::invalid("body", "", "Input should be an object"));
+        }
         let mut json = serde_json::Deserializer::from_slice(&body);
         let value: T = serde_path_to_error::deserialize(&mut json).map_err(|e| {
             let path = e.path().to_string();
@@ -154,7 +158,7 @@ pub fn valid<T: Validate<Context = ()>>(value: &T) -> Result<()> {
     value.validate().map_err(|report| {
         let problems = report.iter().map(|(path, error)| Problem {
             kind: "value_error",
-            loc: vec!["body".into(), path.to_string()],
+            loc: vec!["body".into(), path.to_string().replace("r#", "")],
             msg: error.message().to_string(),
         });
         Error::Invalid(problems.collect())

@@ -15,8 +15,8 @@ with person as (
 )
 insert into calls (tenant_id, company_id, user_id, direction, status, from_address, to_address, duration, notes, started_at,
   ended_at, created_at, updated_at)
-select $1, null, p.id, 'outbound', 'completed', '+12065550100', '+1303555010' || n, 60 * n, 'Call of ' || p.first_name || ' from before the move',
-  d.moment, d.moment + interval '1 minute' * n, d.moment, d.moment
+select $1, null, p.id, 'outbound', 'completed', '+12065550100', '+1303555010' || k, 60 * k, 'Call of ' || p.first_name || ' from before the move',
+  d.moment, d.moment + interval '1 minute' * k, d.moment, d.moment
 from person p
-cross join generate_series(1, 2) as n
-cross join lateral (select now() - interval '45 days' - interval '4 days' * n - interval '3 hours' * p.n as moment) d
+cross join generate_series(1, 2) as k
+cross join lateral (select now() - interval '45 days' - interval '4 days' * k - interval '3 hours' * p.n as moment) d

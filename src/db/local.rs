@@ -44,11 +44,7 @@ pub struct Cluster {
 /// The default data folder: `/var/lib/ringfence` for root, otherwise `.ringfence` in the current
 /// directory.
 pub fn default_folder() -> PathBuf {
-    if geteuid().is_root() {
-        "/var/lib/ringfence".into()
-    } else {
-        ".ringfence".into()
-    }
+    if geteuid().is_root() { "/var/lib/ringfence".into() } else { ".ringfence".into() }
 }
 
 impl Cluster {
@@ -77,11 +73,7 @@ impl Cluster {
     /// Where `program` (psql, pgbench, …) is: beside the server's programs, otherwise on the PATH.
     pub fn bin(&self, program: &str) -> PathBuf {
         let beside = self.programs.join(program);
-        if beside.is_file() {
-            beside
-        } else {
-            program.into()
-        }
+        if beside.is_file() { beside } else { program.into() }
     }
 
     /// Stops the server unless another process uses it; a temporary one is also deleted.
@@ -95,10 +87,7 @@ impl Cluster {
         if !folder.is_dir() {
             told(folder, fs::create_dir_all(folder))?;
             // Whatever the umask: the server's user passes through here to its own folders.
-            told(
-                folder,
-                fs::set_permissions(folder, PermissionsExt::from_mode(0o755)),
-            )?;
+            told(folder, fs::set_permissions(folder, PermissionsExt::from_mode(0o755)))?;
         }
         let folder = told(folder, folder.canonicalize())?;
         let start = lock_file(&folder, START_LOCK)?;
@@ -107,14 +96,7 @@ impl Cluster {
         told(&folder, users.lock_shared())?;
         let owner = server_user(&folder)?;
         let socket = socket_folder(&folder, &owner);
-        let cluster = Self {
-            folder,
-            socket,
-            programs,
-            owner,
-            temporary,
-            users: Some(users),
-        };
+        let cluster = Self { folder, socket, programs, owner, temporary, users: Some(users) };
         if temporary {
             cluster.sweep();
         }
@@ -135,11 +117,7 @@ impl Cluster {
                 self.folder.display(),
                 self.owner.name
             );
-            ensure!(
-                data.join("PG_VERSION").exists(),
-                "{} is not a database: choose another folder.",
-                data.display()
-            );
+            ensure!(data.join("PG_VERSION").exists(), "{} is not a database: choose another folder.", data.display());
         }
         if let Err(error) = self.command("pg_ctl").arg("--version").output() {
             bail!(
@@ -153,11 +131,7 @@ impl Cluster {
         while self.accepts() {
             // The eighth line of the file is the server's state; it may be starting or stopping.
             let state = fs::read_to_string(data.join("postmaster.pid")).unwrap_or_default();
-            if state
-                .lines()
-                .nth(7)
-                .is_some_and(|line| line.trim() == "ready")
-            {
+            if state.lines().nth(7).is_some_and(|line| line.trim() == "ready") {
                 return Ok(());
             }
             ensure!(
@@ -184,14 +158,7 @@ impl Cluster {
         let mut failure = String::new();
         for locale in ["C.UTF-8", "C"] {
             let mut initdb = self.command("initdb");
-            initdb.args([
-                "-D",
-                "data.new",
-                "-U",
-                ADMIN,
-                "--auth=trust",
-                "--encoding=UTF8",
-            ]);
+            initdb.args(["-D", "data.new", "-U", ADMIN, "--auth=trust", "--encoding=UTF8"]);
             initdb.args(["--locale", locale, "--data-checksums", "--no-instructions"]);
             if self.temporary {
                 initdb.arg("--no-sync");
@@ -212,10 +179,7 @@ impl Cluster {
         self.private_folder(&self.socket)?;
         let settings = self.folder.join("ringfence.conf");
         told(&settings, fs::write(&settings, self.settings()))?;
-        told(
-            &settings,
-            fs::set_permissions(&settings, PermissionsExt::from_mode(0o644)),
-        )?;
+        told(&settings, fs::set_permissions(&settings, PermissionsExt::from_mode(0o644)))?;
         let log = self.folder.join(LOG);
         if log.metadata().is_ok_and(|log| log.len() > 1 << 20) {
             told(&log, fs::remove_file(&log))?;
@@ -259,24 +223,15 @@ impl Cluster {
         };
         let socket = self.socket.join(format!(".s.PGSQL.{PORT}.lock"));
         let files = [self.folder.join("data/postmaster.pid"), socket];
-        let removed = files
-            .iter()
-            .filter(|file| dead(file) && fs::remove_file(file).is_ok());
+        let removed = files.iter().filter(|file| dead(file) && fs::remove_file(file).is_ok());
         removed.count() > 0
     }
 
     /// Errors stay out of the log, for their texts quote values.
     fn settings(&self) -> String {
-        let buffers = if self.temporary {
-            128
-        } else {
-            (memory() / 4 / (1 << 20)).clamp(16, 2048)
-        };
-        let durability = if self.temporary {
-            "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\n"
-        } else {
-            ""
-        };
+        let buffers = if self.temporary { 128 } else { (memory() / 4 / (1 << 20)).clamp(16, 2048) };
+        let durability =
+            if self.temporary { "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\n" } else { "" };
         format!(
             "# Written at each start: settings of your own belong in data/postgresql.conf, and \
              those below win.\n\
@@ -339,9 +294,7 @@ impl Cluster {
             };
             let pid = name.split('-').next().and_then(|pid| pid.parse().ok());
             let gone = pid.is_some_and(|pid| kill(Pid::from_raw(pid), None).is_err());
-            let ours = entry
-                .metadata()
-                .is_ok_and(|m| m.is_dir() && m.uid() == geteuid().as_raw());
+            let ours = entry.metadata().is_ok_and(|m| m.is_dir() && m.uid() == geteuid().as_raw());
             if !ours || !(gone || folder.join(USERS_LOCK).exists()) {
                 continue;
             }
@@ -376,10 +329,7 @@ impl Cluster {
     fn private_folder(&self, folder: &Path) -> Result<()> {
         let uid = self.owner.uid.as_raw();
         match fs::DirBuilder::new().mode(0o700).create(folder) {
-            Ok(()) => told(
-                folder,
-                chown(folder, Some(uid), Some(self.owner.gid.as_raw())),
-            ),
+            Ok(()) => told(folder, chown(folder, Some(uid), Some(self.owner.gid.as_raw()))),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 // An empty one may be from a start that was cut short.
                 if fs::remove_dir(folder).is_ok() {
@@ -412,10 +362,7 @@ impl Cluster {
         if output.contains("Cannot allocate memory") {
             return anyhow!("There is too little free memory for PostgreSQL: end other programs.");
         }
-        let mut lines: Vec<_> = output
-            .lines()
-            .filter(|line| !line.trim().is_empty())
-            .collect();
+        let mut lines: Vec<_> = output.lines().filter(|line| !line.trim().is_empty()).collect();
         let last = lines.split_off(lines.len().saturating_sub(5)).join("\n  ");
         anyhow!("Ringfence {what} in {folder}. The last that was heard of it:\n  {last}")
     }
@@ -429,11 +376,7 @@ impl Drop for Cluster {
 
 /// Who runs the server of the cluster in `folder`: for root, who never may, the user who did.
 fn server_user(folder: &Path) -> Result<User> {
-    let uid = |path: &Path| {
-        path.symlink_metadata()
-            .ok()
-            .map(|found| Uid::from_raw(found.uid()))
-    };
+    let uid = |path: &Path| path.symlink_metadata().ok().map(|found| Uid::from_raw(found.uid()));
     // Only in root's own folder, for in another's anybody could have put it there.
     if geteuid().is_root()
         && uid(folder).is_some_and(Uid::is_root)
@@ -448,9 +391,8 @@ fn server_user(folder: &Path) -> Result<User> {
 fn unprivileged() -> Result<User> {
     let uid = geteuid();
     if !uid.is_root() {
-        return User::from_uid(uid)?.with_context(|| {
-            format!("User {uid} has no name, which PostgreSQL needs: add it to /etc/passwd.")
-        });
+        return User::from_uid(uid)?
+            .with_context(|| format!("User {uid} has no name, which PostgreSQL needs: add it to /etc/passwd."));
     }
     ["postgres", "_postgres", "nobody"]
         .into_iter()
@@ -461,10 +403,7 @@ fn unprivileged() -> Result<User> {
 /// Without our environment: what it holds is no business of a server that outlives us.
 fn as_owner(owner: &User, program: &Path) -> Command {
     let mut command = Command::new(program);
-    command
-        .env_clear()
-        .env("PATH", env::var_os("PATH").unwrap_or_default())
-        .env("LC_ALL", "C");
+    command.env_clear().env("PATH", env::var_os("PATH").unwrap_or_default()).env("LC_ALL", "C");
     command.stdin(Stdio::null());
     if geteuid().is_root() {
         command.uid(owner.uid.as_raw()).gid(owner.gid.as_raw());
@@ -474,15 +413,7 @@ fn as_owner(owner: &User, program: &Path) -> Command {
 
 fn lock_file(folder: &Path, name: &str) -> Result<File> {
     let file = folder.join(name);
-    told(
-        &file,
-        File::options()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&file),
-    )
+    told(&file, File::options().write(true).create(true).truncate(false).mode(0o600).open(&file))
 }
 
 /// In the data folder, unless the address of a socket there would be too long (104 bytes on some
@@ -490,10 +421,7 @@ fn lock_file(folder: &Path, name: &str) -> Result<File> {
 fn socket_folder(folder: &Path, owner: &User) -> PathBuf {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
     let inside = folder.join("socket");
-    if inside
-        .to_str()
-        .is_some_and(|path| path.len() <= 85 && path.chars().all(plain))
-    {
+    if inside.to_str().is_some_and(|path| path.len() <= 85 && path.chars().all(plain)) {
         return inside;
     }
     // FNV-1a, because the standard hasher may differ from one build to the next.
@@ -501,9 +429,7 @@ fn socket_folder(folder: &Path, owner: &User) -> PathBuf {
         .as_os_str()
         .as_encoded_bytes()
         .iter()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |h, b| {
-            (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3)
-        });
+        .fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3));
     let root = geteuid().is_root() && Path::new("/run").is_dir();
     let parent = if root { "/run" } else { "/tmp" };
     format!("{parent}/ringfence-{}-{hash:016x}", owner.uid).into()
@@ -517,10 +443,7 @@ fn memory() -> u64 {
         .nth(1)
         .and_then(|kilobytes| kilobytes.parse::<u64>().ok())
         .map_or(1 << 30, |kilobytes| kilobytes * 1024);
-    let container = read("/sys/fs/cgroup/memory.max")
-        .trim()
-        .parse()
-        .unwrap_or(u64::MAX);
+    let container = read("/sys/fs/cgroup/memory.max").trim().parse().unwrap_or(u64::MAX);
     machine.min(container)
 }
 
@@ -529,43 +452,32 @@ fn disk_is_full(folder: &Path) -> bool {
     let Ok(output) = Command::new("df").arg("-Pk").arg(folder).output() else {
         return false;
     };
-    let free = text(&output)
-        .lines()
-        .nth(1)
-        .and_then(|l| l.split_whitespace().nth(3)?.parse().ok());
+    let free = text(&output).lines().nth(1).and_then(|l| l.split_whitespace().nth(3)?.parse().ok());
     free.is_some_and(|kilobytes: u64| kilobytes < 32 * 1024)
 }
 
 fn full(path: &Path) -> anyhow::Error {
-    anyhow!(
-        "The disk is full: free some space, or choose another folder than {}.",
-        path.display()
-    )
+    anyhow!("The disk is full: free some space, or choose another folder than {}.", path.display())
 }
 
 /// Says what to do about a failure at `path`.
 fn told<T>(path: &Path, result: io::Result<T>) -> Result<T> {
     result.map_err(|error| match error.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => full(path),
-        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => anyhow!(
-            "This user may not write {}: choose another folder, or run this as its owner.",
-            path.display()
-        ),
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+            anyhow!("This user may not write {}: choose another folder, or run this as its owner.", path.display())
+        }
         _ => anyhow!("{} cannot be used: {error}.", path.display()),
     })
 }
 
 fn text(output: &Output) -> String {
-    [&output.stdout, &output.stderr]
-        .map(|part| String::from_utf8_lossy(part))
-        .concat()
+    [&output.stdout, &output.stderr].map(|part| String::from_utf8_lossy(part)).concat()
 }
 
 fn percent_encoded(text: &str) -> String {
     let encode = |byte: u8| match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-            char::from(byte).to_string()
-        }
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
         _ => format!("%{byte:02X}"),
     };
     text.bytes().map(encode).collect()

@@ -14,6 +14,14 @@ pub fn newest() -> i32 {
     embedded::migrations::runner().get_migrations().iter().map(|m| m.version() as i32).max().unwrap_or(0)
 }
 
+/// Whether the newest migration that ran is the newest that this program knows.
+pub async fn is_current(client: &Client) -> anyhow::Result<bool> {
+    let made: bool = client.query_one("select to_regclass('refinery_schema_history') is not null", &[]).await?.get(0);
+    Ok(made
+        && client.query_one(sql!("platform/schema_version").text, &[]).await?.get::<_, Option<i32>>(0)
+            == Some(newest()))
+}
+
 /// Server versions with the fixes to row-level security that Ringfence relies on: (major, first minor).
 const FLOOR: [(i32, i32); 4] = [(15, 14), (16, 10), (17, 6), (18, 0)];
 

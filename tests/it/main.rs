@@ -1,1 +1,17 @@
+//! Every integration test, in one binary. One file an area; each test is a new company in one shared database.
+#![allow(missing_docs, unreachable_pub, reason = "nothing outside this binary reads it")]
 
+mod auth;
+mod bad_input;
+mod calls;
+mod contacts;
+mod contract;
+mod import;
+mod isolation;
+mod notifications;
+mod registration;
+mod schema;
+mod sms;
+mod smtp;
+mod structure;
+mod world;

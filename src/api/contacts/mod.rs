@@ -187,7 +187,7 @@ async fn create(db: TenantDb, Json(new): Json<NewContact>) -> Result<Json<Contac
 }
 
 async fn get(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Contact>> {
-    Ok(Json(db.one(sql!("contacts/get"), &[&id]).await?))
+    Ok(Json(db.one(sql!("contacts/get"), &[&id]).await.or_not_found_without_company()?))
 }
 
 async fn update(db: TenantDb, Path(id): Path<Uuid>, Json(patch): Json<ContactPatch>) -> Result<Json<Contact>> {
@@ -197,12 +197,13 @@ async fn update(db: TenantDb, Path(id): Path<Uuid>, Json(patch): Json<ContactPat
     let contact = db
         .one(sql!("contacts/update"), &[&id, &postgres_types::Json(&patch), &patch.owner_id])
         .await
-        .on_constraint(EMAIL_KEY, EMAIL_TAKEN)?;
+        .on_constraint(EMAIL_KEY, EMAIL_TAKEN)
+        .or_not_found_without_company()?;
     Ok(Json(contact))
 }
 
 async fn delete(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Message>> {
-    db.one::<Contact>(sql!("contacts/delete"), &[&id]).await?;
+    db.one::<Contact>(sql!("contacts/delete"), &[&id]).await.or_not_found_without_company()?;
     Ok(message("Contact deleted successfully"))
 }
 

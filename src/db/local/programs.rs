@@ -21,58 +21,32 @@ impl Server {
     /// Earlier releases let rows slip past row-level security.
     fn is_recent(&self) -> bool {
         let floors = [(15, 14), (16, 10), (17, 6)];
-        self.version.0 >= 18
-            || floors
-                .iter()
-                .any(|f| f.0 == self.version.0 && f.1 <= self.version.1)
+        self.version.0 >= 18 || floors.iter().any(|f| f.0 == self.version.0 && f.1 <= self.version.1)
     }
 
     fn at(programs: PathBuf, owner: &User) -> Option<Self> {
-        if !["initdb", "pg_ctl", "postgres"]
-            .iter()
-            .all(|name| programs.join(name).is_file())
-        {
+        if !["initdb", "pg_ctl", "postgres"].iter().all(|name| programs.join(name).is_file()) {
             return None;
         }
-        let output = as_owner(owner, &programs.join("postgres"))
-            .arg("--version")
-            .output()
-            .ok()?;
+        let output = as_owner(owner, &programs.join("postgres")).arg("--version").output().ok()?;
         let version = text(&output);
         let (major, minor) = version.split_whitespace().nth(2)?.split_once('.')?;
         let version = (major.parse().ok()?, minor.parse().ok()?);
-        let shown = as_owner(owner, &programs.join("initdb"))
-            .args(["--show", "-D", "/"])
-            .output();
+        let shown = as_owner(owner, &programs.join("initdb")).args(["--show", "-D", "/"]).output();
         let shown = text(&shown.ok()?);
-        let share = shown
-            .lines()
-            .find_map(|line| line.strip_prefix("share_path="));
+        let share = shown.lines().find_map(|line| line.strip_prefix("share_path="));
         let extensions = share.is_some_and(|share| {
             ["btree_gin", "pg_trgm"].iter().all(|name| {
                 let control = format!("{share}/extension/{name}.control");
                 Path::new(&control).is_file()
             })
         });
-        Some(Self {
-            version,
-            programs,
-            extensions,
-        })
+        Some(Self { version, programs, extensions })
     }
 
     fn all(owner: &User) -> Vec<Self> {
         let mut folders: Vec<PathBuf> = path_folders()
-            .filter_map(|folder| {
-                Some(
-                    folder
-                        .join("postgres")
-                        .canonicalize()
-                        .ok()?
-                        .parent()?
-                        .into(),
-                )
-            })
+            .filter_map(|folder| Some(folder.join("postgres").canonicalize().ok()?.parent()?.into()))
             .collect();
         if let Ok(output) = Command::new("pg_config").arg("--bindir").output() {
             folders.push(text(&output).trim().into());
@@ -93,10 +67,7 @@ impl Server {
         }
         folders.sort();
         folders.dedup();
-        folders
-            .into_iter()
-            .filter_map(|folder| Self::at(folder, owner))
-            .collect()
+        folders.into_iter().filter_map(|folder| Self::at(folder, owner)).collect()
     }
 }
 
@@ -106,15 +77,9 @@ pub(super) fn find(folder: &Path, major: Option<&str>) -> Result<PathBuf> {
         // Anew each time: a package may bring the user, too.
         let servers = Server::all(&unprivileged()?);
         let fits = |server: &&Server| {
-            server.is_recent()
-                && server.extensions
-                && major.is_none_or(|major| major == server.version.0.to_string())
+            server.is_recent() && server.extensions && major.is_none_or(|major| major == server.version.0.to_string())
         };
-        if let Some(best) = servers
-            .iter()
-            .filter(fits)
-            .max_by_key(|server| server.version)
-        {
+        if let Some(best) = servers.iter().filter(fits).max_by_key(|server| server.version) {
             return Ok(best.programs.clone());
         }
         if let Some(newest) = servers.iter().max_by_key(|server| server.version) {
@@ -165,33 +130,21 @@ apt-get -o DPkg::Lock::Timeout=300 install -y --no-install-recommends postgresql
         "dnf module enable -y postgresql:16 || true
 dnf install -y postgresql postgresql-server postgresql-contrib",
     ),
-    (
-        "yum",
-        "yum install -y postgresql postgresql-server postgresql-contrib",
-    ),
-    (
-        "apk",
-        "apk add postgresql postgresql-client postgresql-contrib",
-    ),
+    ("yum", "yum install -y postgresql postgresql-server postgresql-contrib"),
+    ("apk", "apk add postgresql postgresql-client postgresql-contrib"),
     ("pacman", "pacman -Sy --needed --noconfirm postgresql"),
-    (
-        "zypper",
-        "zypper --non-interactive install postgresql postgresql-server postgresql-contrib",
-    ),
+    ("zypper", "zypper --non-interactive install postgresql postgresql-server postgresql-contrib"),
     ("brew", "brew install postgresql@17"),
 ];
 
 fn install() -> Result<()> {
     let on_path = |name: &str| path_folders().any(|folder| folder.join(name).is_file());
-    let (manager, script) = INSTALLERS
-        .into_iter()
-        .find(|(name, _)| on_path(name))
-        .with_context(|| {
-            format!(
-                "Ringfence needs {NEEDED} with its contributed extensions: install it from \
+    let (manager, script) = INSTALLERS.into_iter().find(|(name, _)| on_path(name)).with_context(|| {
+        format!(
+            "Ringfence needs {NEEDED} with its contributed extensions: install it from \
                  https://www.postgresql.org/download/."
-            )
-        })?;
+        )
+    })?;
     let mut command = if manager == "brew" || geteuid().is_root() {
         Command::new("sh")
     } else {
@@ -211,10 +164,7 @@ fn install() -> Result<()> {
     );
     // Its output joins ours on stderr, because stdout may be read by a program.
     ensure!(
-        command
-            .stdout(io::stderr())
-            .status()
-            .is_ok_and(|status| status.success()),
+        command.stdout(io::stderr()).status().is_ok_and(|status| status.success()),
         "{manager} could not install PostgreSQL: see its message above, or install {NEEDED} \
          yourself."
     );

@@ -1,0 +1,2 @@
+-- $1 name
+select id from companies where name = $1

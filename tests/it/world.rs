@@ -1,0 +1,255 @@
+//! A company to test with, and HTTP clients that are its people. Each test makes its own company in one shared database,
+//! so the suite is itself a test of isolation.
+
+use reqwest::{Method, header::HeaderMap, multipart};
+use ringfence::{
+    App,
+    auth::{self, Keys, TokenKind},
+    config::{Config, Switch},
+    db::{self, Db},
+    server, workbook,
+};
+use serde_json::Value;
+use std::{
+    net::SocketAddr,
+    sync::{LazyLock, mpsc},
+};
+use tokio_postgres::{Client, types::ToSql};
+use uuid::Uuid;
+
+/// Everybody's password.
+pub const PASSWORD: &str = "Correct-Horse-7";
+
+/// `DATABASE_URL`: the API's own login.
+pub fn api_url() -> String {
+    url("DATABASE_URL")
+}
+
+/// `DATABASE_ADMIN_URL`: an administrator, who bypasses the policies.
+pub fn admin_url() -> String {
+    url("DATABASE_ADMIN_URL")
+}
+
+fn url(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run the tests with `make test`"))
+}
+
+/// The settings of the servers in these tests.
+pub fn config() -> Config {
+    Config {
+        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        development: Some(false),
+        jwt_secret: vec!["a secret that only the tests know".into()],
+        secret_key: vec!["5e".repeat(32)],
+        smtp_url: None,
+        mail_from: "Ringfence <noreply@example.com>".into(),
+        frontend_url: "http://localhost:5173".into(),
+        cors_origins: vec!["http://localhost:5173".into()],
+        rate_limits: Switch::Off,
+        proxy_hops: 0,
+        pool_size: 4,
+    }
+}
+
+/// A server on a thread and a runtime of its own, so that it outlives the test that started it.
+pub fn start_server(config: Config, database: &str) -> String {
+    let db = Db::new(database, config.pool_size).unwrap();
+    // The program that holds the tests cannot read workbooks.
+    let _ = workbook::PROGRAM.set(env!("CARGO_BIN_EXE_ringfence").into());
+    let (address, started) = mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        runtime.block_on(async {
+            let listener = tokio::net::TcpListener::bind(config.listen).await.unwrap();
+            address.send(listener.local_addr().unwrap()).unwrap();
+            server::serve(App::new(db, config).unwrap(), listener, std::future::pending()).await.unwrap();
+        });
+    });
+    format!("http://{}", started.recv().unwrap())
+}
+
+static SERVER: LazyLock<String> = LazyLock::new(|| start_server(config(), &api_url()));
+static KEYS: LazyLock<Keys> = LazyLock::new(|| Keys::new(&config().jwt_secret).unwrap());
+static HASH: LazyLock<String> = LazyLock::new(|| auth::hash_now(PASSWORD).unwrap());
+
+/// Somebody with a token, or nobody.
+#[derive(Clone)]
+pub struct Person {
+    pub id: Uuid,
+    pub email: String,
+    pub token: Option<String>,
+    base: String,
+    http: reqwest::Client,
+}
+
+/// What a request was answered.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    pub status: u16,
+    /// The body as JSON; null when it is none.
+    pub body: Value,
+    pub text: String,
+    pub headers: HeaderMap,
+}
+
+impl Answer {
+    /// The body of an answer that must have this status.
+    #[track_caller]
+    pub fn expect(self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{}", self.text);
+        self.body
+    }
+
+    /// The sentence of an error that must have this status.
+    #[track_caller]
+    pub fn detail(&self, status: u16) -> String {
+        assert_eq!(self.status, status, "{}", self.text);
+        self.body["detail"].as_str().unwrap_or_else(|| panic!("detail is no sentence: {}", self.text)).to_owned()
+    }
+}
+
+impl Person {
+    fn new(id: Uuid, email: &str, token: Option<String>, base: &str) -> Self {
+        Self { id, email: email.into(), token, base: base.into(), http: reqwest::Client::new() }
+    }
+
+    /// Somebody without a token.
+    pub fn nobody() -> Self {
+        Self::new(Uuid::nil(), "", None, &SERVER)
+    }
+
+    /// The same person at another server.
+    pub fn at(&self, base: &str) -> Self {
+        Self { base: base.into(), ..self.clone() }
+    }
+
+    pub fn with_token(&self, token: &str) -> Self {
+        Self { token: Some(token.into()), ..self.clone() }
+    }
+
+    pub fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
+        let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
+        let request = self.http.request(method, format!("{}{path}", self.base));
+        match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
+    }
+
+    pub async fn send(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
+        let request = self.request(method, path);
+        answer(match body {
+            Some(body) => request.json(body),
+            None => request,
+        })
+        .await
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send("GET", path, None).await
+    }
+    pub async fn post(&self, path: &str, body: Value) -> Answer {
+        self.send("POST", path, Some(&body)).await
+    }
+    pub async fn put(&self, path: &str, body: Value) -> Answer {
+        self.send("PUT", path, Some(&body)).await
+    }
+    pub async fn patch(&self, path: &str, body: Value) -> Answer {
+        self.send("PATCH", path, Some(&body)).await
+    }
+    pub async fn delete(&self, path: &str) -> Answer {
+        self.send("DELETE", path, None).await
+    }
+
+    /// Sends one file as the multipart part `file`.
+    pub async fn upload(&self, path: &str, name: &str, mime: &str, bytes: impl Into<Vec<u8>>) -> Answer {
+        let part = multipart::Part::bytes(bytes.into()).file_name(name.to_owned()).mime_str(mime).unwrap();
+        answer(self.request("POST", path).multipart(multipart::Form::new().part("file", part))).await
+    }
+}
+
+/// Sends a request and reads its answer.
+pub async fn answer(request: reqwest::RequestBuilder) -> Answer {
+    let response = request.send().await.unwrap();
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    let text = response.text().await.unwrap();
+    Answer { status, body: serde_json::from_str(&text).unwrap_or(Value::Null), text, headers }
+}
+
+/// A company with an admin and a member, and the administrator's connection to its database.
+pub struct World {
+    pub company: Uuid,
+    pub name: String,
+    pub admin: Person,
+    pub member: Person,
+    pub db: Client,
+}
+
+impl World {
+    pub async fn new() -> Self {
+        Self::named("Company").await
+    }
+
+    /// A company whose name and people's addresses begin so.
+    pub async fn named(start: &str) -> Self {
+        let db = db::connect(&admin_url()).await.unwrap();
+        let name = format!("{start} {}", Uuid::new_v4().simple());
+        let company =
+            db.query_one("insert into companies (name) values ($1) returning id", &[&name]).await.unwrap().get(0);
+        let admin = add_person(&db, start, "company_admin", Some(company)).await;
+        let member = add_person(&db, start, "company_user", Some(company)).await;
+        Self { company, name, admin, member, db }
+    }
+
+    /// Another user of the company.
+    pub async fn person(&self, role: &str) -> Person {
+        add_person(&self.db, "person", role, Some(self.company)).await
+    }
+
+    /// A user without company.
+    pub async fn lone(&self) -> Person {
+        add_person(&self.db, "lone", "Regular User", None).await
+    }
+
+    /// One of the platform's own staff.
+    pub async fn super_admin(&self) -> Person {
+        add_person(&self.db, "super", "super_admin", None).await
+    }
+
+    /// A contact of the company, made by its admin.
+    pub async fn contact(&self, first: &str, last: &str) -> Value {
+        let email = format!("{}@example.com", Uuid::new_v4().simple());
+        let body = serde_json::json!({"first_name": first, "last_name": last, "email": email});
+        self.admin.post("/api/contacts/", body).await.expect(200)
+    }
+
+    /// A historical SMS (without company) of one of the company's people.
+    pub async fn historical_sms(&self, of: &Person, body: &str) -> Uuid {
+        let insert = "insert into sms_messages (tenant_id, company_id, user_id, direction, status, from_address, to_address, body)
+            values ($1, null, $2, 'inbound', 'received', '+15550100', '+15550101', $3) returning id";
+        self.db.query_one(insert, &[&self.company, &of.id, &body]).await.unwrap().get(0)
+    }
+
+    /// One value, read as the administrator.
+    pub async fn value<T: for<'a> tokio_postgres::types::FromSql<'a>>(
+        &self,
+        sql: &str,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> T {
+        self.db.query_one(sql, params).await.unwrap().get(0)
+    }
+}
+
+/// Adds an active user and signs a token for them.
+pub async fn add_person(db: &Client, start: &str, role: &str, company: Option<Uuid>) -> Person {
+    let email = format!("{}-{}@example.com", start.to_lowercase().replace(' ', "-"), Uuid::new_v4().simple());
+    let (first, last) = (format!("{start} First"), format!("{start} Last"));
+    let add = "select id from app.add_user($1, $2, $3, $4, $5, $6, 'active')";
+    let id: Uuid = db.query_one(add, &[&email, &*HASH, &first, &last, &role, &company]).await.unwrap().get(0);
+    Person::new(id, &email, Some(KEYS.issue(TokenKind::Access, id, 1).unwrap()), &SERVER)
+}
+
+/// A connection as the API's own login, outside the pool.
+pub async fn api_connection() -> Client {
+    db::connect(&api_url()).await.unwrap()
+}
