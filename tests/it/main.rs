@@ -6,6 +6,7 @@ mod bad_input;
 mod calls;
 mod contacts;
 mod contract;
+mod import;
 mod isolation;
 mod leaks;
 mod notifications;

@@ -7,7 +7,7 @@ use ringfence::{
     auth::{self, Keys, TokenKind},
     config::{Config, Switch},
     db::{self, Db},
-    server,
+    server, workbook,
 };
 use serde_json::Value;
 use std::{
@@ -54,6 +54,8 @@ pub fn config() -> Config {
 /// A server on a thread and a runtime of its own, so that it outlives the test that started it.
 pub fn start_server(config: Config, database: &str) -> String {
     let db = Db::new(database, config.pool_size).unwrap();
+    // The program that holds the tests cannot read workbooks.
+    let _ = workbook::PROGRAM.set(env!("CARGO_BIN_EXE_ringfence").into());
     let (address, started) = mpsc::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
