@@ -3,7 +3,7 @@
 use crate::{App, Error, Result, error::Problem};
 use aide::{generate::GenContext, openapi::Operation};
 use axum::{
-    body::{Body, Bytes},
+    body::Body,
     extract::{FromRequest, FromRequestParts, Multipart, RawPathParams, Request},
     http::{HeaderValue, header, request::Parts},
     response::{IntoResponse, Response},

@@ -4,9 +4,11 @@
 mod auth;
 mod bad_input;
 mod calls;
+mod companies;
 mod contacts;
 mod contract;
 mod import;
+mod invitations;
 mod isolation;
 mod leaks;
 mod notifications;
@@ -15,4 +17,5 @@ mod schema;
 mod sms;
 mod smtp;
 mod structure;
+mod users;
 mod world;

@@ -179,7 +179,6 @@ pub async fn answer(request: reqwest::RequestBuilder) -> Answer {
 /// A company with an admin and a member, and the administrator's connection to its database.
 pub struct World {
     pub company: Uuid,
-    pub name: String,
     pub admin: Person,
     pub member: Person,
     pub db: Client,
@@ -198,7 +197,7 @@ impl World {
             db.query_one("insert into companies (name) values ($1) returning id", &[&name]).await.unwrap().get(0);
         let admin = add_person(&db, start, "company_admin", Some(company)).await;
         let member = add_person(&db, start, "company_user", Some(company)).await;
-        Self { company, name, admin, member, db }
+        Self { company, admin, member, db }
     }
 
     /// Another user of the company.
@@ -247,9 +246,4 @@ pub async fn add_person(db: &Client, start: &str, role: &str, company: Option<Uu
     let add = "select id from app.add_user($1, $2, $3, $4, $5, $6, 'active')";
     let id: Uuid = db.query_one(add, &[&email, &*HASH, &first, &last, &role, &company]).await.unwrap().get(0);
     Person::new(id, &email, Some(KEYS.issue(TokenKind::Access, id, 1).unwrap()), &SERVER)
-}
-
-/// A connection as the API's own login, outside the pool.
-pub async fn api_connection() -> Client {
-    db::connect(&api_url()).await.unwrap()
 }
