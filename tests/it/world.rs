@@ -179,6 +179,7 @@ pub async fn answer(request: reqwest::RequestBuilder) -> Answer {
 /// A company with an admin and a member, and the administrator's connection to its database.
 pub struct World {
     pub company: Uuid,
+    pub name: String,
     pub admin: Person,
     pub member: Person,
     pub db: Client,
@@ -197,7 +198,7 @@ impl World {
             db.query_one("insert into companies (name) values ($1) returning id", &[&name]).await.unwrap().get(0);
         let admin = add_person(&db, start, "company_admin", Some(company)).await;
         let member = add_person(&db, start, "company_user", Some(company)).await;
-        Self { company, admin, member, db }
+        Self { company, name, admin, member, db }
     }
 
     /// Another user of the company.
