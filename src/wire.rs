@@ -4,7 +4,7 @@ use crate::{App, Error, Result, error::Problem};
 use aide::{generate::GenContext, openapi::Operation};
 use axum::{
     body::Body,
-    extract::{FromRequest, FromRequestParts, RawPathParams, Request},
+    extract::{FromRequest, FromRequestParts, Multipart, RawPathParams, Request},
     http::{HeaderValue, header, request::Parts},
     response::{IntoResponse, Response},
 };
@@ -196,6 +196,56 @@ pub fn body_error(e: impl std::error::Error + IntoResponse) -> Error {
         source = error.source();
     }
     Error::invalid("body", "", "The body could not be read")
+}
+
+/// The part `file` of a multipart form, held in memory: the route's body limit bounds it.
+#[derive(Debug)]
+pub struct Upload {
+    /// The name that the sender gave it; good for its ending and for nothing else.
+    pub name: String,
+    /// The content.
+    pub bytes: Vec<u8>,
+}
+
+impl FromRequest<App> for Upload {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self> {
+        let length = request.headers().get(header::CONTENT_LENGTH);
+        let length: usize = length.and_then(|v| v.to_str().ok()?.parse().ok()).unwrap_or(0);
+        let mut form = Multipart::from_request(request, app).await.map_err(body_error)?;
+        while let Some(mut field) = form.next_field().await.map_err(body_error)? {
+            if field.name() != Some("file") {
+                continue;
+            }
+            let name = field.file_name().unwrap_or_default().to_owned();
+            // Room for all of it from the start: a buffer that grows is copied, and held twice meanwhile. The system
+            // gives memory when it is written to, so a length that is a lie costs nothing.
+            let mut bytes = Vec::with_capacity(length.min(64 << 20));
+            while let Some(chunk) = field.chunk().await.map_err(body_error)? {
+                bytes.extend_from_slice(&chunk);
+            }
+            return Ok(Upload { name, bytes });
+        }
+        Err(Error::invalid("body", "file", "Field required"))
+    }
+}
+
+impl aide::OperationInput for Upload {
+    fn operation_input(_: &mut GenContext, operation: &mut Operation) {
+        let form = json_schema!({
+            "type": "object",
+            "required": ["file"],
+            "properties": { "file": { "type": "string", "format": "binary" } },
+        });
+        let schema = Some(aide::openapi::SchemaObject { json_schema: form, external_docs: None, example: None });
+        let media = aide::openapi::MediaType { schema, ..Default::default() };
+        operation.request_body = Some(aide::openapi::ReferenceOr::Item(aide::openapi::RequestBody {
+            content: [("multipart/form-data".to_owned(), media)].into_iter().collect(),
+            required: true,
+            ..Default::default()
+        }));
+    }
 }
 
 impl<T: Serialize> IntoResponse for Json<T> {

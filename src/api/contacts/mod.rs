@@ -20,9 +20,9 @@ routes! {
     /// How many contacts there are, and for which employers
     tenant get "/api/contacts/stats/summary" => summary;
     /// Imports contacts from a CSV file
-    tenant post "/api/contacts/upload-csv" => import::csv;
+    tenant post "/api/contacts/upload-csv" limit 50 << 20 => import::csv;
     /// Imports contacts from an Excel file
-    tenant post "/api/contacts/upload-excel" => import::excel;
+    tenant post "/api/contacts/upload-excel" limit 50 << 20 => import::excel;
 }
 
 /// The constraint that keeps two contacts of a company from having the same address.
