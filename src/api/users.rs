@@ -66,10 +66,10 @@ struct ProfilePatch {
     #[garde(email, length(chars, max = 255))]
     email: Option<String>,
     #[serde(deserialize_with = "wire::given", skip_serializing_if = "Option::is_none")]
-    #[garde(length(chars, max = 100), inner(custom(wire::name)))]
+    #[garde(inner(custom(wire::name)))]
     first_name: Option<String>,
     #[serde(deserialize_with = "wire::given", skip_serializing_if = "Option::is_none")]
-    #[garde(length(chars, max = 100), inner(custom(wire::name)))]
+    #[garde(inner(custom(wire::name)))]
     last_name: Option<String>,
     #[serde(deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
     #[garde(inner(length(chars, max = 50)))]
@@ -96,10 +96,10 @@ struct UserPatch {
     #[garde(email, length(chars, max = 255))]
     email: Option<String>,
     #[serde(deserialize_with = "wire::given", skip_serializing_if = "Option::is_none")]
-    #[garde(length(chars, max = 100), inner(custom(wire::name)))]
+    #[garde(inner(custom(wire::name)))]
     first_name: Option<String>,
     #[serde(deserialize_with = "wire::given", skip_serializing_if = "Option::is_none")]
-    #[garde(length(chars, max = 100), inner(custom(wire::name)))]
+    #[garde(inner(custom(wire::name)))]
     last_name: Option<String>,
     /// `company_admin`, `company_user` or any label; `super_admin` is a super admin's to give.
     #[serde(deserialize_with = "wire::given", skip_serializing_if = "Option::is_none")]

@@ -214,6 +214,9 @@ impl<D: Door> Scoped<D> {
             company_id: row.try_get("company_id")?,
             role: row.try_get("role")?,
         };
+        if let Some(company) = caller.company_id {
+            tracing::Span::current().record("company", tracing::field::display(company));
+        }
         if D::COMPANY && caller.company_id.is_none() {
             return Err(Error::NoCompany);
         }
