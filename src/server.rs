@@ -30,7 +30,7 @@ use tower_http::{
 use tracing::Instrument;
 use uuid::Uuid;
 
-/// JSON bodies up to 1 MiB; routes that take files set their own limit.
+/// Other bodies than JSON, up to 1 MiB; routes that take files set their own limit.
 const BODY_LIMIT: usize = 1 << 20;
 /// How long a stop waits for the requests that are under way.
 const GRACE: Duration = Duration::from_secs(30);

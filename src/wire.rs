@@ -3,12 +3,13 @@
 use crate::{App, Error, Result, error::Problem};
 use aide::{generate::GenContext, openapi::Operation};
 use axum::{
-    body::{Body, Bytes},
+    body::Body,
     extract::{FromRequest, FromRequestParts, Multipart, RawPathParams, Request},
     http::{HeaderValue, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use garde::Validate;
+use http_body_util::BodyExt;
 use jiff::{Timestamp, civil, tz::TimeZone};
 use postgres_types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -125,8 +126,8 @@ pub struct Json<T>(pub T);
 impl<T: DeserializeOwned + Validate<Context = ()>> FromRequest<App> for Json<T> {
     type Rejection = Error;
 
-    async fn from_request(request: Request, app: &App) -> Result<Self> {
-        let body = Bytes::from_request(request, app).await.map_err(body_error)?;
+    async fn from_request(request: Request, _: &App) -> Result<Self> {
+        let body = read(request.into_body()).await?;
         // serde would take a list for a struct's fields in their order.
         if matches!(body.iter().find(|b| !b.is_ascii_whitespace()), Some(b'[')) {
             return Err(Error::invalid("body", "", "Input should be an object"));
@@ -151,6 +152,26 @@ impl<T: DeserializeOwned + Validate<Context = ()>> FromRequest<App> for Json<T> 
         valid(&value)?;
         Ok(Json(value))
     }
+}
+
+/// JSON bodies are at most this long, in bytes.
+const JSON_LIMIT: usize = 1 << 20;
+/// Of a body that is too long, this much is read and dropped: a client that is still sending does not see the answer.
+const DRAIN_LIMIT: usize = 64 << 20;
+
+async fn read(mut body: Body) -> Result<Vec<u8>> {
+    let (mut bytes, mut length) = (Vec::new(), 0);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Error::invalid("body", "", "The body could not be read"))?;
+        let Some(data) = frame.data_ref() else { continue };
+        length += data.len();
+        if length <= JSON_LIMIT {
+            bytes.extend_from_slice(data);
+        } else if length > DRAIN_LIMIT {
+            break;
+        }
+    }
+    if length > JSON_LIMIT { Err(Error::TooLarge) } else { Ok(bytes) }
 }
 
 /// Checks a value's rules; the 422 names each field that breaks one.

@@ -102,6 +102,12 @@ impl CompanyStatus {
 #[serde(deny_unknown_fields)]
 struct CompanySettings {}
 
+/// An object, because serde would take a list for the fields in their order.
+fn settings<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Option<CompanySettings>, D::Error> {
+    let object = Value::Object(serde_json::Map::deserialize(d)?);
+    CompanySettings::deserialize(object).map(Some).map_err(serde::de::Error::custom)
+}
+
 #[derive(Deserialize, Validate, JsonSchema)]
 struct BareCompany {
     #[garde(custom(wire::name))]
@@ -134,8 +140,16 @@ fn usd() -> String {
 }
 
 fn time_zone(name: &String, _: &()) -> garde::Result {
-    let known = name.len() <= 50 && jiff::tz::TimeZone::get(name).is_ok();
-    if known { Ok(()) } else { Err(garde::Error::new("Input should be an IANA time zone such as Europe/Berlin")) }
+    match canonical(name) {
+        Some(_) => Ok(()),
+        None => Err(garde::Error::new("Input should be an IANA time zone such as Europe/Berlin")),
+    }
+}
+
+/// A time zone's name as IANA writes it, which is compared without case.
+fn canonical(name: &str) -> Option<String> {
+    let zone = jiff::tz::TimeZone::get(name).ok()?;
+    zone.iana_name().filter(|name| name.len() <= 50).map(str::to_owned)
 }
 
 /// The fields to change; those left out stay. A secret that is null or empty is forgotten; none is ever returned.
@@ -177,7 +191,7 @@ struct CompanyPatch {
     #[serde(deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
     #[garde(inner(length(chars, max = 20)))]
     zip: Option<Option<String>>,
-    #[serde(deserialize_with = "wire::given", skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "settings", skip_serializing_if = "Option::is_none")]
     #[garde(dive)]
     settings: Option<CompanySettings>,
     #[serde(deserialize_with = "wire::given", skip_serializing_if = "Option::is_none")]
@@ -225,6 +239,7 @@ impl CompanyPatch {
     fn columns(mut self) -> Value {
         self.name = self.name.map(|name| name.trim().to_owned());
         self.domain = self.domain.map(filled);
+        self.timezone = self.timezone.and_then(|name| canonical(&name));
         serde_json::json!(self)
     }
 }
@@ -253,7 +268,7 @@ fn taken<T>(result: Result<T>) -> Result<T> {
 
 async fn create(db: Scoped<SuperAdmin>, Json(new): Json<BareCompany>) -> Result<Json<Company>> {
     let BareCompany { name, plan, domain, timezone, currency } = new;
-    let (plan, domain) = (plan.name(), filled(domain));
+    let (plan, domain, timezone) = (plan.name(), filled(domain), canonical(&timezone));
     let company = db.tx(async |tx| tx.create_company(&[&name.trim(), &plan, &domain, &timezone, &currency]).await);
     Ok(Json(taken(company.await)?))
 }

@@ -18,7 +18,6 @@ struct Seeded {
     canary: String,
     /// The id that stands for each `{…_id}` of a path and each `…_id` of a body.
     ids: BTreeMap<&'static str, Uuid>,
-    token: String,
 }
 
 impl Seeded {
@@ -91,7 +90,7 @@ impl Seeded {
             ("company_id", a),
             ("notification_id", notification),
         ]);
-        Self { world, canary, ids, token }
+        Self { world, canary, ids }
     }
 
     /// Everything the company has, as one number for each table.

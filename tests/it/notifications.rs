@@ -5,7 +5,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 async fn notify(world: &World, whose: &Person, company: Option<Uuid>, title: &str) -> Uuid {
-    let sql = "insert into notifications (tenant_id, company_id, user_id, title, message, type) values (coalesce($1, $2), $1, $2, $3, 'M', 'warning') returning id";
+    let sql = "insert into notifications (tenant_id, company_id, user_id, title, message, type) values (coalesce($1::uuid, $2), $1, $2, $3, 'M', 'warning') returning id";
     world.value(sql, &[&company, &whose.id, &title]).await
 }
 

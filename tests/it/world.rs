@@ -248,8 +248,3 @@ pub async fn add_person(db: &Client, start: &str, role: &str, company: Option<Uu
     let id: Uuid = db.query_one(add, &[&email, &*HASH, &first, &last, &role, &company]).await.unwrap().get(0);
     Person::new(id, &email, Some(KEYS.issue(TokenKind::Access, id, 1).unwrap()), &SERVER)
 }
-
-/// A connection as the API's own login, outside the pool.
-pub async fn api_connection() -> Client {
-    db::connect(&api_url()).await.unwrap()
-}
