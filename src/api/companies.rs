@@ -139,7 +139,7 @@ fn usd() -> String {
     "USD".into()
 }
 
-fn time_zone(name: &String, _: &()) -> garde::Result {
+fn time_zone(name: &str, _: &()) -> garde::Result {
     match canonical(name) {
         Some(_) => Ok(()),
         None => Err(garde::Error::new("Input should be an IANA time zone such as Europe/Berlin")),
