@@ -26,6 +26,7 @@ struct Company {
     name: &'static str,
     domain: &'static str,
     city: &'static str,
+    contacts: i32,
     people: [Person; 3],
     texts: &'static [&'static str],
 }
@@ -37,14 +38,12 @@ struct Person {
     title: &'static str,
 }
 
-/// How many contacts each of the two has.
-const CONTACTS: i32 = 24;
-
 const COMPANIES: [Company; 2] = [
     Company {
         name: "Harbor & Vale Realty",
         domain: "harborvale.example",
         city: "Seattle",
+        contacts: 24,
         people: [
             Person { first: "Olivia", last: "Hart", role: "company_admin", title: "Broker" },
             Person { first: "Marcus", last: "Reyes", role: "company_user", title: "Agent" },
@@ -69,6 +68,7 @@ const COMPANIES: [Company; 2] = [
         name: "Bluepeak Solar",
         domain: "bluepeak.example",
         city: "Denver",
+        contacts: 16,
         people: [
             Person { first: "Daniel", last: "Okafor", role: "company_admin", title: "Managing Director" },
             Person { first: "Sofia", last: "Lindqvist", role: "company_user", title: "Sales Engineer" },
@@ -141,8 +141,12 @@ async fn add(tx: &Transaction<'_>, company: &Company, hash: &str) -> anyhow::Res
         let email = person.email(company);
         tx.execute(sql!("demo/person").text, &[&id, &email, first, last, role, title, &hash]).await?;
     }
-    let piece = [CONTACTS].as_slice();
-    tx.execute(sql!("demo/contacts").text, &[&[id].as_slice(), &[1].as_slice(), &piece, &piece]).await?;
+    let contacts = [company.contacts];
+    tx.execute(
+        sql!("demo/contacts").text,
+        &[&[id].as_slice(), &[1].as_slice(), &contacts.as_slice(), &contacts.as_slice()],
+    )
+    .await?;
     tx.execute(sql!("demo/sms").text, &[&id, &company.texts]).await?;
     for more in [sql!("demo/calls"), sql!("demo/historical"), sql!("demo/notifications")] {
         tx.execute(more.text, &[&id]).await?;

@@ -88,12 +88,9 @@ pub fn run_if_asked() -> Option<ExitCode> {
 }
 
 fn read(rows: usize) -> anyhow::Result<()> {
-    for (resource, limit) in [
-        (Resource::RLIMIT_AS, MEMORY),
-        (Resource::RLIMIT_CPU, TIME.as_secs()),
-        (Resource::RLIMIT_CORE, 0),
-        (Resource::RLIMIT_FSIZE, 0),
-    ] {
+    for (resource, limit) in
+        [(Resource::RLIMIT_AS, MEMORY), (Resource::RLIMIT_CPU, TIME.as_secs()), (Resource::RLIMIT_CORE, 0)]
+    {
         setrlimit(resource, limit, limit)?;
     }
     let mut book = Vec::new();

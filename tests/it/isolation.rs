@@ -436,7 +436,8 @@ async fn no_table_lets_another_companys_caller_in() {
     let job = ringfence::sql!("platform/enter_job")
         .text
         .replace("$1", &format!("'{company}'"))
-        .replace("$2", &format!("'{user}'"));
+        .replace("$2", &format!("'{user}'"))
+        .replace("$3", "'auto'");
     walk_tables(&a, &mut api, "another company's job", &[job]).await;
     assert_eq!(a.checksums().await, before);
 }
