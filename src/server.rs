@@ -128,12 +128,11 @@ async fn request(request: Request, next: Next) -> Response {
     // The route and not the path: paths hold e-mail addresses and tokens.
     let route = request.extensions().get::<MatchedPath>().map(|p| p.as_str().to_owned()).unwrap_or_default();
     let span = tracing::info_span!("request", %id, %method, route, user = tracing::field::Empty, company = tracing::field::Empty);
-    let preflight_origin =
-        (method == Method::OPTIONS).then(|| request.headers().contains_key(header::ORIGIN)).unwrap_or(false);
+    let preflight = method == Method::OPTIONS && request.headers().contains_key(header::ORIGIN);
     let started = Instant::now();
     let mut response = REQUEST_ID.scope(id.clone(), next.run(request)).instrument(span.clone()).await;
     // A browser of a foreign origin is told so plainly, and not by an answer without headers.
-    if preflight_origin && !response.headers().contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN) {
+    if preflight && !response.headers().contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN) {
         *response.status_mut() = StatusCode::BAD_REQUEST;
     }
     let headers = response.headers_mut();

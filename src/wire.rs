@@ -376,7 +376,7 @@ pub fn flag<'de, D: Deserializer<'de>>(d: D) -> Result<bool, D::Error> {
 
 /// The rule of names of people and companies: not blank, at most 255 characters, no HTML. The frontend looks for these
 /// words in the sentence (contract: conventions, "Error bodies").
-pub fn name(text: &String, _: &()) -> garde::Result {
+pub fn name(text: &str, _: &()) -> garde::Result {
     let looks_like_html = text.split_once('<').is_some_and(|(_, rest)| rest.contains('>'));
     let problem = if text.trim().is_empty() {
         "The name must not be empty"

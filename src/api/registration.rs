@@ -30,7 +30,7 @@ struct NewCompany {
     phone: Option<String>,
 }
 
-fn valid_company_name(name: &String, _: &()) -> garde::Result {
+fn valid_company_name(name: &str, _: &()) -> garde::Result {
     match name.trim().chars().count() {
         2..=100 => wire::name(name, &()),
         _ => Err(garde::Error::new("Company name must have 2 to 100 characters")),

@@ -11,7 +11,7 @@ mod embedded {
 
 /// The number of the newest migration that this program knows.
 pub fn newest() -> i32 {
-    embedded::migrations::runner().get_migrations().iter().map(|m| m.version() as i32).max().unwrap_or(0)
+    embedded::migrations::runner().get_migrations().iter().map(|m| m.version()).max().unwrap_or(0)
 }
 
 /// Whether the newest migration that ran is the newest that this program knows.

@@ -85,11 +85,8 @@ impl Platform {
     /// The account of an e-mail address (lower-cased) with its password's hash.
     pub async fn login(&self, email: &str) -> Result<Option<(Account, String)>> {
         let rows = self.rows(sql!("platform/login"), &[&email]).await?;
-        Ok(rows
-            .first()
-            .map(|row| Ok((Account::from_row(row)?, row.try_get("password_hash")?)))
-            .transpose()
-            .map_err(|e: tokio_postgres::Error| Error::from(e))?)
+        let Some(row) = rows.first() else { return Ok(None) };
+        Ok(Some((Account::from_row(row)?, row.try_get("password_hash")?)))
     }
 
     /// Notes the login; `rehashed` replaces a hash of an older kind.

@@ -51,8 +51,16 @@ pub struct Caller {
 pub trait Door: Send + Sync + 'static {
     /// Whether one needs a company.
     const COMPANY: bool;
-    /// Which roles are let in, when not all are, and the refusal's sentence.
-    const ROLE: Option<(fn(&str) -> bool, &'static str)> = None;
+    /// Which roles are let in, when not all are.
+    const ROLE: Option<RoleRule> = None;
+}
+
+/// Which roles come in by a door, and what the others are told.
+pub struct RoleRule {
+    /// Whether a role does.
+    pub admits: fn(&str) -> bool,
+    /// The sentence of the 403.
+    pub refusal: &'static str,
 }
 
 /// Any signed-in user.
@@ -71,26 +79,28 @@ impl Door for Member {
 pub struct CompanyAdmin;
 impl Door for CompanyAdmin {
     const COMPANY: bool = false;
-    const ROLE: Option<(fn(&str) -> bool, &'static str)> =
-        Some((|role| matches!(role, "company_admin" | "super_admin"), "Only a company admin may do this"));
+    const ROLE: Option<RoleRule> = Some(RoleRule {
+        admits: |role| matches!(role, "company_admin" | "super_admin"),
+        refusal: "Only a company admin may do this",
+    });
 }
 
 /// One of the labels that may edit a company's users, or `super_admin` (contract: roles and permissions).
 pub struct TeamAdmin;
 impl Door for TeamAdmin {
     const COMPANY: bool = false;
-    const ROLE: Option<(fn(&str) -> bool, &'static str)> = Some((
-        |role| matches!(role, "company_admin" | "Admin" | "admin" | "Super Admin" | "super_admin"),
-        "Only an admin may do this",
-    ));
+    const ROLE: Option<RoleRule> = Some(RoleRule {
+        admits: |role| matches!(role, "company_admin" | "Admin" | "admin" | "Super Admin" | "super_admin"),
+        refusal: "Only an admin may do this",
+    });
 }
 
 /// The platform's own staff: the exact role `super_admin`.
 pub struct SuperAdmin;
 impl Door for SuperAdmin {
     const COMPANY: bool = false;
-    const ROLE: Option<(fn(&str) -> bool, &'static str)> =
-        Some((|role| role == "super_admin", "Only a super admin may do this"));
+    const ROLE: Option<RoleRule> =
+        Some(RoleRule { admits: |role| role == "super_admin", refusal: "Only a super admin may do this" });
 }
 
 /// What a handler gets instead of a pool: statements of one caller.
@@ -228,7 +238,7 @@ impl<D: Door> Scoped<D> {
             return Err(Error::NoCompany);
         }
         match D::ROLE {
-            Some((allowed, refusal)) if !allowed(&caller.role) => Err(Error::Forbidden(refusal.into())),
+            Some(rule) if !(rule.admits)(&caller.role) => Err(Error::Forbidden(rule.refusal.into())),
             _ => Ok(caller),
         }
     }
