@@ -2,4 +2,5 @@
 #![allow(missing_docs, unreachable_pub, reason = "nothing outside this binary reads it")]
 
 mod contacts;
+mod request_path;
 mod world;
