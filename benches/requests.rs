@@ -7,7 +7,7 @@ use clap::Parser;
 use ringfence::{
     auth::{Keys, TokenKind},
     db::{self, Sql, local::Cluster, migrate},
-    sql,
+    demo, sql,
 };
 use serde_json::{Value, json};
 use std::{
@@ -137,16 +137,7 @@ async fn prepare(cluster: &Cluster, database: &str, options: &Options) -> Result
     let empty: bool = admin.query_one("select not exists (select from contacts)", &[]).await?.get(0);
     if empty {
         eprintln!("Loading {} contacts of {} companies, once …", options.contacts, options.companies);
-        admin
-            .batch_execute(
-                &LOAD
-                    .replace("$companies", &options.companies.to_string())
-                    .replace("$contacts", &options.contacts.to_string()),
-            )
-            .await?;
-    }
-    if empty {
-        admin.batch_execute("vacuum analyze").await?;
+        demo::generate(&url, options.companies, options.contacts, 0).await?;
     }
     admin.batch_execute("checkpoint").await?;
     let keys = Keys::new(&[SECRET.into()])?;
@@ -171,20 +162,6 @@ async fn prepare(cluster: &Cluster, database: &str, options: &Options) -> Result
     }
     Ok(companies)
 }
-
-const LOAD: &str = "
-insert into companies (name) select 'Company ' || n from generate_series(1, $companies) n;
-insert into users (company_id, email, first_name, last_name, user_role)
-select id, 'u' || row_number() over () || '@x.example', 'First', 'Last', 'company_admin' from companies;
-with c as (
-  select c.id, u.id as user_id, row_number() over (order by c.name) as n from companies c join users u on u.company_id = c.id
-), s as (
-  select *, greatest(1, ($contacts / n ^ 1.0 / (select sum(1 / n ^ 1.0) from c))::int) as size from c
-)
-insert into contacts (tenant_id, company_id, owner_id, first_name, last_name, email, phone, company, title, type, created_at, updated_at)
-select s.id, s.id, s.user_id, 'First' || g, 'Last' || g % 977, 'person' || g || '@example.com', '+1555' || g, 'Employer ' || g % 99, 'Buyer', 'Lead',
-  now() - interval '1 second' * (s.size - g), now()
-from s, generate_series(1, s.size) g order by g;";
 
 fn cases(company: &Company) -> Vec<Case> {
     let name = company.name;

@@ -94,7 +94,7 @@ end $$;
 
 -- Every protected table with the column of its owner, which is the one that the key to `members` names.
 create view app.protected_table with (security_invoker = true) as
-  select p.polrelid::regclass as target, a.attname as owner
+  select p.polrelid::regclass as target, c.relname::text as table_name, a.attname as owner
   from pg_catalog.pg_policy p
   join pg_catalog.pg_class c on c.oid = p.polrelid
   join pg_catalog.pg_constraint k on k.conrelid = p.polrelid and k.conname = c.relname || '_member_fkey'
@@ -107,9 +107,9 @@ create function app.historical_rows() returns table (table_name text, row_count 
   security definer set search_path = pg_catalog, pg_temp as $$
 declare t record;
 begin
-  for t in select target from app.protected_table order by target::text loop
+  for t in select p.target, p.table_name from app.protected_table p order by 2 loop
     return query execute format('select %L::text, count(*) from %s where company_id is null and tenant_id = app.operator_company()',
-      t.target, t.target);
+      t.table_name, t.target);
   end loop;
 end $$;
 -- Only a member of both roles may hand a function over, which `ringfence_owner` is not.

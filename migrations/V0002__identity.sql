@@ -184,11 +184,15 @@ begin
        and not coalesce(app.is_team_admin(me.role), false) then
       raise sqlstate 'RF403' using message = 'Only an admin may change other users';
     end if;
+    -- Otherwise the admin of the company that a super admin belongs to gets the platform by changing their address.
+    if old.user_role = 'super_admin' and me.role is distinct from 'super_admin' then
+      raise sqlstate 'RF403' using message = 'Only a super admin may change a super admin';
+    end if;
   end if;
   if new.user_role = 'super_admin' and old.user_role <> 'super_admin' and me.role is distinct from 'super_admin' then
     raise sqlstate 'RF403' using message = 'Only a super admin can grant the super admin role';
   end if;
-  if old.user_role = 'company_admin' and old.status = 'active' and not old.is_deleted
+  if old.user_role = 'company_admin' and old.status = 'active' and not old.is_deleted and old.company_id is not null
      and (new.user_role <> 'company_admin' or new.status <> 'active' or new.is_deleted or new.company_id is distinct from old.company_id) then
     -- Two admins who demote each other at the same time must not both succeed.
     perform pg_advisory_xact_lock(hashtextextended('admins of ' || old.company_id, 0));

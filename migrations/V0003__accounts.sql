@@ -285,13 +285,13 @@ begin
   return query select c.* from app.company_card c where c.id = new_id;
 end $$;
 
--- `patch` holds the fields to change under their column names.
+-- `patch` holds the fields to change under their column names; settings are merged key by key.
 create function app.update_any_company(company_id uuid, patch jsonb) returns setof app.company_card language plpgsql
   security definer set search_path = pg_catalog, pg_temp as $$
 begin
   perform app.require_super_admin();
   update public.companies c set updated_at = now(), (name, domain, logo_url, timezone, currency, email, phone, address, city, state, zip, settings, plan, status) =
-    (select n.name, n.domain, n.logo_url, n.timezone, n.currency, n.email, n.phone, n.address, n.city, n.state, n.zip, n.settings, n.plan, n.status
+    (select n.name, n.domain, n.logo_url, n.timezone, n.currency, n.email, n.phone, n.address, n.city, n.state, n.zip, c.settings || n.settings, n.plan, n.status
      from jsonb_populate_record(c, $2) n)
   where c.id = $1;
   return query select c.* from app.company_card c where c.id = $1;
@@ -332,13 +332,14 @@ begin
   return query select u.* from public.users u where u.company_id = $1 and not u.is_deleted order by u.created_at, u.id;
 end $$;
 
--- `patch` holds first_name, last_name, email, user_role, status as far as they change.
+-- `patch` holds first_name, last_name, email, user_role, status as far as they change. One who waits is approved by it.
 create function app.update_any_user(user_id uuid, patch jsonb) returns setof users language plpgsql
   security definer set search_path = pg_catalog, pg_temp as $$
 begin
   perform app.require_super_admin();
   return query update public.users u set updated_at = now(), (first_name, last_name, email, user_role, status) =
-    (select n.first_name, n.last_name, n.email, n.user_role, n.status from jsonb_populate_record(u, $2) n)
+    (select n.first_name, n.last_name, n.email, n.user_role, case n.status when 'pending' then 'active' else n.status end
+     from jsonb_populate_record(u, $2) n)
   where u.id = $1 and not u.is_deleted returning u.*;
 end $$;
 

@@ -228,6 +228,11 @@ fn verify_now(password: &str, stored: &str) -> bool {
     PasswordHash::new(stored).is_ok_and(|hash| Argon2::default().verify_password(password.as_bytes(), &hash).is_ok())
 }
 
+/// Refuses a weak password with the sentence of the first rule that it breaks.
+pub fn check_password(password: &str, email: &str, special: bool) -> Result<()> {
+    password_problem(password, email, special).map_or(Ok(()), |problem| Err(Error::bad_request(problem)))
+}
+
 /// A rule that a password breaks (contract: auth/register), or that it is a common one or the person's own e-mail.
 pub fn password_problem(password: &str, email: &str, special: bool) -> Option<&'static str> {
     let lower = password.to_lowercase();

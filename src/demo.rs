@@ -1,20 +1,262 @@
-//! Demo data.
-/// stub
+//! Demo data: two small companies to look at, or many large ones to measure with.
+
+use crate::{auth, db, sql};
+use anyhow::{Context, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio_postgres::Transaction;
+use uuid::Uuid;
+
+/// Everybody's in the demo; it is no secret.
+pub const PASSWORD: &str = "Demo-Ring-2026";
+
+/// Somebody whom one can log in as.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Login {
-    /// e
+    /// The address.
     pub email: String,
-    /// p
+    /// The password.
     pub password: String,
-    /// c
+    /// The company's name.
     pub company: String,
-    /// r
+    /// The role.
     pub role: String,
 }
-/// stub
-pub async fn load(_: &str) -> anyhow::Result<Vec<Login>> {
-    Ok(vec![])
+
+struct Company {
+    name: &'static str,
+    domain: &'static str,
+    city: &'static str,
+    contacts: i32,
+    people: [Person; 3],
+    texts: &'static [&'static str],
 }
-/// stub
-pub async fn generate(_: &str, _: u32, _: u64, _: u64) -> anyhow::Result<()> {
+
+struct Person {
+    first: &'static str,
+    last: &'static str,
+    role: &'static str,
+    title: &'static str,
+}
+
+const COMPANIES: [Company; 2] = [
+    Company {
+        name: "Harbor & Vale Realty",
+        domain: "harborvale.example",
+        city: "Seattle",
+        contacts: 24,
+        people: [
+            Person { first: "Olivia", last: "Hart", role: "company_admin", title: "Broker" },
+            Person { first: "Marcus", last: "Reyes", role: "company_user", title: "Agent" },
+            Person { first: "Priya", last: "Nair", role: "company_user", title: "Agent" },
+        ],
+        texts: &[
+            "The house on Alder Street is back on the market. Shall we visit it on Saturday?",
+            "Your loan papers have arrived at our office.",
+            "Saturday at eleven is fine, we will bring my mother.",
+            "The seller accepts your offer with a later handover.",
+            "The inspection is booked for Tuesday at nine.",
+            "Is the garage part of the sale?",
+            "It is, and so is the workbench. I have asked twice.",
+            "Here is the list of apartments near the ferry.",
+            "We would rather have two bathrooms than a view.",
+            "The appraisal came in above the price. Congratulations!",
+            "The keys are ready, come by whenever you like.",
+            "We have moved in. Thank you for everything!",
+        ],
+    },
+    Company {
+        name: "Bluepeak Solar",
+        domain: "bluepeak.example",
+        city: "Denver",
+        contacts: 16,
+        people: [
+            Person { first: "Daniel", last: "Okafor", role: "company_admin", title: "Managing Director" },
+            Person { first: "Sofia", last: "Lindqvist", role: "company_user", title: "Sales Engineer" },
+            Person { first: "Tom", last: "Becker", role: "company_user", title: "Installer" },
+        ],
+        texts: &[
+            "Your roof has room for eighteen panels. The plan is in your inbox.",
+            "The inverter is here: we can install it on Thursday.",
+            "Can the battery go into the cellar?",
+            "It can, if the cellar stays above freezing.",
+            "The grid operator has approved your connection.",
+            "What happens with the panels when it hails?",
+            "They are tested with ice of the size of a golf ball.",
+            "The scaffolding comes down tomorrow morning.",
+            "We made 41 kWh yesterday, more than we can use!",
+            "Please send a picture of your meter, front and side.",
+            "Your yearly check is due. Does next week suit you?",
+            "Wednesday after two, please.",
+        ],
+    },
+];
+
+impl Person {
+    fn email(&self, company: &Company) -> String {
+        format!("{}@{}", self.first.to_lowercase(), company.domain)
+    }
+}
+
+/// Loads the two companies into a database that has none; answers the logins that there are.
+pub async fn load(admin_url: &str) -> anyhow::Result<Vec<Login>> {
+    let mut client = db::connect(admin_url).await?;
+    let tx = client.transaction().await?;
+    lock(&tx).await?;
+    let mut logins = Vec::new();
+    for company in &COMPANIES {
+        for person in &company.people {
+            logins.push(Login {
+                email: person.email(company),
+                password: PASSWORD.into(),
+                company: company.name.into(),
+                role: person.role.into(),
+            });
+        }
+    }
+    let emails = Vec::from_iter(logins.iter().map(|l| &l.email));
+    let there = tx.query_one(sql!("demo/people_there").text, &[&emails]).await?;
+    if there.get("any_company") {
+        let there: Vec<String> = there.get("emails");
+        logins.retain(|l| there.contains(&l.email));
+        return Ok(logins);
+    }
+    let hash = auth::hash_now(PASSWORD)?;
+    for company in &COMPANIES {
+        add(&tx, company, &hash).await?;
+    }
+    tx.commit().await?;
+    Ok(logins)
+}
+
+/// Two that load at the same time would load twice.
+async fn lock(tx: &Transaction<'_>) -> anyhow::Result<()> {
+    Ok(tx.batch_execute("select pg_advisory_xact_lock(hashtext('ringfence demo'))").await?)
+}
+
+async fn add(tx: &Transaction<'_>, company: &Company, hash: &str) -> anyhow::Result<()> {
+    let id = tx.query_one(sql!("demo/company").text, &[&company.name, &company.domain, &company.city]).await?;
+    let id: Uuid = id.get("id");
+    for person in &company.people {
+        let Person { first, last, role, title } = person;
+        let email = person.email(company);
+        tx.execute(sql!("demo/person").text, &[&id, &email, first, last, role, title, &hash]).await?;
+    }
+    let contacts = [company.contacts];
+    tx.execute(
+        sql!("demo/contacts").text,
+        &[&[id].as_slice(), &[1].as_slice(), &contacts.as_slice(), &contacts.as_slice()],
+    )
+    .await?;
+    tx.execute(sql!("demo/sms").text, &[&id, &company.texts]).await?;
+    for more in [sql!("demo/calls"), sql!("demo/historical"), sql!("demo/notifications")] {
+        tx.execute(more.text, &[&id]).await?;
+    }
     Ok(())
+}
+
+/// How the names of generated companies begin.
+const GENERATED: &str = "Generated ";
+/// The address of the largest one's admin (sql/demo/companies.sql).
+const GENERATED_ADMIN: &str = "admin@company1.generated.example";
+/// Rows of one statement.
+const BATCH: i32 = 10_000;
+
+/// Adds many companies of very unequal size: of a thousand, the largest has a tenth of all rows. All or nothing; adds
+/// nothing where it ran before.
+pub async fn generate(admin_url: &str, companies: u32, contacts: u64, messages: u64) -> anyhow::Result<()> {
+    if companies == 0 {
+        bail!("give --companies a number above 0");
+    }
+    let mut client = db::connect(admin_url).await?;
+    let tx = client.transaction().await?;
+    lock(&tx).await?;
+    let there: i64 = tx.query_one(sql!("demo/generated").text, &[&GENERATED]).await?.get(0);
+    if there > 0 {
+        println!("The database has {there} generated companies already: nothing was added.");
+        return Ok(());
+    }
+    let (contacts, messages) = (shares(contacts, companies)?, shares(messages, companies)?);
+    let largest = contacts[0].max(1);
+    let people =
+        Vec::from_iter(contacts.iter().map(|n| 1 + (i64::from(*n) * 19 / i64::from(largest)).clamp(1, 19) as i32));
+    let hash = auth::hash_now(PASSWORD)?;
+    let ids = tx.query(sql!("demo/companies").text, &[&GENERATED, &people, &hash]).await?;
+    let ids = Vec::from_iter(ids.iter().map(|row| row.get::<_, Uuid>("id")));
+    // The search index takes new rows in large lots instead of one by one.
+    tx.batch_execute("set local gin_pending_list_limit = '64MB'; set local work_mem = '128MB'").await?;
+    fill(&tx, sql!("demo/contacts"), "contacts", &ids, &contacts).await?;
+    fill(&tx, sql!("demo/messages"), "messages", &ids, &messages).await?;
+    tx.commit().await?;
+    client.batch_execute("vacuum analyze companies, users, members, contacts, sms_messages").await?;
+    println!(
+        "{companies} companies with {} contacts and {} messages. The largest has {} and {}; log in as its admin with {GENERATED_ADMIN} and {PASSWORD}",
+        contacts.iter().map(|n| i64::from(*n)).sum::<i64>(),
+        messages.iter().map(|n| i64::from(*n)).sum::<i64>(),
+        contacts[0],
+        messages[0],
+    );
+    Ok(())
+}
+
+/// Divides `total` so that the n-th part is as 1 / n^0.9.
+fn shares(total: u64, parts: u32) -> anyhow::Result<Vec<i32>> {
+    let total = i32::try_from(total).context("a number of rows is too large")?;
+    let weight = |n: u32| f64::from(n).powf(-0.9);
+    let all: f64 = (1..=parts).map(weight).sum();
+    let mut shares = Vec::from_iter((1..=parts).map(|n| (f64::from(total) * weight(n) / all) as i32));
+    // What rounding down has left is less than one for each.
+    let rest = total - shares.iter().sum::<i32>();
+    shares.iter_mut().take(rest.unsigned_abs() as usize).for_each(|share| *share += 1);
+    Ok(shares)
+}
+
+/// Runs a statement that takes arrays of companies, first and last numbers and totals, some thousand rows at a time.
+async fn fill(
+    tx: &Transaction<'_>,
+    sql: db::Sql,
+    what: &'static str,
+    ids: &[Uuid],
+    totals: &[i32],
+) -> anyhow::Result<()> {
+    let statement = tx.prepare(sql.text).await?;
+    let style = ProgressStyle::with_template("{msg:>9} {wide_bar} {human_pos}/{human_len} {per_sec}, {eta} left")?;
+    let bar =
+        ProgressBar::new(totals.iter().map(|n| u64::from(n.unsigned_abs())).sum()).with_style(style).with_message(what);
+    let (mut batch, mut room) = (Batch::default(), BATCH);
+    for (id, total) in ids.iter().zip(totals) {
+        let mut done = 0;
+        while done < *total {
+            let rows = room.min(total - done);
+            batch.add(*id, done + 1, done + rows, *total);
+            (done, room) = (done + rows, room - rows);
+            if room == 0 {
+                bar.inc(batch.run(tx, &statement).await?);
+                (batch, room) = (Batch::default(), BATCH);
+            }
+        }
+    }
+    bar.inc(batch.run(tx, &statement).await?);
+    bar.finish();
+    Ok(())
+}
+
+#[derive(Default)]
+struct Batch {
+    companies: Vec<Uuid>,
+    first: Vec<i32>,
+    last: Vec<i32>,
+    total: Vec<i32>,
+}
+
+impl Batch {
+    fn add(&mut self, company: Uuid, first: i32, last: i32, total: i32) {
+        self.companies.push(company);
+        self.first.push(first);
+        self.last.push(last);
+        self.total.push(total);
+    }
+
+    async fn run(&self, tx: &Transaction<'_>, statement: &tokio_postgres::Statement) -> anyhow::Result<u64> {
+        Ok(tx.execute(statement, &[&self.companies, &self.first, &self.last, &self.total]).await?)
+    }
 }

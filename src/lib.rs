@@ -15,6 +15,7 @@ pub mod page;
 pub mod seal;
 pub mod server;
 pub mod wire;
+pub mod workbook;
 
 pub use error::{Error, Result};
 

@@ -6,7 +6,7 @@ use ringfence::{
     App, auth,
     config::{Config, Database, LogFormat},
     db::{self, Db, local::Cluster, migrate},
-    demo, doctor, server, sql,
+    demo, doctor, server, sql, workbook,
 };
 use std::{
     io::{IsTerminal, Read, Write},
@@ -93,6 +93,9 @@ enum User {
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = workbook::run_if_asked() {
+        return code;
+    }
     let cli = Cli::parse();
     start_log(cli.log_format);
     let runtime = match tokio::runtime::Runtime::new() {

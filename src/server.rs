@@ -30,7 +30,7 @@ use tower_http::{
 use tracing::Instrument;
 use uuid::Uuid;
 
-/// JSON bodies up to 1 MiB; routes that take files set their own limit.
+/// Other bodies than JSON, up to 1 MiB; routes that take files set their own limit.
 const BODY_LIMIT: usize = 1 << 20;
 /// How long a stop waits for the requests that are under way.
 const GRACE: Duration = Duration::from_secs(30);
@@ -127,7 +127,7 @@ async fn request(request: Request, next: Next) -> Response {
     let method = request.method().clone();
     // The route and not the path: paths hold e-mail addresses and tokens.
     let route = request.extensions().get::<MatchedPath>().map(|p| p.as_str().to_owned()).unwrap_or_default();
-    let span = tracing::info_span!("request", %id, %method, route, user = tracing::field::Empty);
+    let span = tracing::info_span!("request", %id, %method, route, user = tracing::field::Empty, company = tracing::field::Empty);
     let preflight_origin =
         (method == Method::OPTIONS).then(|| request.headers().contains_key(header::ORIGIN)).unwrap_or(false);
     let started = Instant::now();

@@ -3,12 +3,13 @@
 use crate::{App, Error, Result, error::Problem};
 use aide::{generate::GenContext, openapi::Operation};
 use axum::{
-    body::{Body, Bytes},
-    extract::{FromRequest, FromRequestParts, RawPathParams, Request},
+    body::Body,
+    extract::{FromRequest, FromRequestParts, Multipart, RawPathParams, Request},
     http::{HeaderValue, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use garde::Validate;
+use http_body_util::BodyExt;
 use jiff::{Timestamp, civil, tz::TimeZone};
 use postgres_types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -125,8 +126,12 @@ pub struct Json<T>(pub T);
 impl<T: DeserializeOwned + Validate<Context = ()>> FromRequest<App> for Json<T> {
     type Rejection = Error;
 
-    async fn from_request(request: Request, app: &App) -> Result<Self> {
-        let body = Bytes::from_request(request, app).await.map_err(body_error)?;
+    async fn from_request(request: Request, _: &App) -> Result<Self> {
+        let body = read(request.into_body()).await?;
+        // serde would take a list for a struct's fields in their order.
+        if matches!(body.iter().find(|b| !b.is_ascii_whitespace()), Some(b'[')) {
+            return Err(Error::invalid("body", "", "Input should be an object"));
+        }
         let mut json = serde_json::Deserializer::from_slice(&body);
         let value: T = serde_path_to_error::deserialize(&mut json).map_err(|e| {
             let path = e.path().to_string();
@@ -149,12 +154,32 @@ impl<T: DeserializeOwned + Validate<Context = ()>> FromRequest<App> for Json<T> 
     }
 }
 
+/// JSON bodies are at most this long, in bytes.
+const JSON_LIMIT: usize = 1 << 20;
+/// Of a body that is too long, this much is read and dropped: a client that is still sending does not see the answer.
+const DRAIN_LIMIT: usize = 64 << 20;
+
+async fn read(mut body: Body) -> Result<Vec<u8>> {
+    let (mut bytes, mut length) = (Vec::new(), 0);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Error::invalid("body", "", "The body could not be read"))?;
+        let Some(data) = frame.data_ref() else { continue };
+        length += data.len();
+        if length <= JSON_LIMIT {
+            bytes.extend_from_slice(data);
+        } else if length > DRAIN_LIMIT {
+            break;
+        }
+    }
+    if length > JSON_LIMIT { Err(Error::TooLarge) } else { Ok(bytes) }
+}
+
 /// Checks a value's rules; the 422 names each field that breaks one.
 pub fn valid<T: Validate<Context = ()>>(value: &T) -> Result<()> {
     value.validate().map_err(|report| {
         let problems = report.iter().map(|(path, error)| Problem {
             kind: "value_error",
-            loc: vec!["body".into(), path.to_string()],
+            loc: vec!["body".into(), path.to_string().replace("r#", "")],
             msg: error.message().to_string(),
         });
         Error::Invalid(problems.collect())
@@ -171,6 +196,56 @@ pub fn body_error(e: impl std::error::Error + IntoResponse) -> Error {
         source = error.source();
     }
     Error::invalid("body", "", "The body could not be read")
+}
+
+/// The part `file` of a multipart form, held in memory: the route's body limit bounds it.
+#[derive(Debug)]
+pub struct Upload {
+    /// The name that the sender gave it; good for its ending and for nothing else.
+    pub name: String,
+    /// The content.
+    pub bytes: Vec<u8>,
+}
+
+impl FromRequest<App> for Upload {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self> {
+        let length = request.headers().get(header::CONTENT_LENGTH);
+        let length: usize = length.and_then(|v| v.to_str().ok()?.parse().ok()).unwrap_or(0);
+        let mut form = Multipart::from_request(request, app).await.map_err(body_error)?;
+        while let Some(mut field) = form.next_field().await.map_err(body_error)? {
+            if field.name() != Some("file") {
+                continue;
+            }
+            let name = field.file_name().unwrap_or_default().to_owned();
+            // Room for all of it from the start: a buffer that grows is copied, and held twice meanwhile. The system
+            // gives memory when it is written to, so a length that is a lie costs nothing.
+            let mut bytes = Vec::with_capacity(length.min(64 << 20));
+            while let Some(chunk) = field.chunk().await.map_err(body_error)? {
+                bytes.extend_from_slice(&chunk);
+            }
+            return Ok(Upload { name, bytes });
+        }
+        Err(Error::invalid("body", "file", "Field required"))
+    }
+}
+
+impl aide::OperationInput for Upload {
+    fn operation_input(_: &mut GenContext, operation: &mut Operation) {
+        let form = json_schema!({
+            "type": "object",
+            "required": ["file"],
+            "properties": { "file": { "type": "string", "format": "binary" } },
+        });
+        let schema = Some(aide::openapi::SchemaObject { json_schema: form, external_docs: None, example: None });
+        let media = aide::openapi::MediaType { schema, ..Default::default() };
+        operation.request_body = Some(aide::openapi::ReferenceOr::Item(aide::openapi::RequestBody {
+            content: [("multipart/form-data".to_owned(), media)].into_iter().collect(),
+            required: true,
+            ..Default::default()
+        }));
+    }
 }
 
 impl<T: Serialize> IntoResponse for Json<T> {

@@ -1,12 +1,14 @@
--- Adds the rows of a file; answers the places in the arrays of those that are in, the others' addresses exist already.
--- $1 first names   $2 last names   $3 emails   $4 phones   $5 employers   $6 titles   $7 types   $8 owners
+-- Adds the rows of a file; answers the ids of those that are not in because their address exists already, in the company
+-- or earlier in the file. The ids grow in the file's order, which lists keep.
+-- $1 ids   $2 first names   $3 last names   $4 emails   $5 phones   $6 employers   $7 titles   $8 types
+-- $9 owners: each or null for the caller
 with given as (
-  select * from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::uuid[])
-    with ordinality as g (first_name, last_name, email, phone, company, title, type, owner_id, place)
+  select * from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::uuid[])
+    as g (id, first_name, last_name, email, phone, company, title, type, owner_id)
 ), added as (
-  insert into contacts (first_name, last_name, email, phone, company, title, type, owner_id)
-  select first_name, last_name, email, phone, company, title, type, coalesce(owner_id, app.user_id()) from given order by place
+  insert into contacts (id, first_name, last_name, email, phone, company, title, type, owner_id)
+  select id, first_name, last_name, email, phone, company, title, type, coalesce(owner_id, app.user_id()) from given
   on conflict (tenant_id, lower(email)) where not is_deleted and company_id is not null do nothing
-  returning email
+  returning id
 )
-select place from given g join added using (email) order by place
+select id from given except all select id from added

@@ -1,10 +1,7 @@
 -- The company's contacts, in the order in which they were made.
--- $1 type   $2 status, in any case   $3 owner: each or null   $4 limit   $5 skip
+-- $1 limit   $2 skip
 select first_name, last_name, email, phone, company, title, type as kind, id, owner_id, status, created_at, updated_at, is_deleted
 from contacts
 where not is_deleted
-  and ($1::text is null or type = $1)
-  and ($2::text is null or status = upper($2))
-  and ($3::uuid is null or owner_id = $3)
 order by created_at, id
-limit $4 offset $5
+limit $1 offset $2

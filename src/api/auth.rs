@@ -124,7 +124,7 @@ async fn register(
 ) -> Result<Json<Session>> {
     let email = body.email.to_lowercase();
     client.limit(&app, "register", &email, 20, Duration::from_secs(60 * 60)).await?;
-    check_password(&body.password, &email, true)?;
+    auth::check_password(&body.password, &email, true)?;
     let company = body.company_id.as_deref().filter(|id| !id.is_empty()).map(str::parse).transpose();
     let company: Option<Uuid> = company.map_err(|_| Error::bad_request("Invalid company_id"))?;
     let hash = app.hasher.hash(&body.password).await?;
@@ -207,16 +207,11 @@ struct ResetPassword {
 async fn reset_password(app: axum::extract::State<App>, client: Client, Json(body): Json<ResetPassword>) -> Result<Json<Message>> {
     let email = body.email.to_lowercase();
     client.limit(&app, "reset", &email, 10, Duration::from_secs(15 * 60)).await?;
-    check_password(&body.new_password, &email, true)?;
+    auth::check_password(&body.new_password, &email, true)?;
     let hash = app.hasher.hash(&body.new_password).await?;
     let code = app.keys.code_hash(&email, body.reset_code.trim());
     match app.db.platform().finish_password_reset(&email, &code, &hash).await? {
         true => Ok(message("Password has been reset successfully")),
         false => Err(Error::bad_request("Invalid or expired reset code")),
     }
-}
-
-/// Refuses a weak password with the sentence of the first rule that it breaks.
-pub(super) fn check_password(password: &str, email: &str, special: bool) -> Result<()> {
-    auth::password_problem(password, email, special).map_or(Ok(()), |problem| Err(Error::bad_request(problem)))
 }

@@ -40,5 +40,5 @@ async fn list(db: TenantDb, Query(filter): Query<Filter>, page: Page) -> Result<
         Some("outgoing") => Some("outbound"),
         _ => None,
     };
-    Ok(Json(db.all(sql!("calls/list"), &[&direction, &page.limit, &page.skip]).await?))
+    Ok(Json(db.all(sql!("calls/list").planned_once(), &[&direction, &page.limit, &page.skip]).await?))
 }

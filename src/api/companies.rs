@@ -1,3 +1,415 @@
-//! Stub.
+//! Companies: what their people see and their admins change, and what super admins do across them.
+
 use super::prelude::*;
-routes! {}
+use crate::db::{Caller, platform::NewUser};
+use axum::extract::State;
+use serde_json::Value;
+
+routes! {
+    /// Makes a company without users
+    platform post "/api/companies/" => create;
+    /// Every company but the caller's own
+    platform get "/api/companies/" => list;
+    /// The caller's company; any company for a super admin
+    user get "/api/companies/{company_id}" => get;
+    /// Changes the given fields of a company; plan and status are a super admin's to change
+    admin put "/api/companies/{company_id}" => update;
+    /// Deletes a company that has no users, with all that it owns
+    platform delete "/api/companies/{company_id}" => delete;
+    /// The people of a company
+    user get "/api/companies/{company_id}/users" => users;
+    /// Makes an account for a colleague
+    admin post "/api/companies/{company_id}/users" => add_user;
+}
+
+row! {
+    /// A company as its people see it.
+    pub struct Company {
+        id: Uuid,
+        name: String,
+        plan: String,
+        status: String,
+        domain: Option<String>,
+        logo_url: Option<String>,
+        timezone: String,
+        currency: String,
+        email: Option<String>,
+        phone: Option<String>,
+        address: Option<String>,
+        city: Option<String>,
+        state: Option<String>,
+        zip: Option<String>,
+        created_at: Time,
+        user_count: i32,
+        subscription_status: Option<String>,
+        trial_ends_at: Option<Time>,
+        days_remaining: Option<i32>,
+        settings: Value,
+    }
+}
+
+row! {
+    /// A person of a company.
+    pub struct CompanyUser {
+        id: Uuid,
+        email: String,
+        first_name: String,
+        last_name: String,
+        user_role: String,
+        status: String,
+        created_at: Time,
+    }
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum Plan {
+    Free,
+    Pro,
+    Enterprise,
+}
+
+impl Plan {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Free => "free",
+            Self::Pro => "pro",
+            Self::Enterprise => "enterprise",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum CompanyStatus {
+    Active,
+    Suspended,
+    Pending,
+}
+
+impl CompanyStatus {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Suspended => "suspended",
+            Self::Pending => "pending",
+        }
+    }
+}
+
+/// The settings a company may have; an unknown one is refused.
+#[derive(Serialize, Deserialize, Validate, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct CompanySettings {}
+
+/// An object, because serde would take a list for the fields in their order.
+fn settings<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Option<CompanySettings>, D::Error> {
+    let object = Value::Object(serde_json::Map::deserialize(d)?);
+    CompanySettings::deserialize(object).map(Some).map_err(serde::de::Error::custom)
+}
+
+#[derive(Deserialize, Validate, JsonSchema)]
+struct BareCompany {
+    #[garde(custom(wire::name))]
+    name: String,
+    #[serde(default = "free")]
+    #[garde(skip)]
+    plan: Plan,
+    /// None when empty.
+    #[garde(length(chars, max = 255))]
+    domain: Option<String>,
+    /// An IANA time zone.
+    #[serde(default = "utc")]
+    #[garde(custom(time_zone))]
+    timezone: String,
+    #[serde(default = "usd")]
+    #[garde(length(chars, min = 1, max = 10))]
+    currency: String,
+}
+
+fn free() -> Plan {
+    Plan::Free
+}
+
+fn utc() -> String {
+    "UTC".into()
+}
+
+fn usd() -> String {
+    "USD".into()
+}
+
+fn time_zone(name: &str, _: &()) -> garde::Result {
+    match canonical(name) {
+        Some(_) => Ok(()),
+        None => Err(garde::Error::new("Input should be an IANA time zone such as Europe/Berlin")),
+    }
+}
+
+/// A time zone's name as IANA writes it, which is compared without case.
+fn canonical(name: &str) -> Option<String> {
+    let zone = jiff::tz::TimeZone::get(name).ok()?;
+    zone.iana_name().filter(|name| name.len() <= 50).map(str::to_owned)
+}
+
+/// The fields to change; those left out stay. A secret that is null or empty is forgotten; none is ever returned.
+#[derive(Default, Serialize, Deserialize, Validate, JsonSchema)]
+#[serde(default)]
+struct CompanyPatch {
+    #[serde(deserialize_with = "wire::given", skip_serializing_if = "Option::is_none")]
+    #[garde(inner(custom(wire::name)))]
+    name: Option<String>,
+    /// None when empty.
+    #[serde(deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
+    #[garde(inner(length(chars, max = 255)))]
+    domain: Option<Option<String>>,
+    #[serde(deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
+    #[garde(inner(length(chars, max = 500)))]
+    logo_url: Option<Option<String>>,
+    /// An IANA time zone.
+    #[serde(deserialize_with = "wire::given", skip_serializing_if = "Option::is_none")]
+    #[garde(inner(custom(time_zone)))]
+    timezone: Option<String>,
+    #[serde(deserialize_with = "wire::given", skip_serializing_if = "Option::is_none")]
+    #[garde(length(chars, min = 1, max = 10))]
+    currency: Option<String>,
+    #[serde(deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
+    #[garde(inner(length(chars, max = 255)))]
+    email: Option<Option<String>>,
+    #[serde(deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
+    #[garde(inner(length(chars, max = 50)))]
+    phone: Option<Option<String>>,
+    #[serde(deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
+    #[garde(inner(length(chars, max = 255)))]
+    address: Option<Option<String>>,
+    #[serde(deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
+    #[garde(inner(length(chars, max = 100)))]
+    city: Option<Option<String>>,
+    #[serde(deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
+    #[garde(inner(length(chars, max = 100)))]
+    state: Option<Option<String>>,
+    #[serde(deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
+    #[garde(inner(length(chars, max = 20)))]
+    zip: Option<Option<String>>,
+    #[serde(deserialize_with = "settings", skip_serializing_if = "Option::is_none")]
+    #[garde(dive)]
+    settings: Option<CompanySettings>,
+    #[serde(deserialize_with = "wire::given", skip_serializing_if = "Option::is_none")]
+    #[garde(skip)]
+    plan: Option<Plan>,
+    #[serde(deserialize_with = "wire::given", skip_serializing_if = "Option::is_none")]
+    #[garde(skip)]
+    status: Option<CompanyStatus>,
+    #[serde(deserialize_with = "wire::nullable", skip_serializing)]
+    #[garde(inner(length(chars, max = 255)))]
+    twilio_account_sid: Option<Option<String>>,
+    #[serde(deserialize_with = "wire::nullable", skip_serializing)]
+    #[garde(inner(length(chars, max = 255)))]
+    twilio_auth_token: Option<Option<String>>,
+    #[serde(deserialize_with = "wire::nullable", skip_serializing)]
+    #[garde(inner(length(chars, max = 255)))]
+    sendgrid_api_key: Option<Option<String>>,
+}
+
+/// A provider's secret as it is stored: its name, and what is sealed with the last four characters, or nothing.
+type SealedSecret = (&'static str, Option<(Vec<u8>, String)>);
+
+impl CompanyPatch {
+    /// The secrets that were given, sealed for this company.
+    fn secrets(&self, app: &App, company: Uuid) -> Result<Vec<SealedSecret>> {
+        let all = [
+            ("twilio_account_sid", &self.twilio_account_sid),
+            ("twilio_auth_token", &self.twilio_auth_token),
+            ("sendgrid_api_key", &self.sendgrid_api_key),
+        ];
+        let given = all.into_iter().filter_map(|(name, given)| Some((name, given.as_ref()?)));
+        given
+            .map(|(name, secret)| {
+                let Some(text) = secret.as_deref().map(str::trim).filter(|text| !text.is_empty()) else {
+                    return Ok((name, None));
+                };
+                let sealed = app.sealer.seal(company, name, text);
+                let sealed = sealed.map_err(|e| Error::Internal(e.to_string().into()))?;
+                Ok((name, Some((sealed, last_four(text)))))
+            })
+            .collect()
+    }
+
+    /// The columns to change, as they are stored.
+    fn columns(mut self) -> Value {
+        self.name = self.name.map(|name| name.trim().to_owned());
+        self.domain = self.domain.map(filled);
+        self.timezone = self.timezone.and_then(|name| canonical(&name));
+        serde_json::json!(self)
+    }
+}
+
+/// Enough to recognise a secret by; of a short one that would be most of it.
+fn last_four(secret: &str) -> String {
+    let length = secret.chars().count();
+    if length < 12 { String::new() } else { secret.chars().skip(length - 4).collect() }
+}
+
+fn filled(text: Option<String>) -> Option<String> {
+    text.map(|t| t.trim().to_owned()).filter(|t| !t.is_empty())
+}
+
+/// The answer of a foreign company and of one that does not exist.
+fn denied() -> Error {
+    Error::Forbidden("Access denied to this company".into())
+}
+
+/// Turns the violation of a key of `companies` into its sentence.
+fn taken<T>(result: Result<T>) -> Result<T> {
+    result
+        .on_constraint("companies_domain_key", "This domain is already in use")
+        .on_constraint("companies_name_key", "A company with this name already exists")
+}
+
+async fn create(db: Scoped<SuperAdmin>, Json(new): Json<BareCompany>) -> Result<Json<Company>> {
+    let BareCompany { name, plan, domain, timezone, currency } = new;
+    let (plan, domain, timezone) = (plan.name(), filled(domain), canonical(&timezone));
+    let company = db.tx(async |tx| tx.create_company(&[&name.trim(), &plan, &domain, &timezone, &currency]).await);
+    Ok(Json(taken(company.await)?))
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct Filter {
+    /// The status.
+    status: Option<CompanyStatus>,
+}
+
+async fn list(db: Scoped<SuperAdmin>, Query(filter): Query<Filter>, page: Page) -> Result<Json<Vec<Company>>> {
+    let status = filter.status.map(CompanyStatus::name);
+    Ok(Json(db.tx(async |tx| tx.all_companies(status, page).await).await?))
+}
+
+async fn get(db: UserDb, Path(id): Path<Uuid>) -> Result<Json<Company>> {
+    let company = db.tx(async |tx| match tx.caller().role.as_str() {
+        "super_admin" => tx.any_company(id).await,
+        _ => tx.optional(sql!("companies/get"), &[&id]).await?.ok_or_else(denied),
+    });
+    Ok(Json(company.await?))
+}
+
+async fn update(
+    app: State<App>,
+    db: Scoped<TeamAdmin>,
+    Path(id): Path<Uuid>,
+    Json(patch): Json<CompanyPatch>,
+) -> Result<Json<Company>> {
+    let of_the_platform = patch.plan.is_some() || patch.status.is_some();
+    let secrets = patch.secrets(&app, id)?;
+    let columns = patch.columns();
+    let company = db.tx(async |tx| {
+        let company = match tx.caller().role.as_str() {
+            "super_admin" => tx.update_any_company(id, &columns).await?,
+            "company_admin" | "Admin" if !of_the_platform => {
+                tx.optional::<Uuid>(sql!("companies/update"), &[&id, &columns]).await?.ok_or_else(denied)?;
+                tx.one(sql!("companies/get"), &[&id]).await?
+            }
+            "company_admin" | "Admin" => {
+                return Err(Error::Forbidden("Only a super admin may change plan and status".into()));
+            }
+            _ => return Err(Error::Forbidden("Only a company admin may do this".into())),
+        };
+        for (name, secret) in &secrets {
+            let secret = secret.as_ref().map(|(sealed, last_four)| (sealed.as_slice(), last_four.as_str()));
+            tx.keep_company_secret(id, name, secret).await?;
+        }
+        Ok(company)
+    });
+    Ok(Json(taken(company.await)?))
+}
+
+async fn delete(db: Scoped<SuperAdmin>, Path(id): Path<Uuid>) -> Result<Json<Message>> {
+    match db.tx(async |tx| tx.delete_company(id).await).await? {
+        true => Ok(message("Company deleted successfully")),
+        false => Err(Error::not_found("Company")),
+    }
+}
+
+async fn users(db: UserDb, Path(id): Path<Uuid>) -> Result<Json<Vec<CompanyUser>>> {
+    let users = db.tx(async |tx| match tx.caller() {
+        me if me.role == "super_admin" => {
+            tx.any_company::<Company>(id).await?;
+            tx.users_of_company(id).await
+        }
+        me if me.company_id == Some(id) => tx.all(sql!("companies/users"), &[]).await,
+        _ => Err(denied()),
+    });
+    Ok(Json(users.await?))
+}
+
+#[derive(Clone, Copy, PartialEq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum CoreRole {
+    SuperAdmin,
+    CompanyAdmin,
+    #[default]
+    CompanyUser,
+}
+
+impl CoreRole {
+    fn name(self) -> &'static str {
+        match self {
+            Self::SuperAdmin => "super_admin",
+            Self::CompanyAdmin => "company_admin",
+            Self::CompanyUser => "company_user",
+        }
+    }
+}
+
+#[derive(Deserialize, Validate, JsonSchema)]
+struct NewColleague {
+    #[garde(email, length(chars, max = 255))]
+    email: String,
+    #[garde(custom(wire::name))]
+    first_name: String,
+    #[garde(custom(wire::name))]
+    last_name: String,
+    #[garde(skip)]
+    password: String,
+    #[serde(default)]
+    #[garde(skip)]
+    user_role: CoreRole,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct AddedColleague {
+    id: Uuid,
+    email: String,
+    message: &'static str,
+}
+
+/// Two transactions: the first keeps strangers from making the server hash, which takes too long to keep one open.
+async fn add_user(
+    app: State<App>,
+    db: Scoped<CompanyAdmin>,
+    Path(id): Path<Uuid>,
+    Json(new): Json<NewColleague>,
+) -> Result<Json<AddedColleague>> {
+    db.tx(async |tx| match may_add(tx.caller(), id, new.user_role)? {
+        true => Ok(()),
+        false => tx.any_company::<Company>(id).await.map(drop),
+    })
+    .await?;
+    let email = new.email.to_lowercase();
+    crate::auth::check_password(&new.password, &email, false)?;
+    let hash = app.hasher.hash(&new.password).await?;
+    let user =
+        NewUser { email: &email, hash: &hash, first_name: new.first_name.trim(), last_name: new.last_name.trim() };
+    let made = db.tx(async |tx| tx.register_user(&user, new.user_role.name(), Some(id)).await).await;
+    let made = made.on_constraint("users_email_key", "Email already registered")?;
+    Ok(Json(AddedColleague { id: made.id, email: made.email, message: "User created successfully" }))
+}
+
+/// Refuses what the caller may not give; false when it is left to see whether there is such a company.
+fn may_add(caller: &Caller, company: Uuid, role: CoreRole) -> Result<bool> {
+    match caller.company_id == Some(company) {
+        own if caller.role == "super_admin" => Ok(own),
+        true if role != CoreRole::SuperAdmin => Ok(true),
+        true => Err(Error::Forbidden("Only a super admin can grant the super admin role".into())),
+        false => Err(denied()),
+    }
+}

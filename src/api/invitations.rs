@@ -1,3 +1,155 @@
-//! Stub.
+//! Invitations: an admin names a person, who makes their account by the link in a mail.
+
 use super::prelude::*;
-routes! {}
+use crate::{
+    auth::{self, TokenKind},
+    db::platform::{Account, Invitation},
+    server::Client,
+};
+use axum::extract::State;
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use sha2::{Digest, Sha256};
+use std::time::Duration;
+
+routes! {
+    /// Invites a person into the caller's company by mail
+    admin post "/api/invitations/send" => send;
+    /// Makes the account of an invitation, once, and logs in
+    public post "/api/invitations/accept" => accept;
+    /// Whether an invitation can still be accepted, and whom it names
+    public get "/api/invitations/verify/{token}" => verify;
+}
+
+#[derive(Deserialize, Validate, JsonSchema)]
+struct NewInvitation {
+    #[garde(email, length(chars, max = 255))]
+    email: String,
+    #[garde(custom(wire::name))]
+    first_name: String,
+    #[garde(custom(wire::name))]
+    last_name: String,
+    /// Any role but `super_admin`.
+    #[serde(default = "company_user")]
+    #[garde(length(chars, min = 1, max = 50))]
+    user_role: String,
+}
+
+fn company_user() -> String {
+    "company_user".into()
+}
+
+#[derive(Serialize, JsonSchema)]
+struct Sent {
+    success: bool,
+    message: &'static str,
+    expires_in_days: u8,
+}
+
+row! {
+    /// An invitation that was stored.
+    pub struct Stored as "Invitation" {
+        id: Uuid,
+        company: String,
+    }
+}
+
+/// The mail goes out between two transactions, and the invitation is withdrawn when it does not.
+async fn send(
+    app: State<App>,
+    client: Client,
+    db: Scoped<CompanyAdmin>,
+    Json(new): Json<NewInvitation>,
+) -> Result<Json<Sent>> {
+    db.tx(async |tx| tx.caller().company_id.map(drop).ok_or(Error::NoCompany)).await.must_have_company()?;
+    if new.user_role == "super_admin" {
+        return Err(Error::Forbidden("An invitation cannot grant the super admin role".into()));
+    }
+    let email = new.email.to_lowercase();
+    client.limit(&app, "invite", &email, 20, Duration::from_secs(60 * 60)).await?;
+    if app.db.platform().email_taken(&email).await? {
+        return Err(Error::bad_request("A user with this email already exists"));
+    }
+    let token = BASE64_URL_SAFE_NO_PAD.encode(auth::random::<32>());
+    let (first_name, last_name) = (new.first_name.trim(), new.last_name.trim());
+    let stored: Stored =
+        db.one(sql!("invitations/send"), &[&email, &first_name, &last_name, &new.user_role, &hash(&token)]).await?;
+    let text = letter(first_name, &stored.company, &app.config.frontend_url, &token);
+    if let Err(e) = app.mailer.send(&email, "You have been invited to join a team", text).await {
+        db.all::<Uuid>(sql!("invitations/withdraw"), &[&stored.id]).await?;
+        return Err(e);
+    }
+    Ok(Json(Sent { success: true, message: "Invitation sent successfully", expires_in_days: 7 }))
+}
+
+/// Names come from people, so each is one line and only in the text.
+fn letter(first_name: &str, company: &str, frontend: &str, token: &str) -> String {
+    let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    format!(
+        "Hello {},\n\nyou have been invited to join {}. Choose your password here; the link is valid for 7 days:\n\n\
+         {}/auth/accept-invitation?token={token}\n\nIf you do not know this company, ignore this mail.\n",
+        one_line(first_name),
+        one_line(company),
+        frontend.trim_end_matches('/'),
+    )
+}
+
+/// Only this is stored, so that who reads the database cannot use a link.
+fn hash(token: &str) -> Vec<u8> {
+    Sha256::digest(token).to_vec()
+}
+
+fn void() -> Error {
+    Error::bad_request("Invalid or expired invitation")
+}
+
+#[derive(Serialize, JsonSchema)]
+struct Verified {
+    valid: bool,
+    #[serde(flatten)]
+    invitation: Invitation,
+}
+
+async fn verify(app: State<App>, client: Client, Path(token): Path<String>) -> Result<Json<Verified>> {
+    client.limit(&app, "invitation", "", 30, Duration::from_secs(60)).await?;
+    let invitation = app.db.platform().invitation(&hash(&token)).await?.ok_or_else(void)?;
+    Ok(Json(Verified { valid: true, invitation }))
+}
+
+#[derive(Deserialize, Validate, JsonSchema)]
+struct Acceptance {
+    #[garde(length(bytes, max = 255))]
+    token: String,
+    #[garde(skip)]
+    password: String,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct Accepted {
+    success: bool,
+    message: &'static str,
+    access_token: String,
+    user: AcceptedUser,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct AcceptedUser {
+    id: Uuid,
+    email: String,
+    first_name: String,
+    last_name: String,
+    role: String,
+}
+
+async fn accept(app: State<App>, client: Client, Json(body): Json<Acceptance>) -> Result<Json<Accepted>> {
+    client.limit(&app, "accept", "", 10, Duration::from_secs(15 * 60)).await?;
+    let (platform, token) = (app.db.platform(), hash(&body.token));
+    let invitation = platform.invitation(&token).await?.ok_or_else(void)?;
+    crate::auth::check_password(&body.password, &invitation.email, false)?;
+    let password = app.hasher.hash(&body.password).await?;
+    let account = platform.accept_invitation(&token, &password).await;
+    let account = account.on_constraint("users_email_key", "Email already registered")?.ok_or_else(void)?;
+    let access_token = app.keys.issue(TokenKind::Access, account.id, account.token_version)?;
+    let Account { id, email, first_name, last_name, role, .. } = account;
+    let user = AcceptedUser { id, email, first_name, last_name, role };
+    Ok(Json(Accepted { success: true, message: "Invitation accepted", access_token, user }))
+}

@@ -58,9 +58,10 @@ pub enum Access {
     platform,
 }
 
-/// The route table of an area: `/// what it does`, then access, method, path and handler.
+/// The route table of an area: `/// what it does`, then access, method, path and handler. A route that takes files names
+/// the bytes its body may have after the path: `tenant post "/api/files/" limit 50 << 20 => upload;`.
 macro_rules! routes {
-    ($($(#[doc = $summary:literal])+ $access:ident $method:ident $path:literal => $handler:path;)*) => {
+    ($($(#[doc = $summary:literal])+ $access:ident $method:ident $path:literal $(limit $limit:expr)? => $handler:path;)*) => {
         /// This area's routes.
         pub const ROUTES: &[Route] = &[$(Route {
             access: Access::$access,
@@ -73,8 +74,15 @@ macro_rules! routes {
         /// This area's router, with its part of the OpenAPI document.
         pub fn router() -> aide::axum::ApiRouter<App> {
             aide::axum::ApiRouter::new()$(
-                .api_route($path, aide::axum::routing::$method($handler))
-                .route(&super::other_form($path), axum::routing::$method($handler))
+                .api_route(
+                    $path,
+                    aide::axum::routing::$method($handler)
+                        $(.layer(axum::extract::DefaultBodyLimit::max($limit)))?,
+                )
+                .route(
+                    &super::other_form($path),
+                    axum::routing::$method($handler)$(.layer(axum::extract::DefaultBodyLimit::max($limit)))?,
+                )
             )*
         }
     };

@@ -37,5 +37,5 @@ async fn list(db: TenantDb, Query(filter): Query<Filter>, page: Page) -> Result<
         Some("received") => Some("inbound"),
         _ => None,
     };
-    Ok(Json(db.all(sql!("sms/list"), &[&direction, &page.limit, &page.skip]).await?))
+    Ok(Json(db.all(sql!("sms/list").planned_once(), &[&direction, &page.limit, &page.skip]).await?))
 }

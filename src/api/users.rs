@@ -1,3 +1,253 @@
-//! Stub.
+//! Users: the caller's own account and the company's team.
+
 use super::prelude::*;
-routes! {}
+use crate::server::Client;
+use aide::{
+    generate::GenContext,
+    openapi::{MediaType, Operation, RequestBody, SchemaObject},
+};
+use axum::extract::{FromRequest, Multipart, Request, State};
+use base64::{Engine, prelude::BASE64_STANDARD};
+use std::time::Duration;
+
+routes! {
+    /// The caller's account
+    user get "/api/users/me" => me;
+    /// Changes the given fields of the caller's account
+    user put "/api/users/me" => update_me;
+    /// Deletes the caller's account; what they made stays with the company
+    user delete "/api/users/me" => delete_me;
+    /// Sets the caller's picture
+    user post "/api/users/me/avatar" limit 6 << 20 => avatar;
+    /// Sets a new password for the caller and ends all their tokens
+    user post "/api/users/me/change-password" => change_password;
+    /// The company's users, in the order in which they came
+    tenant get "/api/users/" => list;
+    /// One user of the company
+    user get "/api/users/{user_id}" => get;
+    /// Changes the given fields of a user, and approves one who waits for it
+    admin put "/api/users/{user_id}" => update;
+    /// Deletes a user, whose tokens end at once
+    admin delete "/api/users/{user_id}" => delete;
+}
+
+const EMAIL_KEY: &str = "users_email_key";
+const EMAIL_TAKEN: &str = "Email already in use";
+const MAX_PICTURE: usize = 5 << 20;
+
+row! {
+    /// A person; `role` and `user_role` are the same.
+    pub struct User {
+        id: Uuid,
+        email: String,
+        first_name: String,
+        last_name: String,
+        role: String,
+        user_role: String,
+        company_id: Option<Uuid>,
+        phone: Option<String>,
+        title: Option<String>,
+        department: Option<String>,
+        location: Option<String>,
+        bio: Option<String>,
+        avatar: Option<String>,
+        team_id: Option<Uuid>,
+        is_active: bool,
+        created_at: Time,
+        status: String,
+    }
+}
+
+/// The fields to change; those left out stay. `role` is not among them.
+#[derive(Debug, Default, Serialize, Deserialize, Validate, JsonSchema)]
+#[serde(default)]
+struct ProfilePatch {
+    #[serde(deserialize_with = "wire::given", skip_serializing_if = "Option::is_none")]
+    #[garde(email, length(chars, max = 255))]
+    email: Option<String>,
+    #[serde(deserialize_with = "wire::given", skip_serializing_if = "Option::is_none")]
+    #[garde(inner(custom(wire::name)))]
+    first_name: Option<String>,
+    #[serde(deserialize_with = "wire::given", skip_serializing_if = "Option::is_none")]
+    #[garde(inner(custom(wire::name)))]
+    last_name: Option<String>,
+    #[serde(deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
+    #[garde(inner(length(chars, max = 50)))]
+    phone: Option<Option<String>>,
+    #[serde(deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
+    #[garde(inner(length(chars, max = 100)))]
+    title: Option<Option<String>>,
+    #[serde(deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
+    #[garde(inner(length(chars, max = 100)))]
+    department: Option<Option<String>>,
+    #[serde(deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
+    #[garde(inner(length(chars, max = 100)))]
+    location: Option<Option<String>>,
+    #[serde(deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
+    #[garde(inner(length(chars, max = 500)))]
+    bio: Option<Option<String>>,
+}
+
+/// The fields to change; those left out stay.
+#[derive(Debug, Default, Serialize, Deserialize, Validate, JsonSchema)]
+#[serde(default)]
+struct UserPatch {
+    #[serde(deserialize_with = "wire::given", skip_serializing_if = "Option::is_none")]
+    #[garde(email, length(chars, max = 255))]
+    email: Option<String>,
+    #[serde(deserialize_with = "wire::given", skip_serializing_if = "Option::is_none")]
+    #[garde(inner(custom(wire::name)))]
+    first_name: Option<String>,
+    #[serde(deserialize_with = "wire::given", skip_serializing_if = "Option::is_none")]
+    #[garde(inner(custom(wire::name)))]
+    last_name: Option<String>,
+    /// `company_admin`, `company_user` or any label; `super_admin` is a super admin's to give.
+    #[serde(deserialize_with = "wire::given", skip_serializing_if = "Option::is_none")]
+    #[serde(rename(serialize = "user_role"))]
+    #[garde(length(chars, min = 1, max = 50))]
+    role: Option<String>,
+}
+
+async fn me(db: UserDb) -> Result<Json<User>> {
+    Ok(Json(db.one(sql!("users/me"), &[]).await?))
+}
+
+async fn update_me(db: UserDb, Json(mut patch): Json<ProfilePatch>) -> Result<Json<User>> {
+    patch.email = patch.email.map(|email| email.to_lowercase());
+    let user = db.one(sql!("users/update_me"), &[&postgres_types::Json(&patch)]).await;
+    Ok(Json(user.on_constraint(EMAIL_KEY, EMAIL_TAKEN)?))
+}
+
+async fn delete_me(db: UserDb) -> Result<Json<Message>> {
+    db.one::<Uuid>(sql!("users/leave"), &[]).await?;
+    Ok(message("Account deleted successfully"))
+}
+
+/// The picture, and that it was stored.
+#[derive(Serialize, JsonSchema)]
+struct Avatar {
+    avatar: String,
+    message: &'static str,
+}
+
+async fn avatar(db: UserDb, Picture(avatar): Picture) -> Result<Json<Avatar>> {
+    db.one::<Uuid>(sql!("users/set_avatar"), &[&avatar]).await?;
+    Ok(Json(Avatar { avatar, message: "Avatar uploaded successfully" }))
+}
+
+#[derive(Deserialize, Validate, JsonSchema)]
+struct ChangePassword {
+    #[garde(length(bytes, max = 4096))]
+    current_password: String,
+    #[garde(skip)]
+    new_password: String,
+}
+
+/// Two transactions, because hashing takes too long to keep one open.
+async fn change_password(
+    app: State<App>,
+    client: Client,
+    db: UserDb,
+    Json(body): Json<ChangePassword>,
+) -> Result<Json<Message>> {
+    let (email, stored): (String, _) =
+        db.tx(async |tx| Ok((tx.one(sql!("users/my_email"), &[]).await?, tx.my_password_hash().await?))).await?;
+    client.limit(&app, "password", &email, 10, Duration::from_secs(15 * 60)).await?;
+    if !app.hasher.verify(&body.current_password, Some(&stored)).await? {
+        return Err(Error::bad_request("Current password is incorrect"));
+    }
+    crate::auth::check_password(&body.new_password, &email, true)?;
+    let hash = app.hasher.hash(&body.new_password).await?;
+    db.tx(async |tx| tx.change_my_password(&hash).await).await?;
+    Ok(message("Password changed successfully"))
+}
+
+async fn list(db: TenantDb) -> Result<Json<Vec<User>>> {
+    Ok(Json(db.all(sql!("users/list"), &[]).await.or_empty_without_company()?))
+}
+
+async fn get(db: UserDb, Path(id): Path<Uuid>) -> Result<Json<User>> {
+    Ok(Json(db.one(sql!("users/get"), &[&id]).await?))
+}
+
+async fn update(db: Scoped<TeamAdmin>, Path(id): Path<Uuid>, Json(mut patch): Json<UserPatch>) -> Result<Json<User>> {
+    patch.email = patch.email.map(|email| email.to_lowercase());
+    let columns = serde_json::json!(patch);
+    let user = db.tx(async |tx| match tx.caller().role.as_str() {
+        "super_admin" => tx.update_any_user(id, &columns).await,
+        _ => tx.one(sql!("users/update"), &[&id, &columns]).await,
+    });
+    Ok(Json(user.await.on_constraint(EMAIL_KEY, EMAIL_TAKEN)?))
+}
+
+async fn delete(db: Scoped<TeamAdmin>, Path(id): Path<Uuid>) -> Result<Json<Message>> {
+    let deleted = db.tx(async |tx| match tx.caller() {
+        me if me.user_id == id => Err(Error::bad_request("You cannot delete your own account here")),
+        me if me.role == "super_admin" => tx.delete_any_user(id).await,
+        _ => Ok(tx.optional::<Uuid>(sql!("users/delete"), &[&id]).await?.is_some()),
+    });
+    match deleted.await? {
+        true => Ok(message("User deleted successfully")),
+        false => Err(Error::not_found("User")),
+    }
+}
+
+/// The part `file` of a form, a JPEG or PNG, as a data URL.
+struct Picture(String);
+
+impl FromRequest<App> for Picture {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self> {
+        let form = Multipart::from_request(request, app).await;
+        let mut form = form.map_err(|_| Error::invalid("body", "file", "A form with the part `file` is expected"))?;
+        while let Some(part) = form.next_field().await.map_err(unreadable)? {
+            if part.name() == Some("file") {
+                let kind = part.content_type().unwrap_or_default().to_lowercase();
+                return data_url(&kind, &part.bytes().await.map_err(unreadable)?).map(Picture);
+            }
+        }
+        Err(Error::invalid("body", "file", "Field required"))
+    }
+}
+
+impl aide::OperationInput for Picture {
+    fn operation_input(ctx: &mut GenContext, operation: &mut Operation) {
+        let form = schemars::json_schema!({
+            "type": "object",
+            "properties": {"file": {"type": "string", "contentMediaType": "application/octet-stream"}},
+            "required": ["file"],
+        });
+        let schema = Some(SchemaObject { json_schema: form, external_docs: None, example: None });
+        let content = [("multipart/form-data".to_owned(), MediaType { schema, ..MediaType::default() })];
+        let body = RequestBody { content: content.into_iter().collect(), required: true, ..RequestBody::default() };
+        aide::operation::set_body(ctx, operation, body);
+    }
+}
+
+fn data_url(kind: &str, bytes: &[u8]) -> Result<String> {
+    let magic: &[u8] = match kind {
+        "image/jpeg" | "image/jpg" => b"\xff\xd8\xff",
+        "image/png" => b"\x89PNG\r\n\x1a\n",
+        _ => b"",
+    };
+    if magic.is_empty() || !bytes.starts_with(magic) {
+        return Err(Error::bad_request("The picture must be a JPEG or PNG file"));
+    }
+    if bytes.len() > MAX_PICTURE {
+        return Err(too_large());
+    }
+    Ok(format!("data:{kind};base64,{}", BASE64_STANDARD.encode(bytes)))
+}
+
+fn too_large() -> Error {
+    Error::bad_request("The picture must not be larger than 5 MiB")
+}
+
+/// The screen shows a sentence, where other routes answer 413.
+fn unreadable(e: axum::extract::multipart::MultipartError) -> Error {
+    match wire::body_error(e) {
+        Error::TooLarge => too_large(),
+        other => other,
+    }
+}

@@ -5,7 +5,7 @@
 //! the database's at every request; its answer is looked at before any other. Without context the policies show nothing
 //! and refuse every write, so a statement that travelled with a refused *enter* has done nothing.
 
-use super::{Db, FromRow, Params, Sql};
+use super::{Db, FromRow, Params, Plan, Sql};
 use crate::{Error, Result, sql};
 use deadpool_postgres::{HookError, Object};
 use std::{
@@ -158,7 +158,7 @@ impl<D: Door> Scoped<D> {
         let (begun, entered, rows, committed) = tokio::join!(
             biased;
             client.execute(&begin, &[]),
-            self.enter(&client, &enter),
+            self.enter(&client, &enter, q.plan),
             client.query(&statement, p),
             client.execute(&commit, &[]),
         );
@@ -177,7 +177,8 @@ impl<D: Door> Scoped<D> {
         let enter = self.prepare_enter(&client).await?;
         let commit = client.prepare_cached(COMMIT).await?;
         let mut open = Open { client: &client, done: false };
-        let (begun, entered) = tokio::join!(biased; client.execute(&begin, &[]), self.enter(&client, &enter));
+        let (begun, entered) =
+            tokio::join!(biased; client.execute(&begin, &[]), self.enter(&client, &enter, Plan::Auto));
         begun?;
         let tx = Tx { client: &client, caller: self.admit(entered?)?, spoilt: AtomicBool::new(false) };
         let out = f(&tx).await?;
@@ -197,10 +198,16 @@ impl<D: Door> Scoped<D> {
         Ok(client.prepare_cached(enter.text).await?)
     }
 
-    async fn enter(&self, client: &Object, enter: &Statement) -> Result<Option<Row>, tokio_postgres::Error> {
+    async fn enter(
+        &self,
+        client: &Object,
+        enter: &Statement,
+        plan: Plan,
+    ) -> Result<Option<Row>, tokio_postgres::Error> {
+        let plan = plan.mode();
         match &self.who {
-            Identity::Token(user, version) => client.query_opt(enter, &[user, version, &D::COMPANY]).await,
-            Identity::Job { company, user } => client.query_opt(enter, &[company, user]).await,
+            Identity::Token(user, version) => client.query_opt(enter, &[user, version, &D::COMPANY, &plan]).await,
+            Identity::Job { company, user } => client.query_opt(enter, &[company, user, &plan]).await,
         }
     }
 
@@ -214,6 +221,9 @@ impl<D: Door> Scoped<D> {
             company_id: row.try_get("company_id")?,
             role: row.try_get("role")?,
         };
+        if let Some(company) = caller.company_id {
+            tracing::Span::current().record("company", tracing::field::display(company));
+        }
         if D::COMPANY && caller.company_id.is_none() {
             return Err(Error::NoCompany);
         }

@@ -7,7 +7,7 @@ use ringfence::{
     auth::{self, Keys, TokenKind},
     config::{Config, Switch},
     db::{self, Db},
-    server,
+    server, workbook,
 };
 use serde_json::Value;
 use std::{
@@ -54,6 +54,8 @@ pub fn config() -> Config {
 /// A server on a thread and a runtime of its own, so that it outlives the test that started it.
 pub fn start_server(config: Config, database: &str) -> String {
     let db = Db::new(database, config.pool_size).unwrap();
+    // The program that holds the tests cannot read workbooks.
+    let _ = workbook::PROGRAM.set(env!("CARGO_BIN_EXE_ringfence").into());
     let (address, started) = mpsc::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -245,9 +247,4 @@ pub async fn add_person(db: &Client, start: &str, role: &str, company: Option<Uu
     let add = "select id from app.add_user($1, $2, $3, $4, $5, $6, 'active')";
     let id: Uuid = db.query_one(add, &[&email, &*HASH, &first, &last, &role, &company]).await.unwrap().get(0);
     Person::new(id, &email, Some(KEYS.issue(TokenKind::Access, id, 1).unwrap()), &SERVER)
-}
-
-/// A connection as the API's own login, outside the pool.
-pub async fn api_connection() -> Client {
-    db::connect(&api_url()).await.unwrap()
 }

@@ -1,4 +1,227 @@
-//! Stub.
+//! Contacts from a file: CSV, or the first sheet of a workbook, which is read as CSV.
+//!
+//! Bad rows do not stop the others: each is reported by its number, counted from 1 below the header.
+
 use super::super::prelude::*;
-pub(super) async fn csv(_db: TenantDb) -> Result<Json<Message>> { Ok(message("")) }
-pub(super) async fn excel(_db: TenantDb) -> Result<Json<Message>> { Ok(message("")) }
+use crate::{db::Tx, wire::Upload, workbook};
+use std::collections::{BTreeMap, HashSet};
+
+/// More in one file would hold a transaction, and the memory of its rows, for too long.
+const MAX_ROWS: usize = 200_000;
+/// Rows of one statement.
+const CHUNK: usize = 5_000;
+/// Errors that are told; the others are only counted.
+const MAX_ERRORS: usize = 10;
+
+/// The columns of text and how many characters they hold; the remaining one is `owner_id`.
+const COLUMNS: [(&str, usize); 7] =
+    [("email", 255), ("first_name", 100), ("last_name", 100), ("phone", 50), ("company", 200), ("title", 200), ("type", 100)];
+
+/// What became of a file's rows.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Outcome {
+    message: String,
+    created_count: usize,
+    failed_count: usize,
+    /// The first ten problems, `Row <n>: …`.
+    errors: Vec<String>,
+}
+
+pub(super) async fn csv(db: TenantDb, file: Upload) -> Result<Json<Outcome>> {
+    check_ending(&file.name, &[".csv"], "The file must be a CSV file: its name ends in .csv")?;
+    check_caller(&db).await?;
+    import(db, file.bytes).await
+}
+
+pub(super) async fn excel(db: TenantDb, file: Upload) -> Result<Json<Outcome>> {
+    check_ending(&file.name, &[".xlsx", ".xls"], "The file must be an Excel workbook: its name ends in .xlsx or .xls")?;
+    check_caller(&db).await?;
+    // The header, and one row more than allowed, so that too many are noticed.
+    import(db, workbook::to_csv(file.bytes, 1 + MAX_ROWS + 1).await?).await
+}
+
+fn check_ending(name: &str, endings: &[&str], otherwise: &'static str) -> Result<()> {
+    let name = name.to_lowercase();
+    if endings.iter().any(|e| name.ends_with(e)) { Ok(()) } else { Err(Error::bad_request(otherwise)) }
+}
+
+/// Nobody makes the server read 50 MiB who may not come in.
+async fn check_caller(db: &TenantDb) -> Result<()> {
+    db.tx(async |_| Ok(())).await.must_have_company()
+}
+
+async fn import(db: TenantDb, csv: Vec<u8>) -> Result<Json<Outcome>> {
+    let file = tokio::task::spawn_blocking(move || read(&csv)).await;
+    let File { rows, mut failures } = file.map_err(|e| Error::Internal(e.to_string().into()))??;
+    let created_count = db.tx(async |tx| insert(tx, rows, &mut failures).await).await.must_have_company()?;
+    let contacts = if created_count == 1 { "contact" } else { "contacts" };
+    Ok(Json(Outcome {
+        message: format!("Imported {created_count} {contacts}"),
+        created_count,
+        failed_count: failures.count,
+        errors: failures.first.into_iter().map(|(row, why)| format!("Row {row}: {why}")).collect(),
+    }))
+}
+
+async fn insert(tx: &Tx<'_>, mut rows: Vec<Row>, failures: &mut Failures) -> Result<usize> {
+    let owners: HashSet<Uuid> = rows.iter().filter_map(|r| r.owner).collect();
+    if !owners.is_empty() {
+        let owners = Vec::from_iter(owners);
+        let known: HashSet<Uuid> = tx.all(sql!("contacts/colleagues"), &[&owners]).await?.into_iter().collect();
+        rows.retain(|row| {
+            let fits = row.owner.is_none_or(|owner| known.contains(&owner));
+            if !fits {
+                failures.add(row.number, "Owner not found");
+            }
+            fits
+        });
+    }
+    let mut created = rows.len();
+    for chunk in rows.chunks(CHUNK) {
+        let column = |cell: fn(&Row) -> &str| Vec::from_iter(chunk.iter().map(cell));
+        let optional = |cell: fn(&Row) -> &Option<Box<str>>| Vec::from_iter(chunk.iter().map(|r| cell(r).as_deref()));
+        let ids = Vec::from_iter(chunk.iter().map(|r| r.id));
+        let owners = Vec::from_iter(chunk.iter().map(|r| r.owner));
+        let existing: Vec<Uuid> = tx
+            .all(
+                sql!("contacts/import"),
+                &[
+                    &ids,
+                    &column(|r| &r.first_name),
+                    &column(|r| &r.last_name),
+                    &column(|r| &r.email),
+                    &optional(|r| &r.phone),
+                    &optional(|r| &r.company),
+                    &optional(|r| &r.title),
+                    &column(|r| &r.kind),
+                    &owners,
+                ],
+            )
+            .await?;
+        created -= existing.len();
+        let existing: HashSet<Uuid> = existing.into_iter().collect();
+        for row in chunk.iter().filter(|r| existing.contains(&r.id)) {
+            failures.add(row.number, format!("A contact with the email {} already exists", row.email));
+        }
+    }
+    Ok(created)
+}
+
+/// What can be tried of a file, and what is wrong with the rest.
+struct File {
+    rows: Vec<Row>,
+    failures: Failures,
+}
+
+struct Row {
+    number: usize,
+    id: Uuid,
+    email: Box<str>,
+    first_name: Box<str>,
+    last_name: Box<str>,
+    phone: Option<Box<str>>,
+    company: Option<Box<str>>,
+    title: Option<Box<str>>,
+    kind: Box<str>,
+    owner: Option<Uuid>,
+}
+
+/// Rows that are not imported: their number, and the first of them.
+#[derive(Default)]
+struct Failures {
+    count: usize,
+    first: BTreeMap<usize, String>,
+}
+
+impl Failures {
+    fn add(&mut self, row: usize, why: impl Into<String>) {
+        self.count += 1;
+        self.first.insert(row, why.into());
+        if self.first.len() > MAX_ERRORS {
+            self.first.pop_last();
+        }
+    }
+}
+
+/// Where each column is in a file.
+struct Columns {
+    text: [Option<usize>; COLUMNS.len()],
+    owner: Option<usize>,
+}
+
+fn read(file: &[u8]) -> Result<File> {
+    let text = str::from_utf8(file).map_err(|_| {
+        Error::bad_request("The file is not UTF-8 text: save it as \"CSV UTF-8\" and try again")
+    })?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let header = text.lines().find(|line| !line.trim().is_empty()).ok_or(Error::bad_request("The file is empty"))?;
+    let delimiter = if header.matches('\t').count() > header.matches(',').count() { b'\t' } else { b',' };
+    let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).flexible(true).from_reader(text.as_bytes());
+    let unreadable = |_| Error::bad_request("The file cannot be read as CSV");
+
+    let names = Vec::from_iter(reader.headers().map_err(unreadable)?.iter().map(|name| name.trim().to_lowercase()));
+    let place = |wanted: &str| names.iter().position(|name| name == wanted);
+    let columns = Columns { text: COLUMNS.map(|(name, _)| place(name)), owner: place("owner_id") };
+    if place("email").is_none() {
+        return Err(Error::bad_request("The file has no column \"email\" in its first row"));
+    }
+
+    let (mut rows, mut failures) = (Vec::new(), Failures::default());
+    let mut record = csv::StringRecord::new();
+    let mut number = 0;
+    while reader.read_record(&mut record).map_err(unreadable)? {
+        number += 1;
+        if number > MAX_ROWS {
+            return Err(Error::bad_request("The file has more than 200000 rows: split the file and import its parts"));
+        }
+        // A table's last rows are often empty ones.
+        if record.iter().all(|cell| cell.trim().is_empty()) {
+            continue;
+        }
+        match read_row(number, &record, &columns) {
+            Ok(row) => rows.push(row),
+            Err(why) => failures.add(number, why),
+        }
+    }
+    if rows.is_empty() && failures.count == 0 {
+        return Err(Error::bad_request("The file is empty: there is no row below its header"));
+    }
+    Ok(File { rows, failures })
+}
+
+fn read_row(number: usize, record: &csv::StringRecord, columns: &Columns) -> Result<Row, String> {
+    let cell = |place: Option<usize>| place.and_then(|i| record.get(i)).map(str::trim).filter(|text| !text.is_empty());
+    let mut cells = [None; COLUMNS.len()];
+    for ((cell_of_row, place), (name, max)) in cells.iter_mut().zip(columns.text).zip(COLUMNS) {
+        *cell_of_row = cell(place);
+        let text = cell_of_row.unwrap_or_default();
+        if text.contains('\0') {
+            return Err(format!("{name} has a character that text cannot have"));
+        }
+        if text.chars().count() > max {
+            return Err(format!("{name} is longer than {max} characters"));
+        }
+    }
+    let [email, first_name, last_name, phone, company, title, kind] = cells;
+    let email = email.ok_or("email is missing")?.to_lowercase();
+    // Some letters become two when they are lowered.
+    if email.chars().count() > COLUMNS[0].1 {
+        return Err("email is too long".into());
+    }
+    if !email.contains('@') {
+        return Err("email must contain @".into());
+    }
+    let owner = cell(columns.owner).map(str::parse).transpose().map_err(|_| "owner_id is no UUID")?;
+    Ok(Row {
+        number,
+        id: Uuid::now_v7(),
+        email: email.into(),
+        first_name: first_name.unwrap_or_default().into(),
+        last_name: last_name.unwrap_or_default().into(),
+        phone: phone.map(Into::into),
+        company: company.map(Into::into),
+        title: title.map(Into::into),
+        kind: kind.unwrap_or("Lead").into(),
+        owner,
+    })
+}

@@ -20,9 +20,9 @@ routes! {
     /// How many contacts there are, and for which employers
     tenant get "/api/contacts/stats/summary" => summary;
     /// Imports contacts from a CSV file
-    tenant post "/api/contacts/upload-csv" => import::csv;
+    tenant post "/api/contacts/upload-csv" limit 50 << 20 => import::csv;
     /// Imports contacts from an Excel file
-    tenant post "/api/contacts/upload-excel" => import::excel;
+    tenant post "/api/contacts/upload-excel" limit 50 << 20 => import::excel;
 }
 
 /// The constraint that keeps two contacts of a company from having the same address.
@@ -164,12 +164,17 @@ async fn list(db: TenantDb, Query(f): Query<Filter>, page: Page) -> Result<Json<
     let filled = |text: Option<String>| text.filter(|t| !t.is_empty());
     let (kind, status, owner) = (filled(f.kind), filled(f.status), f.owner_id);
     let contacts = match (filled(f.search), filled(f.q)) {
-        (None, None) => db.all(sql!("contacts/list"), &[&kind, &status, &owner, &page.limit, &page.skip]).await,
+        (None, None) if kind.is_none() && status.is_none() && owner.is_none() => {
+            db.all(sql!("contacts/list").planned_once(), &[&page.limit, &page.skip]).await
+        }
+        (None, None) => db.all(sql!("contacts/filter"), &[&kind, &status, &owner, &page.limit, &page.skip]).await,
         (Some(start), None) => {
-            db.all(sql!("contacts/find_by_prefix"), &[&start, &kind, &status, &owner, &page.limit, &page.skip]).await
+            let find = sql!("contacts/find_by_prefix").planned_anew();
+            db.all(find, &[&start, &kind, &status, &owner, &page.limit, &page.skip]).await
         }
         (start, Some(part)) => {
-            db.all(sql!("contacts/find"), &[&part, &start, &kind, &status, &owner, &page.limit, &page.skip]).await
+            let find = sql!("contacts/find").planned_anew();
+            db.all(find, &[&part, &start, &kind, &status, &owner, &page.limit, &page.skip]).await
         }
     };
     Ok(Json(contacts.or_empty_without_company()?))

@@ -1,0 +1,3 @@
+select id, email, first_name, last_name, user_role as role, user_role, company_id, phone, title, department, location, bio,
+  avatar, team_id, is_active, created_at, status
+from users where id = app.user_id() and not is_deleted

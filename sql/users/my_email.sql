@@ -1,0 +1,1 @@
+select email from users where id = app.user_id() and not is_deleted

@@ -1,0 +1,276 @@
+//! Logging in and out, accounts that people make for themselves, forgotten passwords (contract: auth; security S1 to S9).
+
+use crate::{
+    smtp::Inbox,
+    world::{PASSWORD, Person, World, api_url, config, start_server},
+};
+use ringfence::config::Switch;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+fn fresh() -> String {
+    format!("{}@example.com", Uuid::new_v4().simple())
+}
+
+async fn login(email: &str, password: &str) -> crate::world::Answer {
+    Person::nobody().post("/api/auth/login", json!({"email": email, "password": password})).await
+}
+
+#[tokio::test]
+async fn login_answers_tokens_and_the_user() {
+    let acme = World::new().await;
+    let session = login(&acme.admin.email.to_uppercase(), PASSWORD).await.expect(200);
+    assert_eq!(session["token_type"], "bearer");
+    let user = json!({"id": acme.admin.id, "email": acme.admin.email, "first_name": "Company First", "last_name": "Company Last",
+        "role": "company_admin", "company_id": acme.company, "team_id": null, "is_active": true});
+    assert_eq!(session["user"], user);
+    let token = session["access_token"].as_str().unwrap();
+    assert_eq!(acme.admin.with_token(token).get("/api/auth/me").await.expect(200), user);
+    let seen: bool =
+        acme.value("select last_login > now() - interval '1 minute' from users where id = $1", &[&acme.admin.id]).await;
+    assert!(seen);
+}
+
+#[tokio::test]
+async fn every_failed_login_is_the_same() {
+    let acme = World::new().await;
+    for state in ["status = 'suspended'", "status = 'pending'", "is_active = false", "is_deleted = true"] {
+        let person = acme.person("company_user").await;
+        acme.db.execute(&format!("update users set {state} where id = $1"), &[&person.id]).await.unwrap();
+        assert_eq!(login(&person.email, PASSWORD).await.detail(401), "Incorrect email or password", "{state}");
+        assert_eq!(person.get("/api/auth/me").await.status, 401, "a token while {state}");
+    }
+    assert_eq!(login(&acme.admin.email, "wrong").await.detail(401), "Incorrect email or password");
+    assert_eq!(login(&fresh(), PASSWORD).await.detail(401), "Incorrect email or password");
+    acme.db.execute("update companies set status = 'suspended' where id = $1", &[&acme.company]).await.unwrap();
+    login(&acme.admin.email, PASSWORD).await.expect(403);
+}
+
+#[tokio::test]
+async fn an_imported_bcrypt_hash_logs_in_once_and_is_replaced() {
+    let acme = World::new().await;
+    // The old backend cut passwords at 72 bytes.
+    let long = format!("Aa1!{}", "x".repeat(100));
+    for (password, stored) in [("Old-Horse-5", bcrypt::hash("Old-Horse-5", 4)), (&*long, bcrypt::hash(&long[..72], 4))]
+    {
+        let person = acme.person("company_user").await;
+        let set = "update app.credentials set password_hash = $2 where user_id = $1";
+        acme.db.execute(set, &[&person.id, &stored.unwrap()]).await.unwrap();
+        login(&person.email, "Old-Horse-6").await.expect(401);
+        login(&person.email, password).await.expect(200);
+        let hash: String =
+            acme.value("select password_hash from app.credentials where user_id = $1", &[&person.id]).await;
+        assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
+        login(&person.email, password).await.expect(200);
+    }
+}
+
+#[tokio::test]
+async fn refresh_takes_either_token_and_a_refresh_token_nothing_else() {
+    let acme = World::new().await;
+    let session = login(&acme.admin.email, PASSWORD).await.expect(200);
+    for kind in ["access_token", "refresh_token"] {
+        let person = acme.admin.with_token(session[kind].as_str().unwrap());
+        let fresh = person.send("POST", "/api/auth/refresh", None).await.expect(200);
+        assert_eq!(fresh["token_type"], "bearer");
+        acme.admin.with_token(fresh["access_token"].as_str().unwrap()).get("/api/auth/me").await.expect(200);
+    }
+    let refresh = acme.admin.with_token(session["refresh_token"].as_str().unwrap());
+    refresh.get("/api/auth/me").await.expect(401);
+    refresh.get("/api/contacts/").await.expect(401);
+}
+
+#[tokio::test]
+async fn logout_ends_every_token() {
+    let acme = World::new().await;
+    let session = login(&acme.admin.email, PASSWORD).await.expect(200);
+    acme.admin.send("POST", "/api/auth/logout", None).await.expect(200);
+    for token in [acme.admin.token.as_deref(), session["access_token"].as_str(), session["refresh_token"].as_str()] {
+        let person = acme.admin.with_token(token.unwrap());
+        person.get("/api/auth/me").await.expect(401);
+        person.send("POST", "/api/auth/refresh", None).await.expect(401);
+    }
+    login(&acme.admin.email, PASSWORD).await.expect(200);
+}
+
+fn account(email: &str, role: &str, company: Value) -> Value {
+    json!({"email": email, "password": PASSWORD, "first_name": "Ann", "last_name": "Bee", "role": role, "company_id": company})
+}
+
+#[tokio::test]
+async fn a_stranger_registers_without_company() {
+    let email = fresh();
+    let body = json!({"email": email.to_uppercase(), "password": PASSWORD, "first_name": "Ann", "last_name": "Bee"});
+    let session = Person::nobody().post("/api/auth/register", body).await.expect(200);
+    assert_eq!((&session["user"]["email"], &session["user"]["role"]), (&json!(email), &json!("Regular User")));
+    assert_eq!(session["user"]["company_id"], Value::Null);
+    let person = Person::nobody().with_token(session["access_token"].as_str().unwrap());
+    person.get("/api/auth/me").await.expect(200);
+    let again = Person::nobody().post("/api/auth/register", account(&email, "x", json!(null))).await;
+    assert!(again.detail(400).contains("already registered"));
+    login(&email, PASSWORD).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_stranger_who_names_a_company_waits_for_its_admin() {
+    let (acme, other) = (World::new().await, World::new().await);
+    let email = fresh();
+    let session = Person::nobody()
+        .post("/api/auth/register", account(&email, "Sales Rep", json!(acme.company)))
+        .await
+        .expect(200);
+    assert_eq!((&session["access_token"], &session["refresh_token"]), (&json!(""), &json!("")));
+    login(&email, PASSWORD).await.expect(401);
+    let users = acme.admin.get("/api/users/").await.expect(200);
+    let pending = users.as_array().unwrap().iter().find(|u| u["email"] == json!(email)).unwrap();
+    assert_eq!((&pending["status"], &pending["role"]), (&json!("pending"), &json!("Sales Rep")));
+    let path = format!("/api/users/{}", pending["id"].as_str().unwrap());
+    other.admin.put(&path, json!({"first_name": "Ann"})).await.expect(404);
+    acme.member.put(&path, json!({"first_name": "Ann"})).await.expect(403);
+    login(&email, PASSWORD).await.expect(401);
+    acme.admin.put(&path, json!({"first_name": "Ann"})).await.expect(200);
+    login(&email, PASSWORD).await.expect(200);
+}
+
+#[tokio::test]
+async fn nobody_registers_as_an_admin_without_an_admins_token() {
+    let (acme, other) = (World::new().await, World::new().await);
+    for role in ["super_admin", "Super Admin", "company_admin", "Admin", "admin", "SUPER_ADMIN", "Company Admin"] {
+        for company in [json!(null), json!(acme.company)] {
+            for who in [Person::nobody(), acme.member.clone(), other.admin.clone()] {
+                let answer = who.post("/api/auth/register", account(&fresh(), role, company.clone())).await;
+                if answer.status == 200 {
+                    assert_eq!(answer.body["user"]["role"], "Regular User", "{role}");
+                    assert!(company.is_null() || answer.body["access_token"] == "", "{role}");
+                } else {
+                    answer.expect(403);
+                }
+            }
+        }
+    }
+    let made = acme
+        .admin
+        .post("/api/auth/register", account(&fresh(), "company_admin", json!(acme.company)))
+        .await
+        .expect(200);
+    assert_eq!((&made["user"]["role"], &made["user"]["company_id"]), (&json!("company_admin"), &json!(acme.company)));
+    acme.admin.post("/api/auth/register", account(&fresh(), "super_admin", json!(acme.company))).await.expect(403);
+    Person::nobody().with_token("x").post("/api/auth/register", account(&fresh(), "x", json!(null))).await.expect(401);
+}
+
+#[tokio::test]
+async fn registration_checks_its_fields() {
+    let acme = World::new().await;
+    let nobody = Person::nobody();
+    for (password, word) in [
+        ("Aa1!xyz", "8 characters"),
+        ("aaaaaa1!", "uppercase"),
+        ("AAAAAA1!", "lowercase"),
+        ("Aaaaaaa!", "digit"),
+        ("Aaaaaaa1", "special"),
+    ] {
+        let mut body = account(&fresh(), "x", json!(null));
+        body["password"] = json!(password);
+        assert!(nobody.post("/api/auth/register", body).await.detail(400).contains(word), "{password}");
+    }
+    for (name, word) in [("", "empty"), ("  ", "empty"), ("<b>Bob</b>", "HTML"), (&*"x".repeat(256), "exceed 255")] {
+        let mut body = account(&fresh(), "x", json!(null));
+        body["first_name"] = json!(name);
+        let answer = nobody.post("/api/auth/register", body).await.expect(422);
+        assert!(answer["detail"][0]["msg"].as_str().unwrap().contains(word), "{answer}");
+    }
+    for company in [json!("nonsense"), json!(Uuid::now_v7())] {
+        nobody.post("/api/auth/register", account(&fresh(), "x", company)).await.detail(400);
+    }
+    nobody.post("/api/auth/register", account("none", "x", json!(null))).await.expect(422);
+    // A deleted user's address is free, and the account is a new one.
+    acme.db.execute("update users set is_deleted = true where id = $1", &[&acme.member.id]).await.unwrap();
+    let made = nobody.post("/api/auth/register", account(&acme.member.email, "x", json!(null))).await.expect(200);
+    assert_ne!(made["user"]["id"], json!(acme.member.id));
+}
+
+#[tokio::test]
+async fn a_forgotten_password_is_reset_by_the_mailed_code() {
+    let inbox = Inbox::open().await;
+    let mut settings = config();
+    settings.smtp_url = Some(inbox.url());
+    let base = start_server(settings, &api_url());
+    let acme = World::new().await;
+    let nobody = Person::nobody().at(&base);
+
+    let known = nobody.post("/api/auth/forgot-password", json!({"email": acme.admin.email.to_uppercase()})).await;
+    let unknown = nobody.post("/api/auth/forgot-password", json!({"email": fresh()})).await;
+    assert_eq!(known.clone().expect(200)["message"], unknown.expect(200)["message"]);
+    assert!(known.body.get("code").is_none());
+    let mail = inbox.next().await;
+    assert!(mail.to.contains(&acme.admin.email));
+    let code: String = mail.data.split("password is ").nth(1).unwrap().chars().take(6).collect();
+    assert!(code.chars().all(|c| c.is_ascii_digit()));
+    let stored: Vec<u8> =
+        acme.value("select reset_code_hash from app.credentials where user_id = $1", &[&acme.admin.id]).await;
+    assert!(!String::from_utf8_lossy(&stored).contains(&code));
+
+    let reset = async |email: &str, code: &str, password: &str| {
+        nobody
+            .post("/api/auth/reset-password", json!({"email": email, "reset_code": code, "new_password": password}))
+            .await
+    };
+    assert!(reset(&acme.admin.email, &code, "weak").await.detail(400).contains("8 characters"));
+    assert_eq!(reset(&fresh(), &code, "New-Horse-99").await.detail(400), "Invalid or expired reset code");
+    assert_eq!(reset(&acme.member.email, &code, "New-Horse-99").await.detail(400), "Invalid or expired reset code");
+    reset(&acme.admin.email, &code, "New-Horse-99").await.expect(200);
+    reset(&acme.admin.email, &code, "New-Horse-98").await.expect(400);
+    acme.admin.get("/api/auth/me").await.expect(401);
+    login(&acme.admin.email, PASSWORD).await.expect(401);
+    login(&acme.admin.email, "New-Horse-99").await.expect(200);
+
+    // Five wrong codes and the right one is void; so is an old one.
+    nobody.post("/api/auth/forgot-password", json!({"email": acme.member.email})).await.expect(200);
+    let code: String = inbox.next().await.data.split("password is ").nth(1).unwrap().chars().take(6).collect();
+    let wrong = if code == "000000" { "000001" } else { "000000" };
+    for _ in 0..5 {
+        reset(&acme.member.email, wrong, "New-Horse-99").await.expect(400);
+    }
+    reset(&acme.member.email, &code, "New-Horse-99").await.expect(400);
+    nobody.post("/api/auth/forgot-password", json!({"email": acme.member.email})).await.expect(200);
+    let code: String = inbox.next().await.data.split("password is ").nth(1).unwrap().chars().take(6).collect();
+    let age = "update app.credentials set reset_expires_at = now() - interval '1 second' where user_id = $1";
+    acme.db.execute(age, &[&acme.member.id]).await.unwrap();
+    reset(&acme.member.email, &code, "New-Horse-99").await.expect(400);
+}
+
+#[tokio::test]
+async fn attempts_are_limited_by_address_and_account_over_all_servers() {
+    let mut settings = config();
+    settings.rate_limits = Switch::On;
+    settings.proxy_hops = 1;
+    let servers = [start_server(settings.clone(), &api_url()), start_server(settings, &api_url())];
+    let acme = World::new().await;
+    let attempt = async |server: usize, from: &str, email: &str, password: &str| {
+        let request = Person::nobody().at(&servers[server]).request("post", "/api/auth/login");
+        // What a client writes itself stands before what the proxy adds, and does not count.
+        let forwarded = format!("203.0.113.{}, {from}", rand_byte());
+        crate::world::answer(
+            request.header("x-forwarded-for", forwarded).json(&json!({"email": email, "password": password})),
+        )
+        .await
+    };
+    let here = format!("2001:db8::{:x}:{:x}", std::process::id(), rand_byte());
+    for i in 0..10 {
+        attempt(i % 2, &here, &acme.admin.email, "wrong").await.expect(401);
+    }
+    let refused = attempt(0, &here, &acme.admin.email, PASSWORD).await;
+    assert_eq!(refused.status, 429);
+    let wait: u32 = refused.headers["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((1..=900).contains(&wait));
+    attempt(1, &format!("{here}1"), &acme.admin.email, PASSWORD).await.expect(200);
+    attempt(1, &here, &acme.member.email, PASSWORD).await.expect(200);
+    let names: i64 = acme
+        .value("select count(*) from app.rate_limits where bucket like '%@%' or bucket like '%' || $1 || '%'", &[&here])
+        .await;
+    assert_eq!(names, 0, "buckets are hashes");
+}
+
+fn rand_byte() -> u8 {
+    ringfence::auth::random::<1>()[0]
+}

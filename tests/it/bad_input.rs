@@ -1,0 +1,229 @@
+//! Whatever is sent, the answer is a 4xx in the contract's shape, and nothing has changed.
+
+use crate::world::{Answer, Person, World, answer};
+use ringfence::api::{self, Access, Route};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+/// A row for each name in a path.
+async fn path(route: &Route, world: &World, person: &Person) -> String {
+    let mut path = String::new();
+    for part in route.path.split('/').skip(1) {
+        let part = match part {
+            "{contact_id}" => world.contact("A", "B").await["id"].as_str().unwrap().to_owned(),
+            "{user_id}" => world.person("company_user").await.id.to_string(),
+            "{company_id}" => world.company.to_string(),
+            "{notification_id}" => {
+                let sql = "insert into notifications (tenant_id, company_id, user_id, title, message) values ($1, $1, $2, 'T', 'M') returning id";
+                world.value::<Uuid>(sql, &[&world.company, &person.id]).await.to_string()
+            }
+            part if part.starts_with('{') => "unknown".into(),
+            part => part.to_owned(),
+        };
+        path += "/";
+        path += &part;
+    }
+    path
+}
+
+#[track_caller]
+fn refused(answer: &Answer, what: &str) {
+    assert!((400..500).contains(&answer.status), "{what}: {} {}", answer.status, answer.text);
+    shaped(answer, what);
+}
+
+/// An answer that is an error has the contract's shape and no word of the database.
+#[track_caller]
+fn shaped(answer: &Answer, what: &str) {
+    assert!(answer.status < 500, "{what}: {} {}", answer.status, answer.text);
+    if answer.status >= 400 {
+        let detail = &answer.body["detail"];
+        let list = |d: &Value| {
+            d.as_array().is_some_and(|l| {
+                !l.is_empty() && l.iter().all(|p| p["type"].is_string() && p["msg"].is_string() && p["loc"].is_array())
+            })
+        };
+        assert!(if answer.status == 422 { list(detail) } else { detail.is_string() }, "{what}: {}", answer.text);
+        for word in [
+            "SQLSTATE",
+            "syntax for type",
+            "violates",
+            "duplicate key",
+            "relation \"",
+            "invalid byte sequence",
+            "panicked",
+        ] {
+            assert!(!answer.text.contains(word), "{what}: {}", answer.text);
+        }
+    }
+}
+
+/// The methods that carry a body, with the fields that any body of theirs may have.
+fn writing() -> impl Iterator<Item = &'static Route> {
+    api::routes().filter(|r| ["post", "put", "patch"].contains(&r.method))
+}
+
+async fn caller(world: &World, route: &Route) -> Person {
+    match route.access {
+        Access::platform => world.super_admin().await,
+        _ => world.person("company_admin").await,
+    }
+}
+
+/// The schema of a route's JSON body, from the OpenAPI document.
+fn fields(document: &Value, route: &Route) -> Option<Vec<String>> {
+    let schema = &document["paths"][route.path][route.method]["requestBody"]["content"]["application/json"]["schema"];
+    let schema = match schema["$ref"].as_str() {
+        Some(reference) => document.pointer(reference.trim_start_matches('#'))?,
+        None => schema,
+    };
+    Some(schema["properties"].as_object()?.keys().cloned().collect())
+}
+
+#[tokio::test]
+async fn malformed_bodies_are_refused_everywhere() {
+    let world = World::new().await;
+    let document = Person::nobody().get("/openapi.json").await.expect(200);
+    for route in writing() {
+        let Some(_) = fields(&document, route) else { continue };
+        let name = format!("{} {}", route.method, route.path);
+        let who = caller(&world, route).await;
+        let path = path(route, &world, &who).await;
+        let send = async |bytes: Vec<u8>, mime: &str| {
+            answer(who.request(route.method, &path).header("content-type", mime).body(bytes)).await
+        };
+        for body in ["", "{", "[]", "null", "1", "\"x\"", "{\"a\":1}}", "{\"a\" 1}", "\u{feff}{}"] {
+            let answer = send(body.as_bytes().to_vec(), "application/json").await;
+            // An empty change is a change of nothing.
+            assert!((400..500).contains(&answer.status), "{name} with {body:?}: {} {}", answer.status, answer.text);
+            shaped(&answer, &format!("{name} with {body:?}"));
+        }
+        refused(
+            &send(b"{\"email\": \"\xff\xfe\"}".to_vec(), "application/json").await,
+            &format!("{name} with broken UTF-8"),
+        );
+        refused(&send(vec![b'['; 100_000], "application/json").await, &format!("{name} with deep nesting"));
+        let large =
+            send(format!("{{\"first_name\": \"{}\"}}", "x".repeat(10_000_000)).into_bytes(), "application/json").await;
+        refused(&large, &format!("{name} with 10 MB"));
+        assert_eq!(large.status, 413, "{name} with 10 MB");
+    }
+}
+
+#[tokio::test]
+async fn no_value_of_any_field_breaks_a_route() {
+    let world = World::new().await;
+    let document = Person::nobody().get("/openapi.json").await.expect(200);
+    let values = [
+        json!(null),
+        json!(true),
+        json!(-1),
+        json!(1e308),
+        json!([]),
+        json!({"a": 1}),
+        json!(""),
+        json!(" "),
+        json!("\u{0}"),
+        json!("a\u{0}@b.c"),
+        json!("x".repeat(5_000)),
+        json!("x".repeat(300) + "@example.com"),
+        json!("<script>alert(1)</script>"),
+        json!("'; drop table users; --"),
+        json!("🦀\u{202e}\u{ffff}"),
+        json!("\r\nBcc: x@y.z"),
+        json!("00000000-0000-0000-0000-000000000000"),
+        json!("not-a-known-value"),
+    ];
+    for route in writing() {
+        let Some(fields) = fields(&document, route) else { continue };
+        let name = format!("{} {}", route.method, route.path);
+        for field in &fields {
+            for value in &values {
+                let who = caller(&world, route).await;
+                let path = path(route, &world, &who).await;
+                // Otherwise good, so that the field under test decides.
+                let email = format!("{}@example.com", Uuid::new_v4().simple());
+                let mut body = json!({});
+                for known in &fields {
+                    let good = match known.as_str() {
+                        "email" | "admin_email" => json!(email),
+                        "password" | "admin_password" | "new_password" => json!("Another-Horse-8"),
+                        "first_name" | "last_name" | "admin_first_name" | "admin_last_name" => json!("S"),
+                        "name" | "company_name" => json!(format!("N {email}")),
+                        "token" | "reset_code" | "current_password" => json!("unknown"),
+                        _ => continue,
+                    };
+                    body[known] = good;
+                }
+                body[field] = value.clone();
+                let answer = who.send(route.method, &path, Some(&body)).await;
+                shaped(&answer, &format!("{name} with {field} = {:.60}", value.to_string()));
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_path_or_query_breaks_a_route() {
+    let world = World::new().await;
+    let odd = [
+        "x",
+        "%00",
+        "a%00b",
+        "%ff",
+        "1",
+        "..",
+        "%2e%2e%2f",
+        "00000000-0000-0000-0000-00000000000g",
+        "%F0%9F%A6%80",
+        "'%20or%201=1--",
+    ];
+    for route in api::routes() {
+        let who = caller(&world, route).await;
+        for text in odd.iter().copied().chain([&*"x".repeat(2_000)]) {
+            if route.path.contains('{') {
+                let path: String = route
+                    .path
+                    .split('/')
+                    .map(|p| if p.starts_with('{') { text } else { p })
+                    .collect::<Vec<_>>()
+                    .join("/");
+                let answer = who
+                    .send(route.method, &path, ["post", "put", "patch"].contains(&route.method).then_some(&json!({})))
+                    .await;
+                shaped(&answer, &format!("{} {path}", route.method));
+                if route.path.contains("_id}") && !text.contains("..") {
+                    refused(&answer, &format!("{} {path}", route.method));
+                }
+            }
+            if route.method == "get" && !route.path.contains('{') {
+                for key in ["skip", "limit", "search", "q", "type", "status", "owner_id", "unread_only"] {
+                    let answer = who.get(&format!("{}?{key}={text}", route.path)).await;
+                    shaped(&answer, &format!("{}?{key}={text}", route.path));
+                }
+            }
+        }
+    }
+    let many = format!("/api/contacts/?search={}", "%25".repeat(3_000));
+    shaped(&world.admin.get(&many).await, "a long search");
+    for (skip, status) in [("9223372036854775807", 200), ("9223372036854775808", 422)] {
+        assert_eq!(world.admin.get(&format!("/api/contacts/?skip={skip}")).await.status, status);
+    }
+}
+
+#[tokio::test]
+async fn a_refused_change_changes_nothing() {
+    let world = World::new().await;
+    let made = world.contact("Ada", "Lovelace").await;
+    let path = format!("/api/contacts/{}", made["id"].as_str().unwrap());
+    for bad in [
+        json!({"first_name": "B", "email": "none"}),
+        json!({"first_name": "B", "status": "nonsense"}),
+        json!({"first_name": "B", "phone": "\u{0}"}),
+        json!({"first_name": "B", "owner_id": Uuid::now_v7()}),
+        json!({"first_name": "B", "title": "x".repeat(201)}),
+    ] {
+        refused(&world.admin.patch(&path, bad.clone()).await, &bad.to_string());
+    }
+    assert_eq!(world.admin.get(&path).await.expect(200), made);
+}

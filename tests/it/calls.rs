@@ -1,0 +1,51 @@
+//! Phone calls (contract: calls).
+
+use crate::world::World;
+use serde_json::json;
+
+#[tokio::test]
+async fn the_feed_has_what_the_screen_reads() {
+    let acme = World::new().await;
+    for (minutes, direction, company) in [(2, "inbound", Some(acme.company)), (1, "outbound", None)] {
+        let sql = "insert into calls (tenant_id, company_id, user_id, direction, status, from_address, to_address, duration, created_at)
+            values ($1, $2, $3, $4, 'in-progress', '+15550100', '+15550101', 61, now() - make_interval(mins => $5))";
+        acme.db.execute(sql, &[&acme.company, &company, &acme.member.id, &direction, &minutes]).await.unwrap();
+    }
+    let list = acme.member.get("/api/calls").await.expect(200);
+    assert_eq!((&list[0]["direction"], &list[1]["direction"]), (&json!("outbound"), &json!("inbound")));
+    let call = &list[1];
+    assert_eq!((&call["from"], &call["to"]), (&call["from_address"], &call["to_address"]));
+    assert_eq!(
+        (&call["duration"], &call["status"], &call["started_at"]),
+        (&json!(61), &json!("in-progress"), &call["created_at"])
+    );
+    let mut keys: Vec<&String> = call.as_object().unwrap().keys().collect();
+    keys.sort();
+    assert_eq!(
+        keys,
+        [
+            "contact_id",
+            "created_at",
+            "direction",
+            "duration",
+            "ended_at",
+            "from",
+            "from_address",
+            "id",
+            "notes",
+            "recording_url",
+            "started_at",
+            "status",
+            "to",
+            "to_address"
+        ]
+    );
+    assert_eq!(
+        acme.admin.get("/api/calls/").await.expect(200).as_array().unwrap().len(),
+        1,
+        "the historical one is the member's"
+    );
+    assert_eq!(acme.member.get("/api/calls/?type=incoming").await.expect(200).as_array().unwrap().len(), 1);
+    assert_eq!(acme.member.get("/api/calls/?type=all").await.expect(200).as_array().unwrap().len(), 2);
+    acme.lone().await.get("/api/calls/").await.detail(403);
+}

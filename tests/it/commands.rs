@@ -1,0 +1,228 @@
+//! The program as its operators run it: real processes, against a database of their own.
+
+use crate::{
+    schema::OwnDatabase,
+    world::{PASSWORD, Person},
+};
+use ringfence::db;
+use serde_json::{Value, json};
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    process::{Command, Output, Stdio},
+};
+use uuid::Uuid;
+
+/// The program with the addresses of this database and nothing else of this environment that it reads.
+fn ringfence(own: &OwnDatabase, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringfence"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("RINGFENCE_")) {
+        command.env_remove(name);
+    }
+    command.args(arguments).env("DATABASE_URL", &own.api).env("DATABASE_ADMIN_URL", &own.admin).env_remove("RUST_LOG");
+    command
+}
+
+/// Runs it to its end with this on standard input.
+fn run(mut command: Command, input: &str) -> Output {
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    child.wait_with_output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[tokio::test]
+async fn the_doctor_is_content_or_says_what_to_do() {
+    let own = OwnDatabase::new().await;
+    let healthy = run(ringfence(&own, &["doctor"]), "");
+    assert!(healthy.status.success(), "{}", text(&healthy.stdout));
+    let admin = db::connect(&own.admin).await.unwrap();
+    admin.batch_execute("create table notes (id uuid); create index on contacts (phone)").await.unwrap();
+    let ill = run(ringfence(&own, &["doctor"]), "");
+    let said = text(&ill.stdout);
+    assert_eq!(ill.status.code(), Some(1), "{said}");
+    for part in ["table notes has no forced row-level security", "app.protect", "does not lead with tenant_id"] {
+        assert!(said.contains(part), "{said}");
+    }
+    drop(admin);
+    own.drop().await;
+}
+
+#[tokio::test]
+async fn people_get_a_role_and_a_company() {
+    let own = OwnDatabase::new().await;
+    let admin = db::connect(&own.admin).await.unwrap();
+    admin.batch_execute("insert into companies (name) values ('Acme')").await.unwrap();
+    let role = async |email: &str| -> (String, Option<Uuid>) {
+        let row = admin
+            .query_one("select user_role, company_id from users where email = $1 and status = 'active'", &[&email])
+            .await
+            .unwrap();
+        (row.get(0), row.get(1))
+    };
+    let weak = run(ringfence(&own, &["super-admin", "Root@example.com"]), "weak\n");
+    assert!(!weak.status.success() && text(&weak.stderr).contains("8 characters"), "{}", text(&weak.stderr));
+    let none = run(ringfence(&own, &["super-admin", "Root@example.com"]), "");
+    assert!(text(&none.stderr).contains("standard input"), "{}", text(&none.stderr));
+    let made = run(ringfence(&own, &["super-admin", "Root@example.com"]), &format!("{PASSWORD}\n"));
+    assert!(made.status.success(), "{}", text(&made.stderr));
+    assert_eq!(role("root@example.com").await, ("super_admin".into(), None));
+
+    let unknown = run(ringfence(&own, &["user", "assign", "bob@example.com", "--company", "Nobody"]), "");
+    assert!(text(&unknown.stderr).contains("no company named"), "{}", text(&unknown.stderr));
+    let made = run(ringfence(&own, &["user", "assign", "bob@example.com", "--company", "Acme"]), PASSWORD);
+    assert!(made.status.success(), "{}", text(&made.stderr));
+    let company: Uuid = admin.query_one("select id from companies", &[]).await.unwrap().get(0);
+    assert_eq!(role("bob@example.com").await, ("company_user".into(), Some(company)));
+    let again = run(
+        ringfence(&own, &["user", "assign", "bob@example.com", "--company", "Acme", "--role", "company_admin"]),
+        "",
+    );
+    assert!(again.status.success(), "{}", text(&again.stderr));
+    assert_eq!(role("bob@example.com").await.0, "company_admin");
+    drop(admin);
+    own.drop().await;
+}
+
+#[tokio::test]
+async fn it_serves_and_stops_with_a_sentence_for_what_is_wrong() {
+    let own = OwnDatabase::new().await;
+    let secrets = |command: &mut Command| {
+        command
+            .env("RINGFENCE_JWT_SECRET", "x".repeat(32))
+            .env("RINGFENCE_SECRET_KEY", "0a".repeat(32))
+            .env("RINGFENCE_LISTEN", "127.0.0.1:0");
+    };
+    let bare = run(ringfence(&own, &["serve"]), "");
+    assert!(
+        text(&bare.stderr).contains("RINGFENCE_JWT_SECRET is not set") || text(&bare.stderr).contains("is in use"),
+        "{}",
+        text(&bare.stderr)
+    );
+    let mut short = ringfence(&own, &[]);
+    secrets(&mut short);
+    let short = run(
+        {
+            short.env("RINGFENCE_JWT_SECRET", "short");
+            short
+        },
+        "",
+    );
+    assert!(text(&short.stderr).contains("shorter than 32 bytes"), "{}", text(&short.stderr));
+    let mut unsafe_login = ringfence(&own, &[]);
+    secrets(&mut unsafe_login);
+    let refused = run(
+        {
+            unsafe_login.env("DATABASE_URL", &own.admin);
+            unsafe_login
+        },
+        "",
+    );
+    assert!(text(&refused.stderr).contains("superuser") && !refused.status.success(), "{}", text(&refused.stderr));
+    let mut away = ringfence(&own, &[]);
+    secrets(&mut away);
+    let away = run(
+        {
+            away.env("DATABASE_URL", "postgres://ringfence_api@127.0.0.1:1/x").env_remove("DATABASE_ADMIN_URL");
+            away
+        },
+        "",
+    );
+    assert!(text(&away.stderr).contains("cannot connect to PostgreSQL"), "{}", text(&away.stderr));
+
+    let mut server = ringfence(&own, &[]);
+    secrets(&mut server);
+    server.env("RUST_LOG", "debug");
+    let mut child = server.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let base =
+        lines.find_map(|l| l.unwrap().strip_prefix("Ringfence serves on ").map(str::to_owned)).expect("it serves");
+    assert_eq!(Person::nobody().at(&base).get("/readyz").await.expect(200), json!({"status": "ready"}));
+    let port = base.rsplit(':').next().unwrap().to_owned();
+    let mut busy = ringfence(&own, &[]);
+    secrets(&mut busy);
+    let busy = run(
+        {
+            busy.env("RINGFENCE_LISTEN", format!("127.0.0.1:{port}"));
+            busy
+        },
+        "",
+    );
+    assert!(
+        text(&busy.stderr).contains("is in use by another program") && text(&busy.stderr).lines().count() == 1,
+        "{}",
+        text(&busy.stderr)
+    );
+
+    let spoken = speak_of_secrets(&Person::nobody().at(&base)).await;
+
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    assert!(child.wait().unwrap().success());
+    let mut log = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+    let answered: Value = log
+        .lines()
+        .filter_map(|l| serde_json::from_str::<Value>(l).ok())
+        .find(|l| l["fields"]["message"] == "answered")
+        .expect(&log);
+    assert_eq!((&answered["fields"]["status"], &answered["span"]["route"]), (&json!(200), &json!("/readyz")));
+    let by: Vec<Value> = log.lines().filter_map(|l| serde_json::from_str::<Value>(l).ok()).collect();
+    assert!(
+        by.iter().any(|l| l["span"]["route"] == "/api/contacts/"
+            && l["span"]["user"].is_string()
+            && l["span"]["company"].is_string()),
+        "{log}"
+    );
+    for secret in spoken {
+        assert!(!log.contains(&secret), "the log has {secret}: {log}");
+    }
+    own.drop().await;
+}
+
+/// Makes requests of every kind; answers what no log may hold.
+async fn speak_of_secrets(nobody: &Person) -> Vec<String> {
+    let (email, password) = ("ann.person@secret.example", "Spoken-Horse-1");
+    let company = json!({"company_name": "Secretive", "admin_email": email, "admin_password": password, "admin_first_name": "Anneliese", "admin_last_name": "B"});
+    let token =
+        nobody.post("/api/register/company", company).await.expect(200)["access_token"].as_str().unwrap().to_owned();
+    let ann = nobody.with_token(&token);
+    let contact = json!({"first_name": "Clementine", "last_name": "C", "email": "clementine@contact.example", "phone": "+15557654321"});
+    ann.post("/api/contacts/", contact.clone()).await.expect(200);
+    ann.post("/api/contacts/", contact).await.expect(400);
+    ann.post(
+        "/api/contacts/",
+        json!({"first_name": "Clementine\u{0}", "last_name": "C", "email": "clementine2@contact.example"}),
+    )
+    .await
+    .expect(422);
+    ann.get("/api/contacts/?search=Clementine&owner_id=clementine@contact.example").await.expect(422);
+    nobody.get(&format!("/api/register/check-email/{email}")).await.expect(200);
+    nobody.post("/api/auth/login", json!({"email": email, "password": "Wrong-Horse-2"})).await.expect(401);
+    nobody.post("/api/auth/forgot-password", json!({"email": email})).await.expect(200);
+    nobody.get("/api/invitations/verify/a-token-of-an-invitation").await.expect(400);
+    [
+        email,
+        password,
+        "Wrong-Horse-2",
+        "Anneliese",
+        "lementine",
+        "7654321",
+        "a-token-of",
+        token.split('.').nth(1).unwrap(),
+    ]
+    .map(str::to_owned)
+    .into()
+}
+
+#[test]
+fn help_and_the_document_need_no_database() {
+    for arguments in [vec!["--help"], vec!["demo", "--help"], vec!["user", "assign", "--help"], vec!["openapi"]] {
+        let output = Command::new(env!("CARGO_BIN_EXE_ringfence")).args(&arguments).env_clear().output().unwrap();
+        assert!(output.status.success() && output.stdout.len() > 200, "{arguments:?}: {}", text(&output.stderr));
+    }
+    let wrong = Command::new(env!("CARGO_BIN_EXE_ringfence")).arg("srve").output().unwrap();
+    assert!(!wrong.status.success() && text(&wrong.stderr).contains("serve"), "{}", text(&wrong.stderr));
+}

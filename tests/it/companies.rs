@@ -1,0 +1,326 @@
+//! Companies (contract: companies).
+
+use crate::world::{PASSWORD, Person, World};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+fn path(company: impl std::fmt::Display) -> String {
+    format!("/api/companies/{company}")
+}
+
+fn unique(start: &str) -> String {
+    format!("{start}-{}", Uuid::new_v4().simple())
+}
+
+#[tokio::test]
+async fn members_read_their_own_company_and_strangers_none() {
+    let (acme, other) = (World::new().await, World::new().await);
+    let gone = acme.person("company_user").await;
+    acme.admin.delete(&format!("/api/users/{}", gone.id)).await.expect(200);
+    let company = acme.member.get(&path(acme.company)).await.expect(200);
+    let mut fields: Vec<_> = company.as_object().unwrap().keys().map(String::as_str).collect();
+    fields.sort_unstable();
+    let wanted = "address city created_at currency days_remaining domain email id logo_url name phone plan settings state status subscription_status timezone trial_ends_at user_count zip";
+    assert_eq!(fields.join(" "), wanted);
+    assert_eq!((&company["user_count"], &company["settings"]), (&json!(2), &json!({})));
+    assert_eq!((&company["timezone"], &company["currency"]), (&json!("UTC"), &json!("USD")));
+    for id in [acme.company, Uuid::now_v7()] {
+        for stranger in [&other.member, &other.admin, &other.person("Super Admin").await, &acme.lone().await] {
+            assert_eq!(stranger.get(&path(id)).await.detail(403), "Access denied to this company");
+            assert_eq!(stranger.get(&format!("{}/users", path(id))).await.detail(403), "Access denied to this company");
+        }
+    }
+    let staff = acme.super_admin().await;
+    assert_eq!(staff.get(&path(acme.company)).await.expect(200), company);
+    assert_eq!(staff.get(&path(Uuid::now_v7())).await.detail(404), "Company not found");
+    staff.get(&path("nonsense")).await.expect(422);
+    acme.member.get(&path("nonsense")).await.expect(422);
+    Person::nobody().get(&path(acme.company)).await.detail(403);
+}
+
+#[tokio::test]
+async fn a_trial_has_days_remaining() {
+    let acme = World::new().await;
+    let set = "update companies set subscription_status = 'trial', trial_ends_at = now() + $2 * interval '1 day' where id = $1";
+    for (days, remaining) in [(3.5, 3), (-2.0, 0)] {
+        acme.db.execute(set, &[&acme.company, &days]).await.unwrap();
+        let company = acme.member.get(&path(acme.company)).await.expect(200);
+        assert_eq!((&company["days_remaining"], &company["subscription_status"]), (&json!(remaining), &json!("trial")));
+    }
+    acme.db
+        .execute("update companies set subscription_status = 'active' where id = $1", &[&acme.company])
+        .await
+        .unwrap();
+    assert_eq!(acme.member.get(&path(acme.company)).await.expect(200)["days_remaining"], Value::Null);
+}
+
+#[tokio::test]
+async fn admins_change_their_company() {
+    let acme = World::new().await;
+    let change = json!({
+        "name": format!(" {} ", unique("Renamed")), "email": "", "phone": "+1 555", "address": "1 Road", "city": "Town", "state": "TX",
+        "zip": "7", "timezone": "europe/berlin", "currency": "EUR", "logo_url": "https://x.io/l.png", "domain": unique("d"),
+        "settings": {}, "id": Uuid::nil(), "subscription_status": "expired", "trial_ends_at": "2030-01-01", "unknown": 1,
+    });
+    let changed = acme.admin.put(&path(acme.company), change.clone()).await.expect(200);
+    assert_eq!(changed["name"], json!(change["name"].as_str().unwrap().trim()));
+    assert_eq!(
+        (&changed["zip"], &changed["currency"], &changed["user_count"]),
+        (&json!("7"), &json!("EUR"), &json!(2))
+    );
+    assert_eq!((&changed["timezone"], &changed["id"]), (&json!("Europe/Berlin"), &json!(acme.company)));
+    assert_eq!(changed["subscription_status"], json!("active"));
+    assert_eq!(acme.member.get(&path(acme.company)).await.expect(200), changed);
+    let label = acme.person("Admin").await;
+    let changed = label.put(&path(acme.company), json!({"city": null, "domain": ""})).await.expect(200);
+    assert_eq!((&changed["city"], &changed["domain"], &changed["zip"]), (&json!(null), &json!(null), &json!("7")));
+    for (field, bad) in [
+        ("name", json!(null)),
+        ("name", json!(" ")),
+        ("name", json!("<i>x</i>")),
+        ("name", json!("x".repeat(256))),
+        ("timezone", json!(null)),
+        ("timezone", json!("")),
+        ("timezone", json!("Mars/Olympus")),
+        ("timezone", json!("../../etc/passwd")),
+        ("currency", json!(null)),
+        ("currency", json!("x".repeat(11))),
+        ("phone", json!("1".repeat(51))),
+        ("address", json!("x".repeat(256))),
+        ("state", json!("x".repeat(101))),
+        ("zip", json!("1".repeat(21))),
+        ("domain", json!("x".repeat(256))),
+        ("logo_url", json!("x".repeat(501))),
+        ("city", json!("\u{0}")),
+        ("settings", json!(null)),
+        ("settings", json!({"unknown": true})),
+        ("settings", json!([])),
+        ("plan", json!("gold")),
+        ("status", json!("deleted")),
+        ("twilio_auth_token", json!("x".repeat(256))),
+    ] {
+        acme.admin.put(&path(acme.company), json!({field: bad})).await.expect(422);
+    }
+}
+
+#[tokio::test]
+async fn others_do_not_change_a_company() {
+    let (acme, other) = (World::new().await, World::new().await);
+    let change = json!({"city": "Stolen", "twilio_auth_token": "stolen-stolen-stolen"});
+    for role in ["company_user", "admin", "Super Admin", "Sales Manager"] {
+        acme.person(role).await.put(&path(acme.company), change.clone()).await.detail(403);
+    }
+    for id in [acme.company, Uuid::now_v7()] {
+        let answer = other.admin.put(&path(id), change.clone()).await;
+        assert_eq!(answer.detail(403), "Access denied to this company");
+    }
+    acme.lone().await.put(&path(acme.company), change).await.detail(403);
+    for field in [json!({"plan": "enterprise"}), json!({"status": "active"}), json!({"plan": "free", "city": "X"})] {
+        acme.admin.put(&path(acme.company), field).await.detail(403);
+    }
+    assert_eq!(acme.member.get(&path(acme.company)).await.expect(200)["city"], Value::Null);
+    let secrets: i64 =
+        acme.value("select count(*) from app.company_secrets where company_id = $1", &[&acme.company]).await;
+    assert_eq!(secrets, 0);
+}
+
+#[tokio::test]
+async fn names_and_domains_are_taken_once() {
+    let (acme, other) = (World::new().await, World::new().await);
+    let domain = unique("domain");
+    acme.admin.put(&path(acme.company), json!({ "domain": domain })).await.expect(200);
+    let staff = acme.super_admin().await;
+    for person in [&other.admin, &staff] {
+        let answer = person.put(&path(other.company), json!({ "domain": domain })).await;
+        assert!(answer.detail(400).contains("already in use"));
+        let answer = person.put(&path(other.company), json!({ "name": acme.name })).await;
+        assert!(answer.detail(400).contains("already exists"));
+    }
+    let new = json!({"name": unique("New"), "domain": domain});
+    assert!(staff.post("/api/companies/", new).await.detail(400).contains("already in use"));
+    assert!(staff.post("/api/companies/", json!({"name": acme.name})).await.detail(400).contains("already exists"));
+}
+
+#[tokio::test]
+async fn secrets_are_sealed_and_never_shown() {
+    let acme = World::new().await;
+    let (sid, token) = ("AC0123456789abcdef", "a-very-secret-token-9876");
+    let body =
+        json!({"twilio_account_sid": sid, "twilio_auth_token": format!(" {token}\n"), "sendgrid_api_key": "short"});
+    let answer = acme.admin.put(&path(acme.company), body).await;
+    assert!(answer.status == 200 && !answer.text.contains(token) && !answer.text.contains("twilio"), "{}", answer.text);
+    let kept = "select name, sealed, last_four from app.company_secrets where company_id = $1 order by name";
+    let rows = acme.db.query(kept, &[&acme.company]).await.unwrap();
+    let names: Vec<(String, String)> = rows.iter().map(|row| (row.get("name"), row.get("last_four"))).collect();
+    let wanted = [("sendgrid_api_key", ""), ("twilio_account_sid", "cdef"), ("twilio_auth_token", "9876")];
+    assert_eq!(names, wanted.map(|(name, last)| (name.to_owned(), last.to_owned())));
+    let sealed: Vec<u8> = rows[2].get("sealed");
+    let sealer = ringfence::seal::Sealer::new(&crate::world::config().secret_key).unwrap();
+    assert_eq!(sealer.open(acme.company, "twilio_auth_token", &sealed).unwrap(), token);
+    let forget = json!({"twilio_account_sid": null, "twilio_auth_token": " ", "city": "X"});
+    acme.admin.put(&path(acme.company), forget).await.expect(200);
+    let staff = acme.super_admin().await;
+    staff.put(&path(acme.company), json!({"sendgrid_api_key": "SG.of-the-platform"})).await.expect(200);
+    let rows = acme.db.query(kept, &[&acme.company]).await.unwrap();
+    let names: Vec<(String, String)> = rows.iter().map(|row| (row.get("name"), row.get("last_four"))).collect();
+    assert_eq!(names, [("sendgrid_api_key".to_owned(), "form".to_owned())]);
+    assert_eq!(
+        staff.put(&path(Uuid::now_v7()), json!({"sendgrid_api_key": "x"})).await.detail(404),
+        "Company not found"
+    );
+    // A change that fails keeps no secret either.
+    let other = World::new().await;
+    let body = json!({"name": acme.name, "twilio_auth_token": token});
+    other.admin.put(&path(other.company), body).await.detail(400);
+    assert_eq!(other.db.query(kept, &[&other.company]).await.unwrap().len(), 0);
+}
+
+#[tokio::test]
+async fn settings_are_merged() {
+    let acme = World::new().await;
+    acme.db.execute("update companies set settings = '{\"kept\": 1}' where id = $1", &[&acme.company]).await.unwrap();
+    for person in [&acme.admin, &acme.super_admin().await] {
+        let changed = person.put(&path(acme.company), json!({"settings": {}})).await.expect(200);
+        assert_eq!(changed["settings"], json!({"kept": 1}));
+    }
+}
+
+#[tokio::test]
+async fn a_super_admin_makes_changes_and_deletes_companies() {
+    let acme = World::new().await;
+    let staff = acme.super_admin().await;
+    let name = unique("Made");
+    let made = staff.post("/api/companies", json!({"name": format!(" {name} "), "plan": "pro", "domain": ""})).await;
+    let made = made.expect(200);
+    assert_eq!((&made["name"], &made["plan"], &made["domain"]), (&json!(name), &json!("pro"), &json!(null)));
+    assert_eq!((&made["timezone"], &made["currency"]), (&json!("UTC"), &json!("USD")));
+    assert_eq!((&made["user_count"], &made["status"]), (&json!(0), &json!("active")));
+    let id = made["id"].as_str().unwrap();
+    let changed =
+        staff.put(&path(id), json!({"plan": "enterprise", "status": "pending", "city": "X"})).await.expect(200);
+    assert_eq!((&changed["plan"], &changed["status"]), (&json!("enterprise"), &json!("pending")));
+    assert_eq!(staff.get(&path(id)).await.expect(200), changed);
+    staff.delete(&path(id)).await.expect(200);
+    assert_eq!(staff.delete(&path(id)).await.detail(404), "Company not found");
+    assert_eq!(staff.put(&path(id), json!({})).await.detail(404), "Company not found");
+    assert_eq!(staff.get(&path(id)).await.detail(404), "Company not found");
+    for bad in [
+        json!({}),
+        json!({"name": ""}),
+        json!({"name": "<b>x</b>"}),
+        json!({"name": "x", "plan": "gold"}),
+        json!({"name": "x", "timezone": "Nowhere"}),
+        json!({"name": "x", "currency": ""}),
+        json!({"name": "x", "domain": "x".repeat(256)}),
+    ] {
+        staff.post("/api/companies/", bad).await.expect(422);
+    }
+    for person in [&acme.admin, &acme.member, &acme.person("Super Admin").await, &acme.lone().await] {
+        person.post("/api/companies/", json!({"name": unique("Mine")})).await.detail(403);
+        person.get("/api/companies/").await.detail(403);
+        person.delete(&path(acme.company)).await.detail(403);
+    }
+}
+
+#[tokio::test]
+async fn a_company_goes_with_all_it_owned_when_nobody_is_in_it() {
+    let acme = World::new().await;
+    let staff = acme.super_admin().await;
+    acme.contact("Ada", "Lovelace").await;
+    acme.historical_sms(&acme.member, "old").await;
+    acme.admin.put(&path(acme.company), json!({"sendgrid_api_key": "SG.secret-secret"})).await.expect(200);
+    assert!(staff.delete(&path(acme.company)).await.detail(400).contains("2 users"));
+    acme.member.delete("/api/users/me").await.expect(200);
+    acme.admin.delete("/api/users/me").await.expect(200);
+    staff.delete(&path(acme.company)).await.expect(200);
+    for table in ["contacts", "sms_messages", "members", "invitations"] {
+        let left: i64 =
+            acme.value(&format!("select count(*) from {table} where tenant_id = $1"), &[&acme.company]).await;
+        assert_eq!(left, 0, "{table}");
+    }
+}
+
+#[tokio::test]
+async fn the_list_is_of_every_other_company_by_status() {
+    let acme = World::new().await;
+    let staff = acme.person("super_admin").await;
+    let other = World::new().await;
+    staff.put(&path(other.company), json!({"status": "suspended"})).await.expect(200);
+    other.member.get("/api/users/me").await.detail(403);
+    let found = async |query: &str| {
+        let mut ids = Vec::new();
+        for skip in (0..).step_by(1000) {
+            let page = staff.get(&format!("/api/companies/?limit=1000&skip={skip}{query}")).await.expect(200);
+            let page = page.as_array().unwrap().clone();
+            ids.extend(page.iter().map(|company| company["id"].as_str().unwrap().to_owned()));
+            if page.len() < 1000 {
+                return ids;
+            }
+        }
+        unreachable!()
+    };
+    let (all, suspended, active) = (found("").await, found("&status=suspended").await, found("&status=active").await);
+    let id = other.company.to_string();
+    assert!(all.contains(&id) && suspended.contains(&id) && !active.contains(&id));
+    assert!(!all.contains(&acme.company.to_string()), "the own company");
+    assert_eq!(staff.get("/api/companies?limit=1").await.expect(200).as_array().unwrap().len(), 1);
+    staff.get("/api/companies/?status=gone").await.expect(422);
+    staff.get("/api/companies/?limit=-1").await.expect(422);
+    staff.put(&path(other.company), json!({"status": "active"})).await.expect(200);
+    other.member.get("/api/users/me").await.expect(200);
+}
+
+#[tokio::test]
+async fn members_and_super_admins_see_a_companys_people() {
+    let acme = World::new().await;
+    let list = acme.member.get(&format!("{}/users", path(acme.company))).await.expect(200);
+    assert_eq!(list.as_array().unwrap().len(), 2);
+    let mut fields: Vec<_> = list[0].as_object().unwrap().keys().map(String::as_str).collect();
+    fields.sort_unstable();
+    assert_eq!(fields.join(" "), "created_at email first_name id last_name status user_role");
+    let staff = acme.super_admin().await;
+    assert_eq!(staff.get(&format!("{}/users", path(acme.company))).await.expect(200), list);
+    assert_eq!(staff.get(&format!("{}/users", path(Uuid::now_v7()))).await.detail(404), "Company not found");
+}
+
+#[tokio::test]
+async fn admins_make_accounts_for_colleagues() {
+    let (acme, other) = (World::new().await, World::new().await);
+    let url = format!("{}/users", path(acme.company));
+    let email = format!("{}@Example.com", unique("New"));
+    let colleague = |role: &str| json!({"email": email, "first_name": "A", "last_name": "B", "password": "Correct7Horse", "user_role": role});
+    for person in [&acme.member, &acme.person("Admin").await, &other.member, &acme.lone().await] {
+        person.post(&url, colleague("company_user")).await.detail(403);
+    }
+    for id in [acme.company, Uuid::now_v7()] {
+        let answer = other.admin.post(&format!("{}/users", path(id)), colleague("company_user")).await;
+        assert_eq!(answer.detail(403), "Access denied to this company");
+    }
+    acme.admin.post(&url, colleague("super_admin")).await.detail(403);
+    acme.admin.post(&url, colleague("Sales Rep")).await.expect(422);
+    let mut weak = colleague("company_user");
+    weak["password"] = json!("weak");
+    assert!(acme.admin.post(&url, weak).await.detail(400).contains("Password must"));
+    let mut nameless = colleague("company_user");
+    nameless["first_name"] = json!(" ");
+    acme.admin.post(&url, nameless).await.expect(422);
+    let made = acme.admin.post(&url, colleague("company_admin")).await.expect(200);
+    assert_eq!(made["email"], json!(email.to_lowercase()));
+    let again = acme.admin.post(&url, colleague("company_user")).await;
+    assert_eq!(again.detail(400), "Email already registered");
+    let session = Person::nobody().post("/api/auth/login", json!({"email": email, "password": "Correct7Horse"})).await;
+    let user = session.expect(200)["user"].clone();
+    assert_eq!((&user["role"], &user["company_id"]), (&json!("company_admin"), &json!(acme.company)));
+
+    let staff = acme.super_admin().await;
+    let body = |role: &str| json!({"email": format!("{}@x.io", unique("s")), "first_name": "A", "last_name": "B", "password": PASSWORD, "user_role": role});
+    let unknown = staff.post(&format!("{}/users", path(Uuid::now_v7())), body("company_user")).await;
+    assert_eq!(unknown.detail(404), "Company not found");
+    staff.post(&url, body("super_admin")).await.expect(200);
+    let mut plain = body("company_user");
+    plain.as_object_mut().unwrap().remove("user_role");
+    let made = staff.post(&url, plain).await.expect(200);
+    let role: String =
+        acme.value("select user_role from users where id = $1::text::uuid", &[&made["id"].as_str()]).await;
+    assert_eq!(role, "company_user");
+}

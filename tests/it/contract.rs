@@ -1,0 +1,260 @@
+//! The wire as the frontend knows it: every endpoint, the conventions common to all (contract: conventions), and the
+//! OpenAPI document.
+
+use crate::world::{Answer, Person, World, answer, api_url, config, start_server};
+use ringfence::api::{self, Access};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+/// Areas that are not built yet. The list only shrinks.
+const TO_COME: &[&str] = &[
+    "twilio-settings",
+    "emails",
+    "inbox",
+    "conversations",
+    "bulk-email-campaigns",
+    "outside-calls",
+    "deals",
+    "pipelines",
+    "activities",
+    "quotes",
+    "files",
+    "workflows",
+    "analytics",
+];
+/// Of areas that are built in part, what is there. The rest is to come.
+const BUILT: &[(&str, &[&str])] = &[("sms", &["GET /api/sms/messages"]), ("calls", &["GET /api/calls/"])];
+
+fn endpoints() -> BTreeSet<String> {
+    let mut area = "";
+    let mut wanted = BTreeSet::new();
+    for line in include_str!("endpoints.txt").lines().filter(|l| !l.is_empty() && !l.starts_with('#')) {
+        if !line.contains(' ') {
+            area = line;
+        } else if !TO_COME.contains(&area) && BUILT.iter().all(|(a, built)| *a != area || built.contains(&line)) {
+            wanted.insert(line.to_owned());
+        }
+    }
+    wanted
+}
+
+#[test]
+fn the_routes_are_the_endpoints_of_the_contract() {
+    let served: BTreeSet<String> = api::routes().map(|r| format!("{} {}", r.method.to_uppercase(), r.path)).collect();
+    let wanted = endpoints();
+    assert_eq!(wanted.difference(&served).collect::<Vec<_>>(), Vec::<&String>::new(), "not served");
+    assert_eq!(served.difference(&wanted).collect::<Vec<_>>(), Vec::<&String>::new(), "not in tests/it/endpoints.txt");
+}
+
+#[tokio::test]
+async fn the_openapi_document_has_every_route_with_its_types() {
+    let document = Person::nobody().get("/openapi.json").await.expect(200);
+    assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
+    for route in api::routes() {
+        let operation = &document["paths"][route.path][route.method];
+        let name = format!("{} {}", route.method, route.path);
+        assert!(operation["summary"].is_string(), "{name} is not in the document");
+        assert!(
+            operation["responses"]["200"]["content"]["application/json"]["schema"].is_object(),
+            "{name} has no answer's type: {operation}"
+        );
+        assert_eq!(
+            operation["security"].is_array(),
+            route.access != Access::public || route.path == "/api/auth/register",
+            "{name}: security"
+        );
+        for part in route.path.split('/').filter(|p| p.starts_with('{')) {
+            let part = part.trim_matches(['{', '}']);
+            let parameters = operation["parameters"].as_array().unwrap();
+            assert!(
+                parameters.iter().any(|p| p["name"] == part && p["in"] == "path"),
+                "{name} lacks its parameter {part}"
+            );
+        }
+    }
+    let list = document["paths"]["/api/contacts/"]["get"]["parameters"].as_array().unwrap();
+    for name in ["skip", "limit", "search", "type", "status", "owner_id"] {
+        assert!(list.iter().any(|p| p["name"] == name && p["in"] == "query"), "{name}");
+    }
+    let references = document.to_string();
+    for reference in references.split("\"$ref\":\"#").skip(1).map(|r| r.split('"').next().unwrap()) {
+        assert!(document.pointer(reference).is_some(), "{reference} points nowhere");
+    }
+}
+
+#[tokio::test]
+async fn the_docs_page_loads_nothing_from_elsewhere() {
+    let page = Person::nobody().get("/docs").await;
+    assert_eq!(page.status, 200);
+    assert!(page.headers["content-security-policy"].to_str().unwrap().starts_with("default-src 'none'"));
+    let html = page.text.split("<script>").next().unwrap();
+    assert!(!html.contains("src=\"http") && !html.contains("href=\"http"), "{html}");
+    assert!(page.text.contains("/openapi.json"));
+}
+
+#[tokio::test]
+async fn both_slash_forms_are_served_without_redirect() {
+    let world = World::new().await;
+    for route in api::routes().filter(|r| r.method == "get" && !r.path.contains('{') && r.access != Access::platform) {
+        let bare = route.path.trim_end_matches('/');
+        for path in [bare.to_owned(), format!("{bare}/"), format!("{bare}/?v=1.0.0"), format!("{bare}?v=1.0.0")] {
+            let answer = world.admin.get(&path).await;
+            assert!([200, 403].contains(&answer.status), "{path}: {}", answer.status);
+        }
+    }
+    let new = json!({"first_name": "A", "last_name": "B", "email": "a@x.io"});
+    world.admin.post("/api/contacts", new).await.expect(200);
+}
+
+#[tokio::test]
+async fn the_pages_outside_the_api() {
+    let nobody = Person::nobody();
+    assert_eq!(
+        nobody.get("/health").await.expect(200),
+        json!({"status": "healthy", "service": "ringfence", "version": "1.0.0"})
+    );
+    assert!(nobody.get("/").await.expect(200)["docs"].is_string());
+    assert_eq!(nobody.get("/livez").await.status, 200);
+    assert_eq!(nobody.get("/readyz").await.expect(200), json!({"status": "ready"}));
+    assert_eq!(nobody.get("/api/nothing").await.detail(404), "Not Found");
+    assert_eq!(nobody.delete("/health").await.detail(405), "Method Not Allowed");
+    assert_eq!(nobody.put("/api/contacts/", json!({})).await.detail(405), "Method Not Allowed");
+}
+
+#[tokio::test]
+async fn a_missing_wrong_or_expired_token() {
+    let world = World::new().await;
+    let me = async |header: Option<&str>| -> Answer {
+        let request = Person::nobody().request("get", "/api/auth/me");
+        answer(match header {
+            Some(value) => request.header("authorization", value),
+            None => request,
+        })
+        .await
+    };
+    assert_eq!(me(None).await.detail(403), "Not authenticated");
+    for wrong in ["Basic YTpi", "Bearer", ""] {
+        assert_eq!(me(Some(wrong)).await.detail(403), "Invalid authentication credentials", "{wrong}");
+    }
+    let token = world.admin.token.clone().unwrap();
+    let (body, signature) = token.rsplit_once('.').unwrap();
+    let unsigned = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJ4In0.";
+    let altered = format!("{body}.{}", signature.chars().rev().collect::<String>());
+    for wrong in ["x", "a.b.c", unsigned, &altered, &format!("{body}.")] {
+        let answer = me(Some(&format!("Bearer {wrong}"))).await;
+        assert_eq!(answer.detail(401), "Could not validate credentials", "{wrong}");
+        assert_eq!(answer.headers["www-authenticate"], "Bearer");
+    }
+    assert_eq!(me(Some(&format!("bearer {token}"))).await.status, 200, "the scheme's case does not matter");
+}
+
+#[tokio::test]
+async fn tokens_of_other_secrets_and_algorithms_are_refused_and_old_secrets_still_verify() {
+    use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+    let world = World::new().await;
+    let secret = config().jwt_secret.remove(0);
+    let token = world.admin.token.clone().unwrap();
+    let kid = jsonwebtoken::decode_header(&token).unwrap().kid;
+    let now = jiff::Timestamp::now().as_second();
+    let claims = |exp: i64, typ: &str| json!({"sub": world.admin.id, "typ": typ, "ver": 1, "iat": now, "exp": now + exp, "jti": world.admin.id});
+    let sign = |algorithm, claims: Value, secret: &str| {
+        let header = Header { kid: kid.clone(), ..Header::new(algorithm) };
+        encode(&header, &claims, &EncodingKey::from_secret(secret.as_bytes())).unwrap()
+    };
+    let status = async |token: &str| world.admin.with_token(token).get("/api/auth/me").await.status;
+    assert_eq!(status(&sign(Algorithm::HS256, claims(60, "access"), &secret)).await, 200);
+    assert_eq!(
+        status(&sign(Algorithm::HS256, claims(60, "access"), "another secret of more than 32 bytes")).await,
+        401
+    );
+    assert_eq!(status(&sign(Algorithm::HS512, claims(60, "access"), &secret)).await, 401);
+    assert_eq!(status(&sign(Algorithm::HS256, claims(-60, "access"), &secret)).await, 401, "expired");
+    assert_eq!(
+        status(&sign(Algorithm::HS256, claims(60, "refresh"), &secret)).await,
+        401,
+        "a refresh token is for refreshing"
+    );
+
+    let mut newer = config();
+    newer.jwt_secret.insert(0, "the next secret, also of 32 bytes or more".into());
+    let base = start_server(newer, &api_url());
+    assert_eq!(world.admin.at(&base).get("/api/auth/me").await.status, 200);
+    let mut other = config();
+    other.jwt_secret = vec!["quite another secret, of 32 bytes or more".into()];
+    assert_eq!(world.admin.at(&start_server(other, &api_url())).get("/api/auth/me").await.status, 401);
+}
+
+#[tokio::test]
+async fn errors_have_the_contracts_shape_and_the_request_id() {
+    let world = World::new().await;
+    let request = world.admin.request("get", "/api/contacts/not-a-uuid").header("x-request-id", "from-the-client");
+    let bad = answer(request).await;
+    let problem = &bad.clone().expect(422)["detail"][0];
+    assert!(problem["type"].is_string() && problem["msg"].is_string());
+    assert_eq!(problem["loc"], json!(["path", "contact_id"]));
+    assert_eq!(
+        (&bad.headers["x-request-id"], &bad.body["request_id"]),
+        (&"from-the-client".parse().unwrap(), &json!("from-the-client"))
+    );
+    assert_eq!((&bad.body["status"], &bad.body["title"]), (&json!(422), &json!("Unprocessable Entity")));
+    assert_eq!(bad.headers["x-content-type-options"], "nosniff");
+    let own = world.admin.get("/api/auth/me").await;
+    assert!(own.headers["x-request-id"].len() > 10);
+    assert_eq!(own.headers["cache-control"], "no-store");
+    let missing = world.admin.post("/api/contacts/", json!({"first_name": "A", "last_name": 1})).await.expect(422);
+    assert_eq!(missing["detail"][0]["loc"], json!(["body", "last_name"]));
+    let long = world
+        .admin
+        .post("/api/contacts/", json!({"first_name": "A", "last_name": "B", "email": "a@x", "type": "t".repeat(101)}))
+        .await
+        .expect(422);
+    assert_eq!(long["detail"][0]["loc"], json!(["body", "type"]));
+}
+
+#[tokio::test]
+async fn times_are_utc_without_zone() {
+    let world = World::new().await;
+    let made = world.contact("Ada", "L").await;
+    let id: uuid::Uuid = made["id"].as_str().unwrap().parse().unwrap();
+    world.db.execute("update contacts set created_at = '2026-12-31 01:00+01', updated_at = '2026-11-23 03:57:04.2825Z' where id = $1", &[&id]).await.unwrap();
+    let read = world.admin.get(&format!("/api/contacts/{id}")).await.expect(200);
+    assert_eq!(
+        (&read["created_at"], &read["updated_at"]),
+        (&json!("2026-12-31T00:00:00"), &json!("2026-11-23T03:57:04.282500"))
+    );
+}
+
+#[tokio::test]
+async fn browsers_of_known_origins_may_call() {
+    let nobody = Person::nobody();
+    let preflight = async |origin: &str, path: &str| {
+        let request = nobody.request("options", path).header("origin", origin);
+        answer(
+            request
+                .header("access-control-request-method", "PATCH")
+                .header("access-control-request-headers", "authorization,x-any"),
+        )
+        .await
+    };
+    for path in ["/api/contacts/", "/api/contacts"] {
+        let known = preflight("http://localhost:5173", path).await;
+        assert_eq!(known.status, 200);
+        for (name, value) in
+            [("origin", "http://localhost:5173"), ("credentials", "true"), ("headers", "authorization,x-any")]
+        {
+            assert_eq!(known.headers[format!("access-control-allow-{name}")], value);
+        }
+        assert!(known.headers["access-control-allow-methods"].to_str().unwrap().contains("PATCH"));
+        assert_eq!(known.headers["access-control-max-age"], "600");
+    }
+    let foreign = preflight("https://evil.example", "/api/contacts/").await;
+    assert_eq!(foreign.status, 400);
+    assert!(!foreign.headers.contains_key("access-control-allow-origin"));
+    for (path, status) in [("/api/contacts/", 403), ("/api/nothing", 404)] {
+        let error = answer(nobody.request("get", path).header("origin", "http://localhost:5173")).await;
+        assert_eq!(
+            (error.status, &error.headers["access-control-allow-origin"]),
+            (status, &"http://localhost:5173".parse().unwrap())
+        );
+    }
+}

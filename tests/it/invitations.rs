@@ -1,0 +1,177 @@
+//! Invitations (contract: invitations).
+
+use crate::{
+    smtp::Inbox,
+    world::{PASSWORD, Person, World, api_url, config, start_server},
+};
+use ringfence::config::Config;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+const SEND: &str = "/api/invitations/send";
+const ACCEPT: &str = "/api/invitations/accept";
+
+fn email() -> String {
+    format!("invited-{}@Example.com", Uuid::new_v4().simple())
+}
+
+fn body(email: &str) -> Value {
+    json!({"email": email, "first_name": "Ada", "last_name": "Lovelace"})
+}
+
+/// Sends an invitation by a server with a mail server, and answers the mail.
+async fn invite(by: &Person, body: Value) -> String {
+    let inbox = Inbox::open().await;
+    let base = start_server(Config { smtp_url: Some(inbox.url()), ..config() }, &api_url());
+    let sent = by.at(&base).post(SEND, body).await.expect(200);
+    assert_eq!((&sent["success"], &sent["expires_in_days"]), (&json!(true), &json!(7)));
+    inbox.next().await.data
+}
+
+/// The token of a mail's link.
+fn token(mail: &str) -> String {
+    let (_, token) = mail.split_once("http://localhost:5173/auth/accept-invitation?token=").unwrap();
+    token.split_whitespace().next().unwrap().to_owned()
+}
+
+async fn invited(by: &Person, email: &str) -> String {
+    token(&invite(by, body(email)).await)
+}
+
+async fn accept(token: &str, password: &str) -> crate::world::Answer {
+    Person::nobody().post(ACCEPT, json!({"token": token, "password": password})).await
+}
+
+#[tokio::test]
+async fn an_invitation_becomes_an_account_once() {
+    let acme = World::new().await;
+    let email = email();
+    let mut body = body(&email);
+    body["first_name"] = json!("Ada\r\nBcc: everybody@example.com");
+    let mail = invite(&acme.admin, body).await;
+    let (head, text) = mail.split_once("\r\n\r\n").unwrap();
+    assert!(!head.contains("Bcc") && text.contains(&acme.name), "{mail}");
+    assert!(text.lines().all(|line| !line.starts_with("Bcc")), "{mail}");
+    let token = token(&mail);
+    assert_eq!(token.len(), 43);
+
+    let shown = Person::nobody().get(&format!("/api/invitations/verify/{token}")).await.expect(200);
+    let mut fields: Vec<_> = shown.as_object().unwrap().keys().map(String::as_str).collect();
+    fields.sort_unstable();
+    assert_eq!(fields.join(" "), "email first_name last_name role valid");
+    assert_eq!((&shown["valid"], &shown["role"]), (&json!(true), &json!("company_user")));
+    assert_eq!(shown["email"], json!(email.to_lowercase()));
+
+    for weak in ["weak", "correct-horse-7", "Correct-Horse"] {
+        assert!(accept(&token, weak).await.detail(400).contains("Password must"));
+    }
+    let accepted = accept(&token, "Correct7Horse").await.expect(200);
+    assert_eq!((&accepted["success"], &accepted["user"]["email"]), (&json!(true), &json!(email.to_lowercase())));
+    assert_eq!(accepted["user"].as_object().unwrap().len(), 5);
+    let person = acme.member.with_token(accepted["access_token"].as_str().unwrap());
+    let me = person.get("/api/users/me").await.expect(200);
+    assert_eq!((&me["company_id"], &me["status"]), (&json!(acme.company), &json!("active")));
+    person.get("/api/contacts/").await.expect(200);
+
+    assert_eq!(accept(&token, PASSWORD).await.detail(400), "Invalid or expired invitation");
+    let used = Person::nobody().get(&format!("/api/invitations/verify/{token}")).await;
+    assert_eq!(used.detail(400), "Invalid or expired invitation");
+}
+
+#[tokio::test]
+async fn admins_invite_and_others_do_not() {
+    let acme = World::new().await;
+    for role in ["company_user", "Admin", "Super Admin"] {
+        acme.person(role).await.post(SEND, body(&email())).await.detail(403);
+    }
+    Person::nobody().post(SEND, body(&email())).await.detail(403);
+    let staff = acme.super_admin().await;
+    assert_eq!(staff.post(SEND, body(&email())).await.detail(400), "User must belong to a company");
+    let other = World::new().await;
+    for taken in [&acme.member.email, &other.member.email.to_uppercase()] {
+        assert!(acme.admin.post(SEND, body(taken)).await.detail(400).contains("already"));
+    }
+    for sender in [&acme.admin, &acme.person("super_admin").await] {
+        let mut root = body(&email());
+        root["user_role"] = json!("super_admin");
+        sender.post(SEND, root).await.detail(403);
+        let mut admin = body(&email());
+        admin["user_role"] = json!("company_admin");
+        sender.post(SEND, admin).await.expect(200);
+    }
+    for (field, bad) in [
+        ("email", json!("nobody")),
+        ("email", json!("a@x.io\r\nBcc: b@x.io")),
+        ("first_name", json!("")),
+        ("last_name", json!("<b>x</b>")),
+        ("first_name", json!("\u{0}")),
+        ("user_role", json!("")),
+        ("user_role", json!("x".repeat(51))),
+        ("user_role", json!(null)),
+    ] {
+        let mut body = body(&email());
+        body[field] = bad;
+        acme.admin.post(SEND, body).await.expect(422);
+    }
+}
+
+#[tokio::test]
+async fn an_old_or_unknown_token_is_of_no_use() {
+    let acme = World::new().await;
+    let token = invited(&acme.admin, &email()).await;
+    let stored: i64 = acme
+        .value(
+            "select count(*) from invitations where tenant_id = $1 and token_hash = sha256($2)",
+            &[&acme.company, &token.as_bytes()],
+        )
+        .await;
+    assert_eq!(stored, 1, "only a hash is kept");
+    acme.db
+        .execute(
+            "update invitations set expires_at = now() - interval '1 second' where tenant_id = $1",
+            &[&acme.company],
+        )
+        .await
+        .unwrap();
+    for token in [token.as_str(), "unknown", "%00", "a%2Fb"] {
+        let answer = Person::nobody().get(&format!("/api/invitations/verify/{token}")).await;
+        assert_eq!(answer.detail(400), "Invalid or expired invitation");
+        assert_eq!(accept(token, PASSWORD).await.detail(400), "Invalid or expired invitation");
+    }
+    accept("", PASSWORD).await.detail(400);
+    Person::nobody().post(ACCEPT, json!({"token": "x"})).await.expect(422);
+    Person::nobody().post(ACCEPT, json!({"token": "x".repeat(300), "password": PASSWORD})).await.expect(422);
+}
+
+#[tokio::test]
+async fn a_person_who_has_an_account_by_now_is_told_so() {
+    let acme = World::new().await;
+    let email = email();
+    let token = invited(&acme.admin, &email).await;
+    let account = json!({"email": email, "password": PASSWORD, "first_name": "A", "last_name": "B"});
+    Person::nobody().post("/api/auth/register", account).await.expect(200);
+    assert!(accept(&token, PASSWORD).await.detail(400).contains("already registered"));
+    let company: Option<Uuid> =
+        acme.value("select company_id from users where email = $1", &[&email.to_lowercase()]).await;
+    assert_eq!(company, None);
+}
+
+#[tokio::test]
+async fn two_people_with_one_link_make_one_account() {
+    let acme = World::new().await;
+    let token = invited(&acme.admin, &email()).await;
+    let (a, b) = tokio::join!(accept(&token, PASSWORD), accept(&token, PASSWORD));
+    let mut statuses = [a.status, b.status];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 400]);
+}
+
+#[tokio::test]
+async fn an_invitation_that_cannot_be_mailed_is_withdrawn() {
+    let acme = World::new().await;
+    let inbox = Inbox::answering("550 no").await;
+    let base = start_server(Config { smtp_url: Some(inbox.url()), ..config() }, &api_url());
+    acme.admin.at(&base).post(SEND, body(&email())).await.detail(502);
+    let left: i64 = acme.value("select count(*) from invitations where tenant_id = $1", &[&acme.company]).await;
+    assert_eq!(left, 0);
+}

@@ -1,0 +1,613 @@
+//! Walks every route and every table as somebody else. Routes come from the route table and tables from the catalog, so a
+//! new one is in these tests the moment it exists; what fails then says what is missing.
+
+use crate::world::{Answer, Person, World, add_person, admin_url, answer, api_url};
+use reqwest::multipart;
+use ringfence::{
+    api::{self, Access, Route},
+    db,
+};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use tokio_postgres::{Client, error::SqlState};
+use uuid::Uuid;
+
+/// A company whose every free text holds a canary.
+struct Seeded {
+    world: World,
+    canary: String,
+    /// The id that stands for each `{…_id}` of a path and each `…_id` of a body.
+    ids: BTreeMap<&'static str, Uuid>,
+}
+
+impl Seeded {
+    async fn new() -> Self {
+        let canary = format!("canary{}", Uuid::new_v4().simple());
+        let world = World::named(&canary).await;
+        let (a, admin, member) = (world.company, world.admin.id, world.member.id);
+        let c = canary.as_str();
+        let db = &world.db;
+        let id = async |sql: &str, params: &[&(dyn tokio_postgres::types::ToSql + Sync)]| -> Uuid {
+            db.query_one(sql, params).await.unwrap_or_else(|e| panic!("{sql}: {e:?}")).get(0)
+        };
+        db.execute(
+            "update companies set domain = $2, logo_url = $2, timezone = $2, currency = $2, email = $2, phone = $2, address = $2,
+               city = $2, state = $2, zip = $2 where id = $1",
+            &[&a, &c],
+        )
+        .await
+        .unwrap();
+        let label = add_person(db, c, c, Some(a)).await;
+        db.execute(
+            "update users set phone = $2, title = $2, department = $2, location = $2, bio = $2, avatar = $2 where id = $1",
+            &[&label.id, &c],
+        )
+        .await
+        .unwrap();
+        let contact = id(
+            "insert into contacts (tenant_id, company_id, owner_id, first_name, last_name, email, phone, company, title, type)
+             values ($1, $1, $2, $3, $3, $3 || '@example.com', $3, $3, $3, $3) returning id",
+            &[&a, &admin, &c],
+        )
+        .await;
+        for company in [Some(a), None] {
+            let sms = "insert into sms_messages (tenant_id, company_id, user_id, contact_id, direction, status, from_address, to_address, body)
+                 values ($1, $2, $3, $4, 'inbound', 'received', $5, $5, $5) returning id";
+            id(sms, &[&a, &company, &member, &contact, &c]).await;
+            let call = "insert into calls (tenant_id, company_id, user_id, contact_id, direction, status, from_address, to_address, recording_url, notes)
+                 values ($1, $2, $3, $4, 'outbound', 'completed', $5, $5, $5, $5) returning id";
+            id(call, &[&a, &company, &member, &contact, &c]).await;
+        }
+        let notification = id(
+            "insert into notifications (tenant_id, company_id, user_id, title, message, link) values ($1, $1, $2, $3, $3, $3) returning id",
+            &[&a, &admin, &c],
+        )
+        .await;
+        let token = Uuid::new_v4().to_string();
+        id(
+            "insert into invitations (tenant_id, company_id, user_id, email, first_name, last_name, user_role, token_hash, expires_at)
+             values ($1, $1, $2, $3 || '@invited.example', $3, $3, $3, sha256($4::text::bytea), now() + interval '7 days') returning id",
+            &[&a, &admin, &c, &token],
+        )
+        .await;
+        db.execute(
+            "insert into app.company_secrets (company_id, name, sealed, last_four) values ($1, $2, $2::text::bytea, $2)",
+            &[&a, &c],
+        )
+        .await
+        .unwrap();
+        db.execute(
+            "update app.credentials set reset_code_hash = '\\x00', reset_expires_at = now() + interval '1 day' where user_id = $1",
+            &[&admin],
+        )
+        .await
+        .unwrap();
+        db.execute("insert into app.operator_grant values ($1::text::name, $2)", &[&c, &a]).await.unwrap();
+        let ids = BTreeMap::from([
+            ("contact_id", contact),
+            ("user_id", admin),
+            ("owner_id", admin),
+            ("company_id", a),
+            ("notification_id", notification),
+        ]);
+        Self { world, canary, ids }
+    }
+
+    /// Everything the company has, as one number for each table.
+    async fn checksums(&self) -> BTreeMap<String, String> {
+        let mut sums = BTreeMap::new();
+        for table in tables(&self.world.db).await {
+            let sql = format!(
+                "select coalesce(md5(string_agg(t::text, '|' order by t::text)), '') from {table} t where to_jsonb(t)::text like any ($1)"
+            );
+            let sum: String = self.world.value(&sql, &[&self.marks().await]).await;
+            sums.insert(table, sum);
+        }
+        sums
+    }
+
+    /// What tells this company's rows in any table: its canary, its id, and its people's ids.
+    async fn marks(&self) -> Vec<String> {
+        let members = "select user_id from members where tenant_id = $1";
+        let people = self.world.db.query(members, &[&self.world.company]).await.unwrap();
+        let people: Vec<Uuid> = people.iter().map(|r| r.get(0)).collect();
+        let marks = people.iter().chain([&self.world.company]).map(Uuid::to_string).chain([self.canary.clone()]);
+        marks.map(|m| format!("%{m}%")).collect()
+    }
+}
+
+async fn tables(db: &Client) -> Vec<String> {
+    let sql = "select c.oid::regclass::text from pg_class c where c.relkind in ('r', 'p')
+        and c.relnamespace in ('public'::regnamespace, 'app'::regnamespace) order by 1";
+    db.query(sql, &[]).await.unwrap().iter().map(|r| r.get(0)).collect()
+}
+
+/// What a route is called with. `id` gives the id of each name: the other company's, or an unknown one.
+enum Sample {
+    Nothing,
+    Json(Value),
+    Csv(String),
+    Excel(Vec<u8>),
+    Png,
+}
+
+fn sample(route: &Route, id: &dyn Fn(&'static str) -> Uuid) -> Sample {
+    let email = format!("{}@stranger.example", Uuid::new_v4().simple());
+    let password = "Another-Horse-8";
+    let body = match (route.method, route.path.trim_end_matches('/')) {
+        ("get" | "delete", _) => return Sample::Nothing,
+        (
+            _,
+            "/api/auth/logout"
+            | "/api/auth/refresh"
+            | "/api/notifications/mark-all-read"
+            | "/api/notifications/{notification_id}/mark-read",
+        ) => return Sample::Nothing,
+        (_, "/api/auth/login") => json!({"email": email, "password": password}),
+        (_, "/api/auth/register") => {
+            json!({"email": email, "password": password, "first_name": "S", "last_name": "S", "role": "Regular User"})
+        }
+        (_, "/api/auth/forgot-password") => json!({"email": email}),
+        (_, "/api/auth/reset-password") => json!({"email": email, "reset_code": "000000", "new_password": password}),
+        (_, "/api/register/company") => json!({"company_name": email, "admin_email": email, "admin_password": password,
+            "admin_first_name": "S", "admin_last_name": "S", "phone": ""}),
+        (_, "/api/users/me") => json!({"first_name": "S", "company_id": id("company_id"), "id": id("user_id")}),
+        (_, "/api/users/me/avatar") => return Sample::Png,
+        (_, "/api/users/me/change-password") => {
+            json!({"current_password": crate::world::PASSWORD, "new_password": password})
+        }
+        (_, "/api/users/{user_id}") => {
+            json!({"first_name": "S", "role": "company_user", "company_id": id("company_id")})
+        }
+        (_, "/api/invitations/send") => {
+            json!({"email": email, "first_name": "S", "last_name": "S", "company_id": id("company_id")})
+        }
+        (_, "/api/invitations/accept") => json!({"token": "unknown", "password": password}),
+        (_, "/api/companies") => json!({"name": email}),
+        (_, "/api/companies/{company_id}") => json!({"name": email, "city": "S"}),
+        (_, "/api/companies/{company_id}/users") => {
+            json!({"email": email, "first_name": "S", "last_name": "S", "password": password})
+        }
+        (_, "/api/contacts") => json!({"first_name": "S", "last_name": "S", "email": email, "owner_id": id("owner_id"),
+            "company_id": id("company_id"), "tenant_id": id("company_id")}),
+        (_, "/api/contacts/{contact_id}") => {
+            json!({"first_name": "S", "owner_id": id("owner_id"), "company_id": id("company_id")})
+        }
+        (_, "/api/contacts/upload-csv") => {
+            return Sample::Csv(format!("email,first_name,owner_id\n{email},S,{}\n", id("owner_id")));
+        }
+        (_, "/api/contacts/upload-excel") => {
+            let mut book = rust_xlsxwriter::Workbook::new();
+            let sheet = book.add_worksheet();
+            for (column, (head, cell)) in
+                [("email", email), ("owner_id", id("owner_id").to_string())].iter().enumerate()
+            {
+                sheet.write(0, column as u16, *head).unwrap().write(1, column as u16, cell).unwrap();
+            }
+            return Sample::Excel(book.save_to_buffer().unwrap());
+        }
+        (method, path) => {
+            panic!("{method} {path} has no sample: add the body it is called with to `sample` in tests/it/isolation.rs")
+        }
+    };
+    Sample::Json(body)
+}
+
+/// Calls a route with these ids in its path, query and body.
+async fn call(who: &Person, route: &Route, id: &dyn Fn(&'static str) -> Uuid) -> Answer {
+    let part = |part: &str| match part {
+        "{contact_id}" => id("contact_id").to_string(),
+        "{user_id}" => id("user_id").to_string(),
+        "{company_id}" => id("company_id").to_string(),
+        "{notification_id}" => id("notification_id").to_string(),
+        "{token}" | "{email}" | "{company_name}" => "unknown".into(),
+        part if part.starts_with('{') => {
+            panic!("{}: say in `call` of tests/it/isolation.rs which row {part} is", route.path)
+        }
+        part => part.to_owned(),
+    };
+    let mut path = route.path.split('/').map(part).collect::<Vec<_>>().join("/");
+    let names = ["contact_id", "user_id", "owner_id", "company_id"];
+    path += &format!("?{}", names.map(|n| format!("{n}={}", id(n))).join("&"));
+    // The same id for both of two answers that must not differ.
+    let request = who.request(route.method, &path).header("x-request-id", "isolation");
+    let file = |name: &str, bytes: Vec<u8>| {
+        multipart::Form::new()
+            .part("file", multipart::Part::bytes(bytes).file_name(name.to_owned()).mime_str("image/png").unwrap())
+    };
+    answer(match sample(route, id) {
+        Sample::Nothing => request,
+        Sample::Json(body) => request.json(&body),
+        Sample::Csv(text) => request.multipart(file("contacts.csv", text.into_bytes())),
+        Sample::Excel(bytes) => request.multipart(file("contacts.xlsx", bytes)),
+        Sample::Png => request.multipart(file("me.png", b"\x89PNG\r\n\x1a\n".to_vec())),
+    })
+    .await
+}
+
+fn has_id(route: &Route) -> bool {
+    route.path.contains("_id}")
+}
+
+#[tokio::test]
+async fn no_route_shows_or_changes_another_companys_rows() {
+    let (a, b) = (Seeded::new().await, World::new().await);
+    let before = a.checksums().await;
+    let theirs = |name: &'static str| a.ids[name];
+    let unknown = Uuid::now_v7();
+    let nobodys = |_: &'static str| unknown;
+
+    for route in api::routes() {
+        let name = format!("{} {}", route.method, route.path);
+        let hidden = |answer: &Answer, who: &str| {
+            assert!(!answer.text.contains(&a.canary), "{name} shows {who} another company's row: {}", answer.text);
+            assert!(answer.status < 500, "{name} as {who}: {} {}", answer.status, answer.text);
+        };
+        let nobody = call(&Person::nobody(), route, &theirs).await;
+        hidden(&nobody, "nobody");
+        if route.access == Access::public {
+            continue;
+        }
+        assert!([401, 403].contains(&nobody.status), "{name} without a token: {}", nobody.status);
+
+        // Fresh people for each route: some of them end the token or the account that calls.
+        for role in ["company_admin", "company_user", "Super Admin"] {
+            let (one, other) = (b.person(role).await, b.person(role).await);
+            let answer = call(&one, route, &theirs).await;
+            hidden(&answer, role);
+            let same = call(&other, route, &nobodys).await;
+            if has_id(route) {
+                assert!(
+                    [403, 404].contains(&answer.status),
+                    "{name} as {role} with a foreign id: {} {}",
+                    answer.status,
+                    answer.text
+                );
+            }
+            if has_id(route) || answer.status == 404 || same.status == 404 {
+                assert_eq!(answer.text, same.text, "{name} as {role}: a foreign id must answer as an unknown one");
+                assert_eq!(answer.status, same.status, "{name} as {role}");
+            }
+            if route.access == Access::platform {
+                assert_eq!(answer.status, 403, "{name} as {role}: {}", answer.text);
+            }
+        }
+
+        let answer = call(&b.lone().await, route, &theirs).await;
+        hidden(&answer, "a user without company");
+        if has_id(route) {
+            assert!(
+                [400, 403, 404].contains(&answer.status),
+                "{name} without a company: {} {}",
+                answer.status,
+                answer.text
+            );
+        }
+        // A super admin without company works across companies on their own routes only, and those were excluded here.
+        let platforms = route.access == Access::platform
+            || route.path.starts_with("/api/companies")
+            || route.path == "/api/users/{user_id}";
+        if !platforms {
+            hidden(&call(&b.super_admin().await, route, &theirs).await, "a super admin without company");
+        }
+
+        let gone = b.person("company_admin").await;
+        b.db.execute("update users set is_deleted = true where id = $1", &[&gone.id]).await.unwrap();
+        assert_eq!(call(&gone, route, &theirs).await.status, 401, "{name} with a deleted user's token");
+    }
+    let after = a.checksums().await;
+    for (table, sum) in &before {
+        assert_eq!(after.get(table), Some(sum), "somebody else changed rows of {table}");
+    }
+}
+
+#[tokio::test]
+async fn a_suspended_company_is_refused_on_every_route() {
+    for state in ["status = 'suspended'", "subscription_status = 'expired'"] {
+        let a = Seeded::new().await;
+        a.world.db.execute(&format!("update companies set {state} where id = $1"), &[&a.world.company]).await.unwrap();
+        let before = a.checksums().await;
+        for route in api::routes().filter(|r| r.access != Access::public) {
+            let answer = call(&a.world.admin, route, &|name| a.ids[name]).await;
+            assert_eq!(answer.status, 403, "{} {}: {}", route.method, route.path, answer.text);
+            assert!(answer.body["detail"].is_string() && !answer.text.contains(&a.canary));
+        }
+        assert_eq!(a.checksums().await, before);
+    }
+}
+
+#[tokio::test]
+async fn the_seed_has_a_canary_in_every_free_text() {
+    let a = Seeded::new().await;
+    let columns = "select a.attname::text from pg_attribute a where a.attrelid = $1::text::regclass and a.attnum > 0 and not a.attisdropped
+        and a.atttypid = 'text'::regtype
+        and not exists (select from pg_constraint k where k.conrelid = a.attrelid and k.contype = 'c' and a.attnum = any (k.conkey)
+          and pg_get_constraintdef(k.oid) like '%= ANY (ARRAY%')";
+    let exempt =
+        ["app.caller.role", "app.credentials.password_hash", "app.rate_limits.bucket", "refinery_schema_history"];
+    for table in tables(&a.world.db).await {
+        for column in a.world.db.query(columns, &[&table]).await.unwrap() {
+            let column: String = column.get(0);
+            if exempt.iter().any(|e| format!("{table}.{column}").starts_with(e)) {
+                continue;
+            }
+            let sql = format!("select count(*) from {table} where {column} like $1");
+            let count: i64 = a.world.value(&sql, &[&format!("%{}%", a.canary)]).await;
+            assert!(count > 0, "no canary in {table}.{column}: fill it in Seeded::new of tests/it/isolation.rs");
+        }
+    }
+}
+
+/// Tables without row-level security, which everybody at this door may read. The list only shrinks.
+const READABLE: [&str; 2] = ["app.caller", "refinery_schema_history"];
+
+/// Every table the catalog knows, every command, as somebody else.
+async fn walk_tables(a: &Seeded, stranger: &mut Client, who: &str, context: &[String]) {
+    let marks = a.marks().await;
+    for table in tables(&a.world.db).await {
+        let is_theirs = format!("to_jsonb(t)::text like any ($1)");
+        let row = format!("select to_jsonb(t) from {table} t where {is_theirs} limit 1");
+        let row: Option<Value> = a.world.db.query_opt(&row, &[&marks]).await.unwrap().map(|r| r.get(0));
+        if table == "refinery_schema_history" || table == "app.rate_limits" {
+            assert!(row.is_none(), "{table} has a company's data");
+        } else {
+            assert!(row.is_some(), "{table}: the fixture has no row; seed it in Seeded::new of tests/it/isolation.rs");
+        }
+        let columns = "select attname::text from pg_attribute where attrelid = $1::text::regclass and attnum > 0
+            and not attisdropped and attgenerated = ''";
+        let columns: Vec<String> =
+            a.world.db.query(columns, &[&table]).await.unwrap().iter().map(|r| r.get(0)).collect();
+
+        let mut commands = vec![format!("select count(*) from {table} t where {is_theirs}")];
+        commands.push(format!("with t as (delete from {table} returning *) select count(*) from t where {is_theirs}"));
+        commands.push(format!("select count(*) from (select * from {table} for update) t where {is_theirs}"));
+        for column in &columns {
+            commands.push(format!(
+                "with t as (update {table} set {column} = {column} returning *) select count(*) from t where {is_theirs}"
+            ));
+            // Refused by the missing grant on the columns that say whose a row is, and by the policy on all others.
+            commands.push(format!("with t as (update {table} t set {column} = {column} where {is_theirs} returning *) select count(*) from t where {is_theirs}"));
+        }
+        for command in commands {
+            let reads = command.starts_with("select count(*) from app.caller")
+                || command.starts_with("select count(*) from refinery");
+            let tx = stranger.transaction().await.unwrap();
+            for statement in context {
+                tx.batch_execute(statement).await.unwrap();
+            }
+            match tx.query_one(&command, &[&marks]).await {
+                Ok(row) => {
+                    let touched: i64 = row.get(0);
+                    assert!(
+                        touched == 0 || (reads && READABLE.contains(&table.as_str())),
+                        "{who} touched {touched} rows: {command}"
+                    );
+                }
+                Err(e) => assert_eq!(e.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{who}: {command}: {e:?}"),
+            }
+            tx.rollback().await.unwrap();
+        }
+
+        let Some(mut row) = row else { continue };
+        for key in ["id", "user_id", "token_hash", "db_role", "name", "domain", "email"] {
+            let fresh = match key {
+                "id" => json!(Uuid::now_v7()),
+                "token_hash" => json!(format!("\\x{}", Uuid::new_v4().simple())),
+                "user_id" => continue,
+                _ => json!(Uuid::new_v4().to_string()),
+            };
+            if let Some(value) = row.get_mut(key) {
+                *value = fresh;
+            }
+        }
+        let list = columns.join(", ");
+        let insert =
+            format!("insert into {table} ({list}) select {list} from jsonb_populate_record(null::{table}, $1)");
+        let tx = stranger.transaction().await.unwrap();
+        for statement in context {
+            tx.batch_execute(statement).await.unwrap();
+        }
+        let refused = tx
+            .execute(&insert, &[&row])
+            .await
+            .expect_err(&format!("{who} could insert a copy of another company's row into {table}"));
+        assert_eq!(refused.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{who}: insert into {table}: {refused:?}");
+        tx.rollback().await.unwrap();
+
+        let truncate = stranger.batch_execute(&format!("truncate {table}")).await.expect_err("truncate");
+        assert_eq!(truncate.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{who}: truncate {table}");
+    }
+}
+
+#[tokio::test]
+async fn no_table_lets_another_companys_caller_in() {
+    let (a, b) = (Seeded::new().await, World::new().await);
+    let before = a.checksums().await;
+    let mut api = db::connect(&api_url()).await.unwrap();
+    let set = |company: &str, user: &str| {
+        vec![format!(
+            "select set_config('app.company_id', '{company}', true), set_config('app.user_id', '{user}', true)"
+        )]
+    };
+    let (company, user) = (b.company.to_string(), b.admin.id.to_string());
+    walk_tables(&a, &mut api, "another company's admin", &set(&company, &user)).await;
+    walk_tables(&a, &mut api, "a user without company", &set("", &b.lone().await.id.to_string())).await;
+    walk_tables(&a, &mut api, "a statement without context", &[]).await;
+    let job = ringfence::sql!("platform/enter_job")
+        .text
+        .replace("$1", &format!("'{company}'"))
+        .replace("$2", &format!("'{user}'"))
+        .replace("$3", "'auto'");
+    walk_tables(&a, &mut api, "another company's job", &[job]).await;
+    assert_eq!(a.checksums().await, before);
+}
+
+#[tokio::test]
+async fn an_operator_is_held_to_the_company_of_the_login() {
+    let (a, b) = (Seeded::new().await, World::new().await);
+    b.contact("Own", "Contact").await;
+    let role = format!("op_{}", Uuid::new_v4().simple());
+    b.db.batch_execute(&format!("create role {role} login in role ringfence_operator")).await.unwrap();
+    b.db.execute("insert into app.operator_grant values ($1::text::name, $2)", &[&role, &b.company]).await.unwrap();
+    let mut config: tokio_postgres::Config = admin_url().parse().unwrap();
+    let (mut operator, connection) = config.user(&role).connect(tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+
+    let tricks = [
+        String::new(),
+        format!("set app.company_id = '{0}'; set app.user_id = '{1}'", a.world.company, a.world.admin.id),
+        "set role ringfence_operator".into(),
+    ];
+    for trick in tricks {
+        let own: i64 = {
+            operator.batch_execute(&trick).await.unwrap();
+            operator.query_one("select count(*) from contacts", &[]).await.unwrap().get(0)
+        };
+        assert_eq!(own, 1, "after {trick:?}");
+        for forbidden in [
+            "set role ringfence_api",
+            "set role ringfence_owner",
+            "set role ringfence_dba",
+            "set session authorization ringfence_api",
+            "create table x ()",
+            "create temp table x ()",
+            "create function f() returns int language sql as 'select 1'",
+            "select * from app.operator_grant",
+            "select * from app.caller",
+            "select * from app.credentials",
+            "select app.login('x')",
+            "select * from app.company_secrets",
+            "update contacts set first_name = 'x'",
+            "select token_version from users where false; delete from users",
+        ] {
+            let refused = operator.batch_execute(forbidden).await.expect_err(forbidden);
+            assert_eq!(refused.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{forbidden}: {refused:?}");
+        }
+        operator.batch_execute("reset role").await.unwrap();
+    }
+    let context = [format!("set local app.company_id = '{}'", a.world.company)];
+    walk_tables(&a, &mut operator, "another company's operator", &context).await;
+
+    // Historical rows are counted for the operator and not shown.
+    b.historical_sms(&b.member, "historical").await;
+    let seen: i64 = operator.query_one("select count(*) from sms_messages", &[]).await.unwrap().get(0);
+    let counted: i64 = operator
+        .query_one("select row_count from app.historical_rows() where table_name = 'sms_messages'", &[])
+        .await
+        .unwrap()
+        .get(0);
+    assert_eq!((seen, counted), (0, 1));
+
+    b.db.execute("delete from app.operator_grant where db_role = $1::text::name", &[&role]).await.unwrap();
+    let unmapped: i64 = operator.query_one("select count(*) from contacts", &[]).await.unwrap().get(0);
+    assert_eq!(unmapped, 0, "an operator without a grant sees nothing");
+    drop(operator);
+    b.db.batch_execute(&format!("drop role {role}")).await.unwrap();
+}
+
+#[tokio::test]
+async fn historical_rows_are_seen_by_their_user_only() {
+    let a = World::new().await;
+    a.historical_sms(&a.member, "of the member").await;
+    a.historical_sms(&a.admin, "of the admin").await;
+    let bodies = async |who: &Person| -> Vec<String> {
+        let seen = who.get("/api/sms/messages").await.expect(200);
+        seen.as_array().unwrap().iter().map(|m| m["body"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(bodies(&a.member).await, ["of the member"]);
+    assert_eq!(bodies(&a.admin).await, ["of the admin"]);
+    assert_eq!(bodies(&a.person("company_user").await).await, [""; 0]);
+
+    // Nobody makes new ones, or takes a row's company away, or gives it one.
+    let mut api = db::connect(&api_url()).await.unwrap();
+    let tx = api.transaction().await.unwrap();
+    let set = "select set_config('app.company_id', $1, true), set_config('app.user_id', $2, true)";
+    tx.execute(set, &[&a.company.to_string(), &a.member.id.to_string()]).await.unwrap();
+    for refused in [
+        "insert into sms_messages (company_id, direction, status, from_address, to_address, body) values (null, 'inbound', 'received', '1', '2', 'x')",
+        "update sms_messages set company_id = null",
+        "update sms_messages set company_id = tenant_id",
+        "update contacts set tenant_id = gen_random_uuid()",
+    ] {
+        let nested = tx.batch_execute(&format!("savepoint s; {refused}")).await.expect_err(refused);
+        assert_eq!(nested.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{refused}");
+        tx.batch_execute("rollback to s").await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn rows_follow_a_user_to_the_first_company_and_stay_at_a_move() {
+    let (a, b) = (World::new().await, World::new().await);
+    let user = a.lone().await;
+    let sms = "insert into sms_messages (tenant_id, company_id, user_id, contact_id, direction, status, from_address, to_address, body)
+        values ($1, null, $1, $2, 'inbound', 'received', '1', '2', 'old') returning id";
+    let contact = "insert into contacts (tenant_id, company_id, owner_id, first_name, last_name, email) values ($1, null, $1, 'Old', 'One', 'old@x') returning id";
+    let contact: Uuid = a.value(contact, &[&user.id]).await;
+    let sms: Uuid = a.value(sms, &[&user.id, &contact]).await;
+    assert_eq!(user.get("/api/sms/messages").await.detail(403), "No company associated with user");
+
+    a.db.execute("select app.assign_company($1, $2)", &[&user.id, &a.company]).await.unwrap();
+    let seen = user.get("/api/sms/messages").await.expect(200);
+    assert_eq!((&seen[0]["id"], &seen[0]["contact_id"]), (&json!(sms), &json!(contact)));
+    assert_eq!(user.get("/api/contacts/").await.expect(200)[0]["id"], json!(contact));
+    assert_eq!(a.admin.get("/api/sms/messages").await.expect(200), json!([]), "colleagues do not see it yet");
+
+    a.db.execute("update users set company_id = $2 where id = $1", &[&user.id, &b.company]).await.unwrap();
+    assert_eq!(user.get("/api/sms/messages").await.expect(200), json!([]), "data stays where it was made");
+    assert_eq!(a.admin.get("/api/sms/messages").await.expect(200)[0]["id"], json!(sms));
+    assert_eq!(b.admin.get("/api/sms/messages").await.expect(200), json!([]));
+    assert_eq!(b.admin.get("/api/contacts/").await.expect(200), json!([]));
+    let members: i64 = a.value("select count(*) from members where user_id = $1", &[&user.id]).await;
+    assert_eq!(members, 3, "the own id, A and B");
+}
+
+#[tokio::test]
+async fn platform_functions_are_those_of_platform_rs() {
+    let world = World::new().await;
+    let source = include_str!("../../src/db/platform.rs").to_owned() + include_str!("../../src/db/tenant.rs");
+    let names = world
+        .db
+        .query(
+            "select p.proname::text from pg_proc p where p.prosecdef and p.pronamespace = 'app'::regnamespace
+        and has_function_privilege('ringfence_api', p.oid, 'execute') order by 1",
+            &[],
+        )
+        .await
+        .unwrap();
+    assert!(!names.is_empty());
+    for name in names.iter().map(|r| r.get::<_, String>(0)) {
+        // `company_state` is what platform/enter_job reads.
+        let file = if name == "company_state" { "enter_job".to_owned() } else { name.clone() };
+        assert!(
+            source.contains(&format!("sql!(\"platform/{file}\")")),
+            "app.{name} may be called by the API and src/db/platform.rs does not name it"
+        );
+    }
+    // What the functions touch is what their owner may touch: grants and policies are the same list of tables.
+    let lists = "select c.oid::regclass::text,
+        exists (select from pg_policy p where p.polrelid = c.oid and 'ringfence_platform'::regrole = any (p.polroles)),
+        exists (select from aclexplode(c.relacl) x where x.grantee = 'ringfence_platform'::regrole)
+          or exists (select from pg_attribute a, aclexplode(a.attacl) x where a.attrelid = c.oid and x.grantee = 'ringfence_platform'::regrole)
+        from pg_class c where c.relkind = 'r' and c.relnamespace in ('public'::regnamespace, 'app'::regnamespace)";
+    for row in world.db.query(lists, &[]).await.unwrap() {
+        let (table, policy, grant): (String, bool, bool) = (row.get(0), row.get(1), row.get(2));
+        let open = ["app.caller", "app.rate_limits"].contains(&table.as_str());
+        assert!(
+            open || policy == grant,
+            "{table}: a policy for ringfence_platform without a grant, or a grant without a policy"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_caller_table_agrees_with_users_and_companies() {
+    let world = World::new().await;
+    world.db.execute("update users set status = 'suspended' where id = $1", &[&world.member.id]).await.unwrap();
+    let differing: i64 = world.value(
+        "with should as (
+           select u.id, u.company_id, u.user_role, u.token_version, coalesce(app.is_blocked(c.status, c.subscription_status), false)
+           from users u left join companies c on c.id = u.company_id where u.is_active and not u.is_deleted and u.status = 'active'
+         ), is_now as (select user_id, company_id, role, token_version, blocked from app.caller)
+         select count(*) from ((table should except table is_now) union all (table is_now except table should)) d", &[]).await;
+    assert_eq!(differing, 0);
+}

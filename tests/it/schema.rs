@@ -1,0 +1,238 @@
+//! Holds the database itself to the rules, and each rule to finding what it is there for.
+
+use crate::world::{admin_url, api_url};
+use ringfence::{
+    db::{self, migrate},
+    doctor,
+};
+use std::path::{Path, PathBuf};
+use tokio_postgres::Client;
+use uuid::Uuid;
+
+#[tokio::test]
+async fn the_migrated_database_breaks_no_rule() {
+    let client = db::connect(&api_url()).await.unwrap();
+    let findings = doctor::findings(&client, doctor::rules()).await.unwrap();
+    assert!(findings.is_empty(), "{findings:#?}");
+    doctor::check_before_serving(&api_url()).await.unwrap();
+}
+
+#[tokio::test]
+async fn every_rule_is_run_by_the_doctor() {
+    let mut files: Vec<String> = files("sql/lint").iter().map(|p| name(p)).collect();
+    let mut rules: Vec<String> = doctor::rules().map(|r| r.name.to_owned()).collect();
+    files.sort();
+    rules.sort();
+    assert_eq!(files, rules, "add the file to VITAL or FURTHER in src/doctor.rs");
+}
+
+/// What each rule is there for: the harm, and the rule that must name it.
+const HARM: &[(&str, &str)] = &[
+    ("create table notes (id uuid, tenant_id uuid, body text)", "lint/unprotected_tables"),
+    ("alter table contacts no force row level security", "lint/unprotected_tables"),
+    ("alter table contacts disable row level security", "lint/unprotected_tables"),
+    (
+        "drop policy tenant on contacts; drop policy no_new_historical on contacts; drop policy operator on contacts; drop policy platform on contacts",
+        "lint/unprotected_tables",
+    ),
+    (
+        "alter policy tenant on contacts using (tenant_id = nullif(current_setting('app.company_id', true), '')::uuid) with check (true)",
+        "lint/policies",
+    ),
+    (
+        "alter policy tenant on contacts using (company_id = (select app.company_id()) or (company_id is null and owner_id = (select app.user_id())))",
+        "lint/policies",
+    ),
+    ("alter policy tenant on contacts using (tenant_id = app.company_id())", "lint/policies"),
+    ("alter policy tenant on contacts to public", "lint/policies"),
+    ("alter policy no_new_historical on contacts with check (true)", "lint/policies"),
+    ("alter policy operator on contacts using (tenant_id = (select app.company_id()))", "lint/policies"),
+    ("create policy more on contacts for select to ringfence_api using (true)", "lint/overlapping_policies"),
+    (
+        "create table notes (id uuid primary key, contact_id uuid references contacts, tenant_id uuid)",
+        "lint/foreign_keys",
+    ),
+    (
+        "alter table calls drop constraint calls_contact_fkey, add constraint calls_contact_fkey foreign key (tenant_id, contact_id) references contacts (tenant_id, id)",
+        "lint/foreign_keys",
+    ),
+    ("create unique index on contacts (email)", "lint/unique_keys"),
+    ("create index on contacts (email)", "lint/indexes"),
+    (
+        "create function app.peek() returns bigint language sql security definer as 'select count(*) from contacts'",
+        "lint/definer_functions",
+    ),
+    ("alter function app.login(text) owner to ringfence_owner", "lint/definer_functions"),
+    ("grant execute on function app.login(text) to public", "lint/definer_functions"),
+    ("alter function app.login(text) reset search_path", "lint/definer_functions"),
+    ("create view everything as select * from contacts", "lint/views"),
+    (
+        "create materialized view everything as select * from contacts; grant select on everything to ringfence_api",
+        "lint/views",
+    ),
+    ("grant truncate on contacts to ringfence_api", "lint/grants"),
+    ("grant update on contacts to ringfence_api", "lint/grants"),
+    ("grant select on contacts to public", "lint/grants"),
+    ("grant create on schema public to ringfence_api", "lint/grants"),
+    ("grant temporary on database \"$database\" to public", "lint/grants"),
+    ("alter table contacts alter company_id drop default", "lint/tenant_columns"),
+    ("alter table contacts drop constraint contacts_company_is_tenant", "lint/tenant_columns"),
+    ("alter table contacts drop constraint contacts_member_fkey", "lint/tenant_columns"),
+    (
+        "create or replace function app.company_id() returns uuid language sql stable parallel safe as $f$ select current_setting('app.company_id')::uuid $f$",
+        "lint/context",
+    ),
+    ("alter function app.user_id() volatile", "lint/context"),
+    (
+        "create function app.f(text) returns bool language sql immutable as 'select true'; alter function app.f(text) leakproof",
+        "lint/leakproof_functions",
+    ),
+    ("alter role ringfence_api createrole", "lint/roles"),
+    ("grant ringfence_owner to ringfence_api", "lint/roles"),
+    ("alter role ringfence_operator bypassrls", "lint/roles"),
+];
+
+#[tokio::test]
+async fn every_rule_finds_what_it_is_there_for() {
+    let own = OwnDatabase::new().await;
+    let mut admin = db::connect(&own.admin).await.unwrap();
+    for (harm, rule) in HARM {
+        // Roles are the cluster's, but an uncommitted change of one is nobody else's.
+        let tx = admin.transaction().await.unwrap();
+        tx.batch_execute(&harm.replace("$database", &own.name)).await.unwrap_or_else(|e| panic!("{harm}: {e:?}"));
+        let text = doctor::rules().find(|r| r.name == *rule).unwrap().text;
+        let found = tx.query(text, &[]).await.unwrap();
+        assert!(!found.is_empty(), "{rule} does not find: {harm}");
+        let (finding, remedy): (String, String) = (found[0].get("finding"), found[0].get("remedy"));
+        assert!(!finding.is_empty() && !remedy.is_empty());
+        tx.rollback().await.unwrap();
+    }
+    for rule in doctor::rules() {
+        assert!(
+            HARM.iter().any(|(_, r)| *r == rule.name),
+            "{} was never seen to find anything: add what it is for to HARM",
+            rule.name
+        );
+    }
+    drop(admin);
+    own.drop().await;
+}
+
+#[tokio::test]
+async fn the_server_refuses_an_unsafe_database_or_login() {
+    let own = OwnDatabase::new().await;
+    doctor::check_before_serving(&own.api).await.unwrap();
+    let said = doctor::check_before_serving(&own.admin).await.unwrap_err().to_string();
+    assert!(said.contains("superuser"), "{said}");
+    let admin = db::connect(&own.admin).await.unwrap();
+    let role = format!("member_{}", Uuid::new_v4().simple());
+    for grant in [format!("create role {role} login in role ringfence_owner"), format!("alter role {role} bypassrls")] {
+        admin.batch_execute(&grant).await.unwrap();
+        let url = own.api.replace("ringfence_api", &role);
+        let said = doctor::check_before_serving(&url).await.unwrap_err().to_string();
+        assert!(said.contains("member") || said.contains("bypasses"), "{said}");
+    }
+    admin.batch_execute(&format!("drop role {role}; create table notes (id uuid)")).await.unwrap();
+    let said = doctor::check_before_serving(&own.api).await.unwrap_err().to_string();
+    assert!(said.contains("notes") && said.contains("app.protect"), "{said}");
+    admin.batch_execute("drop table notes; delete from refinery_schema_history where version = (select max(version) from refinery_schema_history)").await.unwrap();
+    let said = doctor::check_before_serving(&own.api).await.unwrap_err().to_string();
+    assert!(said.contains("ringfence migrate"), "{said}");
+    drop(admin);
+    own.drop().await;
+}
+
+#[tokio::test]
+async fn every_statement_fits_the_schema() {
+    let client = db::connect(&admin_url()).await.unwrap();
+    for path in files("sql") {
+        let text = std::fs::read_to_string(&path).unwrap();
+        if let Err(e) = client.prepare(&text).await {
+            panic!("{}: {e:?}", path.display());
+        }
+    }
+}
+
+#[tokio::test]
+async fn migrating_twice_and_at_once_is_harmless() {
+    let own = OwnDatabase::new().await;
+    let (one, two) = tokio::join!(migrate::migrate(&own.admin, None), migrate::migrate(&own.admin, None));
+    one.unwrap();
+    two.unwrap();
+    own.drop().await;
+}
+
+/// An administrator without superuser rights, as of a managed database: everything but the leakproof twin is the same.
+#[tokio::test]
+async fn an_administrator_who_is_no_superuser_can_migrate() {
+    let cluster = db::connect(&admin_url()).await.unwrap();
+    let role = format!("managed_{}", Uuid::new_v4().simple());
+    cluster.batch_execute(&format!("create role {role} login createrole createdb")).await.unwrap();
+    cluster.batch_execute(&format!("create database {role} owner {role}")).await.unwrap();
+    let url = with_database(&admin_url(), &role).replace("ringfence_admin", &role);
+    migrate::migrate(&url, None).await.unwrap();
+    let api = with_database(&api_url(), &role);
+    let client = db::connect(&api).await.unwrap();
+    let findings = doctor::findings(&client, doctor::rules()).await.unwrap();
+    assert!(findings.is_empty(), "{findings:#?}");
+    client.query("select * from app.contacts_containing(app.contains('x'))", &[]).await.unwrap();
+    drop(client);
+    cluster.batch_execute(&format!("drop database {role} with (force)")).await.unwrap();
+    cluster
+        .batch_execute(&format!("revoke ringfence_owner, ringfence_platform from {role}; drop role {role}"))
+        .await
+        .unwrap();
+}
+
+/// A freshly migrated database of one test.
+pub struct OwnDatabase {
+    pub name: String,
+    pub admin: String,
+    pub api: String,
+}
+
+impl OwnDatabase {
+    pub async fn new() -> Self {
+        let name = format!("own_{}", Uuid::new_v4().simple());
+        let cluster = db::connect(&admin_url()).await.unwrap();
+        cluster.batch_execute(&format!("create database {name}")).await.unwrap();
+        let (admin, api) = (with_database(&admin_url(), &name), with_database(&api_url(), &name));
+        migrate::migrate(&admin, None).await.unwrap();
+        Self { name, admin, api }
+    }
+
+    pub async fn drop(self) {
+        let cluster: Client = db::connect(&admin_url()).await.unwrap();
+        cluster.batch_execute(&format!("drop database {} with (force)", self.name)).await.unwrap();
+    }
+}
+
+/// The same address with another database.
+fn with_database(url: &str, name: &str) -> String {
+    let (before, after) = url.rsplit_once('/').filter(|(b, _)| !b.ends_with('/')).unwrap_or((url, ""));
+    let query = after.split_once('?').map(|(_, q)| format!("?{q}")).unwrap_or_default();
+    format!("{before}/{name}{query}")
+}
+
+/// The SQL files below a folder of the repository.
+pub fn files(folder: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => folders.push(path),
+                false if path.extension().is_some_and(|e| e == "sql") => found.push(path),
+                false => {}
+            }
+        }
+    }
+    found
+}
+
+/// `sql/contacts/list.sql` is `contacts/list`.
+pub fn name(path: &Path) -> String {
+    let path = path.strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("sql")).unwrap();
+    path.with_extension("").to_string_lossy().into_owned()
+}

@@ -1,0 +1,97 @@
+//! A listening SMTP server (RFC 5321) that keeps what it is given.
+
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    net::{TcpListener, TcpStream},
+    sync::{Mutex, mpsc},
+    time::{Duration, timeout},
+};
+
+/// One mail as it came over the wire.
+#[derive(Debug)]
+pub struct Mail {
+    pub from: String,
+    pub to: String,
+    /// Headers and body, with the transfer encoding of quoted-printable undone.
+    pub data: String,
+}
+
+pub struct Inbox {
+    port: u16,
+    mails: Mutex<mpsc::UnboundedReceiver<Mail>>,
+}
+
+impl Inbox {
+    /// Listens on a port of its own and takes every mail.
+    pub async fn open() -> Self {
+        Self::answering("250 ok").await
+    }
+
+    /// Answers the end of each mail so.
+    pub async fn answering(reply: &'static str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (sender, mails) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(converse(stream, sender.clone(), reply));
+            }
+        });
+        Self { port, mails: Mutex::new(mails) }
+    }
+
+    pub fn url(&self) -> String {
+        format!("smtp://127.0.0.1:{}", self.port)
+    }
+
+    /// The next mail; a test fails when none comes.
+    pub async fn next(&self) -> Mail {
+        timeout(Duration::from_secs(10), self.mails.lock().await.recv()).await.expect("no mail came").unwrap()
+    }
+}
+
+async fn converse(stream: TcpStream, mails: mpsc::UnboundedSender<Mail>, reply: &str) -> std::io::Result<()> {
+    let mut stream = BufReader::new(stream);
+    stream.write_all(b"220 test\r\n").await?;
+    let mut mail = Mail { from: String::new(), to: String::new(), data: String::new() };
+    let mut line = String::new();
+    while {
+        line.clear();
+        stream.read_line(&mut line).await? > 0
+    } {
+        let command = line.trim_end().to_owned();
+        let answer = match command.to_uppercase().as_str() {
+            c if c.starts_with("EHLO") => "250-test\r\n250 8BITMIME".into(),
+            c if c.starts_with("MAIL FROM:") => {
+                mail.from = command[10..].to_owned();
+                "250 ok".into()
+            }
+            c if c.starts_with("RCPT TO:") => {
+                mail.to += &command[8..];
+                "250 ok".to_owned()
+            }
+            "DATA" => {
+                stream.write_all(b"354 go on\r\n").await?;
+                loop {
+                    line.clear();
+                    if stream.read_line(&mut line).await? == 0 || line == ".\r\n" {
+                        break;
+                    }
+                    mail.data += line.strip_prefix('.').unwrap_or(&line);
+                }
+                let data = std::mem::take(&mut mail.data).replace("=\r\n", "").replace("=3D", "=");
+                let _ =
+                    mails.send(Mail { from: std::mem::take(&mut mail.from), to: std::mem::take(&mut mail.to), data });
+                reply.to_owned()
+            }
+            "QUIT" => {
+                stream.write_all(b"221 bye\r\n").await?;
+                return Ok(());
+            }
+            _ => "250 ok".into(),
+        };
+        stream.write_all(answer.as_bytes()).await?;
+        stream.write_all(b"\r\n").await?;
+    }
+    Ok(())
+}

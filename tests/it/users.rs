@@ -1,0 +1,307 @@
+//! The caller's own account and the team (contract: users).
+
+use crate::world::{PASSWORD, Person, World, answer};
+use reqwest::multipart::{Form, Part};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+const PNG: &[u8] = b"\x89PNG\r\n\x1a\n and some more";
+
+fn path(person: &Person) -> String {
+    format!("/api/users/{}", person.id)
+}
+
+fn ids(list: &Value) -> Vec<&str> {
+    list.as_array().unwrap().iter().map(|user| user["id"].as_str().unwrap()).collect()
+}
+
+async fn change_email(of: &Person, email: &str) -> crate::world::Answer {
+    of.put("/api/users/me", json!({ "email": email })).await
+}
+
+#[tokio::test]
+async fn a_user_has_every_field() {
+    let acme = World::new().await;
+    let me = acme.member.get("/api/users/me").await.expect(200);
+    let mut fields: Vec<_> = me.as_object().unwrap().keys().map(String::as_str).collect();
+    fields.sort_unstable();
+    let wanted = "avatar bio company_id created_at department email first_name id is_active last_name location phone role status team_id title user_role";
+    assert_eq!(fields.join(" "), wanted);
+    assert_eq!((&me["role"], &me["user_role"]), (&json!("company_user"), &json!("company_user")));
+    assert_eq!((&me["company_id"], &me["status"]), (&json!(acme.company), &json!("active")));
+    assert_eq!(acme.admin.get(&path(&acme.member)).await.expect(200), me);
+    let lone = acme.lone().await.get("/api/users/me").await.expect(200);
+    assert_eq!(lone["company_id"], Value::Null);
+}
+
+#[tokio::test]
+async fn the_list_is_the_company_in_the_order_in_which_people_came() {
+    let (acme, other) = (World::new().await, World::new().await);
+    let gone = acme.person("company_user").await;
+    acme.admin.delete(&path(&gone)).await.expect(200);
+    let late = acme.person("Sales Rep").await;
+    let list = acme.member.get("/api/users").await.expect(200);
+    assert_eq!(ids(&list), [acme.admin.id, acme.member.id, late.id].map(|id| id.to_string()));
+    assert_eq!(acme.lone().await.get("/api/users/").await.expect(200), json!([]));
+    assert_eq!(acme.super_admin().await.get("/api/users/").await.expect(200), json!([]));
+    assert_eq!(ids(&other.member.get("/api/users/").await.expect(200)).len(), 2);
+}
+
+#[tokio::test]
+async fn another_companys_user_is_an_unknown_one() {
+    let (acme, other) = (World::new().await, World::new().await);
+    let unknown = format!("/api/users/{}", Uuid::now_v7());
+    for stranger in [&other.admin, &other.member, &acme.lone().await] {
+        let answer = stranger.get(&path(&acme.member)).await;
+        assert_eq!(answer.detail(404), "User not found");
+        assert_eq!(stranger.get(&unknown).await.detail(404), "User not found");
+    }
+    let change = json!({"first_name": "Stolen", "role": "Support"});
+    for label in ["company_admin", "Admin", "admin", "Super Admin"] {
+        let admin = other.person(label).await;
+        assert_eq!(admin.put(&path(&acme.member), change.clone()).await.detail(404), "User not found");
+        assert_eq!(admin.put(&unknown, change.clone()).await.detail(404), "User not found");
+        assert_eq!(admin.delete(&path(&acme.member)).await.detail(404), "User not found");
+    }
+    let kept = acme.member.get("/api/users/me").await.expect(200);
+    assert_eq!((&kept["first_name"], &kept["role"]), (&json!("Company First"), &json!("company_user")));
+    acme.admin.get("/api/users/not-an-id").await.expect(422);
+    acme.admin.put("/api/users/not-an-id", change).await.expect(422);
+    acme.admin.delete("/api/users/not-an-id").await.expect(422);
+}
+
+#[tokio::test]
+async fn the_own_profile_changes_field_by_field_and_never_the_role() {
+    let acme = World::new().await;
+    let change = json!({
+        "first_name": "Ada", "phone": "+1 555", "title": "Countess", "department": "Engines", "location": "London", "bio": "…",
+        "role": "super_admin", "user_role": "super_admin", "status": "suspended", "company_id": Uuid::nil(), "is_deleted": true,
+    });
+    let changed = acme.member.put("/api/users/me", change).await.expect(200);
+    assert_eq!((&changed["first_name"], &changed["last_name"]), (&json!("Ada"), &json!("Company Last")));
+    assert_eq!((&changed["role"], &changed["status"]), (&json!("company_user"), &json!("active")));
+    assert_eq!((&changed["company_id"], &changed["bio"]), (&json!(acme.company), &json!("…")));
+    let changed = acme.member.put("/api/users/me", json!({"bio": null, "phone": ""})).await.expect(200);
+    assert_eq!((&changed["bio"], &changed["phone"], &changed["title"]), (&json!(null), &json!(""), &json!("Countess")));
+    acme.member.put("/api/users/me", json!({})).await.expect(200);
+    acme.lone().await.put("/api/users/me", json!({"first_name": "Lone"})).await.expect(200);
+    for bad in [
+        json!({"first_name": null}),
+        json!({"last_name": "  "}),
+        json!({"first_name": "<b>Ada</b>"}),
+        json!({"first_name": "x".repeat(101)}),
+        json!({"phone": "1".repeat(51)}),
+        json!({"title": "x".repeat(101)}),
+        json!({"bio": "x".repeat(501)}),
+        json!({"bio": "\u{0}"}),
+        json!({"phone": 5}),
+        json!({"email": "nobody"}),
+        json!({"email": null}),
+        json!([]),
+    ] {
+        acme.member.put("/api/users/me", bad).await.expect(422);
+    }
+}
+
+#[tokio::test]
+async fn an_email_is_lower_case_and_one_persons() {
+    let (acme, other) = (World::new().await, World::new().await);
+    let taken = other.member.email.to_uppercase();
+    assert_eq!(change_email(&acme.member, &taken).await.detail(400), "Email already in use");
+    let by_admin = acme.admin.put(&path(&acme.member), json!({ "email": taken })).await;
+    assert_eq!(by_admin.detail(400), "Email already in use");
+    let by_staff = acme.super_admin().await.put(&path(&acme.member), json!({ "email": taken })).await;
+    assert_eq!(by_staff.detail(400), "Email already in use");
+    let fresh = format!("Fresh-{}@Example.com", Uuid::new_v4().simple());
+    assert_eq!(change_email(&acme.member, &fresh).await.expect(200)["email"], json!(fresh.to_lowercase()));
+    change_email(&acme.member, &fresh).await.expect(200);
+    other.admin.delete(&path(&other.member)).await.expect(200);
+    change_email(&acme.member, &taken).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_picture_is_a_jpeg_or_png_of_at_most_5_mib() {
+    const PATH: &str = "/api/users/me/avatar";
+    let acme = World::new().await;
+    let set = acme.member.upload(PATH, "me.png", "image/png", PNG).await.expect(200);
+    let url = set["avatar"].as_str().unwrap();
+    assert!(url.starts_with("data:image/png;base64,iVBORw0KGgo"), "{url}");
+    assert_eq!(acme.member.get("/api/users/me").await.expect(200)["avatar"], json!(url));
+    let mut jpeg = vec![0xff; 5 << 20];
+    jpeg[1] = 0xd8;
+    for mime in ["image/jpeg", "image/jpg"] {
+        let set = acme.member.upload("/api/users/me/avatar/", "me", mime, jpeg.clone()).await.expect(200);
+        assert!(set["avatar"].as_str().unwrap().starts_with(&format!("data:{mime};base64,/9j")));
+    }
+    jpeg.push(0);
+    let sentence = "The picture must not be larger than 5 MiB";
+    assert_eq!(acme.member.upload(PATH, "me", "image/jpeg", jpeg.clone()).await.detail(400), sentence);
+    jpeg.resize((6 << 20) + 1, 0);
+    assert_eq!(acme.member.upload(PATH, "me", "image/jpeg", jpeg).await.detail(400), sentence);
+    for (mime, bytes) in [("image/gif", b"GIF89a".as_slice()), ("image/png", b"\xff\xd8\xff"), ("image/jpeg", b"")] {
+        assert!(acme.member.upload(PATH, "me", mime, bytes).await.detail(400).contains("JPEG or PNG"));
+    }
+    let nameless = Form::new().part("other", Part::bytes(PNG)).text("file2", "x");
+    answer(acme.member.request("post", PATH).multipart(nameless)).await.expect(422);
+    acme.member.post(PATH, json!({"file": "x"})).await.expect(422);
+    let broken = acme.member.request("post", PATH).header("content-type", "multipart/form-data; boundary=x");
+    answer(broken.body("--x\r\nbroken")).await.expect(422);
+    acme.lone().await.upload(PATH, "me.png", "image/png", PNG).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_new_password_needs_the_current_one_and_ends_the_tokens() {
+    const PATH: &str = "/api/users/me/change-password";
+    let acme = World::new().await;
+    let from = |current: &str, new: &str| json!({"current_password": current, "new_password": new});
+    let wrong = acme.member.post(PATH, from("Wrong-Horse-7", "Better-Horse-8")).await;
+    assert_eq!(wrong.detail(400), "Current password is incorrect");
+    for weak in ["short", "better-horse-8", "BETTER-HORSE-8", "Better-Horse", "BetterHorse8"] {
+        assert!(acme.member.post(PATH, from(PASSWORD, weak)).await.detail(400).contains("Password must"));
+    }
+    acme.member.post(PATH, json!({"new_password": "Better-Horse-8"})).await.expect(422);
+    acme.member.post(PATH, from(PASSWORD, "Better-Horse-8")).await.expect(200);
+    acme.member.get("/api/users/me").await.expect(401);
+    let login = |password: &'static str| json!({"email": acme.member.email, "password": password});
+    Person::nobody().post("/api/auth/login", login(PASSWORD)).await.expect(401);
+    Person::nobody().post("/api/auth/login", login("Better-Horse-8")).await.expect(200);
+}
+
+#[tokio::test]
+async fn an_account_without_password_has_no_current_one() {
+    let acme = World::new().await;
+    acme.db.execute("delete from app.credentials where user_id = $1", &[&acme.member.id]).await.unwrap();
+    let body = json!({"current_password": "", "new_password": "Better-Horse-8"});
+    acme.member.post("/api/users/me/change-password", body).await.detail(400);
+}
+
+#[tokio::test]
+async fn leaving_takes_the_person_and_leaves_what_they_made() {
+    let acme = World::new().await;
+    let contact =
+        acme.member.post("/api/contacts/", json!({"first_name": "A", "last_name": "B", "email": "a@x.io"})).await;
+    let contact = contact.expect(200);
+    acme.member.put("/api/users/me", json!({"phone": "+1 555 0100", "bio": "Secret"})).await.expect(200);
+    acme.member.delete("/api/users/me").await.expect(200);
+    acme.member.get("/api/users/me").await.expect(401);
+    let login = json!({"email": acme.member.email, "password": PASSWORD});
+    Person::nobody().post("/api/auth/login", login).await.expect(401);
+    let row: Value = acme.value("select to_jsonb(u) from users u where id = $1", &[&acme.member.id]).await;
+    assert_eq!((&row["first_name"], &row["last_name"]), (&json!("Deleted"), &json!("user")));
+    assert_eq!((&row["phone"], &row["bio"], &row["is_deleted"]), (&json!(null), &json!(null), &json!(true)));
+    assert_eq!(row["email"], json!(format!("deleted-{}@deleted.invalid", acme.member.id)));
+    let path = format!("/api/contacts/{}", contact["id"].as_str().unwrap());
+    assert_eq!(acme.admin.get(&path).await.expect(200), contact);
+    assert_eq!(ids(&acme.admin.get("/api/users/").await.expect(200)), [acme.admin.id.to_string()]);
+    acme.lone().await.delete("/api/users/me").await.expect(200);
+}
+
+#[tokio::test]
+async fn the_last_admin_stays_while_there_are_others() {
+    let acme = World::new().await;
+    assert!(acme.admin.delete("/api/users/me").await.detail(400).contains("at least one admin"));
+    let helper = acme.person("Admin").await;
+    assert!(helper.delete(&path(&acme.admin)).await.detail(400).contains("at least one admin"));
+    let demotion = json!({"role": "company_user"});
+    for admin in [&acme.admin, &helper, &acme.super_admin().await] {
+        assert!(admin.put(&path(&acme.admin), demotion.clone()).await.detail(400).contains("at least one admin"));
+    }
+    let promoted = acme.admin.put(&path(&acme.member), json!({"role": "company_admin"})).await.expect(200);
+    assert_eq!((&promoted["role"], &promoted["user_role"]), (&json!("company_admin"), &json!("company_admin")));
+    acme.admin.put(&path(&acme.admin), demotion).await.expect(200);
+    helper.delete("/api/users/me").await.expect(200);
+    acme.admin.delete("/api/users/me").await.expect(200);
+    acme.member.delete("/api/users/me").await.expect(200);
+}
+
+#[tokio::test]
+async fn an_admin_changes_four_fields_of_a_colleague() {
+    let acme = World::new().await;
+    let change = json!({"first_name": "Ada", "role": "Sales Manager", "phone": "1", "status": "suspended", "company_id": Uuid::nil()});
+    let changed = acme.admin.put(&path(&acme.member), change).await.expect(200);
+    assert_eq!((&changed["first_name"], &changed["role"]), (&json!("Ada"), &json!("Sales Manager")));
+    assert_eq!((&changed["phone"], &changed["status"]), (&json!(null), &json!("active")));
+    assert_eq!(changed["company_id"], json!(acme.company));
+    for bad in [
+        json!({"first_name": null}),
+        json!({"last_name": null}),
+        json!({"email": null}),
+        json!({"role": null}),
+        json!({"role": ""}),
+        json!({"role": "x".repeat(51)}),
+        json!({"email": "x"}),
+    ] {
+        acme.admin.put(&path(&acme.member), bad).await.expect(422);
+    }
+    for label in ["company_user", "Sales Manager", "Regular User", "super_admin ", "SUPER_ADMIN"] {
+        let person = acme.person(label).await;
+        person.put(&path(&acme.member), json!({"first_name": "No"})).await.detail(403);
+        person.put(&path(&person), json!({"role": "company_admin"})).await.detail(403);
+        person.delete(&path(&acme.member)).await.detail(403);
+    }
+}
+
+#[tokio::test]
+async fn only_a_super_admin_makes_or_changes_a_super_admin() {
+    let acme = World::new().await;
+    for label in ["company_admin", "Admin", "admin", "Super Admin"] {
+        let admin = acme.person(label).await;
+        for target in [&acme.member, &admin] {
+            admin.put(&path(target), json!({"role": "super_admin"})).await.detail(403);
+        }
+    }
+    let staff = acme.person("super_admin").await;
+    acme.admin.put(&path(&staff), json!({"email": "mine@example.com"})).await.detail(403);
+    acme.admin.delete(&path(&staff)).await.detail(403);
+    staff.put("/api/users/me", json!({"first_name": "Staff"})).await.expect(200);
+    let made = acme.super_admin().await.put(&path(&acme.member), json!({"role": "super_admin"})).await.expect(200);
+    assert_eq!(made["role"], json!("super_admin"));
+}
+
+#[tokio::test]
+async fn a_super_admin_changes_and_deletes_users_of_any_company() {
+    let (acme, staff) = (World::new().await, World::new().await.super_admin().await);
+    let changed = staff.put(&path(&acme.member), json!({"last_name": "Changed"})).await.expect(200);
+    assert_eq!((&changed["last_name"], &changed["company_id"]), (&json!("Changed"), &json!(acme.company)));
+    staff.delete(&path(&acme.member)).await.expect(200);
+    acme.member.get("/api/users/me").await.expect(401);
+    assert_eq!(staff.put(&path(&acme.member), json!({})).await.detail(404), "User not found");
+    assert_eq!(staff.delete(&path(&acme.member)).await.detail(404), "User not found");
+    assert!(staff.delete(&path(&staff)).await.detail(400).contains("own account"));
+    assert!(staff.delete(&path(&acme.admin)).await.status == 200, "the last of a company");
+}
+
+#[tokio::test]
+async fn a_deleted_user_is_gone_at_once_and_the_email_is_free() {
+    let acme = World::new().await;
+    assert!(acme.admin.delete(&path(&acme.admin)).await.detail(400).contains("own account"));
+    acme.admin.delete(&path(&acme.member)).await.expect(200);
+    acme.member.get("/api/users/me").await.expect(401);
+    acme.admin.get(&path(&acme.member)).await.detail(404);
+    acme.admin.put(&path(&acme.member), json!({})).await.detail(404);
+    acme.admin.delete(&path(&acme.member)).await.detail(404);
+    let again = json!({"email": acme.member.email, "first_name": "A", "last_name": "B", "password": PASSWORD});
+    acme.admin.post(&format!("/api/companies/{}/users", acme.company), again).await.expect(200);
+}
+
+#[tokio::test]
+async fn an_admins_change_approves_one_who_waits() {
+    let acme = World::new().await;
+    for admin in [&acme.person("Admin").await, &acme.super_admin().await] {
+        let email = format!("{}@example.com", Uuid::new_v4().simple());
+        let body = json!({"email": email, "password": PASSWORD, "first_name": "A", "last_name": "B", "company_id": acme.company});
+        let waiting = Person::nobody().post("/api/auth/register", body).await.expect(200);
+        assert_eq!(waiting["access_token"], json!(""));
+        let login = json!({"email": email, "password": PASSWORD});
+        Person::nobody().post("/api/auth/login", login.clone()).await.expect(401);
+        let id = waiting["user"]["id"].as_str().unwrap();
+        let approved = admin.put(&format!("/api/users/{id}"), json!({"role": "company_user"})).await.expect(200);
+        assert_eq!((&approved["status"], &approved["role"]), (&json!("active"), &json!("company_user")));
+        let session = Person::nobody().post("/api/auth/login", login).await.expect(200);
+        let person = acme.member.with_token(session["access_token"].as_str().unwrap());
+        person.get("/api/contacts/").await.expect(200);
+    }
+    let suspended = acme.person("company_user").await;
+    acme.db.execute("update users set status = 'suspended' where id = $1", &[&suspended.id]).await.unwrap();
+    assert_eq!(acme.admin.put(&path(&suspended), json!({})).await.expect(200)["status"], json!("suspended"));
+}
