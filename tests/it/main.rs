@@ -19,6 +19,7 @@ mod isolation;
 mod leaks;
 mod notifications;
 mod registration;
+mod request_path;
 mod schema;
 mod sms;
 mod smtp;

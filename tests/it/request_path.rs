@@ -1,0 +1,480 @@
+//! The request path: one round trip, a clean connection after whatever happened, and revocation that works at once.
+
+use crate::world::{World, add_person, admin_url, api_url, config, start_server};
+use ringfence::{
+    Error,
+    db::{self, Db, Sql, TenantDb},
+};
+use serde_json::json;
+use std::{
+    future::poll_fn,
+    io::Write,
+    net::{Shutdown, TcpStream},
+    path::PathBuf,
+    pin::pin,
+    sync::{Arc, Mutex},
+    task::Poll,
+    time::{Duration, Instant},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{UnixListener, UnixStream},
+};
+use tokio_postgres::{Client, config::Host};
+use uuid::Uuid;
+
+const fn statement(text: &'static str) -> Sql {
+    Sql { name: "a statement of this test", text }
+}
+
+/// What went over the wire: (from the server, messages that end a command), piece by piece.
+type Wire = Arc<Mutex<Vec<(bool, usize)>>>;
+
+/// A way to the database through a proxy that notes what passes.
+struct Tap {
+    url: String,
+    wire: Wire,
+    folder: PathBuf,
+}
+
+impl Tap {
+    fn new() -> Self {
+        let config: tokio_postgres::Config = api_url().parse().unwrap();
+        let port = config.get_ports().first().copied().unwrap_or(5432);
+        let database = match &config.get_hosts()[0] {
+            Host::Unix(folder) => folder.join(format!(".s.PGSQL.{port}")),
+            Host::Tcp(host) => panic!("the tests' own PostgreSQL has a unix socket, not {host}"),
+        };
+        let folder = std::env::temp_dir().join(format!("ringfence-tap-{}", Uuid::new_v4().simple()));
+        std::fs::create_dir(&folder).unwrap();
+        let listener = UnixListener::bind(folder.join(".s.PGSQL.5432")).unwrap();
+        let wire = Wire::default();
+        let noted = wire.clone();
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                tokio::spawn(pass(client, UnixStream::connect(&database).await.unwrap(), noted.clone()));
+            }
+        });
+        let user = config.get_user().unwrap();
+        let url = format!("postgres://{user}@/{}?host={}", config.get_dbname().unwrap(), folder.display());
+        Self { url, wire, folder }
+    }
+
+    /// How often the client spoke since the last call, after silence or an answer, with how many commands each time.
+    fn turns(&self) -> Vec<usize> {
+        let wire = std::mem::take(&mut *self.wire.lock().unwrap());
+        let mut turns = Vec::new();
+        let mut answered = true;
+        for (server, commands) in wire {
+            match turns.last_mut() {
+                _ if server => {}
+                Some(turn) if !answered => *turn += commands,
+                _ => turns.push(commands),
+            }
+            answered = server;
+        }
+        turns
+    }
+}
+
+impl Drop for Tap {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Passes bytes on. After a piece of the client's it waits a moment for the server's answer before it reads the client
+/// again, so that two writes in a row are two turns here, as they may be to a server that is quick.
+async fn pass(mut client: UnixStream, mut server: UnixStream, wire: Wire) {
+    let (mut sent, mut got) = (vec![0; 1 << 16], vec![0; 1 << 16]);
+    loop {
+        let (length, from_server) = tokio::select! {
+            n = server.read(&mut got) => (n.unwrap_or(0), true),
+            n = client.read(&mut sent) => (n.unwrap_or(0), false),
+        };
+        if length == 0 {
+            return;
+        }
+        if from_server {
+            wire.lock().unwrap().push((true, 0));
+            client.write_all(&got[..length]).await.unwrap_or_default();
+        } else {
+            wire.lock().unwrap().push((false, commands(&sent[..length])));
+            server.write_all(&sent[..length]).await.unwrap_or_default();
+            let _ = tokio::time::timeout(Duration::from_millis(50), server.readable()).await;
+        }
+    }
+}
+
+/// How many Sync messages (PostgreSQL, "Message Formats") are in whole messages.
+fn commands(mut bytes: &[u8]) -> usize {
+    let mut found = 0;
+    while let [kind, a, b, c, d, ..] = *bytes {
+        found += usize::from(kind == b'S');
+        bytes = bytes.get(1 + u32::from_be_bytes([a, b, c, d]) as usize..).unwrap_or_default();
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_is_one_round_trip() {
+    let acme = World::new().await;
+    let contact = acme.contact("Ada", "Lovelace").await;
+    let path = format!("/api/contacts/{}", contact["id"].as_str().unwrap());
+    let tap = Tap::new();
+    let mut config = config();
+    config.pool_size = 1;
+    let admin = acme.admin.at(&start_server(config, &tap.url));
+    let change = json!({"phone": "+1 555 0100"});
+    for (method, path, body) in
+        [("GET", "/api/contacts/", None), ("GET", path.as_str(), None), ("PATCH", path.as_str(), Some(&change))]
+    {
+        // Prepares the statement.
+        admin.send(method, path, body).await.expect(200);
+        tap.turns();
+        for _ in 0..30 {
+            admin.send(method, path, body).await.expect(200);
+            assert_eq!(tap.turns(), [4], "{method} {path}: begin, enter, the statement and commit travel together");
+        }
+    }
+}
+
+/// Numbers that look random and are the same for the same seed.
+struct Dice(u64);
+
+impl Dice {
+    /// Of a seed that a failed test prints, so that it can be given again.
+    fn new() -> Self {
+        let given = std::env::var("RINGFENCE_TEST_SEED").ok().and_then(|s| s.parse().ok());
+        let seed = given.unwrap_or_else(|| Uuid::new_v4().as_u64_pair().0);
+        println!("RINGFENCE_TEST_SEED={seed}");
+        Self(seed)
+    }
+
+    /// SplitMix64.
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (z ^ (z >> 31)) % end
+    }
+}
+
+/// Runs a future for so many polls at most, then drops it.
+async fn for_polls(future: impl Future<Output = ()>, mut polls: u64) {
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        if polls == 0 {
+            return Poll::Ready(());
+        }
+        polls -= 1;
+        future.as_mut().poll(cx)
+    })
+    .await;
+}
+
+/// The connections of a pool, seen by the administrator.
+struct Watch {
+    name: String,
+    url: String,
+    db: Client,
+}
+
+impl Watch {
+    async fn new() -> Self {
+        let name = format!("watched {}", Uuid::new_v4().simple());
+        let url = format!("{}&application_name={}", api_url(), name.replace(' ', "%20"));
+        Self { name, url, db: db::connect(&admin_url()).await.unwrap() }
+    }
+
+    /// Waits until no connection has a transaction open, which must not need a next request.
+    async fn is_clean(&self) {
+        let busy = "select count(*) from pg_stat_activity where application_name = $1 and (xact_start is not null or state <> 'idle')";
+        let start = Instant::now();
+        while self.db.query_one(busy, &[&self.name]).await.unwrap().get::<_, i64>(0) > 0 {
+            assert!(start.elapsed() < Duration::from_secs(5), "a transaction is left open");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// How many contacts the last [`COUNT_INTO_LOCK`] saw.
+    async fn counted(&self) -> Option<u32> {
+        let locks = "select l.objid from pg_locks l join pg_stat_activity a using (pid)
+            where a.application_name = $1 and l.locktype = 'advisory' and l.classid = 4711";
+        let row = self.db.query_opt(locks, &[&self.name]).await.unwrap();
+        row.map(|row| row.get(0))
+    }
+}
+
+/// What a statement saw whose answer nobody gets is told by the lock that it leaves.
+const COUNT_INTO_LOCK: Sql =
+    statement("select from (select count(*) as n from contacts) c, pg_advisory_lock(4711, c.n::int)");
+const FORGET_LOCKS: Sql = statement("select pg_advisory_unlock_all()::text = ''");
+
+/// Work of many kinds in the caller's name, some of which fails.
+async fn work(tenant: TenantDb, kind: u64) {
+    let slow = statement("select pg_sleep(0.001)::text from contacts");
+    let count = statement("select count(*) from contacts");
+    let email = format!("{}@example.com", Uuid::new_v4());
+    let add = async |tx: &db::Tx<'_>| {
+        tx.one::<Uuid>(
+            statement("insert into contacts (first_name, last_name, email) values ('Lost', 'Lost', $1) returning id"),
+            &[&email],
+        )
+        .await
+    };
+    let outcome: Result<(), Error> = match kind {
+        0 => tenant.all::<String>(slow, &[]).await.map(drop),
+        1 => {
+            tenant.all::<i64>(statement("select 1::bigint / (count(*) - count(*)) from contacts"), &[]).await.map(drop)
+        }
+        2 => tenant.tx(async |tx| tx.all::<String>(slow, &[]).await.map(drop)).await,
+        3 => {
+            let several = async |tx: &db::Tx<'_>| {
+                tx.one::<i64>(count, &[]).await?;
+                tokio::task::yield_now().await;
+                add(tx).await?;
+                tx.all::<String>(slow, &[]).await?;
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                tx.one::<i64>(count, &[]).await?;
+                // What was added must not stay, so that the count of the next is known.
+                Err(Error::Unavailable)
+            };
+            tenant.tx(several).await
+        }
+        4 => {
+            let refused = async |tx: &db::Tx<'_>| {
+                add(tx).await?;
+                tx.one::<i64>(statement("select count(*) from app.credentials"), &[]).await.map(drop)
+            };
+            tenant.tx(refused).await
+        }
+        5 => {
+            let panics = async |tx: &db::Tx<'_>| -> Result<(), Error> {
+                add(tx).await?;
+                std::panic::resume_unwind(Box::new("a handler panicked"));
+            };
+            tenant.tx(panics).await
+        }
+        6 => {
+            let swallows = async |tx: &db::Tx<'_>| {
+                add(tx).await?;
+                let _ = tx.one::<i64>(statement("select 1::bigint / (count(*) - count(*)) from contacts"), &[]).await;
+                Ok(())
+            };
+            tenant.tx(swallows).await
+        }
+        _ => tenant.tx(async |tx| tx.one::<i64>(count, &[]).await.map(drop)).await,
+    };
+    // A reading transaction may end well.
+    assert!(outcome.is_err() || [0, 2, 7].contains(&kind), "{kind}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_abandoned_call_leaves_a_clean_connection() {
+    let mut dice = Dice::new();
+    let watch = Watch::new().await;
+    let db = Db::new(&watch.url, 1).unwrap();
+    let worlds = [World::new().await, World::new().await];
+    for (world, contacts) in worlds.iter().zip([1, 2]) {
+        for _ in 0..contacts {
+            world.contact("Ada", "L").await;
+        }
+    }
+    let own = statement("select count(*) filter (where company_id = app.company_id()), count(*) from contacts");
+    let tenant = |i: usize| TenantDb::for_company(&db, worlds[i].company, worlds[i].member.id);
+    for round in 0..1000 {
+        let who = round % 2;
+        let call = work(tenant(who), dice.below(8));
+        let task = tokio::spawn(for_polls(call, [u64::MAX, dice.below(12)][round % 3 / 2]));
+        if dice.below(2) == 0 {
+            tokio::time::sleep(Duration::from_micros(dice.below(3000))).await;
+            task.abort();
+        }
+        // A panic of the work is the work's own, one of an assertion is ours.
+        if let Err(e) = task.await
+            && e.is_panic()
+        {
+            let reason = e.into_panic();
+            assert_eq!(reason.downcast_ref::<&str>(), Some(&"a handler panicked"), "{reason:?}");
+        }
+        watch.is_clean().await;
+
+        // One whose context is refused sees nothing of the one before.
+        let stranger = TenantDb::for_company(&db, Uuid::now_v7(), worlds[who].member.id);
+        assert!(matches!(stranger.all::<bool>(COUNT_INTO_LOCK, &[]).await, Err(Error::InvalidToken)));
+        assert_eq!(watch.counted().await, Some(0), "round {round}");
+
+        // The next sees its own.
+        let next = (round + 1) % 2;
+        tenant(next).all::<Seen>(own, &[]).await.map(|seen| assert_eq!(seen, [Seen([next as i64 + 1; 2])])).unwrap();
+        tenant(next).all::<bool>(FORGET_LOCKS, &[]).await.unwrap();
+    }
+    watch.is_clean().await;
+}
+
+/// Contacts of the own company, and contacts.
+#[derive(Debug, PartialEq)]
+struct Seen([i64; 2]);
+
+impl db::FromRow for Seen {
+    const NAME: &'static str = "Count";
+    fn from_row(row: &tokio_postgres::Row) -> Result<Self, tokio_postgres::Error> {
+        Ok(Self([row.try_get(0)?, row.try_get(1)?]))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_goes_away_leaves_a_clean_connection() {
+    let mut dice = Dice::new();
+    let watch = Watch::new().await;
+    let mut config = config();
+    config.pool_size = 1;
+    let base = start_server(config, &watch.url);
+    let worlds = [World::new().await, World::new().await];
+    let mut contacts = Vec::new();
+    for world in &worlds {
+        contacts.push(world.contact("Ada", "L").await);
+    }
+    for round in 0..300 {
+        let who = round % 2;
+        let request = match dice.below(4) {
+            0 => "GET /api/contacts/".to_owned(),
+            1 => format!("GET /api/contacts/{}", contacts[who]["id"].as_str().unwrap()),
+            2 => format!("PATCH /api/contacts/{}", contacts[1 - who]["id"].as_str().unwrap()),
+            _ => "GET /api/contacts/stats/summary".to_owned(),
+        };
+        let body = r#"{"phone": "+1 555"}"#;
+        let text = format!(
+            "{request} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            worlds[who].member.token.as_ref().unwrap(),
+            body.len()
+        );
+        let mut stream = TcpStream::connect(base.trim_start_matches("http://")).unwrap();
+        stream.write_all(text.as_bytes()).unwrap();
+        let stay = dice.below(1500);
+        std::thread::sleep(Duration::from_micros(stay));
+        stream.shutdown(Shutdown::Both).unwrap();
+        watch.is_clean().await;
+        let next = (round + 1) % 2;
+        let seen = worlds[next].member.at(&base).get("/api/contacts/").await.expect(200);
+        assert_eq!(seen, json!([contacts[next]]), "round {round}");
+    }
+}
+
+#[tokio::test]
+async fn an_error_in_a_transaction_undoes_it_and_leaves_a_clean_connection() {
+    let watch = Watch::new().await;
+    let db = Db::new(&watch.url, 1).unwrap();
+    let acme = World::new().await;
+    let tenant = TenantDb::for_company(&db, acme.company, acme.member.id);
+    let add = statement("insert into contacts (first_name, last_name, email) values ('Ada', 'L', $1) returning id");
+    let lead = statement("select set_config('app.company_id', '', true)");
+    let unique = async |tx: &db::Tx<'_>| {
+        tx.one::<Uuid>(add, &[&"twice@example.com"]).await?;
+        tx.one::<Uuid>(add, &[&"twice@example.com"]).await.map(drop)
+    };
+    let secret = async |tx: &db::Tx<'_>| {
+        tx.one::<Uuid>(add, &[&"a@example.com"]).await?;
+        tx.one::<i64>(statement("select count(*) from app.credentials"), &[]).await.map(drop)
+    };
+    let owner = async |tx: &db::Tx<'_>| {
+        tx.one::<Uuid>(add, &[&"b@example.com"]).await?;
+        tx.one::<Uuid>(statement("select app.found('Owner', $1, null)"), &[&Uuid::now_v7()]).await.map(drop)
+    };
+    let swallowed = async |tx: &db::Tx<'_>| {
+        tx.one::<Uuid>(add, &[&"c@example.com"]).await?;
+        let _ = tx.one::<i64>(statement("select count(*) from app.credentials"), &[]).await;
+        Ok(())
+    };
+    let without_context = async |tx: &db::Tx<'_>| {
+        tx.one::<String>(lead, &[]).await?;
+        tx.one::<Uuid>(add, &[&"d@example.com"]).await.map(drop)
+    };
+    let code = |outcome: Result<(), Error>| match outcome {
+        Err(Error::Database(e)) => e.code().unwrap().code().to_owned(),
+        other => format!("{other:?}"),
+    };
+    assert_eq!(code(tenant.tx(unique).await), "23505");
+    watch.is_clean().await;
+    assert_eq!(code(tenant.tx(secret).await), "42501");
+    watch.is_clean().await;
+    assert!(matches!(tenant.tx(owner).await, Err(Error::NotFound(what)) if what == "Owner"));
+    watch.is_clean().await;
+    assert!(code(tenant.tx(swallowed).await).contains("Internal"));
+    watch.is_clean().await;
+    assert!(["42501", "23502"].contains(&code(tenant.tx(without_context).await).as_str()));
+    watch.is_clean().await;
+    assert_eq!(tenant.one::<i64>(statement("select count(*) from contacts"), &[]).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_commit_that_fails_is_an_error() {
+    let watch = Watch::new().await;
+    let db = Db::new(&watch.url, 1).unwrap();
+    let acme = World::new().await;
+    let tenant = TenantDb::for_company(&db, acme.company, acme.member.id);
+    // The owner's key is checked at commit, and this owner is nobody.
+    let add = statement(
+        "insert into contacts (first_name, last_name, email, owner_id) values ('Ada', 'L', 'a@x.io', $1) returning id",
+    );
+    let later = async |tx: &db::Tx<'_>| {
+        tx.all::<bool>(statement("set constraints all deferred"), &[]).await?;
+        tx.one::<Uuid>(add, &[&Uuid::now_v7()]).await
+    };
+    let is_refused = |e: Error| matches!(&e, Error::Database(e) if e.code().unwrap().code() == "23503");
+    assert!(is_refused(tenant.tx(later).await.unwrap_err()));
+    let at_once = statement(
+        "do $$ begin
+          set constraints all deferred;
+          insert into contacts (first_name, last_name, email, owner_id) values ('Ada', 'L', 'a@x.io', gen_random_uuid());
+        end $$",
+    );
+    assert!(is_refused(tenant.all::<bool>(at_once, &[]).await.unwrap_err()));
+    watch.is_clean().await;
+    assert_eq!(tenant.one::<i64>(statement("select count(*) from contacts"), &[]).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn revocation_works_at_the_next_request_and_nothing_is_written() {
+    let acme = World::new().await;
+    let contact = acme.contact("Ada", "L").await;
+    let path = format!("/api/contacts/{}", contact["id"].as_str().unwrap());
+    let changes = [
+        ("update users set token_version = token_version + 1 where id = $1", 401),
+        ("update users set is_deleted = true where id = $1", 401),
+        ("update users set status = 'suspended' where id = $1", 401),
+        ("update companies set status = 'suspended' where id = (select company_id from users where id = $1)", 403),
+    ];
+    for (change, status) in changes {
+        let member = add_person(&acme.db, "leaver", "company_user", Some(acme.company)).await;
+        member.get(&path).await.expect(200);
+        acme.db.execute(change, &[&member.id]).await.unwrap();
+        member.get(&path).await.expect(status);
+        member.get("/api/contacts/").await.expect(status);
+        member.patch(&path, json!({"first_name": "Eve"})).await.expect(status);
+        let new = json!({"first_name": "Eve", "last_name": "L", "email": "eve@x.io"});
+        member.post("/api/contacts/", new).await.expect(status);
+        member.delete(&path).await.expect(status);
+    }
+    let names: String = acme
+        .value(
+            "select string_agg(first_name, ',') from contacts where company_id = $1 and not is_deleted",
+            &[&acme.company],
+        )
+        .await;
+    assert_eq!(names, "Ada");
+    acme.db.execute("update companies set status = 'active' where id = $1", &[&acme.company]).await.unwrap();
+    assert_eq!(acme.member.get(&path).await.expect(200), contact);
+    // A job of a suspended company does nothing either.
+    acme.db
+        .execute("update companies set subscription_status = 'expired' where id = $1", &[&acme.company])
+        .await
+        .unwrap();
+    let job = TenantDb::for_company(&Db::new(&api_url(), 1).unwrap(), acme.company, acme.member.id);
+    let id: Uuid = contact["id"].as_str().unwrap().parse().unwrap();
+    let erase = statement("delete from contacts where id = $1 returning id");
+    assert!(matches!(job.optional::<Uuid>(erase, &[&id]).await, Err(Error::Suspended)));
+    assert_eq!(acme.value::<i64>("select count(*) from contacts where id = $1", &[&id]).await, 1);
+}
