@@ -8,7 +8,8 @@ mod tenant;
 
 pub use row::FromRow;
 pub use tenant::{
-    AnyUser, Caller, CompanyAdmin, Door, Identity, Member, RoleRule, Scoped, SuperAdmin, TeamAdmin, TenantDb, Tx, UserDb,
+    AnyUser, Caller, CompanyAdmin, Door, Identity, Member, RoleRule, Scoped, SuperAdmin, TeamAdmin, TenantDb, Tx,
+    UserDb,
 };
 
 use crate::{Error, Result};

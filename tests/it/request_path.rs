@@ -3,7 +3,7 @@
 use crate::world::{World, add_person, admin_url, api_url, config, start_server};
 use ringfence::{
     Error,
-    db::{self, Db, Sql, TenantDb},
+    db::{self, Db, Plan, Sql, TenantDb},
 };
 use serde_json::json;
 use std::{
@@ -24,7 +24,7 @@ use tokio_postgres::{Client, config::Host};
 use uuid::Uuid;
 
 const fn statement(text: &'static str) -> Sql {
-    Sql { name: "a statement of this test", text }
+    Sql { name: "a statement of this test", text, plan: Plan::Auto }
 }
 
 /// What went over the wire: (from the server, messages that end a command), piece by piece.
