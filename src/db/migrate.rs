@@ -69,6 +69,7 @@ pub async fn migrate(admin: &str, api: Option<&str>) -> anyhow::Result<()> {
         anyhow::anyhow!("a migration failed: {e}{}", cause.map(|c| format!(": {}", c.message())).unwrap_or_default())
     })?;
     client.batch_execute("grant select on refinery_schema_history to ringfence_api").await?;
+    cluster.execute("select pg_advisory_unlock_all()", &[]).await?;
     Ok(())
 }
 

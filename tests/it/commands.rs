@@ -33,7 +33,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn the_doctor_is_content_or_says_what_to_do() {
     let own = OwnDatabase::new().await;
     let healthy = run(ringfence(&own, &["doctor"]), "");
@@ -50,7 +50,7 @@ async fn the_doctor_is_content_or_says_what_to_do() {
     own.drop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn people_get_a_role_and_a_company() {
     let own = OwnDatabase::new().await;
     let admin = db::connect(&own.admin).await.unwrap();
@@ -86,7 +86,7 @@ async fn people_get_a_role_and_a_company() {
     own.drop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn it_serves_and_stops_with_a_sentence_for_what_is_wrong() {
     let own = OwnDatabase::new().await;
     let secrets = |command: &mut Command| {
@@ -136,6 +136,12 @@ async fn it_serves_and_stops_with_a_sentence_for_what_is_wrong() {
     secrets(&mut server);
     server.env("RUST_LOG", "debug");
     let mut child = server.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // Read all along: a full pipe would stop the server.
+    let mut log = child.stderr.take().unwrap();
+    let log = std::thread::spawn(move || {
+        let mut text = String::new();
+        log.read_to_string(&mut text).map(|_| text)
+    });
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let base =
         lines.find_map(|l| l.unwrap().strip_prefix("Ringfence serves on ").map(str::to_owned)).expect("it serves");
@@ -161,8 +167,7 @@ async fn it_serves_and_stops_with_a_sentence_for_what_is_wrong() {
     let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
     assert!(child.wait().unwrap().success());
-    let mut log = String::new();
-    child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+    let log = log.join().unwrap().unwrap();
     let answered: Value = log
         .lines()
         .filter_map(|l| serde_json::from_str::<Value>(l).ok())

@@ -345,7 +345,7 @@ const READABLE: [&str; 2] = ["app.caller", "refinery_schema_history"];
 async fn walk_tables(a: &Seeded, stranger: &mut Client, who: &str, context: &[String]) {
     let marks = a.marks().await;
     for table in tables(&a.world.db).await {
-        let is_theirs = format!("to_jsonb(t)::text like any ($1)");
+        let is_theirs = "to_jsonb(t)::text like any ($1)";
         let row = format!("select to_jsonb(t) from {table} t where {is_theirs} limit 1");
         let row: Option<Value> = a.world.db.query_opt(&row, &[&marks]).await.unwrap().map(|r| r.get(0));
         if table == "refinery_schema_history" || table == "app.rate_limits" {
