@@ -18,6 +18,7 @@ mod invitations;
 mod isolation;
 mod leaks;
 mod notifications;
+mod plans;
 mod registration;
 mod request_path;
 mod schema;

@@ -1,0 +1,120 @@
+//! Plans, not times: lists walk an index in their order and stop, searches read an index, the policy is evaluated once a
+//! statement, for the largest company and a small one alike.
+
+use crate::schema::OwnDatabase;
+use ringfence::{
+    db::{self, Plan, Sql},
+    demo, sql,
+};
+use serde_json::Value;
+use tokio_postgres::Client;
+use uuid::Uuid;
+
+/// The plan of a statement as its callers get it: prepared, and executed often enough for PostgreSQL to have settled.
+async fn plan(api: &Client, statement: Sql, parameters: &[&str]) -> Value {
+    let mode = match statement.plan {
+        Plan::Auto => "auto",
+        Plan::Once => "force_generic_plan",
+        Plan::Anew => "force_custom_plan",
+    };
+    let call = match parameters {
+        [] => "execute p".to_owned(),
+        some => format!("execute p ({})", some.join(", ")),
+    };
+    let setup = format!("set local plan_cache_mode = {mode}; prepare p as {}", statement.text);
+    api.batch_execute(&setup).await.unwrap_or_else(|e| panic!("{}: {e:?}", statement.name));
+    for _ in 0..6 {
+        api.batch_execute(&call).await.unwrap_or_else(|e| panic!("{}: {e:?}", statement.name));
+    }
+    let explained = api.simple_query(&format!("explain (format json) {call}")).await.unwrap();
+    let text = explained.iter().find_map(|m| match m {
+        tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0),
+        _ => None,
+    });
+    let plan: Value = serde_json::from_str(text.unwrap()).unwrap();
+    api.batch_execute("deallocate p").await.unwrap();
+    plan[0]["Plan"].clone()
+}
+
+/// Every node of a plan, the subplans of policies too.
+fn nodes(plan: &Value) -> Vec<&Value> {
+    let below = plan["Plans"].as_array().map(Vec::as_slice).unwrap_or_default();
+    std::iter::once(plan).chain(below.iter().flat_map(nodes)).collect()
+}
+
+#[track_caller]
+fn reads(plan: &Value, what: &str, indexes: &[&str], ordered: bool) {
+    let all = nodes(plan);
+    let kinds: Vec<&str> = all.iter().map(|n| n["Node Type"].as_str().unwrap()).collect();
+    assert!(!kinds.contains(&"Seq Scan"), "{what} walks over a whole table: {plan:#}");
+    for index in indexes {
+        let read = all.iter().find(|n| n["Index Name"] == *index);
+        let node = read.unwrap_or_else(|| panic!("{what} does not read {index}: {plan:#}"));
+        let condition = node["Index Cond"].as_str().unwrap_or_default();
+        assert!(!condition.is_empty(), "{what} reads all of {index}: {plan:#}");
+    }
+    if ordered {
+        assert!(!kinds.iter().any(|k| k.contains("Sort") || k.contains("Bitmap")), "{what} sorts: {plan:#}");
+    }
+    for node in &all {
+        let filter = format!("{} {}", node["Filter"], node["Index Cond"]);
+        assert!(!filter.contains("current_setting"), "{what} evaluates the policy for each row: {plan:#}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_and_searches_read_their_indexes() {
+    let own = OwnDatabase::new().await;
+    demo::generate(&own.admin, 40, 40_000, 40_000).await.unwrap();
+    let admin = db::connect(&own.admin).await.unwrap();
+    let busiest = "insert into calls (tenant_id, company_id, user_id, direction, status, from_address, to_address, created_at)
+        select tenant_id, company_id, user_id, direction, 'completed', from_address, to_address, created_at from sms_messages;
+        insert into notifications (tenant_id, company_id, user_id, title, message)
+        select tenant_id, company_id, user_id, 'T', 'M' from sms_messages where company_id is not null";
+    admin.batch_execute(busiest).await.unwrap();
+    for table in ["contacts", "sms_messages", "calls", "notifications", "users"] {
+        admin.batch_execute(&format!("vacuum analyze {table}")).await.unwrap();
+    }
+    let by_size = "select k.company_id, min(u.id::text)::uuid, count(*), min(k.id::text)::uuid from contacts k
+        join users u on u.company_id = k.company_id where k.company_id is not null group by 1 order by 3 desc";
+    let companies = admin.query(by_size, &[]).await.unwrap();
+    assert!(companies[0].get::<_, i64>(2) > 1_000);
+
+    let api = db::connect(&own.api).await.unwrap();
+    for company in [&companies[0], companies.last().unwrap()] {
+        let (id, user, contact): (Uuid, Uuid, Uuid) = (company.get(0), company.get(1), company.get(3));
+        let enter = "select set_config('app.company_id', $1, true), set_config('app.user_id', $2, true)";
+        api.batch_execute("begin").await.unwrap();
+        api.execute(enter, &[&id.to_string(), &user.to_string()]).await.unwrap();
+        let contact = format!("'{contact}'");
+        let list = sql!("contacts/list").planned_once();
+        for skip in ["0", "1000"] {
+            reads(&plan(&api, list, &["50", skip]).await, "contacts/list", &["contacts_feed"], true);
+        }
+        for (feed, index) in [(sql!("sms/list"), "sms_messages_feed"), (sql!("calls/list"), "calls_feed")] {
+            for direction in ["null", "'inbound'"] {
+                let plan = plan(&api, feed.planned_once(), &[direction, "50", "0"]).await;
+                reads(&plan, feed.name, &[index], true);
+            }
+        }
+        let notifications = plan(&api, sql!("notifications/list"), &["false", "50", "0"]).await;
+        reads(&notifications, "notifications/list", &["notifications_feed"], false);
+        reads(&plan(&api, sql!("contacts/get"), &[&contact]).await, "contacts/get", &["contacts_pkey"], true);
+        api.batch_execute("rollback").await.unwrap();
+    }
+
+    let (id, user): (Uuid, Uuid) = (companies[0].get(0), companies[0].get(1));
+    let enter = "select set_config('app.company_id', $1, true), set_config('app.user_id', $2, true)";
+    api.batch_execute("begin").await.unwrap();
+    api.execute(enter, &[&id.to_string(), &user.to_string()]).await.unwrap();
+    let prefix = sql!("contacts/find_by_prefix").planned_anew();
+    let found = plan(&api, prefix, &["'mari'", "null", "null", "null", "50", "0"]).await;
+    reads(&found, "contacts/find_by_prefix", &["contacts_first_name", "contacts_last_name"], false);
+    let part = sql!("contacts/find").planned_anew();
+    let found = plan(&api, part, &["'zqxjk'", "null", "null", "null", "null", "50", "0"]).await;
+    reads(&found, "contacts/find", &["contacts_search"], false);
+    let condition = nodes(&found).iter().find_map(|n| n["Index Cond"].as_str()).unwrap_or_default().to_owned();
+    assert!(condition.contains("search_text"), "the text is not an index condition: {condition}");
+    drop((api, admin));
+    own.drop().await;
+}
