@@ -169,10 +169,8 @@ declare
 begin
   select * into me from app.caller c where c.user_id = app.user_id() and not c.blocked;
   is_admin := coalesce(me.role = 'super_admin' or (me.role = 'company_admin' and me.company_id = $6), false);
-  if lower(replace($5, ' ', '_')) = 'super_admin' and me.role is distinct from 'super_admin' then
-    if me.user_id is not null then
-      raise sqlstate 'RF403' using message = 'Only a super admin can grant the super admin role';
-    end if;
+  if $5 = 'super_admin' and me.user_id is not null and me.role <> 'super_admin' then
+    raise sqlstate 'RF403' using message = 'Only a super admin can grant the super admin role';
   end if;
   if $6 is not null and not exists (select from public.companies c where c.id = $6) then
     raise sqlstate 'RF400' using message = 'Unknown company';
@@ -215,11 +213,16 @@ begin
   return true;
 end $$;
 
+-- An invitation is worth as much as the one who made it: it ends when they leave or stop being an admin.
+create function app.may_invite(user_id uuid, company_id uuid) returns boolean language sql stable
+  return exists (select from app.caller c where c.user_id = $1 and c.company_id = $2 and not c.blocked
+    and c.role in ('company_admin', 'super_admin'));
+
 create function app.invitation(token_hash bytea) returns table (email text, first_name text, last_name text, role text)
   language sql stable security definer set search_path = pg_catalog, pg_temp
   begin atomic
     select i.email, i.first_name, i.last_name, i.user_role from public.invitations i
-    where i.token_hash = $1 and i.accepted_at is null and i.expires_at > now();
+    where i.token_hash = $1 and i.accepted_at is null and i.expires_at > now() and app.may_invite(i.user_id, i.tenant_id);
   end;
 
 -- Turns an invitation into an account, once. No row when the token is unknown, used or expired.
@@ -229,7 +232,8 @@ declare
   i public.invitations;
 begin
   update public.invitations v set accepted_at = now()
-  where v.token_hash = $1 and v.accepted_at is null and v.expires_at > now() returning * into i;
+  where v.token_hash = $1 and v.accepted_at is null and v.expires_at > now() and app.may_invite(v.user_id, v.tenant_id)
+  returning * into i;
   if found then
     return next app.add_user(i.email, $2, i.first_name, i.last_name, i.user_role, i.tenant_id, 'active');
   end if;
@@ -361,7 +365,7 @@ begin
     execute format('alter function %s owner to ringfence_platform', f);
   end loop;
 end $$;
-grant execute on function app.account_of(users), app.require_super_admin() to ringfence_platform;
+grant execute on function app.account_of(users), app.may_invite(uuid, uuid), app.require_super_admin() to ringfence_platform;
 grant execute on function
   app.company_state(uuid), app.rate_limit(text, int, interval), app.login(text), app.logged_in(uuid, text), app.my_password_hash(), app.change_my_password(text),
   app.email_taken(text), app.company_name_taken(text), app.register_company(text, text, text, text, text, text),

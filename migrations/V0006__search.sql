@@ -1,10 +1,12 @@
 -- Substring search that reads an index. Under row-level security an operator must be leakproof to be an index condition,
--- and `ilike` is not marked so. A superuser can make a leakproof twin of it over the same C function (it raises only on
--- a malformed pattern, and app.contains escapes); without one, a function with an explicit tenant does the same.
+-- and `ilike` is not marked so. A superuser can make a leakproof twin of it over the same C function; without one, a
+-- function with an explicit tenant does the same. The twin raises on a malformed pattern, and only when a row matches up
+-- to there, which would tell: so the API's own login may use it, always through app.contains, which escapes, and people
+-- at psql may not name it.
 create schema leakproof;
 create extension if not exists pg_trgm schema leakproof;
 create extension if not exists btree_gin schema leakproof;
-grant usage on schema leakproof to ringfence_owner, ringfence_api, ringfence_operator, ringfence_platform, ringfence_dba;
+grant usage on schema leakproof to ringfence_owner, ringfence_api, ringfence_platform, ringfence_dba;
 
 -- The pattern that finds `part` anywhere, whatever characters it has.
 create function app.contains(part text) returns text language sql immutable parallel safe
@@ -17,6 +19,8 @@ do $$
 begin
   if (select rolsuper from pg_roles where rolname = current_user) then
     create function leakproof.ilike(text, text) returns boolean language internal immutable strict parallel safe leakproof as 'texticlike';
+    revoke execute on function leakproof.ilike(text, text) from public;
+    grant execute on function leakproof.ilike(text, text) to ringfence_owner, ringfence_api;
     create operator leakproof.~~~* (leftarg = text, rightarg = text, function = leakproof.ilike, restrict = iclikesel, join = iclikejoinsel);
     create operator class leakproof.trigrams for type text using gin as
       operator 4 leakproof.~~~* (text, text),

@@ -15,6 +15,7 @@ const VITAL: &[Sql] = &[
     sql!("lint/overlapping_policies"),
     sql!("lint/roles"),
     sql!("lint/context"),
+    sql!("lint/triggers"),
 ];
 
 /// The other rules.

@@ -133,7 +133,7 @@ fn explain(e: &anyhow::Error) -> String {
 fn start_log(format: Option<LogFormat>) {
     let mut filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,refinery_core=warn"));
     // Below this these write what passes through them: parameters of statements, mails, headers.
-    for talkative in ["tokio_postgres=info", "lettre=info", "hyper=info", "hyper_util=info"] {
+    for talkative in ["tokio_postgres=warn", "lettre=info", "hyper=info", "hyper_util=info"] {
         filter = filter.add_directive(talkative.parse().expect("a level that exists"));
     }
     let human = format.map_or_else(|| std::io::stderr().is_terminal(), |f| f == LogFormat::Human);

@@ -147,6 +147,14 @@ async fn request(request: Request, next: Next) -> Response {
     response
 }
 
+/// The part of an address that one customer of a provider has: all of IPv4, the first half of IPv6.
+fn network(ip: IpAddr) -> String {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("{:x?}", &ip.segments()[..4]),
+    }
+}
+
 /// Where a request comes from, for limits on attempts.
 pub struct Client(Option<IpAddr>);
 
@@ -165,7 +173,7 @@ impl Client {
         if app.config.rate_limits == Switch::Off {
             return Ok(());
         }
-        let ip = self.0.map(|ip| ip.to_string()).unwrap_or_default();
+        let ip = self.0.map(network).unwrap_or_default();
         let mut buckets = vec![(format!("{action} {ip}"), allowed * 10)];
         if !account.is_empty() {
             buckets.push((format!("{action} {ip} {account}"), allowed));

@@ -14,7 +14,8 @@ use jiff::{Timestamp, civil, tz::TimeZone};
 use postgres_types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned};
-use std::{borrow::Cow, fmt, str::FromStr};
+use std::{borrow::Cow, fmt, str::FromStr, time::Duration};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// A moment. On the wire ISO 8601 without zone, UTC, with microseconds that are left out when zero
 /// (`2026-11-23T03:57:04.282579`); input may carry `Z` or an offset.
@@ -134,12 +135,9 @@ impl<T: DeserializeOwned + Validate<Context = ()>> FromRequest<App> for Json<T> 
         }
         let mut json = serde_json::Deserializer::from_slice(&body);
         let value: T = serde_path_to_error::deserialize(&mut json).map_err(|e| {
-            let path = e.path().to_string();
-            let loc = std::iter::once("body".to_owned()).chain((path != ".").then_some(path)).collect();
             let kind = if e.inner().is_data() { "value_error" } else { "json_invalid" };
-            // serde appends the position, which means nothing to the person who reads this.
-            let text = e.inner().to_string();
-            let msg = text.split(" at line ").next().unwrap_or(&text).to_owned();
+            let (field, msg) = said(&e.path().to_string(), &e.inner().to_string());
+            let loc = std::iter::once("body".to_owned()).chain(field).collect();
             Error::Invalid(vec![Problem { kind, loc, msg }])
         })?;
         json.end().map_err(|_| {
@@ -154,12 +152,35 @@ impl<T: DeserializeOwned + Validate<Context = ()>> FromRequest<App> for Json<T> 
     }
 }
 
+/// The field and the sentence of what serde says, without what means nothing to the person who reads it: positions in
+/// the text and names of types.
+fn said(path: &str, text: &str) -> (Option<String>, String) {
+    let text = text.split(" at line ").next().unwrap_or(text);
+    let path = (path != ".").then(|| path.to_owned());
+    if let Some(field) = text.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
+        return (Some(path.map_or(field.to_owned(), |p| format!("{p}.{field}"))), "Field required".into());
+    }
+    let text = match text.split_once("expected struct ") {
+        Some((before, _)) => format!("{before}expected an object"),
+        None => text.to_owned(),
+    };
+    (path, text)
+}
+
 /// JSON bodies are at most this long, in bytes.
 const JSON_LIMIT: usize = 1 << 20;
 /// Of a body that is too long, this much is read and dropped: a client that is still sending does not see the answer.
 const DRAIN_LIMIT: usize = 64 << 20;
 
-async fn read(mut body: Body) -> Result<Vec<u8>> {
+/// A client that takes longer to send one keeps a connection for nothing.
+const JSON_PATIENCE: Duration = Duration::from_secs(30);
+
+async fn read(body: Body) -> Result<Vec<u8>> {
+    let slow = |_| Error::invalid("body", "", "The body took too long to arrive");
+    tokio::time::timeout(JSON_PATIENCE, collect(body)).await.map_err(slow)?
+}
+
+async fn collect(mut body: Body) -> Result<Vec<u8>> {
     let (mut bytes, mut length) = (Vec::new(), 0);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| Error::invalid("body", "", "The body could not be read"))?;
@@ -198,22 +219,46 @@ pub fn body_error(e: impl std::error::Error + IntoResponse) -> Error {
     Error::invalid("body", "", "The body could not be read")
 }
 
-/// The part `file` of a multipart form, held in memory: the route's body limit bounds it.
-#[derive(Debug)]
-pub struct Upload {
+/// A form with the part `file`, which is not read before the handler asks for it: it has looked at its caller by then.
+pub struct Upload(Request);
+
+/// The content of an upload.
+pub struct File {
     /// The name that the sender gave it; good for its ending and for nothing else.
     pub name: String,
     /// The content.
     pub bytes: Vec<u8>,
+    _turn: SemaphorePermit<'static>,
 }
 
-impl FromRequest<App> for Upload {
+/// Files are held in memory while they are read, so only so many at a time.
+static UPLOADS: Semaphore = Semaphore::const_new(2);
+/// How long one waits for its turn.
+const UPLOAD_WAIT: Duration = Duration::from_secs(30);
+/// How long one may take to arrive.
+const UPLOAD_PATIENCE: Duration = Duration::from_secs(300);
+
+impl<S: Send + Sync> FromRequest<S> for Upload {
     type Rejection = Error;
 
-    async fn from_request(request: Request, app: &App) -> Result<Self> {
-        let length = request.headers().get(header::CONTENT_LENGTH);
+    async fn from_request(request: Request, _: &S) -> Result<Self> {
+        Ok(Self(request))
+    }
+}
+
+impl Upload {
+    /// Reads the file; 413 beyond the route's limit.
+    pub async fn read(self) -> Result<File> {
+        let turn = tokio::time::timeout(UPLOAD_WAIT, UPLOADS.acquire()).await.map_err(|_| Error::Unavailable)?;
+        let turn = turn.map_err(|_| Error::Unavailable)?;
+        let slow = |_| Error::invalid("body", "file", "The file took too long to arrive");
+        tokio::time::timeout(UPLOAD_PATIENCE, self.part(turn)).await.map_err(slow)?
+    }
+
+    async fn part(self, turn: SemaphorePermit<'static>) -> Result<File> {
+        let length = self.0.headers().get(header::CONTENT_LENGTH);
         let length: usize = length.and_then(|v| v.to_str().ok()?.parse().ok()).unwrap_or(0);
-        let mut form = Multipart::from_request(request, app).await.map_err(body_error)?;
+        let mut form = Multipart::from_request(self.0, &()).await.map_err(body_error)?;
         while let Some(mut field) = form.next_field().await.map_err(body_error)? {
             if field.name() != Some("file") {
                 continue;
@@ -225,7 +270,7 @@ impl FromRequest<App> for Upload {
             while let Some(chunk) = field.chunk().await.map_err(body_error)? {
                 bytes.extend_from_slice(&chunk);
             }
-            return Ok(Upload { name, bytes });
+            return Ok(File { name, bytes, _turn: turn });
         }
         Err(Error::invalid("body", "file", "Field required"))
     }

@@ -1,9 +1,15 @@
--- The functions that every policy calls, as they must be: inlined, evaluated once a statement, and null when nothing is set.
+-- The functions that every policy calls, word for word: evaluated once a statement, null when nothing is set, and an
+-- operator's company by the login and not by a setting.
 select format('function app.%s is not as migrations/V0001__tenancy.sql makes it', f.name) as finding,
-  'restore it: language sql, stable, parallel safe, without set clause, over nullif(current_setting(…, true), '''')' as remedy
-from (values ('company_id'), ('user_id')) as f (name)
+  'restore it from there' as remedy
+from (values
+  ('company_id', false, 'RETURN (NULLIF(current_setting(''app.company_id''::text, true), ''''::text))::uuid'),
+  ('user_id', false, 'RETURN (NULLIF(current_setting(''app.user_id''::text, true), ''''::text))::uuid'),
+  ('operator_company', true, 'BEGIN ATOMIC SELECT g.company_id FROM app.operator_grant g WHERE (g.db_role = SESSION_USER); END')
+) as f (name, is_definer, body)
 left join pg_proc p on p.proname = f.name and p.pronamespace = 'app'::regnamespace
 left join pg_language l on l.oid = p.prolang
-where p.oid is null or l.lanname <> 'sql' or p.provolatile <> 's' or p.proparallel <> 's' or p.prosecdef or p.proconfig is not null
-  or pg_get_function_sqlbody(p.oid) is distinct from format('RETURN (NULLIF(current_setting(''app.%s''::text, true), ''''::text))::uuid', f.name)
+where p.oid is null or l.lanname <> 'sql' or p.provolatile <> 's' or p.proparallel <> 's' or p.prosecdef <> f.is_definer
+  or (not f.is_definer and p.proconfig is not null)
+  or regexp_replace(pg_get_function_sqlbody(p.oid), '\s+', ' ', 'g') is distinct from f.body
 order by 1

@@ -1,13 +1,22 @@
--- A `security definer` function runs around the policies: only ringfence_platform's, with a pinned search path, and not
--- for everybody.
-select format('function %s is security definer and %s', p.oid::regprocedure, concat_ws(' and ',
-    case when p.proowner <> 'ringfence_platform'::regrole then 'belongs to ' || p.proowner::regrole end,
-    case when not coalesce('search_path=pg_catalog, pg_temp' = any (p.proconfig), false) then 'has no pinned search_path' end,
-    case when has_function_privilege('public', p.oid, 'execute') then 'may be executed by everybody' end)) as finding,
-  'set search_path = pg_catalog, pg_temp; owner ringfence_platform; revoke execute from public' as remedy
-from pg_proc p
-where p.prosecdef and p.pronamespace not in ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)
-  and (p.proowner <> 'ringfence_platform'::regrole
-    or not coalesce('search_path=pg_catalog, pg_temp' = any (p.proconfig), false)
-    or has_function_privilege('public', p.oid, 'execute'))
+-- A `security definer` function runs around the policies: only ringfence_platform's, with a pinned search path, for the
+-- API's login and nobody else. What operators may call is listed here.
+with function as (
+  select p.oid, p.proowner, p.oid::regprocedure::text as name,
+    coalesce('search_path=pg_catalog, pg_temp' = any (p.proconfig), false) as is_pinned,
+    (select string_agg(coalesce(nullif(x.grantee, 0)::regrole::text, 'everybody'), ', ')
+     from aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) x
+     where x.privilege_type = 'EXECUTE' and x.grantee <> p.proowner
+       and coalesce(nullif(x.grantee, 0)::regrole::text, 'everybody') <> 'ringfence_api'
+       and not (x.grantee = 'ringfence_operator'::regrole
+         and p.oid::regprocedure::text in ('app.operator_company()', 'app.historical_rows()'))) as others
+  from pg_proc p
+  where p.prosecdef and p.pronamespace not in ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)
+)
+select format('function %s is security definer and %s', name, concat_ws(' and ',
+    case when proowner <> 'ringfence_platform'::regrole then 'belongs to ' || proowner::regrole end,
+    case when not is_pinned then 'has no pinned search_path' end,
+    'may be executed by ' || others)) as finding,
+  'set search_path = pg_catalog, pg_temp; owner ringfence_platform; execute for ringfence_api only' as remedy
+from function
+where proowner <> 'ringfence_platform'::regrole or not is_pinned or others is not null
 order by 1

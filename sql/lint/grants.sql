@@ -1,27 +1,44 @@
--- Rights that row-level security does not cover, or that would let a row change its company.
-with role as (
-  select rolname from pg_roles where rolname in ('ringfence_api', 'ringfence_operator')
+-- Rights that row-level security does not cover, or that would let a row change its company; for the API's login, for
+-- operators, and for every operator's own login.
+with held as (
+  select r.oid, r.rolname, r.rolname = 'ringfence_api' as is_api from pg_roles r
+  where r.rolname in ('ringfence_api', 'ringfence_operator') or (not r.rolsuper and pg_has_role(r.oid, 'ringfence_operator', 'member'))
 ), target as (
-  select c.oid, c.relkind from pg_class c
-  where c.relkind in ('r', 'p', 'v', 'm', 'f') and c.relnamespace in ('public'::regnamespace, 'app'::regnamespace)
+  select c.oid, c.relkind, c.relnamespace::regnamespace::text as home, c.oid::regclass::text as name from pg_class c
+  where c.relkind in ('r', 'p', 'v', 'm', 'f') and c.relnamespace::regnamespace::text not in ('pg_catalog', 'information_schema', 'pg_toast')
 )
-select format('%s has %s on %s', r.rolname, right_name, t.oid::regclass) as finding, 'revoke it' as remedy
-from role r, target t, unnest(array['truncate', 'references', 'trigger']) as right_name
-where has_table_privilege(r.rolname, t.oid, right_name)
+select format('%s has %s on %s', r.rolname, right_name, t.name) as finding, 'revoke it' as remedy
+from held r, target t, unnest(array['truncate', 'references', 'trigger']) as right_name
+where has_table_privilege(r.oid, t.oid, right_name)
 union all
-select format('%s may update %s of %s', r.rolname, a.attname, t.oid::regclass), 'grant update by column, without id, tenant_id, company_id'
-from role r, target t join pg_attribute a on a.attrelid = t.oid and a.attname in ('id', 'tenant_id', 'company_id')
-where has_column_privilege(r.rolname, t.oid, a.attnum, 'update')
+select format('%s may update %s of %s', r.rolname, a.attname, t.name), 'grant update by column, without id, tenant_id, company_id'
+from held r, target t join pg_attribute a on a.attrelid = t.oid and a.attname in ('id', 'tenant_id', 'company_id')
+where has_column_privilege(r.oid, t.oid, a.attnum, 'update')
 union all
-select format('everybody has %s on %s', x.privilege_type, t.oid::regclass), 'revoke it from public'
+-- Identity is made by functions, and what nobody may read is in `app`.
+select format('%s has %s on %s', r.rolname, right_name, t.name), 'revoke it'
+from held r, target t, unnest(array['select', 'insert', 'update', 'delete']) as right_name
+where has_any_column_privilege(r.oid, t.oid, case right_name when 'delete' then 'select' else right_name end)
+  and (right_name <> 'delete' or has_table_privilege(r.oid, t.oid, 'delete'))
+  and case
+    when t.name in ('companies', 'users', 'members') then right_name in ('insert', 'delete')
+    when t.home = 'app' then not (right_name = 'select' and (t.name = 'app.protected_table' or r.is_api and t.name in ('app.caller', 'app.company_card')))
+    when t.home = 'public' then t.name = 'refinery_schema_history' and not (r.is_api and right_name = 'select')
+    else true end
+union all
+select format('everybody has %s on %s', x.privilege_type, t.name), 'revoke it from public'
 from target t join pg_class c on c.oid = t.oid, aclexplode(c.relacl) x
 where x.grantee = 0
 union all
 select format('%s may create in schema %s', r.rolname, n.nspname), 'revoke create on the schema'
-from role r, pg_namespace n
-where n.nspname in ('public', 'app', 'leakproof') and has_schema_privilege(r.rolname, n.oid, 'create')
+from held r, pg_namespace n
+where n.nspname not like 'pg\_%' and has_schema_privilege(r.oid, n.oid, 'create')
+union all
+select format('%s may use schema leakproof', r.rolname), 'revoke usage: its operator sees rows before the policies do'
+from held r, pg_namespace n
+where not r.is_api and n.nspname = 'leakproof' and has_schema_privilege(r.oid, n.oid, 'usage')
 union all
 select format('%s may %s in this database', r.rolname, right_name), format('revoke %s on database %I from public', right_name, current_database())
-from role r, unnest(array['create', 'temporary']) as right_name
-where has_database_privilege(r.rolname, current_database(), right_name)
+from held r, unnest(array['create', 'temporary']) as right_name
+where has_database_privilege(r.oid, current_database(), right_name)
 order by 1

@@ -1,8 +1,25 @@
--- Tables whose rows are not isolated. The list of those that need no policies only shrinks.
-select format('table %s has no forced row-level security or no policy', c.oid::regclass) as finding,
-  format('end its migration with: select app.protect(%L, ''user_id'');', c.oid::regclass) as remedy
-from pg_class c
-where c.relkind in ('r', 'p') and c.relnamespace in ('public'::regnamespace, 'app'::regnamespace)
-  and c.oid::regclass::text not in ('app.caller', 'app.rate_limits', 'refinery_schema_history')
-  and not (c.relrowsecurity and c.relforcerowsecurity and exists (select from pg_policy p where p.polrelid = c.oid))
+-- Tables whose rows are not isolated, or not by all of the rules that they should have. Both lists only shrink.
+with open_table (name) as (
+  values ('app.caller'), ('app.rate_limits'), ('refinery_schema_history')
+), own_rules (name, policies) as (
+  values ('companies', array['own', 'operator', 'platform']), ('users', array['colleagues', 'operator', 'platform']),
+    ('members', array['own', 'operator', 'platform']), ('notifications', array['own', 'platform']),
+    ('app.credentials', array['platform']), ('app.company_secrets', array['platform']), ('app.operator_grant', array['platform'])
+), wanted as (
+  select c.oid, c.oid::regclass::text as name, c.relrowsecurity and c.relforcerowsecurity as is_forced,
+    coalesce(o.policies, array['tenant', 'no_new_historical', 'operator', 'platform']) as policies
+  from pg_class c
+  left join own_rules o on o.name = c.oid::regclass::text
+  where c.relkind in ('r', 'p') and c.relnamespace in ('public'::regnamespace, 'app'::regnamespace)
+    and c.oid::regclass::text not in (select name from open_table)
+)
+select case when w.is_forced then format('table %s has no policy %s', w.name, missing.policies)
+    else format('table %s has no forced row-level security', w.name) end as finding,
+  format('end its migration with: select app.protect(%L, ''user_id'');', w.name) as remedy
+from wanted w
+cross join lateral (
+  select string_agg(p, ', ') as policies from unnest(w.policies) as p
+  where not exists (select from pg_policy q where q.polrelid = w.oid and q.polname = p)
+) as missing
+where not w.is_forced or missing.policies is not null
 order by 1

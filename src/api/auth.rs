@@ -4,7 +4,6 @@ use super::prelude::*;
 use crate::{
     auth::{self, RefreshDb, TokenKind},
     db::platform::{Account, NewUser},
-    server::Client,
 };
 use std::time::Duration;
 
@@ -79,7 +78,7 @@ struct Login {
     password: String,
 }
 
-async fn login(app: axum::extract::State<App>, client: Client, Json(body): Json<Login>) -> Result<Json<Session>> {
+async fn login(app: State<App>, client: Client, Json(body): Json<Login>) -> Result<Json<Session>> {
     let email = body.email.to_lowercase();
     client.limit(&app, "login", &email, 10, Duration::from_secs(15 * 60)).await?;
     let found = app.db.platform().login(&email).await?;
@@ -117,7 +116,7 @@ fn regular_user() -> String {
 }
 
 async fn register(
-    app: axum::extract::State<App>,
+    app: State<App>,
     client: Client,
     caller: Option<UserDb>,
     Json(body): Json<Register>,
@@ -165,7 +164,7 @@ struct Refreshed {
     token_type: &'static str,
 }
 
-async fn refresh(app: axum::extract::State<App>, RefreshDb(db): RefreshDb) -> Result<Json<Refreshed>> {
+async fn refresh(app: State<App>, RefreshDb(db): RefreshDb) -> Result<Json<Refreshed>> {
     let (user, version) = db.tx(async |tx| Ok((tx.caller().user_id, tx.one(sql!("auth/token_version"), &[]).await?))).await?;
     Ok(Json(Refreshed { access_token: app.keys.issue(TokenKind::Access, user, version)?, token_type: "bearer" }))
 }
@@ -177,7 +176,7 @@ struct ForgotPassword {
 }
 
 /// The answer, and the time it takes, are the same whether or not the account exists.
-async fn forgot_password(app: axum::extract::State<App>, client: Client, Json(body): Json<ForgotPassword>) -> Result<Json<Message>> {
+async fn forgot_password(app: State<App>, client: Client, Json(body): Json<ForgotPassword>) -> Result<Json<Message>> {
     let email = body.email.to_lowercase();
     client.limit(&app, "forgot", &email, 5, Duration::from_secs(15 * 60)).await?;
     let code = format!("{:06}", u32::from_le_bytes(auth::random()) % 1_000_000);
@@ -204,7 +203,7 @@ struct ResetPassword {
     new_password: String,
 }
 
-async fn reset_password(app: axum::extract::State<App>, client: Client, Json(body): Json<ResetPassword>) -> Result<Json<Message>> {
+async fn reset_password(app: State<App>, client: Client, Json(body): Json<ResetPassword>) -> Result<Json<Message>> {
     let email = body.email.to_lowercase();
     client.limit(&app, "reset", &email, 10, Duration::from_secs(15 * 60)).await?;
     auth::check_password(&body.new_password, &email, true)?;

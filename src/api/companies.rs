@@ -2,7 +2,6 @@
 
 use super::prelude::*;
 use crate::db::{Caller, platform::NewUser};
-use axum::extract::State;
 use serde_json::Value;
 
 routes! {

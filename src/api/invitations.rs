@@ -4,9 +4,7 @@ use super::prelude::*;
 use crate::{
     auth::{self, TokenKind},
     db::platform::{Account, Invitation},
-    server::Client,
 };
-use axum::extract::State;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
 use std::time::Duration;
@@ -144,7 +142,7 @@ async fn accept(app: State<App>, client: Client, Json(body): Json<Acceptance>) -
     client.limit(&app, "accept", "", 10, Duration::from_secs(15 * 60)).await?;
     let (platform, token) = (app.db.platform(), hash(&body.token));
     let invitation = platform.invitation(&token).await?.ok_or_else(void)?;
-    crate::auth::check_password(&body.password, &invitation.email, false)?;
+    auth::check_password(&body.password, &invitation.email, false)?;
     let password = app.hasher.hash(&body.password).await?;
     let account = platform.accept_invitation(&token, &password).await;
     let account = account.on_constraint("users_email_key", "Email already registered")?.ok_or_else(void)?;

@@ -18,9 +18,12 @@ mod prelude {
         db::{CompanyAdmin, Scoped, SuperAdmin, TeamAdmin, TenantDb, UserDb},
         error::ResultExt,
         page::Page,
-        row, sql,
+        row,
+        server::Client,
+        sql,
         wire::{self, Json, Message, Path, Query, Time, message},
     };
+    pub(super) use axum::extract::State;
     pub(super) use garde::Validate;
     pub(super) use schemars::JsonSchema;
     pub(super) use serde::{Deserialize, Serialize};

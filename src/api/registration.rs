@@ -1,7 +1,7 @@
 //! Registering a company with its first admin.
 
 use super::prelude::*;
-use crate::{auth::TokenKind, db::platform::NewUser, server::Client};
+use crate::{auth::TokenKind, db::platform::NewUser};
 use std::time::Duration;
 
 routes! {
@@ -47,7 +47,7 @@ struct Registered {
     access_token: Option<String>,
 }
 
-async fn company(app: axum::extract::State<App>, client: Client, Json(body): Json<NewCompany>) -> Result<Json<Registered>> {
+async fn company(app: State<App>, client: Client, Json(body): Json<NewCompany>) -> Result<Json<Registered>> {
     let email = body.admin_email.to_lowercase();
     client.limit(&app, "company", &email, 10, Duration::from_secs(60 * 60)).await?;
     if let Some(problem) = crate::auth::password_problem(&body.admin_password, &email, false) {
@@ -84,13 +84,13 @@ struct Availability {
     message: &'static str,
 }
 
-async fn check_email(app: axum::extract::State<App>, client: Client, Path(email): Path<String>) -> Result<Json<Availability>> {
+async fn check_email(app: State<App>, client: Client, Path(email): Path<String>) -> Result<Json<Availability>> {
     client.limit(&app, "check", "", 30, Duration::from_secs(60)).await?;
     let taken = app.db.platform().email_taken(&email.to_lowercase()).await?;
     Ok(Json(Availability { available: !taken, message: if taken { "Email already registered" } else { "Email is available" } }))
 }
 
-async fn check_company(app: axum::extract::State<App>, client: Client, Path(name): Path<String>) -> Result<Json<Availability>> {
+async fn check_company(app: State<App>, client: Client, Path(name): Path<String>) -> Result<Json<Availability>> {
     client.limit(&app, "check", "", 30, Duration::from_secs(60)).await?;
     let taken = app.db.platform().company_name_taken(&name).await?;
     Ok(Json(Availability {

@@ -1,12 +1,11 @@
 //! Users: the caller's own account and the company's team.
 
 use super::prelude::*;
-use crate::server::Client;
 use aide::{
     generate::GenContext,
     openapi::{MediaType, Operation, RequestBody, SchemaObject},
 };
-use axum::extract::{FromRequest, Multipart, Request, State};
+use axum::extract::{FromRequest, Multipart, Request};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use std::time::Duration;
 

@@ -477,6 +477,7 @@ async fn an_operator_is_held_to_the_company_of_the_login() {
             "select * from app.credentials",
             "select app.login('x')",
             "select * from app.company_secrets",
+            "select 1 from contacts where search_text operator(leakproof.~~~*) 'a\\'",
             "update contacts set first_name = 'x'",
             "select token_version from users where false; delete from users",
         ] {

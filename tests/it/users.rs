@@ -200,16 +200,16 @@ async fn leaving_takes_the_person_and_leaves_what_they_made() {
 async fn the_last_admin_stays_while_there_are_others() {
     let acme = World::new().await;
     assert!(acme.admin.delete("/api/users/me").await.detail(400).contains("at least one admin"));
-    let helper = acme.person("Admin").await;
-    assert!(helper.delete(&path(&acme.admin)).await.detail(400).contains("at least one admin"));
+    let deputy = acme.person("Admin").await;
+    assert!(deputy.delete(&path(&acme.admin)).await.detail(400).contains("at least one admin"));
     let demotion = json!({"role": "company_user"});
-    for admin in [&acme.admin, &helper, &acme.super_admin().await] {
+    for admin in [&acme.admin, &deputy, &acme.super_admin().await] {
         assert!(admin.put(&path(&acme.admin), demotion.clone()).await.detail(400).contains("at least one admin"));
     }
     let promoted = acme.admin.put(&path(&acme.member), json!({"role": "company_admin"})).await.expect(200);
     assert_eq!((&promoted["role"], &promoted["user_role"]), (&json!("company_admin"), &json!("company_admin")));
     acme.admin.put(&path(&acme.admin), demotion).await.expect(200);
-    helper.delete("/api/users/me").await.expect(200);
+    deputy.delete("/api/users/me").await.expect(200);
     acme.admin.delete("/api/users/me").await.expect(200);
     acme.member.delete("/api/users/me").await.expect(200);
 }

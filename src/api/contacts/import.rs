@@ -27,15 +27,17 @@ pub(super) struct Outcome {
     errors: Vec<String>,
 }
 
-pub(super) async fn csv(db: TenantDb, file: Upload) -> Result<Json<Outcome>> {
-    check_ending(&file.name, &[".csv"], "The file must be a CSV file: its name ends in .csv")?;
+pub(super) async fn csv(db: TenantDb, upload: Upload) -> Result<Json<Outcome>> {
     check_caller(&db).await?;
+    let file = upload.read().await?;
+    check_ending(&file.name, &[".csv"], "The file must be a CSV file: its name ends in .csv")?;
     import(db, file.bytes).await
 }
 
-pub(super) async fn excel(db: TenantDb, file: Upload) -> Result<Json<Outcome>> {
-    check_ending(&file.name, &[".xlsx", ".xls"], "The file must be an Excel workbook: its name ends in .xlsx or .xls")?;
+pub(super) async fn excel(db: TenantDb, upload: Upload) -> Result<Json<Outcome>> {
     check_caller(&db).await?;
+    let file = upload.read().await?;
+    check_ending(&file.name, &[".xlsx", ".xls"], "The file must be an Excel workbook: its name ends in .xlsx or .xls")?;
     // The header, and one row more than allowed, so that too many are noticed.
     import(db, workbook::to_csv(file.bytes, 1 + MAX_ROWS + 1).await?).await
 }
@@ -52,7 +54,7 @@ async fn check_caller(db: &TenantDb) -> Result<()> {
 
 async fn import(db: TenantDb, csv: Vec<u8>) -> Result<Json<Outcome>> {
     let file = tokio::task::spawn_blocking(move || read(&csv)).await;
-    let File { rows, mut failures } = file.map_err(|e| Error::Internal(e.to_string().into()))??;
+    let Contents { rows, mut failures } = file.map_err(|e| Error::Internal(e.to_string().into()))??;
     let created_count = db.tx(async |tx| insert(tx, rows, &mut failures).await).await.must_have_company()?;
     let contacts = if created_count == 1 { "contact" } else { "contacts" };
     Ok(Json(Outcome {
@@ -108,7 +110,7 @@ async fn insert(tx: &Tx<'_>, mut rows: Vec<Row>, failures: &mut Failures) -> Res
 }
 
 /// What can be tried of a file, and what is wrong with the rest.
-struct File {
+struct Contents {
     rows: Vec<Row>,
     failures: Failures,
 }
@@ -149,7 +151,7 @@ struct Columns {
     owner: Option<usize>,
 }
 
-fn read(file: &[u8]) -> Result<File> {
+fn read(file: &[u8]) -> Result<Contents> {
     let text = str::from_utf8(file).map_err(|_| {
         Error::bad_request("The file is not UTF-8 text: save it as \"CSV UTF-8\" and try again")
     })?;
@@ -186,7 +188,7 @@ fn read(file: &[u8]) -> Result<File> {
     if rows.is_empty() && failures.count == 0 {
         return Err(Error::bad_request("The file is empty: there is no row below its header"));
     }
-    Ok(File { rows, failures })
+    Ok(Contents { rows, failures })
 }
 
 fn read_row(number: usize, record: &csv::StringRecord, columns: &Columns) -> Result<Row, String> {

@@ -167,7 +167,7 @@ async fn list(db: TenantDb, Query(f): Query<Filter>, page: Page) -> Result<Json<
         (None, None) if kind.is_none() && status.is_none() && owner.is_none() => {
             db.all(sql!("contacts/list").planned_once(), &[&page.limit, &page.skip]).await
         }
-        (None, None) => db.all(sql!("contacts/filter"), &[&kind, &status, &owner, &page.limit, &page.skip]).await,
+        (None, None) => db.all(sql!("contacts/filter").planned_anew(), &[&kind, &status, &owner, &page.limit, &page.skip]).await,
         (Some(start), None) => {
             let find = sql!("contacts/find_by_prefix").planned_anew();
             db.all(find, &[&start, &kind, &status, &owner, &page.limit, &page.skip]).await
