@@ -324,15 +324,15 @@ async fn local(database: Database, temporary: bool, command: Vec<String>) -> any
 /// Runs something as the administrator of a migrated database.
 async fn administer(
     database: Database,
-    work: impl AsyncFnOnce(&tokio_postgres::Client) -> anyhow::Result<String>,
+    work: impl AsyncFnOnce(&mut tokio_postgres::Client) -> anyhow::Result<String>,
 ) -> anyhow::Result<()> {
     let at = Location::open(database).await?;
     let done = async {
-        let client = db::connect(at.admin()?).await?;
+        let mut client = db::connect(at.admin()?).await?;
         if !migrate::is_current(&client).await? {
             bail!("the database is not at this program's version: run `ringfence migrate` first");
         }
-        work(&client).await
+        work(&mut client).await
     };
     let done = done.await;
     at.close().await?;
@@ -351,26 +351,42 @@ async fn super_admin(admin: &tokio_postgres::Client, email: &str) -> anyhow::Res
 }
 
 async fn assign(
-    admin: &tokio_postgres::Client,
+    admin: &mut tokio_postgres::Client,
     email: &str,
     company: &str,
     role: Option<&str>,
 ) -> anyhow::Result<String> {
     let email = email.to_lowercase();
+    match role.map(str::trim) {
+        Some("") => bail!("the role must not be empty"),
+        Some("super_admin") => bail!("a super admin is made by `ringfence super-admin`"),
+        _ => {}
+    }
     let Some(row) = admin.query_opt(sql!("ops/find_company").text, &[&company]).await? else {
         bail!("there is no company named \"{company}\"");
     };
     let company_id: uuid::Uuid = row.get("id");
-    let (user, role) = match admin.query_opt(sql!("ops/find_user").text, &[&email]).await? {
+    let known = admin.query_opt(sql!("ops/find_user").text, &[&email]).await?;
+    let left: Option<String> = known.as_ref().and_then(|row| row.get("company"));
+    let left = left.filter(|left| left != company);
+    if let (Some(left), Some(row)) = (&left, &known)
+        && row.get("is_last_admin")
+    {
+        bail!("{email} is the last admin of {left}: make somebody else an admin there first");
+    }
+    let (user, role) = match known {
         Some(row) => (row.get::<_, uuid::Uuid>("id"), role),
-        None => (
-            add_user(admin, &email, email.split('@').next().unwrap_or("New"), "").await?,
-            role.or(Some("company_user")),
-        ),
+        None => {
+            let first_name = email.split('@').next().unwrap_or("New");
+            (add_user(admin, &email, first_name, "").await?, role.or(Some("company_user")))
+        }
     };
-    admin.execute(sql!("ops/assign_company").text, &[&user, &company_id]).await?;
-    admin.execute(sql!("ops/set_role").text, &[&user, &role]).await?;
-    Ok(format!("{email} belongs to {company} now."))
+    let tx = admin.transaction().await?;
+    tx.execute(sql!("ops/assign_company").text, &[&user, &company_id]).await?;
+    tx.execute(sql!("ops/set_role").text, &[&user, &role]).await?;
+    tx.commit().await?;
+    let from = left.map(|left| format!(", and no longer to {left}; what they made there stays there"));
+    Ok(format!("{email} belongs to {company} now{}.", from.unwrap_or_default()))
 }
 
 async fn add_user(admin: &tokio_postgres::Client, email: &str, first: &str, last: &str) -> anyhow::Result<uuid::Uuid> {

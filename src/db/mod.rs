@@ -17,7 +17,7 @@ use anyhow::Context;
 use deadpool_postgres::{Hook, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts};
 use postgres_types::ToSql;
 use std::{sync::Arc, time::Duration};
-use tokio_postgres::config::SslMode;
+use tokio_postgres::config::{Host, SslMode};
 
 /// A statement's parameters.
 pub type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
@@ -152,8 +152,13 @@ pub async fn connect(url: &str) -> anyhow::Result<tokio_postgres::Client> {
 
 async fn connect_with(config: &tokio_postgres::Config) -> anyhow::Result<tokio_postgres::Client> {
     let (client, connection) = config.connect(tls()).await.with_context(|| {
-        let host = config.get_hosts().first().map(|h| format!("{h:?}")).unwrap_or_default();
-        format!("cannot connect to PostgreSQL at {host} as {}", config.get_user().unwrap_or("(no user)"))
+        let host = match config.get_hosts().first() {
+            Some(Host::Tcp(name)) => name.clone(),
+            Some(Host::Unix(folder)) => folder.display().to_string(),
+            None => "localhost".to_owned(),
+        };
+        let user = config.get_user().map(|user| format!(" as {user}")).unwrap_or_default();
+        format!("cannot connect to PostgreSQL at {host}{user}")
     })?;
     tokio::spawn(async move {
         if let Err(e) = connection.await {

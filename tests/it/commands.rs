@@ -82,6 +82,21 @@ async fn people_get_a_role_and_a_company() {
     );
     assert!(again.status.success(), "{}", text(&again.stderr));
     assert_eq!(role("bob@example.com").await.0, "company_admin");
+
+    let other =
+        "insert into companies (name) values ('Other'); insert into users (email, first_name, last_name, company_id)
+        select 'eve@example.com', 'Eve', 'E', id from companies where name = 'Acme'";
+    admin.batch_execute(other).await.unwrap();
+    for (arguments, sentence) in [
+        (vec!["bob@example.com", "--company", "Other"], "last admin of Acme"),
+        (vec!["eve@example.com", "--company", "Other", "--role", ""], "must not be empty"),
+        (vec!["eve@example.com", "--company", "Other", "--role", "super_admin"], "ringfence super-admin"),
+    ] {
+        let refused = run(ringfence(&own, &[&["user", "assign"], &*arguments].concat()), "");
+        assert!(!refused.status.success() && text(&refused.stderr).contains(sentence), "{}", text(&refused.stderr));
+    }
+    let moved = run(ringfence(&own, &["user", "assign", "eve@example.com", "--company", "Other"]), "");
+    assert!(text(&moved.stdout).contains("no longer to Acme"), "{}", text(&moved.stdout));
     drop(admin);
     own.drop().await;
 }

@@ -203,6 +203,11 @@ async fn errors_have_the_contracts_shape_and_the_request_id() {
     assert_eq!(own.headers["cache-control"], "no-store");
     let missing = world.admin.post("/api/contacts/", json!({"first_name": "A", "last_name": 1})).await.expect(422);
     assert_eq!(missing["detail"][0]["loc"], json!(["body", "last_name"]));
+    let absent = world.admin.post("/api/contacts/", json!({"first_name": "A", "last_name": "B"})).await.expect(422);
+    assert_eq!(
+        (&absent["detail"][0]["loc"], &absent["detail"][0]["msg"]),
+        (&json!(["body", "email"]), &json!("Field required"))
+    );
     let long = world
         .admin
         .post("/api/contacts/", json!({"first_name": "A", "last_name": "B", "email": "a@x", "type": "t".repeat(101)}))

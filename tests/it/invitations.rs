@@ -175,3 +175,15 @@ async fn an_invitation_that_cannot_be_mailed_is_withdrawn() {
     let left: i64 = acme.value("select count(*) from invitations where tenant_id = $1", &[&acme.company]).await;
     assert_eq!(left, 0);
 }
+
+#[tokio::test]
+async fn an_invitation_ends_with_the_admin_who_made_it() {
+    let acme = World::new().await;
+    let deputy = acme.person("company_admin").await;
+    let token = invited(&deputy, &email()).await;
+    acme.admin.put(&format!("/api/users/{}", deputy.id), json!({"role": "company_user"})).await.expect(200);
+    Person::nobody().get(&format!("/api/invitations/verify/{token}")).await.expect(400);
+    accept(&token, PASSWORD).await.expect(400);
+    acme.admin.put(&format!("/api/users/{}", deputy.id), json!({"role": "company_admin"})).await.expect(200);
+    accept(&token, PASSWORD).await.expect(200);
+}
