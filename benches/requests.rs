@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use ringfence::{
     auth::{Keys, TokenKind},
-    db::{self, Sql, local::Cluster, migrate},
+    db::{self, Plan, Sql, local::Cluster, migrate},
     demo, sql,
 };
 use serde_json::{Value, json};
@@ -71,6 +71,8 @@ struct Case {
     name: String,
     requests: Box<dyn Fn(usize) -> Vec<u8> + Sync>,
     right: fn(&[u8], i64) -> bool,
+    /// Whether the answer is always the same.
+    same: bool,
     contacts: i64,
     /// One script a sample.
     scripts: Vec<String>,
@@ -103,11 +105,11 @@ fn run(options: &Options, runtime: &tokio::runtime::Runtime, cluster: &Cluster) 
             // Who is first changes, because the first one fills the caches.
             let (ours, theirs);
             if round % 2 == 0 {
-                ours = load(server.address, case, CLIENTS, time)?;
+                ours = load(&server, case, CLIENTS, time)?;
                 theirs = pgbench(cluster, &database, case, options.seconds)?;
             } else {
                 theirs = pgbench(cluster, &database, case, options.seconds)?;
-                ours = load(server.address, case, CLIENTS, time)?;
+                ours = load(&server, case, CLIENTS, time)?;
             }
             results.push((ours, theirs));
         }
@@ -179,8 +181,8 @@ fn cases(company: &Company) -> Vec<Case> {
         let ids = company.ids.iter().enumerate().map(|(i, id)| (format!("id{i}"), id.to_string()));
         ids.chain([user.clone()]).collect::<Vec<_>>()
     };
-    let scripts =
-        |statement: &dyn Fn(usize) -> String| (0..company.ids.len()).map(|i| transaction(&statement(i))).collect();
+    let one_each =
+        |script: &dyn Fn(String) -> String| (0..company.ids.len()).map(|i| script(format!(":id{i}"))).collect();
     let ids = company.ids.clone();
     let gets: Vec<_> = ids.iter().map(|id| http("GET", &format!("/api/contacts/{id}"), "")).collect();
     let patch = |n: usize| format!(r#"{{"phone":"+1 555 {:06}"}}"#, n % 1_000_000);
@@ -191,8 +193,9 @@ fn cases(company: &Company) -> Vec<Case> {
             name: format!("get {name}"),
             requests: Box::new(move |n| gets[n % gets.len()].clone()),
             right: |body, _| body.starts_with(br#"{"first_name":"#),
+            same: false,
             contacts: company.contacts,
-            scripts: scripts(&|i| given(sql!("contacts/get"), &[&format!(":id{i}")])),
+            scripts: one_each(&|id| transaction(sql!("contacts/get"), &[&id])),
             variables: sampled(),
             bar: Some(0.4),
         },
@@ -203,8 +206,9 @@ fn cases(company: &Company) -> Vec<Case> {
                 body.starts_with(b"[")
                     && body.windows(9).filter(|w| w == br#""status":"#).count() as i64 == contacts.min(50)
             },
+            same: true,
             contacts: company.contacts,
-            scripts: vec![transaction(&given(sql!("contacts/list"), &["null", "null", "null", ":limit", ":skip"]))],
+            scripts: vec![transaction(sql!("contacts/list").planned_once(), &[":limit", ":skip"])],
             variables: vec![user.clone(), ("limit".into(), "50".into()), ("skip".into(), "0".into())],
             bar: Some(0.55),
         },
@@ -212,9 +216,16 @@ fn cases(company: &Company) -> Vec<Case> {
             name: format!("patch {name}"),
             requests: Box::new(move |n| patching("PATCH", &format!("/api/contacts/{}", ids[n % ids.len()]), &patch(n))),
             right: |body, _| body.starts_with(br#"{"first_name":"#),
+            same: false,
             contacts: company.contacts,
-            scripts: scripts(&|i| given(sql!("contacts/update"), &[&format!(":id{i}"), ":patch", "null"])),
-            variables: sampled().into_iter().chain([("patch".into(), patch(0))]).collect(),
+            scripts: one_each(&|id| {
+                let patch = r#"('{"phone":"+1 555 ' || :phone || '"}')::jsonb"#;
+                format!(
+                    "\\set phone random(100000, 999999)\n{}",
+                    transaction(sql!("contacts/update"), &[&id, patch, "null"])
+                )
+            }),
+            variables: sampled(),
             bar: None,
         },
         Case {
@@ -224,14 +235,15 @@ fn cases(company: &Company) -> Vec<Case> {
                 posting("POST", "/api/contacts/", &body.to_string())
             }),
             right: |body, _| body.starts_with(br#"{"first_name":"#),
+            same: false,
             contacts: company.contacts,
             // Any text is an e-mail address to the database.
             scripts: vec![format!(
                 "\\set email random(1, 9000000000000000000)\n{}",
-                transaction(&given(
+                transaction(
                     sql!("contacts/create"),
                     &[":first", ":last", ":email", ":phone", "null", "null", "null", "null"]
-                ))
+                )
             )],
             variables: vec![
                 user,
@@ -250,40 +262,57 @@ fn given(statement: Sql, values: &[&str]) -> String {
     values.iter().enumerate().rev().fold(text, |text, (i, value)| text.replace(&format!("${}", i + 1), value))
 }
 
-fn transaction(statement: &str) -> String {
-    let enter = given(sql!("platform/enter"), &[":me", "1", "true"]);
+/// The handler's transaction as a script of pgbench.
+fn transaction(statement: Sql, values: &[&str]) -> String {
+    let plan = match statement.plan {
+        Plan::Auto => "'auto'",
+        Plan::Once => "'force_generic_plan'",
+        Plan::Anew => "'force_custom_plan'",
+    };
+    let enter = given(sql!("platform/enter"), &[":me", "1", "true", plan]);
+    let statement = given(statement, values);
     format!("\\startpipeline\nbegin;\n{enter};\n{statement};\ncommit;\n\\endpipeline\n")
 }
 
 /// What came of a load.
 struct Load {
     per_second: f64,
+    /// Processor time of the server for one request, in microseconds.
+    cpu: f64,
     p50: f64,
     p99: f64,
 }
 
 /// Asks over so many keep-alive connections, one question at a time on each.
-fn load(address: SocketAddr, case: &Case, connections: usize, time: Duration) -> Result<Load> {
+fn load(server: &Server, case: &Case, connections: usize, time: Duration) -> Result<Load> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let stop = AtomicBool::new(false);
-    let start = Instant::now();
+    let (start, cpu) = (Instant::now(), server.cpu());
     let mut micros = thread::scope(|scope| -> Result<Vec<u32>> {
         let asking: Vec<_> = (0..connections)
             .map(|_| {
                 let ask = || -> Result<Vec<u32>> {
-                    let mut stream = Connection::open(address)?;
-                    let mut micros = Vec::with_capacity(1 << 16);
+                    let mut stream = Connection::open(server.address)?;
+                    let (mut micros, mut length) = (Vec::with_capacity(1 << 16), 0);
                     while !stop.load(Relaxed) {
                         let request = (case.requests)(NEXT.fetch_add(1, Relaxed) as usize);
                         let asked = Instant::now();
                         let (status, body) = stream.ask(&request)?;
                         micros.push(asked.elapsed().as_micros() as u32);
+                        // A page that was right is right when it is as long as before: reading it takes time from the
+                        // server, which runs on the same processors.
+                        let right = if case.same && length > 0 {
+                            body.len() == length
+                        } else {
+                            (case.right)(body, case.contacts)
+                        };
                         ensure!(
-                            status == 200 && (case.right)(body, case.contacts),
+                            status == 200 && right,
                             "{} was answered {status} {}",
                             case.name,
                             String::from_utf8_lossy(body)
                         );
+                        length = body.len();
                     }
                     Ok(micros)
                 };
@@ -301,9 +330,10 @@ fn load(address: SocketAddr, case: &Case, connections: usize, time: Duration) ->
         Ok(all)
     })?;
     let per_second = micros.len() as f64 / start.elapsed().as_secs_f64();
+    let cpu = (server.cpu() - cpu) / micros.len() as f64;
     micros.sort_unstable();
     let at = |part: f64| f64::from(micros[((micros.len() - 1) as f64 * part) as usize]) / 1000.0;
-    Ok(Load { per_second, p50: at(0.5), p99: at(0.99) })
+    Ok(Load { per_second, cpu, p50: at(0.5), p99: at(0.99) })
 }
 
 /// A keep-alive HTTP connection that understands just what the server sends.
@@ -411,6 +441,14 @@ impl Server {
         line.and_then(|l| l.trim().split(' ').next()?.parse::<f64>().ok()).unwrap_or(f64::NAN) / 1024.0
     }
 
+    /// Processor time that it has taken, in microseconds.
+    fn cpu(&self) -> f64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
+        // Of user and system, in hundredths of a second (proc(5)), behind the name, which may hold anything.
+        let numbers = stat.rsplit(')').next().unwrap_or_default();
+        numbers.split_whitespace().skip(11).take(2).filter_map(|n| n.parse::<f64>().ok()).sum::<f64>() * 10_000.0
+    }
+
     fn stop(mut self) -> Result<()> {
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.child.id() as i32), nix::sys::signal::SIGTERM)?;
         self.child.wait()?;
@@ -421,7 +459,7 @@ impl Server {
 /// Resident memory at the most, in MiB, while all of many connections ask.
 fn busy_memory(server: &Server, case: &Case, time: Duration) -> Result<f64> {
     thread::scope(|scope| {
-        let asking = scope.spawn(|| load(server.address, case, MANY, time));
+        let asking = scope.spawn(|| load(server, case, MANY, time));
         let mut most = 0.0_f64;
         while !asking.is_finished() {
             most = most.max(server.memory());
@@ -441,22 +479,23 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
 fn report(cases: &[Case], results: &[Vec<(Load, f64)>], idle: f64, busy: Option<f64>) -> Result<()> {
     println!("{CLIENTS} connections; medians of {} rounds\n", results.first().map_or(0, Vec::len));
     println!(
-        "{:<16} {:>9} {:>9} {:>8} {:>8} {:>9} {:>6} {:>7}",
-        "", "contacts", "server/s", "p50 ms", "p99 ms", "pgbench/s", "ratio", "bar"
+        "{:<16} {:>9} {:>9} {:>8} {:>8} {:>7} {:>9} {:>6} {:>7}",
+        "", "contacts", "server/s", "p50 ms", "p99 ms", "cpu µs", "pgbench/s", "ratio", "bar"
     );
     let mut rows: Vec<Value> = Vec::new();
     for (case, rounds) in cases.iter().zip(results) {
         let server = median(rounds.iter().map(|(l, _)| l.per_second));
         let (p50, p99) = (median(rounds.iter().map(|(l, _)| l.p50)), median(rounds.iter().map(|(l, _)| l.p99)));
+        let cpu = median(rounds.iter().map(|(l, _)| l.cpu));
         let pgbench = median(rounds.iter().map(|(_, p)| *p));
         // Of each round by itself, so that a slow minute counts for both.
         let ratio = median(rounds.iter().map(|(l, p)| l.per_second / p));
         let bar = case.bar.map(|b| format!(">={b}")).unwrap_or_default();
         println!(
-            "{:<16} {:>9} {server:>9.0} {p50:>8.3} {p99:>8.3} {pgbench:>9.0} {ratio:>6.2} {bar:>7}",
+            "{:<16} {:>9} {server:>9.0} {p50:>8.3} {p99:>8.3} {cpu:>7.0} {pgbench:>9.0} {ratio:>6.2} {bar:>7}",
             case.name, case.contacts
         );
-        rows.push(json!({"name": case.name, "contacts": case.contacts, "server_per_second": server, "p50_ms": p50, "p99_ms": p99,
+        rows.push(json!({"name": case.name, "contacts": case.contacts, "server_per_second": server, "p50_ms": p50, "p99_ms": p99, "cpu_us": cpu,
             "pgbench_per_second": pgbench, "ratio": ratio, "bar": case.bar}));
     }
     println!("\nresident memory, idle: {idle:.0} MiB (bar: 64)");

@@ -6,6 +6,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 /// Where the database is. Without addresses a private cluster is started, in a folder of its own.
 #[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Database")]
 pub struct Database {
     /// PostgreSQL for the API's own login, ringfence_api (postgres://ringfence_api:password@host/database)
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, global = true)]
@@ -38,6 +39,7 @@ pub enum Switch {
 
 /// What `ringfence serve` needs to know besides the database.
 #[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Server")]
 pub struct Config {
     /// Address to listen on
     #[arg(long, env = "RINGFENCE_LISTEN", default_value = "127.0.0.1:8000")]

@@ -23,12 +23,12 @@ use tracing_subscriber::EnvFilter;
 ///
 /// Without a command it serves the API. Without DATABASE_URL it brings a private PostgreSQL and demo data along.
 #[derive(Parser)]
-#[command(version, max_term_width = 110, args_conflicts_with_subcommands = false)]
+#[command(version, max_term_width = 110)]
 struct Cli {
     #[command(flatten)]
     database: Database,
     /// How log lines look: human at a terminal, json otherwise
-    #[arg(long, env = "RINGFENCE_LOG_FORMAT", value_enum, global = true)]
+    #[arg(long, env = "RINGFENCE_LOG_FORMAT", value_enum, global = true, help_heading = "Log")]
     log_format: Option<LogFormat>,
     #[command(flatten)]
     config: Config,

@@ -1,6 +1,7 @@
 //! Rows into structs, by column name.
 
-use tokio_postgres::Row;
+use postgres_types::FromSql;
+use tokio_postgres::{Column, Row};
 
 /// A struct whose fields are a statement's columns.
 pub trait FromRow: Sized {
@@ -10,19 +11,33 @@ pub trait FromRow: Sized {
     fn from_row(row: &Row) -> Result<Self, tokio_postgres::Error>;
 }
 
+/// The column of this name. It is mostly at `next`, because statements name their columns in the order of the struct's
+/// fields; looking through all names for each field of each row takes longer than reading the values.
+pub fn column<'a, T: FromSql<'a>>(row: &'a Row, name: &str, next: &mut usize) -> Result<T, tokio_postgres::Error> {
+    let is_it = |column: &Column| column.name() == name;
+    if !row.columns().get(*next).is_some_and(is_it) {
+        let Some(place) = row.columns().iter().position(is_it) else { return row.try_get(name) };
+        *next = place;
+    }
+    *next += 1;
+    row.try_get(*next - 1)
+}
+
 /// Declares a response struct whose fields are the statement's columns.
 #[macro_export]
 macro_rules! row {
     ($(#[$meta:meta])* pub struct $name:ident $(as $label:literal)? { $($(#[$fmeta:meta])* $field:ident: $ty:ty,)* }) => {
         $(#[$meta])*
         #[derive(Debug, serde::Serialize, schemars::JsonSchema)]
+        #[allow(unreachable_pub, reason = "an area may keep its types in a private part of it")]
         pub struct $name {
             $($(#[$fmeta])* #[allow(missing_docs, reason = "a wire field is explained by the contract and its name")] pub $field: $ty,)*
         }
         impl $crate::db::FromRow for $name {
             const NAME: &'static str = $crate::row!(@name $name $($label)?);
             fn from_row(row: &tokio_postgres::Row) -> Result<Self, tokio_postgres::Error> {
-                Ok(Self { $($field: row.try_get(stringify!($field))?,)* })
+                let mut next = 0;
+                Ok(Self { $($field: $crate::db::column(row, stringify!($field), &mut next)?,)* })
             }
         }
     };

@@ -1,7 +1,8 @@
 //! Companies: what their people see and their admins change, and what super admins do across them.
 
+mod team;
+
 use super::prelude::*;
-use crate::db::{Caller, platform::NewUser};
 use serde_json::Value;
 
 routes! {
@@ -16,9 +17,9 @@ routes! {
     /// Deletes a company that has no users, with all that it owns
     platform delete "/api/companies/{company_id}" => delete;
     /// The people of a company
-    user get "/api/companies/{company_id}/users" => users;
+    user get "/api/companies/{company_id}/users" => team::list;
     /// Makes an account for a colleague
-    admin post "/api/companies/{company_id}/users" => add_user;
+    admin post "/api/companies/{company_id}/users" => team::add;
 }
 
 row! {
@@ -44,19 +45,6 @@ row! {
         trial_ends_at: Option<Time>,
         days_remaining: Option<i32>,
         settings: Value,
-    }
-}
-
-row! {
-    /// A person of a company.
-    pub struct CompanyUser {
-        id: Uuid,
-        email: String,
-        first_name: String,
-        last_name: String,
-        user_role: String,
-        status: String,
-        created_at: Time,
     }
 }
 
@@ -151,6 +139,12 @@ fn canonical(name: &str) -> Option<String> {
     zone.iana_name().filter(|name| name.len() <= 50).map(str::to_owned)
 }
 
+/// Pages show it as an image or link, where `javascript:` would run.
+fn picture_address(url: &str, _: &()) -> garde::Result {
+    let known = ["https://", "http://", "data:image/", "/"].iter().any(|start| url.starts_with(start)) || url.is_empty();
+    if known { Ok(()) } else { Err(garde::Error::new("Input should be the address of a picture")) }
+}
+
 /// The fields to change; those left out stay. A secret that is null or empty is forgotten; none is ever returned.
 #[derive(Default, Serialize, Deserialize, Validate, JsonSchema)]
 #[serde(default)]
@@ -162,8 +156,9 @@ struct CompanyPatch {
     #[serde(deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
     #[garde(inner(length(chars, max = 255)))]
     domain: Option<Option<String>>,
+    /// The address of a picture.
     #[serde(deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
-    #[garde(inner(length(chars, max = 500)))]
+    #[garde(inner(length(chars, max = 500)), inner(inner(custom(picture_address))))]
     logo_url: Option<Option<String>>,
     /// An IANA time zone.
     #[serde(deserialize_with = "wire::given", skip_serializing_if = "Option::is_none")]
@@ -325,90 +320,5 @@ async fn delete(db: Scoped<SuperAdmin>, Path(id): Path<Uuid>) -> Result<Json<Mes
     match db.tx(async |tx| tx.delete_company(id).await).await? {
         true => Ok(message("Company deleted successfully")),
         false => Err(Error::not_found("Company")),
-    }
-}
-
-async fn users(db: UserDb, Path(id): Path<Uuid>) -> Result<Json<Vec<CompanyUser>>> {
-    let users = db.tx(async |tx| match tx.caller() {
-        me if me.role == "super_admin" => {
-            tx.any_company::<Company>(id).await?;
-            tx.users_of_company(id).await
-        }
-        me if me.company_id == Some(id) => tx.all(sql!("companies/users"), &[]).await,
-        _ => Err(denied()),
-    });
-    Ok(Json(users.await?))
-}
-
-#[derive(Clone, Copy, PartialEq, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-enum CoreRole {
-    SuperAdmin,
-    CompanyAdmin,
-    #[default]
-    CompanyUser,
-}
-
-impl CoreRole {
-    fn name(self) -> &'static str {
-        match self {
-            Self::SuperAdmin => "super_admin",
-            Self::CompanyAdmin => "company_admin",
-            Self::CompanyUser => "company_user",
-        }
-    }
-}
-
-#[derive(Deserialize, Validate, JsonSchema)]
-struct NewColleague {
-    #[garde(email, length(chars, max = 255))]
-    email: String,
-    #[garde(custom(wire::name))]
-    first_name: String,
-    #[garde(custom(wire::name))]
-    last_name: String,
-    #[garde(skip)]
-    password: String,
-    #[serde(default)]
-    #[garde(skip)]
-    user_role: CoreRole,
-}
-
-#[derive(Serialize, JsonSchema)]
-struct AddedColleague {
-    id: Uuid,
-    email: String,
-    message: &'static str,
-}
-
-/// Two transactions: the first keeps strangers from making the server hash, which takes too long to keep one open.
-async fn add_user(
-    app: State<App>,
-    db: Scoped<CompanyAdmin>,
-    Path(id): Path<Uuid>,
-    Json(new): Json<NewColleague>,
-) -> Result<Json<AddedColleague>> {
-    db.tx(async |tx| match may_add(tx.caller(), id, new.user_role)? {
-        true => Ok(()),
-        false => tx.any_company::<Company>(id).await.map(drop),
-    })
-    .await?;
-    let email = new.email.to_lowercase();
-    crate::auth::check_password(&new.password, &email, false)?;
-    let hash = app.hasher.hash(&new.password).await?;
-    let user =
-        NewUser { email: &email, hash: &hash, first_name: new.first_name.trim(), last_name: new.last_name.trim() };
-    let made = db.tx(async |tx| tx.register_user(&user, new.user_role.name(), Some(id)).await).await;
-    let made = made.on_constraint("users_email_key", "Email already registered")?;
-    Ok(Json(AddedColleague { id: made.id, email: made.email, message: "User created successfully" }))
-}
-
-/// Refuses what the caller may not give; false when it is left to see whether there is such a company.
-fn may_add(caller: &Caller, company: Uuid, role: CoreRole) -> Result<bool> {
-    match caller.company_id == Some(company) {
-        own if caller.role == "super_admin" => Ok(own),
-        true if role != CoreRole::SuperAdmin => Ok(true),
-        true => Err(Error::Forbidden("Only a super admin can grant the super admin role".into())),
-        false => Err(denied()),
     }
 }

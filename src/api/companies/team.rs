@@ -1,0 +1,105 @@
+//! The people of a company.
+
+use super::{super::prelude::*, Company, denied};
+use crate::{
+    auth,
+    db::{Caller, platform::NewUser},
+};
+
+row! {
+    /// A person of a company.
+    pub struct CompanyUser {
+        id: Uuid,
+        email: String,
+        first_name: String,
+        last_name: String,
+        user_role: String,
+        status: String,
+        created_at: Time,
+    }
+}
+
+pub(super) async fn list(db: UserDb, Path(id): Path<Uuid>) -> Result<Json<Vec<CompanyUser>>> {
+    let users = db.tx(async |tx| match tx.caller() {
+        me if me.role == "super_admin" => {
+            tx.any_company::<Company>(id).await?;
+            tx.users_of_company(id).await
+        }
+        me if me.company_id == Some(id) => tx.all(sql!("companies/users"), &[]).await,
+        _ => Err(denied()),
+    });
+    Ok(Json(users.await?))
+}
+
+#[derive(Clone, Copy, PartialEq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum CoreRole {
+    SuperAdmin,
+    CompanyAdmin,
+    #[default]
+    CompanyUser,
+}
+
+impl CoreRole {
+    fn name(self) -> &'static str {
+        match self {
+            Self::SuperAdmin => "super_admin",
+            Self::CompanyAdmin => "company_admin",
+            Self::CompanyUser => "company_user",
+        }
+    }
+}
+
+#[derive(Deserialize, Validate, JsonSchema)]
+pub(super) struct NewColleague {
+    #[garde(email, length(chars, max = 255))]
+    email: String,
+    #[garde(custom(wire::name))]
+    first_name: String,
+    #[garde(custom(wire::name))]
+    last_name: String,
+    #[garde(skip)]
+    password: String,
+    #[serde(default)]
+    #[garde(skip)]
+    user_role: CoreRole,
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(super) struct AddedColleague {
+    id: Uuid,
+    email: String,
+    message: &'static str,
+}
+
+/// Two transactions: the first keeps strangers from making the server hash, which takes too long to keep one open.
+pub(super) async fn add(
+    app: State<App>,
+    db: Scoped<CompanyAdmin>,
+    Path(id): Path<Uuid>,
+    Json(new): Json<NewColleague>,
+) -> Result<Json<AddedColleague>> {
+    db.tx(async |tx| match may_add(tx.caller(), id, new.user_role)? {
+        true => Ok(()),
+        false => tx.any_company::<Company>(id).await.map(drop),
+    })
+    .await?;
+    let email = new.email.to_lowercase();
+    auth::check_password(&new.password, &email, false)?;
+    let hash = app.hasher.hash(&new.password).await?;
+    let user =
+        NewUser { email: &email, hash: &hash, first_name: new.first_name.trim(), last_name: new.last_name.trim() };
+    let made = db.tx(async |tx| tx.register_user(&user, new.user_role.name(), Some(id)).await).await;
+    let made = made.on_constraint("users_email_key", "Email already registered")?;
+    Ok(Json(AddedColleague { id: made.id, email: made.email, message: "User created successfully" }))
+}
+
+/// Refuses what the caller may not give; false when it is left to see whether there is such a company.
+fn may_add(caller: &Caller, company: Uuid, role: CoreRole) -> Result<bool> {
+    match caller.company_id == Some(company) {
+        own if caller.role == "super_admin" => Ok(own),
+        true if role != CoreRole::SuperAdmin => Ok(true),
+        true => Err(Error::Forbidden("Only a super admin can grant the super admin role".into())),
+        false => Err(denied()),
+    }
+}
