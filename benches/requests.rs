@@ -12,13 +12,16 @@ use ringfence::{
 use serde_json::{Value, json};
 use std::{
     env, fs,
-    io::{Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener},
     path::PathBuf,
     process::{Child, Command, Stdio},
-    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
     thread,
     time::{Duration, Instant},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
 };
 use uuid::Uuid;
 
@@ -283,51 +286,31 @@ struct Load {
     p99: f64,
 }
 
-/// Asks over so many keep-alive connections, one question at a time on each.
+/// Asks over so many keep-alive connections, one question at a time on each; from one thread, so that switching between
+/// threads of the client is not counted as the server's time.
 fn load(server: &Server, case: &Case, connections: usize, time: Duration) -> Result<Load> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
-    let stop = AtomicBool::new(false);
     let (start, cpu) = (Instant::now(), server.cpu());
-    let mut micros = thread::scope(|scope| -> Result<Vec<u32>> {
-        let asking: Vec<_> = (0..connections)
-            .map(|_| {
-                let ask = || -> Result<Vec<u32>> {
-                    let mut stream = Connection::open(server.address)?;
-                    let (mut micros, mut length) = (Vec::with_capacity(1 << 16), 0);
-                    while !stop.load(Relaxed) {
-                        let request = (case.requests)(NEXT.fetch_add(1, Relaxed) as usize);
-                        let asked = Instant::now();
-                        let (status, body) = stream.ask(&request)?;
-                        micros.push(asked.elapsed().as_micros() as u32);
-                        // A page that was right is right when it is as long as before: reading it takes time from the
-                        // server, which runs on the same processors.
-                        let right = if case.same && length > 0 {
-                            body.len() == length
-                        } else {
-                            (case.right)(body, case.contacts)
-                        };
-                        ensure!(
-                            status == 200 && right,
-                            "{} was answered {status} {}",
-                            case.name,
-                            String::from_utf8_lossy(body)
-                        );
-                        length = body.len();
-                    }
-                    Ok(micros)
-                };
-                thread::Builder::new().stack_size(1 << 18).spawn_scoped(scope, ask).unwrap()
-            })
-            .collect();
-        while start.elapsed() < time && !asking.iter().any(|t| t.is_finished()) {
-            thread::sleep(Duration::from_millis(5));
+    let ask = async || -> Result<Vec<u32>> {
+        let mut stream = Connection::open(server.address).await?;
+        let (mut micros, mut length) = (Vec::with_capacity(1 << 16), 0);
+        while start.elapsed() < time {
+            let request = (case.requests)(NEXT.fetch_add(1, Relaxed) as usize);
+            let asked = Instant::now();
+            let (status, body) = stream.ask(&request).await?;
+            micros.push(asked.elapsed().as_micros() as u32);
+            // A page that was right is right when it is as long as before: reading it takes time from the server, which
+            // runs on the same processors.
+            let right = if case.same && length > 0 { body.len() == length } else { (case.right)(body, case.contacts) };
+            ensure!(status == 200 && right, "{} was answered {status} {}", case.name, String::from_utf8_lossy(body));
+            length = body.len();
         }
-        stop.store(true, Relaxed);
-        let mut all = Vec::new();
-        for thread in asking {
-            all.extend(thread.join().unwrap()?);
-        }
-        Ok(all)
+        Ok(micros)
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut micros = runtime.block_on(async {
+        let asking = futures_util::future::try_join_all((0..connections).map(|_| ask())).await?;
+        anyhow::Ok(asking.concat())
     })?;
     let per_second = micros.len() as f64 / start.elapsed().as_secs_f64();
     let cpu = (server.cpu() - cpu) / micros.len() as f64;
@@ -343,19 +326,18 @@ struct Connection {
 }
 
 impl Connection {
-    fn open(address: SocketAddr) -> Result<Self> {
-        let stream = TcpStream::connect(address)?;
+    async fn open(address: SocketAddr) -> Result<Self> {
+        let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(Duration::from_secs(20)))?;
         Ok(Self { stream, buffer: vec![0; 1 << 16] })
     }
 
     /// The answer's status and body.
-    fn ask(&mut self, request: &[u8]) -> Result<(u16, &[u8])> {
-        self.stream.write_all(request)?;
+    async fn ask(&mut self, request: &[u8]) -> Result<(u16, &[u8])> {
+        self.stream.write_all(request).await?;
         let (mut length, mut whole, mut head) = (0, usize::MAX, 0);
         while length < whole {
-            let got = self.stream.read(&mut self.buffer[length..])?;
+            let got = self.stream.read(&mut self.buffer[length..]).await?;
             ensure!(got > 0, "the server hung up");
             length += got;
             if head == 0 {
@@ -421,11 +403,14 @@ impl Server {
             .stdout(Stdio::null())
             .spawn()?;
         let mut server = Self { child, address };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let start = Instant::now();
         loop {
             ensure!(server.child.try_wait()?.is_none(), "the server ended at once");
-            let ready =
-                Connection::open(address).and_then(|mut c| Ok(c.ask(b"GET /readyz HTTP/1.1\r\nhost: x\r\n\r\n")?.0));
+            let ready = runtime.block_on(async {
+                let mut connection = Connection::open(address).await?;
+                anyhow::Ok(connection.ask(b"GET /readyz HTTP/1.1\r\nhost: x\r\n\r\n").await?.0)
+            });
             if ready.is_ok_and(|status| status == 200) {
                 return Ok(server);
             }

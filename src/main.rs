@@ -19,6 +19,11 @@ use tokio::{
 };
 use tracing_subscriber::EnvFilter;
 
+/// A request allocates a few hundred small texts and frees them on whatever thread it ends, where this one is quicker:
+/// `make bench` shows a fifth less processor time for a page of contacts, for some 30 MiB of memory.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Ringfence: a CRM backend for many companies in one database, kept apart by PostgreSQL's row-level security.
 ///
 /// Without a command it serves the API. Without DATABASE_URL it brings a private PostgreSQL and demo data along.
