@@ -367,15 +367,11 @@ impl<T: DeserializeOwned> FromRequestParts<App> for Query<T> {
 
 /// Reads a query string into `T`.
 pub fn query<T: DeserializeOwned>(text: Option<&str>) -> Result<T> {
-    let pairs = serde_urlencoded::Deserializer::new(form_pairs(text.unwrap_or_default()));
+    let pairs = serde_urlencoded::Deserializer::new(form_urlencoded::parse(text.unwrap_or_default().as_bytes()));
     serde_path_to_error::deserialize(pairs).map_err(|e| {
         let field = e.path().to_string();
         Error::invalid("query", if field == "." { "" } else { &field }, e.inner().to_string())
     })
-}
-
-fn form_pairs(text: &str) -> form_urlencoded::Parse<'_> {
-    form_urlencoded::parse(text.as_bytes())
 }
 
 /// Adds the fields of `T` to an operation's query parameters.

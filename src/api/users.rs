@@ -1,10 +1,7 @@
 //! Users: the caller's own account and the company's team.
 
 use super::prelude::*;
-use aide::{
-    generate::GenContext,
-    openapi::{MediaType, Operation, RequestBody, SchemaObject},
-};
+use aide::{generate::GenContext, openapi::Operation};
 use axum::extract::{FromRequest, Multipart, Request};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use std::time::Duration;
@@ -212,15 +209,7 @@ impl FromRequest<App> for Picture {
 
 impl aide::OperationInput for Picture {
     fn operation_input(ctx: &mut GenContext, operation: &mut Operation) {
-        let form = schemars::json_schema!({
-            "type": "object",
-            "properties": {"file": {"type": "string", "contentMediaType": "application/octet-stream"}},
-            "required": ["file"],
-        });
-        let schema = Some(SchemaObject { json_schema: form, external_docs: None, example: None });
-        let content = [("multipart/form-data".to_owned(), MediaType { schema, ..MediaType::default() })];
-        let body = RequestBody { content: content.into_iter().collect(), required: true, ..RequestBody::default() };
-        aide::operation::set_body(ctx, operation, body);
+        wire::Upload::operation_input(ctx, operation);
     }
 }
 

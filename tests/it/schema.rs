@@ -19,7 +19,7 @@ async fn the_migrated_database_breaks_no_rule() {
 
 #[tokio::test]
 async fn every_rule_is_run_by_the_doctor() {
-    let mut files: Vec<String> = files("sql/lint").iter().map(|p| name(p)).collect();
+    let mut files: Vec<String> = files("sql/lint", "sql").iter().map(|p| name(p)).collect();
     let mut rules: Vec<String> = doctor::rules().map(|r| r.name.to_owned()).collect();
     files.sort();
     rules.sort();
@@ -170,7 +170,7 @@ async fn the_server_refuses_an_unsafe_database_or_login() {
 #[tokio::test]
 async fn every_statement_fits_the_schema() {
     let client = db::connect(&admin_url()).await.unwrap();
-    for path in files("sql") {
+    for path in files("sql", "sql") {
         let text = std::fs::read_to_string(&path).unwrap();
         if let Err(e) = client.prepare(&text).await {
             panic!("{}: {e:?}", path.display());
@@ -239,8 +239,8 @@ fn with_database(url: &str, name: &str) -> String {
     format!("{before}/{name}{query}")
 }
 
-/// The SQL files below a folder of the repository.
-pub fn files(folder: &str) -> Vec<PathBuf> {
+/// The files with this ending below a folder of the repository.
+pub fn files(folder: &str, ending: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)];
     while let Some(folder) = folders.pop() {
@@ -248,7 +248,7 @@ pub fn files(folder: &str) -> Vec<PathBuf> {
             let path = entry.unwrap().path();
             match path.is_dir() {
                 true => folders.push(path),
-                false if path.extension().is_some_and(|e| e == "sql") => found.push(path),
+                false if path.extension().is_some_and(|e| e == ending) => found.push(path),
                 false => {}
             }
         }

@@ -8,20 +8,11 @@ use std::{
 };
 
 fn sources(folder: &str) -> Vec<(PathBuf, String)> {
-    let mut found = Vec::new();
-    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(&folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|e| e == "rs") {
-                let text = std::fs::read_to_string(&path).unwrap();
-                found.push((path, text));
-            }
-        }
-    }
-    found
+    let read = |path: PathBuf| {
+        let text = std::fs::read_to_string(&path).unwrap();
+        (path, text)
+    };
+    files(folder, "rs").into_iter().map(read).collect()
 }
 
 fn areas() -> BTreeSet<&'static str> {
@@ -31,7 +22,7 @@ fn areas() -> BTreeSet<&'static str> {
 #[test]
 fn every_statement_is_used() {
     let code: String = sources("src").into_iter().map(|(_, text)| text).collect();
-    for path in files("sql") {
+    for path in files("sql", "sql") {
         let name = name(&path);
         let by_hand = name.starts_with("ops/");
         assert!(by_hand || code.contains(&format!("sql!(\"{name}\")")), "sql/{name}.sql is used nowhere: delete it");
@@ -95,7 +86,7 @@ fn only_the_database_module_can_connect() {
 
 #[test]
 fn the_context_is_set_for_a_transaction_and_in_one_place() {
-    for path in files("sql") {
+    for path in files("sql", "sql") {
         let text = std::fs::read_to_string(&path).unwrap().to_lowercase();
         let enter = ["platform/enter", "platform/enter_job"].contains(&name(&path).as_str());
         assert!(
@@ -117,7 +108,7 @@ fn the_context_is_set_for_a_transaction_and_in_one_place() {
 /// The policy filters and the default fills; a filter beside them is a table that lacks protection.
 #[test]
 fn area_statements_do_not_filter_by_company() {
-    for path in files("sql") {
+    for path in files("sql", "sql") {
         let name = name(&path);
         if ["platform/", "lint/", "ops/", "demo/", "jobs/"].iter().any(|free| name.starts_with(free)) {
             continue;
@@ -134,7 +125,7 @@ fn area_statements_do_not_filter_by_company() {
 
 #[test]
 fn statements_and_areas_stay_small() {
-    for path in files("sql") {
+    for path in files("sql", "sql") {
         let lines = std::fs::read_to_string(&path).unwrap().lines().count();
         assert!(lines <= 60, "{} has {lines} lines: make a view or a function of it", path.display());
     }
