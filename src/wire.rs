@@ -1,6 +1,10 @@
 //! What goes over the wire: JSON bodies, query strings, path parts and times, in the contract's shapes.
 
-use crate::{App, Error, Result, error::Problem};
+use crate::{
+    App, Error, Result,
+    db::{Rows, WriteRow},
+    error::Problem,
+};
 use aide::{generate::GenContext, openapi::Operation};
 use axum::{
     body::Body,
@@ -316,6 +320,28 @@ impl<T: Serialize> IntoResponse for Json<T> {
             }
             Err(e) => Error::Internal(e.to_string().into()).into_response(),
         }
+    }
+}
+
+impl<T: WriteRow> IntoResponse for Rows<T> {
+    fn into_response(self) -> Response {
+        match self.json() {
+            Ok(body) => ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response(),
+            Err(e) => Error::Internal(e.to_string().into()).into_response(),
+        }
+    }
+}
+
+impl<T: JsonSchema> aide::OperationOutput for Rows<T> {
+    type Inner = Vec<T>;
+    fn operation_response(ctx: &mut GenContext, operation: &mut Operation) -> Option<aide::openapi::Response> {
+        axum::Json::<Vec<T>>::operation_response(ctx, operation)
+    }
+    fn inferred_responses(
+        ctx: &mut GenContext,
+        operation: &mut Operation,
+    ) -> Vec<(Option<u16>, aide::openapi::Response)> {
+        Self::operation_response(ctx, operation).map(|r| (Some(200), r)).into_iter().collect()
     }
 }
 

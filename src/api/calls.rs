@@ -34,11 +34,11 @@ struct Filter {
     kind: Option<String>,
 }
 
-async fn list(db: TenantDb, Query(filter): Query<Filter>, page: Page) -> Result<Json<Vec<Call>>> {
+async fn list(db: TenantDb, Query(filter): Query<Filter>, page: Page) -> Result<Rows<Call>> {
     let direction = match filter.kind.as_deref() {
         Some("incoming") => Some("inbound"),
         Some("outgoing") => Some("outbound"),
         _ => None,
     };
-    Ok(Json(db.all(sql!("calls/list").planned_once(), &[&direction, &page.limit, &page.skip]).await?))
+    db.list(sql!("calls/list").planned_once(), &[&direction, &page.limit, &page.skip]).await
 }

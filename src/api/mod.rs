@@ -15,7 +15,7 @@ mod prelude {
     pub(super) use crate::{
         App, Error, Result,
         api::{Access, Route},
-        db::{CompanyAdmin, Scoped, SuperAdmin, TeamAdmin, TenantDb, UserDb},
+        db::{CompanyAdmin, Rows, Scoped, SuperAdmin, TeamAdmin, TenantDb, UserDb},
         error::ResultExt,
         page::Page,
         row,

@@ -43,8 +43,8 @@ row! {
     pub struct Count { count: i64, }
 }
 
-async fn list(db: UserDb, Query(filter): Query<Filter>, page: Page<50>) -> Result<Json<Vec<Notification>>> {
-    Ok(Json(db.all(sql!("notifications/list"), &[&filter.unread_only, &page.limit, &page.skip]).await?))
+async fn list(db: UserDb, Query(filter): Query<Filter>, page: Page<50>) -> Result<Rows<Notification>> {
+    db.list(sql!("notifications/list"), &[&filter.unread_only, &page.limit, &page.skip]).await
 }
 
 async fn unread_count(db: UserDb) -> Result<Json<Count>> {

@@ -31,11 +31,11 @@ struct Filter {
     kind: Option<String>,
 }
 
-async fn list(db: TenantDb, Query(filter): Query<Filter>, page: Page) -> Result<Json<Vec<SmsMessage>>> {
+async fn list(db: TenantDb, Query(filter): Query<Filter>, page: Page) -> Result<Rows<SmsMessage>> {
     let direction = match filter.kind.as_deref() {
         Some("sent") => Some("outbound"),
         Some("received") => Some("inbound"),
         _ => None,
     };
-    Ok(Json(db.all(sql!("sms/list").planned_once(), &[&direction, &page.limit, &page.skip]).await?))
+    db.list(sql!("sms/list").planned_once(), &[&direction, &page.limit, &page.skip]).await
 }

@@ -158,8 +158,8 @@ async fn change_password(
     Ok(message("Password changed successfully"))
 }
 
-async fn list(db: TenantDb) -> Result<Json<Vec<User>>> {
-    Ok(Json(db.all(sql!("users/list"), &[]).await.or_empty_without_company()?))
+async fn list(db: TenantDb) -> Result<Rows<User>> {
+    db.list(sql!("users/list"), &[]).await.or_empty_without_company()
 }
 
 async fn get(db: UserDb, Path(id): Path<Uuid>) -> Result<Json<User>> {

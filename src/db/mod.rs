@@ -6,7 +6,7 @@ pub mod platform;
 mod row;
 mod tenant;
 
-pub use row::{FromRow, column};
+pub use row::{Field, FromRow, Rows, WriteError, WriteRow, column};
 pub use tenant::{
     AnyUser, Caller, CompanyAdmin, Door, Identity, Member, RoleRule, Scoped, SuperAdmin, TeamAdmin, TenantDb, Tx,
     UserDb,

@@ -5,7 +5,7 @@
 //! the database's at every request; its answer is looked at before any other. Without context the policies show nothing
 //! and refuse every write, so a statement that travelled with a refused *enter* has done nothing.
 
-use super::{Db, FromRow, Params, Plan, Sql};
+use super::{Db, FromRow, Params, Plan, Rows, Sql, WriteRow};
 use crate::{Error, Result, sql};
 use deadpool_postgres::{HookError, Object};
 use std::{
@@ -141,6 +141,11 @@ impl<D: Door> Scoped<D> {
     /// All rows of a statement.
     pub async fn all<T: FromRow>(&self, q: Sql, p: Params<'_>) -> Result<Vec<T>> {
         many(self.rows(q, p).await?)
+    }
+
+    /// All rows of a statement, as the answer of a list.
+    pub async fn list<T: WriteRow>(&self, q: Sql, p: Params<'_>) -> Result<Rows<T>> {
+        Ok(Rows::new(self.rows(q, p).await?))
     }
 
     /// The first row; `NotFound` when there is none, which is also what another company's row looks like.

@@ -160,24 +160,24 @@ row! {
     }
 }
 
-async fn list(db: TenantDb, Query(f): Query<Filter>, page: Page) -> Result<Json<Vec<Contact>>> {
+async fn list(db: TenantDb, Query(f): Query<Filter>, page: Page) -> Result<Rows<Contact>> {
     let filled = |text: Option<String>| text.filter(|t| !t.is_empty());
     let (kind, status, owner) = (filled(f.kind), filled(f.status), f.owner_id);
     let contacts = match (filled(f.search), filled(f.q)) {
         (None, None) if kind.is_none() && status.is_none() && owner.is_none() => {
-            db.all(sql!("contacts/list").planned_once(), &[&page.limit, &page.skip]).await
+            db.list(sql!("contacts/list").planned_once(), &[&page.limit, &page.skip]).await
         }
-        (None, None) => db.all(sql!("contacts/filter").planned_anew(), &[&kind, &status, &owner, &page.limit, &page.skip]).await,
+        (None, None) => db.list(sql!("contacts/filter").planned_anew(), &[&kind, &status, &owner, &page.limit, &page.skip]).await,
         (Some(start), None) => {
             let find = sql!("contacts/find_by_prefix").planned_anew();
-            db.all(find, &[&start, &kind, &status, &owner, &page.limit, &page.skip]).await
+            db.list(find, &[&start, &kind, &status, &owner, &page.limit, &page.skip]).await
         }
         (start, Some(part)) => {
             let find = sql!("contacts/find").planned_anew();
-            db.all(find, &[&part, &start, &kind, &status, &owner, &page.limit, &page.skip]).await
+            db.list(find, &[&part, &start, &kind, &status, &owner, &page.limit, &page.skip]).await
         }
     };
-    Ok(Json(contacts.or_empty_without_company()?))
+    contacts.or_empty_without_company()
 }
 
 async fn create(db: TenantDb, Json(new): Json<NewContact>) -> Result<Json<Contact>> {
