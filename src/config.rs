@@ -74,6 +74,9 @@ pub struct Config {
     /// Limits on attempts to log in, register or reset; "off" is for load tests
     #[arg(long, env = "RINGFENCE_RATE_LIMITS", value_enum, default_value = "on")]
     pub rate_limits: Switch,
+    /// Whether this process also works on jobs, such as reminders; "off" leaves them to `ringfence worker`
+    #[arg(long, env = "RINGFENCE_WORKER", value_enum, default_value = "on")]
+    pub worker: Switch,
     /// Trusted proxies in front of the server: that many entries at the end of X-Forwarded-For are believed
     #[arg(long, env = "RINGFENCE_PROXY_HOPS", default_value_t = 0)]
     pub proxy_hops: usize,

@@ -75,6 +75,15 @@ impl Error {
         Error::BadRequest(detail.into())
     }
 
+    /// What the log and a job's row may say of it: nothing personal.
+    pub fn for_log(&self) -> String {
+        match self {
+            Error::Database(e) => safe(e),
+            Error::Internal(why) => why.to_string(),
+            other => format!("{other:?}"),
+        }
+    }
+
     /// A 422 about one field.
     pub fn invalid(place: &str, field: &str, msg: impl Into<String>) -> Self {
         let loc = [place, field].iter().filter(|s| !s.is_empty()).map(|s| s.to_string()).collect();

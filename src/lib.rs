@@ -11,6 +11,7 @@ pub mod db;
 pub mod demo;
 pub mod doctor;
 pub mod error;
+pub mod jobs;
 pub mod page;
 pub mod seal;
 pub mod server;

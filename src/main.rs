@@ -61,6 +61,8 @@ enum Command {
     },
     /// Check that the database keeps companies apart; changes nothing, exit code 1 when it finds something
     Doctor,
+    /// Work on jobs, such as reminders, without serving; any number of workers share them
+    Worker,
     /// Print the OpenAPI document
     Openapi,
     /// Make somebody a super admin of the platform; a new account asks for its password
@@ -149,6 +151,7 @@ fn start_log(format: Option<LogFormat>) {
 async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => serve(cli.database, cli.config).await?,
+        Command::Worker => worker(cli.database, cli.config).await?,
         Command::Openapi => println!("{}", serde_json::to_string_pretty(&ringfence::api::router().1)?),
         Command::Local { temporary, command } => return local(cli.database, temporary, command).await,
         Command::Doctor => {
@@ -277,6 +280,23 @@ async fn serve(database: Database, mut config: Config) -> anyhow::Result<()> {
     let served = served.await;
     at.close().await?;
     served
+}
+
+async fn worker(database: Database, mut config: Config) -> anyhow::Result<()> {
+    let stop = stop_signal()?;
+    let at = Location::open(database).await?;
+    let worked = async {
+        let keys = at.folder.as_ref().map(|f| f.join("keys"));
+        config.settle(at.cluster.is_some(), keys.as_deref())?;
+        doctor::check_before_serving(&at.api).await?;
+        let app = App::new(Db::new(&at.api, config.pool_size)?, config)?;
+        println!("Ringfence works on jobs. Ctrl-C stops it.");
+        ringfence::jobs::work(&app, stop).await;
+        Ok(())
+    };
+    let worked = worked.await;
+    at.close().await?;
+    worked
 }
 
 fn demo_logins(logins: &[demo::Login]) -> String {

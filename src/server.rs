@@ -4,6 +4,7 @@ use crate::{
     App, Error, api,
     config::{Config, Switch},
     db::migrate,
+    jobs,
     wire::Json,
 };
 use axum::{
@@ -23,6 +24,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 use tower_http::{
     catch_panic::CatchPanicLayer,
     cors::{AllowOrigin, CorsLayer},
@@ -213,6 +215,11 @@ pub async fn serve(
     });
     let service = router(app.clone()).into_make_service_with_connect_info::<SocketAddr>();
     let (stopping, stopped) = tokio::sync::oneshot::channel();
+    let idle = CancellationToken::new();
+    if app.config.worker == Switch::On {
+        let (app, stop) = (app.clone(), idle.clone().cancelled_owned());
+        app.clone().background.spawn(async move { jobs::work(&app, stop).await });
+    }
     let server = axum::serve(listener, service).with_graceful_shutdown(async move {
         stop.await;
         let _ = stopping.send(());
@@ -227,6 +234,7 @@ pub async fn serve(
         done = async { server.await } => done?,
         () = late => tracing::warn!("stopped with requests still under way"),
     }
+    idle.cancel();
     app.background.close();
     let _ = tokio::time::timeout(GRACE, app.background.wait()).await;
     app.db.close();

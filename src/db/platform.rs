@@ -69,6 +69,22 @@ row! {
     }
 }
 
+row! {
+    /// A claimed job (src/jobs/mod.rs).
+    pub struct Job {
+        /// Its id; the statement that does its work deletes the row.
+        id: Uuid,
+        /// The company in which it runs.
+        company_id: Uuid,
+        /// The user in whose name it runs, who may have left.
+        user_id: Uuid,
+        /// Which job it is.
+        kind: String,
+        /// What it is about.
+        record_id: Uuid,
+    }
+}
+
 /// A handle without company or user, for the closed list of things that need none.
 pub struct Platform {
     db: Db,
@@ -142,6 +158,24 @@ impl Platform {
         self.optional(sql!("platform/accept_invitation"), &[&token_hash, &hash]).await
     }
 
+    /// Takes at most so many due jobs of these kinds, of any company, for five minutes.
+    pub async fn claim_jobs(&self, kinds: &[&str], limit: i32) -> Result<Vec<Job>> {
+        let params: Params<'_> = &[&kinds, &limit];
+        self.all(sql!("platform/claim_jobs"), params).await
+    }
+
+    /// Puts a claimed job back, later each time; after ten attempts it is given up.
+    pub async fn retry_job(&self, job: Uuid, error: &str) -> Result<()> {
+        self.rows(sql!("platform/retry_job"), &[&job, &error]).await.map(drop)
+    }
+
+    /// Of the objects whose keys end with these ids, the keys of those that must stay: of a file that is there, or that
+    /// was deleted after `since`.
+    pub async fn kept_objects(&self, ids: &[Uuid], since: Time) -> Result<Vec<String>> {
+        let params: Params<'_> = &[&ids, &since];
+        self.all(sql!("platform/kept_objects"), params).await
+    }
+
     /// Counts an attempt in a bucket (a hash, never personal data) and refuses it beyond `allowed` in `per`.
     pub async fn rate_limit(&self, bucket: &str, allowed: i32, per: Duration) -> Result<()> {
         let seconds = per.as_secs_f64();
@@ -162,6 +196,10 @@ impl Platform {
 
     async fn optional<T: FromRow>(&self, q: Sql, p: Params<'_>) -> Result<Option<T>> {
         Ok(self.rows(q, p).await?.first().map(T::from_row).transpose()?)
+    }
+
+    async fn all<T: FromRow>(&self, q: Sql, p: Params<'_>) -> Result<Vec<T>> {
+        Ok(self.rows(q, p).await?.iter().map(T::from_row).collect::<Result<_, _>>()?)
     }
 
     /// A single statement is a transaction of its own, and has no context.

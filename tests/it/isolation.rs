@@ -63,6 +63,67 @@ impl Seeded {
             &[&a, &admin, &c],
         )
         .await;
+        let pipeline = id(
+            "insert into pipelines (tenant_id, company_id, owner_id, name, description) values ($1, $1, $2, $3, $3) returning id",
+            &[&a, &admin, &c],
+        )
+        .await;
+        let stage = id(
+            "insert into pipeline_stages (tenant_id, company_id, owner_id, pipeline_id, name, description)
+             values ($1, $1, $2, $3, $4, $4) returning id",
+            &[&a, &admin, &pipeline, &c],
+        )
+        .await;
+        let deal = id(
+            "insert into deals (tenant_id, company_id, owner_id, title, description, pipeline_id, stage_id, contact_id, company,
+               lost_reason, won_reason, tags, custom_fields)
+             values ($1, $1, $2, $5, $5, $3, $4, $6, $5, $5, $5, jsonb_build_array($5::text), jsonb_build_object('x', $5::text)) returning id",
+            &[&a, &admin, &pipeline, &stage, &c, &contact],
+        )
+        .await;
+        let activity = id(
+            "insert into activities (tenant_id, company_id, owner_id, type, subject, description, due_date, contact_id, deal_id, location, outcome)
+             values ($1, $1, $2, 'call', $5, $5, now() + interval '1 year', $3, $4, $5, $5) returning id",
+            &[&a, &admin, &contact, &deal, &c],
+        )
+        .await;
+        id(
+            "insert into jobs (tenant_id, company_id, user_id, kind, record_id, run_at, failed_at, last_error)
+             values ($1, $1, $2, $3, $4, now() + interval '1 year', now(), $3) returning id",
+            &[&a, &admin, &c, &activity],
+        )
+        .await;
+        id(
+            "insert into workflow_events (tenant_id, company_id, user_id, event, record_id, details)
+             values ($1, $1, $2, 'deal_won', $3, jsonb_build_object('x', $4::text)) returning id",
+            &[&a, &admin, &deal, &c],
+        )
+        .await;
+        let quote = id(
+            "insert into quotes (tenant_id, company_id, owner_id, quote_number, title, amount, client_id, deal_id, description, terms, notes)
+             values ($1, $1, $2, $5, $5, 1, $3, $4, $5, $5, $5) returning id",
+            &[&a, &admin, &contact, &deal, &c],
+        )
+        .await;
+        id(
+            "insert into quote_lines (tenant_id, company_id, owner_id, quote_id, position, description, unit_price)
+             values ($1, $1, $2, $3, 1, $4, 100) returning id",
+            &[&a, &admin, &quote, &c],
+        )
+        .await;
+        let folder = id(
+            "insert into folders (tenant_id, company_id, owner_id, name, description, status, tags)
+             values ($1, $1, $2, $3, $3, $3, array[$3]) returning id",
+            &[&a, &admin, &c],
+        )
+        .await;
+        let file = id(
+            "insert into files (tenant_id, company_id, owner_id, folder_id, name, original_name, file_type, size, object_key, category,
+               description, status, tags, contact_id, deal_id)
+             values ($1, $1, $2, $3, $6, $6, $6, 1, $6, $6, $6, $6, array[$6], $4, $5) returning id",
+            &[&a, &admin, &folder, &contact, &deal, &c],
+        )
+        .await;
         let token = Uuid::new_v4().to_string();
         id(
             "insert into invitations (tenant_id, company_id, user_id, email, first_name, last_name, user_role, token_hash, expires_at)
@@ -89,6 +150,13 @@ impl Seeded {
             ("owner_id", admin),
             ("company_id", a),
             ("notification_id", notification),
+            ("pipeline_id", pipeline),
+            ("stage_id", stage),
+            ("deal_id", deal),
+            ("activity_id", activity),
+            ("quote_id", quote),
+            ("folder_id", folder),
+            ("file_id", file),
         ]);
         Self { world, canary, ids }
     }
@@ -129,6 +197,8 @@ enum Sample {
     Csv(String),
     Excel(Vec<u8>),
     Png,
+    /// A file for this folder.
+    Upload(Uuid),
 }
 
 fn sample(route: &Route, id: &dyn Fn(&'static str) -> Uuid) -> Sample {
@@ -186,6 +256,49 @@ fn sample(route: &Route, id: &dyn Fn(&'static str) -> Uuid) -> Sample {
             }
             return Sample::Excel(book.save_to_buffer().unwrap());
         }
+        (_, "/api/pipelines") => json!({"name": email, "company_id": id("company_id"), "tenant_id": id("company_id")}),
+        (_, "/api/pipelines/{pipeline_id}") => json!({"name": email, "is_default": true}),
+        (_, "/api/pipelines/{pipeline_id}/stages") => {
+            json!({"name": email, "order_index": 1, "pipeline_id": id("pipeline_id")})
+        }
+        (_, "/api/pipelines/{pipeline_id}/reorder-stages") => {
+            json!({"stages": [{"id": id("stage_id"), "order_index": 7}]})
+        }
+        (_, "/api/pipeline-stages/{stage_id}") => {
+            json!({"name": email, "pipeline_id": id("pipeline_id"), "company_id": id("company_id")})
+        }
+        (_, "/api/deals") => {
+            json!({"title": email, "value": 1, "stage_id": id("stage_id"), "pipeline_id": id("pipeline_id"),
+            "contact": id("contact_id"), "owner_id": id("owner_id"), "company_id": id("company_id")})
+        }
+        (_, "/api/deals/{deal_id}") => {
+            json!({"title": email, "stage_id": id("stage_id"), "pipeline_id": id("pipeline_id"),
+            "contact": id("contact_id"), "owner_id": id("owner_id"), "company_id": id("company_id")})
+        }
+        (_, "/api/deals/{deal_id}/move") => json!({"to_stage_id": id("stage_id")}),
+        (_, "/api/activities") => json!({"type": "call", "subject": email, "contact_id": id("contact_id"),
+            "deal_id": id("deal_id"), "owner_id": id("owner_id"), "company_id": id("company_id")}),
+        (_, "/api/activities/{activity_id}") => json!({"subject": email, "contact_id": id("contact_id"),
+            "deal_id": id("deal_id"), "owner_id": id("owner_id"), "company_id": id("company_id")}),
+        (_, "/api/activities/{activity_id}/complete") => return Sample::Nothing,
+        (_, "/api/quotes") => {
+            json!({"title": email, "amount": 1, "client_id": id("contact_id"), "deal_id": id("deal_id"),
+            "owner_id": id("owner_id"), "company_id": id("company_id")})
+        }
+        (_, "/api/quotes/{quote_id}") => {
+            json!({"title": email, "client_id": id("contact_id"), "deal_id": id("deal_id"),
+            "line_items": [{"description": "S", "quantity": 1, "unit_price": 100}], "company_id": id("company_id")})
+        }
+        (_, "/api/files/upload") => return Sample::Upload(id("folder_id")),
+        (_, "/api/files") => json!({"name": email, "folder_id": id("folder_id"), "contact_id": id("contact_id"),
+            "deal_id": id("deal_id"), "owner_id": id("owner_id"), "company_id": id("company_id")}),
+        (_, "/api/files/folders") => {
+            json!({"name": email, "parent_id": id("folder_id"), "company_id": id("company_id")})
+        }
+        (_, "/api/files/folders/{folder_id}") => json!({"name": email, "parent_id": id("folder_id")}),
+        (_, "/api/files/{file_id}") => json!({"name": email, "folder_id": id("folder_id"), "object_key": email}),
+        (_, "/api/files/webhook/document-signed") => json!({"document_id": email, "document_name": email,
+            "signer_email": email, "contact_id": id("contact_id"), "owner_id": id("owner_id"), "signed_at": "2026-01-01T00:00:00"}),
         (method, path) => {
             panic!("{method} {path} has no sample: add the body it is called with to `sample` in tests/it/isolation.rs")
         }
@@ -193,22 +306,37 @@ fn sample(route: &Route, id: &dyn Fn(&'static str) -> Uuid) -> Sample {
     Sample::Json(body)
 }
 
+/// The ids in paths; queries get all of them too.
+const PATH_IDS: &[&str] = &[
+    "contact_id",
+    "user_id",
+    "company_id",
+    "notification_id",
+    "pipeline_id",
+    "stage_id",
+    "deal_id",
+    "activity_id",
+    "quote_id",
+    "folder_id",
+    "file_id",
+];
+
 /// Calls a route with these ids in its path, query and body.
 async fn call(who: &Person, route: &Route, id: &dyn Fn(&'static str) -> Uuid) -> Answer {
     let part = |part: &str| match part {
-        "{contact_id}" => id("contact_id").to_string(),
-        "{user_id}" => id("user_id").to_string(),
-        "{company_id}" => id("company_id").to_string(),
-        "{notification_id}" => id("notification_id").to_string(),
         "{token}" | "{email}" | "{company_name}" => "unknown".into(),
         part if part.starts_with('{') => {
-            panic!("{}: say in `call` of tests/it/isolation.rs which row {part} is", route.path)
+            let known = PATH_IDS.iter().find(|known| part.trim_matches(['{', '}']) == **known);
+            let known = known.unwrap_or_else(|| {
+                panic!("{}: say in PATH_IDS and Seeded of tests/it/isolation.rs which row {part} is", route.path)
+            });
+            id(known).to_string()
         }
         part => part.to_owned(),
     };
     let mut path = route.path.split('/').map(part).collect::<Vec<_>>().join("/");
-    let names = ["contact_id", "user_id", "owner_id", "company_id"];
-    path += &format!("?{}", names.map(|n| format!("{n}={}", id(n))).join("&"));
+    let ids: Vec<String> = PATH_IDS.iter().chain(&["owner_id"]).map(|name| format!("{name}={}", id(name))).collect();
+    path += &format!("?{}&stage={}&parent_id={}", ids.join("&"), id("stage_id"), id("folder_id"));
     // The same id for both of two answers that must not differ.
     let request = who.request(route.method, &path).header("x-request-id", "isolation");
     let file = |name: &str, bytes: Vec<u8>| {
@@ -221,6 +349,10 @@ async fn call(who: &Person, route: &Route, id: &dyn Fn(&'static str) -> Uuid) ->
         Sample::Csv(text) => request.multipart(file("contacts.csv", text.into_bytes())),
         Sample::Excel(bytes) => request.multipart(file("contacts.xlsx", bytes)),
         Sample::Png => request.multipart(file("me.png", b"\x89PNG\r\n\x1a\n".to_vec())),
+        Sample::Upload(folder) => {
+            let name = format!("{}.png", Uuid::new_v4().simple());
+            request.multipart(file(&name, b"\x89PNG\r\n\x1a\n".to_vec()).text("folder_id", folder.to_string()))
+        }
     })
     .await
 }

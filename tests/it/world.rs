@@ -46,6 +46,7 @@ pub fn config() -> Config {
         frontend_url: "http://localhost:5173".into(),
         cors_origins: vec!["http://localhost:5173".into()],
         rate_limits: Switch::Off,
+        worker: Switch::On,
         proxy_hops: 0,
         pool_size: 4,
     }
