@@ -142,7 +142,8 @@ async fn prepare(cluster: &Cluster, database: &str, options: &Options) -> Result
     let empty: bool = admin.query_one("select not exists (select from contacts)", &[]).await?.get(0);
     if empty {
         eprintln!("Loading {} contacts of {} companies, once …", options.contacts, options.companies);
-        demo::generate(&url, options.companies, options.contacts, 0).await?;
+        let amounts = demo::Amounts { contacts: options.contacts, ..Default::default() };
+        demo::generate(&url, options.companies, amounts).await?;
     }
     admin.batch_execute("checkpoint").await?;
     let keys = Keys::new(&[SECRET.into()])?;

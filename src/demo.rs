@@ -2,6 +2,7 @@
 
 use crate::{auth, db, sql};
 use anyhow::{Context, bail};
+use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio_postgres::Transaction;
 use uuid::Uuid;
@@ -29,6 +30,8 @@ struct Company {
     contacts: i32,
     people: [Person; 3],
     texts: &'static [&'static str],
+    /// What it sells.
+    goods: &'static [&'static str],
 }
 
 struct Person {
@@ -63,6 +66,7 @@ const COMPANIES: [Company; 2] = [
             "The keys are ready, come by whenever you like.",
             "We have moved in. Thank you for everything!",
         ],
+        goods: &["Sale of the house", "Search mandate", "Rental management", "Valuation"],
     },
     Company {
         name: "Bluepeak Solar",
@@ -88,6 +92,7 @@ const COMPANIES: [Company; 2] = [
             "Your yearly check is due. Does next week suit you?",
             "Wednesday after two, please.",
         ],
+        goods: &["Roof array, 18 panels", "Battery storage, 10 kWh", "Wallbox", "Maintenance plan"],
     },
 ];
 
@@ -148,7 +153,16 @@ async fn add(tx: &Transaction<'_>, company: &Company, hash: &str) -> anyhow::Res
     )
     .await?;
     tx.execute(sql!("demo/sms").text, &[&id, &company.texts]).await?;
-    for more in [sql!("demo/calls"), sql!("demo/historical"), sql!("demo/notifications")] {
+    tx.execute(sql!("demo/deals").text, &[&id, &company.goods]).await?;
+    tx.execute(sql!("demo/quotes").text, &[&id, &company.goods]).await?;
+    let others = [
+        sql!("demo/activities"),
+        sql!("demo/folders"),
+        sql!("demo/calls"),
+        sql!("demo/historical"),
+        sql!("demo/notifications"),
+    ];
+    for more in others {
         tx.execute(more.text, &[&id]).await?;
     }
     Ok(())
@@ -161,9 +175,26 @@ const GENERATED_ADMIN: &str = "admin@company1.generated.example";
 /// Rows of one statement.
 const BATCH: i32 = 10_000;
 
+/// How much [`generate`] makes, of all companies together.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub struct Amounts {
+    /// With this many contacts altogether
+    #[arg(long, default_value_t = 1_000_000)]
+    pub contacts: u64,
+    /// And this many messages altogether
+    #[arg(long, default_value_t = 0)]
+    pub messages: u64,
+    /// And this many deals altogether
+    #[arg(long, default_value_t = 0)]
+    pub deals: u64,
+    /// And this many activities altogether
+    #[arg(long, default_value_t = 0)]
+    pub activities: u64,
+}
+
 /// Adds many companies of very unequal size: of a thousand, the largest has a tenth of all rows. All or nothing; adds
 /// nothing where it ran before.
-pub async fn generate(admin_url: &str, companies: u32, contacts: u64, messages: u64) -> anyhow::Result<()> {
+pub async fn generate(admin_url: &str, companies: u32, amounts: Amounts) -> anyhow::Result<()> {
     if companies == 0 {
         bail!("give --companies a number above 0");
     }
@@ -175,7 +206,7 @@ pub async fn generate(admin_url: &str, companies: u32, contacts: u64, messages: 
         println!("The database has {there} generated companies already: nothing was added.");
         return Ok(());
     }
-    let (contacts, messages) = (shares(contacts, companies)?, shares(messages, companies)?);
+    let contacts = shares(amounts.contacts, companies)?;
     let largest = contacts[0].max(1);
     let people =
         Vec::from_iter(contacts.iter().map(|n| 1 + (i64::from(*n) * 19 / i64::from(largest)).clamp(1, 19) as i32));
@@ -184,16 +215,22 @@ pub async fn generate(admin_url: &str, companies: u32, contacts: u64, messages: 
     let ids = Vec::from_iter(ids.iter().map(|row| row.get::<_, Uuid>("id")));
     // The search index takes new rows in large lots instead of one by one.
     tx.batch_execute("set local gin_pending_list_limit = '64MB'; set local work_mem = '128MB'").await?;
-    fill(&tx, sql!("demo/contacts"), "contacts", &ids, &contacts).await?;
-    fill(&tx, sql!("demo/messages"), "messages", &ids, &messages).await?;
+    let mut made = Vec::new();
+    for (what, statement, total) in [
+        ("contacts", sql!("demo/contacts"), amounts.contacts),
+        ("messages", sql!("demo/messages"), amounts.messages),
+        ("deals", sql!("demo/generated_deals"), amounts.deals),
+        ("activities", sql!("demo/generated_activities"), amounts.activities),
+    ] {
+        let shares = shares(total, companies)?;
+        fill(&tx, statement, what, &ids, &shares).await?;
+        made.push(format!("{total} {what} ({} of the largest)", shares[0]));
+    }
     tx.commit().await?;
-    client.batch_execute("vacuum analyze companies, users, members, contacts, sms_messages").await?;
+    client.batch_execute("vacuum analyze").await?;
     println!(
-        "{companies} companies with {} contacts and {} messages. The largest has {} and {}; log in as its admin with {GENERATED_ADMIN} and {PASSWORD}",
-        contacts.iter().map(|n| i64::from(*n)).sum::<i64>(),
-        messages.iter().map(|n| i64::from(*n)).sum::<i64>(),
-        contacts[0],
-        messages[0],
+        "{companies} companies with {}. Log in as the largest one's admin with {GENERATED_ADMIN} and {PASSWORD}",
+        made.join(", ")
     );
     Ok(())
 }
@@ -219,7 +256,7 @@ async fn fill(
     totals: &[i32],
 ) -> anyhow::Result<()> {
     let statement = tx.prepare(sql.text).await?;
-    let style = ProgressStyle::with_template("{msg:>9} {wide_bar} {human_pos}/{human_len} {per_sec}, {eta} left")?;
+    let style = ProgressStyle::with_template("{msg:>10} {wide_bar} {human_pos}/{human_len} {per_sec}, {eta} left")?;
     let bar =
         ProgressBar::new(totals.iter().map(|n| u64::from(n.unsigned_abs())).sum()).with_style(style).with_message(what);
     let (mut batch, mut room) = (Batch::default(), BATCH);

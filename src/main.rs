@@ -52,12 +52,8 @@ enum Command {
         /// Make this many companies of unequal size
         #[arg(long)]
         companies: Option<u32>,
-        /// With this many contacts altogether
-        #[arg(long, default_value_t = 1_000_000)]
-        contacts: u64,
-        /// And this many messages altogether
-        #[arg(long, default_value_t = 0)]
-        messages: u64,
+        #[command(flatten)]
+        amounts: demo::Amounts,
     },
     /// Check that the database keeps companies apart; changes nothing, exit code 1 when it finds something
     Doctor,
@@ -167,12 +163,12 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             done?;
             println!("The database is at migration {}.", migrate::newest());
         }
-        Command::Demo { companies, contacts, messages } => {
+        Command::Demo { companies, amounts } => {
             let at = Location::open(cli.database).await?;
             let done = async {
                 migrate::migrate(at.admin()?, Some(&at.api)).await?;
                 match companies {
-                    Some(companies) => demo::generate(at.admin()?, companies, contacts, messages).await,
+                    Some(companies) => demo::generate(at.admin()?, companies, amounts).await,
                     None => demo::load(at.admin()?).await.map(|logins| print!("{}", demo_logins(&logins))),
                 }
             };
