@@ -29,7 +29,7 @@ pub struct Time(pub Timestamp);
 impl Time {
     /// The wire's form and its length. Digit by digit: a page has hundreds of times, and formatting numbers by `write!`
     /// takes longer than all the rest of a row.
-    fn digits(self) -> ([u8; 26], usize) {
+    pub fn digits(self) -> ([u8; 26], usize) {
         let t = TimeZone::UTC.to_datetime(self.0);
         let micros = t.subsec_nanosecond().unsigned_abs() / 1000;
         let mut text = *b"0000-00-00T00:00:00.000000";

@@ -2,4 +2,4 @@
 insert into contacts (first_name, last_name, email, phone, company, title, type, owner_id)
 values ($1, $2, $3, $4, $5, $6, coalesce($7, 'Lead'),
   coalesce(app.found('Owner', $8, (select u.id from users u where u.id = $8 and not u.is_deleted and u.status <> 'pending')), app.user_id()))
-returning first_name, last_name, email, phone, company, title, type as kind, id, owner_id, status, created_at, updated_at, is_deleted
+returning first_name, last_name, email, phone, company, title, type, id, owner_id, status, created_at, updated_at, is_deleted

@@ -1,6 +1,6 @@
 -- Contacts that have this text in their name, e-mail, phone or employer (migrations/V0006__search.sql).
 -- $1 text   $2 start of a name, or null   $3 type   $4 status   $5 owner: each or null   $6 limit   $7 skip
-select first_name, last_name, email, phone, company, title, type as kind, id, owner_id, status, created_at, updated_at, is_deleted
+select first_name, last_name, email, phone, company, title, type, id, owner_id, status, created_at, updated_at, is_deleted
 from app.contacts_containing(app.contains($1))
 where not is_deleted
   and ($2::text is null or first_name_lc ^@ lower($2) or last_name_lc ^@ lower($2))

@@ -1,6 +1,6 @@
 -- The company's contacts, in the order in which they were made.
 -- $1 limit   $2 skip
-select first_name, last_name, email, phone, company, title, type as kind, id, owner_id, status, created_at, updated_at, is_deleted
+select first_name, last_name, email, phone, company, title, type, id, owner_id, status, created_at, updated_at, is_deleted
 from contacts
 where not is_deleted
 order by created_at, id

@@ -4,4 +4,4 @@ update contacts c set updated_at = now(), (first_name, last_name, email, phone, 
     coalesce(app.found('Owner', $3, (select u.id from users u where u.id = $3 and not u.is_deleted and u.status <> 'pending')), c.owner_id)
   from jsonb_populate_record(c, $2) n)
 where c.id = $1 and not c.is_deleted
-returning first_name, last_name, email, phone, company, title, type as kind, id, owner_id, status, created_at, updated_at, is_deleted
+returning first_name, last_name, email, phone, company, title, type, id, owner_id, status, created_at, updated_at, is_deleted

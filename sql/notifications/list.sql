@@ -1,6 +1,6 @@
 -- The caller's notifications, newest first.
 -- $1 only unread ones   $2 limit   $3 skip
-select id, title, message, type as kind, read, created_at, link
+select id, title, message, type, read, created_at, link
 from notifications
 where not is_deleted and (not $1 or not read)
 order by created_at desc, id desc

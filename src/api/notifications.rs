@@ -23,8 +23,7 @@ row! {
         id: Uuid,
         title: String,
         message: String,
-        #[serde(rename = "type")]
-        kind: String,
+        kind as "type": String,
         read: bool,
         created_at: Time,
         link: Option<String>,

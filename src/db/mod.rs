@@ -4,9 +4,11 @@ pub mod local;
 pub mod migrate;
 pub mod platform;
 mod row;
+mod rows;
 mod tenant;
 
-pub use row::{Field, FromRow, Rows, WriteError, WriteRow, column};
+pub use row::{FromRow, column};
+pub use rows::{Field, Rows, WriteError, WriteRow, write_column};
 pub use tenant::{
     AnyUser, Caller, CompanyAdmin, Door, Identity, Member, RoleRule, Scoped, SuperAdmin, TeamAdmin, TenantDb, Tx,
     UserDb,

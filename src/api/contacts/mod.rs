@@ -38,8 +38,7 @@ row! {
         phone: Option<String>,
         company: Option<String>,
         title: Option<String>,
-        #[serde(rename = "type")]
-        kind: Option<String>,
+        kind as "type": Option<String>,
         id: Uuid,
         owner_id: Uuid,
         status: String,
