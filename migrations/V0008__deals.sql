@@ -130,6 +130,95 @@ end $$;
 create trigger history after insert or update of stage_id, status on deals for each row
   when (new.company_id is not null) execute function app.keep_deal_history();
 
+-- A deal as the API shows it. Sub-selects and no joins, so that a list stays in the order of its index.
+create view deal_card with (security_invoker = true) as
+  select d.id, d.title, d.value::float8 as value, d.currency, d.stage_id,
+    (select s.name from public.pipeline_stages s where s.id = d.stage_id) as stage_name, d.pipeline_id, d.company,
+    (select concat_ws(' ', c.first_name, c.last_name) from public.contacts c where c.id = d.contact_id) as contact, d.contact_id,
+    d.description, d.expected_close_date, d.actual_close_date, d.stage_entered_at, d.status, d.probability, d.lost_reason, d.won_reason,
+    d.tags, d.custom_fields, d.owner_id, d.created_at, d.updated_at, d.is_deleted
+  from public.deals d;
+grant select on deal_card to ringfence_api, ringfence_operator;
+
+-- The pipeline of a new deal: the given one, or the first of the company's list.
+create function app.deal_pipeline(given uuid) returns uuid language plpgsql stable as $$
+declare
+  found_id uuid;
+begin
+  if given is not null then
+    return app.found('Pipeline', given, (select p.id from public.pipelines p where p.id = given and not p.is_deleted));
+  end if;
+  select p.id into found_id from public.pipelines p where not p.is_deleted
+  order by p.is_default desc, p.order_index, p.created_at, p.id limit 1;
+  if found_id is null then
+    raise sqlstate 'RF400' using message = 'The company has no pipeline: create one first';
+  end if;
+  return found_id;
+end $$;
+
+-- A stage of this pipeline, by its id or else by its name; null when neither is given. The lock keeps the stage from
+-- being deleted before the deal is in it.
+create function app.deal_stage(pipeline_id uuid, stage_id uuid, stage_name text) returns uuid language plpgsql as $$
+#variable_conflict use_column
+declare
+  s public.pipeline_stages;
+begin
+  if $2 is not null then
+    select x.* into s from public.pipeline_stages x where x.id = $2 and not x.is_deleted for key share;
+    if s.id is null then
+      raise sqlstate 'RF404' using message = 'Stage';
+    elsif s.pipeline_id <> $1 then
+      raise sqlstate 'RF400' using message = 'The stage belongs to another pipeline';
+    end if;
+  elsif $3 is not null then
+    select x.* into s from public.pipeline_stages x where x.pipeline_id = $1 and x.name = $3 and not x.is_deleted
+    order by x.order_index, x.created_at, x.id limit 1 for key share;
+    if s.id is null then
+      raise sqlstate 'RF400' using message = 'Stage not found in the pipeline';
+    end if;
+  end if;
+  return s.id;
+end $$;
+
+-- Deletes a stage in which no deals are; null when there is no such stage. The lock waits for deals on their way in, and
+-- what is counted after it includes them.
+create function app.delete_stage(stage_id uuid) returns uuid language plpgsql as $$
+declare
+  held bigint;
+begin
+  perform from public.pipeline_stages s where s.id = $1 and not s.is_deleted for update;
+  if not found then
+    return null;
+  end if;
+  select count(*) into held from public.deals d where d.stage_id = $1 and not d.is_deleted;
+  if held > 0 then
+    raise sqlstate 'RF400' using message = format('The stage cannot be deleted: %s deals are in it', held);
+  end if;
+  update public.pipeline_stages s set is_deleted = true, updated_at = now() where s.id = $1;
+  return $1;
+end $$;
+
+-- The same for a pipeline.
+create function app.delete_pipeline(pipeline_id uuid) returns uuid language plpgsql as $$
+declare
+  held bigint;
+begin
+  perform from public.pipelines p where p.id = $1 and not p.is_deleted for update;
+  if not found then
+    return null;
+  end if;
+  perform from public.pipeline_stages s where s.pipeline_id = $1 order by s.id for update;
+  select count(*) into held from public.deals d
+  where d.stage_id in (select s.id from public.pipeline_stages s where s.pipeline_id = $1) and not d.is_deleted;
+  if held > 0 then
+    raise sqlstate 'RF400' using message = format('The pipeline cannot be deleted: %s deals are in it', held);
+  end if;
+  update public.pipelines p set is_deleted = true, updated_at = now() where p.id = $1;
+  return $1;
+end $$;
+grant execute on function app.deal_pipeline(uuid), app.deal_stage(uuid, uuid, text), app.delete_stage(uuid), app.delete_pipeline(uuid)
+  to ringfence_api;
+
 -- A title is used once by an owner (contract: deals). Only a new deal is held to it.
 create function app.new_deal_title(title text) returns text language plpgsql as $$
 begin

@@ -101,6 +101,8 @@ pub trait ResultExt<T>: Sized {
         T: Default;
     /// The answer of a write for a caller without a company: 400.
     fn must_have_company(self) -> Result<T>;
+    /// The answer of any other route for a caller without a company.
+    fn without_company(self, answer: Error) -> Result<T>;
     /// The answer of a route by id for a caller without a company: 404, as for an unknown id.
     fn or_not_found_without_company(self) -> Result<T>
     where
@@ -128,8 +130,12 @@ impl<T> ResultExt<T> for Result<T> {
     }
 
     fn must_have_company(self) -> Result<T> {
+        self.without_company(Error::bad_request("User must belong to a company"))
+    }
+
+    fn without_company(self, answer: Error) -> Result<T> {
         match self {
-            Err(Error::NoCompany) => Err(Error::bad_request("User must belong to a company")),
+            Err(Error::NoCompany) => Err(answer),
             other => other,
         }
     }
@@ -138,10 +144,7 @@ impl<T> ResultExt<T> for Result<T> {
     where
         T: FromRow,
     {
-        match self {
-            Err(Error::NoCompany) => Err(Error::not_found(T::NAME)),
-            other => other,
-        }
+        self.without_company(Error::not_found(T::NAME))
     }
 }
 

@@ -5,6 +5,9 @@ use axum::{extract::FromRequestParts, http::request::Parts};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+/// No limit unless one is given: for lists of which the frontend shows all.
+pub const ALL: i64 = i64::MAX;
+
 /// A page of a list: `skip` rows are left out, at most `limit` follow. `LIMIT` is the area's default; a limit over 1000
 /// counts as 1000, a negative number is refused.
 #[derive(Debug, Clone, Copy)]
@@ -30,7 +33,7 @@ impl<const LIMIT: i64> FromRequestParts<App> for Page<LIMIT> {
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Error> {
         let raw: Raw = wire::query(parts.uri.query())?;
-        let page = Self { skip: raw.skip.unwrap_or(0), limit: raw.limit.unwrap_or(LIMIT).min(1000) };
+        let page = Self { skip: raw.skip.unwrap_or(0), limit: raw.limit.map_or(LIMIT, |limit| limit.min(1000)) };
         for (name, value) in [("skip", page.skip), ("limit", page.limit)] {
             if value < 0 {
                 return Err(Error::invalid("query", name, "Input should be greater than or equal to 0"));

@@ -125,6 +125,29 @@ pub fn blank_is_none<'de, D: Deserializer<'de>, T: FromStr<Err: fmt::Display>>(d
     }
 }
 
+/// An optional value where whatever does not fit means "not given", as the old backend took it.
+pub fn fitting<'de, D: Deserializer<'de>, T: FromStr>(d: D) -> Result<Option<T>, D::Error> {
+    Ok(serde_json::Value::deserialize(d)?.as_str().and_then(|text| text.parse().ok()))
+}
+
+/// A finite number, or a text that is one.
+pub fn number<'de, D: Deserializer<'de>>(d: D) -> Result<f64, D::Error> {
+    let number = match serde_json::Value::deserialize(d)? {
+        serde_json::Value::Number(number) => number.as_f64(),
+        serde_json::Value::String(text) => text.trim().parse().ok(),
+        _ => None,
+    };
+    number.filter(|n: &f64| n.is_finite()).ok_or_else(|| serde::de::Error::custom("Input should be a valid number"))
+}
+
+/// The same for a change; `null` leaves the number as it is.
+pub fn optional_number<'de, D: Deserializer<'de>>(d: D) -> Result<Option<f64>, D::Error> {
+    match Option::<serde_json::Value>::deserialize(d)? {
+        Some(value) => number(value).map(Some).map_err(serde::de::Error::custom),
+        None => Ok(None),
+    }
+}
+
 /// A field of a change: absent is `None`, `null` is `Some(None)`.
 pub fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de>>(d: D) -> Result<Option<Option<T>>, D::Error> {
     Option::<T>::deserialize(d).map(Some)
@@ -149,7 +172,9 @@ impl<T: DeserializeOwned + Validate<Context = ()>> FromRequest<App> for Json<T> 
         if matches!(body.iter().find(|b| !b.is_ascii_whitespace()), Some(b'[')) {
             return Err(Error::invalid("body", "", "Input should be an object"));
         }
-        let mut json = serde_json::Deserializer::from_slice(&body);
+        // serde does not look into the texts of fields that it ignores.
+        let body = str::from_utf8(&body).map_err(|_| Error::invalid("body", "", "The body is not UTF-8"))?;
+        let mut json = serde_json::Deserializer::from_str(body);
         let value: T = serde_path_to_error::deserialize(&mut json).map_err(|e| {
             let kind = if e.inner().is_data() { "value_error" } else { "json_invalid" };
             let (field, msg) = said(&e.path().to_string(), &e.inner().to_string());

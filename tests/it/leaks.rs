@@ -172,3 +172,138 @@ async fn l48_a_refresh_token_opens_nothing() {
     refresh.get("/api/contacts/").await.expect(401);
     refresh.send("POST", "/api/auth/refresh", None).await.expect(200);
 }
+
+/// A deal of a company in its first stage, which is in its only pipeline.
+async fn selling(world: &World) -> Value {
+    let new = json!({"title": "Secret deal", "value": 1, "stage_id": "Lead"});
+    world.admin.post("/api/deals/", new).await.expect(200)
+}
+
+/// Everything of the company in the areas with which it sells, as text.
+async fn state(world: &World) -> String {
+    let sql = "select (select jsonb_agg(to_jsonb(t) order by t.id) from pipelines t where tenant_id = $1)::text
+        || (select jsonb_agg(to_jsonb(t) order by t.id) from pipeline_stages t where tenant_id = $1)::text
+        || (select jsonb_agg(to_jsonb(t) order by t.id) from deals t where tenant_id = $1)::text
+        || coalesce((select jsonb_agg(to_jsonb(t) order by t.id) from activities t where tenant_id = $1)::text, '')";
+    world.value(sql, &[&world.company]).await
+}
+
+#[tokio::test]
+async fn l8_l9_l10_a_deal_refers_to_nothing_of_another_company() {
+    let (a, b, contact, _) = two().await;
+    let theirs = selling(&a).await;
+    let before = state(&a).await;
+    let own = selling(&b).await;
+    assert_ne!(own["pipeline_id"], theirs["pipeline_id"], "the default pipeline is the own company's");
+    let own = format!("/api/deals/{}", own["id"].as_str().unwrap());
+    for (field, id, what) in [
+        ("stage_id", &theirs["stage_id"], "Stage"),
+        ("pipeline_id", &theirs["pipeline_id"], "Pipeline"),
+        ("contact", &contact["id"], "Contact"),
+    ] {
+        for id in [id.clone(), json!(Uuid::now_v7())] {
+            let mut new = json!({"title": Uuid::new_v4(), "value": 1, "stage_id": "Lead"});
+            new[field] = id.clone();
+            assert_eq!(b.admin.post("/api/deals/", new).await.detail(404), format!("{what} not found"));
+            assert_eq!(b.admin.patch(&own, json!({ field: id })).await.detail(404), format!("{what} not found"));
+        }
+    }
+    assert_eq!(state(&a).await, before);
+}
+
+#[tokio::test]
+async fn l11_l12_l13_a_deal_stays_in_its_company_and_with_its_owner() {
+    let (a, b) = (World::new().await, World::new().await);
+    let (theirs, own) = (selling(&a).await, selling(&b).await);
+    let path = format!("/api/deals/{}", own["id"].as_str().unwrap());
+    let injected =
+        json!({"company_id": a.company, "tenant_id": a.company, "owner_id": a.admin.id, "title": "Injected"});
+    assert_eq!(b.admin.patch(&path, injected).await.expect(200)["owner_id"], json!(b.admin.id));
+    assert_eq!(a.admin.get("/api/deals/").await.expect(200).as_array().unwrap().len(), 1);
+    let unknown = b.admin.patch(&format!("{path}/move"), json!({"to_stage_id": Uuid::now_v7()})).await;
+    let foreign = b.admin.patch(&format!("{path}/move"), json!({"to_stage_id": theirs["stage_id"]})).await;
+    assert_eq!((foreign.detail(404), unknown.detail(404)), ("Stage not found".into(), "Stage not found".into()));
+    assert_eq!(a.admin.patch(&path, json!({"title": "Mine"})).await.detail(404), "Deal not found");
+}
+
+#[tokio::test]
+async fn l15_to_l20_pipelines_and_stages_of_another_company_are_unknown_ones() {
+    let (a, b) = (World::new().await, World::new().await);
+    let deal = selling(&a).await;
+    let before = state(&a).await;
+    let unknown = json!(Uuid::now_v7());
+    for (id, stage) in [(&deal["pipeline_id"], &deal["stage_id"]), (&unknown, &unknown)] {
+        let (id, stage) = (id.as_str().unwrap(), stage.as_str().unwrap());
+        let pipeline = format!("/api/pipelines/{id}");
+        for (method, path, body) in [
+            ("GET", pipeline.clone(), None),
+            ("PATCH", pipeline.clone(), Some(json!({"name": "Taken", "is_default": true}))),
+            ("DELETE", pipeline.clone(), None),
+            ("GET", format!("{pipeline}/stages"), None),
+            ("POST", format!("{pipeline}/stages"), Some(json!({"name": "Added", "order_index": 0}))),
+            ("PATCH", format!("{pipeline}/reorder-stages"), Some(json!({"stages": [{"id": stage, "order_index": 9}]}))),
+        ] {
+            assert_eq!(b.admin.send(method, &path, body.as_ref()).await.detail(404), "Pipeline not found", "{method}");
+        }
+        let path = format!("/api/pipeline-stages/{stage}");
+        assert_eq!(b.admin.patch(&path, json!({"name": "Taken"})).await.detail(404), "Stage not found");
+        assert_eq!(b.admin.delete(&path).await.detail(404), "Stage not found");
+    }
+    // A stage of theirs among the own ones is skipped.
+    let own = b.admin.get("/api/pipelines").await.expect(200);
+    let reorder = format!("/api/pipelines/{}/reorder-stages", own[0]["id"].as_str().unwrap());
+    b.admin.patch(&reorder, json!({"stages": [{"id": deal["stage_id"], "order_index": 9}]})).await.expect(200);
+    assert_eq!(state(&a).await, before);
+}
+
+#[tokio::test]
+async fn l21_another_companys_deals_neither_block_nor_count() {
+    let (a, b) = (World::new().await, World::new().await);
+    let theirs = selling(&a).await;
+    // Past every guard of the API and the keys, which only a superuser can be.
+    a.db.batch_execute("begin; set local session_replication_role = replica").await.unwrap();
+    let forged = "insert into deals (tenant_id, company_id, owner_id, title, pipeline_id, stage_id, stage_entered_at)
+        values ($1, $1, $2, 'Forged', $3::text::uuid, $4::text::uuid, now())";
+    let (pipeline, stage) = (theirs["pipeline_id"].as_str().unwrap(), theirs["stage_id"].as_str().unwrap());
+    a.db.execute(forged, &[&b.company, &b.admin.id, &pipeline, &stage]).await.unwrap();
+    a.db.batch_execute("commit").await.unwrap();
+    for path in [format!("/api/pipelines/{pipeline}"), format!("/api/pipeline-stages/{stage}")] {
+        let refused = a.admin.delete(&path).await.detail(400);
+        assert!(refused.contains("1 deals"), "{refused}");
+    }
+    a.admin.delete(&format!("/api/deals/{}", theirs["id"].as_str().unwrap())).await.expect(200);
+    a.admin.delete(&format!("/api/pipeline-stages/{stage}")).await.expect(200);
+    a.db.execute("delete from deals where title = 'Forged' and tenant_id = $1", &[&b.company]).await.unwrap();
+}
+
+#[tokio::test]
+async fn l22_l23_l24_an_activity_of_another_company_is_an_unknown_one() {
+    let (a, b, contact, _) = two().await;
+    let deal = selling(&a).await;
+    let new = json!({"type": "call", "subject": "Secret call", "contact_id": contact["id"], "deal_id": deal["id"]});
+    let theirs = a.admin.post("/api/activities/", new).await.expect(200);
+    let own = b.admin.post("/api/activities/", json!({"type": "call", "subject": "Own"})).await.expect(200);
+    let before = state(&a).await;
+    for id in [theirs["id"].as_str().unwrap().to_owned(), Uuid::now_v7().to_string()] {
+        let path = format!("/api/activities/{id}");
+        for (method, path, body) in [
+            ("GET", path.clone(), None),
+            ("PATCH", path.clone(), Some(json!({"subject": "Taken"}))),
+            ("DELETE", path.clone(), None),
+            ("PATCH", format!("{path}/complete"), None),
+        ] {
+            assert_eq!(b.admin.send(method, &path, body.as_ref()).await.detail(404), "Activity not found", "{method}");
+        }
+    }
+    let path = format!("/api/activities/{}", own["id"].as_str().unwrap());
+    b.admin.patch(&path, json!({"company_id": a.company, "owner_id": a.admin.id})).await.expect(200);
+    for (field, id, what) in [("contact_id", &contact["id"], "Contact"), ("deal_id", &deal["id"], "Deal")] {
+        for id in [id.clone(), json!(Uuid::now_v7())] {
+            assert_eq!(b.admin.patch(&path, json!({ field: id })).await.detail(404), format!("{what} not found"));
+            let new = json!({"type": "call", "subject": "S", field: id});
+            assert_eq!(b.admin.post("/api/activities/", new).await.detail(404), format!("{what} not found"));
+        }
+    }
+    assert_eq!(state(&a).await, before);
+    assert_eq!(b.admin.get("/api/activities/").await.expect(200).as_array().unwrap().len(), 1);
+}

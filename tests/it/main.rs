@@ -6,6 +6,7 @@
     reason = "nothing outside this binary reads it, and a test ends by panicking"
 )]
 
+mod activities;
 mod auth;
 mod bad_input;
 mod calls;
@@ -13,15 +14,19 @@ mod commands;
 mod companies;
 mod contacts;
 mod contract;
+mod deals;
 mod import;
 mod invitations;
 mod isolation;
+mod jobs;
 mod leaks;
 mod notifications;
+mod pipelines;
 mod plans;
 mod registration;
 mod request_path;
 mod schema;
+mod search;
 mod sms;
 mod smtp;
 mod structure;

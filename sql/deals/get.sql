@@ -1,0 +1,4 @@
+-- $1 deal id
+select id, title, value, currency, stage_id, stage_name, pipeline_id, company, contact, contact_id, description, expected_close_date,
+  actual_close_date, stage_entered_at, status, probability, lost_reason, won_reason, tags, custom_fields, owner_id, created_at, updated_at
+from deal_card where id = $1 and not is_deleted

@@ -1,0 +1,18 @@
+-- $1 deal id   $2 the columns to change   $3 pipeline   $4 stage   $5 the stage's name: each null when unchanged
+-- $6 contact, or null   $7 whether it loses its contact
+update deals d set updated_at = now(),
+  (title, value, company, description, expected_close_date, probability, currency, lost_reason, won_reason, tags, custom_fields, status) = (
+    select n.title, n.value, n.company, n.description, n.expected_close_date, n.probability, n.currency, n.lost_reason, n.won_reason, n.tags,
+      n.custom_fields, n.status
+    from jsonb_populate_record(d, $2) n),
+  pipeline_id = case when $3::uuid is null then d.pipeline_id else app.deal_pipeline($3) end,
+  stage_id = coalesce(
+    app.deal_stage(coalesce($3, d.pipeline_id), coalesce($4, case when $3 is not null and $5::text is null then d.stage_id end), $5), d.stage_id),
+  contact_id = case when $7 then null else coalesce(
+    app.found('Contact', $6, (select c.id from contacts c where c.id = $6 and not c.is_deleted)), d.contact_id) end
+where d.id = $1 and not d.is_deleted
+returning id, title, value::float8 as value, currency, stage_id,
+  (select s.name from pipeline_stages s where s.id = stage_id) as stage_name, pipeline_id, company,
+  (select concat_ws(' ', c.first_name, c.last_name) from contacts c where c.id = contact_id) as contact, contact_id, description,
+  expected_close_date, actual_close_date, stage_entered_at, status, probability, lost_reason, won_reason, tags, custom_fields, owner_id,
+  created_at, updated_at

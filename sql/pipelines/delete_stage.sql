@@ -1,0 +1,4 @@
+-- Deletes a stage without deals; no row when there is none.
+-- $1 stage id
+select id, pipeline_id, name, description, order_index, probability, is_closed, is_won, is_active, is_deleted, created_at, updated_at
+from pipeline_stages where id = (select app.delete_stage($1))

@@ -1,0 +1,3 @@
+-- $1 pipeline id
+select id, name, description, is_default, order_index, company_id, is_active, is_deleted, created_at, updated_at
+from pipelines where id = $1 and not is_deleted

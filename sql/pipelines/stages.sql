@@ -1,0 +1,5 @@
+-- $1 pipeline id
+select id, pipeline_id, name, description, order_index, probability, is_closed, is_won, is_active, is_deleted, created_at, updated_at
+from pipeline_stages
+where pipeline_id = $1 and not is_deleted
+order by order_index, created_at, id

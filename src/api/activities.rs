@@ -1,0 +1,226 @@
+//! Activities: the calls, meetings, mails and tasks of a company's people.
+
+use super::prelude::*;
+use serde_json::{Map, Value};
+
+routes! {
+    /// The company's activities, by the time they are due
+    tenant get "/api/activities/" => list;
+    /// Adds an activity
+    tenant post "/api/activities/" => create;
+    /// One activity
+    tenant get "/api/activities/{activity_id}" => get;
+    /// Changes the given fields of an activity
+    tenant patch "/api/activities/{activity_id}" => update;
+    /// Completes an activity, or reopens it
+    tenant patch "/api/activities/{activity_id}/complete" => complete;
+    /// Deletes an activity
+    tenant delete "/api/activities/{activity_id}" => delete;
+}
+
+row! {
+    /// Something to do, or done.
+    pub struct Activity {
+        id: Uuid,
+        subject: String,
+        /// Empty when there is none.
+        description: String,
+        kind as "type": String,
+        status: String,
+        contact_id: Option<Uuid>,
+        deal_id: Option<Uuid>,
+        due_date: Option<Time>,
+        completed_at: Option<Time>,
+        duration_minutes: Option<i32>,
+        location: Option<String>,
+        outcome: Option<String>,
+        /// 0 low, 1 medium, 2 high.
+        priority: i32,
+        owner_id: Uuid,
+        created_at: Time,
+        updated_at: Time,
+    }
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct Filter {
+    /// `call`, `email`, `meeting`, `task`, `note` or `deadline`; an unknown one finds nothing.
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    /// The same as `type`.
+    activity_type: Option<String>,
+    /// `pending`, `completed`, `overdue` or `cancelled`; an unknown one finds nothing. What is pending and past its time is
+    /// overdue too.
+    status: Option<String>,
+    /// Without `status`: only what is completed, or only what is not.
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    completed: Option<bool>,
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    contact_id: Option<Uuid>,
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    deal_id: Option<Uuid>,
+}
+
+#[derive(Deserialize, Validate, JsonSchema)]
+#[garde(allow_unvalidated)]
+struct NewActivity {
+    /// In any case; an unknown one is a `task`.
+    r#type: String,
+    #[garde(length(chars, min = 1, max = 255))]
+    subject: String,
+    description: Option<String>,
+    /// In any case; an unknown one is `pending`.
+    status: Option<String>,
+    /// A date or a time; what cannot be read is none.
+    #[serde(default, deserialize_with = "wire::fitting")]
+    due_date: Option<Time>,
+    duration_minutes: Option<i32>,
+    /// 0 low, 1 medium, 2 high.
+    priority: Option<i32>,
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    contact_id: Option<Uuid>,
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    deal_id: Option<Uuid>,
+}
+
+/// The fields to change; those left out stay, null empties those that can be empty.
+#[derive(Debug, Default, Serialize, Deserialize, Validate, JsonSchema)]
+#[serde(default)]
+#[garde(allow_unvalidated)]
+struct ActivityPatch {
+    /// In any case; an unknown one is a `task`.
+    #[serde(alias = "activity_type", skip_serializing_if = "Option::is_none")]
+    r#type: Option<String>,
+    #[serde(alias = "title", skip_serializing_if = "Option::is_none")]
+    #[garde(length(chars, min = 1, max = 255))]
+    subject: Option<String>,
+    #[serde(deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
+    description: Option<Option<String>>,
+    /// In any case; an unknown one is `pending`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<String>,
+    /// 0, 1, 2 or `low`, `medium`, `high`.
+    #[serde(deserialize_with = "priority", skip_serializing_if = "Option::is_none")]
+    priority: Option<i32>,
+    /// A date or a time; unchanged when empty.
+    #[serde(deserialize_with = "unless_blank", skip_serializing_if = "Option::is_none")]
+    due_date: Option<Option<Time>>,
+    #[serde(deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
+    duration_minutes: Option<Option<i32>>,
+    #[serde(deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
+    #[garde(inner(length(chars, max = 255)))]
+    location: Option<Option<String>>,
+    #[serde(deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
+    #[garde(inner(length(chars, max = 500)))]
+    outcome: Option<Option<String>>,
+    #[serde(deserialize_with = "unless_blank", skip_serializing_if = "Option::is_none")]
+    completed_at: Option<Option<Time>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    custom_fields: Option<Map<String, Value>>,
+    /// A contact's id; unchanged when empty, none when null.
+    #[serde(deserialize_with = "unless_blank", skip_serializing)]
+    contact_id: Option<Option<Uuid>>,
+    /// A deal's id; unchanged when empty, none when null.
+    #[serde(deserialize_with = "unless_blank", skip_serializing)]
+    deal_id: Option<Option<Uuid>>,
+}
+
+/// A field of a change that is a text: absent or empty is `None`, `null` is `Some(None)`.
+fn unless_blank<'de, D, T>(d: D) -> Result<Option<Option<T>>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: std::str::FromStr<Err: std::fmt::Display>,
+{
+    match Option::<String>::deserialize(d)? {
+        None => Ok(Some(None)),
+        Some(text) if text.is_empty() => Ok(None),
+        Some(text) => text.parse().map(|value| Some(Some(value))).map_err(serde::de::Error::custom),
+    }
+}
+
+fn priority<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Option<i32>, D::Error> {
+    let value = Option::<Value>::deserialize(d)?;
+    let number = match &value {
+        None => return Ok(None),
+        Some(Value::String(word)) => match word.to_lowercase().as_str() {
+            "low" => Some(0),
+            "medium" => Some(1),
+            "high" => Some(2),
+            digits => digits.parse().ok(),
+        },
+        Some(value) => value.as_i64().and_then(|n| n.try_into().ok()),
+    };
+    number.map(Some).ok_or_else(|| serde::de::Error::custom("Input should be 0, 1, 2, low, medium or high"))
+}
+
+/// An activity after a change.
+#[derive(Serialize, JsonSchema)]
+struct Changed {
+    #[serde(flatten)]
+    activity: Activity,
+    message: &'static str,
+}
+
+fn kind(text: &str) -> &'static str {
+    ["call", "email", "meeting", "note", "deadline"].into_iter().find(|k| text.eq_ignore_ascii_case(k)).unwrap_or("task")
+}
+
+fn status(text: &str) -> &'static str {
+    ["completed", "overdue", "cancelled"].into_iter().find(|s| text.eq_ignore_ascii_case(s)).unwrap_or("pending")
+}
+
+async fn list(db: TenantDb, Query(f): Query<Filter>, page: Page<{ page::ALL }>) -> Result<Rows<Activity>> {
+    let filled = |text: Option<String>| text.filter(|t| !t.is_empty()).map(|t| t.to_lowercase());
+    let (kind, status) = (filled(f.kind).or(filled(f.activity_type)), filled(f.status));
+    let completed = f.completed.filter(|_| status.is_none());
+    let activities = match (&f.deal_id, &f.contact_id) {
+        (Some(deal), contact) => {
+            let of_deal = sql!("activities/of_deal").planned_once();
+            db.list(of_deal, &[&kind, &status, &completed, deal, contact, &page.limit, &page.skip]).await
+        }
+        (None, Some(contact)) => {
+            let of_contact = sql!("activities/of_contact").planned_once();
+            db.list(of_contact, &[&kind, &status, &completed, contact, &page.limit, &page.skip]).await
+        }
+        (None, None) => {
+            let all = sql!("activities/list").planned_once();
+            db.list(all, &[&kind, &status, &completed, &page.limit, &page.skip]).await
+        }
+    };
+    activities.or_empty_without_company()
+}
+
+async fn create(db: TenantDb, Json(new): Json<NewActivity>) -> Result<Json<Changed>> {
+    let (kind, status) = (kind(&new.r#type), status(new.status.as_deref().unwrap_or_default()));
+    let NewActivity { subject, description, due_date, duration_minutes, priority, contact_id, deal_id, .. } = &new;
+    let params: [&(dyn postgres_types::ToSql + Sync); 9] =
+        [&kind, subject, description, &status, due_date, duration_minutes, priority, contact_id, deal_id];
+    let activity = db.one(sql!("activities/create"), &params).await.must_have_company()?;
+    Ok(Json(Changed { activity, message: "Activity created successfully" }))
+}
+
+async fn get(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Activity>> {
+    Ok(Json(db.one(sql!("activities/get"), &[&id]).await.or_not_found_without_company()?))
+}
+
+async fn update(db: TenantDb, Path(id): Path<Uuid>, Json(mut patch): Json<ActivityPatch>) -> Result<Json<Changed>> {
+    patch.r#type = patch.r#type.map(|text| kind(&text).to_owned());
+    patch.status = patch.status.map(|text| status(&text).to_owned());
+    let (contact, deal) = (patch.contact_id.flatten(), patch.deal_id.flatten());
+    let (no_contact, no_deal) = (patch.contact_id == Some(None), patch.deal_id == Some(None));
+    let params: [&(dyn postgres_types::ToSql + Sync); 6] =
+        [&id, &postgres_types::Json(&patch), &contact, &no_contact, &deal, &no_deal];
+    let activity = db.one(sql!("activities/update"), &params).await.or_not_found_without_company()?;
+    Ok(Json(Changed { activity, message: "Activity updated successfully" }))
+}
+
+async fn complete(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Changed>> {
+    let activity: Activity = db.one(sql!("activities/complete"), &[&id]).await.or_not_found_without_company()?;
+    let message = if activity.status == "completed" { "Activity completed" } else { "Activity reopened" };
+    Ok(Json(Changed { activity, message }))
+}
+
+async fn delete(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Message>> {
+    db.one::<Activity>(sql!("activities/delete"), &[&id]).await.or_not_found_without_company()?;
+    Ok(message("Activity deleted successfully"))
+}

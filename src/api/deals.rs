@@ -1,0 +1,237 @@
+//! Deals: what a company hopes to sell, and how far it has come.
+
+use super::prelude::*;
+use serde_json::{Map, Value};
+
+routes! {
+    /// The company's deals, in the order in which they were made
+    tenant get "/api/deals/" => list;
+    /// Adds a deal
+    tenant post "/api/deals/" => create;
+    /// One deal
+    tenant get "/api/deals/{deal_id}" => get;
+    /// Changes the given fields of a deal
+    tenant patch "/api/deals/{deal_id}" => update;
+    /// Deletes a deal
+    tenant delete "/api/deals/{deal_id}" => delete;
+    /// Moves a deal to another stage of its pipeline
+    tenant patch "/api/deals/{deal_id}/move" => move_to;
+    /// The stages a deal has been in, the newest first
+    tenant get "/api/deals/{deal_id}/history" => history;
+}
+
+row! {
+    /// Something that may be sold; `company` is the client's name, `contact` the person's.
+    pub struct Deal {
+        id: Uuid,
+        title: String,
+        value: f64,
+        currency: String,
+        stage_id: Uuid,
+        stage_name: Option<String>,
+        pipeline_id: Uuid,
+        company: Option<String>,
+        contact: Option<String>,
+        contact_id: Option<Uuid>,
+        description: Option<String>,
+        expected_close_date: Option<Time>,
+        actual_close_date: Option<Time>,
+        stage_entered_at: Time,
+        status: String,
+        /// Percent.
+        probability: Option<f64>,
+        lost_reason: Option<String>,
+        won_reason: Option<String>,
+        tags: Value,
+        custom_fields: Value,
+        owner_id: Uuid,
+        created_at: Time,
+        updated_at: Time,
+    }
+}
+
+row! {
+    /// A move of a deal; the first one has no stage from which it came.
+    pub struct Move {
+        id: Uuid,
+        from_stage_id: Option<Uuid>,
+        from_stage: Option<String>,
+        to_stage_id: Uuid,
+        to_stage: Option<String>,
+        user_id: Uuid,
+        user_name: Option<String>,
+        created_at: Time,
+    }
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct Filter {
+    /// Only the deals of this stage.
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    stage: Option<Uuid>,
+}
+
+#[derive(Deserialize, Validate, JsonSchema)]
+#[garde(allow_unvalidated)]
+struct NewDeal {
+    #[garde(length(chars, min = 1, max = 255))]
+    title: String,
+    #[serde(deserialize_with = "wire::number")]
+    value: f64,
+    /// A stage's id or its name.
+    stage_id: String,
+    /// The company's default pipeline when it is no id.
+    #[serde(default, deserialize_with = "wire::fitting")]
+    pipeline_id: Option<Uuid>,
+    #[garde(length(chars, max = 255))]
+    company: Option<String>,
+    /// A contact's id; anything else is none.
+    #[serde(default, deserialize_with = "wire::fitting")]
+    contact: Option<Uuid>,
+    description: Option<String>,
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    expected_close_date: Option<Time>,
+    /// `open`, `won`, `lost` or `abandoned`; anything else is `open`.
+    status: Option<String>,
+}
+
+/// The fields to change; null leaves a field as it is, but for `contact`.
+#[derive(Debug, Default, Serialize, Deserialize, Validate, JsonSchema)]
+#[serde(default)]
+#[garde(allow_unvalidated)]
+struct DealPatch {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[garde(length(chars, min = 1, max = 255))]
+    title: Option<String>,
+    #[serde(deserialize_with = "wire::optional_number", skip_serializing_if = "Option::is_none")]
+    value: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[garde(length(chars, max = 255))]
+    company: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<String>,
+    #[serde(deserialize_with = "wire::blank_is_none", skip_serializing_if = "Option::is_none")]
+    expected_close_date: Option<Time>,
+    /// Percent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[garde(range(min = 0.0, max = 100.0))]
+    probability: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[garde(length(chars, max = 3))]
+    currency: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[garde(length(chars, max = 255))]
+    lost_reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[garde(length(chars, max = 255))]
+    won_reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tags: Option<Vec<Value>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    custom_fields: Option<Map<String, Value>>,
+    /// In any case; an unknown one is `open`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<String>,
+    /// A contact's id; empty or null for none; anything else changes nothing.
+    #[serde(deserialize_with = "wire::nullable", skip_serializing)]
+    contact: Option<Option<String>>,
+    #[serde(deserialize_with = "wire::blank_is_none", skip_serializing)]
+    pipeline_id: Option<Uuid>,
+    /// A stage of the deal's pipeline.
+    #[serde(deserialize_with = "wire::blank_is_none", skip_serializing)]
+    stage_id: Option<Uuid>,
+}
+
+#[derive(Deserialize, Validate, JsonSchema)]
+#[garde(allow_unvalidated)]
+struct Target {
+    /// A stage's id or its name; the deal stays where it is when empty.
+    to_stage_id: Option<String>,
+}
+
+/// A new deal.
+#[derive(Serialize, JsonSchema)]
+struct Created {
+    #[serde(flatten)]
+    deal: Deal,
+    message: &'static str,
+}
+
+fn status(text: &str) -> &'static str {
+    match text.to_lowercase().as_str() {
+        "won" => "won",
+        "lost" => "lost",
+        "abandoned" => "abandoned",
+        _ => "open",
+    }
+}
+
+/// A stage as the frontend names it: by its id, or by its name, which may be one of five that it writes in its own way.
+fn stage(text: &str) -> (Option<Uuid>, Option<&str>) {
+    let name = match text {
+        "qualification" => "Qualification",
+        "proposal" => "Proposal",
+        "negotiation" => "Negotiation",
+        "closed-won" => "Closed Won",
+        "closed-lost" => "Closed Lost",
+        other => other,
+    };
+    text.parse().map_or((None, Some(name)), |id| (Some(id), None))
+}
+
+async fn list(db: TenantDb, Query(filter): Query<Filter>, page: Page<{ page::ALL }>) -> Result<Rows<Deal>> {
+    let deals = match &filter.stage {
+        None => db.list(sql!("deals/list").planned_once(), &[&page.limit, &page.skip]).await,
+        Some(stage) => {
+            db.list(sql!("deals/of_stage").planned_once(), &[stage, &page.limit, &page.skip]).await
+        }
+    };
+    deals.or_empty_without_company()
+}
+
+async fn create(db: TenantDb, Json(new): Json<NewDeal>) -> Result<Json<Created>> {
+    let NewDeal { title, value, stage_id, pipeline_id, company, contact, description, expected_close_date, .. } = &new;
+    let (stage_id, stage_name) = stage(stage_id);
+    let status = status(new.status.as_deref().unwrap_or_default());
+    let params: [&(dyn postgres_types::ToSql + Sync); 10] = [
+        title, value, pipeline_id, &stage_id, &stage_name, contact, company, description, expected_close_date, &status,
+    ];
+    let deal = db.one(sql!("deals/create"), &params).await.must_have_company()?;
+    Ok(Json(Created { deal, message: "Deal created successfully" }))
+}
+
+async fn get(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Deal>> {
+    Ok(Json(db.one(sql!("deals/get"), &[&id]).await.or_not_found_without_company()?))
+}
+
+async fn update(db: TenantDb, Path(id): Path<Uuid>, Json(mut patch): Json<DealPatch>) -> Result<Json<Deal>> {
+    patch.status = patch.status.map(|text| status(&text).to_owned());
+    let contact = patch.contact.as_ref().map(|given| given.as_deref().unwrap_or_default().trim());
+    let (clear, contact) = (contact == Some(""), contact.and_then(|text| text.parse::<Uuid>().ok()));
+    let no_name = None::<&str>;
+    let params: [&(dyn postgres_types::ToSql + Sync); 7] =
+        [&id, &postgres_types::Json(&patch), &patch.pipeline_id, &patch.stage_id, &no_name, &contact, &clear];
+    Ok(Json(db.one(sql!("deals/update"), &params).await.or_not_found_without_company()?))
+}
+
+async fn move_to(db: TenantDb, Path(id): Path<Uuid>, Json(target): Json<Target>) -> Result<Json<Deal>> {
+    let to = target.to_stage_id.as_deref().filter(|text| !text.is_empty());
+    let (stage_id, stage_name) = to.map_or((None, None), stage);
+    let nothing = postgres_types::Json(Map::new());
+    let params: [&(dyn postgres_types::ToSql + Sync); 7] =
+        [&id, &nothing, &None::<Uuid>, &stage_id, &stage_name, &None::<Uuid>, &false];
+    Ok(Json(db.one(sql!("deals/update"), &params).await.or_not_found_without_company()?))
+}
+
+async fn delete(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Message>> {
+    db.one::<Deal>(sql!("deals/delete"), &[&id]).await.or_not_found_without_company()?;
+    Ok(message("Deal deleted successfully"))
+}
+
+async fn history(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Vec<Move>>> {
+    let moves = db.tx(async |tx| {
+        tx.one::<Deal>(sql!("deals/get"), &[&id]).await?;
+        tx.all(sql!("deals/history"), &[&id]).await
+    });
+    Ok(Json(moves.await.without_company(Error::not_found("Deal"))?))
+}

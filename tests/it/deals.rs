@@ -1,0 +1,260 @@
+//! Deals (contract: deals).
+
+use crate::world::{Person, World};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+fn id(value: &Value) -> Uuid {
+    value["id"].as_str().unwrap().parse().unwrap()
+}
+
+async fn stages(who: &Person) -> Vec<Value> {
+    let pipelines = who.get("/api/pipelines").await.expect(200);
+    let path = format!("/api/pipelines/{}/stages", id(&pipelines[0]));
+    who.get(&path).await.expect(200).as_array().unwrap().clone()
+}
+
+async fn deal(who: &Person, fields: Value) -> Value {
+    let mut new = json!({"title": Uuid::new_v4(), "value": 100, "stage_id": "Lead"});
+    new.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    who.post("/api/deals/", new).await.expect(200)
+}
+
+fn path(deal: &Value) -> String {
+    format!("/api/deals/{}", id(deal))
+}
+
+/// What workflows would see of a deal.
+async fn events(world: &World, deal: &Value) -> Vec<String> {
+    let sql = "select event from workflow_events where record_id = $1 order by created_at, id";
+    world.db.query(sql, &[&id(deal)]).await.unwrap().iter().map(|r| r.get(0)).collect()
+}
+
+#[tokio::test]
+async fn a_deal_is_made_listed_and_read() {
+    let acme = World::new().await;
+    let contact = acme.contact("Ada", "Lovelace").await;
+    let stages = stages(&acme.admin).await;
+    let new = json!({"title": "Engine", "value": 1234.567, "stage_id": stages[1]["id"], "pipeline_id": stages[1]["pipeline_id"],
+        "company": "Babbage & Co", "contact": contact["id"], "description": "A big one", "expected_close_date": "2027-01-31T00:00:00Z",
+        "status": "OPEN"});
+    let made = acme.member.post("/api/deals/", new).await.expect(200);
+    assert!(made["message"].is_string());
+    assert_eq!(
+        (&made["title"], &made["value"], &made["stage_id"], &made["contact"], &made["contact_id"], &made["company"]),
+        (
+            &json!("Engine"),
+            &json!(1234.57),
+            &stages[1]["id"],
+            &json!("Ada Lovelace"),
+            &contact["id"],
+            &json!("Babbage & Co")
+        )
+    );
+    assert_eq!((&made["status"], &made["expected_close_date"]), (&json!("open"), &json!("2027-01-31T00:00:00")));
+    let mut listed = made.clone();
+    listed.as_object_mut().unwrap().remove("message");
+    assert_eq!(acme.admin.get("/api/deals/").await.expect(200), json!([listed]));
+    assert_eq!(acme.admin.get(&path(&made)).await.expect(200), listed);
+    let of = async |stage: &Value| acme.admin.get(&format!("/api/deals/?stage={}", id(stage))).await.expect(200);
+    assert_eq!((of(&stages[1]).await, of(&stages[0]).await), (json!([listed]), json!([])));
+    acme.admin.get("/api/deals/?stage=x").await.expect(422);
+    let second = deal(&acme.admin, json!({})).await;
+    let page = acme.admin.get("/api/deals/?skip=1&limit=5").await.expect(200);
+    assert_eq!((page.as_array().unwrap().len(), &page[0]["id"]), (1, &second["id"]), "in the order of making");
+    let lone = acme.lone().await;
+    assert_eq!(lone.get("/api/deals/").await.expect(200), json!([]));
+    let refused = lone.post("/api/deals/", json!({"title": "x", "value": 1, "stage_id": "Lead"})).await;
+    assert_eq!(refused.detail(400), "User must belong to a company");
+}
+
+#[tokio::test]
+async fn stages_are_named_by_id_or_by_name() {
+    let acme = World::new().await;
+    let stage = async |name: &str| deal(&acme.admin, json!({"stage_id": name})).await["stage_name"].clone();
+    assert_eq!(stage("closed-won").await, json!("Closed Won"));
+    assert_eq!(stage("proposal").await, json!("Proposal"));
+    assert_eq!(stage("Qualified").await, json!("Qualified"));
+    let refused = async |fields: Value| {
+        let mut new = json!({"title": Uuid::new_v4(), "value": 1, "stage_id": "Lead"});
+        new.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        acme.admin.post("/api/deals/", new).await
+    };
+    assert!(refused(json!({"stage_id": "qualified"})).await.detail(400).contains("Stage not found"));
+    assert_eq!(refused(json!({"stage_id": Uuid::now_v7()})).await.detail(404), "Stage not found");
+    assert_eq!(refused(json!({"pipeline_id": Uuid::now_v7()})).await.detail(404), "Pipeline not found");
+    assert_eq!(refused(json!({"contact": Uuid::now_v7()})).await.detail(404), "Contact not found");
+    let other = acme.admin.post("/api/pipelines", json!({"name": "Other"})).await.expect(200);
+    let theirs = format!("/api/pipelines/{}/stages", id(&other));
+    let theirs = acme.admin.post(&theirs, json!({"name": "Theirs", "order_index": 0})).await.expect(200);
+    assert!(refused(json!({"stage_id": theirs["id"]})).await.detail(400).contains("another pipeline"));
+    let there = deal(&acme.admin, json!({"stage_id": "Theirs", "pipeline_id": other["id"]})).await;
+    assert_eq!(there["pipeline_id"], other["id"]);
+    // What is no id of a pipeline or a contact means none; what is no status is open.
+    let lenient = json!({"pipeline_id": "none", "contact": "Ada", "status": "whatever", "value": "12.50"});
+    let lenient = deal(&acme.admin, lenient).await;
+    assert_eq!(
+        (&lenient["contact_id"], &lenient["status"], &lenient["value"]),
+        (&json!(null), &json!("open"), &json!(12.5))
+    );
+    for bad in [
+        json!({"value": "much"}),
+        json!({"value": 1e20}),
+        json!({"value": null}),
+        json!({"title": "x".repeat(256)}),
+        json!({"expected_close_date": "soon"}),
+    ] {
+        refused(bad).await.expect(422);
+    }
+    acme.db.execute("update pipelines set is_deleted = true where tenant_id = $1", &[&acme.company]).await.unwrap();
+    assert!(refused(json!({})).await.detail(400).contains("no pipeline"));
+}
+
+#[tokio::test]
+async fn a_title_is_used_once_by_an_owner_also_at_once() {
+    let acme = World::new().await;
+    let new = json!({"title": "Twice", "value": 1, "stage_id": "Lead"});
+    let answers = futures_util::future::join_all((0..8).map(|_| acme.admin.post("/api/deals/", new.clone()))).await;
+    assert_eq!(answers.iter().filter(|a| a.status == 200).count(), 1);
+    for refused in answers.iter().filter(|a| a.status != 200) {
+        assert!(refused.detail(400).contains("already exists"));
+    }
+    let theirs = acme.member.post("/api/deals/", new.clone()).await.expect(200);
+    acme.member.delete(&path(&theirs)).await.expect(200);
+    acme.member.post("/api/deals/", new).await.expect(200);
+}
+
+#[tokio::test]
+async fn any_member_changes_the_listed_fields_and_no_other() {
+    let acme = World::new().await;
+    let contact = acme.contact("Ada", "Lovelace").await;
+    let made = deal(&acme.admin, json!({"contact": contact["id"]})).await;
+    let path = path(&made);
+    let edit = json!({"title": "New", "value": 7, "company": "C", "contact": "Ada Lovelace", "status": "open", "description": null,
+        "id": Uuid::now_v7(), "owner_id": acme.member.id, "company_id": Uuid::now_v7(), "is_deleted": true, "tags": ["a"],
+        "custom_fields": {"k": [1]}, "probability": 40, "currency": "EUR", "lost_reason": "l", "won_reason": "w",
+        "expected_close_date": "2027-02-03"});
+    let changed = acme.member.patch(&path, edit).await.expect(200);
+    assert_eq!((&changed["title"], &changed["value"], &changed["company"]), (&json!("New"), &json!(7.0), &json!("C")));
+    assert_eq!(
+        (&changed["contact_id"], &changed["owner_id"]),
+        (&contact["id"], &made["owner_id"]),
+        "a name changes no contact"
+    );
+    assert_eq!(
+        (&changed["tags"], &changed["custom_fields"], &changed["currency"], &changed["expected_close_date"]),
+        (&json!(["a"]), &json!({"k": [1]}), &json!("EUR"), &json!("2027-02-03T00:00:00"))
+    );
+    assert_eq!(acme.admin.get(&path).await.expect(200), changed);
+    let cleared = acme.member.patch(&path, json!({"contact": ""})).await.expect(200);
+    assert_eq!((&cleared["contact"], &cleared["title"]), (&json!(null), &json!("New")));
+    let set = acme.member.patch(&path, json!({"contact": contact["id"]})).await.expect(200);
+    assert_eq!(set["contact"], json!("Ada Lovelace"));
+    assert_eq!(acme.member.patch(&path, json!({"contact": null})).await.expect(200)["contact_id"], json!(null));
+    assert_eq!(acme.member.patch(&path, json!({"contact": Uuid::now_v7()})).await.detail(404), "Contact not found");
+    assert_eq!(acme.member.patch(&path, json!({"stage_id": Uuid::now_v7()})).await.detail(404), "Stage not found");
+    assert_eq!(
+        acme.member.patch(&path, json!({"pipeline_id": Uuid::now_v7()})).await.detail(404),
+        "Pipeline not found"
+    );
+    for bad in [
+        json!({"stage_id": "x"}),
+        json!({"expected_close_date": "soon"}),
+        json!({"value": 1e20}),
+        json!({"currency": "EURO"}),
+        json!({"probability": 101}),
+    ] {
+        acme.member.patch(&path, bad).await.expect(422);
+    }
+    let other = acme.admin.post("/api/pipelines", json!({"name": "Other"})).await.expect(200);
+    assert!(
+        acme.member.patch(&path, json!({"pipeline_id": other["id"]})).await.detail(400).contains("another pipeline")
+    );
+    let theirs = format!("/api/pipelines/{}/stages", id(&other));
+    let theirs = acme.admin.post(&theirs, json!({"name": "Theirs", "order_index": 0})).await.expect(200);
+    assert!(acme.member.patch(&path, json!({"stage_id": theirs["id"]})).await.detail(400).contains("another pipeline"));
+    let moved = json!({"pipeline_id": other["id"], "stage_id": theirs["id"]});
+    assert_eq!(acme.member.patch(&path, moved).await.expect(200)["stage_name"], json!("Theirs"));
+    acme.member.delete(&path).await.expect(200);
+    for gone in [acme.admin.get(&path).await, acme.admin.patch(&path, json!({})).await, acme.admin.delete(&path).await]
+    {
+        assert_eq!(gone.detail(404), "Deal not found");
+    }
+    assert_eq!(acme.admin.put(&path, json!({})).await.detail(405), "Method Not Allowed");
+}
+
+#[tokio::test]
+async fn a_deal_moves_by_stage_id_or_name() {
+    let acme = World::new().await;
+    let stages = stages(&acme.admin).await;
+    let made = deal(&acme.admin, json!({})).await;
+    let path = format!("{}/move", path(&made));
+    let to = |to: Value| json!({"from_stage_id": "lead", "to_stage_id": to});
+    let moved = acme.member.patch(&path, to(stages[2]["id"].clone())).await.expect(200);
+    assert_eq!((&moved["stage_id"], &moved["stage_name"]), (&stages[2]["id"], &json!("Proposal")));
+    let moved = acme.member.patch(&path, to(json!("closed-won"))).await.expect(200);
+    assert_eq!((&moved["stage_id"], &moved["status"]), (&stages[4]["id"], &json!("open")), "a move changes no status");
+    assert_eq!(acme.member.patch(&path, json!({})).await.expect(200)["stage_id"], stages[4]["id"]);
+    assert!(acme.member.patch(&path, to(json!("nowhere"))).await.detail(400).contains("Stage not found"));
+    assert_eq!(acme.member.patch(&path, to(json!(Uuid::now_v7()))).await.detail(404), "Stage not found");
+    let unknown = format!("/api/deals/{}/move", Uuid::now_v7());
+    assert_eq!(acme.member.patch(&unknown, to(json!("Lead"))).await.detail(404), "Deal not found");
+
+    let history = acme.admin.get(&format!("/api/deals/{}/history", id(&made))).await.expect(200);
+    let seen: Vec<_> =
+        history.as_array().unwrap().iter().map(|m| (m["from_stage"].clone(), m["to_stage"].clone())).collect();
+    assert_eq!(
+        seen,
+        [(json!("Proposal"), json!("Closed Won")), (json!("Lead"), json!("Proposal")), (json!(null), json!("Lead"))]
+    );
+    assert_eq!((&history[0]["user_id"], &history[2]["user_id"]), (&json!(acme.member.id), &json!(acme.admin.id)));
+    assert!(history[0]["user_name"].is_string());
+    assert_eq!(events(&acme, &made).await, ["deal_created", "deal_stage_changed", "deal_stage_changed"]);
+}
+
+#[tokio::test]
+async fn closing_dates_are_right_on_every_path() {
+    let acme = World::new().await;
+    let closed = async |deal: &Value| -> bool {
+        acme.value("select actual_close_date is not null from deals where id = $1", &[&id(deal)]).await
+    };
+    let won = deal(&acme.admin, json!({"status": "won"})).await;
+    assert!(closed(&won).await && won["actual_close_date"].is_string());
+    assert_eq!(events(&acme, &won).await, ["deal_created", "deal_won"]);
+
+    let made = deal(&acme.admin, json!({})).await;
+    let status = async |to: &str| acme.member.patch(&path(&made), json!({"status": to})).await.expect(200);
+    assert!(!closed(&made).await);
+    assert!(status("Won").await["actual_close_date"].is_string());
+    assert!(status("won").await["actual_close_date"].is_string());
+    assert_eq!(status("open").await["actual_close_date"], json!(null));
+    assert!(status("LOST").await["actual_close_date"].is_string());
+    assert_eq!(status("nonsense").await["status"], json!("open"));
+    assert_eq!(events(&acme, &made).await, ["deal_created", "deal_won", "deal_lost"]);
+
+    // The stage's own time moves with the stage and with nothing else.
+    let entered = async || -> String {
+        acme.value("select stage_entered_at::text from deals where id = $1", &[&id(&made)]).await
+    };
+    let before = entered().await;
+    acme.member.patch(&path(&made), json!({"title": "Renamed"})).await.expect(200);
+    assert_eq!(entered().await, before);
+    acme.member.patch(&format!("{}/move", path(&made)), json!({"to_stage_id": "negotiation"})).await.expect(200);
+    assert_ne!(entered().await, before);
+
+    // An administrator's correction keeps dates and history, and starts no workflow.
+    acme.db
+        .execute(
+            "update deals set status = 'won', stage_id = $2 where id = $1",
+            &[&id(&made), &id(&stages(&acme.admin).await[4])],
+        )
+        .await
+        .unwrap();
+    assert!(closed(&made).await);
+    assert_eq!(events(&acme, &made).await.len(), 4);
+    let moves: i64 = acme.value("select count(*) from deal_stage_history where deal_id = $1", &[&id(&made)]).await;
+    assert_eq!(moves, 3);
+    // What is refused leaves no event.
+    acme.member.patch(&path(&made), json!({"status": "lost", "contact": Uuid::now_v7()})).await.expect(404);
+    assert_eq!(events(&acme, &made).await.len(), 4);
+}

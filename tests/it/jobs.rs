@@ -1,0 +1,203 @@
+//! The queue, and the reminder of an activity that is due.
+
+use crate::{
+    schema::OwnDatabase,
+    world::{Person, World, api_url, config},
+};
+use ringfence::{
+    App,
+    db::{self, Db},
+    jobs,
+};
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+use uuid::Uuid;
+
+/// Waits until this is so: workers look for work every two seconds.
+async fn until(what: &str, so: impl AsyncFn() -> bool) {
+    let start = Instant::now();
+    while !so().await {
+        assert!(start.elapsed() < Duration::from_secs(30), "{what} did not happen");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+async fn notes(who: &Person) -> Vec<Value> {
+    who.get("/api/notifications/").await.expect(200).as_array().unwrap().clone()
+}
+
+async fn activity(who: &Person, due: &str) -> Value {
+    let new = json!({"type": "call", "subject": format!("Call {}", Uuid::new_v4()), "due_date": due});
+    who.post("/api/activities/", new).await.expect(200)
+}
+
+async fn job_of(world: &World, activity: &Value) -> Option<(String, i32)> {
+    let sql = "select run_at::text, attempts from jobs where kind = 'activity_due' and record_id::text = $1";
+    world.db.query_opt(sql, &[&activity["id"].as_str().unwrap()]).await.unwrap().map(|r| (r.get(0), r.get(1)))
+}
+
+async fn make_due(world: &World, activity: &Value) {
+    let sql = "update jobs set run_at = now() where record_id::text = $1";
+    world.db.execute(sql, &[&activity["id"].as_str().unwrap()]).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_activity_that_is_due_notifies_its_owner_once() {
+    let acme = World::new().await;
+    // Several workers beside the server's own.
+    let app = App::new(Db::new(&api_url(), 4).unwrap(), config()).unwrap();
+    let (stop, _) = tokio::sync::watch::channel(());
+    for _ in 0..3 {
+        let (app, mut stopped) = (app.clone(), stop.subscribe());
+        tokio::spawn(async move { jobs::work(&app, async move { drop(stopped.changed().await) }).await });
+    }
+    let mut made = Vec::new();
+    for _ in 0..5 {
+        made.push(activity(&acme.member, "2099-01-01").await);
+    }
+    for activity in &made {
+        make_due(&acme, activity).await;
+    }
+    until("a notification of each", async || notes(&acme.member).await.len() == 5).await;
+    until("the end of the jobs", async || {
+        acme.value::<i64>("select count(*) from jobs where tenant_id = $1", &[&acme.company]).await == 0
+    })
+    .await;
+    let seen = notes(&acme.member).await;
+    assert_eq!(seen.len(), 5);
+    for activity in &made {
+        let title = format!("Due: {}", activity["subject"].as_str().unwrap());
+        assert_eq!(seen.iter().filter(|n| n["title"] == json!(title)).count(), 1);
+    }
+    assert_eq!(notes(&acme.admin).await, Vec::<Value>::new(), "nobody else is told");
+}
+
+#[tokio::test]
+async fn a_reminder_follows_its_activity() {
+    let acme = World::new().await;
+    let made = activity(&acme.admin, "2099-01-01T10:00").await;
+    let path = format!("/api/activities/{}", made["id"].as_str().unwrap());
+    let at = async || job_of(&acme, &made).await.map(|(at, _)| at[..16].to_owned());
+    assert_eq!(at().await.as_deref(), Some("2099-01-01 10:00"));
+    acme.admin.patch(&path, json!({"due_date": "2099-02-01T11:00"})).await.expect(200);
+    assert_eq!(at().await.as_deref(), Some("2099-02-01 11:00"));
+    acme.admin.patch(&path, json!({"subject": "Renamed"})).await.expect(200);
+    assert_eq!(at().await.as_deref(), Some("2099-02-01 11:00"));
+    acme.admin.send("PATCH", &format!("{path}/complete"), None).await.expect(200);
+    assert_eq!(at().await, None);
+    acme.admin.send("PATCH", &format!("{path}/complete"), None).await.expect(200);
+    assert_eq!(at().await.as_deref(), Some("2099-02-01 11:00"));
+    acme.admin.patch(&path, json!({"due_date": null})).await.expect(200);
+    assert_eq!(at().await, None);
+    acme.admin.patch(&path, json!({"due_date": "2099-02-01"})).await.expect(200);
+    acme.admin.delete(&path).await.expect(200);
+    assert_eq!(at().await, None);
+    assert_eq!(
+        job_of(&acme, &activity(&acme.admin, "2020-01-01").await).await,
+        None,
+        "what is long past is no reminder"
+    );
+}
+
+#[tokio::test]
+async fn a_job_never_reaches_another_companys_row() {
+    let (a, b) = (World::new().await, World::new().await);
+    let theirs = activity(&a.admin, "2099-01-01").await;
+    let forged = "insert into jobs (tenant_id, company_id, user_id, kind, record_id) values ($1, $1, $2, 'activity_due', $3) returning id";
+    let id: Uuid = theirs["id"].as_str().unwrap().parse().unwrap();
+    let job: Uuid = b.value(forged, &[&b.company, &b.admin.id, &id]).await;
+    until("the end of the forged job", async || {
+        b.value::<i64>("select count(*) from jobs where id = $1", &[&job]).await == 0
+    })
+    .await;
+    for who in [&a.admin, &a.member, &b.admin, &b.member] {
+        assert_eq!(notes(who).await, Vec::<Value>::new());
+    }
+    assert!(job_of(&a, &theirs).await.is_some());
+}
+
+/// Own databases, in which no other worker takes the job.
+#[tokio::test]
+async fn a_claimed_job_of_a_dead_worker_comes_back_and_a_failing_one_is_given_up() {
+    let own = OwnDatabase::new().await;
+    let admin = db::connect(&own.admin).await.unwrap();
+    let company: Uuid =
+        admin.query_one("insert into companies (name) values ('A') returning id", &[]).await.unwrap().get(0);
+    let add = "select id from app.add_user('a@x.example', 'x', 'A', 'B', 'company_user', $1, 'active')";
+    let user: Uuid = admin.query_one(add, &[&company]).await.unwrap().get(0);
+    let insert = "insert into activities (tenant_id, company_id, owner_id, type, subject, due_date)
+        values ($1, $1, $2, 'call', 'Secret subject', now() - interval '1 minute') returning id";
+    let activity: Uuid = admin.query_one(insert, &[&company, &user]).await.unwrap().get(0);
+    let app = App::new(Db::new(&own.api, 2).unwrap(), config()).unwrap();
+    let platform = app.db.platform();
+    let claimed = platform.claim_jobs(jobs::KINDS, 10).await.unwrap();
+    assert_eq!(
+        claimed.iter().map(|j| (j.company_id, j.user_id, j.record_id)).collect::<Vec<_>>(),
+        [(company, user, activity)]
+    );
+    assert!(platform.claim_jobs(jobs::KINDS, 10).await.unwrap().is_empty(), "it is somebody's for five minutes");
+    assert!(platform.claim_jobs(&["unheard_of"], 10).await.unwrap().is_empty());
+
+    // The worker died; the claim ends. Meanwhile the company is suspended: the job fails, is kept, and goes on after.
+    let due = "update jobs set run_at = now()";
+    let work = async || {
+        admin.execute(due, &[]).await.unwrap();
+        let worked = async {
+            until("an attempt", async || {
+                admin
+                    .query_one("select count(*) from jobs where run_at <= now() and failed_at is null", &[])
+                    .await
+                    .unwrap()
+                    .get::<_, i64>(0)
+                    == 0
+            })
+            .await
+        };
+        let settled = async {
+            worked.await;
+            // Until the outcome of the attempt is written, too.
+            until("its outcome", async || {
+                admin
+                    .query_one("select count(*) from jobs where last_error is null", &[])
+                    .await
+                    .unwrap()
+                    .get::<_, i64>(0)
+                    == 0
+            })
+            .await;
+        };
+        jobs::work(&app, settled).await;
+    };
+    admin.execute("update companies set status = 'suspended'", &[]).await.unwrap();
+    work().await;
+    let job =
+        admin.query_one("select attempts, last_error, failed_at is null, run_at > now() from jobs", &[]).await.unwrap();
+    let error: String = job.get(1);
+    assert_eq!((job.get::<_, i32>(0), job.get::<_, bool>(2), job.get::<_, bool>(3)), (2, true, true));
+    assert!(!error.contains("Secret"), "{error}");
+    admin.execute("update jobs set attempts = 9", &[]).await.unwrap();
+    work().await;
+    let given_up: bool = admin.query_one("select failed_at is not null from jobs", &[]).await.unwrap().get(0);
+    assert!(given_up, "after ten attempts");
+
+    admin.execute("update companies set status = 'active'", &[]).await.unwrap();
+    admin.execute("update jobs set failed_at = null", &[]).await.unwrap();
+    work().await;
+    let told: i64 =
+        admin.query_one("select count(*) from notifications where user_id = $1", &[&user]).await.unwrap().get(0);
+    let left: i64 = admin.query_one("select count(*) from jobs", &[]).await.unwrap().get(0);
+    assert_eq!((told, left), (1, 0));
+}
+
+#[tokio::test]
+async fn every_kind_that_the_database_enqueues_has_a_runner() {
+    let world = World::new().await;
+    let sources =
+        world.db.query("select prosrc from pg_proc where prosrc like '%into public.jobs%'", &[]).await.unwrap();
+    assert!(!sources.is_empty());
+    for source in sources.iter().map(|r| r.get::<_, String>(0)) {
+        let values = source.split("into public.jobs").nth(1).unwrap().split("values").nth(1).unwrap();
+        let kind = values.split('\'').nth(1).unwrap();
+        assert!(jobs::KINDS.contains(&kind), "a job {kind} is enqueued and src/jobs/mod.rs has none of that name");
+    }
+}

@@ -1,0 +1,199 @@
+//! Pipelines and stages (contract: pipelines).
+
+use crate::world::{Person, World};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+const STAGES: [(&str, f64); 6] = [
+    ("Lead", 10.0),
+    ("Qualified", 25.0),
+    ("Proposal", 50.0),
+    ("Negotiation", 75.0),
+    ("Closed Won", 100.0),
+    ("Closed Lost", 0.0),
+];
+
+fn id(value: &Value) -> &str {
+    value["id"].as_str().unwrap()
+}
+
+async fn default_of(who: &Person) -> Value {
+    who.get("/api/pipelines").await.expect(200)[0].clone()
+}
+
+async fn stages(who: &Person, pipeline: &Value) -> Vec<Value> {
+    let path = format!("/api/pipelines/{}/stages", id(pipeline));
+    who.get(&path).await.expect(200).as_array().unwrap().clone()
+}
+
+async fn deal(who: &Person, stage: &Value) -> Value {
+    let new =
+        json!({"title": Uuid::new_v4(), "value": 1, "stage_id": stage["id"], "pipeline_id": stage["pipeline_id"]});
+    who.post("/api/deals/", new).await.expect(200)
+}
+
+#[tokio::test]
+async fn a_company_starts_with_the_default_pipeline() {
+    let email = format!("{}@x.example", Uuid::new_v4().simple());
+    let form = json!({"company_name": email, "admin_email": email, "admin_password": "Correct-Horse-7",
+        "admin_first_name": "A", "admin_last_name": "B", "phone": ""});
+    let made = Person::nobody().post("/api/register/company", form).await.expect(200);
+    let registered = Person::nobody().with_token(made["access_token"].as_str().unwrap());
+    let world = World::new().await;
+    for who in [&registered, &world.admin, &world.member] {
+        let pipelines = who.get("/api/pipelines").await.expect(200);
+        assert_eq!(pipelines.as_array().unwrap().len(), 1, "{pipelines}");
+        assert_eq!(
+            (&pipelines[0]["name"], &pipelines[0]["is_default"], &pipelines[0]["order_index"]),
+            (&json!("Sales Pipeline"), &json!(true), &json!(0))
+        );
+        let stages = stages(who, &pipelines[0]).await;
+        for (place, (stage, (name, probability))) in stages.iter().zip(STAGES).enumerate() {
+            assert_eq!(
+                (&stage["name"], &stage["probability"], &stage["order_index"], &stage["is_closed"], &stage["is_won"]),
+                (&json!(name), &json!(probability), &json!(place), &json!(place > 3), &json!(place == 4)),
+            );
+        }
+        assert_eq!(stages.len(), 6);
+    }
+    // A second member does not bring a second one, and a company made by the platform gets its own with the first.
+    let root = world.super_admin().await;
+    let made = root.post("/api/companies/", json!({"name": Uuid::new_v4()})).await.expect(200);
+    let add = "select id from app.add_user($1, 'x', 'A', 'B', 'company_user', $2, 'active')";
+    let company: Uuid = made["id"].as_str().unwrap().parse().unwrap();
+    for n in 0..2 {
+        world.value::<Uuid>(add, &[&format!("{n}{email}"), &company]).await;
+    }
+    let count: i64 = world.value("select count(*) from pipelines where company_id = $1", &[&company]).await;
+    assert_eq!(count, 1);
+}
+
+#[tokio::test]
+async fn pipelines_are_made_changed_and_deleted() {
+    let acme = World::new().await;
+    let first = default_of(&acme.admin).await;
+    let made = acme.member.post("/api/pipelines/", json!({"name": "Partners"})).await.expect(200);
+    assert_eq!((&made["is_default"], &made["description"]), (&json!(false), &json!(null)));
+    assert_eq!(made["company_id"], json!(acme.company));
+    let path = format!("/api/pipelines/{}", id(&made));
+    let changed = acme.member.patch(&path, json!({"description": "By partners"})).await.expect(200);
+    assert_eq!((&changed["name"], &changed["description"]), (&json!("Partners"), &json!("By partners")));
+    let changed = acme.member.patch(&path, json!({"is_default": true, "description": null})).await.expect(200);
+    assert_eq!((&changed["is_default"], &changed["description"]), (&json!(true), &json!(null)));
+    let list = acme.admin.get("/api/pipelines").await.expect(200);
+    assert_eq!((&list[0]["id"], &list[1]["id"]), (&made["id"], &first["id"]), "the default comes first");
+    assert_eq!(list[1]["is_default"], json!(false), "and the former one is none any more");
+
+    acme.admin.delete(&path).await.expect(200);
+    for answer in
+        [acme.admin.get(&path).await, acme.admin.delete(&path).await, acme.admin.patch(&path, json!({})).await]
+    {
+        assert_eq!(answer.detail(404), "Pipeline not found");
+    }
+    assert_eq!(acme.admin.get(&format!("{path}/stages")).await.detail(404), "Pipeline not found");
+    for refused in [
+        json!({}),
+        json!({"name": ""}),
+        json!({"name": "x".repeat(256)}),
+        json!({"name": "x", "description": "x".repeat(501)}),
+    ] {
+        acme.admin.post("/api/pipelines", refused).await.expect(422);
+    }
+    let lone = acme.lone().await;
+    assert_eq!(lone.get("/api/pipelines").await.expect(200), json!([]));
+    assert_eq!(lone.post("/api/pipelines", json!({"name": "x"})).await.detail(400), "User must belong to a company");
+}
+
+#[tokio::test]
+async fn two_new_defaults_at_once_leave_one() {
+    let acme = World::new().await;
+    let add = |n: i32| acme.admin.post("/api/pipelines", json!({"name": format!("P{n}"), "is_default": true}));
+    let answers = futures_util::future::join_all((0..8).map(add)).await;
+    assert!(answers.iter().all(|a| [200, 400].contains(&a.status)), "{answers:?}");
+    assert!(answers.iter().any(|a| a.status == 200));
+    let list = acme.admin.get("/api/pipelines").await.expect(200);
+    assert_eq!(list.as_array().unwrap().iter().filter(|p| p["is_default"] == json!(true)).count(), 1);
+}
+
+#[tokio::test]
+async fn stages_are_made_changed_ordered_and_deleted() {
+    let acme = World::new().await;
+    let pipeline = default_of(&acme.admin).await;
+    let path = format!("/api/pipelines/{}/stages", id(&pipeline));
+    let made = acme.member.post(&path, json!({"name": "Trial", "order_index": 9})).await.expect(200);
+    assert_eq!(
+        (&made["probability"], &made["is_closed"], &made["is_won"], &made["pipeline_id"]),
+        (&json!(0.0), &json!(false), &json!(false), &pipeline["id"])
+    );
+    let stage = format!("/api/pipeline-stages/{}", id(&made));
+    let change = json!({"probability": 33.5, "name": null, "is_won": true, "order_index": 1});
+    let changed = acme.member.patch(&stage, change).await.expect(200);
+    assert_eq!(
+        (&changed["probability"], &changed["name"], &changed["is_won"], &changed["order_index"]),
+        (&json!(33.5), &json!("Trial"), &json!(true), &json!(9))
+    );
+    for refused in [json!({"probability": 101}), json!({"probability": -0.5}), json!({"name": "x".repeat(256)})] {
+        acme.member.patch(&stage, refused).await.expect(422);
+    }
+
+    // Reversed; what is of another pipeline or unknown is skipped.
+    let other = acme.admin.post("/api/pipelines", json!({"name": "Other"})).await.expect(200);
+    let theirs = format!("/api/pipelines/{}/stages", id(&other));
+    let theirs = acme.admin.post(&theirs, json!({"name": "Theirs", "order_index": 4})).await.expect(200);
+    let before = stages(&acme.admin, &pipeline).await;
+    let mut order: Vec<Value> =
+        before.iter().rev().enumerate().map(|(n, s)| json!({"id": s["id"], "order_index": n})).collect();
+    order.push(json!({"id": theirs["id"], "order_index": 0}));
+    order.push(json!({"id": Uuid::now_v7(), "order_index": 0}));
+    let reorder = format!("/api/pipelines/{}/reorder-stages", id(&pipeline));
+    acme.member.patch(&reorder, json!({"stages": order})).await.expect(200);
+    let names = |stages: &[Value]| stages.iter().map(|s| s["name"].clone()).collect::<Vec<_>>();
+    let after = stages(&acme.admin, &pipeline).await;
+    assert_eq!(names(&after), names(&before).into_iter().rev().collect::<Vec<_>>());
+    assert_eq!(stages(&acme.admin, &other).await[0]["order_index"], json!(4));
+
+    acme.member.delete(&stage).await.expect(200);
+    assert_eq!(acme.member.delete(&stage).await.detail(404), "Stage not found");
+    assert_eq!(acme.member.patch(&stage, json!({})).await.detail(404), "Stage not found");
+    assert!(!names(&stages(&acme.admin, &pipeline).await).contains(&json!("Trial")));
+}
+
+#[tokio::test]
+async fn what_has_deals_is_not_deleted() {
+    let acme = World::new().await;
+    let pipeline = default_of(&acme.admin).await;
+    let stage = stages(&acme.admin, &pipeline).await[0].clone();
+    let (first, second) = (deal(&acme.admin, &stage).await, deal(&acme.member, &stage).await);
+    let (pipeline_path, stage_path) =
+        (format!("/api/pipelines/{}", id(&pipeline)), format!("/api/pipeline-stages/{}", id(&stage)));
+    for path in [&pipeline_path, &stage_path] {
+        let refused = acme.admin.delete(path).await.detail(400);
+        assert!(refused.contains("2 deals"), "{refused}");
+    }
+    for deal in [first, second] {
+        acme.admin.delete(&format!("/api/deals/{}", id(&deal))).await.expect(200);
+    }
+    acme.admin.delete(&stage_path).await.expect(200);
+    acme.admin.delete(&pipeline_path).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_stage_is_not_deleted_under_a_deal_on_its_way() {
+    let acme = World::new().await;
+    let pipeline = default_of(&acme.admin).await;
+    let path = format!("/api/pipelines/{}/stages", id(&pipeline));
+    for n in 0..12 {
+        let stage = acme.admin.post(&path, json!({"name": format!("S{n}"), "order_index": n})).await.expect(200);
+        let new = json!({"title": format!("D{n}"), "value": 1, "stage_id": stage["id"]});
+        let stage_path = format!("/api/pipeline-stages/{}", id(&stage));
+        let (made, deleted) = tokio::join!(acme.member.post("/api/deals/", new), acme.admin.delete(&stage_path));
+        assert!(
+            matches!((made.status, deleted.status), (200, 400) | (404, 200)),
+            "one of them wins: {} {}",
+            made.text,
+            deleted.text
+        );
+    }
+    let lost = "select count(*) from deals d join pipeline_stages s on s.id = d.stage_id where d.tenant_id = $1 and s.is_deleted";
+    assert_eq!(acme.value::<i64>(lost, &[&acme.company]).await, 0);
+}
