@@ -154,8 +154,8 @@ async fn add(tx: &Transaction<'_>, company: &Company, hash: &str) -> anyhow::Res
     .await?;
     tx.execute(sql!("demo/sms").text, &[&id, &company.texts]).await?;
     tx.execute(sql!("demo/deals").text, &[&id, &company.goods]).await?;
-    tx.execute(sql!("demo/quotes").text, &[&id, &company.goods]).await?;
     let others = [
+        sql!("demo/quotes"),
         sql!("demo/activities"),
         sql!("demo/folders"),
         sql!("demo/calls"),

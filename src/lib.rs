@@ -13,6 +13,7 @@ pub mod doctor;
 pub mod error;
 pub mod jobs;
 pub mod page;
+pub mod pdf;
 pub mod seal;
 pub mod server;
 pub mod wire;

@@ -9,7 +9,7 @@ use aide::{generate::GenContext, openapi::Operation};
 use axum::{
     body::Body,
     extract::{FromRequest, FromRequestParts, Multipart, RawPathParams, Request},
-    http::{HeaderValue, header, request::Parts},
+    http::{HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use garde::Validate;
@@ -346,6 +346,59 @@ impl<T: Serialize> IntoResponse for Json<T> {
             Err(e) => Error::Internal(e.to_string().into()).into_response(),
         }
     }
+}
+
+/// What was made, with the status 201: on the few routes that have it (contract: conventions, "Error bodies").
+pub struct Created<T>(pub T);
+
+impl<T: Serialize> IntoResponse for Created<T> {
+    fn into_response(self) -> Response {
+        (StatusCode::CREATED, Json(self.0)).into_response()
+    }
+}
+
+impl<T: JsonSchema> aide::OperationOutput for Created<T> {
+    type Inner = T;
+    fn inferred_responses(
+        ctx: &mut GenContext,
+        operation: &mut Operation,
+    ) -> Vec<(Option<u16>, aide::openapi::Response)> {
+        axum::Json::<T>::operation_response(ctx, operation).map(|r| (Some(201), r)).into_iter().collect()
+    }
+}
+
+/// A PDF to be saved.
+pub struct Pdf {
+    /// Its name, without the ending; characters that a header cannot have are left out.
+    pub name: String,
+    /// The document.
+    pub body: Vec<u8>,
+}
+
+impl IntoResponse for Pdf {
+    fn into_response(self) -> Response {
+        let name: String = self.name.chars().filter(|c| c.is_ascii_alphanumeric() || "-_.".contains(*c)).collect();
+        let headers = [
+            (header::CONTENT_TYPE, "application/pdf".to_owned()),
+            (header::CONTENT_DISPOSITION, format!("attachment; filename={name}.pdf")),
+        ];
+        (headers, self.body).into_response()
+    }
+}
+
+impl aide::OperationOutput for Pdf {
+    type Inner = Self;
+    fn inferred_responses(_: &mut GenContext, _: &mut Operation) -> Vec<(Option<u16>, aide::openapi::Response)> {
+        vec![(Some(200), binary("application/pdf"))]
+    }
+}
+
+/// An answer of bytes, for the document.
+pub fn binary(mime: &str) -> aide::openapi::Response {
+    let schema = json_schema!({ "type": "string", "format": "binary" });
+    let schema = Some(aide::openapi::SchemaObject { json_schema: schema, external_docs: None, example: None });
+    let media = aide::openapi::MediaType { schema, ..Default::default() };
+    aide::openapi::Response { content: [(mime.to_owned(), media)].into_iter().collect(), ..Default::default() }
 }
 
 impl<T: WriteRow> IntoResponse for Rows<T> {

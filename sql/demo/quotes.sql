@@ -1,5 +1,5 @@
 -- Quotes for half of the company's deals, with their lines.
--- $1 company   $2 what is sold
+-- $1 company
 with made as (
   insert into quotes (tenant_id, company_id, owner_id, quote_number, title, amount, status, client_id, deal_id, valid_until, description, terms,
     created_at, updated_at)
@@ -9,9 +9,9 @@ with made as (
     now() - interval '1 day' * d.n, now() - interval '1 day' * d.n
   from (select *, row_number() over (order by created_at desc, id)::int as n from deals where tenant_id = $1) d
   where d.n <= 7
-  returning id, owner_id, amount
+  returning id, owner_id, amount, substring(title from 8) as what
 )
 insert into quote_lines (tenant_id, company_id, owner_id, quote_id, position, description, quantity, unit_price, tax, discount)
-select $1, $1, m.owner_id, m.id, l.position, case l.position when 1 then ($2::text[])[1] else 'Installation and set-up' end,
+select $1, $1, m.owner_id, m.id, l.position, case l.position when 1 then m.what else 'Installation and set-up' end,
   l.position, round(m.amount * 100 / 4)::bigint * case l.position when 1 then 2 else 1 end, 0, 0
 from made m cross join (values (1), (2)) as l (position)

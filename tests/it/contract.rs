@@ -14,7 +14,6 @@ const TO_COME: &[&str] = &[
     "conversations",
     "bulk-email-campaigns",
     "outside-calls",
-    "quotes",
     "files",
     "workflows",
     "analytics",
@@ -51,8 +50,11 @@ async fn the_openapi_document_has_every_route_with_its_types() {
         let operation = &document["paths"][route.path][route.method];
         let name = format!("{} {}", route.method, route.path);
         assert!(operation["summary"].is_string(), "{name} is not in the document");
+        let answer = ["200", "201"].map(|status| &operation["responses"][status]["content"]);
+        let answer = answer.into_iter().find_map(Value::as_object);
+        let mime = if route.path.ends_with("/download") { "application/" } else { "application/json" };
         assert!(
-            operation["responses"]["200"]["content"]["application/json"]["schema"].is_object(),
+            answer.is_some_and(|a| a.iter().any(|(kind, a)| kind.starts_with(mime) && a["schema"].is_object())),
             "{name} has no answer's type: {operation}"
         );
         assert_eq!(

@@ -307,3 +307,20 @@ async fn l22_l23_l24_an_activity_of_another_company_is_an_unknown_one() {
     assert_eq!(state(&a).await, before);
     assert_eq!(b.admin.get("/api/activities/").await.expect(200).as_array().unwrap().len(), 1);
 }
+
+#[tokio::test]
+async fn l25_l26_a_quote_neither_refers_to_nor_counts_another_companys_rows() {
+    let (a, b, contact, _) = two().await;
+    let deal = selling(&a).await;
+    for n in 0..3 {
+        a.admin.post("/api/quotes/", json!({"title": format!("Q{n}"), "amount": 1})).await.expect(201);
+    }
+    for (field, id, what) in [("client_id", &contact["id"], "Client"), ("deal_id", &deal["id"], "Deal")] {
+        for id in [id.clone(), json!(Uuid::now_v7())] {
+            let new = json!({"title": "Q", "amount": 1, field: id});
+            assert_eq!(b.admin.post("/api/quotes/", new).await.detail(404), format!("{what} not found"));
+        }
+    }
+    let own = b.admin.post("/api/quotes/", json!({"title": "Q0", "amount": 1})).await.expect(201);
+    assert!(own["quote_number"].as_str().unwrap().ends_with("-001"), "{}", own["quote_number"]);
+}

@@ -23,6 +23,7 @@ mod leaks;
 mod notifications;
 mod pipelines;
 mod plans;
+mod quotes;
 mod registration;
 mod request_path;
 mod schema;

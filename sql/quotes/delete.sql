@@ -1,0 +1,2 @@
+-- $1 quote id
+update quotes set is_deleted = true, updated_at = now() where id = $1 and not is_deleted returning id

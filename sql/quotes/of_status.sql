@@ -1,0 +1,7 @@
+-- $1 status   $2 limit   $3 skip
+select id, quote_number, title, amount, status, client_id, deal_id, owner_id, valid_until, description, terms, notes, sent_at, accepted_at,
+  line_items, created_at, updated_at
+from quote_card
+where status = $1 and not is_deleted
+order by created_at desc, id desc
+limit $2 offset $3

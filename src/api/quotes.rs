@@ -1,0 +1,228 @@
+//! Quotes: what a company offers, for how much, and until when.
+
+use super::prelude::*;
+use crate::pdf;
+use postgres_types::ToSql;
+use serde_json::Value;
+
+routes! {
+    /// The company's quotes, the newest first
+    tenant get "/api/quotes/" => list;
+    /// Adds a quote, which gets the company's next number
+    tenant post "/api/quotes/" => create;
+    /// One quote
+    tenant get "/api/quotes/{quote_id}" => get;
+    /// Changes the given fields of a quote
+    tenant patch "/api/quotes/{quote_id}" => update;
+    /// Changes the given fields of a quote
+    tenant put "/api/quotes/{quote_id}" => update;
+    /// Deletes a quote, whose number stays its own
+    tenant delete "/api/quotes/{quote_id}" => delete;
+    /// The quote as a PDF for the customer
+    tenant get "/api/quotes/{quote_id}/download" => download;
+}
+
+row! {
+    /// An offer; `amount` is the price, which the lines explain.
+    pub struct Quote {
+        id: Uuid,
+        quote_number: String,
+        title: String,
+        amount: f64,
+        status: String,
+        client_id: Option<Uuid>,
+        deal_id: Option<Uuid>,
+        owner_id: Uuid,
+        valid_until: Option<String>,
+        description: Option<String>,
+        terms: Option<String>,
+        notes: Option<String>,
+        sent_at: Option<Time>,
+        accepted_at: Option<Time>,
+        line_items: Value,
+        created_at: Time,
+        updated_at: Time,
+    }
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum QuoteStatus {
+    Draft,
+    Sent,
+    Accepted,
+    Rejected,
+    Expired,
+}
+
+impl QuoteStatus {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Draft => "draft",
+            Self::Sent => "sent",
+            Self::Accepted => "accepted",
+            Self::Rejected => "rejected",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct Filter {
+    status: Option<QuoteStatus>,
+}
+
+/// A line: what is sold, how often, for how much.
+#[derive(Debug, Serialize, Deserialize, Validate, JsonSchema)]
+#[garde(allow_unvalidated)]
+struct LineItem {
+    #[garde(length(chars, min = 1, max = 1000))]
+    description: String,
+    /// 1 when left out; up to three decimals.
+    #[serde(default = "one")]
+    #[garde(range(min = 0.001, max = 999_999_999.0))]
+    quantity: f64,
+    /// In minor units of the company's currency: cents.
+    #[garde(range(min = -1_000_000_000_000_i64, max = 1_000_000_000_000_i64))]
+    unit_price: i64,
+    /// Percent of what is left after the discount.
+    #[serde(default)]
+    #[garde(range(min = 0.0, max = 100.0))]
+    tax: f64,
+    /// Percent.
+    #[serde(default)]
+    #[garde(range(min = 0.0, max = 100.0))]
+    discount: f64,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+#[derive(Deserialize, Validate, JsonSchema)]
+#[garde(allow_unvalidated)]
+struct NewQuote {
+    #[garde(length(chars, min = 1, max = 255))]
+    title: String,
+    #[serde(deserialize_with = "wire::number")]
+    amount: f64,
+    /// A contact's id; what is none means none.
+    #[serde(default, deserialize_with = "wire::fitting")]
+    client_id: Option<Uuid>,
+    /// A deal's id; what is none means none.
+    #[serde(default, deserialize_with = "wire::fitting")]
+    deal_id: Option<Uuid>,
+    /// A date, or its midnight.
+    #[serde(default, deserialize_with = "date")]
+    valid_until: Option<String>,
+    description: Option<String>,
+    terms: Option<String>,
+    notes: Option<String>,
+    status: Option<QuoteStatus>,
+    /// At most 200.
+    #[serde(default)]
+    #[garde(length(max = 200), dive)]
+    line_items: Vec<LineItem>,
+}
+
+/// The fields to change; null leaves a field as it is.
+#[derive(Debug, Default, Serialize, Deserialize, Validate, JsonSchema)]
+#[serde(default)]
+#[garde(allow_unvalidated)]
+struct QuotePatch {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[garde(length(chars, min = 1, max = 255))]
+    title: Option<String>,
+    #[serde(deserialize_with = "wire::optional_number", skip_serializing_if = "Option::is_none")]
+    amount: Option<f64>,
+    #[serde(deserialize_with = "date", skip_serializing_if = "Option::is_none")]
+    valid_until: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    terms: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    notes: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<QuoteStatus>,
+    /// A contact's id; any other text for none.
+    #[serde(skip_serializing)]
+    client_id: Option<String>,
+    /// A deal's id; any other text for none.
+    #[serde(skip_serializing)]
+    deal_id: Option<String>,
+    /// All lines anew; at most 200.
+    #[serde(skip_serializing)]
+    #[garde(length(max = 200), dive)]
+    line_items: Option<Vec<LineItem>>,
+}
+
+/// `YYYY-MM-DD`, or a time at midnight.
+fn date<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Option<String>, D::Error> {
+    let Some(text) = Option::<String>::deserialize(d)? else { return Ok(None) };
+    let time: Option<Time> = text.parse().ok();
+    let day = time.and_then(|time| time.to_string().strip_suffix("T00:00:00").map(str::to_owned));
+    day.map(Some).ok_or_else(|| serde::de::Error::custom("Input should be a date such as 2026-12-31"))
+}
+
+/// What a text of a change says of a reference: the id, and whether there is to be none.
+fn reference(text: &Option<String>) -> (Option<Uuid>, bool) {
+    let id = text.as_deref().and_then(|text| text.parse().ok());
+    (id, text.is_some() && id.is_none())
+}
+
+async fn list(db: TenantDb, Query(filter): Query<Filter>, page: Page) -> Result<Rows<Quote>> {
+    match filter.status {
+        None => db.list(sql!("quotes/list").planned_once(), &[&page.limit, &page.skip]).await,
+        Some(status) => {
+            let params: [&(dyn ToSql + Sync); 3] = [&status.word(), &page.limit, &page.skip];
+            db.list(sql!("quotes/of_status").planned_once(), &params).await
+        }
+    }
+}
+
+async fn create(db: TenantDb, Json(new): Json<NewQuote>) -> Result<wire::Created<Quote>> {
+    let NewQuote { title, amount, client_id, deal_id, valid_until, description, terms, notes, .. } = &new;
+    let (status, lines) = (new.status.unwrap_or(QuoteStatus::Draft).word(), postgres_types::Json(&new.line_items));
+    let params: [&(dyn ToSql + Sync); 10] =
+        [title, amount, client_id, deal_id, valid_until, description, terms, notes, &status, &lines];
+    let quote = db.tx(async |tx| {
+        let id: Uuid = tx.one(sql!("quotes/create"), &params).await?;
+        tx.one(sql!("quotes/get"), &[&id]).await
+    });
+    Ok(wire::Created(quote.await?))
+}
+
+async fn get(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Quote>> {
+    Ok(Json(db.one(sql!("quotes/get"), &[&id]).await?))
+}
+
+async fn update(db: TenantDb, Path(id): Path<Uuid>, Json(patch): Json<QuotePatch>) -> Result<Json<Quote>> {
+    let ((client, no_client), (deal, no_deal)) = (reference(&patch.client_id), reference(&patch.deal_id));
+    let columns = postgres_types::Json(&patch);
+    let params: [&(dyn ToSql + Sync); 6] = [&id, &columns, &client, &no_client, &deal, &no_deal];
+    let quote = db.tx(async |tx| {
+        tx.optional::<Uuid>(sql!("quotes/update"), &params).await?;
+        let quote: Quote = tx.one(sql!("quotes/get"), &[&id]).await?;
+        let Some(lines) = &patch.line_items else { return Ok(quote) };
+        tx.all::<Uuid>(sql!("quotes/replace_lines"), &[&id, &postgres_types::Json(lines)]).await?;
+        tx.one(sql!("quotes/get"), &[&id]).await
+    });
+    Ok(Json(quote.await?))
+}
+
+async fn delete(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Message>> {
+    let deleted: Option<Uuid> = db.optional(sql!("quotes/delete"), &[&id]).await?;
+    deleted.ok_or(Error::not_found("Quote"))?;
+    Ok(message("Quote deleted successfully"))
+}
+
+async fn download(db: TenantDb, Path(id): Path<Uuid>) -> Result<wire::Pdf> {
+    let printed: Option<Value> = db.optional(sql!("quotes/document"), &[&id]).await?;
+    let printed = printed.ok_or(Error::not_found("Quote"))?;
+    let unreadable = |e: &dyn std::fmt::Display| Error::Internal(format!("the quote's document: {e}").into());
+    let quote: pdf::quote::Quote = serde_json::from_value(printed).map_err(|e| unreadable(&e))?;
+    let rendered = tokio::task::spawn_blocking(move || pdf::quote::render(&quote).map(|body| (quote.number, body)));
+    let (number, body) = rendered.await.map_err(|e| unreadable(&e))?.map_err(|e| unreadable(&e))?;
+    Ok(wire::Pdf { name: number, body })
+}

@@ -1,0 +1,262 @@
+//! PDFs: a sheet of paper on which text, rules and pictures are placed from top to bottom, over as many pages as it takes.
+//! Fonts are part of the program; nothing is fetched.
+
+pub mod quote;
+
+use anyhow::{Result, anyhow};
+use krilla::{
+    Document,
+    color::rgb,
+    geom::{PathBuilder, Point, Rect, Size, Transform},
+    image::Image,
+    metadata::Metadata,
+    num::NormalizedF32,
+    page::PageSettings,
+    paint::Fill,
+    text::{Font, GlyphId, KrillaGlyph},
+};
+use parley::{
+    Alignment, FontContext, Layout, LayoutContext,
+    fontique::{Blob, Collection, CollectionOptions},
+    style::{FontFamily, FontFamilyName, FontWeight, LineHeight, StyleProperty},
+};
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    sync::{Arc, LazyLock},
+};
+
+/// Every font, and the families in the order in which they are asked for a character.
+const FONTS: [&[u8]; 7] = [
+    include_bytes!("../../fonts/NotoSans-Regular.ttf"),
+    include_bytes!("../../fonts/NotoSans-Bold.ttf"),
+    include_bytes!("../../fonts/NotoSansArabic-Regular.ttf"),
+    include_bytes!("../../fonts/NotoSansHebrew-Regular.ttf"),
+    include_bytes!("../../fonts/NotoSansDevanagari-Regular.ttf"),
+    include_bytes!("../../fonts/NotoSansThai-Regular.ttf"),
+    include_bytes!("../../fonts/DroidSansFallbackFull.ttf"),
+];
+const FAMILIES: [&str; 6] = [
+    "Noto Sans",
+    "Noto Sans Arabic",
+    "Noto Sans Hebrew",
+    "Noto Sans Devanagari",
+    "Noto Sans Thai",
+    "Droid Sans Fallback",
+];
+
+/// Read once; a copy shares the fonts' data.
+static CONTEXT: LazyLock<FontContext> = LazyLock::new(|| {
+    let mut collection = Collection::new(CollectionOptions { shared: false, system_fonts: false });
+    for font in FONTS {
+        collection.register_fonts(Blob::new(Arc::new(font)), None);
+    }
+    FontContext { collection, source_cache: Default::default() }
+});
+
+/// Red, green, blue.
+pub type Color = rgb::Color;
+
+/// How a text looks.
+#[derive(Clone, Copy)]
+pub struct Style {
+    /// In points.
+    pub size: f32,
+    /// Whether it is bold.
+    pub bold: bool,
+    /// Its color.
+    pub color: Color,
+    /// Where its lines are in their width.
+    pub align: Alignment,
+}
+
+/// A text that has been broken into lines.
+pub struct Text {
+    text: String,
+    layout: Layout<Color>,
+}
+
+impl Text {
+    /// In points.
+    pub fn height(&self) -> f32 {
+        self.layout.height()
+    }
+
+    /// Of its longest line, in points.
+    pub fn width(&self) -> f32 {
+        self.layout.width()
+    }
+}
+
+enum Item {
+    Text(Text),
+    Box { width: f32, height: f32, color: Color },
+    Image { image: Image, width: f32, height: f32 },
+}
+
+/// The paper.
+pub struct Sheet {
+    /// Width of a page in points.
+    pub width: f32,
+    /// Height of a page in points.
+    pub height: f32,
+    fonts: FontContext,
+    layouts: LayoutContext<Color>,
+    pages: Vec<Vec<(f32, f32, Item)>>,
+}
+
+impl Sheet {
+    /// An empty first page of this size in points.
+    pub fn new(width: f32, height: f32) -> Self {
+        Self { width, height, fonts: CONTEXT.clone(), layouts: LayoutContext::new(), pages: vec![Vec::new()] }
+    }
+
+    /// How many pages there are.
+    pub fn pages(&self) -> usize {
+        self.pages.len()
+    }
+
+    /// Starts another page.
+    pub fn next_page(&mut self) {
+        self.pages.push(Vec::new());
+    }
+
+    /// Breaks a text into lines of this width.
+    pub fn text(&mut self, text: &str, style: Style, width: f32) -> Text {
+        let text: String = text.chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect();
+        let families = FAMILIES.map(|name| FontFamilyName::Named(Cow::Borrowed(name)));
+        let mut builder = self.layouts.ranged_builder(&mut self.fonts, &text, 1.0, false);
+        builder.push_default(StyleProperty::FontFamily(FontFamily::List(Cow::Borrowed(&families))));
+        builder.push_default(StyleProperty::FontSize(style.size));
+        builder.push_default(StyleProperty::LineHeight(LineHeight::FontSizeRelative(1.35)));
+        builder.push_default(StyleProperty::Brush(style.color));
+        builder.push_default(StyleProperty::FontWeight(FontWeight::new(if style.bold { 700.0 } else { 400.0 })));
+        // A word that is longer than the line is broken.
+        builder.push_default(StyleProperty::OverflowWrap(parley::OverflowWrap::Anywhere));
+        let mut layout = builder.build(&text);
+        layout.break_all_lines(Some(width));
+        layout.align(style.align, Default::default());
+        Text { text, layout }
+    }
+
+    /// Puts a text on the last page, its top left corner there.
+    pub fn put(&mut self, x: f32, y: f32, text: Text) {
+        self.add(self.pages.len() - 1, x, y, Item::Text(text));
+    }
+
+    /// The same on any page.
+    pub fn put_on(&mut self, page: usize, x: f32, y: f32, text: Text) {
+        self.add(page, x, y, Item::Text(text));
+    }
+
+    /// A filled box on the last page; a low one is a rule.
+    pub fn fill(&mut self, x: f32, y: f32, width: f32, height: f32, color: Color) {
+        self.add(self.pages.len() - 1, x, y, Item::Box { width, height, color });
+    }
+
+    /// A picture on the last page, as large as fits into this width and height; answers how high it is.
+    pub fn picture(&mut self, x: f32, y: f32, width: f32, height: f32, image: Image) -> f32 {
+        let (w, h) = image.size();
+        let scale = (width / w as f32).min(height / h as f32);
+        let (width, height) = (w as f32 * scale, h as f32 * scale);
+        self.add(self.pages.len() - 1, x, y, Item::Image { image, width, height });
+        height
+    }
+
+    fn add(&mut self, page: usize, x: f32, y: f32, item: Item) {
+        if let Some(page) = self.pages.get_mut(page) {
+            page.push((x, y, item));
+        }
+    }
+
+    /// The document.
+    pub fn finish(self, metadata: Metadata) -> Result<Vec<u8>> {
+        let mut document = Document::new();
+        document.set_metadata(metadata);
+        let mut fonts = HashMap::new();
+        for items in &self.pages {
+            let settings =
+                PageSettings::from_wh(self.width, self.height).ok_or_else(|| anyhow!("a page without size"))?;
+            let mut page = document.start_page_with(settings);
+            let mut surface = page.surface();
+            for (x, y, item) in items {
+                match item {
+                    Item::Text(text) => draw(&mut surface, &mut fonts, *x, *y, text)?,
+                    Item::Box { width, height, color } => {
+                        let Some(rect) = Rect::from_xywh(*x, *y, *width, *height) else { continue };
+                        let mut path = PathBuilder::new();
+                        path.push_rect(rect);
+                        surface.set_fill(Some(fill(*color)));
+                        if let Some(path) = path.finish() {
+                            surface.draw_path(&path);
+                        }
+                    }
+                    Item::Image { image, width, height } => {
+                        let Some(size) = Size::from_wh(*width, *height) else { continue };
+                        surface.push_transform(&Transform::from_translate(*x, *y));
+                        surface.draw_image(image.clone(), size);
+                        surface.pop();
+                    }
+                }
+            }
+            surface.finish();
+            page.finish();
+        }
+        document.finish().map_err(|e| anyhow!("cannot write the PDF: {e:?}"))
+    }
+}
+
+fn fill(color: Color) -> Fill {
+    Fill { paint: color.into(), opacity: NormalizedF32::ONE, rule: Default::default() }
+}
+
+/// Draws the glyphs that the layout has chosen, run by run: a run has one font, and a text here has one color.
+fn draw(
+    surface: &mut krilla::surface::Surface<'_>,
+    fonts: &mut HashMap<u64, Font>,
+    left: f32,
+    top: f32,
+    text: &Text,
+) -> Result<()> {
+    for line in text.layout.lines() {
+        let (y, mut x) = (top + line.metrics().baseline, left + line.metrics().offset);
+        for run in line.runs() {
+            let start = x;
+            let font = run.font().clone();
+            let (data, id) = font.data.into_raw_parts();
+            let known = match fonts.entry(id) {
+                std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
+                std::collections::hash_map::Entry::Vacant(new) => {
+                    new.insert(Font::new(data.into(), font.index).ok_or_else(|| anyhow!("a font cannot be read"))?)
+                }
+            };
+            let size = run.font_size();
+            let mut glyphs = Vec::<KrillaGlyph>::new();
+            for cluster in run.visual_clusters() {
+                if cluster.is_ligature_continuation() {
+                    if let Some(glyph) = glyphs.last_mut() {
+                        glyph.text_range.end = cluster.text_range().end;
+                    }
+                    continue;
+                }
+                for glyph in cluster.glyphs() {
+                    glyphs.push(KrillaGlyph::new(
+                        GlyphId::new(glyph.id as u32),
+                        glyph.advance / size,
+                        glyph.x / size,
+                        glyph.y / size,
+                        0.0,
+                        cluster.text_range(),
+                        None,
+                    ));
+                    x += glyph.advance;
+                }
+            }
+            if let (false, Some(style)) = (glyphs.is_empty(), text.layout.styles().first()) {
+                surface.set_fill(Some(fill(style.brush)));
+                surface.draw_glyphs(Point::from_xy(start, y), &glyphs, known.clone(), &text.text, size, false);
+            }
+        }
+    }
+    Ok(())
+}

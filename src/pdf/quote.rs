@@ -1,0 +1,424 @@
+//! A quote as it is sent to a customer.
+
+use super::{Color, Sheet, Style};
+use anyhow::Result;
+use base64::{Engine, prelude::BASE64_STANDARD};
+use iso_currency::Currency;
+use krilla::{image::Image, metadata::Metadata};
+use parley::Alignment;
+use serde::Deserialize;
+
+/// What is printed.
+#[derive(Debug, Deserialize)]
+pub struct Quote {
+    /// The quote's number.
+    pub number: String,
+    /// What it is about.
+    pub title: String,
+    /// The price, which the lines explain and do not decide.
+    pub amount: f64,
+    /// `draft`, `sent`, …
+    pub status: String,
+    /// The day it was made, `YYYY-MM-DD`.
+    pub date: String,
+    /// The last day it is good for.
+    pub valid_until: Option<String>,
+    /// A text above the lines.
+    pub description: Option<String>,
+    /// A text below them.
+    pub terms: Option<String>,
+    /// When the document was made, for the foot.
+    pub generated: String,
+    /// What it is made of.
+    pub lines: Vec<Line>,
+    /// Who makes it.
+    pub company: Company,
+    /// Whom it is for.
+    pub client: Option<Client>,
+}
+
+/// A line of a quote.
+#[derive(Debug, Deserialize)]
+pub struct Line {
+    /// What is sold.
+    pub description: String,
+    /// How many; three decimals.
+    pub quantity: f64,
+    /// Of one, in minor units of the currency.
+    pub unit_price: i64,
+    /// Percent of what is left after the discount.
+    pub tax: f64,
+    /// Percent.
+    pub discount: f64,
+}
+
+/// The company that makes the quote.
+#[derive(Debug, Deserialize)]
+#[allow(missing_docs, reason = "a company's fields are those of the contract")]
+pub struct Company {
+    pub name: String,
+    /// ISO 4217.
+    pub currency: String,
+    /// A `data:` address of a PNG or JPEG; others are not fetched.
+    pub logo_url: Option<String>,
+    pub address: Option<String>,
+    pub city: Option<String>,
+    pub state: Option<String>,
+    pub zip: Option<String>,
+    pub email: Option<String>,
+    pub phone: Option<String>,
+}
+
+/// The contact for whom the quote is.
+#[derive(Debug, Deserialize)]
+#[allow(missing_docs, reason = "a contact's fields are those of the contract")]
+pub struct Client {
+    pub name: String,
+    pub company: Option<String>,
+    pub email: Option<String>,
+    pub phone: Option<String>,
+}
+
+const INK: (u8, u8, u8) = (28, 34, 46);
+const GRAY: (u8, u8, u8) = (104, 112, 128);
+const ACCENT: (u8, u8, u8) = (24, 82, 140);
+const TINT: (u8, u8, u8) = (238, 243, 248);
+const RULE: (u8, u8, u8) = (214, 220, 228);
+const MARGIN: f32 = 54.0;
+/// Room for the foot.
+const FOOT: f32 = 64.0;
+
+fn color((red, green, blue): (u8, u8, u8)) -> Color {
+    Color::new(red, green, blue)
+}
+
+fn plain(size: f32, ink: (u8, u8, u8)) -> Style {
+    Style { size, bold: false, color: color(ink), align: Alignment::Start }
+}
+
+fn bold(size: f32, ink: (u8, u8, u8)) -> Style {
+    Style { bold: true, ..plain(size, ink) }
+}
+
+impl Style {
+    fn right(self) -> Self {
+        Self { align: Alignment::Right, ..self }
+    }
+}
+
+/// Amounts of a currency, in its minor units.
+struct Money {
+    code: String,
+    digits: u32,
+}
+
+impl Money {
+    fn new(code: &str) -> Self {
+        let code = code.trim().to_uppercase();
+        let digits = Currency::from_code(&code).and_then(|c| c.exponent()).unwrap_or(2);
+        Self { code, digits: u32::from(digits) }
+    }
+
+    fn minor(&self, amount: f64) -> i128 {
+        (amount * 10_f64.powi(self.digits as i32)).round() as i128
+    }
+
+    /// `1,234.50`
+    fn print(&self, minor: i128) -> String {
+        let unit = 10_i128.pow(self.digits);
+        let whole = (minor.abs() / unit).to_string();
+        let mut text = String::new();
+        for (n, digit) in whole.chars().enumerate() {
+            if n > 0 && (whole.len() - n).is_multiple_of(3) {
+                text.push(',');
+            }
+            text.push(digit);
+        }
+        if self.digits > 0 {
+            text += &format!(".{:0width$}", minor.abs() % unit, width = self.digits as usize);
+        }
+        if minor < 0 { format!("-{text}") } else { text }
+    }
+}
+
+/// A line's amounts in minor units, each rounded by itself, so that what is printed adds up.
+struct Amounts {
+    gross: i128,
+    discount: i128,
+    tax: i128,
+}
+
+impl Line {
+    fn amounts(&self) -> Amounts {
+        let gross = (self.quantity * self.unit_price as f64).round() as i128;
+        let discount = (gross as f64 * self.discount / 100.0).round() as i128;
+        let tax = ((gross - discount) as f64 * self.tax / 100.0).round() as i128;
+        Amounts { gross, discount, tax }
+    }
+}
+
+/// `2.5` and not `2.500`.
+fn number(value: f64) -> String {
+    let text = format!("{value:.3}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+fn percent(value: f64) -> String {
+    if value == 0.0 { "–".into() } else { format!("{} %", number(value)) }
+}
+
+/// The picture of a `data:` address.
+fn logo(url: &str) -> Option<Image> {
+    let (kind, data) = url.strip_prefix("data:")?.split_once(";base64,")?;
+    let data = BASE64_STANDARD.decode(data).ok()?;
+    match kind {
+        "image/png" => Image::from_png(data.into(), true).ok(),
+        "image/jpeg" => Image::from_jpeg(data.into(), true).ok(),
+        _ => None,
+    }
+}
+
+/// The PDF: A4, or letter for a company that reckons in US dollars.
+pub fn render(quote: &Quote) -> Result<Vec<u8>> {
+    let money = Money::new(&quote.company.currency);
+    let (width, height) = if money.code == "USD" { (612.0, 792.0) } else { (595.28, 841.89) };
+    let mut page = Page { sheet: Sheet::new(width, height), y: MARGIN, inner: width - 2.0 * MARGIN };
+    page.head(quote);
+    page.client(quote);
+    page.table(quote, &money);
+    page.terms(quote);
+    page.foot(quote);
+    let metadata = Metadata::new()
+        .title(format!("Quotation {}", quote.number))
+        .authors(vec![quote.company.name.clone()])
+        .language("en".into());
+    page.sheet.finish(metadata)
+}
+
+struct Page {
+    sheet: Sheet,
+    /// Where the next thing goes.
+    y: f32,
+    /// The width between the margins.
+    inner: f32,
+}
+
+impl Page {
+    /// Puts a text and answers its height.
+    fn put(&mut self, x: f32, y: f32, width: f32, style: Style, text: &str) -> f32 {
+        let text = self.sheet.text(text, style, width);
+        let height = text.height();
+        self.sheet.put(x, y, text);
+        height
+    }
+
+    fn room(&self) -> f32 {
+        self.sheet.height - FOOT - self.y
+    }
+
+    fn next_page(&mut self) {
+        self.sheet.next_page();
+        self.y = MARGIN;
+    }
+
+    /// A paragraph as wide as the page, line by line where it must go over to the next one.
+    fn paragraph(&mut self, style: Style, text: &str) {
+        for part in text.lines() {
+            let mut rest: Vec<&str> = vec![part];
+            while let Some(part) = rest.pop() {
+                let text = self.sheet.text(part, style, self.inner);
+                let height = text.height();
+                if height <= self.room() {
+                    self.sheet.put(MARGIN, self.y, text);
+                    self.y += height;
+                } else if height < self.sheet.height / 3.0 {
+                    self.next_page();
+                    rest.push(part);
+                } else {
+                    // In two, at the blank that is nearest to the middle.
+                    let middle = (part.len() / 2..part.len()).find(|n| part.is_char_boundary(*n)).unwrap_or(part.len());
+                    let cut = part[..middle].rfind(' ').filter(|n| *n > 0).unwrap_or(middle);
+                    let (first, second) = part.split_at(cut);
+                    rest.push(second.trim_start());
+                    rest.push(first);
+                }
+            }
+        }
+    }
+
+    fn head(&mut self, quote: &Quote) {
+        let company = &quote.company;
+        let half = self.inner * 0.55;
+        let mut y = MARGIN;
+        let picture = company.logo_url.as_deref().and_then(logo);
+        if let Some(image) = picture {
+            y += self.sheet.picture(MARGIN, y, 160.0, 54.0, image) + 10.0;
+        } else {
+            let initials =
+                company.name.split_whitespace().filter_map(|word| word.chars().find(|c| c.is_alphanumeric()));
+            let initials: String = initials.take(2).flat_map(char::to_uppercase).collect();
+            self.sheet.fill(MARGIN, y, 38.0, 38.0, color(ACCENT));
+            let style = Style { align: Alignment::Center, ..bold(16.0, (255, 255, 255)) };
+            let text = self.sheet.text(&initials, style, 38.0);
+            let top = y + (38.0 - text.height()) / 2.0;
+            self.sheet.put(MARGIN, top, text);
+            y += 48.0;
+        }
+        y += self.put(MARGIN, y, half, bold(13.0, INK), &company.name);
+        let filled = |part: &Option<String>| part.clone().filter(|text| !text.trim().is_empty());
+        let city = [filled(&company.zip), filled(&company.city), filled(&company.state)];
+        let city = city.into_iter().flatten().collect::<Vec<_>>().join(" ");
+        let under = [filled(&company.address), Some(city), filled(&company.email), filled(&company.phone)];
+        for line in under.into_iter().flatten().filter(|line| !line.is_empty()) {
+            y += self.put(MARGIN, y, half, plain(9.0, GRAY), &line);
+        }
+
+        let (x, width) = (MARGIN + half + 10.0, self.inner - half - 10.0);
+        let mut right = MARGIN + self.put(x, MARGIN - 6.0, width, bold(22.0, ACCENT).right(), "QUOTATION");
+        let status = quote.status.to_uppercase();
+        for (label, value) in [
+            ("Number", quote.number.as_str()),
+            ("Date", &quote.date),
+            ("Valid until", quote.valid_until.as_deref().unwrap_or("N/A")),
+            ("Status", &status),
+        ] {
+            self.put(x, right, width * 0.42, plain(9.0, GRAY).right(), label);
+            right += self.put(x + width * 0.45, right, width * 0.55, bold(9.0, INK).right(), value).max(14.0);
+        }
+        self.y = y.max(right) + 24.0;
+    }
+
+    fn client(&mut self, quote: &Quote) {
+        if let Some(client) = &quote.client {
+            self.y += self.put(MARGIN, self.y, self.inner, bold(8.0, ACCENT), "PREPARED FOR") + 2.0;
+            self.y += self.put(MARGIN, self.y, self.inner, bold(11.0, INK), &client.name);
+            for line in
+                [&client.company, &client.email, &client.phone].into_iter().flatten().filter(|l| !l.trim().is_empty())
+            {
+                self.y += self.put(MARGIN, self.y, self.inner, plain(9.0, GRAY), line);
+            }
+            self.y += 18.0;
+        }
+        self.y += self.put(MARGIN, self.y, self.inner, bold(14.0, INK), &quote.title) + 4.0;
+        if let Some(description) = quote.description.as_deref().filter(|text| !text.trim().is_empty()) {
+            self.paragraph(plain(10.0, INK), description);
+        }
+        self.y += 14.0;
+    }
+
+    /// The columns of the table: where they begin, how wide they are, and what they are called.
+    fn columns(&self) -> [(f32, f32, &'static str); 6] {
+        let widths = [0.40, 0.09, 0.15, 0.10, 0.09, 0.17];
+        let names = ["Description", "Qty", "Unit price", "Discount", "Tax", "Net"];
+        let mut x = MARGIN;
+        std::array::from_fn(|n| {
+            let column = (x, self.inner * widths[n], names[n]);
+            x += column.1;
+            column
+        })
+    }
+
+    fn table_head(&mut self) {
+        self.sheet.fill(MARGIN, self.y, self.inner, 20.0, color(TINT));
+        for (n, (x, width, name)) in self.columns().into_iter().enumerate() {
+            let style = if n == 0 { bold(8.5, ACCENT) } else { bold(8.5, ACCENT).right() };
+            self.put(x + 6.0, self.y + 4.5, width - 12.0, style, name);
+        }
+        self.y += 20.0;
+    }
+
+    fn row(&mut self, cells: [String; 6]) {
+        let columns = self.columns();
+        let style = |n: usize| if n == 0 { plain(9.5, INK) } else { plain(9.5, INK).right() };
+        let mut texts = Vec::new();
+        for (n, ((_, width, _), cell)) in columns.iter().zip(&cells).enumerate() {
+            texts.push(self.sheet.text(cell, style(n), width - 12.0));
+        }
+        let height = texts.iter().map(|text| text.height()).fold(0.0, f32::max) + 10.0;
+        if height > self.room() {
+            self.next_page();
+            self.table_head();
+        }
+        for ((x, ..), text) in columns.into_iter().zip(texts) {
+            self.sheet.put(x + 6.0, self.y + 5.0, text);
+        }
+        self.y += height;
+        self.sheet.fill(MARGIN, self.y, self.inner, 0.6, color(RULE));
+    }
+
+    fn table(&mut self, quote: &Quote, money: &Money) {
+        if self.room() < 90.0 {
+            self.next_page();
+        }
+        self.table_head();
+        let total = money.minor(quote.amount);
+        let mut sums = Vec::new();
+        if quote.lines.is_empty() {
+            let amount = money.print(total);
+            self.row([quote.title.clone(), "1".into(), amount.clone(), percent(0.0), percent(0.0), amount]);
+        } else {
+            let (mut gross, mut discount, mut tax) = (0, 0, 0);
+            for line in &quote.lines {
+                let amounts = line.amounts();
+                self.row([
+                    line.description.clone(),
+                    number(line.quantity),
+                    money.print(line.unit_price.into()),
+                    percent(line.discount),
+                    percent(line.tax),
+                    money.print(amounts.gross - amounts.discount),
+                ]);
+                gross += amounts.gross;
+                discount += amounts.discount;
+                tax += amounts.tax;
+            }
+            sums.push(("Subtotal", gross));
+            for (name, sum) in [("Discount", -discount), ("Tax", tax), ("Adjustment", total - (gross - discount + tax))]
+            {
+                if sum != 0 {
+                    sums.push((name, sum));
+                }
+            }
+        }
+        let height = sums.len() as f32 * 17.0 + 48.0;
+        if height > self.room() {
+            self.next_page();
+        }
+        self.y += 10.0;
+        let (x, width) = (MARGIN + self.inner * 0.52, self.inner * 0.48);
+        for (name, sum) in sums {
+            self.put(x + 6.0, self.y, width * 0.4, plain(9.5, GRAY), name);
+            self.put(x + width * 0.4, self.y, width * 0.6 - 6.0, plain(9.5, INK).right(), &money.print(sum));
+            self.y += 17.0;
+        }
+        self.sheet.fill(x, self.y + 2.0, width, 28.0, color(ACCENT));
+        let white = (255, 255, 255);
+        self.put(x + 8.0, self.y + 7.5, width * 0.3, bold(12.0, white), "Total");
+        let total = format!("{} {}", money.code, money.print(total));
+        self.put(x + width * 0.3, self.y + 7.5, width * 0.7 - 8.0, bold(12.0, white).right(), &total);
+        self.y += 48.0;
+    }
+
+    fn terms(&mut self, quote: &Quote) {
+        if let Some(terms) = quote.terms.as_deref().filter(|text| !text.trim().is_empty()) {
+            if self.room() < 40.0 {
+                self.next_page();
+            }
+            self.y += self.put(MARGIN, self.y, self.inner, bold(8.0, ACCENT), "TERMS") + 2.0;
+            self.paragraph(plain(9.5, INK), terms);
+        }
+    }
+
+    fn foot(&mut self, quote: &Quote) {
+        let pages = self.sheet.pages();
+        let y = self.sheet.height - 44.0;
+        for page in 0..pages {
+            let left = format!("{} · {} · made {} UTC", quote.company.name, quote.number, quote.generated);
+            let left = self.sheet.text(&left, plain(8.0, GRAY), self.inner * 0.75);
+            self.sheet.put_on(page, MARGIN, y, left);
+            let right = format!("Page {} of {pages}", page + 1);
+            let right = self.sheet.text(&right, plain(8.0, GRAY).right(), self.inner * 0.25);
+            self.sheet.put_on(page, MARGIN + self.inner * 0.75, y, right);
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! Quotes and their PDF (contract: quotes).
+
+use crate::world::{Person, World};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use uuid::Uuid;
+
+async fn quote(who: &Person, fields: Value) -> Value {
+    let mut new = json!({"title": Uuid::new_v4(), "amount": 100});
+    new.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    who.post("/api/quotes/", new).await.expect(201)
+}
+
+fn path(quote: &Value) -> String {
+    format!("/api/quotes/{}", quote["id"].as_str().unwrap())
+}
+
+fn number(n: usize) -> String {
+    let year = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).year();
+    format!("QT-{year}-{n:03}")
+}
+
+#[tokio::test]
+async fn a_quote_is_made_listed_and_read() {
+    let acme = World::new().await;
+    let client = acme.contact("Ada", "Lovelace").await;
+    let deal = acme.admin.post("/api/deals/", json!({"title": "D", "value": 1, "stage_id": "Lead"})).await.expect(200);
+    let made = quote(&acme.member, json!({"title": "Engine", "amount": "1234.565", "client_id": client["id"], "deal_id": deal["id"],
+        "valid_until": "2027-01-31T00:00:00", "description": "D", "terms": "T", "notes": "N",
+        "line_items": [{"description": "Wheel", "quantity": 2.5, "unit_price": 1999, "tax": 19, "discount": 10}, {"description": "Work", "unit_price": 5000}]})).await;
+    assert_eq!(made["quote_number"], json!(number(1)));
+    assert_eq!(
+        (
+            &made["amount"],
+            &made["status"],
+            &made["client_id"],
+            &made["deal_id"],
+            &made["owner_id"],
+            &made["valid_until"]
+        ),
+        (&json!(1234.57), &json!("draft"), &client["id"], &deal["id"], &json!(acme.member.id), &json!("2027-01-31"))
+    );
+    assert_eq!((&made["description"], &made["terms"], &made["notes"]), (&json!("D"), &json!("T"), &json!("N")));
+    assert_eq!(
+        made["line_items"],
+        json!([{"description": "Wheel", "quantity": 2.5, "unit_price": 1999, "tax": 19, "discount": 10},
+            {"description": "Work", "quantity": 1, "unit_price": 5000, "tax": 0, "discount": 0}])
+    );
+    assert_eq!(acme.admin.get(&path(&made)).await.expect(200), made);
+    let second = quote(&acme.admin, json!({"status": "sent", "client_id": "", "deal_id": "none"})).await;
+    assert_eq!((&second["quote_number"], &second["client_id"]), (&json!(number(2)), &json!(null)));
+    assert!(second["sent_at"].is_string());
+    let ids = async |query: &str| -> Vec<Value> {
+        let list = acme.admin.get(&format!("/api/quotes/?{query}")).await.expect(200);
+        list.as_array().unwrap().iter().map(|q| q["id"].clone()).collect()
+    };
+    assert_eq!(ids("").await, [second["id"].clone(), made["id"].clone()], "the newest first");
+    assert_eq!(ids("status=sent").await, [second["id"].clone()]);
+    assert_eq!(ids("skip=1&limit=1").await, [made["id"].clone()]);
+    acme.admin.get("/api/quotes/?status=unknown").await.expect(422);
+    for bad in [
+        json!({"amount": null}),
+        json!({"amount": "much"}),
+        json!({"amount": 1e14}),
+        json!({"amount": "NaN"}),
+        json!({"amount": "inf"}),
+        json!({"status": "open"}),
+        json!({"valid_until": ""}),
+        json!({"valid_until": "2027-01-31T10:00:00"}),
+        json!({"title": "x".repeat(256)}),
+        json!({"line_items": [{"unit_price": 1}]}),
+        json!({"line_items": [{"description": "x", "unit_price": 1.5}]}),
+        json!({"line_items": [{"description": "x", "unit_price": 1, "quantity": 0}]}),
+        json!({"line_items": [{"description": "x", "unit_price": 1, "tax": 101}]}),
+    ] {
+        let mut new = json!({"title": "Bad", "amount": 1});
+        new.as_object_mut().unwrap().extend(bad.as_object().unwrap().clone());
+        assert_eq!(acme.admin.post("/api/quotes/", new).await.status, 422, "{bad}");
+    }
+    let lone = acme.lone().await;
+    for answer in [
+        lone.get("/api/quotes/").await,
+        lone.post("/api/quotes/", json!({"title": "x", "amount": 1})).await,
+        lone.get(&path(&made)).await,
+    ] {
+        assert_eq!(answer.detail(403), "No company associated with user");
+    }
+}
+
+#[tokio::test]
+async fn fifty_at_once_get_fifty_consecutive_numbers_in_each_company() {
+    let (acme, other) = (World::new().await, World::new().await);
+    let create = |world: &World, n: usize| {
+        let who = world.admin.clone();
+        async move { who.post("/api/quotes/", json!({"title": format!("Q{n}"), "amount": 1})).await }
+    };
+    let all =
+        futures_util::future::join_all((0..100).map(|n| create(if n % 2 == 0 { &acme } else { &other }, n))).await;
+    for of in [0, 1] {
+        let numbers: BTreeSet<String> = all
+            .iter()
+            .skip(of)
+            .step_by(2)
+            .map(|a| a.clone().expect(201)["quote_number"].as_str().unwrap().to_owned())
+            .collect();
+        assert_eq!(numbers, (1..=50).map(number).collect());
+    }
+    // What fails uses no number, and what is deleted keeps its own.
+    assert!(
+        acme.admin
+            .post("/api/quotes/", json!({"title": "Q0", "amount": 1}))
+            .await
+            .detail(400)
+            .contains("already exists")
+    );
+    let unknown = json!({"title": "New", "amount": 1, "client_id": Uuid::now_v7()});
+    assert_eq!(acme.admin.post("/api/quotes/", unknown).await.detail(404), "Client not found");
+    let last = quote(&acme.admin, json!({})).await;
+    assert_eq!(last["quote_number"], json!(number(51)));
+    acme.admin.delete(&path(&last)).await.expect(200);
+    assert_eq!(quote(&acme.admin, json!({})).await["quote_number"], json!(number(52)));
+    // Numbers grow beyond three digits.
+    let forged = "insert into quotes (tenant_id, company_id, owner_id, title, amount, quote_number) values ($1, $1, $2, 'x', 1, $3)";
+    acme.db.execute(forged, &[&acme.company, &acme.admin.id, &number(999)]).await.unwrap();
+    assert_eq!(quote(&acme.admin, json!({})).await["quote_number"], json!(number(1000)));
+    assert_eq!(quote(&acme.admin, json!({})).await["quote_number"], json!(number(1001)));
+}
+
+#[tokio::test]
+async fn a_title_is_used_once_in_a_company_at_creation() {
+    let acme = World::new().await;
+    let new = json!({"title": "Twice", "amount": 1});
+    let all = [&acme.admin, &acme.member, &acme.admin, &acme.member].map(|who| who.post("/api/quotes/", new.clone()));
+    let all = futures_util::future::join_all(all).await;
+    assert_eq!(all.iter().filter(|a| a.status == 201).count(), 1);
+    let other = quote(&acme.admin, json!({})).await;
+    acme.admin.patch(&path(&other), json!({"title": "Twice"})).await.expect(200);
+    World::new().await.admin.post("/api/quotes/", new).await.expect(201);
+}
+
+#[tokio::test]
+async fn any_member_changes_a_quote() {
+    let acme = World::new().await;
+    let client = acme.contact("Ada", "L").await;
+    let made =
+        quote(&acme.admin, json!({"client_id": client["id"], "line_items": [{"description": "A", "unit_price": 1}]}))
+            .await;
+    let path = path(&made);
+    let edit = json!({"title": "New", "amount": 5.555, "valid_until": "2027-05-06", "description": "D", "status": "sent", "notes": null,
+        "quote_number": "QT-1", "owner_id": acme.member.id, "company_id": Uuid::now_v7(), "sent_at": "2020-01-01T00:00:00"});
+    let sent = acme.member.patch(&path, edit).await.expect(200);
+    assert_eq!(
+        (
+            &sent["title"],
+            &sent["amount"],
+            &sent["valid_until"],
+            &sent["status"],
+            &sent["quote_number"],
+            &sent["owner_id"]
+        ),
+        (&json!("New"), &json!(5.56), &json!("2027-05-06"), &json!("sent"), &made["quote_number"], &made["owner_id"])
+    );
+    assert_eq!((&sent["client_id"], &sent["line_items"]), (&client["id"], &made["line_items"]));
+    assert!(sent["sent_at"].as_str().unwrap() > "2026");
+    let accepted = acme.member.put(&path, json!({"status": "accepted"})).await.expect(200);
+    assert!(accepted["accepted_at"].is_string());
+    let again = acme.member.put(&path, json!({"status": "sent"})).await.expect(200);
+    assert_eq!(
+        (&again["sent_at"], &again["accepted_at"]),
+        (&sent["sent_at"], &accepted["accepted_at"]),
+        "the first times stay"
+    );
+    let lines = json!({"line_items": [{"description": "B", "unit_price": 2}, {"description": "C", "unit_price": -3}]});
+    let lined = acme.member.patch(&path, lines).await.expect(200);
+    assert_eq!(
+        (&lined["line_items"][1]["description"], &lined["amount"]),
+        (&json!("C"), &json!(5.56)),
+        "the amount stays"
+    );
+    assert_eq!(acme.member.patch(&path, json!({"line_items": []})).await.expect(200)["line_items"], json!([]));
+    assert_eq!(acme.member.patch(&path, json!({"client_id": "none"})).await.expect(200)["client_id"], json!(null));
+    for (field, what) in [("client_id", "Client"), ("deal_id", "Deal")] {
+        assert_eq!(
+            acme.member.patch(&path, json!({field: Uuid::now_v7()})).await.detail(404),
+            format!("{what} not found")
+        );
+    }
+    for bad in [
+        json!({"status": "open"}),
+        json!({"amount": 1e14}),
+        json!({"valid_until": "soon"}),
+        json!({"line_items": [{"description": "x", "unit_price": 1, "discount": -1}]}),
+    ] {
+        acme.member.patch(&path, bad).await.expect(422);
+    }
+    acme.member.delete(&path).await.expect(200);
+    for gone in [
+        acme.admin.get(&path).await,
+        acme.admin.patch(&path, json!({})).await,
+        acme.admin.delete(&path).await,
+        acme.admin.get(&format!("{path}/download")).await,
+    ] {
+        assert_eq!(gone.detail(404), "Quote not found");
+    }
+}
+
+/// A text without its blanks: where a PDF has them depends on how its letters are spaced.
+fn dense(text: &str) -> String {
+    text.split_whitespace().collect()
+}
+
+/// The pages of a PDF as text without blanks.
+async fn printed(who: &Person, quote: &Value) -> Vec<String> {
+    let response = who.request("GET", &format!("{}/download", path(quote))).send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.headers()["content-type"], "application/pdf");
+    let name = quote["quote_number"].as_str().unwrap();
+    assert_eq!(response.headers()["content-disposition"], format!("attachment; filename={name}.pdf"));
+    let bytes = response.bytes().await.unwrap();
+    let document = lopdf::Document::load_mem(&bytes).unwrap();
+    let pages: Vec<u32> = document.get_pages().into_keys().collect();
+    pages.iter().map(|page| dense(&document.extract_text(&[*page]).unwrap())).collect()
+}
+
+#[tokio::test]
+async fn the_pdf_prints_the_quote() {
+    let acme = World::new().await;
+    let client = acme.contact("Ada", "Lovelace").await;
+    let lines = json!([{"description": "Wheels", "quantity": 2.5, "unit_price": 199_900, "tax": 10, "discount": 20}]);
+    let made = quote(&acme.admin, json!({"title": "Analytical engine", "amount": 4400, "client_id": client["id"], "status": "sent",
+        "valid_until": "2027-01-31", "description": "With punched cards", "terms": "Half in advance", "line_items": lines})).await;
+    let pages = printed(&acme.member, &made).await;
+    assert_eq!(pages.len(), 1);
+    for part in [
+        "QUOTATION",
+        &number(1),
+        "2027-01-31",
+        "SENT",
+        "Ada Lovelace",
+        "Analytical engine",
+        "With punched cards",
+        "Half in advance",
+        "Wheels",
+        "2.5",
+        "1,999.00",
+        "20 %",
+        "10 %",
+        "3,998.00",
+        "4,997.50",
+        "-999.50",
+        "399.80",
+        "Adjustment",
+        "2.20",
+        "USD 4,400.00",
+        "Page 1 of 1",
+        &acme.name,
+    ] {
+        assert!(pages[0].contains(&dense(part)), "{part} is not in {}", pages[0]);
+    }
+    let bare = quote(&acme.admin, json!({"title": "Bare", "amount": 1234567.5})).await;
+    let page = printed(&acme.admin, &bare).await.concat();
+    assert!(page.contains("N/A") && page.contains("1,234,567.50") && page.contains("DRAFT"), "{page}");
+
+    // Many lines go over pages; another currency has other digits; names of any script print.
+    acme.db
+        .execute(
+            "update companies set currency = 'JPY', name = name || ' Αθήνα 東京 القاهرة' where id = $1",
+            &[&acme.company],
+        )
+        .await
+        .unwrap();
+    let lines: Vec<Value> = (1..=80).map(|n| json!({"description": format!("Part {n} {}", "with a long name ".repeat(n % 9)), "unit_price": 1000 + n})).collect();
+    let long = quote(&acme.admin, json!({"title": "Επίσημη προσφορά для 東京", "amount": 1, "terms": "A sentence of the terms. ".repeat(300), "line_items": lines})).await;
+    let pages = printed(&acme.admin, &long).await;
+    assert!(pages.len() >= 4, "{}", pages.len());
+    for (n, page) in pages.iter().enumerate() {
+        assert!(page.contains(&format!("Page{}of{}", n + 1, pages.len())), "{page}");
+    }
+    let text = pages.concat();
+    for n in 1..=80 {
+        assert!(text.contains(&format!("Part{n}")), "{n}");
+    }
+    assert!(
+        pages[0].contains(&dense("Επίσημη προσφορά для 東京")) && text.contains("1,080") && text.contains("JPY1"),
+        "{}",
+        pages[0]
+    );
+}
