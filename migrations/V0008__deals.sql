@@ -19,7 +19,7 @@ create table workflow_events (
     'activity_completed', 'email_opened', 'document_signed', 'inbound_sms')),
   record_id  uuid,           -- the deal, contact, activity …
   details    jsonb not null default '{}',
-  created_at timestamptz not null default now()
+  created_at timestamptz not null default clock_timestamp()  -- so that those of one transaction have an order
 );
 create index workflow_events_feed on workflow_events (tenant_id, created_at, id) include (company_id, user_id);
 select app.protect('workflow_events', 'user_id');

@@ -80,6 +80,16 @@ pub struct Config {
     /// Trusted proxies in front of the server: that many entries at the end of X-Forwarded-For are believed
     #[arg(long, env = "RINGFENCE_PROXY_HOPS", default_value_t = 0)]
     pub proxy_hops: usize,
+    /// Where files are kept: file:///folder, s3://bucket/…, gs://bucket/… or az://container/…, with the provider's usual
+    /// variables (AWS_…, GOOGLE_…, AZURE_…). The folder `files` beside the private cluster's data when not given
+    #[arg(long, env = "RINGFENCE_STORAGE_URL", hide_env_values = true)]
+    pub storage_url: Option<String>,
+    /// How large an uploaded file may be
+    #[arg(long, env = "RINGFENCE_UPLOAD_LIMIT", default_value = "10MiB")]
+    pub upload_limit: bytesize::ByteSize,
+    /// How many days the content of a deleted file stays
+    #[arg(long, env = "RINGFENCE_DELETED_FILES_DAYS", default_value_t = 30)]
+    pub deleted_files_days: u16,
     /// Database connections at most
     #[arg(long, env = "RINGFENCE_POOL_SIZE", default_value_t = 16, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1000))]
     pub pool_size: usize,
@@ -91,9 +101,18 @@ impl Config {
         self.development.unwrap_or(false)
     }
 
-    /// Settles what was left open. `keys` is the folder in which development mode keeps the secrets that it makes up.
-    pub fn settle(&mut self, private: bool, keys: Option<&std::path::Path>) -> anyhow::Result<()> {
-        let development = *self.development.get_or_insert(private);
+    /// Settles what was left open. `folder` is the private cluster's, in which files and the secrets that development mode
+    /// makes up are kept.
+    pub fn settle(&mut self, folder: Option<&std::path::Path>) -> anyhow::Result<()> {
+        let development = *self.development.get_or_insert(folder.is_some());
+        let keys = folder.map(|folder| folder.join("keys"));
+        if self.storage_url.as_deref().is_none_or(str::is_empty) {
+            let folder = folder.map_or_else(crate::db::local::default_folder, std::path::Path::to_owned);
+            let files = std::path::absolute(folder.join("files"))?;
+            let url = url::Url::from_directory_path(&files);
+            let url = url.map_err(|()| anyhow::anyhow!("{} cannot be a folder for files", files.display()))?;
+            self.storage_url = Some(url.into());
+        }
         for (secret, file, name) in [
             (&mut self.jwt_secret, "jwt-secret", "RINGFENCE_JWT_SECRET"),
             (&mut self.secret_key, "secret-key", "RINGFENCE_SECRET_KEY"),
@@ -105,7 +124,7 @@ impl Config {
             if !development {
                 bail!("{name} is not set: give it 32 random bytes, e.g. {name}=$(openssl rand -hex 32)");
             }
-            secret.push(kept_secret(keys.map(|k| k.join(file)))?);
+            secret.push(kept_secret(keys.as_ref().map(|k| k.join(file)))?);
         }
         Ok(())
     }

@@ -37,6 +37,8 @@ pub struct Parts {
     pub hasher: auth::Hasher,
     /// The keys that seal providers' secrets.
     pub sealer: seal::Sealer,
+    /// The files' content.
+    pub storage: clients::storage::Storage,
     /// Outgoing mail of the platform itself.
     pub mailer: clients::mail::Mailer,
     /// The settings.
@@ -54,6 +56,7 @@ impl App {
             keys: auth::Keys::new(&config.jwt_secret)?,
             hasher: auth::Hasher::new(cores)?,
             sealer: seal::Sealer::new(&config.secret_key)?,
+            storage: clients::storage::Storage::open(config.storage_url.as_deref().unwrap_or_default())?,
             mailer: clients::mail::Mailer::new(&config)?,
             background: tokio_util::task::TaskTracker::new(),
             config,

@@ -69,6 +69,9 @@ enum Command {
     /// Manage users
     #[command(subcommand)]
     User(User),
+    /// Look after the store of files
+    #[command(subcommand)]
+    Files(Files),
     /// Run a command with a private PostgreSQL, whose addresses are in DATABASE_URL and DATABASE_ADMIN_URL
     Local {
         /// A throw-away one, deleted at the end
@@ -77,6 +80,16 @@ enum Command {
         /// The command
         #[arg(trailing_var_arg = true, required = true)]
         command: Vec<String>,
+    },
+}
+
+#[derive(Subcommand)]
+enum Files {
+    /// Delete what no file needs any more: left by broken uploads, or deleted long ago. Servers do it once an hour
+    Sweep {
+        /// Only say what would be deleted
+        #[arg(long)]
+        dry_run: bool,
     },
 }
 
@@ -176,6 +189,9 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             at.close().await?;
             done?;
         }
+        Command::Files(Files::Sweep { dry_run }) => {
+            with_app(cli.database, cli.config, async |app| sweep(&app, dry_run).await).await?
+        }
         Command::SuperAdmin { email } => {
             administer(cli.database, async |admin| super_admin(admin, &email).await).await?;
         }
@@ -252,8 +268,7 @@ async fn serve(database: Database, mut config: Config) -> anyhow::Result<()> {
         () = &mut stop => return Ok(()),
     };
     let served = async {
-        let keys = at.folder.as_ref().map(|f| f.join("keys"));
-        config.settle(at.cluster.is_some(), keys.as_deref())?;
+        config.settle(at.folder.as_deref())?;
         let mut logins = Vec::new();
         if let Some(admin) = &at.admin {
             migrate::migrate(admin, Some(&at.api)).await?;
@@ -278,21 +293,42 @@ async fn serve(database: Database, mut config: Config) -> anyhow::Result<()> {
     served
 }
 
-async fn worker(database: Database, mut config: Config) -> anyhow::Result<()> {
+async fn worker(database: Database, config: Config) -> anyhow::Result<()> {
     let stop = stop_signal()?;
-    let at = Location::open(database).await?;
-    let worked = async {
-        let keys = at.folder.as_ref().map(|f| f.join("keys"));
-        config.settle(at.cluster.is_some(), keys.as_deref())?;
-        doctor::check_before_serving(&at.api).await?;
-        let app = App::new(Db::new(&at.api, config.pool_size)?, config)?;
+    let work = async |app: App| {
         println!("Ringfence works on jobs. Ctrl-C stops it.");
         ringfence::jobs::work(&app, stop).await;
         Ok(())
     };
-    let worked = worked.await;
+    with_app(database, config, work).await
+}
+
+/// Runs something with all that a server has, but for its socket.
+async fn with_app(
+    database: Database,
+    mut config: Config,
+    run: impl AsyncFnOnce(App) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let at = Location::open(database).await?;
+    let done = async {
+        config.settle(at.folder.as_deref())?;
+        doctor::check_before_serving(&at.api).await?;
+        run(App::new(Db::new(&at.api, config.pool_size)?, config)?).await
+    };
+    let done = done.await;
     at.close().await?;
-    worked
+    done
+}
+
+async fn sweep(app: &App, dry_run: bool) -> anyhow::Result<()> {
+    let bar = indicatif::ProgressBar::new_spinner().with_message("objects looked at");
+    bar.set_style(indicatif::ProgressStyle::with_template("{spinner} {human_pos} {msg}, {per_sec}")?);
+    let swept = ringfence::jobs::sweep_files::sweep(app, dry_run, |seen| bar.set_position(seen)).await?;
+    bar.finish_and_clear();
+    let what = if dry_run { "would be deleted" } else { "deleted" };
+    let bytes = bytesize::ByteSize(swept.bytes);
+    println!("{} objects looked at, {} {what} ({bytes}).", swept.seen, swept.deleted);
+    Ok(())
 }
 
 fn demo_logins(logins: &[demo::Login]) -> String {

@@ -288,6 +288,11 @@ impl<S: Send + Sync> FromRequest<S> for Upload {
 }
 
 impl Upload {
+    /// The form, part by part, for content that is streamed.
+    pub async fn form(self) -> Result<Multipart> {
+        Multipart::from_request(self.0, &()).await.map_err(body_error)
+    }
+
     /// Reads the file; 413 beyond the route's limit.
     pub async fn read(self) -> Result<File> {
         let turn = tokio::time::timeout(UPLOAD_WAIT, UPLOADS.acquire()).await.map_err(|_| Error::Unavailable)?;
@@ -365,6 +370,17 @@ impl<T: JsonSchema> aide::OperationOutput for Created<T> {
     ) -> Vec<(Option<u16>, aide::openapi::Response)> {
         axum::Json::<T>::operation_response(ctx, operation).map(|r| (Some(201), r)).into_iter().collect()
     }
+}
+
+/// `Content-Disposition` of a file to be saved under this name, whatever characters it has (RFC 6266, RFC 8187).
+pub fn attachment(name: &str) -> String {
+    let plain = |c: char| c.is_ascii_graphic() && !"\"\\%".contains(c) || c == ' ';
+    let fallback: String = name.chars().map(|c| if plain(c) { c } else { '_' }).collect();
+    if fallback == name {
+        return format!("attachment; filename=\"{name}\"");
+    }
+    let encoded = percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC);
+    format!("attachment; filename=\"{fallback}\"; filename*=UTF-8''{encoded}")
 }
 
 /// A PDF to be saved.

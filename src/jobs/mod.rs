@@ -2,7 +2,10 @@
 //! claimed across companies (`app.claim_jobs`) and runs inside the company of its row, through the same handle as a
 //! request. A worker that dies loses nothing: its claim ends after five minutes and another one takes the job.
 //!
-//! A new job is a file here with `run`, and a word in `jobs!`.
+//! A new job is a file here with `run`, and a word in `jobs!`. What is done from time to time, for all companies together,
+//! is called by `work` when its turn has come.
+
+pub mod sweep_files;
 
 use crate::{
     App, Error, Result,
@@ -47,6 +50,9 @@ pub async fn work(app: &App, stop: impl Future<Output = ()>) {
                 0
             }
         };
+        if let Err(e) = sweep_files::in_turn(app).await {
+            tracing::warn!(error = %format!("{e:#}"), "cannot sweep the store of files");
+        }
         let pause = if taken == BATCH as usize { Duration::ZERO } else { POLL };
         tokio::select! {
             biased;

@@ -14,7 +14,6 @@ const TO_COME: &[&str] = &[
     "conversations",
     "bulk-email-campaigns",
     "outside-calls",
-    "files",
     "workflows",
     "analytics",
 ];

@@ -1,7 +1,8 @@
 //! The leaks that were reproduced on the backend which this one replaces, by their numbers: each is refused here, and A's
 //! rows stay as they were.
 
-use crate::world::{PASSWORD, Person, World};
+use crate::world::{PASSWORD, Person, World, answer};
+use reqwest::multipart;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -323,4 +324,46 @@ async fn l25_l26_a_quote_neither_refers_to_nor_counts_another_companys_rows() {
     }
     let own = b.admin.post("/api/quotes/", json!({"title": "Q0", "amount": 1})).await.expect(201);
     assert!(own["quote_number"].as_str().unwrap().ends_with("-001"), "{}", own["quote_number"]);
+}
+
+#[tokio::test]
+async fn l27_l28_l29_a_file_refers_to_nothing_of_another_company() {
+    let (a, b, contact, _) = two().await;
+    let deal = selling(&a).await;
+    let theirs = a.admin.post("/api/files/folders", json!({"name": "Theirs"})).await.expect(200);
+    let own_folder = b.admin.post("/api/files/folders", json!({"name": "Own"})).await.expect(200);
+    let own = b.admin.post("/api/files/", json!({"name": "own"})).await.expect(200);
+    let (own, own_folder) = (
+        format!("/api/files/{}", own["id"].as_str().unwrap()),
+        format!("/api/files/folders/{}", own_folder["id"].as_str().unwrap()),
+    );
+    for folder in [theirs["id"].clone(), json!(Uuid::now_v7())] {
+        let form = multipart::Form::new().text("folder_id", folder.as_str().unwrap().to_owned());
+        let form = form.part("file", multipart::Part::bytes(b"x".to_vec()).file_name("x.txt"));
+        let uploaded = answer(b.admin.request("POST", "/api/files/upload").multipart(form)).await;
+        assert_eq!(uploaded.detail(404), "Folder not found");
+        assert_eq!(b.admin.patch(&own, json!({"folder_id": folder})).await.detail(404), "Folder not found");
+        assert_eq!(b.admin.patch(&own_folder, json!({"parent_id": folder})).await.detail(404), "Folder not found");
+        let new = json!({"name": "x", "parent_id": folder});
+        assert_eq!(b.admin.post("/api/files/folders", new).await.detail(404), "Folder not found");
+    }
+    for (field, id, what) in [
+        ("folder_id", &theirs["id"], "Folder"),
+        ("contact_id", &contact["id"], "Contact"),
+        ("deal_id", &deal["id"], "Deal"),
+    ] {
+        let new = json!({"name": "x", field: id});
+        assert_eq!(b.admin.post("/api/files/", new).await.detail(404), format!("{what} not found"));
+    }
+    for (field, id, what) in [("owner_id", json!(a.admin.id), "User"), ("contact_id", contact["id"].clone(), "Contact")]
+    {
+        let refused = b.admin.post("/api/files/webhook/document-signed", json!({ field: id })).await;
+        assert_eq!(refused.detail(404), format!("{what} not found"));
+    }
+    let fired: i64 = a
+        .value("select count(*) from workflow_events where event = 'document_signed' and tenant_id = $1", &[&a.company])
+        .await;
+    assert_eq!(fired, 0);
+    let folders = a.admin.get("/api/files/folders").await.expect(200);
+    assert_eq!(folders, json!([theirs]));
 }

@@ -15,6 +15,7 @@ mod companies;
 mod contacts;
 mod contract;
 mod deals;
+mod files;
 mod import;
 mod invitations;
 mod isolation;

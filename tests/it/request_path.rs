@@ -3,6 +3,7 @@
 use crate::world::{World, add_person, admin_url, api_url, config, start_server};
 use ringfence::{
     Error,
+    config::{Config, Switch},
     db::{self, Db, Plan, Sql, TenantDb},
 };
 use serde_json::json;
@@ -122,8 +123,7 @@ async fn a_request_is_one_round_trip() {
     let contact = acme.contact("Ada", "Lovelace").await;
     let path = format!("/api/contacts/{}", contact["id"].as_str().unwrap());
     let tap = Tap::new();
-    let mut config = config();
-    config.pool_size = 1;
+    let config = Config { worker: Switch::Off, pool_size: 1, ..config() };
     let admin = acme.admin.at(&start_server(config, &tap.url));
     let change = json!({"phone": "+1 555 0100"});
     for (method, path, body) in
@@ -329,8 +329,7 @@ impl db::FromRow for Seen {
 async fn a_client_that_goes_away_leaves_a_clean_connection() {
     let mut dice = Dice::new();
     let watch = Watch::new().await;
-    let mut config = config();
-    config.pool_size = 1;
+    let config = Config { worker: Switch::Off, pool_size: 1, ..config() };
     let base = start_server(config, &watch.url);
     let worlds = [World::new().await, World::new().await];
     let mut contacts = Vec::new();

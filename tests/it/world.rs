@@ -5,6 +5,7 @@ use reqwest::{Method, header::HeaderMap, multipart};
 use ringfence::{
     App,
     auth::{self, Keys, TokenKind},
+    clients,
     config::{Config, Switch},
     db::{self, Db},
     server, workbook,
@@ -47,6 +48,9 @@ pub fn config() -> Config {
         cors_origins: vec!["http://localhost:5173".into()],
         rate_limits: Switch::Off,
         worker: Switch::On,
+        storage_url: Some(concat!("file://", env!("CARGO_TARGET_TMPDIR"), "/files").into()),
+        upload_limit: bytesize::ByteSize::mib(10),
+        deleted_files_days: 30,
         proxy_hops: 0,
         pool_size: 4,
     }
@@ -111,6 +115,7 @@ impl Answer {
 
 impl Person {
     fn new(id: Uuid, email: &str, token: Option<String>, base: &str) -> Self {
+        clients::use_ring();
         Self { id, email: email.into(), token, base: base.into(), http: reqwest::Client::new() }
     }
 

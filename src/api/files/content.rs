@@ -1,0 +1,293 @@
+//! The content of files: streamed in and out, never held as a whole.
+
+use super::{super::prelude::*, File, Upload};
+use crate::clients::storage::{Content, Writing};
+use axum::{
+    body::Body,
+    extract::multipart::Field,
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use bytes::{Bytes, BytesMut};
+use postgres_types::ToSql;
+use std::{ops::Range, time::Duration};
+use tokio::{sync::Semaphore, time::timeout};
+
+/// Uploads at a time: each holds two parts of 5 MiB.
+static UPLOADS: Semaphore = Semaphore::const_new(4);
+/// How long one waits for its turn.
+const TURN: Duration = Duration::from_secs(30);
+/// How long the next bytes may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Of the other fields of the form.
+const TEXT_LIMIT: usize = 64 << 10;
+/// What tells a file's type is within its first bytes.
+const HEAD: usize = 8 << 10;
+/// Of a file that is too large this much more is read and dropped, so that the sender sees the answer.
+const DRAIN_LIMIT: u64 = 64 << 20;
+
+/// What came with the file.
+#[derive(Default)]
+struct Fields {
+    category: Option<String>,
+    folder: Option<Uuid>,
+    tags: Vec<String>,
+}
+
+/// A file that is in the store and not yet in the database.
+struct Stored {
+    writing: Writing,
+    key: String,
+    name: String,
+    kind: Option<String>,
+    sha256: [u8; 32],
+}
+
+pub(super) async fn upload(app: State<App>, db: TenantDb, form: Upload) -> Result<Json<File>> {
+    let company = db.tx(async |tx| Ok(tx.caller().company_id)).await?.ok_or(Error::NoCompany)?;
+    let busy = |_| Error::Unavailable;
+    let _turn = timeout(TURN, UPLOADS.acquire()).await.map_err(busy)?.map_err(|_| Error::Unavailable)?;
+    let id = Uuid::now_v7();
+    let mut form = form.form().await?;
+    let (mut stored, mut fields) = (None, Fields::default());
+    while let Some(field) = patiently(form.next_field()).await? {
+        match field.name().unwrap_or_default() {
+            "file" if stored.is_none() => stored = Some(store(&app, format!("{company}/{id}"), field).await?),
+            "category" => fields.category = Some(text(field).await?).filter(|text| !text.is_empty()),
+            "folder_id" => fields.folder = text(field).await?.parse().ok(),
+            "tags" => fields.tags = tags(&text(field).await?),
+            _ => {}
+        }
+    }
+    let stored = stored.ok_or_else(|| Error::invalid("body", "file", "Field required"))?;
+    let (size, sha256) = (stored.writing.size() as i64, stored.sha256.as_slice());
+    let params: [&(dyn ToSql + Sync); 9] = [
+        &id,
+        &stored.name,
+        &stored.kind,
+        &size,
+        &sha256,
+        &stored.key,
+        &fields.category,
+        &fields.folder,
+        &fields.tags,
+    ];
+    let file = db.one(sql!("files/upload"), &params).await?;
+    stored.writing.keep();
+    Ok(Json(file))
+}
+
+/// Waits for the next of a form, and not forever.
+async fn patiently<T>(next: impl Future<Output = Result<T, axum::extract::multipart::MultipartError>>) -> Result<T> {
+    let slow = |_| Error::invalid("body", "file", "The file took too long to arrive");
+    timeout(PATIENCE, next).await.map_err(slow)?.map_err(wire::body_error)
+}
+
+async fn text(mut field: Field<'_>) -> Result<String> {
+    let mut bytes = Vec::new();
+    let name = field.name().unwrap_or_default().to_owned();
+    while let Some(chunk) = patiently(field.chunk()).await? {
+        bytes.extend_from_slice(&chunk);
+        if bytes.len() > TEXT_LIMIT {
+            return Err(Error::TooLarge);
+        }
+    }
+    String::from_utf8(bytes).map_err(|_| Error::invalid("body", &name, "The text is not UTF-8"))
+}
+
+/// A JSON array as text, or words with commas between them.
+fn tags(text: &str) -> Vec<String> {
+    serde_json::from_str(text).unwrap_or_else(|_| {
+        text.split(',').map(|tag| tag.trim().to_owned()).filter(|tag| !tag.is_empty()).collect()
+    })
+}
+
+/// The last part of a path as any system writes it, without characters that no name has.
+fn base_name(given: &str) -> String {
+    let last = given.rsplit(['/', '\\']).next().unwrap_or_default();
+    let name: String = last.chars().filter(|c| !c.is_control()).collect();
+    let name = name.trim();
+    if name.is_empty() || name.chars().all(|c| c == '.') { "file".into() } else { name.into() }
+}
+
+fn store_failed(e: anyhow::Error) -> Error {
+    tracing::error!(error = %format!("{e:#}"), "the store of files");
+    Error::BadGateway("The store of files does not work right now: try again later".into())
+}
+
+/// Streams a part of the form into the store.
+async fn store(app: &App, key: String, mut field: Field<'_>) -> Result<Stored> {
+    let limit = app.config.upload_limit.as_u64();
+    let name = base_name(field.file_name().unwrap_or_default());
+    if name.chars().count() > 255 {
+        return Err(Error::invalid("body", "file", "The name of the file should have at most 255 characters"));
+    }
+    let kind = field.content_type().map(str::to_owned).filter(|kind| !kind.is_empty());
+    let mut writing = app.storage.write(&key, &app.background).await.map_err(store_failed)?;
+    let mut head = BytesMut::new();
+    let (mut size, mut checked) = (0, false);
+    while let Some(chunk) = patiently(field.chunk()).await? {
+        size += chunk.len() as u64;
+        if size > limit {
+            // Nothing more is stored; what goes on coming is dropped.
+            if size > limit + DRAIN_LIMIT {
+                return Err(Error::TooLarge);
+            }
+            continue;
+        }
+        let mut chunk = chunk;
+        if !checked {
+            head.extend_from_slice(&chunk);
+            if head.len() < HEAD {
+                continue;
+            }
+            chunk = checked_head(&mut head, &name, kind.as_deref())?;
+            checked = true;
+        }
+        writing.put(chunk).await.map_err(store_failed)?;
+    }
+    if size > limit {
+        return Err(Error::TooLarge);
+    }
+    if !checked {
+        let chunk = checked_head(&mut head, &name, kind.as_deref())?;
+        writing.put(chunk).await.map_err(store_failed)?;
+    }
+    let sha256 = writing.finish().await.map_err(store_failed)?;
+    Ok(Stored { writing, key, name, kind, sha256 })
+}
+
+fn checked_head(head: &mut BytesMut, name: &str, kind: Option<&str>) -> Result<Bytes> {
+    match contradiction(head, name, kind) {
+        Some(sentence) => Err(Error::bad_request(sentence)),
+        None => Ok(head.split().freeze()),
+    }
+}
+
+/// Kinds whose files always begin with bytes that tell them.
+const TOLD: &[&str] = &["application/pdf", "image/png", "image/jpeg", "image/gif", "image/webp", "application/zip"];
+
+/// What is wrong when a file's first bytes are of another kind than its name or its sender says.
+fn contradiction(head: &[u8], name: &str, declared: Option<&str>) -> Option<String> {
+    if head.is_empty() {
+        return None;
+    }
+    let found = infer::get(head);
+    let program = found.is_some_and(|kind| kind.matcher_type() == infer::MatcherType::App);
+    let declared = declared.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_lowercase();
+    let ending = name.rsplit_once('.').map(|(_, ending)| ending.to_lowercase()).unwrap_or_default();
+    let by_name = match ending.as_str() {
+        "pdf" => "application/pdf",
+        "png" => "image/png",
+        "jpg" | "jpeg" => "image/jpeg",
+        "gif" => "image/gif",
+        "webp" => "image/webp",
+        "zip" => "application/zip",
+        _ => "",
+    };
+    for claimed in [declared.replace("image/jpg", "image/jpeg").as_str(), by_name] {
+        let is = found.map(|kind| kind.mime_type());
+        let wrong = match claimed {
+            "" | "application/octet-stream" => false,
+            told if TOLD.contains(&told) => is != Some(told),
+            media if ["image/", "audio/", "video/", "text/"].iter().any(|family| media.starts_with(family)) => {
+                let family = media.split('/').next().unwrap_or_default();
+                program || is.is_some_and(|is| !is.starts_with(family) && !is.starts_with("text/"))
+            }
+            claimed => program && !claimed.contains("executable") && !claimed.contains("x-msdownload"),
+        };
+        if wrong {
+            return Some(format!("The content of {name} is not what its name or type says ({claimed})"));
+        }
+    }
+    None
+}
+
+row! {
+    /// Where a file's content is.
+    pub struct Object as "File" {
+        object_key: Option<String>,
+        original_name: String,
+        size: i64,
+        /// In hexadecimal.
+        sha256: String,
+    }
+}
+
+/// A file's bytes.
+pub(super) struct Download(Response);
+
+impl IntoResponse for Download {
+    fn into_response(self) -> Response {
+        self.0
+    }
+}
+
+impl aide::OperationOutput for Download {
+    type Inner = Self;
+    fn inferred_responses(
+        _: &mut aide::generate::GenContext,
+        _: &mut aide::openapi::Operation,
+    ) -> Vec<(Option<u16>, aide::openapi::Response)> {
+        vec![(Some(200), wire::binary("application/octet-stream"))]
+    }
+}
+
+pub(super) async fn download(
+    app: State<App>,
+    db: TenantDb,
+    Path(id): Path<Uuid>,
+    headers: HeaderMap,
+) -> Result<Download> {
+    let object: Object = db.one(sql!("files/object"), &[&id]).await?;
+    let etag = format!("\"{}\"", object.sha256);
+    let header = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    if header(header::IF_NONE_MATCH).is_some_and(|tags| tags.split(',').any(|tag| ["*", &etag].contains(&tag.trim()))) {
+        return Ok(Download((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response()));
+    }
+    let size = object.size.unsigned_abs();
+    let asked = header(header::RANGE).filter(|_| header(header::IF_RANGE).is_none_or(|tag| tag == etag));
+    let range = match asked.map(|text| range(text, size)) {
+        Some(Err(())) => {
+            let range = format!("bytes */{size}");
+            return Ok(Download((StatusCode::RANGE_NOT_SATISFIABLE, [(header::CONTENT_RANGE, range)]).into_response()));
+        }
+        Some(Ok(range)) => range,
+        None => None,
+    };
+    let missing = || Error::not_found("File");
+    let key = object.object_key.ok_or_else(missing)?;
+    let content = app.storage.read(&key, range.clone()).await.map_err(store_failed)?.ok_or_else(missing)?;
+    Ok(Download(answer(content, range.is_some(), &object.original_name, &etag)))
+}
+
+fn answer(content: Content, partial: bool, name: &str, etag: &str) -> Response {
+    let Content { stream, range, size } = content;
+    let mut response = Response::new(Body::from_stream(stream));
+    let headers = response.headers_mut();
+    let mut set = |name: header::HeaderName, value: &str| {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.insert(name, value);
+        }
+    };
+    set(header::CONTENT_TYPE, "application/octet-stream");
+    set(header::CONTENT_DISPOSITION, &wire::attachment(name));
+    set(header::CONTENT_LENGTH, &(range.end - range.start).to_string());
+    set(header::ACCEPT_RANGES, "bytes");
+    set(header::ETAG, etag);
+    if partial {
+        set(header::CONTENT_RANGE, &format!("bytes {}-{}/{size}", range.start, range.end - 1));
+        *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+    }
+    response
+}
+
+/// The one range that is asked for (RFC 9110, section 14): `None` for all of it, which is also the answer to several
+/// and to what cannot be read; an error when the file has no such bytes.
+fn range(text: &str, size: u64) -> Result<Option<Range<u64>>, ()> {
+    let Ok(parsed) = http_range_header::parse_range_header(text) else { return Ok(None) };
+    match parsed.validate(size).map_err(|_| ())?.as_slice() {
+        [one] => Ok(Some(*one.start()..one.end() + 1)),
+        _ => Ok(None),
+    }
+}

@@ -1,0 +1,104 @@
+//! Folders.
+
+use super::super::prelude::*;
+use postgres_types::ToSql;
+
+row! {
+    /// A folder; `size` is that of the files right in it, in bytes, and only lists tell it.
+    pub struct Folder {
+        id: Uuid,
+        name: String,
+        description: Option<String>,
+        status: Option<String>,
+        tags: Vec<String>,
+        parent_id: Option<Uuid>,
+        size: Option<i64>,
+        created_at: Time,
+    }
+}
+
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct Filter {
+    /// The folder in which they are; those that are in none when left out.
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    parent_id: Option<Uuid>,
+}
+
+#[derive(Deserialize, Validate, JsonSchema)]
+#[garde(allow_unvalidated)]
+pub(super) struct NewFolder {
+    #[garde(length(chars, min = 1, max = 255))]
+    name: String,
+    description: Option<String>,
+    #[garde(length(chars, max = 50))]
+    status: Option<String>,
+    #[serde(default)]
+    #[garde(length(max = 100))]
+    tags: Vec<String>,
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    parent_id: Option<Uuid>,
+}
+
+/// The fields to change; those left out stay.
+#[derive(Debug, Default, Serialize, Deserialize, Validate, JsonSchema)]
+#[serde(default)]
+#[garde(allow_unvalidated)]
+pub(super) struct FolderPatch {
+    #[serde(deserialize_with = "wire::given", skip_serializing_if = "Option::is_none")]
+    #[garde(length(chars, min = 1, max = 255))]
+    name: Option<String>,
+    #[serde(deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
+    description: Option<Option<String>>,
+    #[serde(deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
+    #[garde(inner(length(chars, max = 50)))]
+    status: Option<Option<String>>,
+    #[serde(deserialize_with = "wire::given", skip_serializing_if = "Option::is_none")]
+    #[garde(length(max = 100))]
+    tags: Option<Vec<String>>,
+    /// A folder's id; null or empty for none.
+    #[serde(deserialize_with = "parent", skip_serializing)]
+    parent_id: Option<Option<Uuid>>,
+}
+
+/// Absent is `None`; null or empty is `Some(None)`.
+fn parent<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Option<Option<Uuid>>, D::Error> {
+    wire::blank_is_none(d).map(Some)
+}
+
+pub(super) async fn list(db: TenantDb, Query(filter): Query<Filter>) -> Result<Rows<Folder>> {
+    match &filter.parent_id {
+        None => db.list(sql!("files/root_folders"), &[]).await,
+        Some(parent) => db.list(sql!("files/subfolders"), &[parent]).await,
+    }
+}
+
+pub(super) async fn create(db: TenantDb, Json(new): Json<NewFolder>) -> Result<Json<Folder>> {
+    let NewFolder { name, description, status, tags, parent_id } = &new;
+    let params: [&(dyn ToSql + Sync); 5] = [name, description, status, tags, parent_id];
+    Ok(Json(db.one(sql!("files/create_folder"), &params).await?))
+}
+
+pub(super) async fn update(
+    db: TenantDb,
+    Path(id): Path<Uuid>,
+    Json(patch): Json<FolderPatch>,
+) -> Result<Json<Folder>> {
+    let (moved, parent) = (patch.parent_id.is_some(), patch.parent_id.flatten());
+    let params: [&(dyn ToSql + Sync); 4] = [&id, &postgres_types::Json(&patch), &moved, &parent];
+    Ok(Json(db.one(sql!("files/update_folder"), &params).await?))
+}
+
+/// The folders first, which locks them against uploads; the files in a statement of its own, which sees those that came
+/// in until then.
+pub(super) async fn delete(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Message>> {
+    let deleted = db.tx(async |tx| {
+        tx.optional::<bool>(sql!("files/lock_folders"), &[]).await?;
+        let folders: Vec<Uuid> = tx.all(sql!("files/delete_folders"), &[&id]).await?;
+        if folders.is_empty() {
+            return Err(Error::not_found("Folder"));
+        }
+        tx.all::<Uuid>(sql!("files/delete_in_folders"), &[&folders]).await
+    });
+    deleted.await?;
+    Ok(message("Folder deleted successfully"))
+}

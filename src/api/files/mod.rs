@@ -1,0 +1,196 @@
+//! Files and the folders that they are in.
+
+mod content;
+mod folders;
+
+use super::prelude::*;
+use crate::wire::Upload;
+use postgres_types::ToSql;
+
+routes! {
+    /// The company's files in all folders, the newest first
+    tenant get "/api/files/" => list;
+    /// Adds a file without content
+    tenant post "/api/files/" => create;
+    /// Uploads a file
+    tenant post "/api/files/upload" limit usize::MAX => content::upload;
+    /// How many files the company has, and how many bytes
+    tenant get "/api/files/usage" => usage;
+    /// The folders in a folder, or those that are in none
+    tenant get "/api/files/folders" => folders::list;
+    /// Adds a folder
+    tenant post "/api/files/folders" => folders::create;
+    /// Changes the given fields of a folder, or moves it
+    tenant patch "/api/files/folders/{folder_id}" => folders::update;
+    /// Changes the given fields of a folder, or moves it
+    tenant put "/api/files/folders/{folder_id}" => folders::update;
+    /// Deletes a folder with all that is in it
+    tenant delete "/api/files/folders/{folder_id}" => folders::delete;
+    /// One file
+    tenant get "/api/files/{file_id}" => get;
+    /// Changes the given fields of a file, or moves it
+    tenant patch "/api/files/{file_id}" => update;
+    /// Changes the given fields of a file, or moves it
+    tenant put "/api/files/{file_id}" => update;
+    /// The content of a file, or a range of it
+    tenant get "/api/files/{file_id}/download" => content::download;
+    /// Deletes a file
+    tenant delete "/api/files/{file_id}" => delete;
+    /// Says that a document was signed, for the workflows that wait for it
+    tenant post "/api/files/webhook/document-signed" => document_signed;
+}
+
+row! {
+    /// A file; `size` is in bytes, `file_type` a MIME type.
+    pub struct File {
+        id: Uuid,
+        name: String,
+        original_name: String,
+        file_type: Option<String>,
+        size: Option<i64>,
+        category: Option<String>,
+        description: Option<String>,
+        status: Option<String>,
+        tags: Vec<String>,
+        url: Option<String>,
+        folder_id: Option<Uuid>,
+        contact_id: Option<Uuid>,
+        deal_id: Option<Uuid>,
+        created_at: Time,
+        updated_at: Time,
+    }
+}
+
+row! {
+    /// What a company's files take.
+    pub struct Usage {
+        files: i64,
+        bytes: i64,
+    }
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct Filter {
+    /// The exact category.
+    category: Option<String>,
+    /// The folder; files of all folders when left out.
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    folder_id: Option<Uuid>,
+}
+
+#[derive(Deserialize, Validate, JsonSchema)]
+#[garde(allow_unvalidated)]
+struct NewFile {
+    #[garde(length(chars, min = 1, max = 255))]
+    name: String,
+    #[garde(length(chars, max = 100))]
+    category: Option<String>,
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    folder_id: Option<Uuid>,
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    contact_id: Option<Uuid>,
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    deal_id: Option<Uuid>,
+    #[serde(default)]
+    #[garde(length(max = 100))]
+    tags: Vec<String>,
+}
+
+/// The fields to change; those left out stay.
+#[derive(Debug, Default, Serialize, Deserialize, Validate, JsonSchema)]
+#[serde(default)]
+#[garde(allow_unvalidated)]
+struct FilePatch {
+    #[serde(deserialize_with = "wire::given", skip_serializing_if = "Option::is_none")]
+    #[garde(length(chars, min = 1, max = 255))]
+    name: Option<String>,
+    #[serde(deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
+    #[garde(inner(length(chars, max = 100)))]
+    category: Option<Option<String>>,
+    #[serde(deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
+    description: Option<Option<String>>,
+    #[serde(deserialize_with = "wire::given", skip_serializing_if = "Option::is_none")]
+    #[garde(length(max = 100))]
+    tags: Option<Vec<String>>,
+    #[serde(deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
+    #[garde(inner(length(chars, max = 50)))]
+    status: Option<Option<String>>,
+    /// A folder's id; null or empty for none; unchanged when it is no id.
+    #[serde(deserialize_with = "wire::nullable", skip_serializing)]
+    folder_id: Option<Option<String>>,
+}
+
+/// What an e-signature service says.
+#[derive(Debug, Serialize, Deserialize, Validate, JsonSchema)]
+#[garde(allow_unvalidated)]
+struct Signed {
+    #[garde(length(chars, max = 255))]
+    document_id: Option<String>,
+    #[garde(length(chars, max = 255))]
+    document_name: Option<String>,
+    #[garde(length(chars, max = 255))]
+    signer_email: Option<String>,
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    contact_id: Option<Uuid>,
+    /// Whose workflows wait for it.
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    owner_id: Option<Uuid>,
+    #[garde(length(chars, max = 100))]
+    signed_at: Option<String>,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct Noted {
+    status: &'static str,
+    message: &'static str,
+}
+
+async fn list(db: TenantDb, Query(filter): Query<Filter>, page: Page<{ page::ALL }>) -> Result<Rows<File>> {
+    let category = filter.category.filter(|text| !text.is_empty());
+    match (&filter.folder_id, &category) {
+        (Some(folder), category) => {
+            db.list(sql!("files/of_folder").planned_once(), &[folder, category, &page.limit, &page.skip]).await
+        }
+        (None, Some(category)) => {
+            db.list(sql!("files/of_category").planned_once(), &[category, &page.limit, &page.skip]).await
+        }
+        (None, None) => db.list(sql!("files/list").planned_once(), &[&page.limit, &page.skip]).await,
+    }
+}
+
+async fn create(db: TenantDb, Json(new): Json<NewFile>) -> Result<Json<File>> {
+    let NewFile { name, category, folder_id, contact_id, deal_id, tags } = &new;
+    let params: [&(dyn ToSql + Sync); 6] = [name, category, folder_id, contact_id, deal_id, tags];
+    Ok(Json(db.one(sql!("files/create"), &params).await?))
+}
+
+async fn usage(db: TenantDb) -> Result<Json<Usage>> {
+    Ok(Json(db.one(sql!("files/usage"), &[]).await?))
+}
+
+async fn get(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<File>> {
+    Ok(Json(db.one(sql!("files/get"), &[&id]).await?))
+}
+
+async fn update(db: TenantDb, Path(id): Path<Uuid>, Json(patch): Json<FilePatch>) -> Result<Json<File>> {
+    let (folder, no_folder) = folder(&patch.folder_id);
+    let params: [&(dyn ToSql + Sync); 4] = [&id, &postgres_types::Json(&patch), &folder, &no_folder];
+    Ok(Json(db.one(sql!("files/update"), &params).await?))
+}
+
+/// What a change says of a folder: its id, and whether there is to be none.
+fn folder(given: &Option<Option<String>>) -> (Option<Uuid>, bool) {
+    let text = given.as_ref().map(|given| given.as_deref().unwrap_or_default());
+    (text.and_then(|text| text.parse().ok()), text == Some(""))
+}
+
+async fn delete(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Message>> {
+    db.one::<File>(sql!("files/delete"), &[&id]).await?;
+    Ok(message("File deleted successfully"))
+}
+
+async fn document_signed(db: TenantDb, Json(signed): Json<Signed>) -> Result<Json<Noted>> {
+    let params: [&(dyn ToSql + Sync); 3] = [&signed.owner_id, &signed.contact_id, &postgres_types::Json(&signed)];
+    db.optional::<bool>(sql!("files/document_signed"), &params).await?;
+    Ok(Json(Noted { status: "ok", message: "The signature was noted" }))
+}

@@ -1,0 +1,176 @@
+//! The object store with the files' content: a local folder, S3, Google Cloud Storage or Azure, by the address.
+
+use anyhow::{Context, Result, anyhow};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, TryStreamExt, stream::BoxStream};
+use object_store::{
+    GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, WriteMultipart, local::LocalFileSystem, path::Path,
+    prefix::PrefixStore,
+};
+use sha2::{Digest, Sha256};
+use std::{ops::Range, path::PathBuf, sync::Arc, time::SystemTime};
+use tokio_util::task::TaskTracker;
+
+/// Bytes of a part, which is the least that S3 takes.
+const PART: usize = 5 << 20;
+
+/// The store.
+#[derive(Clone)]
+pub struct Storage {
+    store: Arc<dyn ObjectStore>,
+    /// The folder of a local store, in which a killed server leaves parts that the store itself does not list.
+    folder: Option<PathBuf>,
+}
+
+/// What was read of an object.
+pub struct Content {
+    /// The bytes.
+    pub stream: BoxStream<'static, object_store::Result<Bytes>>,
+    /// Which bytes of the object they are.
+    pub range: Range<u64>,
+    /// How long the whole object is.
+    pub size: u64,
+}
+
+impl Storage {
+    /// `file:///folder`, which is made when it is missing, or an address that `object_store` knows, with the provider's
+    /// variables of the environment.
+    pub fn open(url: &str) -> Result<Self> {
+        let url: url::Url = url.parse().with_context(|| format!("RINGFENCE_STORAGE_URL is no address: {url}"))?;
+        if url.scheme() == "file" {
+            let folder =
+                url.to_file_path().map_err(|()| anyhow!("RINGFENCE_STORAGE_URL names no local folder: {url}"))?;
+            std::fs::create_dir_all(&folder)
+                .with_context(|| format!("cannot make the folder for files {}", folder.display()))?;
+            // What is acknowledged has reached the disk.
+            let store = LocalFileSystem::new_with_prefix(&folder)?.with_fsync(true).with_automatic_cleanup(true);
+            return Ok(Self { store: Arc::new(store), folder: Some(folder) });
+        }
+        super::use_ring();
+        let variables = std::env::vars().map(|(name, value)| (name.to_lowercase(), value));
+        let (store, prefix) = object_store::parse_url_opts(&url, variables)
+            .with_context(|| format!("RINGFENCE_STORAGE_URL cannot be used: {}", url.scheme()))?;
+        Ok(Self { store: Arc::new(PrefixStore::new(store, prefix)), folder: None })
+    }
+
+    /// Starts an object, which is deleted again unless [`Writing::keep`] is called in the end.
+    pub async fn write(&self, key: &str, tracker: &TaskTracker) -> Result<Writing> {
+        let key = Path::parse(key)?;
+        let upload = self.store.put_multipart(&key).await?;
+        Ok(Writing {
+            store: self.store.clone(),
+            key,
+            upload: Some(WriteMultipart::new_with_chunk_size(upload, PART)),
+            hash: Sha256::new(),
+            size: 0,
+            kept: false,
+            tracker: tracker.clone(),
+        })
+    }
+
+    /// An object or a part of it; `None` when it is not there.
+    pub async fn read(&self, key: &str, range: Option<Range<u64>>) -> Result<Option<Content>> {
+        let options = GetOptions { range: range.map(GetRange::Bounded), ..GetOptions::default() };
+        match self.store.get_opts(&Path::parse(key)?, options).await {
+            Ok(found) => {
+                let (range, size) = (found.range.clone(), found.meta.size);
+                Ok(Some(Content { stream: found.into_stream(), range, size }))
+            }
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Every object.
+    pub fn list(&self) -> impl Stream<Item = Result<ObjectMeta>> {
+        self.store.list(None).map_err(Into::into).boxed()
+    }
+
+    /// Deletes an object; one that is not there is no error.
+    pub async fn delete(&self, key: &Path) -> Result<()> {
+        match self.store.delete(key).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Deletes the parts of uploads that a killed server left in a local folder before this time.
+    pub async fn delete_stale_parts(&self, before: SystemTime) -> Result<()> {
+        let Some(folder) = self.folder.clone() else { return Ok(()) };
+        let clean = move || -> std::io::Result<()> {
+            for company in std::fs::read_dir(folder)? {
+                let company = company?;
+                if !company.file_type()?.is_dir() {
+                    continue;
+                }
+                for part in std::fs::read_dir(company.path())? {
+                    let part = part?;
+                    let stale = part.metadata().and_then(|m| m.modified()).is_ok_and(|time| time < before);
+                    if stale && part.file_name().to_string_lossy().contains('#') {
+                        std::fs::remove_file(part.path())?;
+                    }
+                }
+            }
+            Ok(())
+        };
+        Ok(tokio::task::spawn_blocking(clean).await??)
+    }
+}
+
+/// An object that is being written. Dropped without [`Writing::keep`], for whatever reason, it leaves nothing behind.
+pub struct Writing {
+    store: Arc<dyn ObjectStore>,
+    key: Path,
+    upload: Option<WriteMultipart>,
+    hash: Sha256,
+    size: u64,
+    kept: bool,
+    tracker: TaskTracker,
+}
+
+impl Writing {
+    /// Appends bytes; waits while a part is on its way, so that memory stays small.
+    pub async fn put(&mut self, bytes: Bytes) -> Result<()> {
+        let upload = self.upload.as_mut().context("the object is finished")?;
+        upload.wait_for_capacity(1).await?;
+        self.hash.update(&bytes);
+        self.size += bytes.len() as u64;
+        upload.put(bytes);
+        Ok(())
+    }
+
+    /// How many bytes there are by now.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Ends the object; answers its SHA-256.
+    pub async fn finish(&mut self) -> Result<[u8; 32]> {
+        let upload = self.upload.take().context("the object is finished")?;
+        upload.finish().await?;
+        Ok(self.hash.clone().finalize().into())
+    }
+
+    /// A row refers to the object: it stays.
+    pub fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        if self.kept {
+            return;
+        }
+        let (store, key, upload) = (self.store.clone(), self.key.clone(), self.upload.take());
+        self.tracker.spawn(async move {
+            let removed = match upload {
+                Some(upload) => upload.abort().await,
+                None => store.delete(&key).await,
+            };
+            if let Err(e) = removed {
+                tracing::warn!(error = %e, "an object stays until the next sweep");
+            }
+        });
+    }
+}

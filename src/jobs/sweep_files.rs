@@ -1,0 +1,78 @@
+//! Deletes the objects that no file needs: left behind by a killed server, of a deleted company, or deleted long ago.
+
+use crate::{App, Error, wire::Time};
+use futures_util::StreamExt;
+use jiff::{SignedDuration, Timestamp};
+use object_store::ObjectMeta;
+use std::{
+    collections::HashSet,
+    time::{Duration, SystemTime},
+};
+use uuid::Uuid;
+
+/// Objects that are asked for at a time.
+const BATCH: usize = 1000;
+/// An upload may take so long until its row is there.
+const YOUNG: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What a sweep did.
+#[derive(Debug, Default, Clone, Copy, PartialEq)]
+pub struct Swept {
+    /// Objects looked at.
+    pub seen: u64,
+    /// Of those, deleted.
+    pub deleted: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// Sweeps once an hour, whichever server or worker asks first.
+pub(super) async fn in_turn(app: &App) -> anyhow::Result<()> {
+    match app.db.platform().rate_limit("job sweep_files", 1, Duration::from_secs(60 * 60)).await {
+        Ok(()) => {}
+        Err(Error::TooManyRequests(_)) => return Ok(()),
+        Err(e) => return Err(e.into()),
+    }
+    let swept = sweep(app, false, |_| ()).await?;
+    tracing::info!(seen = swept.seen, deleted = swept.deleted, bytes = swept.bytes, "swept the store of files");
+    Ok(())
+}
+
+/// Looks at every object; `progress` is told how many.
+pub async fn sweep(app: &App, dry_run: bool, progress: impl FnMut(u64)) -> anyhow::Result<Swept> {
+    sweep_before(app, SystemTime::now() - YOUNG, dry_run, progress).await
+}
+
+/// The same for objects that were written before this time.
+pub async fn sweep_before(
+    app: &App,
+    before: SystemTime,
+    dry_run: bool,
+    mut progress: impl FnMut(u64),
+) -> anyhow::Result<Swept> {
+    let days = i64::from(app.config.deleted_files_days);
+    let since = Time(Timestamp::now() - SignedDuration::from_hours(24 * days));
+    let mut swept = Swept::default();
+    let mut batches = std::pin::pin!(app.storage.list().chunks(BATCH));
+    while let Some(batch) = batches.next().await {
+        let batch = batch.into_iter().collect::<anyhow::Result<Vec<ObjectMeta>>>()?;
+        swept.seen += batch.len() as u64;
+        progress(swept.seen);
+        let old: Vec<_> = batch.into_iter().filter(|object| SystemTime::from(object.last_modified) < before).collect();
+        // A key that does not end with a file's id was not made here, and is left alone.
+        let id = |object: &ObjectMeta| object.location.filename().and_then(|name| name.parse::<Uuid>().ok());
+        let ids: Vec<Uuid> = old.iter().filter_map(id).collect();
+        let kept: HashSet<String> = app.db.platform().kept_objects(&ids, since).await?.into_iter().collect();
+        for object in old.iter().filter(|object| id(object).is_some() && !kept.contains(object.location.as_ref())) {
+            if !dry_run {
+                app.storage.delete(&object.location).await?;
+            }
+            swept.deleted += 1;
+            swept.bytes += object.size;
+        }
+    }
+    if !dry_run {
+        app.storage.delete_stale_parts(before).await?;
+    }
+    Ok(swept)
+}

@@ -1,0 +1,475 @@
+//! Files, folders and their content (contract: files).
+
+use crate::world::{Answer, Person, World, answer, api_url, config, start_server};
+use reqwest::multipart::{Form, Part};
+use ringfence::{App, config::Config, db::Db, jobs::sweep_files};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use std::time::{Duration, SystemTime};
+use uuid::Uuid;
+
+const PNG: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR";
+
+fn part(bytes: impl Into<Vec<u8>>, name: &str, mime: &str) -> Part {
+    Part::bytes(bytes.into()).file_name(name.to_owned()).mime_str(mime).unwrap()
+}
+
+async fn upload(who: &Person, name: &str, bytes: impl Into<Vec<u8>>, fields: &[(&str, &str)]) -> Answer {
+    let mut form = Form::new();
+    for (name, value) in fields {
+        form = form.text((*name).to_owned(), (*value).to_owned());
+    }
+    let form = form.part("file", part(bytes, name, "application/octet-stream"));
+    answer(who.request("POST", "/api/files/upload").multipart(form)).await
+}
+
+fn id(value: &Value) -> &str {
+    value["id"].as_str().unwrap()
+}
+
+async fn folder(who: &Person, name: &str, parent: Option<&Value>) -> Value {
+    let parent = parent.map(|p| p["id"].clone());
+    who.post("/api/files/folders", json!({"name": name, "parent_id": parent})).await.expect(200)
+}
+
+async fn names(who: &Person, path: &str) -> Vec<String> {
+    let list = who.get(path).await.expect(200);
+    list.as_array().unwrap().iter().map(|f| f["name"].as_str().unwrap().to_owned()).collect()
+}
+
+async fn download(who: &Person, file: &Value, headers: &[(&str, &str)]) -> reqwest::Response {
+    let mut request = who.request("GET", &format!("/api/files/{}/download", id(file)));
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.send().await.unwrap()
+}
+
+/// Objects of a company in the store.
+fn objects(company: Uuid) -> Vec<String> {
+    let folder = format!("{}/files/{company}", env!("CARGO_TARGET_TMPDIR"));
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+async fn usage(who: &Person) -> (i64, i64) {
+    let usage = who.get("/api/files/usage").await.expect(200);
+    (usage["files"].as_i64().unwrap(), usage["bytes"].as_i64().unwrap())
+}
+
+#[tokio::test]
+async fn a_file_goes_up_and_comes_down() {
+    let acme = World::new().await;
+    let place = folder(&acme.admin, "Contracts", None).await;
+    let bytes: Vec<u8> = (0..300_000_u32).flat_map(u32::to_le_bytes).collect();
+    let fields = [("category", "legal"), ("folder_id", id(&place)), ("tags", r#"["a","b"]"#)];
+    let made = upload(&acme.member, "C:\\papers\\../Vertrag für „Zoë“.bin", bytes.clone(), &fields).await.expect(200);
+    assert_eq!(
+        (&made["name"], &made["original_name"], &made["file_type"], &made["size"], &made["category"], &made["tags"]),
+        (
+            &json!("Vertrag für „Zoë“.bin"),
+            &json!("Vertrag für „Zoë“.bin"),
+            &json!("application/octet-stream"),
+            &json!(1_200_000),
+            &json!("legal"),
+            &json!(["a", "b"])
+        )
+    );
+    assert_eq!(
+        (&made["folder_id"], &made["status"], &made["description"]),
+        (&place["id"], &json!("active"), &json!(null))
+    );
+    assert_eq!(made["url"], json!(format!("/api/files/{}/download", id(&made))));
+    assert_eq!(acme.admin.get(&format!("/api/files/{}", id(&made))).await.expect(200), made);
+
+    let response = download(&acme.admin, &made, &[]).await;
+    assert_eq!(response.status(), 200);
+    let header = |name: &str| response.headers()[name].to_str().unwrap().to_owned();
+    assert_eq!(
+        (header("content-type"), header("content-length")),
+        ("application/octet-stream".into(), "1200000".into())
+    );
+    assert_eq!((header("x-content-type-options"), header("accept-ranges")), ("nosniff".into(), "bytes".into()));
+    assert_eq!(
+        header("content-disposition"),
+        "attachment; filename=\"Vertrag f_r _Zo__.bin\"; filename*=UTF-8''Vertrag%20f%C3%BCr%20%E2%80%9EZo%C3%AB%E2%80%9C%2Ebin"
+    );
+    let etag = header("etag");
+    assert_eq!(etag, format!("\"{}\"", Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect::<String>()));
+    assert_eq!(response.bytes().await.unwrap(), bytes);
+
+    for (asked, range) in [
+        ("bytes=0-0", 0..1),
+        ("bytes=100-199", 100..200),
+        ("bytes=1199990-", 1_199_990..1_200_000),
+        ("bytes=-5", 1_199_995..1_200_000),
+    ] {
+        let response = download(&acme.admin, &made, &[("range", asked)]).await;
+        assert_eq!(response.status(), 206, "{asked}");
+        let said = format!("bytes {}-{}/1200000", range.start, range.end - 1);
+        assert_eq!(response.headers()["content-range"], said);
+        assert_eq!(response.bytes().await.unwrap(), bytes[range], "{asked}");
+    }
+    let beyond = download(&acme.admin, &made, &[("range", "bytes=1200000-")]).await;
+    assert_eq!(
+        (beyond.status().as_u16(), &beyond.headers()["content-range"]),
+        (416, &"bytes */1200000".parse().unwrap())
+    );
+    for whole in [
+        vec![("range", "bytes=0-1,5-6")],
+        vec![("range", "lines=1-2")],
+        vec![("range", "bytes=0-1"), ("if-range", "\"other\"")],
+    ] {
+        assert_eq!(download(&acme.admin, &made, &whole).await.status(), 200, "{whole:?}");
+    }
+    assert_eq!(download(&acme.admin, &made, &[("range", "bytes=0-1"), ("if-range", &etag)]).await.status(), 206);
+    assert_eq!(download(&acme.admin, &made, &[("if-none-match", &etag)]).await.status(), 304);
+    let head = acme.admin.request("HEAD", &format!("/api/files/{}/download", id(&made))).send().await.unwrap();
+    assert_eq!((head.status().as_u16(), &head.headers()["content-length"]), (200, &"1200000".parse().unwrap()));
+
+    let empty = upload(&acme.admin, "empty", [], &[("folder_id", "none"), ("tags", "x, y ,")]).await.expect(200);
+    assert_eq!((&empty["size"], &empty["folder_id"], &empty["tags"]), (&json!(0), &json!(null), &json!(["x", "y"])));
+    assert_eq!(download(&acme.admin, &empty, &[]).await.bytes().await.unwrap().len(), 0);
+    assert_eq!(usage(&acme.member).await, (2, 1_200_000));
+}
+
+#[tokio::test]
+async fn what_is_refused_leaves_nothing_behind() {
+    let acme = World::new().await;
+    upload(&acme.admin, "same.txt", "1", &[]).await.expect(200);
+    assert_eq!(objects(acme.company).len(), 1);
+    assert!(upload(&acme.member, "same.txt", "2", &[]).await.detail(400).contains("already exists"));
+    let place = folder(&acme.admin, "F", None).await;
+    upload(&acme.admin, "same.txt", "3", &[("folder_id", id(&place))]).await.expect(200);
+    assert_eq!(
+        upload(&acme.admin, "x", "4", &[("folder_id", &Uuid::now_v7().to_string())]).await.detail(404),
+        "Folder not found"
+    );
+    upload(&acme.admin, &"x".repeat(256), "5", &[]).await.expect(422);
+    upload(&acme.admin, "x", "6", &[("category", &"x".repeat(101))]).await.expect(422);
+    upload(&acme.admin, "large", vec![0; (10 << 20) + 1], &[]).await.expect(413);
+    let none =
+        answer(acme.admin.request("POST", "/api/files/upload").multipart(Form::new().text("category", "x"))).await;
+    none.expect(422);
+    let elf = [b"\x7fELF\x02\x01\x01\0".as_slice(), &[0; 64]].concat();
+    for (name, mime, bytes) in [
+        ("a.png", "image/png", b"MZ\x90\0program".as_slice()),
+        ("a.pdf", "application/pdf", PNG),
+        ("a.txt", "text/plain", PNG),
+        ("a.jpg", "application/octet-stream", PNG),
+        ("a.doc", "application/msword", elf.as_slice()),
+        ("page.png", "image/png", b"<html><script>alert(1)</script>"),
+    ] {
+        let form = Form::new().part("file", part(bytes, name, mime));
+        let refused = answer(acme.admin.request("POST", "/api/files/upload").multipart(form)).await.detail(400);
+        assert!(refused.contains("is not what"), "{name}: {refused}");
+    }
+    for (name, mime, bytes) in [
+        ("b.png", "image/png", PNG),
+        ("b.txt", "text/plain", b"hello".as_slice()),
+        ("b.dat", "application/x-thing", b"\0\x01"),
+    ] {
+        let form = Form::new().part("file", part(bytes, name, mime));
+        let made = answer(acme.admin.request("POST", "/api/files/upload").multipart(form)).await.expect(200);
+        assert_eq!(made["file_type"], json!(mime));
+    }
+    // A sender who breaks off.
+    let (address, token) =
+        (acme.admin.request("GET", "/").build().unwrap().url().clone(), acme.admin.token.clone().unwrap());
+    let address = format!("{}:{}", address.host_str().unwrap(), address.port().unwrap());
+    let sent = tokio::task::spawn_blocking(move || {
+        use std::io::Write;
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        let head = format!(
+            "POST /api/files/upload HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\ncontent-length: 9000000\r\ncontent-type: multipart/form-data; boundary=b\r\n\r\n--b\r\ncontent-disposition: form-data; name=\"file\"; filename=\"broken\"\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(&vec![7; 6_000_000]).unwrap();
+    });
+    sent.await.unwrap();
+    let start = std::time::Instant::now();
+    while objects(acme.company).len() != 5 {
+        assert!(start.elapsed() < Duration::from_secs(20), "left behind: {:?}", objects(acme.company));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let rows: i64 = acme.value("select count(*) from files where tenant_id = $1", &[&acme.company]).await;
+    assert_eq!(rows, 5);
+    for who in [acme.lone().await, acme.super_admin().await] {
+        assert_eq!(upload(&who, "x", "x", &[]).await.detail(403), "No company associated with user");
+    }
+}
+
+#[tokio::test]
+async fn files_are_listed_changed_and_deleted() {
+    let acme = World::new().await;
+    let place = folder(&acme.admin, "F", None).await;
+    let contact = acme.contact("A", "B").await;
+    let first = acme.admin.post("/api/files/", json!({"name": "first", "category": "c", "folder_id": place["id"], "contact_id": contact["id"], "tags": ["t"]})).await.expect(200);
+    assert_eq!(
+        (&first["size"], &first["original_name"], &first["contact_id"]),
+        (&json!(null), &json!("first"), &contact["id"])
+    );
+    assert_eq!(download(&acme.admin, &first, &[]).await.status(), 404, "it has no content");
+    acme.member.post("/api/files/", json!({"name": "second", "category": "c", "folder_id": null})).await.expect(200);
+    acme.member.post("/api/files/", json!({"name": "third"})).await.expect(200);
+    let listed = async |query: &str| names(&acme.admin, &format!("/api/files/?{query}")).await.join(" ");
+    assert_eq!(listed("").await, "third second first");
+    assert_eq!(listed("category=c").await, "second first");
+    assert_eq!(listed("category=C").await, "");
+    assert_eq!(listed(&format!("folder_id={}", id(&place))).await, "first");
+    assert_eq!(listed(&format!("folder_id={}&category=d", id(&place))).await, "");
+    assert_eq!(listed("skip=1&limit=1").await, "second");
+    acme.admin.get("/api/files/?folder_id=x").await.expect(422);
+    let path = format!("/api/files/{}", id(&first));
+    let edit = json!({"name": "renamed", "category": null, "description": "D", "tags": [], "status": "archived", "folder_id": "malformed",
+        "object_key": "x", "size": 9, "company_id": Uuid::now_v7(), "owner_id": acme.member.id});
+    let changed = acme.member.patch(&path, edit).await.expect(200);
+    assert_eq!(
+        (
+            &changed["name"],
+            &changed["category"],
+            &changed["description"],
+            &changed["tags"],
+            &changed["status"],
+            &changed["size"]
+        ),
+        (&json!("renamed"), &json!(null), &json!("D"), &json!([]), &json!("archived"), &json!(null))
+    );
+    assert_eq!((&changed["folder_id"], &changed["original_name"]), (&place["id"], &json!("first")));
+    assert_eq!(acme.member.put(&path, json!({"folder_id": ""})).await.expect(200)["folder_id"], json!(null));
+    assert_eq!(acme.member.put(&path, json!({"folder_id": place["id"]})).await.expect(200)["folder_id"], place["id"]);
+    assert_eq!(acme.member.put(&path, json!({"folder_id": Uuid::now_v7()})).await.detail(404), "Folder not found");
+    acme.member.delete(&path).await.expect(200);
+    for gone in [
+        acme.admin.get(&path).await,
+        acme.admin.patch(&path, json!({})).await,
+        acme.admin.delete(&path).await,
+        acme.admin.get(&format!("{path}/download")).await,
+    ] {
+        assert_eq!(gone.detail(404), "File not found");
+    }
+    for (field, what) in [("folder_id", "Folder"), ("contact_id", "Contact"), ("deal_id", "Deal")] {
+        let new = json!({"name": "x", field: Uuid::now_v7()});
+        assert_eq!(acme.admin.post("/api/files/", new).await.detail(404), format!("{what} not found"));
+    }
+    assert_eq!(acme.lone().await.get("/api/files/").await.detail(403), "No company associated with user");
+}
+
+#[tokio::test]
+async fn folders_hold_folders_and_files() {
+    let acme = World::new().await;
+    let top = acme
+        .admin
+        .post("/api/files/folders", json!({"name": "Top", "description": "D", "tags": ["t"]}))
+        .await
+        .expect(200);
+    assert_eq!(
+        (&top["status"], &top["parent_id"], &top["size"], &top["tags"]),
+        (&json!("active"), &json!(null), &json!(null), &json!(["t"]))
+    );
+    let (b, a) = (folder(&acme.admin, "b", Some(&top)).await, folder(&acme.member, "a", Some(&top)).await);
+    folder(&acme.member, "a", Some(&top)).await;
+    upload(&acme.admin, "1", "12345", &[("folder_id", id(&b))]).await.expect(200);
+    let gone = upload(&acme.admin, "2", "123", &[("folder_id", id(&b))]).await.expect(200);
+    acme.admin.delete(&format!("/api/files/{}", id(&gone))).await.expect(200);
+    assert_eq!(names(&acme.admin, "/api/files/folders").await, ["Top"]);
+    let below = format!("/api/files/folders?parent_id={}", id(&top));
+    assert_eq!(names(&acme.admin, &below).await, ["a", "a", "b"]);
+    assert_eq!(acme.admin.get(&below).await.expect(200)[2]["size"], json!(5));
+    let path = |f: &Value| format!("/api/files/folders/{}", id(f));
+    let changed = acme
+        .member
+        .put(&path(&a), json!({"name": "c", "description": "D", "status": "archived", "tags": ["x"]}))
+        .await
+        .expect(200);
+    assert_eq!(
+        (&changed["name"], &changed["parent_id"], &changed["status"]),
+        (&json!("c"), &top["id"], &json!("archived"))
+    );
+    assert_eq!(acme.member.patch(&path(&a), json!({"parent_id": b["id"]})).await.expect(200)["parent_id"], b["id"]);
+    for (moved, target) in [(&top, &top), (&top, &b), (&top, &a), (&b, &a)] {
+        assert!(
+            acme.member
+                .patch(&path(moved), json!({"parent_id": target["id"]}))
+                .await
+                .detail(400)
+                .contains("into itself")
+        );
+    }
+    assert_eq!(
+        acme.member.patch(&path(&a), json!({"parent_id": Uuid::now_v7()})).await.detail(404),
+        "Folder not found"
+    );
+    assert_eq!(acme.member.patch(&path(&b), json!({"parent_id": ""})).await.expect(200)["parent_id"], json!(null));
+    acme.member.patch(&path(&b), json!({"parent_id": top["id"]})).await.expect(200);
+    assert_eq!(
+        acme.admin.post("/api/files/folders", json!({"name": "x", "parent_id": Uuid::now_v7()})).await.detail(404),
+        "Folder not found"
+    );
+
+    // Deleting takes the tree and its files, and nothing else.
+    upload(&acme.admin, "deep", "1", &[("folder_id", id(&a))]).await.expect(200);
+    upload(&acme.admin, "outside", "1", &[]).await.expect(200);
+    assert_eq!(usage(&acme.admin).await, (3, 7));
+    acme.member.delete(&path(&top)).await.expect(200);
+    assert_eq!(names(&acme.admin, "/api/files/").await, ["outside"]);
+    assert_eq!(names(&acme.admin, "/api/files/folders").await, Vec::<String>::new());
+    assert_eq!(usage(&acme.admin).await, (1, 1));
+    for folder in [&top, &a, &b] {
+        assert_eq!(acme.admin.delete(&path(folder)).await.detail(404), "Folder not found");
+    }
+    assert_eq!(upload(&acme.admin, "late", "1", &[("folder_id", id(&a))]).await.detail(404), "Folder not found");
+}
+
+#[tokio::test]
+async fn moves_that_cross_make_no_circle_and_no_upload_is_lost_in_a_deleted_folder() {
+    let acme = World::new().await;
+    for n in 0..10 {
+        let (a, b) = (folder(&acme.admin, "a", None).await, folder(&acme.admin, "b", None).await);
+        let (pa, pb) = (format!("/api/files/folders/{}", id(&a)), format!("/api/files/folders/{}", id(&b)));
+        let (one, other) = tokio::join!(
+            acme.admin.patch(&pa, json!({"parent_id": b["id"]})),
+            acme.member.patch(&pb, json!({"parent_id": a["id"]}))
+        );
+        assert_eq!([one.status, other.status].iter().filter(|s| **s == 200).count(), 1, "{} {}", one.text, other.text);
+        let c = folder(&acme.admin, "c", None).await;
+        let (name, place) = (format!("file {n}"), [("folder_id", id(&c))]);
+        let path = format!("/api/files/folders/{}", id(&c));
+        let (up, gone) = tokio::join!(upload(&acme.member, &name, "x", &place), acme.admin.delete(&path));
+        gone.expect(200);
+        assert!([200, 404].contains(&up.status), "{}", up.text);
+    }
+    let lost = "select count(*) from files x join folders f on f.id = x.folder_id where x.tenant_id = $1 and f.is_deleted and not x.is_deleted";
+    assert_eq!(acme.value::<i64>(lost, &[&acme.company]).await, 0);
+}
+
+#[tokio::test]
+async fn usage_is_right_whoever_changes_the_rows() {
+    let (acme, other) = (World::new().await, World::new().await);
+    upload(&acme.admin, "1", "12345", &[]).await.expect(200);
+    upload(&acme.admin, "2", "123", &[]).await.expect(200);
+    assert_eq!(usage(&other.admin).await, (0, 0));
+    acme.db.execute("update files set size = size * 2 where tenant_id = $1", &[&acme.company]).await.unwrap();
+    assert_eq!(usage(&acme.admin).await, (2, 16));
+    acme.db.execute("delete from files where tenant_id = $1 and name = '2'", &[&acme.company]).await.unwrap();
+    assert_eq!(usage(&acme.admin).await, (1, 10));
+    acme.db.execute("update files set is_deleted = true where tenant_id = $1", &[&acme.company]).await.unwrap();
+    assert_eq!(usage(&acme.admin).await, (0, 0));
+}
+
+#[tokio::test]
+async fn a_sweep_deletes_what_no_file_needs() {
+    let (acme, other) = (World::new().await, World::new().await);
+    let live = upload(&acme.admin, "live", "1", &[]).await.expect(200);
+    let recent = upload(&acme.admin, "recent", "2", &[]).await.expect(200);
+    let old = upload(&acme.admin, "old", "3", &[]).await.expect(200);
+    let theirs = upload(&other.admin, "theirs", "4", &[]).await.expect(200);
+    for file in [&recent, &old] {
+        acme.admin.delete(&format!("/api/files/{}", id(file))).await.expect(200);
+    }
+    let age = "update files set deleted_at = now() - interval '31 days' where id::text = $1";
+    acme.db.execute(age, &[&id(&old)]).await.unwrap();
+    let folder = format!("{}/files/{}", env!("CARGO_TARGET_TMPDIR"), acme.company);
+    let (orphan, part) = (format!("{folder}/{}", Uuid::now_v7()), format!("{folder}/{}#1", Uuid::now_v7()));
+    for path in [&orphan, &part, &format!("{folder}/not-ours.txt")] {
+        std::fs::write(path, "x").unwrap();
+    }
+    // A store of its own: the others in the shared one are young.
+    let root = format!("{}/swept-{}", env!("CARGO_TARGET_TMPDIR"), Uuid::new_v4());
+    for company in [acme.company, other.company] {
+        std::fs::create_dir_all(format!("{root}/{company}")).unwrap();
+        for name in objects(company) {
+            std::fs::copy(
+                format!("{}/files/{company}/{name}", env!("CARGO_TARGET_TMPDIR")),
+                format!("{root}/{company}/{name}"),
+            )
+            .unwrap();
+        }
+    }
+    let config = Config { storage_url: Some(format!("file://{root}")), ..config() };
+    let app = App::new(Db::new(&api_url(), 2).unwrap(), config).unwrap();
+    let left = || {
+        let mut names: Vec<String> = std::fs::read_dir(format!("{root}/{}", acme.company))
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    };
+    let before = left();
+    assert_eq!(before.len(), 6);
+    let swept = sweep_files::sweep(&app, false, |_| ()).await.unwrap();
+    assert_eq!((swept.deleted, left()), (0, before.clone()), "all is young");
+    let later = SystemTime::now() + Duration::from_secs(60);
+    let would = sweep_files::sweep_before(&app, later, true, |_| ()).await.unwrap();
+    assert_eq!((would.deleted, would.bytes, left()), (2, 2, before));
+    assert_eq!(sweep_files::sweep_before(&app, later, false, |_| ()).await.unwrap(), would);
+    let mut expected = vec![id(&live).to_owned(), id(&recent).to_owned(), "not-ours.txt".to_owned()];
+    expected.sort();
+    assert_eq!(left(), expected);
+    assert!(std::path::Path::new(&format!("{root}/{}/{}", other.company, id(&theirs))).exists());
+    std::fs::remove_dir_all(root).unwrap();
+    for path in [orphan, part, format!("{folder}/not-ours.txt")] {
+        std::fs::remove_file(path).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_signed_document_is_noted_for_workflows() {
+    let acme = World::new().await;
+    let contact = acme.contact("A", "B").await;
+    let path = "/api/files/webhook/document-signed";
+    let signed = json!({"document_id": "d1", "document_name": "Contract", "signer_email": "a@x.io", "contact_id": contact["id"],
+        "owner_id": acme.admin.id, "signed_at": "2026-01-01T00:00:00"});
+    let answer = acme.member.post(path, signed).await.expect(200);
+    assert_eq!(answer["status"], json!("ok"));
+    assert!(answer["message"].is_string());
+    let seen: Value = acme
+        .value(
+            "select details from workflow_events where event = 'document_signed' and tenant_id = $1",
+            &[&acme.company],
+        )
+        .await;
+    assert_eq!((&seen["owner_id"], &seen["document_name"]), (&json!(acme.admin.id), &json!("Contract")));
+    assert_eq!(acme.member.post(path, json!({"owner_id": Uuid::now_v7()})).await.detail(404), "User not found");
+    assert_eq!(acme.member.post(path, json!({"contact_id": Uuid::now_v7()})).await.detail(404), "Contact not found");
+}
+
+/// Memory of this process stays small while a file goes up and down that is larger than what it may take.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_file_is_streamed() {
+    const SIZE: usize = 160 << 20;
+    let acme = World::new().await;
+    let root = format!("{}/large-{}", env!("CARGO_TARGET_TMPDIR"), Uuid::new_v4());
+    let config =
+        Config { storage_url: Some(format!("file://{root}")), upload_limit: bytesize::ByteSize::gib(1), ..config() };
+    let who = acme.admin.at(&start_server(config, &api_url()));
+    let peak = || -> usize {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap().trim().to_owned();
+        line.split(' ').next().unwrap().parse::<usize>().unwrap() << 10
+    };
+    let before = peak();
+    let chunk = bytes::Bytes::from(
+        (0..1_u32 << 18).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect::<Vec<u8>>(),
+    );
+    let chunks = futures_util::stream::iter((0..SIZE >> 20).map({
+        let chunk = chunk.clone();
+        move |_| Ok::<_, std::io::Error>(chunk.clone())
+    }));
+    let part = Part::stream_with_length(reqwest::Body::wrap_stream(chunks), SIZE as u64).file_name("large.bin");
+    let made =
+        answer(who.request("POST", "/api/files/upload").multipart(Form::new().part("file", part))).await.expect(200);
+    assert_eq!(made["size"], json!(SIZE));
+    let (mut response, mut hash, mut size) = (download(&who, &made, &[]).await, Sha256::new(), 0);
+    let etag = response.headers()["etag"].to_str().unwrap().to_owned();
+    while let Some(bytes) = response.chunk().await.unwrap() {
+        hash.update(&bytes);
+        size += bytes.len();
+    }
+    let seen: String = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
+    assert_eq!((size, format!("\"{seen}\"")), (SIZE, etag));
+    let grown = peak().saturating_sub(before);
+    assert!(grown < 64 << 20, "the process grew by {} MiB", grown >> 20);
+    std::fs::remove_dir_all(root).unwrap();
+}
