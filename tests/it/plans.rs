@@ -71,9 +71,17 @@ async fn lists_and_searches_read_their_indexes() {
     let busiest = "insert into calls (tenant_id, company_id, user_id, direction, status, from_address, to_address, created_at)
         select tenant_id, company_id, user_id, direction, 'completed', from_address, to_address, created_at from sms_messages;
         insert into notifications (tenant_id, company_id, user_id, title, message)
-        select tenant_id, company_id, user_id, 'T', 'M' from sms_messages where company_id is not null";
+        select tenant_id, company_id, user_id, 'T', 'M' from sms_messages where company_id is not null;
+        insert into quotes (tenant_id, company_id, owner_id, quote_number, title, amount, status, created_at)
+        select tenant_id, company_id, owner_id, 'Q-' || title, title, 1, (array['draft', 'sent'])[1 + length(title) % 2], created_at from deals;
+        insert into quote_lines (tenant_id, company_id, owner_id, quote_id, position, description, unit_price)
+        select tenant_id, company_id, owner_id, id, 1, title, 100 from quotes;
+        insert into files (tenant_id, company_id, owner_id, name, original_name, category, created_at)
+        select tenant_id, company_id, owner_id, title, title, left(md5(title), 1), created_at from deals";
     admin.batch_execute(busiest).await.unwrap();
-    for table in ["contacts", "sms_messages", "calls", "notifications", "users"] {
+    for table in
+        ["contacts", "sms_messages", "calls", "notifications", "users", "quotes", "quote_lines", "files", "deals", "activities"]
+    {
         admin.batch_execute(&format!("vacuum analyze {table}")).await.unwrap();
     }
     let by_size = "select k.company_id, min(u.id::text)::uuid, count(*), min(k.id::text)::uuid from contacts k
@@ -91,6 +99,36 @@ async fn lists_and_searches_read_their_indexes() {
         let list = sql!("contacts/list").planned_once();
         for skip in ["0", "1000"] {
             reads(&plan(&api, list, &["50", skip]).await, "contacts/list", &["contacts_feed"], true);
+        }
+        let stage = "select min(id::text) from pipeline_stages where tenant_id = $1";
+        let stage: String = admin.query_one(stage, &[&id]).await.unwrap().get(0);
+        let deal = "select min(id::text) from deals where tenant_id = $1";
+        let deal: String = admin.query_one(deal, &[&id]).await.unwrap().get(0);
+        let (stage, deal) = (format!("'{stage}'"), format!("'{deal}'"));
+        // Once for a page, and once for all rows, which is what the frontend asks for.
+        for limit in ["50", "9223372036854775807"] {
+            for (list, parameters, index) in [
+                (sql!("deals/list"), vec![limit, "0"], "deals_feed"),
+                (sql!("deals/of_stage"), vec![&stage, limit, "0"], "deals_stage"),
+                (sql!("activities/list"), vec!["null", "null", "null", limit, "0"], "activities_feed"),
+                (sql!("activities/list"), vec!["'call'", "'overdue'", "null", limit, "0"], "activities_feed"),
+                (
+                    sql!("activities/of_contact"),
+                    vec!["null", "null", "null", &contact, limit, "0"],
+                    "activities_contact",
+                ),
+                (
+                    sql!("activities/of_deal"),
+                    vec!["null", "null", "null", &deal, "null", limit, "0"],
+                    "activities_deal",
+                ),
+                (sql!("quotes/list"), vec![limit, "0"], "quotes_feed"),
+                (sql!("quotes/of_status"), vec!["'sent'", limit, "0"], "quotes_status"),
+                (sql!("files/list"), vec![limit, "0"], "files_feed"),
+                (sql!("files/of_category"), vec!["'c'", limit, "0"], "files_category"),
+            ] {
+                reads(&plan(&api, list.planned_once(), &parameters).await, list.name, &[index], true);
+            }
         }
         for (feed, index) in [(sql!("sms/list"), "sms_messages_feed"), (sql!("calls/list"), "calls_feed")] {
             for direction in ["null", "'inbound'"] {
@@ -116,6 +154,8 @@ async fn lists_and_searches_read_their_indexes() {
     reads(&found, "contacts/find", &["contacts_search"], false);
     let condition = nodes(&found).iter().find_map(|n| n["Index Cond"].as_str()).unwrap_or_default().to_owned();
     assert!(condition.contains("search_text"), "the text is not an index condition: {condition}");
+    let found = plan(&api, sql!("search/find").planned_anew(), &["'zqxjk'", "20"]).await;
+    reads(&found, "search/find", &["contacts_search", "deals_search", "quotes_search", "files_search"], false);
     drop((api, admin));
     own.drop().await;
 }
