@@ -33,12 +33,16 @@ create function app.claim_jobs(kinds text[], "limit" int)
     returning j.id, j.company_id, j.user_id, j.kind, j.record_id, j.attempts;
   end;
 
--- Puts a job back, later each time, and gives it up after ten attempts.
+-- Puts a job back, later each time, and gives it up after ten attempts. What waits for a suspended company is asked for
+-- again every hour and never given up.
 create function app.retry_job(id uuid, error text) returns void language sql security definer set search_path = pg_catalog, pg_temp
   begin atomic
-    update public.jobs j set last_error = left($2, 500), run_at = now() + interval '10 seconds' * power(2, j.attempts),
-      failed_at = case when j.attempts >= 10 then now() end
-    where j.id = $1;
+    update public.jobs j set last_error = left($2, 500),
+      attempts = j.attempts - c.blocked::int,
+      run_at = now() + case when c.blocked then interval '1 hour' else interval '10 seconds' * power(2, j.attempts) end,
+      failed_at = case when j.attempts >= 10 and not c.blocked then now() end
+    from (select x.id, app.is_blocked(x.status, x.subscription_status) as blocked from public.companies x) c
+    where j.id = $1 and c.id = j.company_id;
   end;
 
 create table activities (

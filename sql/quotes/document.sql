@@ -3,7 +3,11 @@
 select jsonb_build_object('number', q.quote_number, 'title', q.title, 'amount', q.amount, 'status', q.status,
   'date', to_char(q.created_at at time zone 'UTC', 'YYYY-MM-DD'), 'valid_until', q.valid_until, 'description', q.description, 'terms', q.terms,
   'generated', to_char(now() at time zone 'UTC', 'YYYY-MM-DD HH24:MI'), 'lines', q.line_items,
-  'company', (select to_jsonb(c) from companies c where c.id = app.company_id()),
+  -- A logo that is one of the company's own files: where its content is.
+  'logo_key', (select f.object_key from companies c
+    join files f on f.id = substring(c.logo_url from '^/api/files/([0-9a-f-]{36})/download$')::uuid
+    where not f.is_deleted and f.size <= 2097152),
+  'company', (select to_jsonb(c) from companies c),
   'client', (select jsonb_build_object('name', concat_ws(' ', p.first_name, p.last_name), 'company', p.company, 'email', p.email, 'phone', p.phone)
     from contacts p where p.id = q.client_id))
 from quote_card q where q.id = $1 and not q.is_deleted

@@ -115,8 +115,11 @@ struct NewQuote {
     /// A date, or its midnight.
     #[serde(default, deserialize_with = "date")]
     valid_until: Option<String>,
+    #[garde(length(chars, max = 20_000))]
     description: Option<String>,
+    #[garde(length(chars, max = 20_000))]
     terms: Option<String>,
+    #[garde(length(chars, max = 20_000))]
     notes: Option<String>,
     status: Option<QuoteStatus>,
     /// At most 200.
@@ -138,10 +141,13 @@ struct QuotePatch {
     #[serde(deserialize_with = "date", skip_serializing_if = "Option::is_none")]
     valid_until: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[garde(length(chars, max = 20_000))]
     description: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[garde(length(chars, max = 20_000))]
     terms: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[garde(length(chars, max = 20_000))]
     notes: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<QuoteStatus>,
@@ -217,11 +223,15 @@ async fn delete(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Message>> {
     Ok(message("Quote deleted successfully"))
 }
 
-async fn download(db: TenantDb, Path(id): Path<Uuid>) -> Result<wire::Pdf> {
+async fn download(app: State<App>, db: TenantDb, Path(id): Path<Uuid>) -> Result<wire::Pdf> {
     let printed: Option<Value> = db.optional(sql!("quotes/document"), &[&id]).await?;
     let printed = printed.ok_or(Error::not_found("Quote"))?;
     let unreadable = |e: &dyn std::fmt::Display| Error::Internal(format!("the quote's document: {e}").into());
-    let quote: pdf::quote::Quote = serde_json::from_value(printed).map_err(|e| unreadable(&e))?;
+    let logo_key = printed["logo_key"].as_str().map(str::to_owned);
+    let mut quote: pdf::quote::Quote = serde_json::from_value(printed).map_err(|e| unreadable(&e))?;
+    if let Some(key) = logo_key {
+        quote.company.logo = app.storage.read_all(&key).await.map_err(|e| unreadable(&e))?;
+    }
     let rendered = tokio::task::spawn_blocking(move || pdf::quote::render(&quote).map(|body| (quote.number, body)));
     let (number, body) = rendered.await.map_err(|e| unreadable(&e))?.map_err(|e| unreadable(&e))?;
     Ok(wire::Pdf { name: number, body })

@@ -81,6 +81,16 @@ impl Storage {
         }
     }
 
+    /// A whole small object; `None` when it is not there.
+    pub async fn read_all(&self, key: &str) -> Result<Option<Vec<u8>>> {
+        let Some(mut content) = self.read(key, None).await? else { return Ok(None) };
+        let mut bytes = Vec::new();
+        while let Some(chunk) = content.stream.try_next().await? {
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok(Some(bytes))
+    }
+
     /// Every object.
     pub fn list(&self) -> impl Stream<Item = Result<ObjectMeta>> {
         self.store.list(None).map_err(Into::into).boxed()

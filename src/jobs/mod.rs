@@ -11,12 +11,17 @@ use crate::{
     App, Error, Result,
     db::{TenantDb, platform::Job},
 };
-use std::{future::Future, time::Duration};
+use std::{
+    future::Future,
+    time::{Duration, Instant},
+};
 use tokio::task::JoinSet;
 use tracing::Instrument;
 
 /// How long an idle worker waits before it asks again.
 const POLL: Duration = Duration::from_secs(2);
+/// How often it asks whether it is its turn with what is done from time to time.
+const TURN: Duration = Duration::from_secs(60);
 /// Jobs that one worker runs at the same time.
 const BATCH: i32 = 8;
 
@@ -42,6 +47,7 @@ jobs! { activity_due }
 /// Runs jobs until `stop` is done; those under way finish.
 pub async fn work(app: &App, stop: impl Future<Output = ()>) {
     let mut stop = std::pin::pin!(stop);
+    let mut asked: Option<Instant> = None;
     loop {
         let taken = match app.db.platform().claim_jobs(KINDS, BATCH).await {
             Ok(jobs) => run_all(app, jobs).await,
@@ -50,8 +56,14 @@ pub async fn work(app: &App, stop: impl Future<Output = ()>) {
                 0
             }
         };
-        if let Err(e) = sweep_files::in_turn(app).await {
-            tracing::warn!(error = %format!("{e:#}"), "cannot sweep the store of files");
+        if asked.is_none_or(|asked| asked.elapsed() > TURN) {
+            asked = Some(Instant::now());
+            let app = app.clone();
+            app.clone().background.spawn(async move {
+                if let Err(e) = sweep_files::in_turn(&app).await {
+                    tracing::warn!(error = %format!("{e:#}"), "cannot sweep the store of files");
+                }
+            });
         }
         let pause = if taken == BATCH as usize { Duration::ZERO } else { POLL };
         tokio::select! {

@@ -61,6 +61,9 @@ pub struct Company {
     pub currency: String,
     /// A `data:` address of a PNG or JPEG; others are not fetched.
     pub logo_url: Option<String>,
+    /// A PNG or JPEG, which goes before the address.
+    #[serde(skip)]
+    pub logo: Option<Vec<u8>>,
     pub address: Option<String>,
     pub city: Option<String>,
     pub state: Option<String>,
@@ -167,15 +170,18 @@ fn percent(value: f64) -> String {
     if value == 0.0 { "–".into() } else { format!("{} %", number(value)) }
 }
 
-/// The picture of a `data:` address.
-fn logo(url: &str) -> Option<Image> {
-    let (kind, data) = url.strip_prefix("data:")?.split_once(";base64,")?;
-    let data = BASE64_STANDARD.decode(data).ok()?;
-    match kind {
-        "image/png" => Image::from_png(data.into(), true).ok(),
-        "image/jpeg" => Image::from_jpeg(data.into(), true).ok(),
-        _ => None,
-    }
+/// The company's picture, if it is one that can be printed.
+fn logo(company: &Company) -> Option<Image> {
+    let data = company.logo.clone().or_else(|| {
+        let (_, data) = company.logo_url.as_deref()?.strip_prefix("data:image/")?.split_once(";base64,")?;
+        BASE64_STANDARD.decode(data).ok()
+    })?;
+    let image = if data.starts_with(b"\x89PNG") {
+        Image::from_png(data.into(), true)
+    } else {
+        Image::from_jpeg(data.into(), true)
+    };
+    image.ok()
 }
 
 /// The PDF: A4, or letter for a company that reckons in US dollars.
@@ -250,8 +256,7 @@ impl Page {
         let company = &quote.company;
         let half = self.inner * 0.55;
         let mut y = MARGIN;
-        let picture = company.logo_url.as_deref().and_then(logo);
-        if let Some(image) = picture {
+        if let Some(image) = logo(company) {
             y += self.sheet.picture(MARGIN, y, 160.0, 54.0, image) + 10.0;
         } else {
             let initials =

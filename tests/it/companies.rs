@@ -228,12 +228,24 @@ async fn a_company_goes_with_all_it_owned_when_nobody_is_in_it() {
     let staff = acme.super_admin().await;
     acme.contact("Ada", "Lovelace").await;
     acme.historical_sms(&acme.member, "old").await;
+    let deal = json!({"title": "D", "value": 1, "stage_id": "Lead"});
+    let deal = acme.member.post("/api/deals/", deal).await.expect(200);
+    let call = json!({"type": "call", "subject": "S", "due_date": "2099-01-01", "deal_id": deal["id"]});
+    acme.member.post("/api/activities/", call).await.expect(200);
+    let lines = json!([{"description": "x", "unit_price": 1}]);
+    let quote = json!({"title": "Q", "amount": 1, "deal_id": deal["id"], "line_items": lines});
+    acme.member.post("/api/quotes/", quote).await.expect(201);
+    let folder = acme.member.post("/api/files/folders", json!({"name": "F"})).await.expect(200);
+    acme.member.post("/api/files/folders", json!({"name": "G", "parent_id": folder["id"]})).await.expect(200);
+    acme.member.post("/api/files/", json!({"name": "x", "folder_id": folder["id"]})).await.expect(200);
     acme.admin.put(&path(acme.company), json!({"sendgrid_api_key": "SG.secret-secret"})).await.expect(200);
     assert!(staff.delete(&path(acme.company)).await.detail(400).contains("2 users"));
     acme.member.delete("/api/users/me").await.expect(200);
     acme.admin.delete("/api/users/me").await.expect(200);
     staff.delete(&path(acme.company)).await.expect(200);
-    for table in ["contacts", "sms_messages", "members", "invitations"] {
+    let tables = "select table_name from app.protected_table union all select 'members'";
+    for table in acme.db.query(tables, &[]).await.unwrap() {
+        let table: String = table.get(0);
         let left: i64 =
             acme.value(&format!("select count(*) from {table} where tenant_id = $1"), &[&acme.company]).await;
         assert_eq!(left, 0, "{table}");

@@ -79,9 +79,18 @@ async fn lists_and_searches_read_their_indexes() {
         insert into files (tenant_id, company_id, owner_id, name, original_name, category, created_at)
         select tenant_id, company_id, owner_id, title, title, left(md5(title), 1), created_at from deals";
     admin.batch_execute(busiest).await.unwrap();
-    for table in
-        ["contacts", "sms_messages", "calls", "notifications", "users", "quotes", "quote_lines", "files", "deals", "activities"]
-    {
+    for table in [
+        "contacts",
+        "sms_messages",
+        "calls",
+        "notifications",
+        "users",
+        "quotes",
+        "quote_lines",
+        "files",
+        "deals",
+        "activities",
+    ] {
         admin.batch_execute(&format!("vacuum analyze {table}")).await.unwrap();
     }
     let by_size = "select k.company_id, min(u.id::text)::uuid, count(*), min(k.id::text)::uuid from contacts k

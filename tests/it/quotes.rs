@@ -222,6 +222,13 @@ async fn printed(who: &Person, quote: &Value) -> Vec<String> {
     pages.iter().map(|page| dense(&document.extract_text(&[*page]).unwrap())).collect()
 }
 
+/// A red picture of one pixel.
+fn png() -> Vec<u8> {
+    use base64::{Engine, prelude::BASE64_STANDARD};
+    let text = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg==";
+    BASE64_STANDARD.decode(text).unwrap()
+}
+
 #[tokio::test]
 async fn the_pdf_prints_the_quote() {
     let acme = World::new().await;
@@ -260,6 +267,21 @@ async fn the_pdf_prints_the_quote() {
     let bare = quote(&acme.admin, json!({"title": "Bare", "amount": 1234567.5})).await;
     let page = printed(&acme.admin, &bare).await.concat();
     assert!(page.contains("N/A") && page.contains("1,234,567.50") && page.contains("DRAFT"), "{page}");
+
+    // The company's logo is one of its files.
+    let logo = reqwest::multipart::Part::bytes(png()).file_name("logo.png").mime_str("image/png").unwrap();
+    let form = reqwest::multipart::Form::new().part("file", logo);
+    let file = crate::world::answer(acme.admin.request("POST", "/api/files/upload").multipart(form)).await.expect(200);
+    let company = format!("/api/companies/{}", acme.company);
+    acme.admin.put(&company, json!({"logo_url": file["url"]})).await.expect(200);
+    let response = acme.admin.request("GET", &format!("{}/download", path(&bare))).send().await.unwrap();
+    let document = lopdf::Document::load_mem(&response.bytes().await.unwrap()).unwrap();
+    let is_image = |object: &lopdf::Object| {
+        object.as_stream().is_ok_and(|s| s.dict.get(b"Subtype").is_ok_and(|t| t.as_name().is_ok_and(|t| t == b"Image")))
+    };
+    assert!(document.objects.values().any(is_image), "the logo is not in the document");
+    acme.admin.delete(&format!("/api/files/{}", file["id"].as_str().unwrap())).await.expect(200);
+    assert_eq!(printed(&acme.admin, &bare).await.len(), 1, "without the file it prints all the same");
 
     // Many lines go over pages; another currency has other digits; names of any script print.
     acme.db

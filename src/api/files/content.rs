@@ -10,7 +10,10 @@ use axum::{
 };
 use bytes::{Bytes, BytesMut};
 use postgres_types::ToSql;
-use std::{ops::Range, time::Duration};
+use std::{
+    ops::Range,
+    time::{Duration, Instant},
+};
 use tokio::{sync::Semaphore, time::timeout};
 
 /// Uploads at a time: each holds two parts of 5 MiB.
@@ -19,6 +22,8 @@ static UPLOADS: Semaphore = Semaphore::const_new(4);
 const TURN: Duration = Duration::from_secs(30);
 /// How long the next bytes may take.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Bytes a second, below which a sender keeps others waiting for nothing; from the second minute on.
+const PACE: f64 = 4096.0;
 /// Of the other fields of the form.
 const TEXT_LIMIT: usize = 64 << 10;
 /// What tells a file's type is within its first bytes.
@@ -45,7 +50,7 @@ struct Stored {
 
 pub(super) async fn upload(app: State<App>, db: TenantDb, form: Upload) -> Result<Json<File>> {
     let company = db.tx(async |tx| Ok(tx.caller().company_id)).await?.ok_or(Error::NoCompany)?;
-    let busy = |_| Error::Unavailable;
+    let busy = |_| Error::TooManyRequests(5);
     let _turn = timeout(TURN, UPLOADS.acquire()).await.map_err(busy)?.map_err(|_| Error::Unavailable)?;
     let id = Uuid::now_v7();
     let mut form = form.form().await?;
@@ -125,9 +130,13 @@ async fn store(app: &App, key: String, mut field: Field<'_>) -> Result<Stored> {
     let kind = field.content_type().map(str::to_owned).filter(|kind| !kind.is_empty());
     let mut writing = app.storage.write(&key, &app.background).await.map_err(store_failed)?;
     let mut head = BytesMut::new();
-    let (mut size, mut checked) = (0, false);
+    let (mut size, mut checked, start) = (0, false, Instant::now());
     while let Some(chunk) = patiently(field.chunk()).await? {
         size += chunk.len() as u64;
+        let seconds = start.elapsed().as_secs_f64();
+        if seconds > 60.0 && size as f64 / seconds < PACE {
+            return Err(Error::invalid("body", "file", "The file took too long to arrive"));
+        }
         if size > limit {
             // Nothing more is stored; what goes on coming is dropped.
             if size > limit + DRAIN_LIMIT {
