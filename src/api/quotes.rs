@@ -4,6 +4,7 @@ use super::prelude::*;
 use crate::pdf;
 use postgres_types::ToSql;
 use serde_json::Value;
+use tokio::sync::Semaphore;
 
 routes! {
     /// The company's quotes, the newest first
@@ -163,6 +164,9 @@ struct QuotePatch {
     line_items: Option<Vec<LineItem>>,
 }
 
+/// Documents that are rendered at a time: each holds the fonts that it uses.
+static PRINTERS: Semaphore = Semaphore::const_new(2);
+
 /// `YYYY-MM-DD`, or a time at midnight.
 fn date<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Option<String>, D::Error> {
     let Some(text) = Option::<String>::deserialize(d)? else { return Ok(None) };
@@ -232,6 +236,7 @@ async fn download(app: State<App>, db: TenantDb, Path(id): Path<Uuid>) -> Result
     if let Some(key) = logo_key {
         quote.company.logo = app.storage.read_all(&key).await.map_err(|e| unreadable(&e))?;
     }
+    let _turn = PRINTERS.acquire().await.map_err(|e| unreadable(&e))?;
     let rendered = tokio::task::spawn_blocking(move || pdf::quote::render(&quote).map(|body| (quote.number, body)));
     let (number, body) = rendered.await.map_err(|e| unreadable(&e))?.map_err(|e| unreadable(&e))?;
     Ok(wire::Pdf { name: number, body })
