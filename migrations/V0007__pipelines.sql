@@ -87,6 +87,8 @@ create trigger default_pipeline after insert on members for each row execute fun
 reset role;
 alter function app.keep_default_pipeline() owner to ringfence_platform;
 
--- The companies that exist.
+-- The companies that exist; as the role that sees all of them, which an administrator need not be.
+set role ringfence_platform;
 select app.add_default_pipeline(m.tenant_id, min(m.user_id::text)::uuid)
-from members m join companies c on c.id = m.tenant_id group by m.tenant_id;
+from public.members m join public.companies c on c.id = m.tenant_id group by m.tenant_id;
+reset role;

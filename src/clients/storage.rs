@@ -47,7 +47,9 @@ impl Storage {
             return Ok(Self { store: Arc::new(store), folder: Some(folder) });
         }
         super::use_ring();
+        // The providers' own variables only: the store would take one called `TOKEN` for its own, too.
         let variables = std::env::vars().map(|(name, value)| (name.to_lowercase(), value));
+        let variables = variables.filter(|(name, _)| ["aws_", "azure_", "google_"].iter().any(|p| name.starts_with(p)));
         let (store, prefix) = object_store::parse_url_opts(&url, variables)
             .with_context(|| format!("RINGFENCE_STORAGE_URL cannot be used: {}", url.scheme()))?;
         Ok(Self { store: Arc::new(PrefixStore::new(store, prefix)), folder: None })

@@ -89,8 +89,8 @@ impl Text {
 }
 
 enum Item {
-    Text(Text),
-    Box { width: f32, height: f32, color: Color },
+    Text(Box<Text>),
+    Fill { width: f32, height: f32, color: Color },
     Image { image: Image, width: f32, height: f32 },
 }
 
@@ -141,17 +141,17 @@ impl Sheet {
 
     /// Puts a text on the last page, its top left corner there.
     pub fn put(&mut self, x: f32, y: f32, text: Text) {
-        self.add(self.pages.len() - 1, x, y, Item::Text(text));
+        self.add(self.pages.len() - 1, x, y, Item::Text(text.into()));
     }
 
     /// The same on any page.
     pub fn put_on(&mut self, page: usize, x: f32, y: f32, text: Text) {
-        self.add(page, x, y, Item::Text(text));
+        self.add(page, x, y, Item::Text(text.into()));
     }
 
     /// A filled box on the last page; a low one is a rule.
     pub fn fill(&mut self, x: f32, y: f32, width: f32, height: f32, color: Color) {
-        self.add(self.pages.len() - 1, x, y, Item::Box { width, height, color });
+        self.add(self.pages.len() - 1, x, y, Item::Fill { width, height, color });
     }
 
     /// A picture on the last page, as large as fits into this width and height; answers how high it is.
@@ -182,7 +182,7 @@ impl Sheet {
             for (x, y, item) in items {
                 match item {
                     Item::Text(text) => draw(&mut surface, &mut fonts, *x, *y, text)?,
-                    Item::Box { width, height, color } => {
+                    Item::Fill { width, height, color } => {
                         let Some(rect) = Rect::from_xywh(*x, *y, *width, *height) else { continue };
                         let mut path = PathBuilder::new();
                         path.push_rect(rect);
@@ -241,7 +241,7 @@ fn draw(
                 }
                 for glyph in cluster.glyphs() {
                     glyphs.push(KrillaGlyph::new(
-                        GlyphId::new(glyph.id as u32),
+                        GlyphId::new(glyph.id),
                         glyph.advance / size,
                         glyph.x / size,
                         glyph.y / size,

@@ -202,6 +202,21 @@ async fn an_administrator_who_is_no_superuser_can_migrate() {
     assert!(findings.is_empty(), "{findings:#?}");
     client.query("select * from app.contacts_containing(app.contains('x'))", &[]).await.unwrap();
     drop(client);
+
+    // What the migration does for companies that exist, it does as such an administrator, too.
+    let superuser = db::connect(&with_database(&admin_url(), &role)).await.unwrap();
+    let company = "insert into companies (name) values ('A') returning id";
+    let company: Uuid = superuser.query_one(company, &[]).await.unwrap().get(0);
+    let add = "select app.add_user('a@x.example', 'x', 'A', 'B', 'company_user', $1, 'active')";
+    superuser.query(add, &[&company]).await.unwrap();
+    superuser.batch_execute("delete from pipelines").await.unwrap();
+    let migration = include_str!("../../migrations/V0007__pipelines.sql");
+    let backfill = &migration[migration.find("set role ringfence_platform").unwrap()..];
+    db::connect(&url).await.unwrap().batch_execute(backfill).await.unwrap();
+    let stages =
+        "select count(*) from pipelines p join pipeline_stages s on s.pipeline_id = p.id where p.company_id = $1";
+    assert_eq!(superuser.query_one(stages, &[&company]).await.unwrap().get::<_, i64>(0), 6);
+    drop(superuser);
     cluster.batch_execute(&format!("drop database {role} with (force)")).await.unwrap();
     cluster
         .batch_execute(&format!("revoke ringfence_owner, ringfence_platform from {role}; drop role {role}"))
