@@ -88,6 +88,8 @@ const ACCENT: (u8, u8, u8) = (24, 82, 140);
 const TINT: (u8, u8, u8) = (238, 243, 248);
 const RULE: (u8, u8, u8) = (214, 220, 228);
 const MARGIN: f32 = 54.0;
+/// Of a logo at most.
+const PIXELS: usize = 4_000_000;
 /// Room for the foot.
 const FOOT: f32 = 64.0;
 
@@ -176,6 +178,11 @@ fn logo(company: &Company) -> Option<Image> {
         let (_, data) = company.logo_url.as_deref()?.strip_prefix("data:image/")?.split_once(";base64,")?;
         BASE64_STANDARD.decode(data).ok()
     })?;
+    // A small file can be an enormous picture.
+    let size = imagesize::blob_size(&data).ok()?;
+    if size.width.checked_mul(size.height).is_none_or(|pixels| pixels > PIXELS) {
+        return None;
+    }
     let image = if data.starts_with(b"\x89PNG") {
         Image::from_png(data.into(), true)
     } else {
