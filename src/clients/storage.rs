@@ -8,7 +8,7 @@ use object_store::{
     prefix::PrefixStore,
 };
 use sha2::{Digest, Sha256};
-use std::{ops::Range, path::PathBuf, sync::Arc, time::SystemTime};
+use std::{fs::DirBuilder, ops::Range, os::unix::fs::DirBuilderExt, path::PathBuf, sync::Arc, time::SystemTime};
 use tokio_util::task::TaskTracker;
 
 /// Bytes of a part, which is the least that S3 takes.
@@ -40,7 +40,11 @@ impl Storage {
         if url.scheme() == "file" {
             let folder =
                 url.to_file_path().map_err(|()| anyhow!("RINGFENCE_STORAGE_URL names no local folder: {url}"))?;
-            std::fs::create_dir_all(&folder)
+            // Nobody else on the machine reads a customer's files.
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&folder)
                 .with_context(|| format!("cannot make the folder for files {}", folder.display()))?;
             // What is acknowledged has reached the disk.
             let store = LocalFileSystem::new_with_prefix(&folder)?.with_fsync(true).with_automatic_cleanup(true);
