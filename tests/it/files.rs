@@ -444,8 +444,6 @@ async fn a_large_file_is_streamed() {
     let config =
         Config { storage_url: Some(format!("file://{root}")), upload_limit: bytesize::ByteSize::gib(1), ..config() };
     let who = acme.admin.at(&start_server(config, &api_url()));
-    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&root).unwrap().permissions());
-    assert_eq!(mode & 0o777, 0o700, "nobody else on the machine reads the files");
     let peak = || -> usize {
         let status = std::fs::read_to_string("/proc/self/status").unwrap();
         let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap().trim().to_owned();
@@ -463,6 +461,8 @@ async fn a_large_file_is_streamed() {
     let made =
         answer(who.request("POST", "/api/files/upload").multipart(Form::new().part("file", part))).await.expect(200);
     assert_eq!(made["size"], json!(SIZE));
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&root).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o700, "nobody else on the machine reads the files");
     let (mut response, mut hash, mut size) = (download(&who, &made, &[]).await, Sha256::new(), 0);
     let etag = response.headers()["etag"].to_str().unwrap().to_owned();
     while let Some(bytes) = response.chunk().await.unwrap() {
