@@ -63,6 +63,12 @@ pub struct Config {
     /// Address of the frontend, for links in mails
     #[arg(long, env = "RINGFENCE_FRONTEND_URL", default_value = "http://localhost:5173")]
     pub frontend_url: String,
+    /// Address at which providers such as Twilio reach this server; its callbacks are signed with it
+    #[arg(long, env = "RINGFENCE_PUBLIC_URL", default_value = "http://localhost:8000")]
+    pub public_url: String,
+    /// Twilio's REST API
+    #[arg(long, env = "RINGFENCE_TWILIO_URL", default_value = "https://api.twilio.com")]
+    pub twilio_url: String,
     /// Origins of browsers that may call the API
     #[arg(
         long,

@@ -16,6 +16,7 @@ pub mod page;
 pub mod pdf;
 pub mod seal;
 pub mod server;
+pub mod telephony;
 pub mod wire;
 pub mod workbook;
 
@@ -41,6 +42,8 @@ pub struct Parts {
     pub storage: clients::storage::Storage,
     /// Outgoing mail of the platform itself.
     pub mailer: clients::mail::Mailer,
+    /// Texts and calls.
+    pub twilio: clients::twilio::Twilio,
     /// The settings.
     pub config: config::Config,
     /// Work that goes on after its answer was sent, which a graceful stop waits for.
@@ -58,6 +61,7 @@ impl App {
             sealer: seal::Sealer::new(&config.secret_key)?,
             storage: clients::storage::Storage::open(config.storage_url.as_deref().unwrap_or_default())?,
             mailer: clients::mail::Mailer::new(&config)?,
+            twilio: clients::twilio::Twilio::new(&config)?,
             background: tokio_util::task::TaskTracker::new(),
             config,
         })))

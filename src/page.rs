@@ -48,3 +48,15 @@ impl<const LIMIT: i64> aide::OperationInput for Page<LIMIT> {
         wire::document_query::<Raw>(ctx, operation);
     }
 }
+
+/// The `limit` and `offset` of the lists that refuse a limit outside of 1 to 100; 50 and 0 when left out.
+pub fn bounded(limit: Option<i64>, offset: Option<i64>) -> Result<(i64, i64), Error> {
+    let (limit, offset) = (limit.unwrap_or(50), offset.unwrap_or(0));
+    if !(1..=100).contains(&limit) {
+        return Err(Error::invalid("query", "limit", "Input should be from 1 to 100"));
+    }
+    if offset < 0 {
+        return Err(Error::invalid("query", "offset", "Input should be greater than or equal to 0"));
+    }
+    Ok((limit, offset))
+}

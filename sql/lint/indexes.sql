@@ -5,6 +5,6 @@ from pg_index i
 join pg_policy p on p.polrelid = i.indrelid and p.polname = 'tenant'
 join pg_attribute t on t.attrelid = i.indrelid and t.attname = 'tenant_id'
 where not i.indisunique and i.indkey[0] <> t.attnum
-  -- The queue, which app.claim_jobs walks for all companies together.
-  and i.indexrelid::regclass::text <> 'jobs_due'
+  -- The queue and the owners of a number, which app.claim_jobs and app.companies_of_number ask across companies.
+  and i.indexrelid::regclass::text not in ('jobs_due', 'twilio_settings_number')
 order by 1

@@ -7,5 +7,5 @@ join pg_attribute t on t.attrelid = i.indrelid and t.attname = 'tenant_id'
 where i.indisunique and c.relnamespace in ('public'::regnamespace, 'app'::regnamespace)
   and i.indkey[0] <> t.attnum
   and not (i.indisprimary and pg_get_indexdef(i.indexrelid, 1, true) = 'id' and i.indnatts = 1)
-  and i.indexrelid::regclass::text not in ('invitations_token_key')
+  and i.indexrelid::regclass::text not in ('invitations_token_key', 'phone_numbers_in_use_key')
 order by 1

@@ -1,10 +1,19 @@
 //! Phone calls.
 
 use super::prelude::*;
+use crate::telephony::{self, NewCall};
 
 routes! {
     /// The company's calls and the caller's own historical ones, newest first
     tenant get "/api/calls/" => list;
+    /// Calls a number
+    tenant post "/api/calls/make" => make;
+    /// Calls a number
+    tenant post "/api/calls/initiate" => make;
+    /// Deletes a call for good
+    tenant delete "/api/calls/{call_id}" => delete;
+    /// Replaces a call's notes
+    tenant put "/api/calls/{call_id}/notes" => set_notes;
 }
 
 row! {
@@ -32,6 +41,65 @@ struct Filter {
     /// `incoming` or `outgoing`; anything else is all.
     #[serde(rename = "type")]
     kind: Option<String>,
+}
+
+/// Empty texts count as not given.
+#[derive(Deserialize, Validate, JsonSchema)]
+#[garde(allow_unvalidated)]
+struct Dialled {
+    #[garde(length(chars, max = 50))]
+    to: String,
+    /// One of the company's numbers.
+    #[serde(default, alias = "from_number", deserialize_with = "wire::blank_is_none")]
+    from: Option<String>,
+    #[garde(length(chars, max = 20_000))]
+    notes: Option<String>,
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    contact_id: Option<Uuid>,
+}
+
+/// A call that Twilio has taken; `status` is Twilio's word.
+#[derive(Serialize, JsonSchema)]
+struct Made {
+    success: bool,
+    call_id: Uuid,
+    twilio_sid: String,
+    status: String,
+}
+
+#[derive(Deserialize, Validate, JsonSchema)]
+#[garde(allow_unvalidated)]
+struct Notes {
+    #[serde(default)]
+    #[garde(length(chars, max = 20_000))]
+    notes: Option<String>,
+}
+
+/// What was done.
+#[derive(Serialize, JsonSchema)]
+struct Done {
+    success: bool,
+    message: &'static str,
+}
+
+async fn make(app: State<App>, db: TenantDb, Json(dialled): Json<Dialled>) -> Result<Json<Made>> {
+    telephony::need_account(&app, &db).await?;
+    let Dialled { to, from, notes, contact_id: contact } = dialled;
+    let call = NewCall { to: telephony::e164(&to)?, from, notes, contact };
+    let (call_id, taken) = telephony::call(&app, &db, call).await?;
+    Ok(Json(Made { success: true, call_id, twilio_sid: taken.sid, status: taken.status }))
+}
+
+async fn delete(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Done>> {
+    let deleted: Option<Uuid> = db.optional(sql!("calls/delete"), &[&id]).await?;
+    deleted.ok_or(Error::not_found("Call"))?;
+    Ok(Json(Done { success: true, message: "Call deleted successfully" }))
+}
+
+async fn set_notes(db: TenantDb, Path(id): Path<Uuid>, Json(new): Json<Notes>) -> Result<Json<Done>> {
+    let set: Option<Uuid> = db.optional(sql!("calls/set_notes"), &[&id, &new.notes.unwrap_or_default()]).await?;
+    set.ok_or(Error::not_found("Call"))?;
+    Ok(Json(Done { success: true, message: "Call notes updated" }))
 }
 
 async fn list(db: TenantDb, Query(filter): Query<Filter>, page: Page) -> Result<Rows<Call>> {

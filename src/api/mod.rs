@@ -15,7 +15,7 @@ mod prelude {
     pub(super) use crate::{
         App, Error, Result,
         api::{Access, Route},
-        db::{CompanyAdmin, Rows, Scoped, SuperAdmin, TeamAdmin, TenantDb, UserDb},
+        db::{CompanyAdmin, Rows, Scoped, SettingsAdmin, SuperAdmin, TeamAdmin, TenantDb, UserDb},
         error::ResultExt,
         page::{self, Page},
         row,
@@ -106,7 +106,7 @@ macro_rules! areas {
     };
 }
 
-areas! { auth registration users invitations companies notifications contacts pipelines deals activities quotes files search sms calls }
+areas! { auth registration users invitations companies notifications contacts pipelines deals activities quotes files search twilio_settings sms calls conversations suppressions webhooks }
 
 /// The same path with or without the slash at the end: the frontend uses both, and a redirect would break multipart.
 fn other_form(path: &str) -> String {

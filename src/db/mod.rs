@@ -10,8 +10,8 @@ mod tenant;
 pub use row::{FromRow, column};
 pub use rows::{Field, Rows, WriteError, WriteRow, write_column};
 pub use tenant::{
-    AnyUser, Caller, CompanyAdmin, Door, Identity, Member, RoleRule, Scoped, SuperAdmin, TeamAdmin, TenantDb, Tx,
-    UserDb,
+    AnyUser, Caller, CompanyAdmin, Door, Identity, Member, RoleRule, Scoped, SettingsAdmin, SuperAdmin, TeamAdmin,
+    TenantDb, Tx, UserDb,
 };
 
 use crate::{Error, Result};

@@ -85,6 +85,16 @@ row! {
     }
 }
 
+row! {
+    /// A company that says a phone number is its own.
+    pub struct NumberOwner {
+        /// The company.
+        company_id: Uuid,
+        /// In whose name what comes in is stored.
+        user_id: Uuid,
+    }
+}
+
 /// A handle without company or user, for the closed list of things that need none.
 pub struct Platform {
     db: Db,
@@ -158,9 +168,14 @@ impl Platform {
         self.optional(sql!("platform/accept_invitation"), &[&token_hash, &hash]).await
     }
 
-    /// Takes at most so many due jobs of these kinds, of any company, for five minutes.
-    pub async fn claim_jobs(&self, kinds: &[&str], limit: i32) -> Result<Vec<Job>> {
-        let params: Params<'_> = &[&kinds, &limit];
+    /// The companies that say a phone number is theirs, and in whose name its messages come in.
+    pub async fn companies_of_number(&self, number: &str) -> Result<Vec<NumberOwner>> {
+        self.all(sql!("platform/companies_of_number"), &[&number]).await
+    }
+
+    /// Takes at most so many due jobs of these kinds for five minutes, turn by turn of each company but the `busy` ones.
+    pub async fn claim_jobs(&self, kinds: &[&str], limit: i32, busy: &[Uuid]) -> Result<Vec<Job>> {
+        let params: Params<'_> = &[&kinds, &limit, &busy];
         self.all(sql!("platform/claim_jobs"), params).await
     }
 
@@ -241,6 +256,16 @@ impl Tx<'_> {
         self.optional::<bool>(sql!("platform/keep_company_secret"), &[&name, &sealed, &last_four, &company])
             .await
             .map(drop)
+    }
+
+    /// A sealed secret of the caller's company.
+    pub async fn company_secret(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        self.optional(sql!("platform/company_secret"), &[&name]).await
+    }
+
+    /// The last four characters of a secret of the caller's company.
+    pub async fn company_secret_hint(&self, name: &str) -> Result<Option<String>> {
+        self.optional(sql!("platform/company_secret_hint"), &[&name]).await
     }
 
     /// Every company but the caller's own; a super admin's.

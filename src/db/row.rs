@@ -76,4 +76,4 @@ macro_rules! scalar {
         }
     )*};
 }
-scalar! { bool i32 i64 String uuid::Uuid serde_json::Value }
+scalar! { bool i32 i64 String Vec<u8> uuid::Uuid serde_json::Value }

@@ -95,6 +95,16 @@ impl Door for TeamAdmin {
     });
 }
 
+/// Who may write a company's Twilio settings and numbers (contract: roles and permissions).
+pub struct SettingsAdmin;
+impl Door for SettingsAdmin {
+    const COMPANY: bool = true;
+    const ROLE: Option<RoleRule> = Some(RoleRule {
+        admits: |role| matches!(role, "company_admin" | "Admin" | "super_admin"),
+        refusal: "Only an admin may do this",
+    });
+}
+
 /// The platform's own staff: the exact role `super_admin`.
 pub struct SuperAdmin;
 impl Door for SuperAdmin {
@@ -108,6 +118,12 @@ pub struct Scoped<D> {
     db: Db,
     who: Identity,
     door: PhantomData<D>,
+}
+
+impl<D> Clone for Scoped<D> {
+    fn clone(&self) -> Self {
+        Self { db: self.db.clone(), who: self.who, door: PhantomData }
+    }
 }
 
 /// Any signed-in user's handle, with or without company.

@@ -12,18 +12,22 @@ use crate::{
     db::{TenantDb, platform::Job},
 };
 use std::{
+    collections::HashMap,
     future::Future,
     time::{Duration, Instant},
 };
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tracing::Instrument;
+use uuid::Uuid;
 
 /// How long an idle worker waits before it asks again.
 const POLL: Duration = Duration::from_secs(2);
 /// How often it asks whether it is its turn with what is done from time to time.
 const TURN: Duration = Duration::from_secs(60);
-/// Jobs that one worker runs at the same time.
-const BATCH: i32 = 8;
+/// Jobs that one worker runs at the same time: they mostly wait for somebody else.
+const AT_ONCE: usize = 64;
+/// Of those, so many of one company, and so many are claimed at a time.
+const OF_COMPANY: usize = 8;
 
 macro_rules! jobs {
     ($($kind:ident)*) => {
@@ -35,27 +39,36 @@ macro_rules! jobs {
         async fn run(app: &App, job: &Job) -> Result<()> {
             let db = TenantDb::for_company(&app.db, job.company_id, job.user_id);
             match job.kind.as_str() {
-                $(stringify!($kind) => $kind::run(&db, job).await,)*
+                $(stringify!($kind) => $kind::run(app, &db, job).await,)*
                 _ => Err(Error::Internal("a job of an unknown kind".into())),
             }
         }
     };
 }
 
-jobs! { activity_due }
+jobs! { activity_due scheduled_sms unanswered }
 
 /// Runs jobs until `stop` is done; those under way finish.
 pub async fn work(app: &App, stop: impl Future<Output = ()>) {
     let mut stop = std::pin::pin!(stop);
     let mut asked: Option<Instant> = None;
+    let mut running: JoinSet<Uuid> = JoinSet::new();
+    let mut of_company: HashMap<Uuid, usize> = HashMap::new();
     loop {
-        let taken = match app.db.platform().claim_jobs(KINDS, BATCH).await {
-            Ok(jobs) => run_all(app, jobs).await,
+        let free = AT_ONCE - running.len();
+        let busy: Vec<Uuid> = of_company.iter().filter(|(_, n)| **n >= OF_COMPANY).map(|(c, _)| *c).collect();
+        let taken = match app.db.platform().claim_jobs(KINDS, free.min(OF_COMPANY) as i32, &busy).await {
+            Ok(jobs) => jobs,
             Err(e) => {
                 tracing::warn!(error = %e.for_log(), "cannot claim jobs");
-                0
+                Vec::new()
             }
         };
+        let more = !taken.is_empty();
+        for job in taken {
+            *of_company.entry(job.company_id).or_default() += 1;
+            start(app, job, &mut running);
+        }
         if asked.is_none_or(|asked| asked.elapsed() > TURN) {
             asked = Some(Instant::now());
             let app = app.clone();
@@ -65,43 +78,56 @@ pub async fn work(app: &App, stop: impl Future<Output = ()>) {
                 }
             });
         }
-        let pause = if taken == BATCH as usize { Duration::ZERO } else { POLL };
+        // Asks again at once while there is work and room for it, and otherwise when a job is done or the time has come.
+        let room = running.len() < AT_ONCE;
+        let pause = if more && room { Duration::ZERO } else { POLL };
         tokio::select! {
             biased;
-            () = &mut stop => return,
-            () = tokio::time::sleep(pause) => {}
+            () = &mut stop => break,
+            Some(done) = running.join_next() => ended(done, &mut of_company),
+            () = tokio::time::sleep(pause), if room => {}
+        }
+        while let Some(done) = running.try_join_next() {
+            ended(done, &mut of_company);
+        }
+    }
+    running.join_all().await;
+}
+
+fn ended(done: Result<Uuid, JoinError>, of_company: &mut HashMap<Uuid, usize>) {
+    let Ok(company) = done else { return };
+    if let Some(count) = of_company.get_mut(&company) {
+        *count -= 1;
+        if *count == 0 {
+            of_company.remove(&company);
         }
     }
 }
 
-async fn run_all(app: &App, jobs: Vec<Job>) -> usize {
-    let taken = jobs.len();
-    let mut running = JoinSet::new();
-    for job in jobs {
-        let span =
-            tracing::info_span!("job", id = %job.id, kind = %job.kind, company = %job.company_id, user = %job.user_id);
-        let app = app.clone();
-        running.spawn(
-            async move {
-                let id = job.id;
-                // In a task of its own, so that a panic is this job's failure and not the worker's.
-                let ran = tokio::spawn({
-                    let app = app.clone();
-                    async move { run(&app, &job).await.map_err(|e| e.for_log()) }.in_current_span()
-                });
-                let failed = match ran.await {
-                    Ok(Ok(())) => return,
-                    Ok(Err(e)) => e,
-                    Err(_) => "panicked".to_owned(),
-                };
-                tracing::warn!(error = %failed, "job failed");
-                if let Err(e) = app.db.platform().retry_job(id, &failed).await {
-                    tracing::warn!(error = %e.for_log(), "cannot put the job back: it comes back by itself");
-                }
+/// Runs a job and puts it back when it fails; answers its company.
+fn start(app: &App, job: Job, running: &mut JoinSet<Uuid>) {
+    let span =
+        tracing::info_span!("job", id = %job.id, kind = %job.kind, company = %job.company_id, user = %job.user_id);
+    let app = app.clone();
+    running.spawn(
+        async move {
+            let (id, company) = (job.id, job.company_id);
+            // In a task of its own, so that a panic is this job's failure and not the worker's.
+            let ran = tokio::spawn({
+                let app = app.clone();
+                async move { run(&app, &job).await.map_err(|e| e.for_log()) }.in_current_span()
+            });
+            let failed = match ran.await {
+                Ok(Ok(())) => return company,
+                Ok(Err(e)) => e,
+                Err(_) => "panicked".to_owned(),
+            };
+            tracing::warn!(error = %failed, "job failed");
+            if let Err(e) = app.db.platform().retry_job(id, &failed).await {
+                tracing::warn!(error = %e.for_log(), "cannot put the job back: it comes back by itself");
             }
-            .instrument(span),
-        );
-    }
-    running.join_all().await;
-    taken
+            company
+        }
+        .instrument(span),
+    );
 }

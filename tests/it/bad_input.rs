@@ -37,12 +37,19 @@ async fn row(name: &str, world: &World, person: &Person) -> Uuid {
         "{quote_id}" => "quotes",
         "{folder_id}" => "folders",
         "{file_id}" => "files",
+        "{template_id}" => "sms_templates",
+        "{number_id}" => "phone_numbers",
+        "{scheduled_id}" => "scheduled_sms",
+        "{call_id}" => "calls",
+        "{conversation_id}" => "conversations",
+        "{suppression_id}" => "suppressions",
         _ => panic!("say in `row` of tests/it/bad_input.rs how a row for {name} is made"),
     };
     let stage = "select id, pipeline_id from pipeline_stages where tenant_id = $1 order by order_index limit 1";
     let stage = world.db.query_one(stage, &[&world.company]).await.unwrap();
     let (stage, pipeline): (Uuid, Uuid) = (stage.get(0), stage.get(1));
     let own = format!("tenant_id, company_id, owner_id) values ('{0}', '{0}', '{1}'", world.company, person.id);
+    let said = own.replace("owner_id", "user_id");
     let insert = match table {
         "pipelines" => return pipeline,
         "pipeline_stages" => return stage,
@@ -52,6 +59,18 @@ async fn row(name: &str, world: &World, person: &Person) -> Uuid {
         "quotes" => format!("(quote_number, title, amount, {own}")
             .replace("values (", &format!("values ('{}', 'T', 1, ", Uuid::new_v4())),
         "folders" => format!("(name, {own}").replace("values (", "values ('T', "),
+        "sms_templates" => format!("(name, body, {said}").replace("values (", "values ('T', 'T', "),
+        "phone_numbers" => {
+            format!("(phone_number, {said}").replace("values (", &format!("values ('{}', ", Uuid::new_v4()))
+        }
+        "scheduled_sms" => format!("(from_address, to_address, body, scheduled_at, {said}")
+            .replace("values (", "values ('T', 'T', 'T', now() + interval '1 day', "),
+        "calls" => format!("(direction, status, from_address, to_address, {said}")
+            .replace("values (", "values ('inbound', 'completed', 'T', 'T', "),
+        "conversations" => format!("(to_number, from_twilio_number, {said}")
+            .replace("values (", &format!("values ('{}', 'T', ", Uuid::new_v4())),
+        "suppressions" => format!("(channel, address, reason, {said}")
+            .replace("values (", &format!("values ('sms', '{}', 'admin', ", Uuid::new_v4())),
         _ => format!("(name, original_name, {own}").replace("values (", "values ('T', 'T', "),
     };
     world.value(&format!("insert into {table} {insert}) returning id"), &[]).await
@@ -185,6 +204,14 @@ async fn no_value_of_any_field_breaks_a_route() {
                         "title" | "subject" => json!(format!("N {email}")),
                         "value" | "amount" | "order_index" => json!(1),
                         "type" if route.path.starts_with("/api/activities") => json!("call"),
+                        "to" | "to_number" | "phone_number" => json!("+14155550123"),
+                        "address" => json!("+14155550123"),
+                        "channel" => json!("sms"),
+                        "body" => json!("Hello"),
+                        "from_number" => json!(""),
+                        "scheduled_at" => json!("2999-01-01T00:00:00Z"),
+                        "account_sid" => json!(format!("AC{}", "0".repeat(32))),
+                        "auth_token" => json!("0".repeat(32)),
                         "stage_id" if route.method == "post" => json!("Lead"),
                         _ => continue,
                     };

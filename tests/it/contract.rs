@@ -1,24 +1,16 @@
 //! The wire as the frontend knows it: every endpoint, the conventions common to all (contract: conventions), and the
 //! OpenAPI document.
 
+use crate::twilio::Account;
 use crate::world::{Answer, Person, World, answer, api_url, config, start_server};
 use ringfence::api::{self, Access};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 /// Areas that are not built yet. The list only shrinks.
-const TO_COME: &[&str] = &[
-    "twilio-settings",
-    "emails",
-    "inbox",
-    "conversations",
-    "bulk-email-campaigns",
-    "outside-calls",
-    "workflows",
-    "analytics",
-];
+const TO_COME: &[&str] = &["emails", "inbox", "bulk-email-campaigns", "workflows", "analytics"];
 /// Of areas that are built in part, what is there. The rest is to come.
-const BUILT: &[(&str, &[&str])] = &[("sms", &["GET /api/sms/messages"]), ("calls", &["GET /api/calls/"])];
+const BUILT: &[(&str, &[&str])] = &[];
 
 fn endpoints() -> BTreeSet<String> {
     let mut area = "";
@@ -51,7 +43,8 @@ async fn the_openapi_document_has_every_route_with_its_types() {
         assert!(operation["summary"].is_string(), "{name} is not in the document");
         let answer = ["200", "201"].map(|status| &operation["responses"][status]["content"]);
         let answer = answer.into_iter().find_map(Value::as_object);
-        let mime = if route.path.ends_with("/download") { "application/" } else { "application/json" };
+        let other = ["/download", "/twiml", "/webhook/incoming"].iter().any(|end| route.path.ends_with(end));
+        let mime = if other { "application/" } else { "application/json" };
         assert!(
             answer.is_some_and(|a| a.iter().any(|(kind, a)| kind.starts_with(mime) && a["schema"].is_object())),
             "{name} has no answer's type: {operation}"
@@ -93,6 +86,7 @@ async fn the_docs_page_loads_nothing_from_elsewhere() {
 #[tokio::test]
 async fn both_slash_forms_are_served_without_redirect() {
     let world = World::new().await;
+    Account::of(&world).await;
     for route in api::routes().filter(|r| r.method == "get" && !r.path.contains('{') && r.access != Access::platform) {
         let bare = route.path.trim_end_matches('/');
         for path in [bare.to_owned(), format!("{bare}/"), format!("{bare}/?v=1.0.0"), format!("{bare}?v=1.0.0")] {

@@ -130,13 +130,13 @@ async fn a_claimed_job_of_a_dead_worker_comes_back_and_a_failing_one_is_given_up
     let activity: Uuid = admin.query_one(insert, &[&company, &user]).await.unwrap().get(0);
     let app = App::new(Db::new(&own.api, 2).unwrap(), config()).unwrap();
     let platform = app.db.platform();
-    let claimed = platform.claim_jobs(jobs::KINDS, 10).await.unwrap();
+    let claimed = platform.claim_jobs(jobs::KINDS, 10, &[]).await.unwrap();
     assert_eq!(
         claimed.iter().map(|j| (j.company_id, j.user_id, j.record_id)).collect::<Vec<_>>(),
         [(company, user, activity)]
     );
-    assert!(platform.claim_jobs(jobs::KINDS, 10).await.unwrap().is_empty(), "it is somebody's for five minutes");
-    assert!(platform.claim_jobs(&["unheard_of"], 10).await.unwrap().is_empty());
+    assert!(platform.claim_jobs(jobs::KINDS, 10, &[]).await.unwrap().is_empty(), "it is somebody's for five minutes");
+    assert!(platform.claim_jobs(&["unheard_of"], 10, &[]).await.unwrap().is_empty());
 
     // The worker died; the claim ends. Meanwhile the company is suspended: the job fails, is kept, and goes on after.
     let due = "update jobs set run_at = now()";
@@ -216,4 +216,27 @@ async fn every_kind_that_the_database_enqueues_has_a_runner() {
         let kind = values.split('\'').nth(1).unwrap();
         assert!(jobs::KINDS.contains(&kind), "a job {kind} is enqueued and src/jobs/mod.rs has none of that name");
     }
+}
+
+#[tokio::test]
+async fn a_company_with_many_jobs_does_not_hold_up_another() {
+    let own = OwnDatabase::new().await;
+    let admin = db::connect(&own.admin).await.unwrap();
+    let mut companies = Vec::new();
+    for (name, jobs) in [("many", 500_i32), ("one", 1)] {
+        let company: Uuid =
+            admin.query_one("insert into companies (name) values ($1) returning id", &[&name]).await.unwrap().get(0);
+        let add = "select id from app.add_user($2 || '@x.example', 'x', 'A', 'B', 'company_user', $1, 'active')";
+        let user: Uuid = admin.query_one(add, &[&company, &name]).await.unwrap().get(0);
+        let due = "insert into jobs (tenant_id, company_id, user_id, kind, record_id, run_at)
+            select $1, $1, $2, 'activity_due', gen_random_uuid(), now() - make_interval(secs => 1000 - n) from generate_series(1, $3) n";
+        admin.execute(due, &[&company, &user, &jobs]).await.unwrap();
+        companies.push(company);
+    }
+    let db = Db::new(&own.api, 2).unwrap();
+    let claimed = db.platform().claim_jobs(jobs::KINDS, 8, &[]).await.unwrap();
+    assert_eq!(claimed.len(), 8);
+    assert_eq!(claimed.iter().filter(|job| job.company_id == companies[1]).count(), 1, "each has its turn");
+    assert!(db.platform().claim_jobs(jobs::KINDS, 8, &companies[..1]).await.unwrap().is_empty(), "the busy one waits");
+    assert_eq!(db.platform().claim_jobs(jobs::KINDS, 8, &[]).await.unwrap().len(), 8);
 }

@@ -1,7 +1,10 @@
 //! The leaks that were reproduced on the backend which this one replaces, by their numbers: each is refused here, and A's
 //! rows stay as they were.
 
-use crate::world::{PASSWORD, Person, World, answer};
+use crate::{
+    twilio::{Account, number},
+    world::{PASSWORD, Person, World, answer},
+};
 use reqwest::multipart;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -366,4 +369,46 @@ async fn l27_l28_l29_a_file_refers_to_nothing_of_another_company() {
     assert_eq!(fired, 0);
     let folders = a.admin.get("/api/files/folders").await.expect(200);
     assert_eq!(folders, json!([theirs]));
+}
+
+#[tokio::test]
+async fn l40_l41_l42_nothing_leaves_by_or_for_what_is_another_companys() {
+    let (a, b) = (World::new().await, World::new().await);
+    let (theirs, own) = (Account::of(&a).await, Account::of(&b).await);
+    let contact = a.contact("Ada", "L").await["id"].clone();
+    let to = number();
+    let unknown = b.admin.post("/api/sms/send", json!({"to": to, "body": "Hi", "contact_id": Uuid::now_v7()})).await;
+    let foreign = b.admin.post("/api/sms/send", json!({"to": to, "body": "Hi", "contact_id": contact})).await;
+    assert_eq!((foreign.status, foreign.detail(404)), (404, unknown.detail(404)));
+    assert_eq!(b.admin.post("/api/calls/make", json!({"to": to, "contact_id": contact})).await.status, 404);
+    let by_theirs = json!({"to": to, "body": "Hi", "from_number": theirs.number});
+    assert_eq!(b.admin.post("/api/sms/send", by_theirs).await.status, 400);
+    assert_eq!(b.admin.post("/api/calls/make", json!({"to": to, "from": theirs.number})).await.status, 400);
+    assert_eq!(b.admin.post("/api/sms/phone-numbers", json!({"phone_number": theirs.number})).await.status, 400);
+    assert!(own.asked().is_empty() && theirs.asked().is_empty(), "nothing has left");
+    assert!(b.admin.get("/api/sms/messages").await.expect(200).as_array().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn l43_l44_a_webhook_needs_the_signature_of_the_company_it_concerns() {
+    let (a, b) = (World::new().await, World::new().await);
+    let (theirs, own) = (Account::of(&a).await, Account::of(&b).await);
+    let made = a.admin.post("/api/calls/make", json!({"to": number()})).await.expect(200);
+    let sid = made["twilio_sid"].as_str().unwrap();
+    let text = [("From", "+14155550100"), ("To", theirs.number.as_str()), ("Body", "injected"), ("MessageSid", "SM1")];
+    let call = [("CallSid", sid), ("CallStatus", "completed"), ("CallDuration", "999"), ("To", &theirs.number)];
+    let own_call = [("CallSid", sid), ("CallStatus", "completed"), ("CallDuration", "999"), ("From", &own.number)];
+    let named = format!("/api/calls/webhook?company={}&id={}", b.company, made["call_id"].as_str().unwrap());
+    assert_eq!(own.tells("/api/sms/webhook/incoming", &text).await.status, 403);
+    assert_eq!(own.tells("/api/calls/webhook", &call).await.status, 403);
+    assert_eq!(own.tells("/api/calls/webhook", &own_call).await.status, 403);
+    assert_eq!(own.tells(&named, &call).await.status, 403);
+    // A token of their own does not help either.
+    for path in ["/api/sms/webhook/incoming", "/api/calls/webhook"] {
+        assert_eq!(answer(b.admin.request("post", path).form(&text)).await.status, 403);
+    }
+    assert!(a.admin.get("/api/sms/messages").await.expect(200).as_array().unwrap().is_empty());
+    let calls = a.admin.get("/api/calls/").await.expect(200);
+    assert_eq!([&calls[0]["status"], &calls[0]["duration"]], [&json!("initiated"), &json!(0)]);
+    assert!(b.admin.get("/api/calls/").await.expect(200).as_array().unwrap().is_empty());
 }

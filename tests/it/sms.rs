@@ -1,7 +1,10 @@
 //! SMS messages (contract: sms).
 
-use crate::world::World;
-use serde_json::json;
+use crate::{
+    twilio::{Account, number},
+    world::World,
+};
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 #[tokio::test]
@@ -46,4 +49,116 @@ async fn the_feed_is_newest_first_with_filters_and_pages() {
         (&message["created_at"], &json!(contact), &json!(null))
     );
     assert_eq!(acme.lone().await.get("/api/sms/messages").await.detail(403), "No company associated with user");
+}
+
+#[tokio::test]
+async fn a_text_is_sent_by_the_companys_own_number_and_written_down() {
+    let acme = World::new().await;
+    let send = async |body: Value| acme.member.post("/api/sms/send", body).await;
+    let to = number();
+    assert!(send(json!({"to": to, "body": "Hi"})).await.detail(400).contains("not configured"));
+    let account = Account::of(&acme).await;
+    let contact = acme.contact("Ada", "L").await["id"].clone();
+    let new =
+        json!({"to": to[2..].to_owned(), "body": "Hi", "contact_id": contact, "template_id": "", "from_number": ""});
+    let sent = send(new).await.expect(200);
+    assert_eq!([&sent["success"], &sent["from"], &sent["to"]], [&json!(true), &json!(account.number), &json!(to)]);
+    let asked = account.asked();
+    assert_eq!([&asked[0]["From"], &asked[0]["To"], &asked[0]["Body"]], [&account.number, &to, "Hi"]);
+    let row = &acme.admin.get("/api/sms/messages").await.expect(200)[0];
+    assert_eq!([&row["status"], &row["direction"], &row["contact_id"]], [&json!("sent"), &json!("outbound"), &contact]);
+    assert_eq!(acme.admin.get("/api/sms/phone-numbers").await.expect(200)[0]["total_messages_sent"], 1);
+    assert_eq!(acme.value::<i64>("select count(*) from jobs where tenant_id = $1", &[&acme.company]).await, 0);
+
+    let template = json!({"name": "Hello", "body": "Dear {name}, {unknown}", "is_static": false});
+    let template = acme.admin.post("/api/sms/templates", template).await.expect(200);
+    send(json!({"to": to, "template_id": template["id"], "variables": {"name": "Ada"}})).await.expect(200);
+    assert_eq!(account.asked()[1]["Body"], "Dear Ada, {unknown}");
+    assert_eq!(acme.admin.get("/api/sms/templates").await.expect(200)[0]["usage_count"], 1);
+    for (bad, status) in [
+        (json!({"to": "12", "body": "Hi"}), 400),
+        (json!({"to": to}), 400),
+        (json!({"to": to, "template_id": Uuid::now_v7()}), 404),
+        (json!({"to": to, "body": "Hi", "contact_id": Uuid::now_v7()}), 404),
+        (json!({"to": to, "body": "Hi", "from_number": number()}), 400),
+    ] {
+        assert_eq!(send(bad.clone()).await.status, status, "{bad}");
+    }
+    assert_eq!(account.asked().len(), 2, "what was refused has not left");
+}
+
+#[tokio::test]
+async fn a_provider_that_fails_is_told_of_and_not_asked_twice() {
+    let acme = World::new().await;
+    let account = Account::of(&acme).await;
+    for (n, (end, status, reason)) in [
+        ("0001", 400, "not valid"),
+        ("0002", 502, "no clear answer"),
+        ("0003", 502, "no clear answer"),
+        ("0004", 502, "nothing was sent"),
+        ("0005", 400, "opted out"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let to = format!("+1415555{end}");
+        let detail = acme.admin.post("/api/sms/send", json!({"to": to, "body": "Hi"})).await.detail(status);
+        assert!(detail.contains(reason), "{end}: {detail}");
+        assert_eq!(account.asked().len(), n + 1, "{end}: asked once");
+        assert_eq!(acme.admin.get("/api/sms/messages").await.expect(200)[0]["status"], "failed", "{end}");
+    }
+    let list = acme.admin.get("/api/suppressions/").await.expect(200);
+    assert_eq!([&list[0]["address"], &list[0]["reason"]], [&json!("+14155550005"), &json!("provider")]);
+    assert_eq!(acme.value::<i64>("select count(*) from jobs where tenant_id = $1", &[&acme.company]).await, 0);
+}
+
+#[tokio::test]
+async fn a_scheduled_text_leaves_when_its_time_has_come_unless_it_is_cancelled() {
+    let acme = World::new().await;
+    let account = Account::of(&acme).await;
+    let schedule = async |body: &str, at: &str| {
+        let new = json!({"from_number": account.number, "to": number(), "body": body, "scheduled_at": at});
+        acme.member.post("/api/sms/scheduled", new).await
+    };
+    assert_eq!(schedule("past", "2020-01-01T00:00:00").await.status, 400);
+    let kept = schedule("kept", "2999-01-01T00:00:00+02:00").await.expect(200);
+    assert_eq!(kept["scheduled_at"], "2998-12-31T22:00:00");
+    let cancelled = schedule("cancelled", "2999-01-01T00:00:00").await.expect(200);
+    acme.member.delete(&format!("/sms/scheduled/{}", cancelled["id"].as_str().unwrap())).await.expect(200);
+    let listed = acme.member.get("/api/sms/scheduled").await.expect(200);
+    assert_eq!(listed.as_array().unwrap().len(), 1);
+    // Its time comes.
+    acme.db.execute("update jobs set run_at = now() where tenant_id = $1", &[&acme.company]).await.unwrap();
+    for _ in 0..200 {
+        if !account.asked().is_empty() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    let bodies: Vec<String> = account.asked().iter().map(|form| form["Body"].clone()).collect();
+    assert_eq!(bodies, ["kept"]);
+    let gone = acme.member.delete(&format!("/api/sms/scheduled/{}", kept["id"].as_str().unwrap())).await;
+    assert_eq!((gone.status, gone.text.contains("already sent")), (400, true), "{}", gone.text);
+    assert_eq!(acme.member.get("/api/sms/messages").await.expect(200)[0]["body"], "kept");
+}
+
+#[tokio::test]
+async fn nothing_is_sent_at_night() {
+    let acme = World::new().await;
+    let account = Account::of(&acme).await;
+    // All the day but a minute that was is night, wherever the number is.
+    let hours = "select to_char((now() at time zone 'Asia/Kolkata') - interval '2 minutes', 'HH24:MI'), to_char((now() at time zone 'Asia/Kolkata') - interval '3 minutes', 'HH24:MI')";
+    let hours = acme.db.query_one(hours, &[]).await.unwrap();
+    let settings =
+        json!({"settings": {"quiet_hours": {"from": hours.get::<_, String>(0), "to": hours.get::<_, String>(1)}}});
+    acme.admin.put(&format!("/api/companies/{}", acme.company), settings).await.expect(200);
+    let refused = acme.admin.post("/api/sms/send", json!({"to": "+919876543210", "body": "Hi"})).await.detail(400);
+    assert!(refused.contains("night") && account.asked().is_empty(), "{refused}");
+    acme.admin
+        .put(&format!("/api/companies/{}", acme.company), json!({"settings": {"quiet_hours": null}}))
+        .await
+        .expect(200);
+    acme.admin.post("/api/sms/send", json!({"to": "+919876543210", "body": "Hi"})).await.expect(200);
+    let bad = json!({"settings": {"quiet_hours": {"from": "25:00", "to": "08:00"}}});
+    assert_eq!(acme.admin.put(&format!("/api/companies/{}", acme.company), bad).await.status, 422);
 }

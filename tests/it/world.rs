@@ -44,6 +44,8 @@ pub fn config() -> Config {
         secret_key: vec!["5e".repeat(32)],
         smtp_url: None,
         mail_from: "Ringfence <noreply@example.com>".into(),
+        public_url: crate::twilio::PUBLIC_URL.into(),
+        twilio_url: crate::twilio::url(),
         frontend_url: "http://localhost:5173".into(),
         cors_origins: vec!["http://localhost:5173".into()],
         rate_limits: Switch::Off,

@@ -87,7 +87,40 @@ impl CompanyStatus {
 /// The settings a company may have; an unknown one is refused.
 #[derive(Serialize, Deserialize, Validate, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct CompanySettings {}
+struct CompanySettings {
+    /// No text message leaves while it is night for its recipient; null switches it off.
+    #[serde(default, deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
+    #[garde(skip)]
+    quiet_hours: Option<Option<QuietHours>>,
+    /// Whether who writes from an unknown number or address becomes a contact.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[garde(skip)]
+    add_unknown_senders: Option<bool>,
+    /// What a text message is answered with by itself; nothing when null.
+    #[serde(default, deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
+    #[garde(inner(inner(length(chars, min = 1, max = 1000))))]
+    auto_reply: Option<Option<String>>,
+    /// What HELP is answered with; a sentence with the company's name when null.
+    #[serde(default, deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
+    #[garde(inner(inner(length(chars, min = 1, max = 1000))))]
+    help_reply: Option<Option<String>>,
+}
+
+/// From when till when it is night, such as `21:00` and `08:00`, in the recipient's time zone.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct QuietHours {
+    #[serde(deserialize_with = "hour")]
+    from: String,
+    #[serde(deserialize_with = "hour")]
+    to: String,
+}
+
+fn hour<'de, D: serde::Deserializer<'de>>(d: D) -> Result<String, D::Error> {
+    let text = String::deserialize(d)?;
+    let time = jiff::civil::Time::strptime("%H:%M", &text);
+    time.map(|time| time.strftime("%H:%M").to_string()).map_err(|_| serde::de::Error::custom("Input should be a time such as 21:00"))
+}
 
 /// An object, because serde would take a list for the fields in their order.
 fn settings<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Option<CompanySettings>, D::Error> {
@@ -224,7 +257,7 @@ impl CompanyPatch {
                 };
                 let sealed = app.sealer.seal(company, name, text);
                 let sealed = sealed.map_err(|e| Error::Internal(e.to_string().into()))?;
-                Ok((name, Some((sealed, last_four(text)))))
+                Ok((name, Some((sealed, crate::seal::last_four(text)))))
             })
             .collect()
     }
@@ -236,12 +269,6 @@ impl CompanyPatch {
         self.timezone = self.timezone.and_then(|name| canonical(&name));
         serde_json::json!(self)
     }
-}
-
-/// Enough to recognise a secret by; of a short one that would be most of it.
-fn last_four(secret: &str) -> String {
-    let length = secret.chars().count();
-    if length < 12 { String::new() } else { secret.chars().skip(length - 4).collect() }
 }
 
 fn filled(text: Option<String>) -> Option<String> {

@@ -1,0 +1,2 @@
+-- $1 id
+delete from calls where id = $1 returning id

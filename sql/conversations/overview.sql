@@ -1,0 +1,15 @@
+-- Figures of the company's own conversations and numbers.
+with number as (
+  select n.phone_number, n.friendly_name, n.rotation_enabled, n.rotation_priority, n.last_used_at at time zone 'UTC' as last_used_at,
+    (select count(*) from conversations c
+      where c.from_twilio_number = n.phone_number and c.conversation_status = 'active' and not c.is_deleted) as active_conversations,
+    n.total_messages_sent + n.total_messages_received as total_messages
+  from phone_numbers n where n.is_active and not n.is_deleted
+  order by n.rotation_priority desc, n.created_at, n.id
+)
+select count(*) as total_conversations,
+  count(*) filter (where conversation_status = 'active') as active_conversations,
+  count(*) filter (where conversation_status = 'blocked') as blocked_conversations,
+  count(*) filter (where conversation_status = 'inactive') as inactive_conversations,
+  (select jsonb_build_object('total_numbers', count(*), 'numbers', coalesce(jsonb_agg(to_jsonb(n)), '[]')) from number n) as phone_numbers
+from conversations where not is_deleted

@@ -1,0 +1,17 @@
+-- The conversation with a number; a new one gets the next of the numbers that take turns.   $1 to
+with existing as (
+  update conversations set last_message_at = now(), updated_at = now() where to_number = $1 and not is_deleted
+  returning id, user_id, to_number, from_twilio_number, conversation_status, last_message_at, created_at, message_count, unread_count
+), next as (
+  select id, phone_number from phone_numbers
+  where is_active and not is_deleted and rotation_enabled and not exists (select from existing)
+  order by rotation_priority desc, last_used_at nulls first, created_at, id
+  limit 1
+), used as (
+  update phone_numbers set last_used_at = now(), updated_at = now() where id = (select id from next)
+), added as (
+  insert into conversations (to_number, from_twilio_number) select $1, phone_number from next
+  on conflict (tenant_id, to_number) where not is_deleted and company_id is not null do update set last_message_at = now()
+  returning id, user_id, to_number, from_twilio_number, conversation_status, last_message_at, created_at, message_count, unread_count
+)
+select * from existing union all select * from added

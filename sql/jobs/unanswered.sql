@@ -1,0 +1,12 @@
+-- $1 job   $2 text or call
+with text as (
+  update sms_messages set status = 'failed', error_message = 'The server stopped while it was sent: it may have arrived', updated_at = now()
+  where id = $2 and status = 'queued'
+), call as (
+  update calls set status = 'failed', error_message = 'The server stopped while it was made', ended_at = now(), updated_at = now()
+  where id = $2 and status = 'initiated' and twilio_sid is null
+), scheduled as (
+  update scheduled_sms s set error_message = 'The server stopped while it was sent: it may have arrived', updated_at = now()
+  from sms_messages m where s.message_id = $2 and m.id = $2 and m.status = 'queued'
+)
+delete from jobs where id = $1 returning true

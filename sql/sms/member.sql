@@ -1,0 +1,2 @@
+-- Whether the caller may ask at all.
+select true

@@ -1,0 +1,27 @@
+-- Makes the company's numbers those of its account. A number that another company uses is added and not active.
+-- $1 the account's numbers: [{sid, phone_number, friendly_name, capabilities: {sms, voice, mms}}]
+with given as (
+  select distinct on (g.phone_number) g.phone_number, g.sid, left(g.friendly_name, 255) as friendly_name,
+    coalesce((g.capabilities ->> 'sms')::boolean, false) as sms, coalesce((g.capabilities ->> 'voice')::boolean, false) as voice,
+    coalesce((g.capabilities ->> 'mms')::boolean, false) as mms
+  from jsonb_to_recordset($1) as g (sid text, phone_number text, friendly_name text, capabilities jsonb)
+  where length(g.phone_number) <= 20 and length(g.sid) <= 100
+  order by g.phone_number
+), updated as (
+  update phone_numbers n set friendly_name = g.friendly_name, twilio_sid = g.sid, sms_enabled = g.sms, voice_enabled = g.voice,
+    mms_enabled = g.mms, updated_at = now()
+  from given g where n.phone_number = g.phone_number and not n.is_deleted
+  returning n.phone_number
+), removed as (
+  update phone_numbers n set is_deleted = true, updated_at = now()
+  where not n.is_deleted and n.phone_number not in (select g.phone_number from given g)
+  returning n.id
+), added as (
+  insert into phone_numbers (phone_number, friendly_name, twilio_sid, sms_enabled, voice_enabled, mms_enabled, is_active)
+  select g.phone_number, g.friendly_name, g.sid, g.sms, g.voice, g.mms,
+    not exists (select from app.companies_of_number(g.phone_number) o where o.company_id <> (select app.company_id()))
+  from given g where g.phone_number not in (select u.phone_number from updated u)
+  returning id
+)
+select true as success, (select count(*) from given) as total_twilio, (select count(*) from added) as added,
+  (select count(*) from updated) as updated, (select count(*) from removed) as removed

@@ -1,0 +1,2 @@
+-- The text of a template.   $1 id
+select body, is_static from sms_templates where id = $1 and is_active and not is_deleted

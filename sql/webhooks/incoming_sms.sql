@@ -1,0 +1,19 @@
+-- Stores a text that came in, once, and says what it is answered with by itself.
+-- $1 Twilio's id   $2 from   $3 to   $4 body   $5 the digits of from   $6 stop, start, help or null
+with once as (
+  select app.lock_name('sms', $1)
+), number as (
+  update phone_numbers set total_messages_received = total_messages_received + 1, updated_at = now()
+  where phone_number = $3 and not is_deleted and not exists (select from sms_messages m where m.twilio_sid = $1)
+    and (select count(*) from once) = 1
+), message as (
+  insert into sms_messages (direction, status, from_address, to_address, body, twilio_sid, contact_id)
+  select 'inbound', 'received', $2, $3, $4, $1,
+    (select c.id from contacts c where c.phone_digits in ($5, right($5, 10)) and not c.is_deleted order by c.created_at, c.id limit 1)
+  from once where not exists (select from sms_messages m where m.twilio_sid = $1)
+  returning id
+)
+select m.id, case
+    when $6::text = 'help' then coalesce(c.settings ->> 'help_reply', c.name || ': reply STOP to receive no more messages.')
+    when $6::text is null and not app.is_suppressed('sms', $2) then c.settings ->> 'auto_reply' end as reply
+from message m left join companies c on true

@@ -1,0 +1,180 @@
+//! Conversations: one for a company and a customer's number. Every text belongs to one (`app.keep_message`).
+
+use super::prelude::*;
+use crate::telephony::{self, Text};
+use serde_json::Value;
+
+routes! {
+    /// The company's conversations, the last spoken to first
+    tenant get "/api/conversations/" => list;
+    /// How many there are, and how the numbers are used
+    tenant get "/api/conversations/stats/overview" => overview;
+    /// Opens the conversation with a number, and sends its first message when one is given
+    tenant post "/api/conversations/start" => start;
+    /// One conversation with its newest messages
+    tenant get "/api/conversations/{conversation_id}" => get;
+    /// Makes a conversation active, inactive or blocked
+    tenant patch "/api/conversations/{conversation_id}/status" => set_status;
+    /// Marks all that was received as read
+    tenant put "/api/conversations/{conversation_id}/mark-read" => mark_read;
+}
+
+row! {
+    /// Which of the company's numbers talks to whom.
+    pub struct Conversation {
+        id: Uuid,
+        user_id: Uuid,
+        to_number: String,
+        from_twilio_number: String,
+        conversation_status: String,
+        last_message_at: Time,
+        created_at: Time,
+        message_count: i32,
+        unread_count: i32,
+    }
+}
+
+row! {
+    /// A conversation with its newest messages.
+    pub struct WithMessages as "Conversation" {
+        id: Uuid,
+        user_id: Uuid,
+        to_number: String,
+        from_twilio_number: String,
+        conversation_status: String,
+        last_message_at: Time,
+        created_at: Time,
+        message_count: i32,
+        unread_count: i32,
+        recent_messages: Value,
+    }
+}
+
+row! {
+    /// Figures of the company's conversations and numbers.
+    pub struct Overview {
+        total_conversations: i64,
+        active_conversations: i64,
+        blocked_conversations: i64,
+        inactive_conversations: i64,
+        phone_numbers: Value,
+    }
+}
+
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum ConversationStatus {
+    Active,
+    Inactive,
+    Blocked,
+}
+
+impl ConversationStatus {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Inactive => "inactive",
+            Self::Blocked => "blocked",
+        }
+    }
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct Filter {
+    status: Option<ConversationStatus>,
+    /// From 1 to 100 (default 50).
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    limit: Option<i64>,
+    /// Rows to leave out (default 0).
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    offset: Option<i64>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct Detail {
+    /// Whether the messages come too (default true).
+    #[serde(default = "yes", deserialize_with = "wire::flag")]
+    include_messages: bool,
+    /// From 1 to 100 (default 20).
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    message_limit: Option<i64>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[derive(Deserialize, Validate, JsonSchema)]
+#[garde(allow_unvalidated)]
+struct Start {
+    #[garde(length(chars, max = 50))]
+    to_number: String,
+    /// Sent at once when it is given.
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    #[garde(length(chars, max = 1600))]
+    initial_message: Option<String>,
+}
+
+#[derive(Deserialize, Validate, JsonSchema)]
+#[garde(allow_unvalidated)]
+struct StatusChange {
+    /// `active`, `inactive` or `blocked`.
+    status: String,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct StatusSet {
+    message: &'static str,
+    conversation_id: Uuid,
+    new_status: String,
+}
+
+async fn list(db: TenantDb, Query(filter): Query<Filter>) -> Result<Rows<Conversation>> {
+    let (limit, offset) = page::bounded(filter.limit, filter.offset)?;
+    let status = filter.status.map(ConversationStatus::word);
+    db.list(sql!("conversations/list").planned_once(), &[&status, &limit, &offset]).await
+}
+
+async fn get(db: TenantDb, Path(id): Path<Uuid>, Query(detail): Query<Detail>) -> Result<Json<WithMessages>> {
+    let (limit, _) = page::bounded(Some(detail.message_limit.unwrap_or(20)), None)?;
+    let limit = if detail.include_messages { limit } else { 0 };
+    Ok(Json(db.one(sql!("conversations/get"), &[&id, &limit]).await?))
+}
+
+async fn start(app: State<App>, db: TenantDb, Json(new): Json<Start>) -> Result<Json<Conversation>> {
+    let to = telephony::e164(&new.to_number)?;
+    let started: Option<Conversation> = db.optional(sql!("conversations/start"), &[&to]).await?;
+    let refusal = Error::bad_request("No phone number takes its turn: switch rotation on for one of the numbers");
+    let conversation = started.ok_or(refusal)?;
+    let Some(body) = new.initial_message else { return Ok(Json(conversation)) };
+    let text = Text {
+        to,
+        body: Some(body),
+        template: None,
+        variables: Default::default(),
+        contact: None,
+        from: Some(conversation.from_twilio_number),
+        rotate: false,
+    };
+    telephony::send(&app, &db, text).await?.taken()?;
+    Ok(Json(db.one(sql!("conversations/summary"), &[&conversation.id]).await?))
+}
+
+async fn set_status(db: TenantDb, Path(id): Path<Uuid>, Json(change): Json<StatusChange>) -> Result<Json<StatusSet>> {
+    if !["active", "inactive", "blocked"].contains(&change.status.as_str()) {
+        return Err(Error::bad_request("The status must be active, inactive or blocked"));
+    }
+    let set: Option<Uuid> = db.optional(sql!("conversations/set_status"), &[&id, &change.status]).await?;
+    let conversation_id = set.ok_or(Error::not_found("Conversation"))?;
+    Ok(Json(StatusSet { message: "Conversation status updated", conversation_id, new_status: change.status }))
+}
+
+async fn mark_read(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Message>> {
+    let read: Option<Uuid> = db.optional(sql!("conversations/mark_read"), &[&id]).await?;
+    read.ok_or(Error::not_found("Conversation"))?;
+    Ok(message("Conversation marked as read"))
+}
+
+async fn overview(db: TenantDb) -> Result<Json<Overview>> {
+    Ok(Json(db.one(sql!("conversations/overview"), &[]).await?))
+}

@@ -1,0 +1,121 @@
+//! The numbers by which a company sends and is reached.
+
+use crate::{api::prelude::*, telephony};
+use postgres_types::Json as Jsonb;
+use serde_json::Value;
+
+row! {
+    /// A phone number of the company.
+    pub struct PhoneNumber {
+        id: Uuid,
+        phone_number: String,
+        friendly_name: Option<String>,
+        capabilities: Value,
+        is_active: bool,
+        use_for_rotation: bool,
+        rotation_enabled: bool,
+        total_messages_sent: i32,
+        total_messages_received: i32,
+        last_used_at: Option<Time>,
+        created_at: Time,
+    }
+}
+
+#[derive(Deserialize, Validate, JsonSchema)]
+#[garde(allow_unvalidated)]
+pub(super) struct NewNumber {
+    #[garde(length(chars, max = 50))]
+    phone_number: String,
+    #[garde(length(chars, max = 255))]
+    friendly_name: Option<String>,
+    /// Twilio's id of it.
+    #[garde(length(chars, max = 100))]
+    twilio_sid: Option<String>,
+    /// Whether it takes its turn among the senders (default false).
+    rotation_enabled: Option<bool>,
+    /// The highest goes first (default 0).
+    rotation_priority: Option<i32>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct Rotation {
+    #[serde(deserialize_with = "wire::flag")]
+    enabled: bool,
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    priority: Option<i32>,
+}
+
+/// The frontend says `active`, the old documentation `enabled`.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct Switched {
+    #[serde(alias = "active", deserialize_with = "wire::flag")]
+    enabled: bool,
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(super) struct RotationSet {
+    success: bool,
+    rotation_enabled: bool,
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(super) struct ActiveSet {
+    success: bool,
+    is_active: bool,
+}
+
+row! {
+    /// What a synchronisation did.
+    pub struct Synced {
+        success: bool,
+        total_twilio: i64,
+        added: i64,
+        updated: i64,
+        removed: i64,
+    }
+}
+
+/// Said when the number is in use by the company or by another one.
+const IN_USE: &str = "This phone number was already added";
+
+pub(super) async fn list(db: TenantDb) -> Result<Rows<PhoneNumber>> {
+    db.list(sql!("sms/phone_numbers"), &[]).await.or_empty_without_company()
+}
+
+pub(super) async fn add(app: State<App>, db: TenantDb, Json(new): Json<NewNumber>) -> Result<Json<PhoneNumber>> {
+    telephony::need_account(&app, &db).await?;
+    let number = telephony::e164(&new.phone_number)?;
+    let (rotate, priority) = (new.rotation_enabled.unwrap_or(false), new.rotation_priority.unwrap_or(0));
+    let params: crate::db::Params<'_> = &[&number, &new.friendly_name, &new.twilio_sid, &rotate, &priority];
+    let added = db.one(sql!("sms/add_phone_number"), params).await;
+    let added = added.on_constraint("phone_numbers_tenant_number_key", IN_USE);
+    Ok(Json(added.on_constraint("phone_numbers_in_use_key", IN_USE)?))
+}
+
+pub(super) async fn set_rotation(
+    db: TenantDb,
+    Path(id): Path<Uuid>,
+    Query(rotation): Query<Rotation>,
+) -> Result<Json<RotationSet>> {
+    let params: crate::db::Params<'_> = &[&id, &rotation.enabled, &rotation.priority];
+    let set: Option<Uuid> = db.optional(sql!("sms/set_rotation"), params).await?;
+    set.ok_or(Error::not_found("Phone number"))?;
+    Ok(Json(RotationSet { success: true, rotation_enabled: rotation.enabled }))
+}
+
+pub(super) async fn set_active(
+    db: TenantDb,
+    Path(id): Path<Uuid>,
+    Query(switched): Query<Switched>,
+) -> Result<Json<ActiveSet>> {
+    let set = db.optional::<Uuid>(sql!("sms/set_active"), &[&id, &switched.enabled]).await;
+    let set = set.on_constraint("phone_numbers_in_use_key", IN_USE)?;
+    set.ok_or(Error::not_found("Phone number"))?;
+    Ok(Json(ActiveSet { success: true, is_active: switched.enabled }))
+}
+
+pub(super) async fn sync(app: State<App>, db: Scoped<SettingsAdmin>) -> Result<Json<Synced>> {
+    let account = telephony::need_account(&app, &db).await?;
+    let numbers = app.twilio.numbers(&account.credentials, usize::MAX).await.map_err(telephony::unanswered)?;
+    Ok(Json(db.one(sql!("sms/sync_phone_numbers"), &[&Jsonb(&numbers)]).await?))
+}

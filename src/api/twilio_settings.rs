@@ -1,0 +1,272 @@
+//! A company's Twilio and SendGrid accounts. The secrets are sealed, and nobody reads them back.
+
+use super::prelude::*;
+use crate::{
+    clients::twilio::{Capabilities, Credentials},
+    db::Tx,
+    seal, telephony,
+};
+use postgres_types::Json as Jsonb;
+
+routes! {
+    /// The company's settings, or null
+    tenant get "/api/twilio-settings/" => get;
+    /// Enters the settings and asks Twilio whether they are right
+    admin post "/api/twilio-settings/" => create;
+    /// Changes the given settings
+    admin put "/api/twilio-settings/" => update;
+    /// Removes the settings and switches the company's numbers off
+    admin delete "/api/twilio-settings/" => delete;
+    /// Asks Twilio whether the account is right
+    admin post "/api/twilio-settings/verify" => verify;
+    /// The numbers of the account, as Twilio tells them now
+    tenant get "/api/twilio-settings/phone-numbers" => phone_numbers;
+}
+
+row! {
+    /// The accounts; `sendgrid_api_key` shows its last four characters.
+    pub struct TwilioSettings {
+        id: Uuid,
+        user_id: Uuid,
+        account_sid: String,
+        phone_number: Option<String>,
+        sendgrid_api_key: Option<String>,
+        sendgrid_from_email: Option<String>,
+        sms_enabled: bool,
+        voice_enabled: bool,
+        email_enabled: bool,
+        is_active: bool,
+        is_verified: bool,
+        created_at: Time,
+        updated_at: Time,
+        last_verified_at: Option<Time>,
+    }
+}
+
+#[derive(Deserialize, Validate, JsonSchema)]
+#[garde(allow_unvalidated)]
+struct NewSettings {
+    /// `AC…`, 34 characters.
+    #[garde(custom(sid))]
+    account_sid: String,
+    #[garde(length(chars, min = 32, max = 255))]
+    auth_token: String,
+    #[garde(length(chars, max = 20))]
+    phone_number: Option<String>,
+    #[garde(length(chars, max = 255))]
+    sendgrid_api_key: Option<String>,
+    /// The sender of the company's mail.
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    #[garde(inner(email), length(chars, max = 255))]
+    sendgrid_from_email: Option<String>,
+    sms_enabled: Option<bool>,
+    voice_enabled: Option<bool>,
+    email_enabled: Option<bool>,
+}
+
+/// The fields to change; those left out stay. An empty token and a key as it is shown stay too.
+#[derive(Debug, Default, Serialize, Deserialize, Validate, JsonSchema)]
+#[serde(default)]
+#[garde(allow_unvalidated)]
+struct SettingsPatch {
+    #[serde(deserialize_with = "wire::given", skip_serializing_if = "Option::is_none")]
+    #[garde(inner(custom(sid)))]
+    account_sid: Option<String>,
+    #[serde(deserialize_with = "wire::given", skip_serializing)]
+    #[garde(inner(custom(token)))]
+    auth_token: Option<String>,
+    #[serde(deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
+    #[garde(inner(inner(length(chars, max = 20))))]
+    phone_number: Option<Option<String>>,
+    #[serde(deserialize_with = "wire::nullable", skip_serializing)]
+    #[garde(inner(inner(length(chars, max = 255))))]
+    sendgrid_api_key: Option<Option<String>>,
+    #[serde(deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
+    #[garde(inner(inner(custom(sender))))]
+    sendgrid_from_email: Option<Option<String>>,
+    #[serde(deserialize_with = "wire::given", skip_serializing_if = "Option::is_none")]
+    sms_enabled: Option<bool>,
+    #[serde(deserialize_with = "wire::given", skip_serializing_if = "Option::is_none")]
+    voice_enabled: Option<bool>,
+    #[serde(deserialize_with = "wire::given", skip_serializing_if = "Option::is_none")]
+    email_enabled: Option<bool>,
+    #[serde(deserialize_with = "wire::given", skip_serializing_if = "Option::is_none")]
+    is_active: Option<bool>,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct Verified {
+    verified: bool,
+    message: &'static str,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct LiveNumbers {
+    phone_numbers: Vec<LiveNumber>,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct LiveNumber {
+    sid: String,
+    phone_number: String,
+    friendly_name: Option<String>,
+    capabilities: LiveCapabilities,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct LiveCapabilities {
+    sms: bool,
+    voice: bool,
+}
+
+/// Numbers that are shown of an account.
+const SHOWN: usize = 50;
+const THERE: &str = "Twilio settings already exist for this company: change them with PUT";
+
+fn sid(text: &str, _: &()) -> garde::Result {
+    let fits = text.len() == 34 && text.bytes().all(|b| b.is_ascii_alphanumeric());
+    if fits { Ok(()) } else { Err(garde::Error::new("The account SID has 34 letters and digits")) }
+}
+
+fn token(text: &str, _: &()) -> garde::Result {
+    let fits = text.is_empty() || (32..=255).contains(&text.chars().count());
+    if fits { Ok(()) } else { Err(garde::Error::new("The auth token has at least 32 characters")) }
+}
+
+fn sender(text: &str, _: &()) -> garde::Result {
+    let fits = text.is_empty() || (text.len() <= 255 && text.parse::<lettre::Address>().is_ok());
+    if fits { Ok(()) } else { Err(garde::Error::new("Input should be an e-mail address")) }
+}
+
+fn filled(text: Option<String>) -> Option<String> {
+    text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
+}
+
+/// The company's settings, if it has any.
+async fn read(tx: &Tx<'_>) -> Result<Option<TwilioSettings>> {
+    let hint = tx.company_secret_hint("sendgrid_api_key").await?;
+    tx.optional(sql!("twilio_settings/get"), &[&hint]).await
+}
+
+/// The same where there must be some.
+async fn need(tx: &Tx<'_>) -> Result<TwilioSettings> {
+    read(tx).await?.ok_or(Error::not_found("Twilio settings"))
+}
+
+async fn get(db: TenantDb) -> Result<Json<Option<TwilioSettings>>> {
+    match db.tx(read).await {
+        Err(Error::NoCompany) => Ok(Json(None)),
+        settings => Ok(Json(settings?)),
+    }
+}
+
+/// Seals a secret for the company whose transaction it is; an empty one is forgotten.
+async fn keep(app: &App, tx: &Tx<'_>, name: &str, secret: &str) -> Result<()> {
+    let company = tx.caller().company_id.ok_or(Error::NoCompany)?;
+    let secret = secret.trim();
+    let sealed = app.sealer.seal(company, name, secret).map_err(|e| Error::Internal(e.to_string().into()))?;
+    let hint = seal::last_four(secret);
+    let kept = (!secret.is_empty()).then_some((sealed.as_slice(), hint.as_str()));
+    tx.keep_company_secret(company, name, kept).await
+}
+
+async fn create(
+    app: State<App>,
+    db: Scoped<SettingsAdmin>,
+    Json(new): Json<NewSettings>,
+) -> Result<wire::Created<TwilioSettings>> {
+    if db.tx(read).await.must_have_company()?.is_some() {
+        return Err(Error::bad_request(THERE));
+    }
+    let number = filled(new.phone_number).map(|number| telephony::e164(&number)).transpose()?;
+    let credentials = Credentials { account_sid: new.account_sid, auth_token: new.auth_token.trim().to_owned() };
+    let verified = app.twilio.is_active(&credentials).await.unwrap_or(false);
+    let flags = [new.sms_enabled.unwrap_or(true), new.voice_enabled.unwrap_or(true), new.email_enabled.unwrap_or(false)];
+    let settings = db.tx(async |tx| {
+        let [sms, voice, email] = &flags;
+        let params: crate::db::Params<'_> =
+            &[&credentials.account_sid, &number, &new.sendgrid_from_email, sms, voice, email, &verified];
+        tx.optional::<Uuid>(sql!("twilio_settings/create"), params).await?;
+        keep(&app, tx, "twilio_auth_token", &credentials.auth_token).await?;
+        if let Some(key) = filled(new.sendgrid_api_key.clone()) {
+            keep(&app, tx, "sendgrid_api_key", &key).await?;
+        }
+        need(tx).await
+    });
+    Ok(wire::Created(settings.await.on_constraint("twilio_settings_tenant_row_key", THERE)?))
+}
+
+async fn update(
+    app: State<App>,
+    db: Scoped<SettingsAdmin>,
+    Json(mut patch): Json<SettingsPatch>,
+) -> Result<Json<TwilioSettings>> {
+    let there = db.tx(need).await.must_have_company()?;
+    patch.auth_token = filled(patch.auth_token);
+    patch.sendgrid_from_email = patch.sendgrid_from_email.map(filled);
+    let number = patch.phone_number.map(filled).map(|n| n.map(|n| telephony::e164(&n)).transpose()).transpose()?;
+    patch.phone_number = number;
+    let key = patch.sendgrid_api_key.take().map(Option::unwrap_or_default);
+    let key = key.filter(|key| Some(key) != there.sendgrid_api_key.as_ref() && !key.starts_with("****"));
+    db.tx(async |tx| {
+        tx.optional::<Uuid>(sql!("twilio_settings/update"), &[&Jsonb(&patch)]).await?;
+        if let Some(token) = &patch.auth_token {
+            keep(&app, tx, "twilio_auth_token", token).await?;
+        }
+        if let Some(key) = &key {
+            keep(&app, tx, "sendgrid_api_key", key).await?;
+        }
+        Ok(())
+    })
+    .await?;
+    if patch.account_sid.is_some() || patch.auth_token.is_some() {
+        check(&app, &db).await?;
+    }
+    Ok(Json(db.tx(need).await?))
+}
+
+/// Asks Twilio and stores what it said; an account that it does not know, or no answer, is not verified.
+async fn check(app: &App, db: &Scoped<SettingsAdmin>) -> Result<bool> {
+    let verified = match telephony::account(app, db).await? {
+        Some(account) => app.twilio.is_active(&account.credentials).await.unwrap_or(false),
+        None => false,
+    };
+    db.optional::<Uuid>(sql!("twilio_settings/set_verified"), &[&verified]).await?;
+    Ok(verified)
+}
+
+async fn delete(db: Scoped<SettingsAdmin>) -> Result<Json<Message>> {
+    let deleted = db.tx(async |tx| {
+        let deleted: Option<Uuid> = tx.optional(sql!("twilio_settings/delete"), &[]).await?;
+        deleted.ok_or(Error::not_found("Twilio settings"))?;
+        let company = tx.caller().company_id.ok_or(Error::NoCompany)?;
+        for name in ["twilio_auth_token", "sendgrid_api_key"] {
+            tx.keep_company_secret(company, name, None).await?;
+        }
+        Ok(())
+    });
+    deleted.await.must_have_company()?;
+    Ok(message("Twilio settings deleted successfully"))
+}
+
+async fn verify(app: State<App>, db: Scoped<SettingsAdmin>) -> Result<Json<Verified>> {
+    db.tx(need).await.must_have_company()?;
+    let verified = check(&app, &db).await?;
+    let message = if verified { "Twilio knows the account" } else { "Twilio does not know the account, or did not answer" };
+    Ok(Json(Verified { verified, message }))
+}
+
+async fn phone_numbers(app: State<App>, db: TenantDb) -> Result<Json<LiveNumbers>> {
+    let account = telephony::account(&app, &db).await.must_have_company()?;
+    let account = account.ok_or(Error::not_found("Twilio settings"))?;
+    if !account.is_verified {
+        return Err(Error::bad_request("The Twilio account is not verified: check the SID and the token"));
+    }
+    let numbers = app.twilio.numbers(&account.credentials, SHOWN).await.map_err(telephony::unanswered)?;
+    let shown = numbers.into_iter().map(|number| {
+        let Capabilities { sms, voice, .. } = number.capabilities;
+        let capabilities = LiveCapabilities { sms, voice };
+        LiveNumber { sid: number.sid, phone_number: number.phone_number, friendly_name: number.friendly_name, capabilities }
+    });
+    Ok(Json(LiveNumbers { phone_numbers: shown.collect() }))
+}

@@ -1,0 +1,246 @@
+//! What Twilio tells: texts and calls that come in, and what became of those that went out. Nobody is signed in here. The
+//! company is the one that the address or the number names, the signature proves it with that company's token, and from
+//! then on only that company's rows can be reached. All of it may come twice and in any order.
+
+use super::prelude::*;
+use crate::{db::platform::NumberOwner, telephony};
+use axum::{
+    body::Bytes,
+    extract::{FromRequest, Request},
+    http::header,
+    response::{IntoResponse, Response},
+};
+use base64::{Engine, prelude::BASE64_STANDARD};
+use hmac::{Hmac, KeyInit, Mac};
+use sha1::Sha1;
+
+routes! {
+    /// A text that came in (Twilio)
+    public post "/api/sms/webhook/incoming" => incoming_sms;
+    /// What became of a text (Twilio)
+    public post "/api/sms/webhook/status" => sms_status;
+    /// What becomes of a call, or a call that came in (Twilio)
+    public post "/api/calls/webhook" => call_status;
+    /// What is spoken to who is called
+    public get "/api/calls/twiml" => greeting;
+    /// What is spoken to who is called
+    public post "/api/calls/twiml" => greeting;
+}
+
+/// A form that Twilio signed with somebody's token: whose, is to be found out.
+struct Signed {
+    url: String,
+    signature: Vec<u8>,
+    fields: Vec<(String, String)>,
+    query: Named,
+}
+
+/// The company and the row that a callback's address names (`telephony::callback`).
+#[derive(Deserialize, Default)]
+struct Named {
+    #[serde(default, deserialize_with = "wire::fitting")]
+    company: Option<Uuid>,
+    #[serde(default, deserialize_with = "wire::fitting")]
+    id: Option<Uuid>,
+}
+
+impl FromRequest<App> for Signed {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self> {
+        let path = request.uri().path_and_query().map_or("", |path| path.as_str());
+        let url = format!("{}{path}", app.config.public_url.trim_end_matches('/'));
+        let query = wire::query(request.uri().query()).unwrap_or_default();
+        let signature = request.headers().get("x-twilio-signature").and_then(|v| BASE64_STANDARD.decode(v).ok());
+        let signature = signature.ok_or_else(refused)?;
+        let body = Bytes::from_request(request, app).await.map_err(wire::body_error)?;
+        let fields = form_urlencoded::parse(&body).into_owned().collect();
+        Ok(Self { url, signature, fields, query })
+    }
+}
+
+impl aide::OperationInput for Signed {}
+
+/// One sentence for every reason: a stranger learns nothing of numbers and companies.
+fn refused() -> Error {
+    Error::Forbidden("The signature is not valid".into())
+}
+
+impl Signed {
+    fn field(&self, name: &str) -> &str {
+        self.fields.iter().find(|(n, _)| n == name).map_or("", |(_, value)| value)
+    }
+
+    /// HMAC-SHA1 over the address and the sorted fields, compared in constant time (Twilio, "Validating requests").
+    fn is_by(&self, token: &str) -> bool {
+        let mut fields: Vec<_> = self.fields.iter().collect();
+        fields.sort();
+        let Ok(mut mac) = Hmac::<Sha1>::new_from_slice(token.as_bytes()) else { return false };
+        mac.update(self.url.as_bytes());
+        for (name, value) in fields {
+            mac.update(name.as_bytes());
+            mac.update(value.as_bytes());
+        }
+        mac.verify_slice(&self.signature).is_ok()
+    }
+
+    /// The handle of the first of these companies whose token signed it.
+    async fn company(&self, app: &App, candidates: Vec<NumberOwner>) -> Result<TenantDb> {
+        for NumberOwner { company_id, user_id } in candidates {
+            let db = TenantDb::for_company(&app.db, company_id, user_id);
+            match telephony::account(app, &db).await {
+                Ok(Some(account)) if self.is_by(&account.credentials.auth_token) => return Ok(db),
+                Ok(_) | Err(Error::InvalidToken | Error::Suspended | Error::NoCompany) => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Err(refused())
+    }
+}
+
+/// Whom a callback's address names. Nothing is inserted in this name.
+fn named(company: Option<Uuid>) -> Vec<NumberOwner> {
+    company.into_iter().map(|company_id| NumberOwner { company_id, user_id: Uuid::nil() }).collect()
+}
+
+/// An answer that Twilio acts upon; the type is the contract's.
+struct Twiml(&'static str, String);
+
+impl IntoResponse for Twiml {
+    fn into_response(self) -> Response {
+        ([(header::CONTENT_TYPE, self.0)], self.1).into_response()
+    }
+}
+
+impl aide::OperationOutput for Twiml {
+    type Inner = Self;
+    fn operation_response(
+        _: &mut aide::generate::GenContext,
+        _: &mut aide::openapi::Operation,
+    ) -> Option<aide::openapi::Response> {
+        Some(wire::binary("application/xml"))
+    }
+    fn inferred_responses(
+        ctx: &mut aide::generate::GenContext,
+        operation: &mut aide::openapi::Operation,
+    ) -> Vec<(Option<u16>, aide::openapi::Response)> {
+        Self::operation_response(ctx, operation).map(|r| (Some(200), r)).into_iter().collect()
+    }
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+#[derive(Serialize, JsonSchema)]
+struct Heard {
+    success: bool,
+    message: &'static str,
+}
+
+const HEARD: Heard = Heard { success: true, message: "Heard" };
+
+row! {
+    /// A text that came in, and what it is answered with by itself.
+    pub struct Incoming {
+        id: Uuid,
+        reply: Option<String>,
+    }
+}
+
+/// The words of the carriers' rules; only a message that is nothing else counts (security: S28).
+fn keyword(body: &str) -> Option<&'static str> {
+    let word = body.trim().trim_end_matches(['.', '!']).to_uppercase();
+    match word.as_str() {
+        "STOP" | "STOPALL" | "UNSUBSCRIBE" | "CANCEL" | "END" | "QUIT" | "REVOKE" | "OPTOUT" => Some("stop"),
+        "START" | "UNSTOP" | "YES" => Some("start"),
+        "HELP" | "INFO" => Some("help"),
+        _ => None,
+    }
+}
+
+async fn incoming_sms(app: State<App>, signed: Signed) -> Result<Twiml> {
+    let (from, to, sid) = (signed.field("From"), signed.field("To"), signed.field("MessageSid"));
+    let db = signed.company(&app, app.db.platform().companies_of_number(to).await?).await?;
+    if sid.is_empty() || from.is_empty() {
+        return Err(Error::invalid("body", "MessageSid", "Field required"));
+    }
+    let body = signed.field("Body").replace('\0', "");
+    let keyword = keyword(&body);
+    let digits: String = from.chars().filter(char::is_ascii_digit).collect();
+    let reply = db.tx(async |tx| {
+        tx.optional::<Uuid>(sql!("webhooks/add_sender"), &[&from, &digits]).await?;
+        let stored: Option<Incoming> =
+            tx.optional(sql!("webhooks/incoming_sms"), &[&sid, &from, &to, &body, &digits, &keyword]).await?;
+        let Some(Incoming { id, reply }) = stored else { return Ok(None) };
+        match keyword {
+            Some("stop") => {
+                tx.optional::<Uuid>(sql!("suppressions/add_found"), &[&"sms", &from, &"stop"]).await?;
+            }
+            Some("start") => {
+                tx.optional::<Uuid>(sql!("webhooks/opt_in"), &[&from]).await?;
+            }
+            _ => {}
+        }
+        let Some(reply) = reply else { return Ok(None) };
+        tx.optional::<Uuid>(sql!("webhooks/reply"), &[&id, &reply]).await?;
+        Ok(Some(reply))
+    });
+    let said = reply.await?.map_or(String::new(), |reply| format!("<Message>{}</Message>", escaped(&reply)));
+    Ok(Twiml("text/xml", format!(r#"<?xml version="1.0" encoding="UTF-8"?><Response>{said}</Response>"#)))
+}
+
+async fn sms_status(app: State<App>, signed: Signed) -> Result<Json<Heard>> {
+    let db = signed.company(&app, named(signed.query.company)).await?;
+    let status = match signed.field("MessageStatus") {
+        status @ ("sent" | "delivered" | "undelivered" | "failed" | "read") => status,
+        _ => "queued",
+    };
+    let code = Some(signed.field("ErrorCode")).filter(|code| !code.is_empty() && code.len() <= 20);
+    let params: crate::db::Params<'_> = &[&signed.query.id, &signed.field("MessageSid"), &status, &code];
+    let known: Option<String> = db.optional(sql!("webhooks/sms_status"), params).await?;
+    let to = known.ok_or_else(refused)?;
+    if code == Some("21610") {
+        db.optional::<Uuid>(sql!("webhooks/opted_out"), &[&signed.field("MessageSid"), &to]).await?;
+    }
+    Ok(Json(HEARD))
+}
+
+async fn call_status(app: State<App>, signed: Signed) -> Result<Json<Heard>> {
+    let (from, to, sid) = (signed.field("From"), signed.field("To"), signed.field("CallSid"));
+    let candidates = match signed.query.company {
+        Some(company) => named(Some(company)),
+        None => {
+            let mut owners = app.db.platform().companies_of_number(to).await?;
+            owners.extend(app.db.platform().companies_of_number(from).await?);
+            owners
+        }
+    };
+    let db = signed.company(&app, candidates).await?;
+    let status = match signed.field("CallStatus") {
+        status @ ("ringing" | "in-progress" | "completed" | "failed" | "busy" | "no-answer" | "canceled") => status,
+        "answered" => "in-progress",
+        _ => "initiated",
+    };
+    let duration: Option<i32> = signed.field("CallDuration").parse().ok().filter(|seconds| *seconds >= 0);
+    let recording = Some(signed.field("RecordingUrl")).filter(|url| !url.is_empty() && url.len() <= 1000);
+    if sid.is_empty() {
+        return Err(Error::invalid("body", "CallSid", "Field required"));
+    }
+    let params: crate::db::Params<'_> = &[&signed.query.id, &sid, &status, &duration, &recording];
+    let known: Option<Uuid> = db.optional(sql!("webhooks/call_status"), params).await?;
+    if known.is_none() {
+        if signed.query.company.is_some() {
+            return Err(refused());
+        }
+        let digits: String = from.chars().filter(char::is_ascii_digit).collect();
+        let params: crate::db::Params<'_> = &[&sid, &from, &to, &status, &duration, &recording, &digits];
+        let stored: Option<Uuid> = db.optional(sql!("webhooks/incoming_call"), params).await?;
+        stored.ok_or_else(refused)?;
+    }
+    Ok(Json(HEARD))
+}
+
+async fn greeting() -> Twiml {
+    Twiml("application/xml", telephony::GREETING.into())
+}

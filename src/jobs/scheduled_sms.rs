@@ -1,0 +1,68 @@
+//! Sends a text whose time has come, through the company's account. Once Twilio was asked it is not asked again, unless
+//! it certainly took nothing.
+
+use crate::{
+    App, Error, Result,
+    clients::Failure,
+    db::{TenantDb, platform::Job},
+    row, sql,
+    telephony::{self, Text},
+    wire::Time,
+};
+use uuid::Uuid;
+
+row! {
+    /// A scheduled text whose time has come.
+    pub struct Due {
+        from_address: String,
+        to_address: String,
+        body: String,
+        contact_id: Option<Uuid>,
+        quiet_until: Option<Time>,
+        is_late: bool,
+    }
+}
+
+pub(super) async fn run(app: &App, db: &TenantDb, job: &Job) -> Result<()> {
+    let scheduled = job.record_id;
+    let Some(account) = telephony::account(app, db).await? else {
+        return fail(db, scheduled, "Twilio is not configured").await;
+    };
+    let begun = db.tx(async |tx| {
+        let due: Option<Due> = tx.optional(sql!("jobs/scheduled_sms"), &[&scheduled]).await?;
+        let Some(due) = due else { return Ok(None) };
+        if let Some(until) = due.quiet_until {
+            tx.optional::<Uuid>(sql!("jobs/postpone"), &[&job.id, &until]).await?;
+            return Ok(None);
+        }
+        let text = Text {
+            to: due.to_address,
+            body: Some(due.body),
+            template: None,
+            variables: Default::default(),
+            contact: due.contact_id,
+            from: Some(due.from_address),
+            rotate: false,
+        };
+        let message = telephony::queue(tx, &text).await?;
+        tx.optional::<Uuid>(sql!("jobs/begin_scheduled_sms"), &[&scheduled, &message.id]).await?;
+        Ok(Some((message, due.is_late)))
+    });
+    let (message, is_late) = match begun.await {
+        Ok(Some(begun)) => begun,
+        Ok(None) => return Ok(()),
+        Err(Error::BadRequest(why) | Error::NotFound(why)) => return fail(db, scheduled, &why).await,
+        Err(e) => return Err(e),
+    };
+    match telephony::finish(app, db, account, message, None).await.outcome {
+        Ok(_) => Ok(()),
+        Err(Failure::Busy) if !is_late => {
+            db.optional::<Uuid>(sql!("jobs/repeat_scheduled_sms"), &[&scheduled]).await.map(drop)
+        }
+        Err(failure) => fail(db, scheduled, &telephony::words(&failure)).await,
+    }
+}
+
+async fn fail(db: &TenantDb, scheduled: Uuid, why: &str) -> Result<()> {
+    db.optional::<Uuid>(sql!("jobs/fail_scheduled_sms"), &[&scheduled, &why]).await.map(drop)
+}

@@ -1,0 +1,295 @@
+//! The one way by which texts and calls leave, whoever asks: a screen, a conversation, a schedule. The row is written
+//! first, which is where opt-outs, blocked conversations and quiet hours refuse (`app.keep_message`); then Twilio is
+//! asked, outside of any transaction; then its answer is written to the row. A row without an answer is failed by the job
+//! `unanswered` and never sent again by itself.
+
+use crate::{
+    App, Error, Result,
+    clients::{
+        Failure,
+        twilio::{Credentials, Taken, sentence},
+    },
+    db::{Scoped, TenantDb, Tx},
+    row, sql,
+};
+use uuid::Uuid;
+
+/// A company's Twilio account, as it may be used.
+#[derive(Clone)]
+pub struct Account {
+    /// The company whose it is.
+    pub company: Uuid,
+    /// What Twilio is asked with.
+    pub credentials: Credentials,
+    /// Whether Twilio knew the account when it was last asked.
+    pub is_verified: bool,
+    sms_enabled: bool,
+    voice_enabled: bool,
+}
+
+row! {
+    /// A company's account without its token.
+    pub struct Stored as "Twilio settings" {
+        company_id: Uuid,
+        account_sid: String,
+        is_verified: bool,
+        sms_enabled: bool,
+        voice_enabled: bool,
+    }
+}
+
+/// The company's account, if it has one that is switched on.
+pub async fn account<D: crate::db::Door>(app: &App, db: &Scoped<D>) -> Result<Option<Account>> {
+    let found = db.tx(async |tx| {
+        let stored: Option<Stored> = tx.optional(sql!("telephony/account"), &[]).await?;
+        Ok(stored.zip(tx.company_secret("twilio_auth_token").await?))
+    });
+    let Some((stored, sealed)) = found.await? else { return Ok(None) };
+    let auth_token = app.sealer.open(stored.company_id, "twilio_auth_token", &sealed);
+    let auth_token = auth_token.map_err(|e| Error::Internal(e.to_string().into()))?;
+    Ok(Some(Account {
+        company: stored.company_id,
+        credentials: Credentials { account_sid: stored.account_sid, auth_token },
+        is_verified: stored.is_verified,
+        sms_enabled: stored.sms_enabled,
+        voice_enabled: stored.voice_enabled,
+    }))
+}
+
+/// The same, where one is needed: 400 without.
+pub async fn need_account<D: crate::db::Door>(app: &App, db: &Scoped<D>) -> Result<Account> {
+    let missing = Error::bad_request("Twilio is not configured: enter the account in the settings first");
+    account(app, db).await?.ok_or(missing)
+}
+
+/// A text to send.
+pub struct Text {
+    /// In E.164.
+    pub to: String,
+    /// What it says, unless a template does.
+    pub body: Option<String>,
+    /// A template of the company, whose text replaces `body`.
+    pub template: Option<Uuid>,
+    /// What the template's placeholders stand for.
+    pub variables: std::collections::HashMap<String, String>,
+    /// The contact it goes to.
+    pub contact: Option<Uuid>,
+    /// One of the company's numbers, or whichever can.
+    pub from: Option<String>,
+    /// Whether the numbers take turns.
+    pub rotate: bool,
+}
+
+row! {
+    /// A text that is written down and not yet sent.
+    pub struct Queued {
+        id: Uuid,
+        from_address: String,
+        to_address: String,
+        body: String,
+        conversation_id: Option<Uuid>,
+    }
+}
+
+row! {
+    /// The text of a template.
+    pub struct Template {
+        body: String,
+        is_static: bool,
+    }
+}
+
+/// What became of a text.
+pub struct Sent {
+    /// The row.
+    pub message: Queued,
+    /// What Twilio said, or why there is no answer.
+    pub outcome: Result<Taken, Failure>,
+}
+
+impl Sent {
+    /// Twilio's answer; 400 for a refusal, 502 for none.
+    pub fn taken(self) -> Result<(Queued, Taken)> {
+        match self.outcome {
+            Ok(taken) => Ok((self.message, taken)),
+            Err(failure) => Err(error(failure)),
+        }
+    }
+}
+
+/// What a failure is to the one who asked.
+pub fn error(failure: Failure) -> Error {
+    match failure {
+        Failure::Refused { code, message } => Error::BadRequest(sentence(code, &message).into()),
+        failure => Error::BadGateway(words(&failure).into()),
+    }
+}
+
+/// What a failure is called in the row that it belongs to.
+pub fn words(failure: &Failure) -> String {
+    match failure {
+        Failure::Refused { code, message } => sentence(*code, message),
+        Failure::Busy => "Twilio cannot be reached right now: nothing was sent".into(),
+        Failure::Unclear => "Twilio gave no clear answer: it may have been sent, and is not tried again".into(),
+    }
+}
+
+/// Sends a text through the company's account.
+pub async fn send(app: &App, db: &TenantDb, text: Text) -> Result<Sent> {
+    let account = need_account(app, db).await?;
+    if !account.sms_enabled {
+        return Err(Error::bad_request("Text messages are switched off in the Twilio settings"));
+    }
+    let message = db.tx(async |tx| queue(tx, &text).await).await?;
+    Ok(finish(app, db, account, message, text.template).await)
+}
+
+/// Writes a text down in the caller's transaction.
+pub async fn queue(tx: &Tx<'_>, text: &Text) -> Result<Queued> {
+    let body = match text.template {
+        Some(template) => {
+            let template: Template = tx.one(sql!("telephony/template"), &[&template]).await?;
+            if template.is_static { template.body } else { filled(&template.body, &text.variables) }
+        }
+        None => text.body.clone().unwrap_or_default(),
+    };
+    if body.trim().is_empty() {
+        return Err(Error::bad_request("Either a body or a template is needed"));
+    }
+    if body.chars().count() > BODY {
+        return Err(Error::bad_request("A text message has at most 1600 characters"));
+    }
+    tx.one(sql!("telephony/queue"), &[&text.from, &text.rotate, &text.to, &body, &text.contact]).await
+}
+
+/// Characters that Twilio takes in one message.
+const BODY: usize = 1600;
+
+/// Asks Twilio for a text that is written down and committed, and writes down the answer. The work goes on when the caller
+/// goes away.
+pub async fn finish(app: &App, db: &TenantDb, account: Account, message: Queued, template: Option<Uuid>) -> Sent {
+    let callback = callback(app, "/api/sms/webhook/status", account.company, message.id);
+    let (work, db) = (app.clone(), db.clone());
+    let sent = app.background.spawn(async move {
+        let Queued { from_address, to_address, body, .. } = &message;
+        let outcome = work.twilio.send(&account.credentials, from_address, to_address, body, &callback).await;
+        let sid = outcome.as_ref().ok().map(|taken| taken.sid.as_str());
+        let error = outcome.as_ref().err().map(words);
+        let code = match &outcome {
+            Err(Failure::Refused { code: Some(code), .. }) => Some(code.to_string()),
+            _ => None,
+        };
+        let written = db.tx(async |tx| {
+            tx.optional::<Uuid>(sql!("telephony/answered"), &[&message.id, &sid, &code, &error, &template]).await?;
+            if code.as_deref() == Some("21610") {
+                let params: crate::db::Params<'_> = &[&"sms", to_address, &"provider"];
+                tx.optional::<Uuid>(sql!("suppressions/add_found"), params).await?;
+            }
+            Ok(())
+        });
+        if let Err(e) = written.await {
+            tracing::error!(error = %e.for_log(), message = %message.id, "the provider's answer could not be written down");
+        }
+        Sent { message, outcome }
+    });
+    sent.await.expect("nothing in it panics")
+}
+
+/// The address at which Twilio tells what becomes of a row; its signature covers the company and the row.
+pub fn callback(app: &App, path: &str, company: Uuid, row: Uuid) -> String {
+    format!("{}{path}?company={company}&id={row}", app.config.public_url.trim_end_matches('/'))
+}
+
+/// A text with `{name}` replaced by what stands for it; what nothing stands for stays.
+fn filled(text: &str, variables: &std::collections::HashMap<String, String>) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('{') {
+        out.push_str(before);
+        match after.split_once('}').and_then(|(name, after)| Some((variables.get(name)?, after))) {
+            Some((value, after)) => {
+                out.push_str(value);
+                rest = after;
+            }
+            None => {
+                out.push('{');
+                rest = after;
+            }
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
+/// A number as the screens give it, in E.164: with `+` it stays, `03…` is Pakistan's, ten digits are America's (contract:
+/// sms/send).
+pub fn e164(given: &str) -> Result<String> {
+    let text: String = given.chars().filter(|c| !" -().\u{a0}".contains(*c)).collect();
+    let number = match text.strip_prefix('+') {
+        Some(_) => text.clone(),
+        None if text.starts_with("03") => format!("+92{}", &text[1..]),
+        None if text.len() == 10 => format!("+1{text}"),
+        None => String::new(),
+    };
+    let digits = number.strip_prefix('+').unwrap_or_default();
+    if (7..=15).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit()) && !digits.starts_with('0') {
+        Ok(number)
+    } else {
+        Err(Error::bad_request("The phone number must be in E.164 format, such as +14155550123"))
+    }
+}
+
+/// What a failure of a question is to the one who asked: nothing was done, so all of them are 502.
+pub fn unanswered(failure: Failure) -> Error {
+    Error::BadGateway(match failure {
+        Failure::Refused { code, message } => sentence(code, &message).into(),
+        Failure::Busy | Failure::Unclear => "Twilio did not answer: try again in a moment".into(),
+    })
+}
+
+/// A call to make.
+pub struct NewCall {
+    /// In E.164.
+    pub to: String,
+    /// One of the company's numbers, or the first that can.
+    pub from: Option<String>,
+    /// What is to be remembered of it.
+    pub notes: Option<String>,
+    /// The contact who is called.
+    pub contact: Option<Uuid>,
+}
+
+row! {
+    /// A call that is written down and not yet made.
+    pub struct QueuedCall {
+        id: Uuid,
+        from_address: String,
+        to_address: String,
+    }
+}
+
+/// What is spoken to who is called; nothing of a company is in it.
+pub const GREETING: &str = r#"<?xml version="1.0" encoding="UTF-8"?><Response><Say voice="alice">Hello! Please hold while we connect your call.</Say></Response>"#;
+
+/// Calls a number through the company's account; the call's id and Twilio's answer.
+pub async fn call(app: &App, db: &TenantDb, new: NewCall) -> Result<(Uuid, Taken)> {
+    let account = need_account(app, db).await?;
+    if !account.voice_enabled {
+        return Err(Error::bad_request("Calls are switched off in the Twilio settings"));
+    }
+    let params: crate::db::Params<'_> = &[&new.from, &new.to, &new.notes, &new.contact];
+    let call: QueuedCall = db.one(sql!("telephony/queue_call"), params).await?;
+    let callback = callback(app, "/api/calls/webhook", account.company, call.id);
+    let (work, db) = (app.clone(), db.clone());
+    let made = app.background.spawn(async move {
+        let QueuedCall { id, from_address, to_address } = &call;
+        let outcome = work.twilio.call(&account.credentials, from_address, to_address, GREETING, &callback).await;
+        let sid = outcome.as_ref().ok().map(|taken| taken.sid.as_str());
+        let error = outcome.as_ref().err().map(words);
+        if let Err(e) = db.optional::<Uuid>(sql!("telephony/call_answered"), &[id, &sid, &error]).await {
+            tracing::error!(error = %e.for_log(), call = %id, "the provider's answer could not be written down");
+        }
+        Ok((*id, outcome.map_err(crate::telephony::error)?))
+    });
+    made.await.expect("nothing in it panics")
+}

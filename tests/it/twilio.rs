@@ -1,0 +1,175 @@
+//! A listening server that speaks Twilio's REST API: it checks who asks and keeps what it is given. The end of the
+//! recipient's number decides how it behaves.
+
+use crate::world::{Answer, Person, World, answer};
+use axum::{
+    Json, Router,
+    body::Bytes,
+    extract::{Path, State},
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use base64::{Engine, prelude::BASE64_STANDARD};
+use hmac::{Hmac, KeyInit, Mac};
+use serde_json::{Value, json};
+use sha1::Sha1;
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{LazyLock, Mutex, mpsc},
+};
+use uuid::Uuid;
+
+pub const PUBLIC_URL: &str = "https://crm.example";
+type Form = BTreeMap<String, String>;
+
+/// What it knows of each account.
+#[derive(Default)]
+struct Known {
+    token: String,
+    asked: Vec<Form>,
+    numbers: Vec<Value>,
+}
+
+static ACCOUNTS: LazyLock<Mutex<HashMap<String, Known>>> = LazyLock::new(Default::default);
+
+static URL: LazyLock<String> = LazyLock::new(|| {
+    let (tell, told) = mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async move {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            tell.send(listener.local_addr().unwrap()).unwrap();
+            let base = "/2010-04-01/Accounts";
+            let router = Router::new()
+                .route(&format!("{base}/{{account}}/Messages.json"), post(create))
+                .route(&format!("{base}/{{account}}/Calls.json"), post(create))
+                .route(&format!("{base}/{{account}}/IncomingPhoneNumbers.json"), get(numbers))
+                .route(&format!("{base}/{{file}}"), get(account))
+                .with_state(());
+            axum::serve(listener, router).await.unwrap();
+        });
+    });
+    format!("http://{}", told.recv().unwrap())
+});
+
+pub fn url() -> String {
+    URL.clone()
+}
+
+fn refusal(status: u16, code: i64) -> Response {
+    let body = json!({"code": code, "message": "Twilio's own words", "status": status});
+    (StatusCode::from_u16(status).unwrap(), Json(body)).into_response()
+}
+
+fn is_known(account: &str, headers: &HeaderMap) -> bool {
+    let accounts = ACCOUNTS.lock().unwrap();
+    let Some(known) = accounts.get(account) else { return false };
+    let expected = format!("Basic {}", BASE64_STANDARD.encode(format!("{account}:{}", known.token)));
+    headers.get("authorization").is_some_and(|v| *v == *expected)
+}
+
+async fn create(State(()): State<()>, Path(account): Path<String>, headers: HeaderMap, body: Bytes) -> Response {
+    if !is_known(&account, &headers) {
+        return refusal(401, 20003);
+    }
+    assert_eq!(headers["content-type"], "application/x-www-form-urlencoded");
+    let form: Form = form_urlencoded::parse(&body).into_owned().collect();
+    let to = form["To"].clone();
+    ACCOUNTS.lock().unwrap().get_mut(&account).unwrap().asked.push(form);
+    match &to[to.len() - 4..] {
+        "0001" => refusal(400, 21211),
+        "0002" => panic!("drops the connection"),
+        "0003" => "not JSON".into_response(),
+        "0004" => refusal(503, 20503),
+        "0005" => refusal(400, 21610),
+        _ => {
+            let sid = format!("SM{}", Uuid::new_v4().simple());
+            (StatusCode::CREATED, Json(json!({"sid": sid, "status": "queued"}))).into_response()
+        }
+    }
+}
+
+async fn numbers(Path(account): Path<String>, headers: HeaderMap) -> Response {
+    if !is_known(&account, &headers) {
+        return refusal(401, 20003);
+    }
+    let numbers = ACCOUNTS.lock().unwrap()[&account].numbers.clone();
+    Json(json!({"incoming_phone_numbers": numbers, "next_page_uri": null})).into_response()
+}
+
+async fn account(Path(file): Path<String>, headers: HeaderMap) -> Response {
+    if is_known(file.trim_end_matches(".json"), &headers) {
+        Json(json!({"status": "active"})).into_response()
+    } else {
+        refusal(401, 20003)
+    }
+}
+
+/// A number that no other test has.
+pub fn number() -> String {
+    let random = Uuid::new_v4().as_u128();
+    format!("+1{}{:07}9", 20 + random % 70, (random >> 64) % 10_000_000)
+}
+
+/// An account at the server.
+pub struct Account {
+    pub sid: String,
+    pub token: String,
+    /// The company's number.
+    pub number: String,
+}
+
+impl Account {
+    /// An account that Twilio knows and no company has entered.
+    pub fn new() -> Self {
+        let sid = format!("AC{}", Uuid::new_v4().simple());
+        let token = format!("token{}", Uuid::new_v4().simple());
+        let known = Known { token: token.clone(), ..Known::default() };
+        ACCOUNTS.lock().unwrap().insert(sid.clone(), known);
+        Self { sid, token, number: number() }
+    }
+
+    /// An account that the company has entered, with one number.
+    pub async fn of(world: &World) -> Self {
+        let account = Self::new();
+        let settings = json!({"account_sid": account.sid, "auth_token": account.token, "phone_number": ""});
+        let entered = world.admin.post("/api/twilio-settings/", settings).await.expect(201);
+        assert_eq!(entered["is_verified"], true);
+        world.admin.post("/api/sms/phone-numbers", json!({"phone_number": account.number})).await.expect(200);
+        account
+    }
+
+    /// What was asked of it, in order.
+    pub fn asked(&self) -> Vec<Form> {
+        ACCOUNTS.lock().unwrap()[&self.sid].asked.clone()
+    }
+
+    /// The numbers that it has from now on.
+    pub fn has(&self, numbers: &[&str]) {
+        let number = |n: &&str| {
+            json!({"sid": format!("PN{n}"), "phone_number": n, "friendly_name": "Line",
+            "capabilities": {"sms": true, "voice": true, "mms": false}})
+        };
+        ACCOUNTS.lock().unwrap().get_mut(&self.sid).unwrap().numbers = numbers.iter().map(number).collect();
+    }
+
+    /// Calls a webhook as Twilio does, signed with this account's token.
+    pub async fn tells(&self, path: &str, fields: &[(&str, &str)]) -> Answer {
+        signed_with(&self.token, path, fields).await
+    }
+}
+
+pub async fn signed_with(token: &str, path: &str, fields: &[(&str, &str)]) -> Answer {
+    let mut sorted = fields.to_vec();
+    sorted.sort();
+    let mut mac = Hmac::<Sha1>::new_from_slice(token.as_bytes()).unwrap();
+    mac.update(format!("{PUBLIC_URL}{path}").as_bytes());
+    for (name, value) in sorted {
+        mac.update(name.as_bytes());
+        mac.update(value.as_bytes());
+    }
+    let signature = BASE64_STANDARD.encode(mac.finalize().into_bytes());
+    let request = Person::nobody().request("post", path).header("x-twilio-signature", signature).form(fields);
+    answer(request).await
+}

@@ -1,0 +1,74 @@
+//! Twilio settings (contract: twilio-settings, outside-calls).
+
+use crate::{
+    twilio::{Account, number},
+    world::World,
+};
+use serde_json::{Value, json};
+
+#[tokio::test]
+async fn settings_are_entered_once_verified_and_show_no_secret() {
+    let acme = World::new().await;
+    let account = Account::new();
+    assert_eq!(acme.member.get("/api/twilio-settings/").await.expect(200), Value::Null);
+    assert_eq!(acme.lone().await.get("/api/twilio-settings/").await.expect(200), Value::Null);
+    let mut new = json!({"account_sid": account.sid, "auth_token": account.token, "phone_number": "",
+        "sendgrid_api_key": "SG.a-key-that-is-long-1234", "sendgrid_from_email": "sales@acme.example"});
+    assert_eq!(acme.member.post("/api/twilio-settings/", new.clone()).await.status, 403);
+    assert_eq!(acme.lone().await.post("/api/twilio-settings/", new.clone()).await.status, 400);
+    let entered = acme.admin.post("/api/twilio-settings/", new.clone()).await.expect(201);
+    assert_eq!(
+        [&entered["is_verified"], &entered["sms_enabled"], &entered["email_enabled"], &entered["sendgrid_api_key"]],
+        [&json!(true), &json!(true), &json!(false), &json!("****1234")]
+    );
+    assert!(!entered.to_string().contains(&account.token) && !entered.to_string().contains("a-key"), "{entered}");
+    assert!(acme.admin.post("/api/twilio-settings/", new.clone()).await.detail(400).contains("already exist"));
+
+    // A key as it is shown and an empty token stay what they were; a wrong token is stored and not verified.
+    let sealed = "select count(*) from app.company_secrets where company_id = $1";
+    let put = json!({"sendgrid_api_key": "****1234", "auth_token": "", "email_enabled": true});
+    let changed = acme.admin.put("/api/twilio-settings/", put).await.expect(200);
+    assert_eq!([&changed["sendgrid_api_key"], &changed["email_enabled"]], [&json!("****1234"), &json!(true)]);
+    assert_eq!(acme.value::<i64>(sealed, &[&acme.company]).await, 2);
+    let wrong = acme.admin.put("/api/twilio-settings/", json!({"auth_token": "x".repeat(32)})).await.expect(200);
+    assert_eq!(wrong["is_verified"], false);
+    assert_eq!(acme.member.get("/api/twilio-settings/phone-numbers").await.status, 400);
+    acme.admin.put("/api/twilio-settings/", json!({"auth_token": account.token})).await.expect(200);
+    assert_eq!(acme.admin.post("/api/twilio-settings/verify", json!({})).await.expect(200)["verified"], true);
+    for bad in [json!({"account_sid": null}), json!({"sms_enabled": null}), json!({"account_sid": "AC1"})] {
+        assert_eq!(acme.admin.put("/api/twilio-settings/", bad).await.status, 422);
+    }
+    new["account_sid"] = json!("short");
+    assert_eq!(acme.admin.post("/api/twilio-settings/", new).await.status, 422);
+
+    let number = number();
+    acme.admin.post("/api/sms/phone-numbers", json!({"phone_number": number})).await.expect(200);
+    acme.admin.delete("/api/twilio-settings/").await.expect(200);
+    assert_eq!(acme.value::<i64>(sealed, &[&acme.company]).await, 0, "the secrets went with it");
+    assert_eq!(acme.admin.get("/api/sms/phone-numbers").await.expect(200)[0]["is_active"], false);
+    assert_eq!(acme.admin.delete("/api/twilio-settings/").await.status, 404);
+    assert_eq!(acme.admin.post("/api/twilio-settings/verify", json!({})).await.status, 404);
+}
+
+#[tokio::test]
+async fn numbers_are_taken_over_from_the_account() {
+    let (acme, other) = (World::new().await, World::new().await);
+    let account = Account::new();
+    assert_eq!(acme.admin.post("/api/twilio/sync/phone-numbers", json!({})).await.status, 400);
+    let settings = json!({"account_sid": account.sid, "auth_token": account.token});
+    acme.admin.post("/api/twilio-settings/", settings).await.expect(201);
+    let (one, two, three) = (number(), number(), Account::of(&other).await.number);
+    account.has(&[&one, &two]);
+    let sync = async || acme.admin.post("/api/twilio/sync/phone-numbers", json!({})).await.expect(200);
+    assert_eq!(sync().await, json!({"success": true, "total_twilio": 2, "added": 2, "updated": 0, "removed": 0}));
+    account.has(&[&two, &three]);
+    assert_eq!(sync().await, json!({"success": true, "total_twilio": 2, "added": 1, "updated": 1, "removed": 1}));
+    let list = acme.member.get("/api/sms/phone-numbers").await.expect(200);
+    let active = |number: &str| {
+        list.as_array().unwrap().iter().find(|n| n["phone_number"] == number).map(|n| n["is_active"].clone())
+    };
+    assert_eq!([active(&one), active(&two), active(&three)], [None, Some(json!(true)), Some(json!(false))]);
+    assert_eq!(acme.member.post("/api/twilio/sync/phone-numbers", json!({})).await.status, 403);
+    let live = acme.member.get("/api/twilio-settings/phone-numbers").await.expect(200);
+    assert_eq!(live["phone_numbers"].as_array().unwrap().len(), 2);
+}

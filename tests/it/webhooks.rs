@@ -1,0 +1,172 @@
+//! What Twilio tells, signed and unsigned (contract: sms/webhook/incoming, calls/webhook; security: S25, S26, S28).
+
+use crate::{
+    twilio::{Account, number, signed_with},
+    world::World,
+};
+use serde_json::{Value, json};
+
+async fn messages(world: &World) -> Vec<Value> {
+    world.admin.get("/api/sms/messages").await.expect(200).as_array().unwrap().clone()
+}
+
+#[tokio::test]
+async fn a_text_comes_in_once_to_the_company_of_its_number() {
+    let (acme, other) = (World::new().await, World::new().await);
+    let (account, _) = (Account::of(&acme).await, Account::of(&other).await);
+    let customer = number();
+    let contact = acme.contact("Ada", "L").await;
+    let phone = format!("({}) {}", &customer[2..5], &customer[5..]);
+    acme.admin
+        .put(&format!("/api/contacts/{}", contact["id"].as_str().unwrap()), json!({"phone": phone}))
+        .await
+        .expect(200);
+    let fields = [("From", customer.as_str()), ("To", &account.number), ("Body", "Hi & <b>"), ("MessageSid", "SMin1")];
+    for _ in 0..2 {
+        let answer = account.tells("/api/sms/webhook/incoming", &fields).await;
+        assert_eq!((answer.status, answer.text.contains("<Response></Response>")), (200, true), "{}", answer.text);
+    }
+    let list = messages(&acme).await;
+    assert_eq!(list.len(), 1);
+    assert_eq!(
+        [&list[0]["direction"], &list[0]["status"], &list[0]["body"], &list[0]["contact_id"]],
+        [&json!("inbound"), &json!("received"), &json!("Hi & <b>"), &contact["id"]]
+    );
+    let number = &acme.admin.get("/api/sms/phone-numbers").await.expect(200)[0];
+    assert_eq!(number["total_messages_received"], 1);
+    assert!(messages(&other).await.is_empty());
+    let conversations = acme.member.get("/api/conversations/").await.expect(200);
+    assert_eq!([&conversations[0]["message_count"], &conversations[0]["unread_count"]], [&json!(1), &json!(1)]);
+    let id = conversations[0]["id"].as_str().unwrap();
+    acme.member.put(&format!("/api/conversations/{id}/mark-read"), json!({})).await.expect(200);
+    assert_eq!(acme.member.get("/api/conversations/").await.expect(200)[0]["unread_count"], 0);
+}
+
+#[tokio::test]
+async fn a_wrong_signature_changes_nothing() {
+    let (acme, other) = (World::new().await, World::new().await);
+    let (account, stranger) = (Account::of(&acme).await, Account::of(&other).await);
+    let to = number();
+    acme.admin.post("/api/sms/send", json!({"to": to, "body": "Hi"})).await.expect(200);
+    let sid = acme.value::<String>("select twilio_sid from sms_messages where tenant_id = $1", &[&acme.company]).await;
+    let callback = account.asked()[0]["StatusCallback"].clone();
+    let path = callback.strip_prefix("https://crm.example").unwrap();
+    let theirs = path.replace(&acme.company.to_string(), &other.company.to_string());
+    let fields = [("MessageSid", sid.as_str()), ("MessageStatus", "failed"), ("To", &to), ("From", &account.number)];
+    for (token, path) in
+        [(&stranger.token, path), (&stranger.token, theirs.as_str()), (&account.token, "/api/sms/webhook/status")]
+    {
+        assert_eq!(signed_with(token, path, &fields).await.status, 403, "{path}");
+    }
+    let inbound = [("From", to.as_str()), ("To", &account.number), ("Body", "x"), ("MessageSid", "SMx")];
+    assert_eq!(stranger.tells("/api/sms/webhook/incoming", &inbound).await.status, 403);
+    assert_eq!(crate::world::Person::nobody().post("/api/sms/webhook/incoming", json!({})).await.status, 403);
+    let unknown = number();
+    let nowhere = [("From", to.as_str()), ("To", &unknown), ("Body", "x"), ("MessageSid", "SMx")];
+    assert_eq!(account.tells("/api/sms/webhook/incoming", &nowhere).await.status, 403);
+    let list = messages(&acme).await;
+    assert_eq!((list.len(), &list[0]["status"]), (1, &json!("sent")));
+}
+
+#[tokio::test]
+async fn states_move_forward_in_any_order() {
+    let acme = World::new().await;
+    let account = Account::of(&acme).await;
+    acme.admin.post("/api/sms/send", json!({"to": number(), "body": "Hi"})).await.expect(200);
+    let sid = acme.value::<String>("select twilio_sid from sms_messages where tenant_id = $1", &[&acme.company]).await;
+    let callback = account.asked()[0]["StatusCallback"].clone();
+    let path = callback.strip_prefix("https://crm.example").unwrap();
+    for (told, then) in [
+        ("queued", "sent"),
+        ("delivered", "delivered"),
+        ("sent", "delivered"),
+        ("delivered", "delivered"),
+        ("never heard of", "delivered"),
+        ("undelivered", "delivered"),
+        ("read", "read"),
+    ] {
+        let fields = [("MessageSid", sid.as_str()), ("MessageStatus", told)];
+        account.tells(path, &fields).await.expect(200);
+        assert_eq!(messages(&acme).await[0]["status"], then, "after {told}");
+    }
+    let figures = acme.member.get("/api/sms/analytics").await.expect(200);
+    assert_eq!(
+        [&figures["total_sent"], &figures["total_delivered"], &figures["success_rate"]],
+        [&json!(1), &json!(1), &json!(100.0)]
+    );
+}
+
+#[tokio::test]
+async fn stop_suppresses_start_lifts_and_help_answers() {
+    let acme = World::named("Acme & Sons").await;
+    let account = Account::of(&acme).await;
+    let customer = number();
+    let says = async |sid: &str, body: &str| {
+        let fields = [("From", customer.as_str()), ("To", &account.number), ("Body", body), ("MessageSid", sid)];
+        account.tells("/api/sms/webhook/incoming", &fields).await
+    };
+    assert_eq!(says("SMa", " stop. ").await.status, 200);
+    let send = json!({"to": customer, "body": "Hi"});
+    assert!(acme.admin.post("/api/sms/send", send.clone()).await.detail(400).contains("opted out"));
+    let list = acme.member.get("/api/suppressions/").await.expect(200);
+    assert_eq!([&list[0]["address"], &list[0]["reason"]], [&json!(customer), &json!("stop")]);
+    assert_eq!(account.asked().len(), 0, "nothing has left");
+    assert!(says("SMb", "HELP").await.text.contains("Acme &amp; Sons"));
+    assert_eq!(says("SMc", "Start").await.status, 200);
+    acme.admin.post("/api/sms/send", send.clone()).await.expect(200);
+
+    // An admin can do both by hand, and nobody else.
+    let entry = json!({"channel": "sms", "address": customer, "note": "asked by phone"});
+    assert_eq!(acme.member.post("/api/suppressions/", entry.clone()).await.status, 403);
+    let entry = acme.admin.post("/api/suppressions/", entry).await.expect(200);
+    assert_eq!(acme.admin.post("/api/sms/send", send.clone()).await.status, 400);
+    acme.admin.delete(&format!("/api/suppressions/{}", entry["id"].as_str().unwrap())).await.expect(200);
+    acme.admin.post("/api/sms/send", send).await.expect(200);
+}
+
+#[tokio::test]
+async fn settings_decide_about_replies_and_unknown_senders() {
+    let acme = World::new().await;
+    let account = Account::of(&acme).await;
+    let company = format!("/api/companies/{}", acme.company);
+    let settings = json!({"settings": {"auto_reply": "We call you back", "add_unknown_senders": true}});
+    acme.admin.put(&company, settings).await.expect(200);
+    let customer = number();
+    let fields = [("From", customer.as_str()), ("To", &account.number), ("Body", "Hello"), ("MessageSid", "SMq")];
+    let answer = account.tells("/api/sms/webhook/incoming", &fields).await;
+    assert!(answer.text.contains("<Message>We call you back</Message>"), "{}", answer.text);
+    let list = messages(&acme).await;
+    assert_eq!([&list[0]["is_auto_response"], &list[1]["is_auto_response"]], [&json!(true), &json!(false)]);
+    let contacts = acme.admin.get("/api/contacts/").await.expect(200);
+    assert_eq!([&contacts[0]["phone"], &list[1]["contact_id"]], [&json!(customer), &contacts[0]["id"]]);
+}
+
+#[tokio::test]
+async fn a_call_is_followed_and_one_that_comes_in_is_stored() {
+    let acme = World::new().await;
+    let account = Account::of(&acme).await;
+    let made =
+        acme.admin.post("/api/calls/initiate", json!({"to": number(), "from": account.number})).await.expect(200);
+    let callback = account.asked()[0]["StatusCallback"].clone();
+    let path = callback.strip_prefix("https://crm.example").unwrap();
+    let sid = made["twilio_sid"].as_str().unwrap();
+    for (status, duration) in [("completed", "42"), ("ringing", "")] {
+        account.tells(path, &[("CallSid", sid), ("CallStatus", status), ("CallDuration", duration)]).await.expect(200);
+    }
+    let customer = number();
+    let inbound =
+        [("CallSid", "CAin"), ("CallStatus", "ringing"), ("From", customer.as_str()), ("To", &account.number)];
+    for _ in 0..2 {
+        account.tells("/api/calls/webhook", &inbound).await.expect(200);
+    }
+    let calls = acme.member.get("/api/calls/").await.expect(200);
+    assert_eq!(calls.as_array().unwrap().len(), 2);
+    assert_eq!(
+        [&calls[0]["direction"], &calls[0]["status"], &calls[0]["from"]],
+        [&json!("inbound"), &json!("ringing"), &json!(customer)]
+    );
+    assert_eq!([&calls[1]["status"], &calls[1]["duration"]], [&json!("completed"), &json!(42)]);
+    assert!(calls[1]["ended_at"].is_string());
+    let spoken = crate::world::Person::nobody().get("/api/calls/twiml").await;
+    assert!(spoken.status == 200 && spoken.text.contains("<Say"), "{}", spoken.text);
+}
