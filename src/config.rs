@@ -69,6 +69,12 @@ pub struct Config {
     /// Twilio's REST API
     #[arg(long, env = "RINGFENCE_TWILIO_URL", default_value = "https://api.twilio.com")]
     pub twilio_url: String,
+    /// SendGrid's API
+    #[arg(long, env = "RINGFENCE_SENDGRID_URL", default_value = "https://api.sendgrid.com")]
+    pub sendgrid_url: String,
+    /// SMTP server for the mail of companies that have no SendGrid key; without it they need one
+    #[arg(long, env = "RINGFENCE_RELAY_URL", hide_env_values = true)]
+    pub relay_url: Option<String>,
     /// Origins of browsers that may call the API
     #[arg(
         long,

@@ -12,6 +12,7 @@ pub mod demo;
 pub mod doctor;
 pub mod error;
 pub mod jobs;
+pub mod mailing;
 pub mod page;
 pub mod pdf;
 pub mod seal;
@@ -44,6 +45,8 @@ pub struct Parts {
     pub mailer: clients::mail::Mailer,
     /// Texts and calls.
     pub twilio: clients::twilio::Twilio,
+    /// Companies' mail through their own accounts.
+    pub sendgrid: clients::sendgrid::SendGrid,
     /// The settings.
     pub config: config::Config,
     /// Work that goes on after its answer was sent, which a graceful stop waits for.
@@ -62,6 +65,7 @@ impl App {
             storage: clients::storage::Storage::open(config.storage_url.as_deref().unwrap_or_default())?,
             mailer: clients::mail::Mailer::new(&config)?,
             twilio: clients::twilio::Twilio::new(&config)?,
+            sendgrid: clients::sendgrid::SendGrid::new(&config)?,
             background: tokio_util::task::TaskTracker::new(),
             config,
         })))

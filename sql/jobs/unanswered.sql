@@ -1,10 +1,14 @@
--- $1 job   $2 text or call
+-- $1 job   $2 text, call or mail
 with text as (
   update sms_messages set status = 'failed', error_message = 'The server stopped while it was sent: it may have arrived', updated_at = now()
   where id = $2 and status = 'queued'
 ), call as (
   update calls set status = 'failed', error_message = 'The server stopped while it was made', ended_at = now(), updated_at = now()
   where id = $2 and status = 'initiated' and twilio_sid is null
+), email as (
+  update emails set status = 'failed', is_sending = false, error_message = 'The server stopped while it was sent: it may have arrived',
+    updated_at = now()
+  where id = $2 and is_sending
 ), scheduled as (
   update scheduled_sms s set error_message = 'The server stopped while it was sent: it may have arrived', updated_at = now()
   from sms_messages m where s.message_id = $2 and m.id = $2 and m.status = 'queued'

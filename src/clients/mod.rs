@@ -1,9 +1,11 @@
 //! The outside world. Nothing in here knows the database.
 
 pub mod mail;
+pub mod sendgrid;
 pub mod storage;
 pub mod twilio;
 
+use reqwest::{StatusCode, header::HeaderMap};
 use std::time::Duration;
 
 /// Makes ring the provider of TLS for the libraries that ask for a default one. Doing it again is harmless.
@@ -40,7 +42,7 @@ fn http() -> anyhow::Result<reqwest::Client> {
 }
 
 /// Sends a request and reads its whole answer.
-async fn exchange(request: reqwest::RequestBuilder) -> Result<(reqwest::StatusCode, Vec<u8>), Failure> {
+async fn exchange(request: reqwest::RequestBuilder) -> Result<(StatusCode, HeaderMap, Vec<u8>), Failure> {
     let failure = |e: reqwest::Error| if e.is_connect() || e.is_builder() { Failure::Busy } else { Failure::Unclear };
     let mut answer = request.send().await.map_err(failure)?;
     let mut body = Vec::new();
@@ -50,5 +52,5 @@ async fn exchange(request: reqwest::RequestBuilder) -> Result<(reqwest::StatusCo
             return Err(Failure::Unclear);
         }
     }
-    Ok((answer.status(), body))
+    Ok((answer.status(), answer.headers().clone(), body))
 }

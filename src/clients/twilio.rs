@@ -154,7 +154,7 @@ fn path_part(text: &str) -> String {
 }
 
 async fn answer<T: for<'a> Deserialize<'a>>(request: reqwest::RequestBuilder) -> Result<T, Failure> {
-    let (status, body) = super::exchange(request).await?;
+    let (status, _, body) = super::exchange(request).await?;
     if status.is_success() {
         return serde_json::from_slice(&body).map_err(|_| Failure::Unclear);
     }

@@ -43,6 +43,7 @@ async fn row(name: &str, world: &World, person: &Person) -> Uuid {
         "{call_id}" => "calls",
         "{conversation_id}" => "conversations",
         "{suppression_id}" => "suppressions",
+        "{email_id}" | "{message_id}" => "emails",
         _ => panic!("say in `row` of tests/it/bad_input.rs how a row for {name} is made"),
     };
     let stage = "select id, pipeline_id from pipeline_stages where tenant_id = $1 order by order_index limit 1";
@@ -69,6 +70,8 @@ async fn row(name: &str, world: &World, person: &Person) -> Uuid {
             .replace("values (", "values ('inbound', 'completed', 'T', 'T', "),
         "conversations" => format!("(to_number, from_twilio_number, {said}")
             .replace("values (", &format!("values ('{}', 'T', ", Uuid::new_v4())),
+        "emails" => format!("(direction, status, from_email, to_email, subject, body, {said}")
+            .replace("values (", "values ('outbound', 'draft', 'T', 'T', 'T', 'T', "),
         "suppressions" => format!("(channel, address, reason, {said}")
             .replace("values (", &format!("values ('sms', '{}', 'admin', ", Uuid::new_v4())),
         _ => format!("(name, original_name, {own}").replace("values (", "values ('T', 'T', "),
@@ -207,6 +210,8 @@ async fn no_value_of_any_field_breaks_a_route() {
                         "to" | "to_number" | "phone_number" => json!("+14155550123"),
                         "address" => json!("+14155550123"),
                         "channel" => json!("sms"),
+                        "to_email" => json!(email),
+                        "message" | "html_content" => json!("Hello"),
                         "body" => json!("Hello"),
                         "from_number" => json!(""),
                         "scheduled_at" => json!("2999-01-01T00:00:00Z"),

@@ -51,7 +51,7 @@ impl Seeded {
             &[&a, &admin, &c],
         )
         .await;
-        let mut call = Uuid::nil();
+        let (mut call, mut email) = (Uuid::nil(), Uuid::nil());
         for company in [Some(a), None] {
             let sms = "insert into sms_messages (tenant_id, company_id, user_id, contact_id, direction, status, from_address, to_address, body,
                    twilio_sid, error_code, error_message)
@@ -61,6 +61,10 @@ impl Seeded {
                    notes, twilio_sid, error_message)
                  values ($1, $2, $3, $4, 'outbound', 'completed', $5, $5, $5, $5, $5, $5) returning id";
             call = id(insert, &[&a, &company, &member, &contact, &c]).await;
+            let insert = "insert into emails (tenant_id, company_id, user_id, contact_id, direction, status, from_email, to_email, subject, body,
+                   cc, bcc, provider_id, error_message)
+                 values ($1, $2, $3, $4, 'inbound', 'received', $5, $5, $5, $5, $5, $5, $5, $5) returning id";
+            email = id(insert, &[&a, &company, &member, &contact, &c]).await;
         }
         let conversation = id("select id from conversations where tenant_id = $1", &[&a]).await;
         id(
@@ -198,6 +202,8 @@ impl Seeded {
             ("call_id", call),
             ("conversation_id", conversation),
             ("suppression_id", suppression),
+            ("email_id", email),
+            ("message_id", email),
         ]);
         Self { world, canary, ids }
     }
@@ -354,9 +360,25 @@ fn sample(route: &Route, id: &dyn Fn(&'static str) -> Uuid) -> Sample {
         (_, "/api/conversations/start") => json!({"to_number": "+14155550126", "company_id": id("company_id")}),
         (_, "/api/conversations/{conversation_id}/status") => json!({"status": "inactive"}),
         (_, "/api/suppressions") => json!({"channel": "email", "address": email, "company_id": id("company_id")}),
+        (_, "/api/emails" | "/api/emails/send" | "/api/emails/draft") => {
+            json!({"to_email": email, "subject": "S", "body": "S",
+            "contact_id": id("contact_id"), "user_id": id("user_id"), "company_id": id("company_id")})
+        }
+        ("put", "/api/emails/{email_id}") => json!({"subject": "S", "company_id": id("company_id")}),
+        (_, "/api/inbox/send-sms") => {
+            json!({"to_number": "+14155550123", "message": "S", "contact_id": id("contact_id")})
+        }
+        (_, "/api/inbox/send-email") => {
+            json!({"to_email": email, "subject": "S", "html_content": "S", "contact_id": id("contact_id")})
+        }
         (
             _,
-            "/api/sms/phone-numbers/{number_id}/rotation"
+            "/api/emails/{email_id}/mark-read"
+            | "/api/emails/{email_id}/read"
+            | "/api/emails/{email_id}/mark-unread"
+            | "/api/emails/{email_id}/restore"
+            | "/api/inbox/{message_id}/mark-read"
+            | "/api/sms/phone-numbers/{number_id}/rotation"
             | "/api/sms/phone-numbers/{number_id}/active"
             | "/api/conversations/{conversation_id}/mark-read"
             | "/api/twilio-settings/verify"
@@ -392,6 +414,8 @@ const PATH_IDS: &[&str] = &[
     "call_id",
     "conversation_id",
     "suppression_id",
+    "email_id",
+    "message_id",
 ];
 
 /// Calls a route with these ids in its path, query and body.

@@ -70,6 +70,8 @@ async fn lists_and_searches_read_their_indexes() {
     let admin = db::connect(&own.admin).await.unwrap();
     let busiest = "insert into calls (tenant_id, company_id, user_id, direction, status, from_address, to_address, created_at)
         select tenant_id, company_id, user_id, direction, 'completed', from_address, to_address, created_at from sms_messages;
+        insert into emails (tenant_id, company_id, user_id, direction, status, from_email, to_email, subject, body, created_at)
+        select tenant_id, company_id, user_id, direction, case direction when 'inbound' then 'received' else 'sent' end, from_address, to_address, 'S', body, created_at from sms_messages;
         insert into notifications (tenant_id, company_id, user_id, title, message)
         select tenant_id, company_id, user_id, 'T', 'M' from sms_messages where company_id is not null;
         insert into quotes (tenant_id, company_id, owner_id, quote_number, title, amount, status, created_at)
@@ -83,6 +85,8 @@ async fn lists_and_searches_read_their_indexes() {
         "contacts",
         "sms_messages",
         "calls",
+        "emails",
+        "conversations",
         "notifications",
         "users",
         "quotes",
@@ -131,6 +135,8 @@ async fn lists_and_searches_read_their_indexes() {
                     vec!["null", "null", "null", &deal, "null", limit, "0"],
                     "activities_deal",
                 ),
+                (sql!("emails/received"), vec![limit, "0"], "emails_received"),
+                (sql!("conversations/list"), vec!["null", limit, "0"], "conversations_feed"),
                 (sql!("quotes/list"), vec![limit, "0"], "quotes_feed"),
                 (sql!("quotes/of_status"), vec!["'sent'", limit, "0"], "quotes_status"),
                 (sql!("files/list"), vec![limit, "0"], "files_feed"),
@@ -145,6 +151,8 @@ async fn lists_and_searches_read_their_indexes() {
                 reads(&plan, feed.name, &[index], true);
             }
         }
+        let inbox = plan(&api, sql!("inbox/list").planned_anew(), &["null", "null", "null", "50", "0"]).await;
+        reads(&inbox, "inbox/list", &["sms_messages_feed", "emails_feed", "calls_feed"], false);
         let notifications = plan(&api, sql!("notifications/list"), &["false", "50", "0"]).await;
         reads(&notifications, "notifications/list", &["notifications_feed"], false);
         reads(&plan(&api, sql!("contacts/get"), &[&contact]).await, "contacts/get", &["contacts_pkey"], true);

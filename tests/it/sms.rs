@@ -1,8 +1,9 @@
 //! SMS messages (contract: sms).
 
 use crate::{
+    schema::OwnDatabase,
     twilio::{Account, number},
-    world::World,
+    world::{World, config, start_server},
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -114,7 +115,8 @@ async fn a_provider_that_fails_is_told_of_and_not_asked_twice() {
 
 #[tokio::test]
 async fn a_scheduled_text_leaves_when_its_time_has_come_unless_it_is_cancelled() {
-    let acme = World::new().await;
+    let own = OwnDatabase::new().await;
+    let acme = World::alone(&own).await;
     let account = Account::of(&acme).await;
     let schedule = async |body: &str, at: &str| {
         let new = json!({"from_number": account.number, "to": number(), "body": body, "scheduled_at": at});
@@ -140,6 +142,55 @@ async fn a_scheduled_text_leaves_when_its_time_has_come_unless_it_is_cancelled()
     let gone = acme.member.delete(&format!("/api/sms/scheduled/{}", kept["id"].as_str().unwrap())).await;
     assert_eq!((gone.status, gone.text.contains("already sent")), (400, true), "{}", gone.text);
     assert_eq!(acme.member.get("/api/sms/messages").await.expect(200)[0]["body"], "kept");
+}
+
+#[tokio::test]
+async fn many_scheduled_texts_leave_once_each_though_workers_share_them() {
+    let own = OwnDatabase::new().await;
+    let acme = World::alone(&own).await;
+    for _ in 0..2 {
+        start_server(config(), &own.api);
+    }
+    let account = Account::of(&acme).await;
+    let insert =
+        "insert into scheduled_sms (tenant_id, company_id, user_id, from_address, to_address, body, scheduled_at)
+        select $1, $1, $2, $3, '+1415555' || 2000 + n, 'Text ' || n, now() from generate_series(1, 200) n";
+    acme.db.execute(insert, &[&acme.company, &acme.member.id, &account.number]).await.unwrap();
+    let left = "select count(*) from jobs where tenant_id = $1";
+    for _ in 0..300 {
+        if acme.value::<i64>(left, &[&acme.company]).await == 0 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    let mut bodies: Vec<String> = account.asked().iter().map(|form| form["Body"].clone()).collect();
+    bodies.sort();
+    let sent = bodies.len();
+    bodies.dedup();
+    assert_eq!((sent, bodies.len()), (200, 200), "each once");
+    let sent = "select count(*) from scheduled_sms s join sms_messages m on m.id = s.message_id
+        where s.tenant_id = $1 and s.is_sent and m.status = 'sent' and m.twilio_sid is not null";
+    assert_eq!(acme.value::<i64>(sent, &[&acme.company]).await, 200);
+}
+
+#[tokio::test]
+async fn a_text_whose_server_died_is_failed_and_not_sent_again() {
+    let own = OwnDatabase::new().await;
+    let acme = World::alone(&own).await;
+    let account = Account::of(&acme).await;
+    let insert =
+        "insert into sms_messages (tenant_id, company_id, user_id, direction, status, from_address, to_address, body)
+        values ($1, $1, $2, 'outbound', 'queued', $3, '+14155552001', 'Hi') returning id";
+    acme.db.execute(insert, &[&acme.company, &acme.member.id, &account.number]).await.unwrap();
+    acme.db.execute("update jobs set run_at = now() where kind = 'unanswered'", &[]).await.unwrap();
+    for _ in 0..200 {
+        if acme.value::<i64>("select count(*) from jobs where tenant_id = $1", &[&acme.company]).await == 0 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    let list = acme.admin.get("/api/sms/messages").await.expect(200);
+    assert_eq!((&list[0]["status"], account.asked().len()), (&json!("failed"), 0));
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! A listening server that speaks Twilio's REST API: it checks who asks and keeps what it is given. The end of the
+//! A listening server that speaks Twilio's REST API and SendGrid's mail API: it checks who asks and keeps what it is given. The end of the
 //! recipient's number decides how it behaves.
 
 use crate::world::{Answer, Person, World, answer};
@@ -46,6 +46,7 @@ static URL: LazyLock<String> = LazyLock::new(|| {
                 .route(&format!("{base}/{{account}}/Calls.json"), post(create))
                 .route(&format!("{base}/{{account}}/IncomingPhoneNumbers.json"), get(numbers))
                 .route(&format!("{base}/{{file}}"), get(account))
+                .route("/v3/mail/send", post(mail))
                 .with_state(());
             axum::serve(listener, router).await.unwrap();
         });
@@ -87,6 +88,27 @@ async fn create(State(()): State<()>, Path(account): Path<String>, headers: Head
             let sid = format!("SM{}", Uuid::new_v4().simple());
             (StatusCode::CREATED, Json(json!({"sid": sid, "status": "queued"}))).into_response()
         }
+    }
+}
+
+static MAILS: LazyLock<Mutex<HashMap<String, Vec<Value>>>> = LazyLock::new(Default::default);
+
+/// What was sent with this SendGrid key, in order.
+pub fn mails(key: &str) -> Vec<Value> {
+    MAILS.lock().unwrap().get(key).cloned().unwrap_or_default()
+}
+
+async fn mail(headers: HeaderMap, Json(mail): Json<Value>) -> Response {
+    let key = headers["authorization"].to_str().unwrap().strip_prefix("Bearer ").unwrap().to_owned();
+    let to = mail["personalizations"][0]["to"][0]["email"].as_str().unwrap().to_owned();
+    MAILS.lock().unwrap().entry(key).or_default().push(mail);
+    match to.split('@').next().unwrap() {
+        "refused" => {
+            (StatusCode::BAD_REQUEST, Json(json!({"errors": [{"message": "SendGrid's own words"}]}))).into_response()
+        }
+        "dropped" => panic!("drops the connection"),
+        "busy" => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        _ => (StatusCode::ACCEPTED, [("x-message-id", "sg-1")]).into_response(),
     }
 }
 

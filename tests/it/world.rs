@@ -1,6 +1,7 @@
 //! A company to test with, and HTTP clients that are its people. Each test makes its own company in one shared database,
 //! so the suite is itself a test of isolation.
 
+use crate::schema::OwnDatabase;
 use reqwest::{Method, header::HeaderMap, multipart};
 use ringfence::{
     App,
@@ -46,6 +47,8 @@ pub fn config() -> Config {
         mail_from: "Ringfence <noreply@example.com>".into(),
         public_url: crate::twilio::PUBLIC_URL.into(),
         twilio_url: crate::twilio::url(),
+        sendgrid_url: crate::twilio::url(),
+        relay_url: None,
         frontend_url: "http://localhost:5173".into(),
         cors_origins: vec!["http://localhost:5173".into()],
         rate_limits: Switch::Off,
@@ -198,9 +201,20 @@ impl World {
         Self::named("Company").await
     }
 
+    /// A company in a database of its own, with a server whose jobs no other test's worker takes.
+    pub async fn alone(own: &OwnDatabase) -> Self {
+        let base = start_server(config(), &own.api);
+        let world = Self::within(&own.admin, "Company").await;
+        Self { admin: world.admin.at(&base), member: world.member.at(&base), ..world }
+    }
+
     /// A company whose name and people's addresses begin so.
     pub async fn named(start: &str) -> Self {
-        let db = db::connect(&admin_url()).await.unwrap();
+        Self::within(&admin_url(), start).await
+    }
+
+    async fn within(database: &str, start: &str) -> Self {
+        let db = db::connect(database).await.unwrap();
         let name = format!("{start} {}", Uuid::new_v4().simple());
         let company =
             db.query_one("insert into companies (name) values ($1) returning id", &[&name]).await.unwrap().get(0);

@@ -1,0 +1,197 @@
+//! The unified inbox: texts, mail and calls in one list.
+
+use super::prelude::*;
+use crate::{
+    mailing::{self, Mail},
+    telephony::{self, Text},
+};
+
+routes! {
+    /// Texts, mail and calls, the newest first
+    tenant get "/api/inbox/" => list;
+    /// The texts of it
+    tenant get "/api/inbox/sms" => list_sms;
+    /// The mail of it
+    tenant get "/api/inbox/emails" => list_emails;
+    /// Sends a text
+    tenant post "/api/inbox/send-sms" => send_sms;
+    /// Sends a mail
+    tenant post "/api/inbox/send-email" => send_email;
+    /// Marks a text, mail or call as read
+    tenant put "/api/inbox/{message_id}/mark-read" => mark_read;
+    /// Deletes a text, mail or call for good
+    tenant delete "/api/inbox/{message_id}" => delete;
+}
+
+row! {
+    /// A text, a mail or a call.
+    pub struct InboxMessage as "Message" {
+        id: Uuid,
+        message_type: String,
+        direction: String,
+        status: String,
+        from_address: String,
+        to_address: String,
+        subject: Option<String>,
+        body: String,
+        sent_at: Time,
+        delivered_at: Option<Time>,
+        read_at: Option<Time>,
+        contact_id: Option<Uuid>,
+    }
+}
+
+/// A word of one of the contract's lists.
+macro_rules! words {
+    ($(#[$meta:meta])* $name:ident { $($variant:ident)* }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
+        #[serde(rename_all = "lowercase")]
+        enum $name { $($variant),* }
+        impl $name {
+            fn word(self) -> String {
+                match self { $(Self::$variant => stringify!($variant).to_lowercase()),* }
+            }
+        }
+    };
+}
+words! { /// What it is.
+    MessageType { Sms Email Voice } }
+words! { /// Which way it goes.
+    Direction { Inbound Outbound } }
+words! { /// Where it is on its way.
+    MessageStatus { Sent Delivered Read Failed Pending } }
+
+#[derive(Deserialize, JsonSchema)]
+struct Filter {
+    message_type: Option<MessageType>,
+    direction: Option<Direction>,
+    status: Option<MessageStatus>,
+    /// From 1 to 100 (default 50).
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    limit: Option<i64>,
+    /// Rows to leave out (default 0).
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    offset: Option<i64>,
+}
+
+#[derive(Deserialize, Validate, JsonSchema)]
+#[garde(allow_unvalidated)]
+struct NewSms {
+    #[garde(length(chars, max = 50))]
+    to_number: String,
+    #[garde(length(chars, min = 1, max = 1600))]
+    message: String,
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    contact_id: Option<Uuid>,
+}
+
+#[derive(Deserialize, Validate, JsonSchema)]
+#[garde(allow_unvalidated)]
+struct NewMail {
+    #[garde(length(chars, max = 255))]
+    to_email: String,
+    #[garde(length(chars, max = 500))]
+    subject: String,
+    #[garde(length(chars, max = 500_000))]
+    html_content: String,
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    contact_id: Option<Uuid>,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct SmsAnswer {
+    message: &'static str,
+    result: SmsResult,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct SmsResult {
+    success: bool,
+    message_sid: String,
+    status: String,
+    error_code: Option<i64>,
+    error_message: Option<String>,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct MailAnswer {
+    message: &'static str,
+    result: MailResult,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct MailResult {
+    success: bool,
+    message_id: Option<String>,
+    status_code: u16,
+}
+
+async fn messages(db: TenantDb, filter: Filter) -> Result<Rows<InboxMessage>> {
+    let (limit, offset) = page::bounded(filter.limit, filter.offset)?;
+    let kind = filter.message_type.map(MessageType::word);
+    let (direction, status) = (filter.direction.map(Direction::word), filter.status.map(MessageStatus::word));
+    db.list(sql!("inbox/list").planned_anew(), &[&kind, &direction, &status, &limit, &offset]).await
+}
+
+async fn list(db: TenantDb, Query(filter): Query<Filter>) -> Result<Rows<InboxMessage>> {
+    messages(db, filter).await
+}
+
+async fn list_sms(db: TenantDb, Query(filter): Query<Filter>) -> Result<Rows<InboxMessage>> {
+    messages(db, Filter { message_type: Some(MessageType::Sms), ..filter }).await
+}
+
+async fn list_emails(db: TenantDb, Query(filter): Query<Filter>) -> Result<Rows<InboxMessage>> {
+    messages(db, Filter { message_type: Some(MessageType::Email), ..filter }).await
+}
+
+async fn send_sms(app: State<App>, db: TenantDb, Json(new): Json<NewSms>) -> Result<Json<SmsAnswer>> {
+    telephony::need_account(&app, &db).await?;
+    let text = Text {
+        to: telephony::e164(&new.to_number)?,
+        body: Some(new.message),
+        template: None,
+        variables: Default::default(),
+        contact: new.contact_id,
+        from: None,
+        rotate: true,
+    };
+    let sent = telephony::send(&app, &db, text).await?;
+    let taken = sent.outcome.map_err(|failure| Error::bad_request(telephony::words(&failure)))?;
+    let result = SmsResult {
+        success: true,
+        message_sid: taken.sid,
+        status: taken.status,
+        error_code: None,
+        error_message: None,
+    };
+    Ok(Json(SmsAnswer { message: "SMS sent successfully", result }))
+}
+
+async fn send_email(app: State<App>, db: TenantDb, Json(new): Json<NewMail>) -> Result<Json<MailAnswer>> {
+    let mail = Mail {
+        to: new.to_email.trim().to_owned(),
+        subject: new.subject,
+        body: new.html_content,
+        cc: None,
+        bcc: None,
+        contact: new.contact_id,
+    };
+    let (_, outcome) = mailing::send(&app, &db, mail).await?;
+    let message_id = outcome.map_err(|failure| Error::bad_request(mailing::words(&failure)))?;
+    let result = MailResult { success: true, message_id, status_code: 202 };
+    Ok(Json(MailAnswer { message: "Email sent successfully", result }))
+}
+
+async fn mark_read(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Message>> {
+    let read: Option<Uuid> = db.optional(sql!("inbox/mark_read"), &[&id]).await?;
+    read.ok_or(Error::not_found("Message"))?;
+    Ok(message("Message marked as read"))
+}
+
+async fn delete(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Message>> {
+    let deleted: Option<Uuid> = db.optional(sql!("inbox/delete"), &[&id]).await?;
+    deleted.ok_or(Error::not_found("Message"))?;
+    Ok(message("Message deleted successfully"))
+}

@@ -1,0 +1,50 @@
+//! SendGrid's API (v3) for mail.
+
+use super::{Failure, mail::Letter};
+use crate::config::Config;
+use serde_json::json;
+
+/// The API at its base address.
+pub struct SendGrid {
+    http: reqwest::Client,
+    base: String,
+}
+
+impl SendGrid {
+    /// The API at `RINGFENCE_SENDGRID_URL`.
+    pub fn new(config: &Config) -> anyhow::Result<Self> {
+        Ok(Self { http: super::http()?, base: config.sendgrid_url.trim_end_matches('/').to_owned() })
+    }
+
+    /// Sends a mail with a company's key; SendGrid's id of it, if it gives one.
+    pub async fn send(&self, key: &str, letter: &Letter) -> Result<Option<String>, Failure> {
+        let all = |addresses: &[String]| addresses.iter().map(|email| json!({ "email": email })).collect::<Vec<_>>();
+        let mut to = json!({ "to": [{ "email": letter.to }] });
+        for (name, addresses) in [("cc", &letter.cc), ("bcc", &letter.bcc)] {
+            if !addresses.is_empty() {
+                to[name] = json!(all(addresses));
+            }
+        }
+        let body = json!({
+            "personalizations": [to],
+            "from": { "email": letter.from },
+            "reply_to": { "email": letter.reply_to },
+            "subject": letter.subject,
+            "content": [{ "type": "text/html", "value": letter.html }],
+        });
+        let request = self.http.post(format!("{}/v3/mail/send", self.base)).bearer_auth(key);
+        let (status, headers, said) =
+            super::exchange(request.header("content-type", "application/json").body(body.to_string())).await?;
+        let id = headers.get("x-message-id").and_then(|id| id.to_str().ok()).map(|id| id.chars().take(255).collect());
+        match status.as_u16() {
+            200..=299 => Ok(id),
+            429 | 503 => Err(Failure::Busy),
+            400..=499 => {
+                let said: serde_json::Value = serde_json::from_slice(&said).unwrap_or_default();
+                let message = said["errors"][0]["message"].as_str().unwrap_or("no reason given").to_owned();
+                Err(Failure::Refused { code: None, message })
+            }
+            _ => Err(Failure::Unclear),
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! The unified inbox (contract: inbox).
+
+use crate::{
+    emails::with_key,
+    twilio::{mails, number},
+    world::World,
+};
+use serde_json::json;
+
+#[tokio::test]
+async fn texts_mail_and_calls_are_one_list() {
+    let acme = World::new().await;
+    let key = with_key(&acme).await;
+    acme.admin.post("/api/sms/phone-numbers", json!({"phone_number": number()})).await.expect(200);
+    let sms = acme.member.post("/api/inbox/send-sms", json!({"to_number": number(), "message": "T"})).await.expect(200);
+    assert!(sms["result"]["message_sid"].as_str().unwrap().starts_with("SM"));
+    let mail = json!({"to_email": "ada@example.com", "subject": "M", "html_content": "<p>M</p>"});
+    let mail = acme.member.post("/api/inbox/send-email", mail).await.expect(200);
+    assert_eq!(mail["result"], json!({"success": true, "message_id": "sg-1", "status_code": 202}));
+    assert_eq!(mails(&key).len(), 1);
+    acme.member.post("/api/calls/make", json!({"to": number()})).await.expect(200);
+    let refused = json!({"to_number": "+14155550001", "message": "T"});
+    assert!(acme.member.post("/api/inbox/send-sms", refused).await.detail(400).contains("not valid"));
+
+    let list = async |query: &str| {
+        acme.admin.get(&format!("/api/inbox/{query}")).await.expect(200).as_array().unwrap().clone()
+    };
+    let kinds = |list: &[serde_json::Value]| -> Vec<String> {
+        list.iter()
+            .map(|m| format!("{} {}", m["message_type"].as_str().unwrap(), m["status"].as_str().unwrap()))
+            .collect()
+    };
+    assert_eq!(kinds(&list("").await), ["sms failed", "voice pending", "email sent", "sms sent"]);
+    assert_eq!(kinds(&list("?limit=1&offset=2").await), ["email sent"]);
+    assert_eq!(kinds(&list("?status=sent").await), ["email sent", "sms sent"]);
+    assert_eq!(kinds(&list("sms?direction=outbound").await).len(), 2);
+    assert_eq!(kinds(&list("emails").await), ["email sent"]);
+    assert!(list("?direction=inbound").await.is_empty());
+    for bad in ["?limit=101", "?offset=-1", "?status=lost", "?message_type=fax"] {
+        assert_eq!(acme.admin.get(&format!("/api/inbox/{bad}")).await.status, 422, "{bad}");
+    }
+    for message in list("").await {
+        let path = format!("/api/inbox/{}", message["id"].as_str().unwrap());
+        acme.admin.put(&format!("{path}/mark-read"), json!({})).await.expect(200);
+        assert_eq!(list("?status=read").await[0]["id"], message["id"]);
+        acme.admin.delete(&path).await.expect(200);
+        assert_eq!(acme.admin.delete(&path).await.status, 404);
+    }
+    assert!(list("").await.is_empty());
+}
