@@ -96,7 +96,7 @@ async fn a_company_without_a_key_sends_through_the_relay() {
     let new = json!({"to_email": "ada@example.com", "subject": "Grüße", "body": "<p>Hi</p>", "bcc": "b@x.example"});
     let sent = person.post("/api/emails/", new).await.expect(201);
     let mail = inbox.next().await;
-    assert_eq!(mail.to.matches('@').count() >= 1, true, "{mail:?}");
+    assert!(mail.to.contains("ada@example.com"), "{mail:?}");
     assert!(mail.data.contains("<p>Hi</p>") && !mail.data.contains("b@x.example"), "{}", mail.data);
     assert!(mail.data.contains(&format!("Message-ID: <{}@", sent["id"].as_str().unwrap())), "{}", mail.data);
 }
