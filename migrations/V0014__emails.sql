@@ -46,7 +46,7 @@ declare
 begin
   foreach address in array regexp_split_to_array(lower(concat_ws(',', new.to_email, new.cc, new.bcc)), '\s*,\s*') loop
     if app.is_suppressed('email', address) then
-      raise sqlstate 'RF400' using message = 'One of the recipients has unsubscribed or cannot be reached: ' || address;
+      raise sqlstate 'RF400' using message = 'One of the recipients has unsubscribed or cannot be reached';
     end if;
   end loop;
   return new;

@@ -172,7 +172,7 @@ pub async fn finish(app: &App, db: &TenantDb, account: Account, message: Queued,
     let (work, db) = (app.clone(), db.clone());
     let sent = app.background.spawn(async move {
         let Queued { from_address, to_address, body, .. } = &message;
-        let outcome = work.twilio.send(&account.credentials, from_address, to_address, body, &callback).await;
+        let outcome = work.twilio.send(&account.credentials, from_address, to_address, body, callback.as_deref()).await;
         let sid = outcome.as_ref().ok().map(|taken| taken.sid.as_str());
         let error = outcome.as_ref().err().map(words);
         let code = match &outcome {
@@ -195,9 +195,13 @@ pub async fn finish(app: &App, db: &TenantDb, account: Account, message: Queued,
     sent.await.expect("nothing in it panics")
 }
 
-/// The address at which Twilio tells what becomes of a row; its signature covers the company and the row.
-pub fn callback(app: &App, path: &str, company: Uuid, row: Uuid) -> String {
-    format!("{}{path}?company={company}&id={row}", app.config.public_url.trim_end_matches('/'))
+/// The address at which Twilio tells what becomes of a row; its signature covers the company and the row. None while
+/// nobody has said where this server is reached: Twilio refuses an address that is nobody else's.
+fn callback(app: &App, path: &str, company: Uuid, row: Uuid) -> Option<String> {
+    let base = app.config.public_url.trim_end_matches('/');
+    let host = url::Url::parse(base).ok()?.host_str()?.to_owned();
+    let is_local = matches!(host.as_str(), "localhost" | "127.0.0.1" | "[::1]");
+    (!is_local).then(|| format!("{base}{path}?company={company}&id={row}"))
 }
 
 /// A text with `{name}` replaced by what stands for it; what nothing stands for stays.
@@ -283,7 +287,8 @@ pub async fn call(app: &App, db: &TenantDb, new: NewCall) -> Result<(Uuid, Taken
     let (work, db) = (app.clone(), db.clone());
     let made = app.background.spawn(async move {
         let QueuedCall { id, from_address, to_address } = &call;
-        let outcome = work.twilio.call(&account.credentials, from_address, to_address, GREETING, &callback).await;
+        let outcome =
+            work.twilio.call(&account.credentials, from_address, to_address, GREETING, callback.as_deref()).await;
         let sid = outcome.as_ref().ok().map(|taken| taken.sid.as_str());
         let error = outcome.as_ref().err().map(words);
         if let Err(e) = db.optional::<Uuid>(sql!("telephony/call_answered"), &[id, &sid, &error]).await {

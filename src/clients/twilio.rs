@@ -90,9 +90,10 @@ impl Twilio {
         from: &str,
         to: &str,
         body: &str,
-        callback: &str,
+        callback: Option<&str>,
     ) -> Result<Taken, Failure> {
-        let form = [("From", from), ("To", to), ("Body", body), ("StatusCallback", callback)];
+        let mut form = vec![("From", from), ("To", to), ("Body", body)];
+        form.extend(callback.map(|url| ("StatusCallback", url)));
         self.create(account, "Messages", &form).await
     }
 
@@ -103,10 +104,13 @@ impl Twilio {
         from: &str,
         to: &str,
         twiml: &str,
-        callback: &str,
+        callback: Option<&str>,
     ) -> Result<Taken, Failure> {
-        let mut form = vec![("From", from), ("To", to), ("Twiml", twiml), ("StatusCallback", callback)];
-        form.extend(["initiated", "ringing", "answered", "completed"].map(|event| ("StatusCallbackEvent", event)));
+        let mut form = vec![("From", from), ("To", to), ("Twiml", twiml)];
+        if let Some(url) = callback {
+            form.push(("StatusCallback", url));
+            form.extend(["initiated", "ringing", "answered", "completed"].map(|event| ("StatusCallbackEvent", event)));
+        }
         self.create(account, "Calls", &form).await
     }
 

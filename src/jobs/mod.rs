@@ -25,9 +25,9 @@ const POLL: Duration = Duration::from_secs(2);
 /// How often it asks whether it is its turn with what is done from time to time.
 const TURN: Duration = Duration::from_secs(60);
 /// Jobs that one worker runs at the same time: they mostly wait for somebody else.
-const AT_ONCE: usize = 64;
+const AT_ONCE: usize = 128;
 /// Of those, so many of one company, and so many are claimed at a time.
-const OF_COMPANY: usize = 8;
+const OF_COMPANY: usize = 16;
 
 macro_rules! jobs {
     ($($kind:ident)*) => {
