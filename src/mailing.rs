@@ -67,8 +67,7 @@ pub async fn send(app: &App, db: &TenantDb, mail: Mail) -> Result<(Uuid, Result<
             Ok((sender, tx.company_secret("sendgrid_api_key").await?))
         })
         .await?;
-    let key = sealed.map(|sealed| app.sealer.open(sender.company_id, "sendgrid_api_key", &sealed)).transpose();
-    let key = key.map_err(|e| Error::Internal(e.to_string().into()))?;
+    let key = sealed.map(|sealed| app.sealer.open(sender.company_id, "sendgrid_api_key", &sealed)).transpose()?;
     if key.is_none() && !app.mailer.has_relay() {
         return Err(Error::bad_request("SendGrid is not configured: enter its key in the settings first"));
     }

@@ -1,6 +1,7 @@
 //! Providers' secrets at rest: AES-256-GCM under a key outside the database, bound to the company and the field, so that
 //! a sealed value is of no use in another row.
 
+use crate::{Error, Result};
 use aes_gcm::{
     Aes256Gcm, KeyInit, Nonce,
     aead::{Aead, Payload},
@@ -36,8 +37,23 @@ impl Sealer {
         Ok(Self(ciphers))
     }
 
-    /// Seals a company's secret: key id, nonce, ciphertext with tag.
-    pub fn seal(&self, company: Uuid, field: &str, secret: &str) -> anyhow::Result<Vec<u8>> {
+    /// A company's secret as it is stored, without the blanks around it: sealed (key id, nonce, ciphertext with tag), and
+    /// its last four characters. An empty one is none.
+    pub fn seal(&self, company: Uuid, field: &str, secret: &str) -> Result<Option<(Vec<u8>, String)>> {
+        let secret = secret.trim();
+        if secret.is_empty() {
+            return Ok(None);
+        }
+        let sealed = self.try_seal(company, field, secret).map_err(internal)?;
+        Ok(Some((sealed, last_four(secret))))
+    }
+
+    /// Opens what [`Sealer::seal`] made for the same company and field.
+    pub fn open(&self, company: Uuid, field: &str, sealed: &[u8]) -> Result<String> {
+        self.try_open(company, field, sealed).map_err(internal)
+    }
+
+    fn try_seal(&self, company: Uuid, field: &str, secret: &str) -> anyhow::Result<Vec<u8>> {
         let (id, cipher) = &self.0[0];
         let nonce: [u8; NONCE] = crate::auth::random();
         let payload = Payload { msg: secret.as_bytes(), aad: &bound_to(company, field) };
@@ -45,8 +61,7 @@ impl Sealer {
         Ok([id.as_slice(), &nonce, &sealed].concat())
     }
 
-    /// Opens what [`Sealer::seal`] made for the same company and field.
-    pub fn open(&self, company: Uuid, field: &str, sealed: &[u8]) -> anyhow::Result<String> {
+    fn try_open(&self, company: Uuid, field: &str, sealed: &[u8]) -> anyhow::Result<String> {
         let (id, rest) = sealed.split_at_checked(KEY_ID).context("a sealed value is too short")?;
         let (nonce, text) = rest.split_first_chunk::<NONCE>().context("a sealed value is too short")?;
         let (_, cipher) =
@@ -58,12 +73,16 @@ impl Sealer {
     }
 }
 
+fn internal(e: anyhow::Error) -> Error {
+    Error::Internal(e.to_string().into())
+}
+
 fn bound_to(company: Uuid, field: &str) -> Vec<u8> {
     [company.as_bytes(), field.as_bytes()].concat()
 }
 
 /// Enough to recognise a secret by; of a short one that would be most of it.
-pub fn last_four(secret: &str) -> String {
+fn last_four(secret: &str) -> String {
     let length = secret.chars().count();
     if length < 12 { String::new() } else { secret.chars().skip(length - 4).collect() }
 }

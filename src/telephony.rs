@@ -45,8 +45,7 @@ pub async fn account<D: crate::db::Door>(app: &App, db: &Scoped<D>) -> Result<Op
         Ok(stored.zip(tx.company_secret("twilio_auth_token").await?))
     });
     let Some((stored, sealed)) = found.await? else { return Ok(None) };
-    let auth_token = app.sealer.open(stored.company_id, "twilio_auth_token", &sealed);
-    let auth_token = auth_token.map_err(|e| Error::Internal(e.to_string().into()))?;
+    let auth_token = app.sealer.open(stored.company_id, "twilio_auth_token", &sealed)?;
     Ok(Some(Account {
         company: stored.company_id,
         credentials: Credentials { account_sid: stored.account_sid, auth_token },
@@ -63,8 +62,9 @@ pub async fn need_account<D: crate::db::Door>(app: &App, db: &Scoped<D>) -> Resu
 }
 
 /// A text to send.
+#[derive(Default)]
 pub struct Text {
-    /// In E.164.
+    /// The recipient, as the screens give it to [`send`], and in E.164 for [`queue`].
     pub to: String,
     /// What it says, unless a template does.
     pub body: Option<String>,
@@ -87,7 +87,6 @@ row! {
         from_address: String,
         to_address: String,
         body: String,
-        conversation_id: Option<Uuid>,
     }
 }
 
@@ -119,10 +118,8 @@ impl Sent {
 
 /// What a failure is to the one who asked.
 pub fn error(failure: Failure) -> Error {
-    match failure {
-        Failure::Refused { code, message } => Error::BadRequest(sentence(code, &message).into()),
-        failure => Error::BadGateway(words(&failure).into()),
-    }
+    let words = words(&failure).into();
+    if matches!(failure, Failure::Refused { .. }) { Error::BadRequest(words) } else { Error::BadGateway(words) }
 }
 
 /// What a failure is called in the row that it belongs to.
@@ -135,8 +132,11 @@ pub fn words(failure: &Failure) -> String {
 }
 
 /// Sends a text through the company's account.
-pub async fn send(app: &App, db: &TenantDb, text: Text) -> Result<Sent> {
+///
+/// Whether Twilio is configured is said before anything else (contract: sms/send).
+pub async fn send(app: &App, db: &TenantDb, mut text: Text) -> Result<Sent> {
     let account = need_account(app, db).await?;
+    text.to = e164(&text.to)?;
     if !account.sms_enabled {
         return Err(Error::bad_request("Text messages are switched off in the Twilio settings"));
     }
@@ -253,7 +253,7 @@ pub fn unanswered(failure: Failure) -> Error {
 
 /// A call to make.
 pub struct NewCall {
-    /// In E.164.
+    /// The number to call, as the screens give it.
     pub to: String,
     /// One of the company's numbers, or the first that can.
     pub from: Option<String>,
@@ -278,10 +278,11 @@ pub const GREETING: &str = r#"<?xml version="1.0" encoding="UTF-8"?><Response><S
 /// Calls a number through the company's account; the call's id and Twilio's answer.
 pub async fn call(app: &App, db: &TenantDb, new: NewCall) -> Result<(Uuid, Taken)> {
     let account = need_account(app, db).await?;
+    let to = e164(&new.to)?;
     if !account.voice_enabled {
         return Err(Error::bad_request("Calls are switched off in the Twilio settings"));
     }
-    let params: crate::db::Params<'_> = &[&new.from, &new.to, &new.notes, &new.contact];
+    let params: crate::db::Params<'_> = &[&new.from, &to, &new.notes, &new.contact];
     let call: QueuedCall = db.one(sql!("telephony/queue_call"), params).await?;
     let callback = callback(app, "/api/calls/webhook", account.company, call.id);
     let (work, db) = (app.clone(), db.clone());

@@ -538,6 +538,20 @@ pub fn message(text: impl Into<Cow<'static, str>>) -> Json<Message> {
     Json(Message { message: text.into() })
 }
 
+/// `{"success": true, "message": …}`: the same of the areas whose contract has both.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Done {
+    /// Always true: what was not done is an error.
+    success: bool,
+    /// A sentence for the person at the screen.
+    message: &'static str,
+}
+
+/// The answer that it was done.
+pub fn done(message: &'static str) -> Json<Done> {
+    Json(Done { success: true, message })
+}
+
 /// A flag of the query string: `true`, `1`, `yes` and `on` in any case, and their opposites.
 pub fn flag<'de, D: Deserializer<'de>>(d: D) -> Result<bool, D::Error> {
     match Cow::<'de, str>::deserialize(d)?.to_lowercase().as_str() {

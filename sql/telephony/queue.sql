@@ -4,4 +4,4 @@ insert into sms_messages (direction, status, from_address, sender_id, to_address
 select 'outbound', 'queued', s.number, s.id, $3, $4,
   app.found('Contact', $5, (select c.id from contacts c where c.id = $5 and not c.is_deleted))
 from app.sender($1, $2, false) s
-returning id, from_address, to_address, body, conversation_id
+returning id, from_address, to_address, body

@@ -75,31 +75,23 @@ struct Notes {
     notes: Option<String>,
 }
 
-/// What was done.
-#[derive(Serialize, JsonSchema)]
-struct Done {
-    success: bool,
-    message: &'static str,
-}
-
 async fn make(app: State<App>, db: TenantDb, Json(dialled): Json<Dialled>) -> Result<Json<Made>> {
-    telephony::need_account(&app, &db).await?;
     let Dialled { to, from, notes, contact_id: contact } = dialled;
-    let call = NewCall { to: telephony::e164(&to)?, from, notes, contact };
+    let call = NewCall { to, from, notes, contact };
     let (call_id, taken) = telephony::call(&app, &db, call).await?;
     Ok(Json(Made { success: true, call_id, twilio_sid: taken.sid, status: taken.status }))
 }
 
-async fn delete(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Done>> {
+async fn delete(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<wire::Done>> {
     let deleted: Option<Uuid> = db.optional(sql!("calls/delete"), &[&id]).await?;
     deleted.ok_or(Error::not_found("Call"))?;
-    Ok(Json(Done { success: true, message: "Call deleted successfully" }))
+    Ok(wire::done("Call deleted successfully"))
 }
 
-async fn set_notes(db: TenantDb, Path(id): Path<Uuid>, Json(new): Json<Notes>) -> Result<Json<Done>> {
+async fn set_notes(db: TenantDb, Path(id): Path<Uuid>, Json(new): Json<Notes>) -> Result<Json<wire::Done>> {
     let set: Option<Uuid> = db.optional(sql!("calls/set_notes"), &[&id, &new.notes.unwrap_or_default()]).await?;
     set.ok_or(Error::not_found("Call"))?;
-    Ok(Json(Done { success: true, message: "Call notes updated" }))
+    Ok(wire::done("Call notes updated"))
 }
 
 async fn list(db: TenantDb, Query(filter): Query<Filter>, page: Page) -> Result<Rows<Call>> {

@@ -150,11 +150,8 @@ async fn start(app: State<App>, db: TenantDb, Json(new): Json<Start>) -> Result<
     let text = Text {
         to,
         body: Some(body),
-        template: None,
-        variables: Default::default(),
-        contact: None,
         from: Some(conversation.from_twilio_number),
-        rotate: false,
+        ..Text::default()
     };
     telephony::send(&app, &db, text).await?.taken()?;
     Ok(Json(db.one(sql!("conversations/summary"), &[&conversation.id]).await?))

@@ -147,15 +147,12 @@ async fn list_emails(db: TenantDb, Query(filter): Query<Filter>) -> Result<Rows<
 }
 
 async fn send_sms(app: State<App>, db: TenantDb, Json(new): Json<NewSms>) -> Result<Json<SmsAnswer>> {
-    telephony::need_account(&app, &db).await?;
     let text = Text {
-        to: telephony::e164(&new.to_number)?,
+        to: new.to_number,
         body: Some(new.message),
-        template: None,
-        variables: Default::default(),
         contact: new.contact_id,
-        from: None,
         rotate: true,
+        ..Text::default()
     };
     let sent = telephony::send(&app, &db, text).await?;
     let taken = sent.outcome.map_err(|failure| Error::bad_request(telephony::words(&failure)))?;

@@ -4,7 +4,7 @@ use super::prelude::*;
 use crate::{
     clients::twilio::{Capabilities, Credentials},
     db::Tx,
-    seal, telephony,
+    telephony,
 };
 use postgres_types::Json as Jsonb;
 
@@ -163,11 +163,8 @@ async fn get(db: TenantDb) -> Result<Json<Option<TwilioSettings>>> {
 /// Seals a secret for the company whose transaction it is; an empty one is forgotten.
 async fn keep(app: &App, tx: &Tx<'_>, name: &str, secret: &str) -> Result<()> {
     let company = tx.caller().company_id.ok_or(Error::NoCompany)?;
-    let secret = secret.trim();
-    let sealed = app.sealer.seal(company, name, secret).map_err(|e| Error::Internal(e.to_string().into()))?;
-    let hint = seal::last_four(secret);
-    let kept = (!secret.is_empty()).then_some((sealed.as_slice(), hint.as_str()));
-    tx.keep_company_secret(company, name, kept).await
+    let sealed = app.sealer.seal(company, name, secret)?;
+    tx.keep_company_secret(company, name, sealed.as_ref()).await
 }
 
 async fn create(

@@ -132,14 +132,6 @@ fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-#[derive(Serialize, JsonSchema)]
-struct Heard {
-    success: bool,
-    message: &'static str,
-}
-
-const HEARD: Heard = Heard { success: true, message: "Heard" };
-
 row! {
     /// A text that came in, and what it is answered with by itself.
     pub struct Incoming {
@@ -190,7 +182,7 @@ async fn incoming_sms(app: State<App>, signed: Signed) -> Result<Twiml> {
     Ok(Twiml("text/xml", format!(r#"<?xml version="1.0" encoding="UTF-8"?><Response>{said}</Response>"#)))
 }
 
-async fn sms_status(app: State<App>, signed: Signed) -> Result<Json<Heard>> {
+async fn sms_status(app: State<App>, signed: Signed) -> Result<Json<wire::Done>> {
     let db = signed.company(&app, named(signed.query.company)).await?;
     let status = match signed.field("MessageStatus") {
         status @ ("sent" | "delivered" | "undelivered" | "failed" | "read") => status,
@@ -203,10 +195,10 @@ async fn sms_status(app: State<App>, signed: Signed) -> Result<Json<Heard>> {
     if code == Some("21610") {
         db.optional::<Uuid>(sql!("webhooks/opted_out"), &[&signed.field("MessageSid"), &to]).await?;
     }
-    Ok(Json(HEARD))
+    Ok(wire::done("Heard"))
 }
 
-async fn call_status(app: State<App>, signed: Signed) -> Result<Json<Heard>> {
+async fn call_status(app: State<App>, signed: Signed) -> Result<Json<wire::Done>> {
     let (from, to, sid) = (signed.field("From"), signed.field("To"), signed.field("CallSid"));
     let candidates = match signed.query.company {
         Some(company) => named(Some(company)),
@@ -238,7 +230,7 @@ async fn call_status(app: State<App>, signed: Signed) -> Result<Json<Heard>> {
         let stored: Option<Uuid> = db.optional(sql!("webhooks/incoming_call"), params).await?;
         stored.ok_or_else(refused)?;
     }
-    Ok(Json(HEARD))
+    Ok(wire::done("Heard"))
 }
 
 async fn greeting() -> Twiml {

@@ -251,8 +251,13 @@ impl Tx<'_> {
     }
 
     /// Keeps a provider's sealed secret; `None` forgets it. Another company's needs a super admin.
-    pub async fn keep_company_secret(&self, company: Uuid, name: &str, secret: Option<(&[u8], &str)>) -> Result<()> {
-        let (sealed, last_four) = secret.unzip();
+    pub async fn keep_company_secret(
+        &self,
+        company: Uuid,
+        name: &str,
+        secret: Option<&(Vec<u8>, String)>,
+    ) -> Result<()> {
+        let (sealed, last_four) = secret.map(|(sealed, last_four)| (sealed, last_four)).unzip();
         self.optional::<bool>(sql!("platform/keep_company_secret"), &[&name, &sealed, &last_four, &company])
             .await
             .map(drop)

@@ -38,11 +38,9 @@ pub(super) async fn run(app: &App, db: &TenantDb, job: &Job) -> Result<()> {
         let text = Text {
             to: due.to_address,
             body: Some(due.body),
-            template: None,
-            variables: Default::default(),
             contact: due.contact_id,
             from: Some(due.from_address),
-            rotate: false,
+            ..Text::default()
         };
         let message = telephony::queue(tx, &text).await?;
         tx.optional::<Uuid>(sql!("jobs/begin_scheduled_sms"), &[&scheduled, &message.id]).await?;

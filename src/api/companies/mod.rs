@@ -251,14 +251,7 @@ impl CompanyPatch {
         ];
         let given = all.into_iter().filter_map(|(name, given)| Some((name, given.as_ref()?)));
         given
-            .map(|(name, secret)| {
-                let Some(text) = secret.as_deref().map(str::trim).filter(|text| !text.is_empty()) else {
-                    return Ok((name, None));
-                };
-                let sealed = app.sealer.seal(company, name, text);
-                let sealed = sealed.map_err(|e| Error::Internal(e.to_string().into()))?;
-                Ok((name, Some((sealed, crate::seal::last_four(text)))))
-            })
+            .map(|(name, secret)| Ok((name, app.sealer.seal(company, name, secret.as_deref().unwrap_or_default())?)))
             .collect()
     }
 
@@ -335,8 +328,7 @@ async fn update(
             _ => return Err(Error::Forbidden("Only a company admin may do this".into())),
         };
         for (name, secret) in &secrets {
-            let secret = secret.as_ref().map(|(sealed, last_four)| (sealed.as_slice(), last_four.as_str()));
-            tx.keep_company_secret(id, name, secret).await?;
+            tx.keep_company_secret(id, name, secret.as_ref()).await?;
         }
         Ok(company)
     });
