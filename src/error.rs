@@ -3,7 +3,11 @@
 //! Bodies are those of `contract/conventions.md` (`detail` is a string, or a list for 422) with the members of RFC 9457
 //! beside it. The database's own words reach neither the client nor the log: see [`Error::from`] and the table below it.
 
-use crate::{db::FromRow, server::request_id, wire::Json};
+use crate::{
+    db::{Fault, FromRow, NoConnection},
+    server::request_id,
+    wire::Json,
+};
 use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
@@ -47,7 +51,7 @@ pub enum Error {
     /// No connection to the database in time (503).
     Unavailable,
     /// The database refused; its SQLSTATE decides.
-    Database(tokio_postgres::Error),
+    Database(Fault),
     /// A broken promise of our own; the text is for the log (500).
     Internal(Cow<'static, str>),
 }
@@ -148,9 +152,9 @@ impl<T> ResultExt<T> for Result<T> {
     }
 }
 
-impl From<tokio_postgres::Error> for Error {
+impl From<Fault> for Error {
     /// `app.found` and its kin raise SQLSTATEs of class RF with a sentence of ours; all else keeps its SQLSTATE only.
-    fn from(e: tokio_postgres::Error) -> Self {
+    fn from(e: Fault) -> Self {
         let Some(db) = e.as_db_error() else { return Error::Database(e) };
         let sentence = || Cow::Owned(db.message().to_owned());
         match db.code().code() {
@@ -162,12 +166,11 @@ impl From<tokio_postgres::Error> for Error {
     }
 }
 
-impl From<deadpool_postgres::PoolError> for Error {
-    fn from(e: deadpool_postgres::PoolError) -> Self {
-        use deadpool_postgres::PoolError;
+impl From<NoConnection> for Error {
+    fn from(e: NoConnection) -> Self {
         match e {
-            PoolError::Timeout(_) => tracing::warn!("no free database connection in time"),
-            PoolError::Backend(e) => tracing::error!(error = %safe(&e), "cannot connect to the database"),
+            NoConnection::Timeout(_) => tracing::warn!("no free database connection in time"),
+            NoConnection::Backend(e) => tracing::error!(error = %safe(&e), "cannot connect to the database"),
             e => tracing::error!(error = %e, "database pool"),
         }
         Error::Unavailable
@@ -175,25 +178,39 @@ impl From<deadpool_postgres::PoolError> for Error {
 }
 
 /// What a database error may say in the log: never the message of a data error, which can quote a row.
-pub fn safe(e: &tokio_postgres::Error) -> String {
+pub fn safe(e: &Fault) -> String {
     match e.as_db_error() {
         Some(db) => {
-            let code = db.code().code();
             let named = [("constraint", db.constraint()), ("table", db.table()), ("column", db.column())];
-            let mut text = format!("SQLSTATE {code}");
-            for (key, value) in named {
-                if let Some(value) = value {
-                    text += &format!(" {key}={value}");
-                }
-            }
-            // These classes speak of the schema, the connection or the server, and not of values.
-            if ["08", "28", "3D", "42", "53", "57", "XX"].contains(&&code[..2]) {
-                text += &format!(": {}", db.message());
-            }
-            text
+            safe_parts(db.code().code(), named, db.message())
         }
         None => e.to_string(),
     }
+}
+
+/// The same for the connections of administrators.
+pub fn safe_of_admin(e: &tokio_postgres::Error) -> String {
+    match e.as_db_error() {
+        Some(db) => {
+            let named = [("constraint", db.constraint()), ("table", db.table()), ("column", db.column())];
+            safe_parts(db.code().code(), named, db.message())
+        }
+        None => e.to_string(),
+    }
+}
+
+fn safe_parts(code: &str, named: [(&str, Option<&str>); 3], message: &str) -> String {
+    let mut text = format!("SQLSTATE {code}");
+    for (key, value) in named {
+        if let Some(value) = value {
+            text += &format!(" {key}={value}");
+        }
+    }
+    // These classes speak of the schema, the connection or the server, and not of values.
+    if ["08", "28", "3D", "42", "53", "57", "XX"].iter().any(|class| code.starts_with(class)) {
+        text += &format!(": {message}");
+    }
+    text
 }
 
 /// The body of every error answer.
@@ -255,7 +272,7 @@ fn unavailable() -> (StatusCode, Detail, Option<u32>) {
 }
 
 /// The table from SQLSTATE (PostgreSQL, appendix A) to status.
-fn database(e: &tokio_postgres::Error) -> (StatusCode, Detail, Option<u32>) {
+fn database(e: &Fault) -> (StatusCode, Detail, Option<u32>) {
     use StatusCode as S;
     let code = e.code().map_or("", |c| c.code());
     let (status, sentence) = match code {
@@ -269,7 +286,7 @@ fn database(e: &tokio_postgres::Error) -> (StatusCode, Detail, Option<u32>) {
             "A value cannot be stored: it is too large or has characters that text cannot have",
         ),
         // Connection lost, out of resources, cancelled by a timeout, shutting down.
-        _ if e.is_closed() || code.is_empty() || ["08", "53", "57"].contains(&&code[..2]) => {
+        _ if matches!(e, Fault::Lost(_)) || ["08", "53", "57"].iter().any(|class| code.starts_with(class)) => {
             tracing::error!(error = %safe(e), "database unavailable");
             return unavailable();
         }

@@ -1,25 +1,30 @@
 //! The only module that can open a connection.
 
+mod connect;
+mod connection;
 pub mod local;
 pub mod migrate;
 pub mod platform;
+mod pool;
 mod row;
 mod rows;
 mod tenant;
 
-pub use row::{FromRow, column};
+pub use connection::{Column, Fault, Refusal};
+pub use pool::Db;
+pub(crate) use pool::NoConnection;
+pub use row::{FromRow, Row, column};
 pub use rows::{Field, Rows, WriteError, WriteRow, write_column};
 pub use tenant::{
     AnyUser, Caller, CompanyAdmin, Door, Identity, Member, RoleRule, Scoped, SettingsAdmin, SuperAdmin, TeamAdmin,
     TenantDb, Tx, UserDb,
 };
 
-use crate::{Error, Result};
+use crate::Error;
 use anyhow::Context;
-use deadpool_postgres::{Hook, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts};
 use postgres_types::ToSql;
 use std::{sync::Arc, time::Duration};
-use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::config::Host;
 
 /// A statement's parameters.
 pub type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
@@ -83,47 +88,6 @@ macro_rules! sql {
     };
 }
 
-/// The pool of the API's own login. Nothing outside this module gets a connection of it.
-#[derive(Clone)]
-pub struct Db {
-    pool: Pool,
-}
-
-impl Db {
-    /// Prepares a pool of at most `size` connections; the first one is opened when it is needed.
-    pub fn new(url: &str, size: usize) -> anyhow::Result<Self> {
-        let config = parse(url)?;
-        let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let manager = match config.get_ssl_mode() {
-            SslMode::Disable => Manager::from_config(config, tokio_postgres::NoTls, recycling),
-            _ => Manager::from_config(config, tls(), recycling),
-        };
-        let wait = Some(Duration::from_secs(5));
-        let pool = Pool::builder(manager)
-            .max_size(size)
-            .runtime(Runtime::Tokio1)
-            .timeouts(Timeouts { wait, create: wait, recycle: wait })
-            .post_create(Hook::async_fn(|client, _| Box::pin(async move { tenant::warm_up(client).await })))
-            .build()?;
-        Ok(Self { pool })
-    }
-
-    async fn client(&self) -> Result<Object> {
-        Ok(self.pool.get().await?)
-    }
-
-    /// Whether a connection can be had and answers.
-    pub async fn ping(&self) -> Result<()> {
-        self.client().await?.simple_query("").await?;
-        Ok(())
-    }
-
-    /// Closes the pool; requests that still wait get 503.
-    pub fn close(&self) {
-        self.pool.close();
-    }
-}
-
 fn parse(url: &str) -> anyhow::Result<tokio_postgres::Config> {
     let mut config: tokio_postgres::Config =
         url.parse().context("the database address is not of the form postgres://user:password@host:port/database")?;
@@ -164,7 +128,7 @@ async fn connect_with(config: &tokio_postgres::Config) -> anyhow::Result<tokio_p
     })?;
     tokio::spawn(async move {
         if let Err(e) = connection.await {
-            tracing::debug!(error = %crate::error::safe(&e), "connection ended");
+            tracing::debug!(error = %crate::error::safe_of_admin(&e), "connection ended");
         }
     });
     Ok(client)

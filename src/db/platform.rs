@@ -1,7 +1,11 @@
 //! Everything that runs before a company is known, or across companies. Reviewing what may cross companies is reading
 //! this file and the functions that it calls, which belong to `ringfence_platform` (migrations/V0003__accounts.sql).
 
-use super::{Db, FromRow, Params, Sql, Tx};
+use super::{
+    Db, FromRow, Params, Sql, Tx,
+    connection::Reply,
+    tenant::{first, many},
+};
 use crate::{Error, Result, page::Page, row, sql, wire::Time};
 use serde_json::Value;
 use std::time::Duration;
@@ -111,8 +115,8 @@ impl Platform {
     /// The account of an e-mail address (lower-cased) with its password's hash.
     pub async fn login(&self, email: &str) -> Result<Option<(Account, String)>> {
         let rows = self.rows(sql!("platform/login"), &[&email]).await?;
-        let Some(row) = rows.first() else { return Ok(None) };
-        Ok(Some((Account::from_row(row)?, row.try_get("password_hash")?)))
+        let Some(row) = rows.first()? else { return Ok(None) };
+        Ok(Some((Account::from_row(&row)?, row.try_get("password_hash")?)))
     }
 
     /// Notes the login; `rehashed` replaces a hash of an older kind.
@@ -135,11 +139,11 @@ impl Platform {
         let NewUser { email, hash, first_name, last_name } = admin;
         let params: Params<'_> = &[&name, email, hash, first_name, last_name, &phone];
         let rows = self.rows(sql!("platform/register_company"), params).await?;
-        let row = rows.first().ok_or(Error::Internal("no row of a registration".into()))?;
+        let row = rows.first()?.ok_or(Error::Internal("no row of a registration".into()))?;
         Ok(Registered {
             company_id: row.try_get("new_company_id")?,
             trial_ends_at: row.try_get("trial_ends_at")?,
-            admin: Account::from_row(row)?,
+            admin: Account::from_row(&row)?,
         })
     }
 
@@ -210,18 +214,18 @@ impl Platform {
     }
 
     async fn optional<T: FromRow>(&self, q: Sql, p: Params<'_>) -> Result<Option<T>> {
-        Ok(self.rows(q, p).await?.first().map(T::from_row).transpose()?)
+        first(&self.rows(q, p).await?)
     }
 
     async fn all<T: FromRow>(&self, q: Sql, p: Params<'_>) -> Result<Vec<T>> {
-        Ok(self.rows(q, p).await?.iter().map(T::from_row).collect::<Result<_, _>>()?)
+        many(&self.rows(q, p).await?)
     }
 
     /// A single statement is a transaction of its own, and has no context.
-    async fn rows(&self, q: Sql, p: Params<'_>) -> Result<Vec<tokio_postgres::Row>> {
-        let client = self.db.client().await?;
-        let statement = client.prepare_cached(q.text).await?;
-        Ok(client.query(&statement, p).await?)
+    async fn rows(&self, q: Sql, p: Params<'_>) -> Result<Reply> {
+        let mut connection = self.db.connection().await?;
+        let [statement] = connection.prepare([q.text]).await?;
+        Ok(connection.run(&[(&statement, p)]).await?.last()?)
     }
 }
 

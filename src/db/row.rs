@@ -1,23 +1,89 @@
 //! Rows into structs, by column name.
 
+use super::connection::{Column, Fault};
+use fallible_iterator::FallibleIterator;
+use postgres_protocol::message::backend::DataRowBody;
 use postgres_types::FromSql;
-use tokio_postgres::{Column, Row};
+use std::{io, ops::Range, sync::Arc};
+
+/// A row as the server sent it.
+#[derive(Debug)]
+pub struct Row {
+    columns: Arc<[Column]>,
+    values: bytes::Bytes,
+    places: Vec<Option<Range<usize>>>,
+}
+
+impl Row {
+    pub(super) fn new(columns: Arc<[Column]>) -> Self {
+        Self { places: Vec::with_capacity(columns.len()), columns, values: bytes::Bytes::new() }
+    }
+
+    /// Becomes another row of the same statement.
+    pub(super) fn load(&mut self, body: &DataRowBody) -> io::Result<()> {
+        self.values = body.buffer_bytes().clone();
+        self.places.clear();
+        let mut places = body.ranges();
+        while let Some(place) = places.next()? {
+            self.places.push(place);
+        }
+        Ok(())
+    }
+
+    /// Its columns.
+    pub fn columns(&self) -> &[Column] {
+        &self.columns
+    }
+
+    /// The value of a column, by its place or its name, if it is of this type.
+    pub fn try_get<'a, P: Place, T: FromSql<'a>>(&'a self, place: P) -> Result<T, Fault> {
+        let place = place.find(self)?;
+        let (column, value) = self
+            .columns
+            .get(place)
+            .zip(self.places.get(place))
+            .ok_or_else(|| Fault::Unfit(format!("the statement has no column {place}")))?;
+        if !T::accepts(&column.kind) {
+            return Err(Fault::Unfit(format!("the column {} is of another type: {}", column.name, column.kind)));
+        }
+        let value = value.clone().map(|value| &self.values[value]);
+        T::from_sql_nullable(&column.kind, value).map_err(|e| Fault::Unfit(format!("the column {}: {e}", column.name)))
+    }
+}
+
+/// What tells a column.
+pub trait Place {
+    /// Where it is in the row.
+    fn find(self, row: &Row) -> Result<usize, Fault>;
+}
+
+impl Place for usize {
+    fn find(self, _: &Row) -> Result<usize, Fault> {
+        Ok(self)
+    }
+}
+
+impl Place for &str {
+    fn find(self, row: &Row) -> Result<usize, Fault> {
+        let place = row.columns.iter().position(|column| *column.name == *self);
+        place.ok_or_else(|| Fault::Unfit(format!("the statement has no column {self}")))
+    }
+}
 
 /// A struct whose fields are a statement's columns.
 pub trait FromRow: Sized {
     /// What an error calls it, as in "Contact not found".
     const NAME: &'static str;
     /// Reads one row.
-    fn from_row(row: &Row) -> Result<Self, tokio_postgres::Error>;
+    fn from_row(row: &Row) -> Result<Self, Fault>;
 }
 
 /// The column of this name. It is mostly at `next`, because statements name their columns in the order of the struct's
 /// fields; looking through all names for each field of each row takes longer than reading the values.
-pub fn column<'a, T: FromSql<'a>>(row: &'a Row, name: &str, next: &mut usize) -> Result<T, tokio_postgres::Error> {
-    let is_it = |column: &Column| column.name() == name;
+pub fn column<'a, T: FromSql<'a>>(row: &'a Row, name: &str, next: &mut usize) -> Result<T, Fault> {
+    let is_it = |column: &Column| *column.name == *name;
     if !row.columns().get(*next).is_some_and(is_it) {
-        let Some(place) = row.columns().iter().position(is_it) else { return row.try_get(name) };
-        *next = place;
+        *next = Place::find(name, row)?;
     }
     *next += 1;
     row.try_get(*next - 1)
@@ -43,14 +109,14 @@ macro_rules! row {
         }
         impl $crate::db::FromRow for $name {
             const NAME: &'static str = $crate::row!(@name $name $($label)?);
-            fn from_row(row: &tokio_postgres::Row) -> Result<Self, tokio_postgres::Error> {
+            fn from_row(row: &$crate::db::Row) -> Result<Self, $crate::db::Fault> {
                 let mut next = 0;
                 Ok(Self { $($field: $crate::db::column(row, $crate::row!(@wire $field $($wire)?), &mut next)?,)* })
             }
         }
         impl $crate::db::WriteRow for $name {
             const COLUMNS: &'static [&'static str] = &[$($crate::row!(@wire $field $($wire)?)),*];
-            fn write_row(row: &tokio_postgres::Row, places: &[usize], out: &mut Vec<u8>) -> Result<(), $crate::db::WriteError> {
+            fn write_row(row: &$crate::db::Row, places: &[usize], out: &mut Vec<u8>) -> Result<(), $crate::db::WriteError> {
                 let mut places = places.iter().copied();
                 $($crate::db::write_column::<$ty>(row, places.next(), $crate::row!(@key $field $($wire)?), out)?;)*
                 Ok(())
@@ -70,7 +136,7 @@ macro_rules! scalar {
     ($($ty:ty)*) => {$(
         impl FromRow for $ty {
             const NAME: &'static str = "Record";
-            fn from_row(row: &Row) -> Result<Self, tokio_postgres::Error> {
+            fn from_row(row: &Row) -> Result<Self, Fault> {
                 row.try_get(0)
             }
         }

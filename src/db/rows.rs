@@ -1,13 +1,12 @@
 //! The rows of a list as its JSON answer, written straight from the database's messages. A page has hundreds of values, and
 //! making a struct of each row and a `String` of each text before they are written takes most of the request's time.
 
-use super::FromRow;
+use super::{FromRow, connection::Reply, row::Row};
 use crate::wire::Time;
 use postgres_types::{FromSql, Json};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::marker::PhantomData;
-use tokio_postgres::Row;
 use uuid::Uuid;
 
 /// A [`FromRow`] that can be written as JSON without being made.
@@ -24,39 +23,40 @@ pub type WriteError = Box<dyn std::error::Error + Send + Sync>;
 /// The rows of a list.
 #[derive(Debug)]
 pub struct Rows<T> {
-    rows: Vec<Row>,
+    reply: Reply,
     of: PhantomData<T>,
 }
 
 impl<T> Rows<T> {
-    pub(super) fn new(rows: Vec<Row>) -> Self {
-        Self { rows, of: PhantomData }
+    pub(super) fn new(reply: Reply) -> Self {
+        Self { reply, of: PhantomData }
     }
 }
 
 impl<T> Default for Rows<T> {
     fn default() -> Self {
-        Self::new(Vec::new())
+        Self::new(Reply::default())
     }
 }
 
 impl<T: WriteRow> Rows<T> {
     /// The JSON array.
     pub fn json(&self) -> Result<Vec<u8>, WriteError> {
-        let Some(first) = self.rows.first() else { return Ok(b"[]".to_vec()) };
+        let Some(first) = self.reply.first()? else { return Ok(b"[]".to_vec()) };
         let place = |name: &&str| {
-            let place = first.columns().iter().position(|column| column.name() == *name);
+            let place = first.columns().iter().position(|column| *column.name == **name);
             place.ok_or_else(|| format!("the statement has no column {name}"))
         };
         let places = T::COLUMNS.iter().map(place).collect::<Result<Vec<_>, _>>()?;
-        let mut out = Vec::with_capacity(self.rows.len() * 512 + 2);
+        let mut out = Vec::with_capacity(self.reply.len() * 512 + 2);
         out.push(b'[');
-        for row in &self.rows {
+        self.reply.each(|row| {
             out.push(b'{');
             T::write_row(row, &places, &mut out)?;
             end(&mut out, b'}');
             out.push(b',');
-        }
+            Ok::<_, WriteError>(())
+        })?;
         end(&mut out, b']');
         Ok(out)
     }

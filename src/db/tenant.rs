@@ -1,24 +1,25 @@
 //! A database handle that can only see what its caller may see: the security of the product.
 //!
-//! A request is one transaction in one network round trip: `begin; enter; <the handler's statement>; commit` are prepared
-//! before and written together. *Enter* reads `app.caller` and sets the context for this transaction only, so identity is
-//! the database's at every request; its answer is looked at before any other. Without context the policies show nothing
-//! and refuse every write, so a statement that travelled with a refused *enter* has done nothing.
+//! A request is one transaction in one network round trip: *enter* and the handler's statement are prepared before and
+//! written together with one Sync behind them, up to which the server runs everything in one transaction and at which it
+//! commits. *Enter* reads `app.caller` and sets the context for this transaction only, so identity is the database's at
+//! every request; its answer is looked at before any other. Without context the policies show nothing and refuse every
+//! write, so a statement that travelled with a refused *enter* has done nothing.
 
-use super::{Db, FromRow, Params, Plan, Rows, Sql, WriteRow};
+use super::{
+    Db, Fault, FromRow, Params, Plan, Rows, Sql, WriteRow,
+    connection::{Answer, Connection, Reply},
+    pool::Lease,
+};
 use crate::{Error, Result, sql};
-use deadpool_postgres::{HookError, Object};
 use std::{
     marker::PhantomData,
-    pin::pin,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
-    task,
 };
-use tokio_postgres::{Row, Statement};
+use tokio::sync::Mutex;
 use uuid::Uuid;
 
 const BEGIN: &str = "begin";
-const COMMIT: &str = "commit";
 const ENTER: Sql = sql!("platform/enter");
 const ENTER_JOB: Sql = sql!("platform/enter_job");
 
@@ -145,18 +146,15 @@ impl TenantDb {
     }
 }
 
-/// Prepares what every request needs, so that the first one of a connection is not slower than the others.
-pub(super) async fn warm_up(client: &mut deadpool_postgres::ClientWrapper) -> Result<(), HookError> {
-    for text in [BEGIN, ENTER.text, COMMIT] {
-        client.prepare_cached(text).await.map_err(HookError::Backend)?;
-    }
-    Ok(())
+/// Prepares what every request needs.
+pub(super) async fn prepare(connection: &mut Connection) -> Result<(), Fault> {
+    connection.prepare([BEGIN, ENTER.text]).await.map(drop)
 }
 
 impl<D: Door> Scoped<D> {
     /// All rows of a statement.
     pub async fn all<T: FromRow>(&self, q: Sql, p: Params<'_>) -> Result<Vec<T>> {
-        many(self.rows(q, p).await?)
+        many(&self.rows(q, p).await?)
     }
 
     /// All rows of a statement, as the answer of a list.
@@ -166,84 +164,64 @@ impl<D: Door> Scoped<D> {
 
     /// The first row; `NotFound` when there is none, which is also what another company's row looks like.
     pub async fn one<T: FromRow>(&self, q: Sql, p: Params<'_>) -> Result<T> {
-        first(self.rows(q, p).await?)?.ok_or(Error::not_found(T::NAME))
+        first(&self.rows(q, p).await?)?.ok_or(Error::not_found(T::NAME))
     }
 
     /// The first row, if any.
     pub async fn optional<T: FromRow>(&self, q: Sql, p: Params<'_>) -> Result<Option<T>> {
-        first(self.rows(q, p).await?)
+        first(&self.rows(q, p).await?)
     }
 
     /// One statement in one round trip. Where the role decides, it is looked at before the statement is sent.
-    async fn rows(&self, q: Sql, p: Params<'_>) -> Result<Vec<Row>> {
+    async fn rows(&self, q: Sql, p: Params<'_>) -> Result<Reply> {
         if D::ROLE.is_some() {
             return self.tx(async |tx| tx.rows(q, p).await).await;
         }
-        let client = self.db.client().await?;
-        let begin = client.prepare_cached(BEGIN).await?;
-        let enter = self.prepare_enter(&client).await?;
-        let statement = client.prepare_cached(q.text).await?;
-        let commit = client.prepare_cached(COMMIT).await?;
-        // All four are queued at the first poll. Dropping this future after it loses the answer and leaves nothing open;
-        // dropping it before has sent nothing.
-        let (begun, entered, rows, committed) = tokio::join!(
-            biased;
-            client.execute(&begin, &[]),
-            self.enter(&client, &enter, q.plan),
-            client.query(&statement, p),
-            client.execute(&commit, &[]),
-        );
-        begun?;
-        self.admit(entered?)?;
-        let rows = rows?;
-        committed?;
-        Ok(rows)
+        let mut connection = self.db.connection().await?;
+        let [enter, statement] = connection.prepare([self.enter().text, q.text]).await?;
+        let entering = self.entering(q.plan);
+        let answer = connection.run(&[(&enter, &entering.params()), (&statement, p)]).await?;
+        self.admit(&answer, 0)?;
+        Ok(answer.last()?)
     }
 
     /// Runs `f` in one transaction: commits on `Ok`, rolls back otherwise, also when the caller goes away or panics.
     /// An error of a statement spoils the transaction, even if `f` swallows it.
     pub async fn tx<T>(&self, f: impl AsyncFnOnce(&Tx<'_>) -> Result<T>) -> Result<T> {
-        let client = self.db.client().await?;
-        let begin = client.prepare_cached(BEGIN).await?;
-        let enter = self.prepare_enter(&client).await?;
-        let commit = client.prepare_cached(COMMIT).await?;
-        let mut open = Open { client: &client, done: false };
-        let (begun, entered) =
-            tokio::join!(biased; client.execute(&begin, &[]), self.enter(&client, &enter, Plan::Auto));
-        begun?;
-        let tx = Tx { client: &client, caller: self.admit(entered?)?, spoilt: AtomicBool::new(false) };
+        let mut connection = self.db.connection().await?;
+        let [begin, enter] = connection.prepare([BEGIN, self.enter().text]).await?;
+        let entering = self.entering(Plan::Auto);
+        let answer = connection.begin(&[(&begin, &[]), (&enter, &entering.params())]).await?;
+        let caller = self.admit(&answer, 1)?;
+        answer.last()?;
+        let tx = Tx { connection: Mutex::new(&mut connection), caller, spoilt: AtomicBool::new(false) };
         let out = f(&tx).await?;
         if tx.spoilt.load(Relaxed) {
             return Err(Error::Internal("a handler went on after a failed statement".into()));
         }
-        open.done = true;
-        client.execute(&commit, &[]).await?;
+        connection.commit().await?;
         Ok(out)
     }
 
-    async fn prepare_enter(&self, client: &Object) -> Result<Statement> {
-        let enter = match self.who {
+    fn enter(&self) -> Sql {
+        match self.who {
             Identity::Token(..) => ENTER,
             Identity::Job { .. } => ENTER_JOB,
-        };
-        Ok(client.prepare_cached(enter.text).await?)
-    }
-
-    async fn enter(
-        &self,
-        client: &Object,
-        enter: &Statement,
-        plan: Plan,
-    ) -> Result<Option<Row>, tokio_postgres::Error> {
-        let plan = plan.mode();
-        match &self.who {
-            Identity::Token(user, version) => client.query_opt(enter, &[user, version, &D::COMPANY, &plan]).await,
-            Identity::Job { company, user } => client.query_opt(enter, &[company, user, &plan]).await,
         }
     }
 
-    fn admit(&self, row: Option<Row>) -> Result<Caller> {
-        let row = row.ok_or(Error::InvalidToken)?;
+    fn entering(&self, plan: Plan) -> Entering {
+        Entering { who: self.who, company: D::COMPANY, plan: plan.mode() }
+    }
+
+    /// Looks at the answer of *enter*, the statement at this place.
+    fn admit(&self, answer: &Answer, place: usize) -> Result<Caller> {
+        let entered = match answer.replies.get(place) {
+            Some(reply) => reply.first()?,
+            // It failed itself, which `last` tells.
+            None => return Err(Error::Internal("the context was not set".into())),
+        };
+        let row = entered.ok_or(Error::InvalidToken)?;
         if row.try_get("blocked")? {
             return Err(Error::Suspended);
         }
@@ -265,9 +243,25 @@ impl<D: Door> Scoped<D> {
     }
 }
 
+/// The parameters of *enter*.
+struct Entering {
+    who: Identity,
+    company: bool,
+    plan: &'static str,
+}
+
+impl Entering {
+    fn params(&self) -> Vec<&(dyn postgres_types::ToSql + Sync)> {
+        match &self.who {
+            Identity::Token(user, version) => vec![user, version, &self.company, &self.plan],
+            Identity::Job { company, user } => vec![company, user, &self.plan],
+        }
+    }
+}
+
 /// An open transaction in the caller's name.
 pub struct Tx<'a> {
-    client: &'a Object,
+    connection: Mutex<&'a mut Lease>,
     caller: Caller,
     spoilt: AtomicBool,
 }
@@ -280,49 +274,39 @@ impl Tx<'_> {
 
     /// All rows of a statement.
     pub async fn all<T: FromRow>(&self, q: Sql, p: Params<'_>) -> Result<Vec<T>> {
-        many(self.rows(q, p).await?)
+        many(&self.rows(q, p).await?)
     }
 
     /// The first row; `NotFound` when there is none.
     pub async fn one<T: FromRow>(&self, q: Sql, p: Params<'_>) -> Result<T> {
-        first(self.rows(q, p).await?)?.ok_or(Error::not_found(T::NAME))
+        first(&self.rows(q, p).await?)?.ok_or(Error::not_found(T::NAME))
     }
 
     /// The first row, if any.
     pub async fn optional<T: FromRow>(&self, q: Sql, p: Params<'_>) -> Result<Option<T>> {
-        first(self.rows(q, p).await?)
+        first(&self.rows(q, p).await?)
     }
 
-    async fn rows(&self, q: Sql, p: Params<'_>) -> Result<Vec<Row>> {
-        let run = async { self.client.query(&self.client.prepare_cached(q.text).await?, p).await };
-        let rows = run.await;
-        if rows.is_err() {
-            self.spoilt.store(true, Relaxed);
-        }
-        Ok(rows?)
-    }
-}
-
-/// Queues a rollback when a transaction is left without commit, whatever the reason, so that the connection goes back to
-/// the pool clean. The message is queued behind all that was sent before it; nobody needs to wait for its answer.
-struct Open<'a> {
-    client: &'a Object,
-    done: bool,
-}
-
-impl Drop for Open<'_> {
-    fn drop(&mut self) {
-        if !self.done {
-            let rollback = pin!(self.client.batch_execute("rollback"));
-            let _ = rollback.poll(&mut task::Context::from_waker(task::Waker::noop()));
-        }
+    async fn rows(&self, q: Sql, p: Params<'_>) -> Result<Reply> {
+        let mut connection = self.connection.lock().await;
+        // Until its end is heard of: a call that is dropped half-way has failed too.
+        let spoilt = self.spoilt.swap(true, Relaxed);
+        let [statement] = connection.prepare([q.text]).await?;
+        let reply = connection.within(&statement, p).await?;
+        self.spoilt.store(spoilt, Relaxed);
+        Ok(reply)
     }
 }
 
-fn many<T: FromRow>(rows: Vec<Row>) -> Result<Vec<T>> {
-    Ok(rows.iter().map(T::from_row).collect::<Result<_, _>>()?)
+pub(super) fn many<T: FromRow>(reply: &Reply) -> Result<Vec<T>> {
+    let mut all = Vec::with_capacity(reply.len());
+    reply.each(|row| {
+        all.push(T::from_row(row)?);
+        Ok::<_, Fault>(())
+    })?;
+    Ok(all)
 }
 
-fn first<T: FromRow>(rows: Vec<Row>) -> Result<Option<T>> {
-    Ok(rows.first().map(T::from_row).transpose()?)
+pub(super) fn first<T: FromRow>(reply: &Reply) -> Result<Option<T>> {
+    Ok(reply.first()?.as_ref().map(T::from_row).transpose()?)
 }

@@ -134,7 +134,11 @@ async fn a_request_is_one_round_trip() {
         tap.turns();
         for _ in 0..30 {
             admin.send(method, path, body).await.expect(200);
-            assert_eq!(tap.turns(), [4], "{method} {path}: begin, enter, the statement and commit travel together");
+            assert_eq!(
+                tap.turns(),
+                [1],
+                "{method} {path}: the context and the statement travel together, with one Sync"
+            );
         }
     }
 }
@@ -320,8 +324,8 @@ struct Seen([i64; 2]);
 
 impl db::FromRow for Seen {
     const NAME: &'static str = "Count";
-    fn from_row(row: &tokio_postgres::Row) -> Result<Self, tokio_postgres::Error> {
-        Ok(Self([row.try_get(0)?, row.try_get(1)?]))
+    fn from_row(row: &db::Row) -> Result<Self, db::Fault> {
+        Ok(Self([row.try_get(0usize)?, row.try_get(1usize)?]))
     }
 }
 

@@ -1,0 +1,525 @@
+//! A connection to PostgreSQL whose socket is driven by the one who holds it. All that a request has to say travels in one
+//! write with a single Sync at its end, and the server answers once: with a Sync behind each statement it answers at
+//! each of them, which costs both sides a third of their time (`make bench`). Up to a Sync the server runs everything in one
+//! transaction, commits at the Sync, and rolls all of it back at the first error (PostgreSQL, "Pipelining"), so what
+//! ends in a Sync leaves nothing open, whatever becomes of the one who sent it.
+
+use super::{Params, connect::Stream, row::Row};
+use fallible_iterator::FallibleIterator;
+use postgres_protocol::{
+    IsNull,
+    message::{
+        backend::{DataRowBody, ErrorResponseBody, Message},
+        frontend,
+    },
+};
+use postgres_types::{Kind, Type};
+use std::{
+    collections::HashMap,
+    fmt,
+    future::poll_fn,
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+use tokio::io::AsyncWrite;
+use tokio_postgres::error::SqlState;
+use tokio_util::io::poll_read_buf;
+
+/// Bytes that are read at a time: most answers fit.
+const READ: usize = 32 << 10;
+
+/// Why the database did not do what it was asked.
+#[derive(Debug)]
+pub enum Fault {
+    /// The server said no.
+    Refused(Box<Refusal>),
+    /// There is no connection, or it broke: what was asked may have been done.
+    Lost(io::Error),
+    /// The statement and what it was called with do not fit together: a mistake of ours.
+    Unfit(String),
+}
+
+/// What the server says when it refuses (PostgreSQL, "Error and Notice Message Fields").
+#[derive(Debug)]
+pub struct Refusal {
+    code: SqlState,
+    message: String,
+    constraint: Option<String>,
+    table: Option<String>,
+    column: Option<String>,
+}
+
+impl Fault {
+    /// The SQLSTATE of a refusal.
+    pub fn code(&self) -> Option<&SqlState> {
+        self.as_db_error().map(|refusal| &refusal.code)
+    }
+
+    /// The refusal, if it is one.
+    pub fn as_db_error(&self) -> Option<&Refusal> {
+        match self {
+            Fault::Refused(refusal) => Some(refusal),
+            Fault::Lost(_) | Fault::Unfit(_) => None,
+        }
+    }
+}
+
+impl Refusal {
+    /// The SQLSTATE.
+    pub fn code(&self) -> &SqlState {
+        &self.code
+    }
+    /// The server's sentence, which may quote values.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+    /// The constraint that was violated.
+    pub fn constraint(&self) -> Option<&str> {
+        self.constraint.as_deref()
+    }
+    /// The table that it is about.
+    pub fn table(&self) -> Option<&str> {
+        self.table.as_deref()
+    }
+    /// The column that it is about.
+    pub fn column(&self) -> Option<&str> {
+        self.column.as_deref()
+    }
+
+    fn read(body: &ErrorResponseBody) -> io::Result<Self> {
+        let mut refusal = Self {
+            code: SqlState::INTERNAL_ERROR,
+            message: String::new(),
+            constraint: None,
+            table: None,
+            column: None,
+        };
+        let mut fields = body.fields();
+        while let Some(field) = fields.next()? {
+            let text = || String::from_utf8_lossy(field.value_bytes()).into_owned();
+            match field.type_() {
+                b'C' => refusal.code = SqlState::from_code(&text()),
+                b'M' => refusal.message = text(),
+                b'n' => refusal.constraint = Some(text()),
+                b't' => refusal.table = Some(text()),
+                b'c' => refusal.column = Some(text()),
+                _ => {}
+            }
+        }
+        Ok(refusal)
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::Refused(refusal) => write!(f, "{}", refusal.message),
+            Fault::Lost(e) => write!(f, "the connection to the database is lost: {e}"),
+            Fault::Unfit(why) => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for Fault {}
+
+impl From<io::ErrorKind> for Fault {
+    fn from(e: io::ErrorKind) -> Self {
+        Fault::Lost(e.into())
+    }
+}
+
+impl From<io::Error> for Fault {
+    fn from(e: io::Error) -> Self {
+        Fault::Lost(e)
+    }
+}
+
+/// A column of a statement's rows.
+#[derive(Debug)]
+pub struct Column {
+    /// Its name.
+    pub name: Box<str>,
+    /// Its type.
+    pub kind: Type,
+}
+
+/// A statement that the server has prepared for this connection.
+#[derive(Debug)]
+pub(super) struct Statement {
+    name: String,
+    parameters: Vec<Type>,
+    columns: Arc<[Column]>,
+}
+
+/// The rows of one statement.
+#[derive(Debug, Default)]
+pub(super) struct Reply {
+    columns: Option<Arc<[Column]>>,
+    rows: Vec<DataRowBody>,
+}
+
+impl Reply {
+    /// Calls `each` with every row.
+    pub(super) fn each<E: From<io::Error>>(&self, mut each: impl FnMut(&Row) -> Result<(), E>) -> Result<(), E> {
+        let Some(columns) = &self.columns else { return Ok(()) };
+        let mut row = Row::new(columns.clone());
+        for body in &self.rows {
+            row.load(body)?;
+            each(&row)?;
+        }
+        Ok(())
+    }
+
+    /// The first row.
+    pub(super) fn first(&self) -> Result<Option<Row>, Fault> {
+        let Some((columns, body)) = self.columns.as_ref().zip(self.rows.first()) else { return Ok(None) };
+        let mut row = Row::new(columns.clone());
+        row.load(body)?;
+        Ok(Some(row))
+    }
+
+    /// How many rows there are.
+    pub(super) fn len(&self) -> usize {
+        self.rows.len()
+    }
+}
+
+/// What the server answered up to a Sync: the replies of the statements that ran, and why the next one did not.
+#[derive(Default)]
+pub(super) struct Answer {
+    /// In the order of the statements.
+    pub(super) replies: Vec<Reply>,
+    /// The first refusal, of a statement or of the commit; then all of it is undone.
+    pub(super) refused: Option<Fault>,
+}
+
+impl Answer {
+    /// The reply of the last statement, if all went well.
+    pub(super) fn last(mut self) -> Result<Reply, Fault> {
+        match self.refused {
+            Some(refused) => Err(refused),
+            None => Ok(self.replies.pop().unwrap_or_default()),
+        }
+    }
+}
+
+/// A connection.
+pub(super) struct Connection {
+    stream: Stream,
+    /// What is still to be sent.
+    out: bytes::BytesMut,
+    /// What was read and not yet looked at.
+    input: bytes::BytesMut,
+    /// Answers that are still to come, one a Sync.
+    owed: usize,
+    /// Whether a transaction was begun and its end has not been heard of.
+    open: bool,
+    /// Whether the stream is of no use any more.
+    lost: bool,
+    statements: HashMap<&'static str, Arc<Statement>>,
+    named: u64,
+}
+
+impl Connection {
+    pub(super) fn new(stream: Stream) -> Self {
+        Self {
+            stream,
+            out: bytes::BytesMut::with_capacity(1024),
+            input: bytes::BytesMut::with_capacity(READ),
+            owed: 0,
+            open: false,
+            lost: false,
+            statements: HashMap::new(),
+            named: 0,
+        }
+    }
+
+    /// The prepared form of these statements; those that are new are prepared together.
+    pub(super) async fn prepare<const N: usize>(
+        &mut self,
+        texts: [&'static str; N],
+    ) -> Result<[Arc<Statement>; N], Fault> {
+        let mut new: Vec<(&'static str, Statement)> = Vec::new();
+        for text in texts {
+            if !self.statements.contains_key(text) && new.iter().all(|(known, _)| *known != text) {
+                self.named += 1;
+                let name = format!("s{}", self.named);
+                new.push((text, Statement { name, parameters: Vec::new(), columns: Arc::new([]) }));
+            }
+        }
+        if !new.is_empty() {
+            self.drain().await?;
+            for (text, statement) in &new {
+                frontend::parse(&statement.name, text, [], &mut self.out)?;
+                frontend::describe(b'S', &statement.name, &mut self.out)?;
+            }
+            self.sync();
+            let mut at = 0;
+            let mut refused = None;
+            loop {
+                match self.next().await? {
+                    Message::ParameterDescription(body) => {
+                        let types = body.parameters().map(|oid| Ok(type_of(oid))).collect()?;
+                        new.get_mut(at).ok_or_else(out_of_step)?.1.parameters = types;
+                    }
+                    Message::RowDescription(body) => {
+                        let columns = body
+                            .fields()
+                            .map(|field| Ok(Column { name: field.name().into(), kind: type_of(field.type_oid()) }))
+                            .collect::<Vec<_>>()?;
+                        new.get_mut(at).ok_or_else(out_of_step)?.1.columns = columns.into();
+                        at += 1;
+                    }
+                    Message::NoData => at += 1,
+                    Message::ErrorResponse(body) => refused = Some(Fault::Refused(Box::new(Refusal::read(&body)?))),
+                    Message::ReadyForQuery(_) => break,
+                    _ => {}
+                }
+            }
+            new.truncate(at);
+            self.statements.extend(new.into_iter().map(|(text, statement)| (text, Arc::new(statement))));
+            if let Some(refused) = refused {
+                return Err(refused);
+            }
+        }
+        let mut found = texts.iter().map(|text| self.statements.get(text).cloned());
+        let found: [Option<Arc<Statement>>; N] = std::array::from_fn(|_| found.next().flatten());
+        if found.iter().any(Option::is_none) {
+            return Err(self.fail(out_of_step()));
+        }
+        Ok(found.map(|statement| statement.expect("looked at above")))
+    }
+
+    /// Sends statements with one Sync behind them and reads the answer: one round trip, and outside of
+    /// [`Connection::begin`] one transaction.
+    pub(super) async fn run(&mut self, statements: &[(&Arc<Statement>, Params<'_>)]) -> Result<Answer, Fault> {
+        self.settle().await?;
+        self.send(statements).await
+    }
+
+    /// The same, where the first statement is a `begin`: the transaction is open until [`Connection::commit`], and whoever
+    /// leaves before has it rolled back by [`Connection::settle`].
+    pub(super) async fn begin(&mut self, statements: &[(&Arc<Statement>, Params<'_>)]) -> Result<Answer, Fault> {
+        self.settle().await?;
+        self.open = true;
+        self.send(statements).await
+    }
+
+    /// Ends an open transaction by `commit`; an error when it did not.
+    pub(super) async fn commit(&mut self) -> Result<(), Fault> {
+        self.drain().await?;
+        frontend::query("commit", &mut self.out)?;
+        self.owed += 1;
+        let mut refused = None;
+        let mut committed = false;
+        loop {
+            match self.next().await? {
+                Message::CommandComplete(body) => committed = body.tag()? == "COMMIT",
+                Message::ErrorResponse(body) => refused = Some(Fault::Refused(Box::new(Refusal::read(&body)?))),
+                Message::ReadyForQuery(_) => break,
+                _ => {}
+            }
+        }
+        match refused {
+            Some(refused) => Err(refused),
+            None if committed => Ok(()),
+            None => Err(Fault::Unfit("a commit was answered by a rollback".into())),
+        }
+    }
+
+    /// A statement inside the open transaction, one round trip.
+    pub(super) async fn within(&mut self, statement: &Arc<Statement>, params: Params<'_>) -> Result<Reply, Fault> {
+        self.drain().await?;
+        if !self.open {
+            return Err(Fault::Unfit("there is no open transaction".into()));
+        }
+        self.send(&[(statement, params)]).await?.last()
+    }
+
+    /// Whether nothing is under way, so that somebody else may have it.
+    pub(super) fn is_settled(&self) -> bool {
+        !self.open && self.owed == 0 && self.out.is_empty()
+    }
+
+    /// Whether the server is there, as far as one can see without asking.
+    pub(super) fn is_alive(&mut self) -> bool {
+        if self.lost {
+            return false;
+        }
+        let mut cx = Context::from_waker(Waker::noop());
+        // A server that ends a connection says so before it closes it.
+        matches!(poll_read_buf(Pin::new(&mut self.stream), &mut cx, &mut self.input), Poll::Pending)
+            && self.input.is_empty()
+    }
+
+    /// Reads what is owed to whoever went away, and ends a transaction that they left open.
+    pub(super) async fn settle(&mut self) -> Result<(), Fault> {
+        if self.is_settled() {
+            return Ok(());
+        }
+        if self.open {
+            frontend::query("rollback", &mut self.out)?;
+            self.owed += 1;
+        }
+        self.drain().await?;
+        if self.open { Err(self.fail(Fault::Unfit("a transaction cannot be ended".into()))) } else { Ok(()) }
+    }
+
+    /// Asks for a sign of life.
+    pub(super) async fn ping(&mut self) -> Result<(), Fault> {
+        self.settle().await?;
+        self.sync();
+        self.drain().await
+    }
+
+    async fn drain(&mut self) -> Result<(), Fault> {
+        while self.owed > 0 {
+            self.heard().await?;
+        }
+        Ok(())
+    }
+
+    /// Reads one answer without looking at it.
+    async fn heard(&mut self) -> Result<(), Fault> {
+        while !matches!(self.next().await?, Message::ReadyForQuery(_)) {}
+        Ok(())
+    }
+
+    async fn send(&mut self, statements: &[(&Arc<Statement>, Params<'_>)]) -> Result<Answer, Fault> {
+        let whole = self.out.len();
+        for (statement, params) in statements {
+            if let Err(e) = bind(statement, params, &mut self.out) {
+                self.out.truncate(whole);
+                return Err(e);
+            }
+        }
+        self.sync();
+        self.answer(statements).await
+    }
+
+    async fn answer(&mut self, statements: &[(&Arc<Statement>, Params<'_>)]) -> Result<Answer, Fault> {
+        let mut answer = Answer { replies: Vec::with_capacity(statements.len()), refused: None };
+        let mut rows = Vec::new();
+        loop {
+            match self.next().await? {
+                Message::DataRow(body) => rows.push(body),
+                Message::CommandComplete(_) | Message::EmptyQueryResponse => {
+                    let Some((statement, _)) = statements.get(answer.replies.len()) else {
+                        return Err(self.fail(out_of_step()));
+                    };
+                    let columns = Some(statement.columns.clone());
+                    answer.replies.push(Reply { columns, rows: std::mem::take(&mut rows) });
+                }
+                Message::ErrorResponse(body) => {
+                    let refusal = Refusal::read(&body)?;
+                    // A plan or a statement that is no longer what it was when it was prepared: the next one is prepared
+                    // anew, on a new connection.
+                    self.lost |= matches!(refusal.code.code(), "0A000" | "26000");
+                    answer.refused = Some(Fault::Refused(Box::new(refusal)));
+                }
+                Message::ReadyForQuery(_) => break,
+                _ => {}
+            }
+        }
+        if answer.refused.is_none() && answer.replies.len() != statements.len() {
+            return Err(self.fail(out_of_step()));
+        }
+        Ok(answer)
+    }
+
+    fn sync(&mut self) {
+        frontend::sync(&mut self.out);
+        self.owed += 1;
+    }
+
+    fn fail(&mut self, fault: Fault) -> Fault {
+        self.lost = true;
+        fault
+    }
+
+    /// The next message. Sends while it waits, since the server need not read on before its answers are read. Can be dropped
+    /// at any point: what was sent and read so far is known.
+    async fn next(&mut self) -> Result<Message, Fault> {
+        if self.lost {
+            return Err(io::Error::from(io::ErrorKind::NotConnected).into());
+        }
+        loop {
+            match Message::parse(&mut self.input) {
+                Ok(Some(Message::ReadyForQuery(body))) => {
+                    self.owed = self.owed.saturating_sub(1);
+                    self.open = body.status() != b'I';
+                    return Ok(Message::ReadyForQuery(body));
+                }
+                Ok(Some(
+                    Message::NoticeResponse(_) | Message::ParameterStatus(_) | Message::NotificationResponse(_),
+                )) => {}
+                Ok(Some(message)) => return Ok(message),
+                Ok(None) => {
+                    if let Err(e) = self.exchange().await {
+                        return Err(self.fail(e.into()));
+                    }
+                }
+                Err(e) => return Err(self.fail(e.into())),
+            }
+        }
+    }
+
+    /// Sends what there is to send, and reads at least something.
+    async fn exchange(&mut self) -> io::Result<()> {
+        self.input.reserve(READ);
+        let Self { stream, out, input, .. } = self;
+        poll_fn(|cx| {
+            while !out.is_empty() {
+                match Pin::new(&mut *stream).poll_write(cx, out) {
+                    Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                    Poll::Ready(Ok(sent)) => bytes::Buf::advance(out, sent),
+                    Poll::Ready(Err(e)) => return Poll::Ready(Err(e)),
+                    Poll::Pending => break,
+                }
+            }
+            if out.is_empty()
+                && let Poll::Ready(Err(e)) = Pin::new(&mut *stream).poll_flush(cx)
+            {
+                return Poll::Ready(Err(e));
+            }
+            match poll_read_buf(Pin::new(&mut *stream), cx, input) {
+                Poll::Ready(Ok(0)) => Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+                Poll::Ready(read) => Poll::Ready(read.map(drop)),
+                Poll::Pending => Poll::Pending,
+            }
+        })
+        .await
+    }
+}
+
+fn out_of_step() -> Fault {
+    Fault::Unfit("the server's answer does not fit what it was asked".into())
+}
+
+/// Types that are no built-in ones are told apart by their number only.
+fn type_of(oid: u32) -> Type {
+    Type::from_oid(oid).unwrap_or_else(|| Type::new("other".into(), oid, Kind::Simple, "pg_catalog".into()))
+}
+
+fn bind(statement: &Statement, params: Params<'_>, out: &mut bytes::BytesMut) -> Result<(), Fault> {
+    if params.len() != statement.parameters.len() {
+        let (given, wanted) = (params.len(), statement.parameters.len());
+        return Err(Fault::Unfit(format!("{given} parameters for a statement with {wanted}")));
+    }
+    const BINARY: [i16; 1] = [1];
+    let values = params.iter().zip(&statement.parameters);
+    let write = |(value, kind): (&&(dyn postgres_types::ToSql + Sync), &Type), out: &mut bytes::BytesMut| {
+        Ok(match value.to_sql_checked(kind, out)? {
+            postgres_types::IsNull::Yes => IsNull::Yes,
+            postgres_types::IsNull::No => IsNull::No,
+        })
+    };
+    frontend::bind("", &statement.name, BINARY, values, write, BINARY, out).map_err(|e| match e {
+        frontend::BindError::Conversion(e) => Fault::Unfit(format!("a parameter cannot be sent: {e}")),
+        frontend::BindError::Serialization(e) => Fault::Unfit(format!("a parameter cannot be sent: {e}")),
+    })?;
+    frontend::execute("", 0, out)?;
+    Ok(())
+}

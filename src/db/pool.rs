@@ -1,0 +1,120 @@
+//! The pool of the API's own login.
+
+use super::{
+    connect,
+    connection::{Connection, Fault},
+    parse, tenant,
+};
+use crate::Result;
+use deadpool::{
+    Runtime,
+    managed::{Manager, Metrics, Object, Pool, PoolError, RecycleError, RecycleResult, Timeouts},
+};
+use std::{
+    ops::{Deref, DerefMut},
+    time::Duration,
+};
+use tokio::runtime::Handle;
+
+/// How long one waits for a connection, a free one or a new one.
+const WAIT: Duration = Duration::from_secs(5);
+/// How long the answers that nobody waits for may take before their connection is given up.
+const SETTLE: Duration = Duration::from_secs(60);
+
+/// The pool of the API's own login. Nothing outside this module gets a connection of it.
+#[derive(Clone)]
+pub struct Db {
+    pool: Pool<Connections>,
+}
+
+impl Db {
+    /// Prepares a pool of at most `size` connections; the first one is opened when it is needed.
+    pub fn new(url: &str, size: usize) -> anyhow::Result<Self> {
+        let wait = Some(WAIT);
+        let pool = Pool::builder(Connections { config: parse(url)? })
+            .max_size(size)
+            .runtime(Runtime::Tokio1)
+            .timeouts(Timeouts { wait, create: wait, recycle: wait })
+            .build()?;
+        Ok(Self { pool })
+    }
+
+    pub(super) async fn connection(&self) -> Result<Lease> {
+        Ok(Lease(Some(self.pool.get().await?)))
+    }
+
+    /// Whether a connection can be had and answers.
+    pub async fn ping(&self) -> Result<()> {
+        Ok(self.connection().await?.ping().await?)
+    }
+
+    /// Closes the pool; requests that still wait get 503.
+    pub fn close(&self) {
+        self.pool.close();
+    }
+}
+
+/// Makes the pool's connections.
+pub(super) struct Connections {
+    config: tokio_postgres::Config,
+}
+
+impl Manager for Connections {
+    type Type = Connection;
+    type Error = Fault;
+
+    /// With what every request needs prepared, so that the first one of a connection is not slower than the others.
+    async fn create(&self) -> Result<Connection, Fault> {
+        let mut connection = connect::connect(&self.config).await?;
+        tenant::prepare(&mut connection).await?;
+        Ok(connection)
+    }
+
+    async fn recycle(&self, connection: &mut Connection, _: &Metrics) -> RecycleResult<Fault> {
+        if connection.is_settled() && connection.is_alive() {
+            Ok(())
+        } else {
+            Err(RecycleError::message("the connection is of no use any more"))
+        }
+    }
+}
+
+/// Why the pool has no connection.
+pub(crate) type NoConnection = PoolError<Fault>;
+
+/// A connection while somebody has it. One that is given back in the middle of something, because its holder went away
+/// or failed, is brought to an end before anybody else gets it; nobody needs to wait for that.
+pub(super) struct Lease(Option<Object<Connections>>);
+
+impl Deref for Lease {
+    type Target = Connection;
+    fn deref(&self) -> &Connection {
+        self.0.as_ref().expect("it is there until it is dropped")
+    }
+}
+
+impl DerefMut for Lease {
+    fn deref_mut(&mut self) -> &mut Connection {
+        self.0.as_mut().expect("it is there until it is dropped")
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let Some(mut connection) = self.0.take() else { return };
+        if connection.is_settled() {
+            return;
+        }
+        match Handle::try_current() {
+            Ok(runtime) => {
+                runtime.spawn(async move {
+                    if !matches!(tokio::time::timeout(SETTLE, connection.settle()).await, Ok(Ok(()))) {
+                        drop(Object::take(connection));
+                    }
+                });
+            }
+            // Closing it makes the server roll back.
+            Err(_) => drop(Object::take(connection)),
+        }
+    }
+}
