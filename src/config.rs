@@ -76,6 +76,10 @@ pub struct Config {
     /// SMTP server for the mail of companies that have no SendGrid key; without it they need one
     #[arg(long, env = "RINGFENCE_RELAY_URL", hide_env_values = true)]
     pub relay_url: Option<String>,
+    /// In development mode only: addresses (host:port) that the webhooks of workflows may call although they are not
+    /// public, by http too
+    #[arg(long, env = "RINGFENCE_WEBHOOK_ALLOW", value_delimiter = ',')]
+    pub webhook_allow: Vec<String>,
     /// Origins of browsers that may call the API
     #[arg(
         long,
@@ -118,6 +122,9 @@ impl Config {
     /// makes up are kept.
     pub fn settle(&mut self, folder: Option<&std::path::Path>) -> anyhow::Result<()> {
         let development = *self.development.get_or_insert(folder.is_some());
+        if !development && self.webhook_allow.iter().any(|place| !place.is_empty()) {
+            bail!("RINGFENCE_WEBHOOK_ALLOW is for development: without it webhooks reach public addresses only");
+        }
         let keys = folder.map(|folder| folder.join("keys"));
         if self.storage_url.as_deref().is_none_or(str::is_empty) {
             let folder = folder.map_or_else(crate::db::local::default_folder, std::path::Path::to_owned);

@@ -19,6 +19,7 @@ pub mod seal;
 pub mod server;
 pub mod telephony;
 pub mod wire;
+pub mod workflow;
 pub mod workbook;
 
 pub use error::{Error, Result};
@@ -47,6 +48,8 @@ pub struct Parts {
     pub twilio: clients::twilio::Twilio,
     /// Companies' mail through their own accounts.
     pub sendgrid: clients::sendgrid::SendGrid,
+    /// Calls to addresses that companies' workflows name.
+    pub webhooks: clients::webhook::Webhooks,
     /// The settings.
     pub config: config::Config,
     /// Work that goes on after its answer was sent, which a graceful stop waits for.
@@ -66,6 +69,7 @@ impl App {
             mailer: clients::mail::Mailer::new(&config)?,
             twilio: clients::twilio::Twilio::new(&config)?,
             sendgrid: clients::sendgrid::SendGrid::new(&config)?,
+            webhooks: clients::webhook::Webhooks::new(&config)?,
             background: tokio_util::task::TaskTracker::new(),
             config,
         })))

@@ -519,12 +519,34 @@ impl<T: FromStr<Err: fmt::Display>> FromRequestParts<App> for Path<T> {
         let params = RawPathParams::from_request_parts(parts, app)
             .await
             .map_err(|_| Error::invalid("path", "", "The path is not UTF-8"))?;
-        let (name, value) = params.iter().next().ok_or(Error::Internal("a route without a variable part".into()))?;
-        value.parse().map(Path).map_err(|e: T::Err| Error::invalid("path", name, format!("Input should be valid: {e}")))
+        variable(params.iter().next()).map(Path)
     }
 }
 
 impl<T> aide::OperationInput for Path<T> {}
+
+/// The two variable parts of the path, in their order.
+#[derive(Debug)]
+pub struct Paths<A, B>(pub A, pub B);
+
+impl<A: FromStr<Err: fmt::Display>, B: FromStr<Err: fmt::Display>> FromRequestParts<App> for Paths<A, B> {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self> {
+        let params = RawPathParams::from_request_parts(parts, app)
+            .await
+            .map_err(|_| Error::invalid("path", "", "The path is not UTF-8"))?;
+        let mut params = params.iter();
+        Ok(Self(variable(params.next())?, variable(params.next())?))
+    }
+}
+
+fn variable<T: FromStr<Err: fmt::Display>>(part: Option<(&str, &str)>) -> Result<T> {
+    let (name, value) = part.ok_or(Error::Internal("a route without a variable part".into()))?;
+    value.parse().map_err(|e: T::Err| Error::invalid("path", name, format!("Input should be valid: {e}")))
+}
+
+impl<A, B> aide::OperationInput for Paths<A, B> {}
 
 /// `{"message": …}`: what a write answers that has nothing else to show.
 #[derive(Debug, Serialize, JsonSchema)]

@@ -4,6 +4,7 @@ pub mod mail;
 pub mod sendgrid;
 pub mod storage;
 pub mod twilio;
+pub mod webhook;
 
 use reqwest::{StatusCode, header::HeaderMap};
 use std::time::Duration;

@@ -46,7 +46,9 @@ macro_rules! jobs {
     };
 }
 
-jobs! { activity_due scheduled_sms unanswered }
+jobs! { activity_due scheduled_sms unanswered workflow_run workflow_schedule }
+
+pub use workflow_run::at_once;
 
 /// Runs jobs until `stop` is done; those under way finish.
 pub async fn work(app: &App, stop: impl Future<Output = ()>) {

@@ -49,6 +49,7 @@ pub fn config() -> Config {
         twilio_url: crate::twilio::url(),
         sendgrid_url: crate::twilio::url(),
         relay_url: None,
+        webhook_allow: Vec::new(),
         frontend_url: "http://localhost:5173".into(),
         cors_origins: vec!["http://localhost:5173".into()],
         rate_limits: Switch::Off,

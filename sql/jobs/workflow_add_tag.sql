@@ -1,0 +1,3 @@
+-- $1 deal   $2 tag
+update deals set tags = case when tags ? $2 then tags else tags || to_jsonb($2::text) end, updated_at = now() where id = $1 and not is_deleted
+returning id

@@ -1,0 +1,7 @@
+-- $1 workflow id   $2 limit   $3 skip
+select id, status, started_at, completed_at, extract(epoch from completed_at - started_at)::int as duration_seconds, success_count, failure_count,
+  error_message, trigger_data
+from workflow_executions
+where workflow_id = $1
+order by created_at desc, id desc
+limit $2 offset $3

@@ -1,0 +1,302 @@
+//! Workflows: what happens by itself when something happens, or by the clock. `crate::workflow` says what they are made
+//! of, `crate::jobs` runs them.
+
+mod runs;
+
+use super::prelude::*;
+use crate::{
+    clients::webhook::SECRET_PREFIX,
+    db::Tx,
+    workflow::{self, Action, Condition, Schedule, Step, Trigger},
+};
+use base64::{Engine, prelude::BASE64_STANDARD};
+use postgres_types::Json as Jsonb;
+use serde_json::Value;
+
+routes! {
+    /// The company's workflows, the newest first
+    tenant get "/api/workflows/" => list;
+    /// Adds a workflow
+    tenant post "/api/workflows/" => create;
+    /// One workflow
+    tenant get "/api/workflows/{workflow_id}" => get;
+    /// Changes the given fields of a workflow
+    tenant put "/api/workflows/{workflow_id}" => update;
+    /// Deletes a workflow; its runs stop at their next step
+    tenant delete "/api/workflows/{workflow_id}" => delete;
+    /// Switches a workflow on or off
+    tenant post "/api/workflows/{workflow_id}/toggle" => toggle;
+    /// Runs a workflow now, whatever its status, for one record or none
+    tenant post "/api/workflows/{workflow_id}/execute" => runs::execute;
+    /// Shows what a run would do, and does nothing
+    tenant post "/api/workflows/{workflow_id}/dry-run" => runs::dry_run;
+    /// A workflow's runs, the newest first
+    tenant get "/api/workflows/{workflow_id}/executions" => runs::executions;
+    /// One run with its steps
+    tenant get "/api/workflows/{workflow_id}/executions/{execution_id}" => runs::execution;
+}
+
+/// The index that keeps two workflows of a company from having the same name.
+const NAME_KEY: &str = "workflows_tenant_name_key";
+const NAME_TAKEN: &str = "A workflow with this name already exists";
+
+row! {
+    /// A workflow; it runs in the name of its owner.
+    pub struct Workflow {
+        id: Uuid,
+        name: String,
+        description: Option<String>,
+        status: String,
+        trigger: String,
+        actions_count: i32,
+        executions_count: i32,
+        last_run: Option<Time>,
+        created_at: Time,
+        actions: Value,
+        conditions: Value,
+        schedule: Option<Value>,
+        max_executions: Option<i32>,
+        next_run: Option<Time>,
+        owner_id: Uuid,
+    }
+}
+
+/// A workflow, and the secret of its webhooks when that was made right now.
+#[derive(Serialize, JsonSchema)]
+struct Saved {
+    #[serde(flatten)]
+    workflow: Workflow,
+    /// What receivers of its webhooks verify them with (Standard Webhooks); shown this once.
+    webhook_secret: Option<String>,
+}
+
+row! {
+    /// What the change of a workflow is checked against.
+    pub struct Locked as "Workflow" {
+        trigger: String,
+        actions: Value,
+    }
+}
+
+#[derive(Deserialize, Clone, Copy, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Status {
+    Active,
+    Inactive,
+    Paused,
+}
+
+impl std::str::FromStr for Status {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "active" => Ok(Self::Active),
+            "inactive" => Ok(Self::Inactive),
+            "paused" => Ok(Self::Paused),
+            _ => Err("Input should be active, inactive or paused"),
+        }
+    }
+}
+
+impl Status {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Inactive => "inactive",
+            Self::Paused => "paused",
+        }
+    }
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct Filter {
+    /// `active`, `inactive` or `paused`.
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    status: Option<Status>,
+}
+
+#[derive(Deserialize, Validate, JsonSchema)]
+#[garde(allow_unvalidated)]
+struct NewWorkflow {
+    #[garde(custom(named))]
+    name: String,
+    description: Option<String>,
+    /// What starts it; `scheduled` when it is none of those that there are.
+    #[serde(default, deserialize_with = "wire::fitting")]
+    trigger_type: Option<Trigger>,
+    /// The old name of `trigger_type`.
+    #[serde(default, deserialize_with = "wire::fitting")]
+    trigger: Option<Trigger>,
+    is_active: Option<bool>,
+    /// What it does, in this order.
+    #[schemars(with = "Option<Vec<Step>>")]
+    actions: Option<Value>,
+    /// All of them must hold for what starts it.
+    conditions: Option<Vec<Condition>>,
+    /// When it runs, where its trigger is `scheduled`; every hour when left out.
+    schedule: Option<Schedule>,
+    /// After so many runs it runs no more.
+    #[garde(inner(range(min = 1)))]
+    max_executions: Option<i32>,
+}
+
+/// The fields to change; those left out stay.
+#[derive(Deserialize, Validate, JsonSchema)]
+#[garde(allow_unvalidated)]
+#[serde(default)]
+#[derive(Default)]
+struct WorkflowPatch {
+    #[garde(inner(custom(named)))]
+    name: Option<String>,
+    #[serde(deserialize_with = "wire::nullable")]
+    description: Option<Option<String>>,
+    /// Unchanged when it is none of those that there are.
+    #[serde(deserialize_with = "wire::fitting")]
+    trigger_type: Option<Trigger>,
+    /// Counts more than `status`.
+    is_active: Option<bool>,
+    /// Unchanged when it is none of those that there are.
+    #[serde(deserialize_with = "wire::fitting")]
+    status: Option<Status>,
+    #[schemars(with = "Option<Vec<Step>>")]
+    actions: Option<Value>,
+    conditions: Option<Vec<Condition>>,
+    /// Null: every hour.
+    #[serde(deserialize_with = "wire::nullable")]
+    schedule: Option<Option<Schedule>>,
+    #[serde(deserialize_with = "wire::nullable")]
+    #[garde(inner(inner(range(min = 1))))]
+    max_executions: Option<Option<i32>>,
+    /// Makes a new secret for its webhooks; the old one ends at once.
+    new_webhook_secret: bool,
+}
+
+fn named(text: &str, _: &()) -> garde::Result {
+    match text.trim().chars().count() {
+        0 => Err(garde::Error::new("The name must not be empty")),
+        1..=255 => Ok(()),
+        _ => Err(garde::Error::new("The name must not exceed 255 characters")),
+    }
+}
+
+async fn list(db: TenantDb, Query(filter): Query<Filter>, page: Page<{ page::ALL }>) -> Result<Rows<Workflow>> {
+    let status = filter.status.map(Status::word);
+    db.list(sql!("workflows/list").planned_once(), &[&status, &page.limit, &page.skip]).await
+}
+
+async fn create(app: State<App>, db: TenantDb, Json(new): Json<NewWorkflow>) -> Result<Json<Saved>> {
+    let trigger = new.trigger_type.or(new.trigger).unwrap_or(Trigger::Scheduled);
+    let actions = actions(trigger, new.actions.as_ref())?.unwrap_or_default();
+    let conditions = new.conditions.unwrap_or_default();
+    check(Some(&conditions), new.schedule.as_ref())?;
+    let status = if new.is_active == Some(true) { "active" } else { "inactive" };
+    let schedule = new.schedule.as_ref().map(Jsonb);
+    let (name, trigger_name, steps, conditions) =
+        (new.name.trim(), trigger.name(), Jsonb(&actions), Jsonb(&conditions));
+    let params: crate::db::Params<'_> = &[
+        &name, &new.description, &trigger_name, &status, &steps, &conditions, &schedule, &new.max_executions,
+    ];
+    let saved = db.tx(async |tx| {
+        let id: Uuid = tx.one(sql!("workflows/create"), params).await?;
+        saved(&app, tx, id, &actions, false).await
+    });
+    Ok(Json(saved.await.on_constraint(NAME_KEY, NAME_TAKEN)?))
+}
+
+async fn get(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Workflow>> {
+    Ok(Json(db.one(sql!("workflows/get"), &[&id]).await?))
+}
+
+async fn update(
+    app: State<App>,
+    db: TenantDb,
+    Path(id): Path<Uuid>,
+    Json(patch): Json<WorkflowPatch>,
+) -> Result<Json<Saved>> {
+    check(patch.conditions.as_deref(), patch.schedule.as_ref().and_then(Option::as_ref))?;
+    let saved = db.tx(async |tx| {
+        let old: Locked = tx.one(sql!("workflows/lock"), &[&id]).await?;
+        let trigger = patch.trigger_type.or(old.trigger.parse().ok()).unwrap_or(Trigger::Scheduled);
+        // Actions that stay must suit a trigger that changes.
+        let steps = actions(trigger, Some(patch.actions.as_ref().unwrap_or(&old.actions)))?.unwrap_or_default();
+        tx.one::<Uuid>(sql!("workflows/update"), &[&id, &patch.columns(&steps)?]).await?;
+        saved(&app, tx, id, &steps, patch.new_webhook_secret).await
+    });
+    Ok(Json(saved.await.on_constraint(NAME_KEY, NAME_TAKEN)?))
+}
+
+impl WorkflowPatch {
+    /// The columns that change.
+    fn columns(&self, steps: &[Step]) -> Result<Value> {
+        let status = self.is_active.map(|active| if active { "active" } else { "inactive" });
+        let given = [
+            ("name", self.name.as_ref().map(|name| name.trim().into())),
+            ("description", self.description.clone().map(Value::from)),
+            ("trigger", self.trigger_type.map(|trigger| trigger.name().into())),
+            ("status", status.or(self.status.map(Status::word)).map(Value::from)),
+            ("actions", self.actions.as_ref().map(|_| json(&steps)).transpose()?),
+            ("conditions", self.conditions.as_ref().map(json).transpose()?),
+            ("schedule", self.schedule.as_ref().map(json).transpose()?),
+            ("max_executions", self.max_executions.map(Value::from)),
+        ];
+        Ok(given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect())
+    }
+}
+
+fn json<T: Serialize>(value: &T) -> Result<Value> {
+    serde_json::to_value(value).map_err(|e| Error::Internal(e.to_string().into()))
+}
+
+/// The checked actions of a body, if it has some.
+fn actions(trigger: Trigger, given: Option<&Value>) -> Result<Option<Vec<Step>>> {
+    match given {
+        None => Ok(None),
+        Some(list) if list.is_array() => workflow::actions(trigger, list).map(Some),
+        Some(_) => Err(Error::invalid("body", "actions", "Input should be a list")),
+    }
+}
+
+fn check(conditions: Option<&[Condition]>, schedule: Option<&Schedule>) -> Result<()> {
+    workflow::check_conditions(conditions.unwrap_or_default())?;
+    schedule.map_or(Ok(()), Schedule::check)
+}
+
+/// The saved workflow; one with webhooks gets a secret to sign them with.
+async fn saved(app: &App, tx: &Tx<'_>, id: Uuid, steps: &[Step], renew: bool) -> Result<Saved> {
+    let workflow = tx.one(sql!("workflows/get"), &[&id]).await?;
+    let needs_secret = steps.iter().any(|step| matches!(step.action, Action::Webhook(_)));
+    let secret_name = workflow::secret_name(id);
+    if !needs_secret || (!renew && tx.company_secret(&secret_name).await?.is_some()) {
+        return Ok(Saved { workflow, webhook_secret: None });
+    }
+    let company = tx.caller().company_id.ok_or(Error::NoCompany)?;
+    let secret = format!("{SECRET_PREFIX}{}", BASE64_STANDARD.encode(crate::auth::random::<32>()));
+    let sealed = app.sealer.seal(company, &secret_name, &secret)?;
+    tx.keep_company_secret(company, &secret_name, sealed.as_ref()).await?;
+    Ok(Saved { workflow, webhook_secret: Some(secret) })
+}
+
+async fn delete(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Message>> {
+    let gone = db.tx(async |tx| {
+        tx.optional::<Uuid>(sql!("workflows/delete"), &[&id]).await?.ok_or(Error::not_found("Workflow"))?;
+        let company = tx.caller().company_id.ok_or(Error::NoCompany)?;
+        tx.keep_company_secret(company, &workflow::secret_name(id), None).await
+    });
+    gone.await?;
+    Ok(message("Workflow deleted successfully"))
+}
+
+/// What a switch was set to.
+#[derive(Serialize, JsonSchema)]
+struct Toggled {
+    message: &'static str,
+    status: String,
+}
+
+async fn toggle(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Toggled>> {
+    let status: Option<String> = db.optional(sql!("workflows/toggle"), &[&id]).await?;
+    let status = status.ok_or(Error::not_found("Workflow"))?;
+    let message = if status == "active" { "Workflow switched on" } else { "Workflow switched off" };
+    Ok(Json(Toggled { message, status }))
+}

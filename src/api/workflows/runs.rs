@@ -1,0 +1,167 @@
+//! The runs of a workflow: by hand, in a dry run, and those that there were.
+
+use super::super::prelude::*;
+use crate::{
+    jobs,
+    wire::Paths,
+    workflow::{Context, Step, hold},
+};
+use serde_json::Value;
+
+row! {
+    /// A run of a workflow.
+    pub struct Execution {
+        id: Uuid,
+        status: String,
+        started_at: Time,
+        completed_at: Option<Time>,
+        duration_seconds: Option<i32>,
+        success_count: i32,
+        failure_count: i32,
+        error_message: Option<String>,
+        trigger_data: Value,
+    }
+}
+
+row! {
+    /// What a run did in one step.
+    pub struct Done {
+        position: i32,
+        kind as "type": String,
+        status: String,
+        attempts: i32,
+        input: Value,
+        result: Value,
+        error_message: Option<String>,
+        started_at: Time,
+        completed_at: Option<Time>,
+    }
+}
+
+/// A run with its steps.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Detailed {
+    #[serde(flatten)]
+    execution: Execution,
+    steps: Vec<Done>,
+}
+
+row! {
+    /// A run that was started by hand.
+    pub struct Begun as "Workflow" {
+        id: Uuid,
+        user_id: Uuid,
+        company_id: Uuid,
+    }
+}
+
+/// What became of a run by hand.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Executed {
+    message: &'static str,
+    execution_id: Uuid,
+    /// `running` when a step waits.
+    status: String,
+    success_count: i32,
+    failure_count: i32,
+    duration_seconds: i32,
+}
+
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct About {
+    /// The deal, contact or whatever else its trigger is about.
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    record_id: Option<Uuid>,
+}
+
+pub(super) async fn execute(
+    app: State<App>,
+    db: TenantDb,
+    Path(id): Path<Uuid>,
+    Query(about): Query<About>,
+) -> Result<Json<Executed>> {
+    let begun: Begun = db.one(sql!("workflows/execute"), &[&id, &about.record_id]).await?;
+    jobs::at_once(&app, begun.company_id, begun.user_id, begun.id).await?;
+    let run: Execution = db.one(sql!("workflows/execution"), &[&id, &begun.id]).await?;
+    Ok(Json(Executed {
+        message: if run.status == "running" { "Workflow is running" } else { "Workflow executed" },
+        execution_id: run.id,
+        status: run.status,
+        success_count: run.success_count,
+        failure_count: run.failure_count,
+        duration_seconds: run.duration_seconds.unwrap_or(0),
+    }))
+}
+
+pub(super) async fn executions(
+    db: TenantDb,
+    Path(id): Path<Uuid>,
+    page: Page<50>,
+) -> Result<Json<Vec<Execution>>> {
+    let runs = db.tx(async |tx| {
+        tx.one::<super::Workflow>(sql!("workflows/get"), &[&id]).await?;
+        tx.all(sql!("workflows/executions"), &[&id, &page.limit, &page.skip]).await
+    });
+    Ok(Json(runs.await?))
+}
+
+pub(super) async fn execution(db: TenantDb, Paths(id, run): Paths<Uuid, Uuid>) -> Result<Json<Detailed>> {
+    let detailed = db.tx(async |tx| {
+        tx.one::<super::Workflow>(sql!("workflows/get"), &[&id]).await?;
+        let execution = tx.one(sql!("workflows/execution"), &[&id, &run]).await?;
+        Ok(Detailed { execution, steps: tx.all(sql!("workflows/steps"), &[&run]).await? })
+    });
+    Ok(Json(detailed.await?))
+}
+
+row! {
+    /// What a run would know.
+    pub struct Known as "Workflow" {
+        name: String,
+        conditions: Value,
+        actions: Value,
+        context: Value,
+        trigger_data: Value,
+    }
+}
+
+/// What a run would do.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct DryRun {
+    /// The record that it was tried with: the given one, or the newest of its kind.
+    record: Value,
+    /// Whether the workflow's conditions hold for it.
+    would_start: bool,
+    steps: Vec<DryStep>,
+}
+
+/// What a step would do.
+#[derive(Serialize, JsonSchema)]
+struct DryStep {
+    position: usize,
+    #[serde(rename = "type")]
+    kind: String,
+    /// Whether its conditions hold.
+    would_run: bool,
+    /// Its config with the templates filled.
+    input: Value,
+    /// Why a template cannot be filled.
+    error_message: Option<String>,
+}
+
+pub(super) async fn dry_run(db: TenantDb, Path(id): Path<Uuid>, Query(about): Query<About>) -> Result<Json<DryRun>> {
+    let known: Known = db.one(sql!("workflows/dry_run"), &[&id, &about.record_id]).await?;
+    let context = Context::new(known.context, &known.trigger_data, (id, &known.name));
+    let conditions = serde_json::from_value::<Vec<_>>(known.conditions).unwrap_or_default();
+    let steps = known.actions.as_array().into_iter().flatten().filter_map(|step| Step::read(step).ok());
+    let steps = steps.enumerate().map(|(position, step)| {
+        let (input, error_message) = match step.action.filled(&context) {
+            Ok(action) => (action.config(), None),
+            Err(why) => (step.action.config(), Some(why)),
+        };
+        let (kind, would_run) = (step.action.name(), hold(&step.conditions, &context));
+        DryStep { position, kind, would_run, input, error_message }
+    });
+    let steps = steps.collect();
+    Ok(Json(DryRun { record: context.at("record").clone(), would_start: hold(&conditions, &context), steps }))
+}

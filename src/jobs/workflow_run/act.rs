@@ -1,0 +1,247 @@
+//! What the actions of a workflow do.
+
+use crate::{
+    App, Error, Result,
+    clients::{Failure, webhook},
+    db::{TenantDb, Tx},
+    mailing::{self, Mail},
+    sql,
+    telephony::{self, Text},
+    wire::Time,
+    workflow::{self, Action, Context, CreateActivity, CreateDeal, OnRecord, Trigger, UpdateField},
+};
+use jiff::{SignedDuration, Timestamp};
+use postgres_types::Json;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+/// Something that is done outside of a transaction.
+pub(super) struct Errand {
+    /// Its step, whose id the receiver of a webhook is told.
+    pub step: Uuid,
+    /// The step's place.
+    pub position: i32,
+    /// The number of this attempt.
+    pub attempts: i32,
+    /// Whether the run ends with it.
+    pub is_last: bool,
+    /// The company.
+    pub company: Uuid,
+    /// What started the run.
+    pub event: String,
+    /// The contact of the run.
+    pub contact: Option<Uuid>,
+    /// What a webhook sends.
+    pub data: Value,
+    /// What it is signed with.
+    pub secret: Option<String>,
+    /// What is done, its templates filled.
+    pub action: Action,
+}
+
+/// What became of it.
+pub(super) enum Outcome {
+    /// Done, and what there is to say.
+    Done(Value),
+    /// Not done, or nobody knows.
+    Failed(String),
+    /// Certainly not done, or harmless to repeat: it may be tried again.
+    Later(String),
+}
+
+/// What a refusal is called in the history of a run; none when it is no refusal but a fault.
+pub(super) fn words(e: &Error) -> Option<String> {
+    match e {
+        Error::BadRequest(why) | Error::Forbidden(why) | Error::BadGateway(why) => Some(why.to_string()),
+        Error::NotFound(what) => Some(format!("{what} not found")),
+        Error::Invalid(problems) => problems.first().map(|problem| problem.msg.clone()),
+        Error::Database(db) => match db.code().map_or("", |code| code.code()) {
+            "23505" => Some("It already exists".into()),
+            "23503" => Some("A record that it refers to was not found".into()),
+            code if code.starts_with("22") || code.starts_with("23") || code.starts_with("54") => {
+                Some("A value is missing or not allowed".into())
+            }
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// What is done in the database, in the step's own transaction.
+pub(super) async fn inside(tx: &Tx<'_>, event: &str, action: &Action, context: &Context) -> Result<Value> {
+    let (contact, deal) = (context.id(OnRecord::Contact), context.id(OnRecord::Deal));
+    match action {
+        Action::CreateActivity(CreateActivity { kind, subject, description, due_in_hours, priority }) => {
+            let due = due_in_hours.map(|hours| Time(Timestamp::now() + SignedDuration::from_hours(hours.into())));
+            let subject: String = subject.chars().take(255).collect();
+            let params: crate::db::Params<'_> =
+                &[kind, &subject, description, &"pending", &due, &None::<i32>, &Some(*priority), &contact, &deal];
+            let id: Uuid = tx.one(sql!("activities/create"), params).await?;
+            Ok(json!({ "activity_id": id }))
+        }
+        Action::CreateDeal(CreateDeal { title, value, stage, pipeline_id, description }) => {
+            let amount = value.as_f64().or_else(|| value.as_str()?.trim().parse().ok());
+            let amount = amount.filter(|n: &f64| n.is_finite()).ok_or(Error::bad_request("The value is not a number"))?;
+            let title: String = title.chars().take(255).collect();
+            let (none, client) = (None::<Uuid>, context.at("contact.company").as_str());
+            let params: crate::db::Params<'_> = &[
+                &title, &amount, pipeline_id, &none, &Some(stage), &contact, &client, description, &None::<Time>, &"open",
+            ];
+            let id: Uuid = tx.one(sql!("deals/create"), params).await?;
+            Ok(json!({ "deal_id": id }))
+        }
+        Action::UpdateField(change) => update(tx, event, change, context).await,
+        Action::AddTag(workflow::AddTag { tag }) => {
+            let deal = deal.ok_or(Error::bad_request("The run has no deal"))?;
+            let id: Uuid = tx.optional(sql!("jobs/workflow_add_tag"), &[&deal, tag]).await?.ok_or(Error::not_found("Deal"))?;
+            Ok(json!({ "deal_id": id }))
+        }
+        _ => Err(Error::Internal("an action that is not of the database".into())),
+    }
+}
+
+async fn update(tx: &Tx<'_>, event: &str, change: &UpdateField, context: &Context) -> Result<Value> {
+    let own = event.parse::<Trigger>().ok().and_then(|trigger| trigger.records().first().copied());
+    let on = change.on.or(own).ok_or(Error::bad_request("The run has no record"))?;
+    let id = context.id(on).ok_or_else(|| Error::bad_request(format!("The run has no {}", on.name())))?;
+    let missing = || Error::bad_request(format!("The {} is not there any more", on.name()));
+    let stage = change.value.as_str().filter(|_| on == OnRecord::Deal && change.field == "stage");
+    let patch = if stage.is_some() { json!({}) } else { json!({ (change.field.as_str()): change.value }) };
+    let (none, patch) = (None::<Uuid>, Json(patch));
+    match on {
+        OnRecord::Contact => {
+            let params: crate::db::Params<'_> = &[&id, &patch, &none];
+            tx.optional::<String>(sql!("contacts/update"), params).await?.ok_or_else(missing)?;
+        }
+        OnRecord::Deal => {
+            let params: crate::db::Params<'_> = &[&id, &patch, &none, &none, &stage, &none, &false];
+            tx.optional::<Uuid>(sql!("deals/update"), params).await?.ok_or_else(missing)?;
+        }
+        OnRecord::Activity => {
+            let params: crate::db::Params<'_> = &[&id, &patch, &none, &false, &none, &false];
+            tx.optional::<Uuid>(sql!("activities/update"), params).await?.ok_or_else(missing)?;
+        }
+    }
+    Ok(json!({ (format!("{}_id", on.name())): id }))
+}
+
+/// The end of the night for a number, if it is night there; one that is none is refused when it is sent.
+pub(super) async fn quiet_until(tx: &Tx<'_>, number: &str) -> Result<Option<Time>> {
+    let Ok(number) = telephony::e164(number) else { return Ok(None) };
+    tx.optional(sql!("jobs/workflow_quiet_until"), &[&number]).await
+}
+
+/// What the webhooks of a workflow are signed with.
+pub(super) async fn secret(app: &App, tx: &Tx<'_>, company: Uuid, workflow: Uuid) -> Result<Option<String>> {
+    let name = workflow::secret_name(workflow);
+    let sealed = tx.company_secret(&name).await?;
+    sealed.map(|sealed| app.sealer.open(company, &name, &sealed)).transpose()
+}
+
+/// What a webhook sends: what the workflow says, or else all that is known.
+pub(super) fn payload(action: &Action, context: &Context) -> Value {
+    match action {
+        Action::Webhook(workflow::Webhook { payload: Some(payload), .. }) => payload.clone(),
+        Action::Webhook(_) => context.for_webhook(),
+        _ => Value::Null,
+    }
+}
+
+/// Does it.
+pub(super) async fn run(app: &App, db: &TenantDb, errand: &Errand) -> Result<Outcome> {
+    match &errand.action {
+        Action::SendSms(text) => send_text(app, db, errand, text).await,
+        Action::SendEmail(mail) => send_mail(app, db, errand, mail).await,
+        Action::Webhook(call) => Ok(deliver(app, errand, call).await),
+        Action::SendNotification(note) => notify(app, db, errand, note).await,
+        _ => Err(Error::Internal("an action that is of the database".into())),
+    }
+}
+
+/// A refusal is the step's failure; a fault stays one.
+fn refusal(e: Error) -> Result<Outcome> {
+    words(&e).map(Outcome::Failed).ok_or(e)
+}
+
+async fn send_text(app: &App, db: &TenantDb, errand: &Errand, text: &workflow::SendSms) -> Result<Outcome> {
+    let text = Text {
+        to: text.to.clone(),
+        body: Some(text.body.clone()),
+        contact: errand.contact,
+        from: text.from_number.clone().filter(|number| !number.is_empty()),
+        ..Text::default()
+    };
+    let sent = match telephony::send(app, db, text).await {
+        Ok(sent) => sent,
+        Err(e) => return refusal(e),
+    };
+    Ok(match &sent.outcome {
+        Ok(taken) => Outcome::Done(json!({ "message_id": sent.message.id, "sid": taken.sid })),
+        Err(failure) => failed(failure, telephony::words(failure)),
+    })
+}
+
+async fn send_mail(app: &App, db: &TenantDb, errand: &Errand, mail: &workflow::SendEmail) -> Result<Outcome> {
+    // What a template puts into a subject may have several lines.
+    let subject = mail.subject.split(char::is_control).map(str::trim).collect::<Vec<_>>().join(" ");
+    let mail = Mail {
+        to: mail.to.trim().to_owned(),
+        subject: subject.chars().take(500).collect(),
+        body: mail.body.clone(),
+        cc: mail.cc.clone().filter(|list| !list.trim().is_empty()),
+        bcc: None,
+        contact: errand.contact,
+    };
+    Ok(match mailing::send(app, db, mail).await {
+        Ok((id, Ok(_))) => Outcome::Done(json!({ "email_id": id })),
+        Ok((_, Err(failure))) => failed(&failure, mailing::words(&failure)),
+        Err(e) => return refusal(e),
+    })
+}
+
+fn failed(failure: &Failure, why: String) -> Outcome {
+    if *failure == Failure::Busy { Outcome::Later(why) } else { Outcome::Failed(why) }
+}
+
+async fn deliver(app: &App, errand: &Errand, call: &workflow::Webhook) -> Outcome {
+    let Some(secret) = &errand.secret else {
+        return Outcome::Failed("The workflow has no signing secret: save it again".into());
+    };
+    let now = Timestamp::now();
+    let body = json!({ "type": errand.event, "timestamp": now.to_string(), "data": errand.data }).to_string();
+    if body.len() > webhook::BODY {
+        return Outcome::Failed("The payload is too large".into());
+    }
+    let id = format!("msg_{}", errand.step.simple());
+    let delivery = webhook::Delivery { url: &call.url, id: &id, timestamp: now.as_second(), secret, body };
+    match app.webhooks.deliver(&delivery).await {
+        Ok(status) => Outcome::Done(json!({ "webhook_id": id, "status": status })),
+        Err(Failure::Refused { message, .. }) => Outcome::Failed(message),
+        Err(Failure::Busy) => Outcome::Later("The address could not be reached, or asked for patience".into()),
+        Err(Failure::Unclear) => Outcome::Later("The address gave no answer in time".into()),
+    }
+}
+
+async fn notify(app: &App, db: &TenantDb, errand: &Errand, note: &workflow::SendNotification) -> Result<Outcome> {
+    let owner = db.tx(async |tx| Ok(tx.caller().user_id)).await?;
+    let users = if note.users.is_empty() { vec![owner] } else { note.users.clone() };
+    let users: Vec<Uuid> = db.all(sql!("jobs/workflow_recipients"), &[&users]).await?;
+    let link = match errand.event.parse() {
+        Ok(Trigger::Scheduled) | Err(_) => None,
+        Ok(Trigger::ActivityCompleted) => Some("/activities"),
+        Ok(Trigger::EmailOpened | Trigger::InboundSms) => Some("/inbox"),
+        Ok(trigger) if trigger.records().first() == Some(&OnRecord::Deal) => Some("/deals"),
+        Ok(_) => Some("/contacts"),
+    };
+    for user in &users {
+        // A notification is its reader's own, so it is written in their name.
+        let theirs = TenantDb::for_company(&app.db, errand.company, *user);
+        let params: crate::db::Params<'_> = &[&errand.step, &note.title, &note.message, &link];
+        theirs.optional::<Uuid>(sql!("jobs/workflow_notify"), params).await?;
+    }
+    Ok(if users.is_empty() {
+        Outcome::Failed("None of these users belongs to the company".into())
+    } else {
+        Outcome::Done(json!({ "users": users }))
+    })
+}

@@ -1,0 +1,279 @@
+//! Runs a workflow, step by step, in the name of its owner. The run's row says how far it is, so that any worker goes on
+//! where another one stopped. What a step does in the database and that it is done are one transaction. A text or mail
+//! is noted before it is sent, and where the note is all that is left of a worker it counts as failed and is not sent
+//! again; a webhook and a notification are repeated under the same id.
+
+mod act;
+
+use crate::{
+    App, Error, Result,
+    db::{TenantDb, Tx, platform::Job},
+    row, sql,
+    wire::Time,
+    workflow::{Action, Context, Step, hold},
+};
+use act::{Errand, Outcome};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+row! {
+    /// A run and what its next step needs.
+    pub struct Run {
+        workflow_id: Uuid,
+        company_id: Uuid,
+        event: String,
+        trigger_data: Value,
+        is_manual: bool,
+        is_begun: bool,
+        actions: Value,
+        next_step: i32,
+        name: String,
+        workflow_status: String,
+        is_deleted: bool,
+        conditions: Value,
+        max_executions: Option<i32>,
+        context: Value,
+        step_id: Option<Uuid>,
+        step_status: Option<String>,
+        attempts: i32,
+    }
+}
+
+/// Attempts of a step whose provider could not be reached.
+const ATTEMPTS: i32 = 5;
+const INTERRUPTED: &str = "The server stopped while it was sent: it may have arrived, and is not sent again";
+
+pub(super) async fn run(app: &App, db: &TenantDb, job: &Job) -> Result<()> {
+    go_on(app, db, job.record_id).await
+}
+
+/// Runs what somebody started by hand, until it waits or is done. It goes on when they go away.
+pub async fn at_once(app: &App, company: Uuid, owner: Uuid, execution: Uuid) -> Result<()> {
+    let db = TenantDb::for_company(&app.db, company, owner);
+    let work = app.clone();
+    let ran = app.background.spawn(async move { go_on(&work, &db, execution).await });
+    ran.await.map_err(|_| Error::Internal("a run by hand panicked".into()))?
+}
+
+async fn go_on(app: &App, db: &TenantDb, execution: Uuid) -> Result<()> {
+    let ran = steps(app, db, execution).await;
+    let Err(e) = &ran else { return ran };
+    // What the queue tries again by itself is no fault of the run.
+    if matches!(e, Error::Unavailable | Error::Suspended | Error::InvalidToken) {
+        return ran;
+    }
+    tracing::warn!(error = %e.for_log(), %execution, "a workflow's run failed");
+    db.optional::<String>(sql!("jobs/workflow_error"), &[&execution, &"The run failed for an internal reason"]).await?;
+    ran
+}
+
+/// What one transaction of a run came to.
+enum Turn {
+    /// There is more to do.
+    Again,
+    /// The run is at its end, or goes on later.
+    Rest,
+    /// Something is to be done outside of the database.
+    Outside(Box<Errand>),
+}
+
+async fn steps(app: &App, db: &TenantDb, execution: Uuid) -> Result<()> {
+    let mut refused: Option<(i32, String)> = None;
+    loop {
+        let mut doing = None;
+        let turn = db.tx(async |tx| turn(app, tx, execution, refused.as_ref(), &mut doing).await).await;
+        refused = None;
+        match turn {
+            Ok(Turn::Again) => {}
+            Ok(Turn::Rest) => return Ok(()),
+            Ok(Turn::Outside(errand)) => {
+                let outcome = act::run(app, db, &errand).await?;
+                db.tx(async |tx| close(tx, execution, &errand, &outcome).await).await?;
+            }
+            // A refusal of the database is the step's failure, and has undone what else the transaction did.
+            Err(e) => match (doing, act::words(&e)) {
+                (Some(position), Some(why)) => refused = Some((position, why)),
+                _ => return Err(e),
+            },
+        }
+    }
+}
+
+/// One step, or as much of it as one transaction can be.
+async fn turn(
+    app: &App,
+    tx: &Tx<'_>,
+    execution: Uuid,
+    refused: Option<&(i32, String)>,
+    doing: &mut Option<i32>,
+) -> Result<Turn> {
+    let Some(run) = tx.optional::<Run>(sql!("jobs/workflow_load"), &[&execution]).await? else {
+        return Ok(Turn::Rest);
+    };
+    let context = Context::new(run.context.clone(), &run.trigger_data, (run.workflow_id, &run.name));
+    if let Some(why) = stopped(&run) {
+        return finish(tx, execution, "failed", Some(why)).await;
+    }
+    let steps = run.actions.as_array().into_iter().flatten().map(Step::read).collect::<Result<Vec<_>, _>>();
+    let Ok(steps) = steps else {
+        return finish(tx, execution, "failed", Some("An action of the workflow cannot be read: save it again")).await;
+    };
+    if !run.is_begun {
+        let conditions = serde_json::from_value::<Vec<_>>(run.conditions.clone()).unwrap_or_default();
+        if !run.is_manual && !hold(&conditions, &context) {
+            tx.optional::<Uuid>(sql!("jobs/workflow_forget"), &[&execution]).await?;
+            return Ok(Turn::Rest);
+        }
+        // Where there is no limit it is counted last, so that runs of one workflow wait for each other as shortly as can be.
+        if run.max_executions.is_some() && !count(tx, &run).await? {
+            return finish(tx, execution, "failed", Some("The workflow has run as often as it may")).await;
+        }
+        tx.optional::<Uuid>(sql!("jobs/workflow_begin"), &[&execution, &run.actions]).await?;
+    }
+    let turn = match usize::try_from(run.next_step).ok().and_then(|n| steps.get(n)) {
+        None => finish(tx, execution, "success", None).await?,
+        Some(step) => {
+            let at = At { app, tx, run: &run, execution, step, is_last: steps.len() as i32 == run.next_step + 1 };
+            at.perform(&context, refused, doing).await?
+        }
+    };
+    if !run.is_begun && run.max_executions.is_none() {
+        count(tx, &run).await?;
+    }
+    Ok(turn)
+}
+
+/// Why a run must not go on.
+fn stopped(run: &Run) -> Option<&'static str> {
+    if run.is_deleted {
+        Some("The workflow was deleted")
+    } else if !run.is_manual && run.workflow_status != "active" {
+        Some("The workflow was switched off")
+    } else {
+        None
+    }
+}
+
+async fn count(tx: &Tx<'_>, run: &Run) -> Result<bool> {
+    Ok(tx.optional::<Uuid>(sql!("jobs/workflow_count"), &[&run.workflow_id]).await?.is_some())
+}
+
+async fn finish(tx: &Tx<'_>, execution: Uuid, status: &str, why: Option<&str>) -> Result<Turn> {
+    tx.optional::<Uuid>(sql!("jobs/workflow_finish"), &[&execution, &status, &why]).await?;
+    Ok(Turn::Rest)
+}
+
+/// A run at one of its steps.
+struct At<'a> {
+    app: &'a App,
+    tx: &'a Tx<'a>,
+    run: &'a Run,
+    execution: Uuid,
+    step: &'a Step,
+    is_last: bool,
+}
+
+impl At<'_> {
+    async fn perform(&self, context: &Context, refused: Option<&(i32, String)>, doing: &mut Option<i32>) -> Result<Turn> {
+        let status = self.run.step_status.as_deref();
+        if let Some((_, why)) = refused.filter(|(position, _)| *position == self.run.next_step) {
+            return self.done("failed", &json!({}), &json!({}), Some(why)).await;
+        }
+        let sends = matches!(self.step.action, Action::SendSms(_) | Action::SendEmail(_));
+        if sends && status == Some("running") {
+            return self.done("failed", &json!({}), &json!({}), Some(INTERRUPTED)).await;
+        }
+        // What waited or was tried before has begun: its conditions held then.
+        if status.is_none() && !hold(&self.step.conditions, context) {
+            return self.done("skipped", &json!({}), &json!({}), None).await;
+        }
+        let action = match self.step.action.filled(context) {
+            Ok(action) => action,
+            Err(why) => return self.done("failed", &self.step.action.config(), &json!({}), Some(&why)).await,
+        };
+        let input = action.config();
+        match &action {
+            Action::Wait(_) if status == Some("waiting") => self.done("success", &input, &json!({}), None).await,
+            Action::Wait(wait) => {
+                let until = Time(Timestamp::now() + SignedDuration::from_mins(wait.in_minutes()));
+                self.later("waiting", &input, until).await
+            }
+            Action::SendSms(text) => {
+                let Some(until) = act::quiet_until(self.tx, &text.to).await? else {
+                    return self.outside(action, context).await;
+                };
+                self.later("waiting", &input, until).await
+            }
+            Action::SendEmail(_) | Action::Webhook(_) | Action::SendNotification(_) => self.outside(action, context).await,
+            Action::CreateActivity(_) | Action::CreateDeal(_) | Action::UpdateField(_) | Action::AddTag(_) => {
+                *doing = Some(self.run.next_step);
+                let name = action.name();
+                let mark: crate::db::Params<'_> = &[&self.execution, &self.run.next_step, &name, &input];
+                self.tx.optional::<Uuid>(sql!("jobs/workflow_mark"), mark).await?;
+                let result = act::inside(self.tx, &self.run.event, &action, context).await?;
+                self.done("success", &input, &result, None).await
+            }
+        }
+    }
+
+    async fn done(&self, status: &str, input: &Value, result: &Value, why: Option<&str>) -> Result<Turn> {
+        let name = self.step.action.name();
+        let params: crate::db::Params<'_> =
+            &[&self.execution, &self.run.next_step, &name, &status, input, result, &why, &self.is_last];
+        self.tx.optional::<Uuid>(sql!("jobs/workflow_step_done"), params).await?;
+        Ok(if self.is_last { Turn::Rest } else { Turn::Again })
+    }
+
+    async fn later(&self, status: &str, input: &Value, until: Time) -> Result<Turn> {
+        let name = self.step.action.name();
+        let params: crate::db::Params<'_> =
+            &[&self.execution, &self.run.next_step, &name, &status, input, &Some(until)];
+        self.tx.optional::<Uuid>(sql!("jobs/workflow_step"), params).await?;
+        Ok(Turn::Rest)
+    }
+
+    async fn outside(&self, action: Action, context: &Context) -> Result<Turn> {
+        let (name, input) = (action.name(), action.config());
+        let params: crate::db::Params<'_> =
+            &[&self.execution, &self.run.next_step, &name, &"running", &input, &None::<Time>];
+        let step: Uuid = self.tx.one(sql!("jobs/workflow_step"), params).await?;
+        let secret = match &action {
+            Action::Webhook(_) => act::secret(self.app, self.tx, self.run.company_id, self.run.workflow_id).await?,
+            _ => None,
+        };
+        Ok(Turn::Outside(Box::new(Errand {
+            step,
+            position: self.run.next_step,
+            attempts: self.run.attempts + 1,
+            is_last: self.is_last,
+            company: self.run.company_id,
+            event: self.run.event.clone(),
+            contact: context.id(crate::workflow::OnRecord::Contact),
+            data: act::payload(&action, context),
+            secret,
+            action,
+        })))
+    }
+}
+
+/// Writes down what became of what was done outside.
+async fn close(tx: &Tx<'_>, execution: Uuid, errand: &Errand, outcome: &Outcome) -> Result<()> {
+    let (name, input) = (errand.action.name(), errand.action.config());
+    let nothing = json!({});
+    let (status, result, why) = match outcome {
+        Outcome::Done(result) => ("success", result, None),
+        Outcome::Failed(why) => ("failed", &nothing, Some(why)),
+        Outcome::Later(why) if errand.attempts >= ATTEMPTS => ("failed", &nothing, Some(why)),
+        Outcome::Later(_) => {
+            // 10 seconds, 40, 160, 640.
+            let pause = 10 * 4_i64.pow(errand.attempts.unsigned_abs() - 1);
+            let until = Some(Time(Timestamp::now() + SignedDuration::from_secs(pause)));
+            let params: crate::db::Params<'_> = &[&execution, &errand.position, &name, &"retrying", &input, &until];
+            return tx.optional::<Uuid>(sql!("jobs/workflow_step"), params).await.map(drop);
+        }
+    };
+    let params: crate::db::Params<'_> =
+        &[&execution, &errand.position, &name, &status, &input, result, &why, &errand.is_last];
+    tx.optional::<Uuid>(sql!("jobs/workflow_step_done"), params).await.map(drop)
+}

@@ -1,0 +1,65 @@
+//! Starts a workflow that runs by the clock when its time has come. Times that were missed while nobody worked count as
+//! one. The run and the time of the next one are one transaction, so that no time counts twice.
+
+use crate::{
+    App, Result,
+    db::{TenantDb, platform::Job},
+    row, sql,
+    wire::Time,
+    workflow::Schedule,
+};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+use uuid::Uuid;
+
+row! {
+    /// When a workflow ran, and when it is to.
+    pub struct Due {
+        schedule: Option<Value>,
+        last_executed_at: Option<Time>,
+        next_run_at: Option<Time>,
+        timezone: String,
+    }
+}
+
+pub(super) async fn run(_: &App, db: &TenantDb, job: &Job) -> Result<()> {
+    db.tx(async |tx| {
+        // A workflow that was switched off meanwhile has no job any more.
+        let Some(due) = tx.optional::<Due>(sql!("jobs/workflow_due"), &[&job.record_id]).await? else { return Ok(()) };
+        let now = Timestamp::now();
+        let (is_due, next) = due.at(now);
+        if is_due {
+            tx.optional::<Uuid>(sql!("jobs/workflow_tick"), &[&job.record_id]).await?;
+        }
+        let by_cron = due.interval().is_none().then_some(Time(next));
+        tx.optional::<Uuid>(sql!("jobs/workflow_next"), &[&job.id, &job.record_id, &Time(next), &by_cron]).await?;
+        Ok(())
+    })
+    .await
+}
+
+impl Due {
+    fn schedule(&self) -> Option<Schedule> {
+        serde_json::from_value(self.schedule.clone()?).ok()
+    }
+
+    fn interval(&self) -> Option<SignedDuration> {
+        Schedule::interval(self.schedule().as_ref()).map(|minutes| SignedDuration::from_mins(minutes.into()))
+    }
+
+    /// Whether it is due, and when to ask again.
+    fn at(&self, now: Timestamp) -> (bool, Timestamp) {
+        if let Some(interval) = self.interval() {
+            let due = self.last_executed_at.map_or(now, |last| last.0 + interval);
+            return if due <= now { (true, now + interval) } else { (false, due) };
+        }
+        // A cron expression whose times have come to an end is asked about once a year.
+        let next = self.schedule().and_then(|schedule| schedule.next(&self.timezone, now));
+        let next = next.unwrap_or(now + SignedDuration::from_hours(24 * 365));
+        match self.next_run_at {
+            Some(due) if due.0 <= now => (true, next),
+            Some(due) => (false, due.0),
+            None => (false, next),
+        }
+    }
+}

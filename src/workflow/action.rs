@@ -1,0 +1,442 @@
+//! The actions of a workflow. On the wire each is `{"type": …, "config": {…}}` (contract: workflows), with optional
+//! `conditions`. Every text of a config is a template.
+
+use super::{Condition, Context, Trigger, condition, template};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+/// One action, and when it is done.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct Step {
+    /// What is done.
+    #[serde(flatten)]
+    pub action: Action,
+    /// All of them must hold, or the action is left out.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+}
+
+/// What a workflow can do.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", content = "config", rename_all = "snake_case")]
+pub enum Action {
+    /// Sends a text.
+    SendSms(SendSms),
+    /// Sends a mail.
+    SendEmail(SendEmail),
+    /// Adds an activity; `create_task` is the same.
+    #[serde(alias = "create_task")]
+    CreateActivity(CreateActivity),
+    /// Adds a deal with the run's contact.
+    CreateDeal(CreateDeal),
+    /// Changes a field of the run's record.
+    UpdateField(UpdateField),
+    /// Adds a tag to the run's deal.
+    AddTag(AddTag),
+    /// Notifies users of the company.
+    SendNotification(SendNotification),
+    /// Goes on later.
+    Wait(Wait),
+    /// Posts JSON to an address, signed as Standard Webhooks says.
+    Webhook(Webhook),
+}
+
+/// See [`Action::SendSms`].
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct SendSms {
+    /// The recipient; the contact's phone when left out, or who wrote.
+    #[serde(default = "phone")]
+    pub to: String,
+    /// What it says.
+    pub body: String,
+    /// One of the company's numbers; whichever can when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from_number: Option<String>,
+}
+
+fn phone() -> String {
+    "{{ contact.phone|default(from, true) }}".into()
+}
+
+/// See [`Action::SendEmail`].
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct SendEmail {
+    /// The recipient; the contact's address when left out.
+    #[serde(default = "address")]
+    pub to: String,
+    /// One line.
+    pub subject: String,
+    /// HTML; what a template puts in is escaped.
+    pub body: String,
+    /// Addresses with commas between them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cc: Option<String>,
+}
+
+fn address() -> String {
+    "{{ contact.email }}".into()
+}
+
+/// See [`Action::CreateActivity`].
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct CreateActivity {
+    /// `call`, `email`, `meeting`, `task`, `note` or `deadline`.
+    #[serde(rename = "type", default = "task")]
+    pub kind: String,
+    /// Its subject.
+    #[serde(alias = "title")]
+    pub subject: String,
+    /// More of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// When it is due, from the moment of the run; never when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_in_hours: Option<u32>,
+    /// 0 low, 1 medium, 2 high.
+    #[serde(default)]
+    pub priority: i32,
+}
+
+fn task() -> String {
+    "task".into()
+}
+
+/// See [`Action::CreateDeal`].
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct CreateDeal {
+    /// Its title.
+    pub title: String,
+    /// A number, or a template that makes one.
+    #[serde(default = "nothing")]
+    pub value: Value,
+    /// The stage's name.
+    #[serde(default = "lead")]
+    pub stage: String,
+    /// The pipeline; the company's first when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pipeline_id: Option<Uuid>,
+    /// More of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+}
+
+fn nothing() -> Value {
+    json!(0)
+}
+
+fn lead() -> String {
+    "Lead".into()
+}
+
+/// A record that a run can change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnRecord {
+    /// The run's contact.
+    Contact,
+    /// The run's deal.
+    Deal,
+    /// The run's activity.
+    Activity,
+}
+
+impl OnRecord {
+    /// Its name in a context.
+    pub fn name(self) -> &'static str {
+        match self {
+            OnRecord::Contact => "contact",
+            OnRecord::Deal => "deal",
+            OnRecord::Activity => "activity",
+        }
+    }
+
+    /// The fields that a workflow may change, with the values that there are where they are few.
+    fn fields(self) -> &'static [(&'static str, &'static [&'static str])] {
+        match self {
+            OnRecord::Contact => &[
+                ("first_name", &[]),
+                ("last_name", &[]),
+                ("phone", &[]),
+                ("company", &[]),
+                ("title", &[]),
+                ("type", &[]),
+                ("status", &["NEW", "LEAD", "PROSPECT", "CONTACTED", "QUALIFIED", "UNQUALIFIED", "CUSTOMER", "INACTIVE"]),
+            ],
+            OnRecord::Deal => &[
+                ("title", &[]),
+                ("description", &[]),
+                ("value", &[]),
+                ("stage", &[]),
+                ("status", &["open", "won", "lost", "abandoned"]),
+                ("probability", &[]),
+                ("expected_close_date", &[]),
+                ("company", &[]),
+                ("lost_reason", &[]),
+                ("won_reason", &[]),
+            ],
+            OnRecord::Activity => &[
+                ("subject", &[]),
+                ("description", &[]),
+                ("status", &["pending", "completed", "overdue", "cancelled"]),
+                ("priority", &[]),
+                ("due_date", &[]),
+                ("location", &[]),
+                ("outcome", &[]),
+            ],
+        }
+    }
+}
+
+/// See [`Action::UpdateField`].
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct UpdateField {
+    /// Which record; that of the trigger when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on: Option<OnRecord>,
+    /// The field.
+    pub field: String,
+    /// The value; null empties the field.
+    pub value: Value,
+}
+
+/// See [`Action::AddTag`].
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct AddTag {
+    /// The tag.
+    pub tag: String,
+}
+
+/// See [`Action::SendNotification`].
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct SendNotification {
+    /// One line.
+    pub title: String,
+    /// What it says.
+    #[serde(default)]
+    pub message: String,
+    /// Who is told; the workflow's owner when left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub users: Vec<Uuid>,
+}
+
+/// See [`Action::Wait`]; the three are added.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Wait {
+    /// Minutes.
+    #[serde(default)]
+    pub minutes: u32,
+    /// Hours.
+    #[serde(default)]
+    pub hours: u32,
+    /// Days.
+    #[serde(default)]
+    pub days: u32,
+}
+
+impl Wait {
+    /// All of it.
+    pub fn in_minutes(&self) -> i64 {
+        i64::from(self.minutes) + 60 * (i64::from(self.hours) + 24 * i64::from(self.days))
+    }
+}
+
+/// See [`Action::Webhook`].
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Webhook {
+    /// An https address; no template.
+    pub url: String,
+    /// What is sent as `data`; the record and what is known with it when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload: Option<Value>,
+}
+
+/// A year.
+const LONGEST_WAIT: i64 = 366 * 24 * 60;
+
+impl Step {
+    /// Reads what the wire or the database has; otherwise the field that does not fit, and why.
+    pub fn read(given: &Value) -> Result<Self, (String, String)> {
+        let kind = given["type"].as_str().ok_or_else(|| ("type".to_owned(), "Field required".to_owned()))?;
+        let config = match &given["config"] {
+            Value::Null => json!({}),
+            Value::Object(_) => given["config"].clone(),
+            _ => return Err(("config".into(), "Input should be an object".into())),
+        };
+        let action = match kind {
+            "send_sms" => parse(config).map(Action::SendSms),
+            "send_email" => parse(config).map(Action::SendEmail),
+            "create_activity" | "create_task" => parse(config).map(Action::CreateActivity),
+            "create_deal" => parse(config).map(Action::CreateDeal),
+            "update_field" => parse(config).map(Action::UpdateField),
+            "add_tag" => parse(config).map(Action::AddTag),
+            "send_notification" => parse(config).map(Action::SendNotification),
+            "wait" => parse(config).map(Action::Wait),
+            "webhook" => parse(config).map(Action::Webhook),
+            _ => return Err(("type".into(), "Input should be an action such as create_task or send_email".into())),
+        };
+        let action = action.map_err(|(field, why)| (format!("config.{field}").trim_end_matches('.').to_owned(), why))?;
+        let conditions = match &given["conditions"] {
+            Value::Null => Vec::new(),
+            list => parse(list.clone()).map_err(|(field, why)| (format!("conditions{field}"), why))?,
+        };
+        Ok(Self { action, conditions })
+    }
+
+    /// What cannot be right for a workflow with this trigger: the field, and why.
+    pub(super) fn problems(&self, trigger: Trigger) -> Vec<(String, String)> {
+        let mut problems: Vec<(String, String)> = Vec::new();
+        let mut wrong = |field: &str, why: &str| problems.push((field.into(), why.into()));
+        let blank = |text: &str| text.trim().is_empty();
+        let targets = trigger.records();
+        match &self.action {
+            Action::SendSms(SendSms { body, .. }) if blank(body) => wrong("config.body", "The text must not be empty"),
+            Action::SendEmail(SendEmail { subject, .. }) if blank(subject) => {
+                wrong("config.subject", "The subject must not be empty");
+            }
+            Action::CreateActivity(new) => {
+                if !["call", "email", "meeting", "task", "note", "deadline"].contains(&new.kind.as_str()) {
+                    wrong("config.type", "Input should be call, email, meeting, task, note or deadline");
+                }
+                if blank(&new.subject) {
+                    wrong("config.subject", "The subject must not be empty");
+                }
+                if !(0..=2).contains(&new.priority) {
+                    wrong("config.priority", "Input should be 0, 1 or 2");
+                }
+                if new.due_in_hours.is_some_and(|hours| hours > 24 * 366 * 10) {
+                    wrong("config.due_in_hours", "Input should be at most ten years");
+                }
+            }
+            Action::CreateDeal(new) => {
+                if blank(&new.title) {
+                    wrong("config.title", "The title must not be empty");
+                }
+                if !(new.value.is_number() || new.value.is_string()) {
+                    wrong("config.value", "Input should be a valid number");
+                }
+            }
+            Action::UpdateField(change) => match change.on.or(targets.first().copied()) {
+                Some(on) if targets.contains(&on) => {
+                    match on.fields().iter().find(|(name, _)| *name == change.field) {
+                        None => wrong("config.field", "A workflow cannot change this field"),
+                        Some((_, allowed)) => {
+                            let literal = change.value.as_str().filter(|text| !text.contains("{{"));
+                            if change.value.is_array() || change.value.is_object() {
+                                wrong("config.value", "Input should be a text, a number or null");
+                            } else if !allowed.is_empty() && literal.is_some_and(|text| !allowed.contains(&text)) {
+                                wrong("config.value", &format!("Input should be one of {}", allowed.join(", ")));
+                            }
+                        }
+                    }
+                }
+                _ => wrong("config.on", "What starts this workflow has no such record"),
+            },
+            Action::AddTag(AddTag { tag }) => {
+                if blank(tag) || tag.chars().count() > 100 {
+                    wrong("config.tag", "A tag has 1 to 100 characters");
+                }
+                if !targets.contains(&OnRecord::Deal) {
+                    wrong("type", "Only deals have tags, and what starts this workflow has no deal");
+                }
+            }
+            Action::SendNotification(new) => {
+                if blank(&new.title) {
+                    wrong("config.title", "The title must not be empty");
+                }
+                if new.users.len() > 100 {
+                    wrong("config.users", "At most 100 users can be told");
+                }
+            }
+            Action::Wait(wait) if !(1..=LONGEST_WAIT).contains(&wait.in_minutes()) => {
+                wrong("config", "A wait takes from a minute to a year: give minutes, hours or days");
+            }
+            Action::Webhook(Webhook { url, .. }) => {
+                let is_url = url::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+                if !is_url || url.len() > 2000 {
+                    wrong("config.url", "Input should be an https address");
+                }
+            }
+            _ => {}
+        }
+        if self.conditions.len() > condition::MOST {
+            wrong("conditions", "There are at most 20 conditions");
+        }
+        for (place, condition) in self.conditions.iter().enumerate() {
+            if let Some((field, why)) = condition.problem() {
+                wrong(&format!("conditions[{place}].{field}"), &why);
+            }
+        }
+        texts(&self.action.config(), "config", &mut |path, text| {
+            if let Err(why) = template::check(text) {
+                problems.push((path.into(), why));
+            }
+        });
+        problems
+    }
+}
+
+fn parse<T: for<'a> Deserialize<'a>>(value: Value) -> Result<T, (String, String)> {
+    serde_path_to_error::deserialize(value).map_err(|e| {
+        let path = e.path().to_string();
+        let said = e.inner().to_string();
+        match said.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
+            Some(field) => (field.to_owned(), "Field required".into()),
+            None => (if path == "." { String::new() } else { path }, said),
+        }
+    })
+}
+
+/// Every text in a config, with its path.
+fn texts(value: &Value, path: &str, see: &mut dyn FnMut(&str, &str)) {
+    match value {
+        Value::String(text) => see(path, text),
+        Value::Array(list) => list.iter().enumerate().for_each(|(n, one)| texts(one, &format!("{path}[{n}]"), see)),
+        Value::Object(map) => map.iter().for_each(|(key, one)| texts(one, &format!("{path}.{key}"), see)),
+        _ => {}
+    }
+}
+
+impl Action {
+    /// Its name on the wire.
+    pub fn name(&self) -> String {
+        let wire = serde_json::to_value(self).unwrap_or_default();
+        wire["type"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Its config as the wire has it.
+    pub fn config(&self) -> Value {
+        serde_json::to_value(self).map(|mut wire| wire["config"].take()).unwrap_or_default()
+    }
+
+    /// The action with its templates filled; otherwise the field whose template could not be, and why.
+    pub fn filled(&self, context: &Context) -> Result<Self, String> {
+        let mut wire = serde_json::to_value(self).map_err(|e| e.to_string())?;
+        let is_mail = matches!(self, Action::SendEmail(_));
+        if !matches!(self, Action::Webhook(Webhook { payload: None, .. }) | Action::Wait(_)) {
+            fill(&mut wire["config"], "", context, is_mail)?;
+        }
+        serde_json::from_value(wire).map_err(|e| e.to_string())
+    }
+}
+
+fn fill(value: &mut Value, path: &str, context: &Context, is_mail: bool) -> Result<(), String> {
+    match value {
+        Value::String(text) if path != "url" => {
+            *text = template::render(text, context, is_mail && path == "body").map_err(|why| format!("{path}: {why}"))?;
+        }
+        Value::Array(list) => {
+            for one in list {
+                fill(one, path, context, is_mail)?;
+            }
+        }
+        Value::Object(map) => {
+            for (key, one) in map {
+                fill(one, if path.is_empty() { key } else { path }, context, is_mail)?;
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}

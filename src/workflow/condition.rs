@@ -1,0 +1,128 @@
+//! Conditions on the fields of a run's records.
+
+use super::Context;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Conditions of one workflow or action at most.
+pub(super) const MOST: usize = 20;
+
+/// A field, how it is compared, and with what.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Condition {
+    /// A path such as `deal.value` or `contact.status`; a bare name is a field of the record, or of the trigger's data.
+    pub field: String,
+    /// How it is compared.
+    pub operator: Operator,
+    /// With what; nothing for `is_empty` and `is_not_empty`, a list for `in`.
+    #[serde(default)]
+    pub value: Value,
+}
+
+/// How a field is compared with a value. Texts are compared without regard to case, numbers as numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Operator {
+    /// The same.
+    Equals,
+    /// Not the same.
+    NotEquals,
+    /// The text has this in it, or the list has this element.
+    Contains,
+    /// It has not.
+    NotContains,
+    /// The text begins so.
+    StartsWith,
+    /// More than this number, or later than this time.
+    GreaterThan,
+    /// Less than this number, or earlier than this time.
+    LessThan,
+    /// One of these.
+    In,
+    /// Nothing, or an empty text or list.
+    IsEmpty,
+    /// Something.
+    IsNotEmpty,
+}
+
+impl Condition {
+    pub(super) fn problem(&self) -> Option<(&'static str, String)> {
+        let takes_none = matches!(self.operator, Operator::IsEmpty | Operator::IsNotEmpty);
+        if self.field.trim().is_empty() || self.field.chars().count() > 100 {
+            Some(("field", "A field has 1 to 100 characters".into()))
+        } else if self.operator == Operator::In && !self.value.is_array() {
+            Some(("value", "A list is needed".into()))
+        } else if !takes_none && (self.value.is_null() || self.value.is_object()) {
+            Some(("value", "A value is needed".into()))
+        } else {
+            None
+        }
+    }
+
+    fn holds(&self, context: &Context) -> bool {
+        let found = context.at(&self.field);
+        let value = &self.value;
+        match self.operator {
+            Operator::Equals => same(found, value),
+            Operator::NotEquals => !same(found, value),
+            Operator::Contains => contains(found, value),
+            Operator::NotContains => !contains(found, value),
+            Operator::StartsWith => text(found).starts_with(&text(value)),
+            Operator::GreaterThan => compare(found, value).is_some_and(|order| order.is_gt()),
+            Operator::LessThan => compare(found, value).is_some_and(|order| order.is_lt()),
+            Operator::In => value.as_array().is_some_and(|list| list.iter().any(|one| same(found, one))),
+            Operator::IsEmpty => is_empty(found),
+            Operator::IsNotEmpty => !is_empty(found),
+        }
+    }
+}
+
+/// Whether all of them hold.
+pub fn hold(conditions: &[Condition], context: &Context) -> bool {
+    conditions.iter().all(|condition| condition.holds(context))
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.trim().is_empty(),
+        Value::Array(list) => list.is_empty(),
+        _ => false,
+    }
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.to_lowercase(),
+        other => other.to_string(),
+    }
+}
+
+fn number(value: &Value) -> Option<f64> {
+    value.as_f64().or_else(|| value.as_str()?.trim().parse().ok())
+}
+
+fn same(a: &Value, b: &Value) -> bool {
+    match (number(a), number(b)) {
+        (Some(a), Some(b)) => a == b,
+        _ => text(a) == text(b),
+    }
+}
+
+fn contains(found: &Value, value: &Value) -> bool {
+    match found {
+        Value::Array(list) => list.iter().any(|one| same(one, value)),
+        other => text(other).contains(&text(value)),
+    }
+}
+
+/// Numbers by their size; times, which are ISO 8601 in UTC, by their moment.
+fn compare(a: &Value, b: &Value) -> Option<std::cmp::Ordering> {
+    if let (Some(a), Some(b)) = (number(a), number(b)) {
+        return a.partial_cmp(&b);
+    }
+    let moment = |value: &Value| value.as_str()?.parse::<crate::wire::Time>().ok();
+    Some(moment(a)?.cmp(&moment(b)?))
+}

@@ -1,0 +1,203 @@
+//! What a workflow is made of: the trigger that starts it, its conditions, its actions with their templates, its
+//! schedule. The area reads and checks them, the jobs run them.
+
+mod action;
+mod condition;
+mod schedule;
+mod template;
+
+pub use action::{
+    Action, AddTag, CreateActivity, CreateDeal, OnRecord, SendEmail, SendNotification, SendSms, Step, UpdateField, Wait,
+    Webhook,
+};
+pub use condition::{Condition, hold};
+pub use schedule::Schedule;
+
+use crate::{Error, Result, error::Problem};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::str::FromStr;
+use uuid::Uuid;
+
+/// What starts a workflow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Trigger {
+    /// A deal was made.
+    DealCreated,
+    /// A deal came into another stage.
+    DealStageChanged,
+    /// A deal was won.
+    DealWon,
+    /// A deal was lost.
+    DealLost,
+    /// A contact was added, by hand or by an import.
+    ContactCreated,
+    /// An activity was completed.
+    ActivityCompleted,
+    /// A mail was opened by its recipient.
+    EmailOpened,
+    /// A document was signed.
+    DocumentSigned,
+    /// A text came in.
+    InboundSms,
+    /// The clock.
+    Scheduled,
+}
+
+impl FromStr for Trigger {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        serde_json::from_value(Value::String(text.into())).map_err(|_| "a trigger such as deal_created is expected")
+    }
+}
+
+impl Trigger {
+    /// Its name on the wire and in the database.
+    pub fn name(self) -> &'static str {
+        match self {
+            Trigger::DealCreated => "deal_created",
+            Trigger::DealStageChanged => "deal_stage_changed",
+            Trigger::DealWon => "deal_won",
+            Trigger::DealLost => "deal_lost",
+            Trigger::ContactCreated => "contact_created",
+            Trigger::ActivityCompleted => "activity_completed",
+            Trigger::EmailOpened => "email_opened",
+            Trigger::DocumentSigned => "document_signed",
+            Trigger::InboundSms => "inbound_sms",
+            Trigger::Scheduled => "scheduled",
+        }
+    }
+
+    /// The records that a run of it can change: its own first, then those that belong to it.
+    pub fn records(self) -> &'static [OnRecord] {
+        match self {
+            Trigger::DealCreated | Trigger::DealStageChanged | Trigger::DealWon | Trigger::DealLost => {
+                &[OnRecord::Deal, OnRecord::Contact]
+            }
+            Trigger::ActivityCompleted => &[OnRecord::Activity, OnRecord::Deal, OnRecord::Contact],
+            Trigger::ContactCreated | Trigger::EmailOpened | Trigger::DocumentSigned | Trigger::InboundSms => {
+                &[OnRecord::Contact]
+            }
+            Trigger::Scheduled => &[],
+        }
+    }
+}
+
+/// The name under which the secret that signs a workflow's webhooks is kept.
+pub fn secret_name(workflow: Uuid) -> String {
+    format!("workflow_webhook:{workflow}")
+}
+
+/// Actions of one workflow at most.
+const ACTIONS: usize = 50;
+
+/// Reads and checks the actions of a workflow with this trigger; what does not fit is a 422 that names the field.
+pub fn actions(trigger: Trigger, given: &Value) -> Result<Vec<Step>> {
+    let list = given.as_array().map(Vec::as_slice).unwrap_or_default();
+    if list.len() > ACTIONS {
+        return Err(Error::invalid("body", "actions", "A workflow has at most 50 actions"));
+    }
+    let mut problems = Vec::new();
+    let mut steps = Vec::new();
+    for (place, given) in list.iter().enumerate() {
+        match Step::read(given) {
+            Ok(step) => {
+                let found = step.problems(trigger).into_iter();
+                problems.extend(found.map(|(field, msg)| problem(&format!("actions[{place}].{field}"), msg)));
+                steps.push(step);
+            }
+            Err((field, msg)) => {
+                problems.push(problem(format!("actions[{place}].{field}").trim_end_matches('.'), msg));
+            }
+        }
+    }
+    if problems.is_empty() { Ok(steps) } else { Err(Error::Invalid(problems)) }
+}
+
+/// Checks the conditions of a workflow.
+pub fn check_conditions(conditions: &[Condition]) -> Result<()> {
+    let found = conditions.iter().enumerate().filter_map(|(place, condition)| {
+        let (field, msg) = condition.problem()?;
+        Some(problem(&format!("conditions[{place}].{field}"), msg))
+    });
+    let mut problems: Vec<Problem> = found.collect();
+    if conditions.len() > condition::MOST {
+        problems.push(problem("conditions", "There are at most 20 conditions".into()));
+    }
+    if problems.is_empty() { Ok(()) } else { Err(Error::Invalid(problems)) }
+}
+
+fn problem(field: &str, msg: String) -> Problem {
+    Problem { kind: "value_error", loc: vec!["body".into(), field.into()], msg }
+}
+
+/// What templates and conditions can name: `record`, its kind's name (`deal`, `contact`, …), `workflow`, `company`,
+/// `user`, `trigger`, and each key of the trigger's data by itself.
+#[derive(Debug, Clone)]
+pub struct Context(Value);
+
+/// Characters of one text that a template can see; more would let a short template make an enormous text.
+const TEXT: usize = 1600;
+
+impl Context {
+    /// `known` is what the database says of the record (`app.workflow_context`).
+    pub fn new(known: Value, trigger_data: &Value, workflow: (Uuid, &str)) -> Self {
+        let mut all = trigger_data.as_object().cloned().unwrap_or_default();
+        if let Value::Object(known) = known {
+            all.extend(known);
+        }
+        all.insert("trigger".into(), trigger_data.clone());
+        all.insert("workflow".into(), serde_json::json!({"id": workflow.0, "name": workflow.1}));
+        let mut all = Value::Object(all);
+        shorten(&mut all);
+        Self(all)
+    }
+
+    /// What stands at this path, such as `deal.value`; a path that names nothing by itself is one of the record's.
+    pub fn at(&self, path: &str) -> &Value {
+        let walk = |from: &'static str| -> &Value {
+            let start = if from.is_empty() { &self.0 } else { &self.0[from] };
+            path.split('.').fold(start, |value, key| &value[key])
+        };
+        let direct = walk("");
+        if direct.is_null() { walk("record") } else { direct }
+    }
+
+    /// The id of the record of this kind, if the run has one.
+    pub fn id(&self, of: OnRecord) -> Option<Uuid> {
+        self.0[of.name()]["id"].as_str()?.parse().ok()
+    }
+
+    /// What a webhook tells where its workflow does not say.
+    pub fn for_webhook(&self) -> Value {
+        serde_json::json!({
+            "workflow": self.0["workflow"], "trigger": self.0["trigger"], "record": self.0["record"], "contact": self.0["contact"],
+        })
+    }
+
+    /// All of it, for a template.
+    fn all(&self) -> &Map<String, Value> {
+        static NOTHING: std::sync::LazyLock<Map<String, Value>> = std::sync::LazyLock::new(Map::new);
+        self.0.as_object().unwrap_or(&NOTHING)
+    }
+}
+
+fn shorten(value: &mut Value) {
+    match value {
+        Value::String(text) => {
+            if let Some((end, _)) = text.char_indices().nth(TEXT) {
+                text.truncate(end);
+            }
+        }
+        Value::Array(list) => list.iter_mut().for_each(shorten),
+        Value::Object(map) => {
+            // What is nothing has no name, so that a template writes nothing for it.
+            map.retain(|_, value| !value.is_null());
+            map.values_mut().for_each(shorten);
+        }
+        _ => {}
+    }
+}

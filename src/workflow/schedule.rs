@@ -1,0 +1,65 @@
+//! When a workflow runs by the clock.
+
+use crate::{Error, Result};
+use jiff::{Timestamp, tz::TimeZone};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Every so many minutes after the last run, or at the times of a cron expression.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Schedule {
+    /// Minutes from one run to the next, 1 to 525600.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub every_minutes: Option<u32>,
+    /// Five fields: minute, hour, day of the month, month, day of the week; `0 9 * * MON-FRI`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cron: Option<String>,
+    /// The zone of the cron expression, such as `Europe/Berlin`; the company's when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timezone: Option<String>,
+}
+
+/// Where a workflow says nothing: every hour (contract: workflows, "Engine").
+const HOURLY: u32 = 60;
+
+impl Schedule {
+    /// What is wrong with it, as a 422.
+    pub fn check(&self) -> Result<()> {
+        let wrong = |field: &str, why: &str| Err(Error::invalid("body", &format!("schedule{field}"), why));
+        match (self.every_minutes, &self.cron) {
+            (Some(minutes), None) if (1..=525_600).contains(&minutes) => Ok(()),
+            (Some(_), None) => wrong(".every_minutes", "Input should be from 1 to 525600"),
+            (None, Some(cron)) => {
+                let zone = self.timezone.as_deref().unwrap_or("UTC");
+                if TimeZone::get(zone).is_err() || zone.contains(char::is_whitespace) {
+                    return wrong(".timezone", "Input should be a time zone such as Europe/Berlin");
+                }
+                match after(cron, zone, Timestamp::now()) {
+                    Some(_) => Ok(()),
+                    None => wrong(".cron", "Input should be a cron expression of five fields, such as 0 9 * * MON-FRI"),
+                }
+            }
+            _ => wrong("", "Either every_minutes or cron is needed"),
+        }
+    }
+
+    /// The next time after `now`, of a cron expression; a company's zone that is none counts as UTC.
+    pub fn next(&self, company_zone: &str, now: Timestamp) -> Option<Timestamp> {
+        let zone = self.timezone.as_deref().unwrap_or(company_zone);
+        let zone = if TimeZone::get(zone).is_ok() && !zone.contains(char::is_whitespace) { zone } else { "UTC" };
+        after(self.cron.as_deref()?, zone, now)
+    }
+
+    /// The minutes from one run to the next, when that is how it is told.
+    pub fn interval(given: Option<&Self>) -> Option<u32> {
+        given.map_or(Some(HOURLY), |schedule| schedule.every_minutes)
+    }
+}
+
+fn after(cron: &str, zone: &str, now: Timestamp) -> Option<Timestamp> {
+    // A sixth field would be the zone.
+    if cron.len() > 200 || cron.split_whitespace().count() != 5 {
+        return None;
+    }
+    Some(cronexpr::parse_crontab(&format!("{cron} {zone}")).ok()?.find_next(now).ok()?.timestamp())
+}

@@ -1,0 +1,186 @@
+//! The templates of actions: `{{ contact.first_name }}`, `{% if … %}` and `{% for … in … %}`, by minijinja. People of a
+//! company write them and all companies share the server, so the language is small: nothing in it makes much out of
+//! little. Blocks are `if` and `for` over a list of the context, there are no functions, no `*` and no `{`, filters are
+//! those below, and the work and the text of one template have an end.
+
+use super::Context;
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, State, UndefinedBehavior, Value, filters, tests, value::Serde};
+use std::{io, sync::LazyLock};
+
+/// Characters of a template.
+pub(super) const LENGTH: usize = 20_000;
+/// Steps of one template.
+const FUEL: u64 = 3_000;
+/// Bytes that one template can make.
+const OUTPUT: usize = 64 << 10;
+
+fn environment() -> Environment<'static> {
+    let mut env = Environment::empty();
+    env.set_fuel(Some(FUEL));
+    env.set_recursion_limit(20);
+    env.set_undefined_behavior(UndefinedBehavior::Chainable);
+    env.add_filter("upper", filters::upper);
+    env.add_filter("lower", filters::lower);
+    env.add_filter("title", filters::title);
+    env.add_filter("capitalize", filters::capitalize);
+    env.add_filter("trim", filters::trim);
+    env.add_filter("length", filters::length);
+    env.add_filter("default", filters::default);
+    env.add_filter("int", filters::int);
+    env.add_filter("float", filters::float);
+    env.add_filter("round", filters::round);
+    env.add_filter("abs", filters::abs);
+    env.add_filter("first", filters::first);
+    env.add_filter("last", filters::last);
+    env.add_filter("safe", filters::safe);
+    env.add_filter("join", join);
+    env.add_filter("date", date);
+    env.add_test("defined", tests::is_defined);
+    env.add_test("undefined", tests::is_undefined);
+    env.add_test("none", tests::is_none);
+    env
+}
+
+/// `tags|join(", ")`: of a list, with something short in between.
+fn join(list: Vec<Value>, between: Option<String>) -> Result<String, Error> {
+    let between = between.unwrap_or_else(|| ", ".into());
+    if between.chars().count() > 10 {
+        return Err(Error::new(ErrorKind::InvalidOperation, "what is put in between has at most 10 characters"));
+    }
+    Ok(list.iter().map(Value::to_string).collect::<Vec<_>>().join(&between))
+}
+
+/// `deal.expected_close_date|date`: a time in the company's zone, by default as `2026-11-23`.
+fn date(state: &State<'_, '_>, moment: String, format: Option<String>) -> Result<String, Error> {
+    let wrong = |what: &'static str| Error::new(ErrorKind::InvalidOperation, what);
+    let moment = moment.parse::<crate::wire::Time>().map_err(|_| wrong("`date` needs a time"))?;
+    let company = state.lookup("company").and_then(|company| company.get_attr("timezone").ok());
+    let zone = company.and_then(|zone| jiff::tz::TimeZone::get(zone.as_str()?).ok()).unwrap_or(jiff::tz::TimeZone::UTC);
+    let format = format.unwrap_or_else(|| "%Y-%m-%d".into());
+    // A width would make a long text of a short one.
+    let has_width = |part: &str| part.trim_start_matches(['_', '-', '^', '#']).starts_with(|c: char| c.is_ascii_digit());
+    if format.len() > 50 || format.split('%').skip(1).any(has_width) {
+        return Err(wrong("the format of a date is short and has no widths"));
+    }
+    jiff::fmt::strtime::format(&format, &moment.0.to_zoned(zone)).map_err(|_| wrong("the format of a date is not known"))
+}
+
+static PLAIN: LazyLock<Environment<'static>> = LazyLock::new(environment);
+static HTML: LazyLock<Environment<'static>> = LazyLock::new(|| {
+    let mut env = environment();
+    env.set_auto_escape_callback(|_| AutoEscape::Html);
+    env
+});
+
+/// What is wrong with a template, and in which line.
+pub(super) fn check(text: &str) -> Result<(), String> {
+    if text.chars().count() > LENGTH {
+        return Err("A template has at most 20000 characters".into());
+    }
+    tame(text)?;
+    PLAIN.template_from_str(text).map(drop).map_err(|e| words(&e))
+}
+
+/// Fills a template; in HTML what it puts in is escaped.
+pub(super) fn render(text: &str, context: &Context, html: bool) -> Result<String, String> {
+    if !text.contains("{{") && !text.contains("{%") && !text.contains("{#") {
+        return Ok(text.to_owned());
+    }
+    tame(text)?;
+    let env = if html { &HTML } else { &PLAIN };
+    let mut out = Short(Vec::new());
+    let template = env.template_from_str(text).map_err(|e| words(&e))?;
+    template.render_captured_to(Value::from(Serde(context.all())), &mut out).map_err(|e| words(&e))?;
+    String::from_utf8(out.0).map_err(|_| "The text is not UTF-8".into())
+}
+
+fn words(e: &Error) -> String {
+    let line = e.line().map(|line| format!("Line {line}: ")).unwrap_or_default();
+    let what = match e.kind() {
+        ErrorKind::OutOfFuel => "the template takes too long".to_owned(),
+        ErrorKind::WriteFailure => "the text is too long".to_owned(),
+        kind => match e.detail() {
+            Some(detail) => detail.chars().take(200).collect(),
+            None => kind.to_string(),
+        },
+    };
+    format!("{line}{what}")
+}
+
+/// Takes so much and no more.
+struct Short(Vec<u8>);
+
+impl io::Write for Short {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.len() + bytes.len() > OUTPUT {
+            return Err(io::Error::other("too long"));
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Refuses what could make much out of little. A tag ends at its first end mark outside of a text, because it has no `{`.
+fn tame(text: &str) -> Result<(), String> {
+    let mut rest = text;
+    loop {
+        let Some(start) = rest.find('{') else { return Ok(()) };
+        let line = 1 + text[..text.len() - rest.len() + start].matches('\n').count();
+        let (mark, inside) = (&rest[start..], rest.get(start + 2..).unwrap_or_default());
+        let end = match mark.as_bytes().get(1) {
+            Some(b'{') => "}}",
+            Some(b'%') => "%}",
+            Some(b'#') => "#}",
+            _ => {
+                rest = &rest[start + 1..];
+                continue;
+            }
+        };
+        let length = if end == "#}" { inside.find(end) } else { tag(inside, end).map_err(|e| format!("Line {line}: {e}"))? };
+        // Without its end it is no template, which the parser says better.
+        let Some(length) = length else { return Ok(()) };
+        if end == "%}" {
+            block(&inside[..length]).map_err(|e| format!("Line {line}: {e}"))?;
+        }
+        rest = &inside[length + 2..];
+    }
+}
+
+/// Where a tag ends.
+fn tag(inside: &str, end: &str) -> Result<Option<usize>, &'static str> {
+    let mut quote = None;
+    let mut escaped = false;
+    for (place, c) in inside.char_indices() {
+        match quote {
+            Some(_) if escaped => escaped = false,
+            Some(_) if c == '\\' => escaped = true,
+            Some(q) if c == q => quote = None,
+            Some(_) => {}
+            None if inside[place..].starts_with(end) => return Ok(Some(place)),
+            None if c == '"' || c == '\'' => quote = Some(c),
+            None if c == '*' || c == '{' => return Err("`*` and `{` have no meaning in a template here"),
+            None => {}
+        }
+    }
+    Ok(None)
+}
+
+fn block(inside: &str) -> Result<(), &'static str> {
+    let inside = inside.trim_start_matches(['-', '+']).trim_end_matches(['-', '+']).trim();
+    let (word, header) = inside.split_once(char::is_whitespace).unwrap_or((inside, ""));
+    let name = |text: &str, extra: &str| {
+        !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || extra.contains(c))
+    };
+    match word {
+        "if" | "elif" | "else" | "endif" | "endfor" => Ok(()),
+        "for" => {
+            let is_plain = header.split_once(" in ").is_some_and(|(one, list)| name(one.trim(), "") && name(list.trim(), "."));
+            if is_plain { Ok(()) } else { Err("a loop has the form {% for tag in deal.tags %}") }
+        }
+        _ => Err("the blocks of a template are if and for"),
+    }
+}
