@@ -104,15 +104,16 @@ alter table workflow_events add column depth int not null default 0;
 -- written. What the step of a run does is one deeper than its run; too deep, and the run is failed instead of started, so
 -- that workflows cannot start each other forever.
 create function app.fire_all(event text, record_ids uuid[], details jsonb[]) returns void language plpgsql set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_column
 declare
   deep int;
 begin
   if not exists (select from public.workflows w
-      where w.trigger = $1 and w.status = 'active' and not w.is_deleted and w.company_id is not null) then
+      where w.tenant_id = app.company_id() and w.trigger = $1 and w.status = 'active' and not w.is_deleted and w.company_id is not null) then
     return;
   end if;
   select coalesce(max(x.depth) + 1, 0) into deep from public.workflow_steps s join public.workflow_executions x on x.id = s.execution_id
-  where s.made_in = pg_current_xact_id_if_assigned();
+  where s.tenant_id = app.company_id() and s.made_in = pg_current_xact_id_if_assigned();
   with event as (
     insert into public.workflow_events (event, record_id, details, depth)
     select $1, r.record_id, r.details, deep from unnest($2, $3) as r (record_id, details)
@@ -125,7 +126,7 @@ begin
       case when deep > 5 then 'Stopped: workflows have started each other more than 5 times in a row' end,
       case when deep > 5 then now() end
     from event e, public.workflows w
-    where w.trigger = $1 and w.status = 'active' and not w.is_deleted and w.company_id is not null
+    where w.tenant_id = app.company_id() and w.trigger = $1 and w.status = 'active' and not w.is_deleted and w.company_id is not null
     returning id, user_id, status
   )
   insert into public.jobs (user_id, kind, record_id) select r.user_id, 'workflow_run', r.id from run r where r.status = 'running';

@@ -161,6 +161,7 @@ async fn add(tx: &Transaction<'_>, company: &Company, hash: &str) -> anyhow::Res
         sql!("demo/calls"),
         sql!("demo/historical"),
         sql!("demo/notifications"),
+        sql!("demo/workflows"),
     ];
     for more in others {
         tx.execute(more.text, &[&id]).await?;

@@ -19,8 +19,8 @@ pub mod seal;
 pub mod server;
 pub mod telephony;
 pub mod wire;
-pub mod workflow;
 pub mod workbook;
+pub mod workflow;
 
 pub use error::{Error, Result};
 

@@ -2,4 +2,4 @@
 select w.schedule, w.last_executed_at, w.next_run_at, c.timezone
 from workflows w join companies c on c.id = w.company_id
 where w.id = $1 and w.status = 'active' and w.trigger = 'scheduled' and not w.is_deleted
-for update of w
+for no key update of w

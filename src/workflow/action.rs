@@ -162,7 +162,10 @@ impl OnRecord {
                 ("company", &[]),
                 ("title", &[]),
                 ("type", &[]),
-                ("status", &["NEW", "LEAD", "PROSPECT", "CONTACTED", "QUALIFIED", "UNQUALIFIED", "CUSTOMER", "INACTIVE"]),
+                (
+                    "status",
+                    &["NEW", "LEAD", "PROSPECT", "CONTACTED", "QUALIFIED", "UNQUALIFIED", "CUSTOMER", "INACTIVE"],
+                ),
             ],
             OnRecord::Deal => &[
                 ("title", &[]),
@@ -276,7 +279,8 @@ impl Step {
             "webhook" => parse(config).map(Action::Webhook),
             _ => return Err(("type".into(), "Input should be an action such as create_task or send_email".into())),
         };
-        let action = action.map_err(|(field, why)| (format!("config.{field}").trim_end_matches('.').to_owned(), why))?;
+        let action =
+            action.map_err(|(field, why)| (format!("config.{field}").trim_end_matches('.').to_owned(), why))?;
         let conditions = match &given["conditions"] {
             Value::Null => Vec::new(),
             list => parse(list.clone()).map_err(|(field, why)| (format!("conditions{field}"), why))?,
@@ -318,19 +322,17 @@ impl Step {
                 }
             }
             Action::UpdateField(change) => match change.on.or(targets.first().copied()) {
-                Some(on) if targets.contains(&on) => {
-                    match on.fields().iter().find(|(name, _)| *name == change.field) {
-                        None => wrong("config.field", "A workflow cannot change this field"),
-                        Some((_, allowed)) => {
-                            let literal = change.value.as_str().filter(|text| !text.contains("{{"));
-                            if change.value.is_array() || change.value.is_object() {
-                                wrong("config.value", "Input should be a text, a number or null");
-                            } else if !allowed.is_empty() && literal.is_some_and(|text| !allowed.contains(&text)) {
-                                wrong("config.value", &format!("Input should be one of {}", allowed.join(", ")));
-                            }
+                Some(on) if targets.contains(&on) => match on.fields().iter().find(|(name, _)| *name == change.field) {
+                    None => wrong("config.field", "A workflow cannot change this field"),
+                    Some((_, allowed)) => {
+                        let literal = change.value.as_str().filter(|text| !text.contains("{{"));
+                        if change.value.is_array() || change.value.is_object() {
+                            wrong("config.value", "Input should be a text, a number or null");
+                        } else if !allowed.is_empty() && literal.is_some_and(|text| !allowed.contains(&text)) {
+                            wrong("config.value", &format!("Input should be one of {}", allowed.join(", ")));
                         }
                     }
-                }
+                },
                 _ => wrong("config.on", "What starts this workflow has no such record"),
             },
             Action::AddTag(AddTag { tag }) => {
@@ -353,7 +355,8 @@ impl Step {
                 wrong("config", "A wait takes from a minute to a year: give minutes, hours or days");
             }
             Action::Webhook(Webhook { url, .. }) => {
-                let is_url = url::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+                let is_url =
+                    url::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
                 if !is_url || url.len() > 2000 {
                     wrong("config.url", "Input should be an https address");
                 }
@@ -424,7 +427,8 @@ impl Action {
 fn fill(value: &mut Value, path: &str, context: &Context, is_mail: bool) -> Result<(), String> {
     match value {
         Value::String(text) if path != "url" => {
-            *text = template::render(text, context, is_mail && path == "body").map_err(|why| format!("{path}: {why}"))?;
+            *text =
+                template::render(text, context, is_mail && path == "body").map_err(|why| format!("{path}: {why}"))?;
         }
         Value::Array(list) => {
             for one in list {

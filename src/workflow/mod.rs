@@ -7,8 +7,8 @@ mod schedule;
 mod template;
 
 pub use action::{
-    Action, AddTag, CreateActivity, CreateDeal, OnRecord, SendEmail, SendNotification, SendSms, Step, UpdateField, Wait,
-    Webhook,
+    Action, AddTag, CreateActivity, CreateDeal, OnRecord, SendEmail, SendNotification, SendSms, Step, UpdateField,
+    Wait, Webhook,
 };
 pub use condition::{Condition, hold};
 pub use schedule::Schedule;

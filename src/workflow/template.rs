@@ -4,7 +4,9 @@
 //! those below, and the work and the text of one template have an end.
 
 use super::Context;
-use minijinja::{AutoEscape, Environment, Error, ErrorKind, State, UndefinedBehavior, Value, filters, tests, value::Serde};
+use minijinja::{
+    AutoEscape, Environment, Error, ErrorKind, State, UndefinedBehavior, Value, filters, tests, value::Serde,
+};
 use std::{io, sync::LazyLock};
 
 /// Characters of a template.
@@ -58,11 +60,13 @@ fn date(state: &State<'_, '_>, moment: String, format: Option<String>) -> Result
     let zone = company.and_then(|zone| jiff::tz::TimeZone::get(zone.as_str()?).ok()).unwrap_or(jiff::tz::TimeZone::UTC);
     let format = format.unwrap_or_else(|| "%Y-%m-%d".into());
     // A width would make a long text of a short one.
-    let has_width = |part: &str| part.trim_start_matches(['_', '-', '^', '#']).starts_with(|c: char| c.is_ascii_digit());
+    let has_width =
+        |part: &str| part.trim_start_matches(['_', '-', '^', '#']).starts_with(|c: char| c.is_ascii_digit());
     if format.len() > 50 || format.split('%').skip(1).any(has_width) {
         return Err(wrong("the format of a date is short and has no widths"));
     }
-    jiff::fmt::strtime::format(&format, &moment.0.to_zoned(zone)).map_err(|_| wrong("the format of a date is not known"))
+    jiff::fmt::strtime::format(&format, &moment.0.to_zoned(zone))
+        .map_err(|_| wrong("the format of a date is not known"))
 }
 
 static PLAIN: LazyLock<Environment<'static>> = LazyLock::new(environment);
@@ -78,7 +82,16 @@ pub(super) fn check(text: &str) -> Result<(), String> {
         return Err("A template has at most 20000 characters".into());
     }
     tame(text)?;
-    PLAIN.template_from_str(text).map(drop).map_err(|e| words(&e))
+    let template = PLAIN.template_from_str(text).map_err(|e| words(&e))?;
+    // Names of filters are looked up when they are used.
+    match template.render(()) {
+        Err(e)
+            if matches!(e.kind(), ErrorKind::UnknownFilter | ErrorKind::UnknownTest | ErrorKind::UnknownFunction) =>
+        {
+            Err(words(&e))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Fills a template; in HTML what it puts in is escaped.
@@ -140,7 +153,8 @@ fn tame(text: &str) -> Result<(), String> {
                 continue;
             }
         };
-        let length = if end == "#}" { inside.find(end) } else { tag(inside, end).map_err(|e| format!("Line {line}: {e}"))? };
+        let length =
+            if end == "#}" { inside.find(end) } else { tag(inside, end).map_err(|e| format!("Line {line}: {e}"))? };
         // Without its end it is no template, which the parser says better.
         let Some(length) = length else { return Ok(()) };
         if end == "%}" {
@@ -178,7 +192,8 @@ fn block(inside: &str) -> Result<(), &'static str> {
     match word {
         "if" | "elif" | "else" | "endif" | "endfor" => Ok(()),
         "for" => {
-            let is_plain = header.split_once(" in ").is_some_and(|(one, list)| name(one.trim(), "") && name(list.trim(), "."));
+            let is_plain =
+                header.split_once(" in ").is_some_and(|(one, list)| name(one.trim(), "") && name(list.trim(), "."));
             if is_plain { Ok(()) } else { Err("a loop has the form {% for tag in deal.tags %}") }
         }
         _ => Err("the blocks of a template are if and for"),

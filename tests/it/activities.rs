@@ -186,6 +186,7 @@ async fn any_member_changes_the_listed_fields_and_no_other() {
 #[tokio::test]
 async fn completing_toggles_and_fires_once() {
     let acme = World::new().await;
+    acme.listen(&["activity_completed"]).await;
     let made = activity(&acme.admin, json!({})).await;
     let toggle = async || acme.member.send("PATCH", &format!("{}/complete", path(&made)), None).await.expect(200);
     let fired = async || -> i64 {

@@ -44,6 +44,8 @@ async fn row(name: &str, world: &World, person: &Person) -> Uuid {
         "{conversation_id}" => "conversations",
         "{suppression_id}" => "suppressions",
         "{email_id}" | "{message_id}" => "emails",
+        "{workflow_id}" => "workflows",
+        "{execution_id}" => "workflow_executions",
         _ => panic!("say in `row` of tests/it/bad_input.rs how a row for {name} is made"),
     };
     let stage = "select id, pipeline_id from pipeline_stages where tenant_id = $1 order by order_index limit 1";
@@ -57,6 +59,11 @@ async fn row(name: &str, world: &World, person: &Person) -> Uuid {
         "deals" => format!("(title, pipeline_id, stage_id, {own}")
             .replace("values (", &format!("values ('T', '{pipeline}', '{stage}', ")),
         "activities" => format!("(subject, type, {own}").replace("values (", "values ('T', 'call', "),
+        "workflow_executions" => format!("(workflow_id, event, status, {said}").replace(
+            "values (",
+            &format!("values ('{}', 'deal_won', 'success', ", Box::pin(row("{workflow_id}", world, person)).await),
+        ),
+        "workflows" => format!("(name, {own}").replace("values (", &format!("values ('{}', ", Uuid::new_v4())),
         "quotes" => format!("(quote_number, title, amount, {own}")
             .replace("values (", &format!("values ('{}', 'T', 1, ", Uuid::new_v4())),
         "folders" => format!("(name, {own}").replace("values (", "values ('T', "),

@@ -186,6 +186,7 @@ async fn any_member_changes_the_listed_fields_and_no_other() {
 #[tokio::test]
 async fn a_deal_moves_by_stage_id_or_name() {
     let acme = World::new().await;
+    acme.listen(&["deal_created", "deal_stage_changed", "deal_won", "deal_lost"]).await;
     let stages = stages(&acme.admin).await;
     let made = deal(&acme.admin, json!({})).await;
     let path = format!("{}/move", path(&made));
@@ -215,6 +216,7 @@ async fn a_deal_moves_by_stage_id_or_name() {
 #[tokio::test]
 async fn closing_dates_are_right_on_every_path() {
     let acme = World::new().await;
+    acme.listen(&["deal_created", "deal_stage_changed", "deal_won", "deal_lost"]).await;
     let closed = async |deal: &Value| -> bool {
         acme.value("select actual_close_date is not null from deals where id = $1", &[&id(deal)]).await
     };

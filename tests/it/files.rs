@@ -417,6 +417,7 @@ async fn a_sweep_deletes_what_no_file_needs() {
 #[tokio::test]
 async fn a_signed_document_is_noted_for_workflows() {
     let acme = World::new().await;
+    acme.listen(&["document_signed"]).await;
     let contact = acme.contact("A", "B").await;
     let path = "/api/files/webhook/document-signed";
     let signed = json!({"document_id": "d1", "document_name": "Contract", "signer_email": "a@x.io", "contact_id": contact["id"],

@@ -138,6 +138,26 @@ impl Seeded {
             &[&a, &admin, &deal, &c],
         )
         .await;
+        let workflow = id(
+            "insert into workflows (tenant_id, company_id, owner_id, name, description, conditions, actions, schedule)
+             values ($1, $1, $2, $3, $3, jsonb_build_array(jsonb_build_object('field', 'x', 'operator', 'equals', 'value', $3::text)),
+               jsonb_build_array(jsonb_build_object('type', 'add_tag', 'config', jsonb_build_object('tag', $3::text))),
+               jsonb_build_object('cron', '0 9 * * *', 'timezone', $3::text)) returning id",
+            &[&a, &admin, &c],
+        )
+        .await;
+        let execution = id(
+            "insert into workflow_executions (tenant_id, company_id, user_id, workflow_id, event, record_id, trigger_data, status, actions, error_message)
+             values ($1, $1, $2, $3, 'deal_won', $4, jsonb_build_object('x', $5::text), 'failed', jsonb_build_array($5::text), $5) returning id",
+            &[&a, &admin, &workflow, &deal, &c],
+        )
+        .await;
+        id(
+            "insert into workflow_steps (tenant_id, company_id, user_id, execution_id, position, action, status, input, result, error_message)
+             values ($1, $1, $2, $3, 0, $4, 'failed', jsonb_build_object('x', $4::text), jsonb_build_object('x', $4::text), $4) returning id",
+            &[&a, &admin, &execution, &c],
+        )
+        .await;
         let quote = id(
             "insert into quotes (tenant_id, company_id, owner_id, quote_number, title, amount, client_id, deal_id, description, terms, notes)
              values ($1, $1, $2, $5, $5, 1, $3, $4, $5, $5, $5) returning id",
@@ -204,6 +224,8 @@ impl Seeded {
             ("suppression_id", suppression),
             ("email_id", email),
             ("message_id", email),
+            ("workflow_id", workflow),
+            ("execution_id", execution),
         ]);
         Self { world, canary, ids }
     }
@@ -346,6 +368,16 @@ fn sample(route: &Route, id: &dyn Fn(&'static str) -> Uuid) -> Sample {
         (_, "/api/files/{file_id}") => json!({"name": email, "folder_id": id("folder_id"), "object_key": email}),
         (_, "/api/files/webhook/document-signed") => json!({"document_id": email, "document_name": email,
             "signer_email": email, "contact_id": id("contact_id"), "owner_id": id("owner_id"), "signed_at": "2026-01-01T00:00:00"}),
+        (_, "/api/workflows" | "/api/workflows/{workflow_id}") => {
+            json!({"name": email, "trigger_type": "deal_won", "is_active": true, "company_id": id("company_id"), "owner_id": id("owner_id"),
+            "actions": [{"type": "send_notification", "config": {"title": "S", "users": [id("user_id")]}}]})
+        }
+        (
+            _,
+            "/api/workflows/{workflow_id}/toggle"
+            | "/api/workflows/{workflow_id}/execute"
+            | "/api/workflows/{workflow_id}/dry-run",
+        ) => return Sample::Nothing,
         (_, "/api/sms/send") => json!({"to": "+14155550123", "body": "S", "contact_id": id("contact_id"),
             "template_id": id("template_id"), "company_id": id("company_id")}),
         (_, "/api/sms/templates" | "/api/sms/templates/{template_id}") => json!({"name": email, "body": "S"}),
@@ -416,6 +448,8 @@ const PATH_IDS: &[&str] = &[
     "suppression_id",
     "email_id",
     "message_id",
+    "workflow_id",
+    "execution_id",
 ];
 
 /// Calls a route with these ids in its path, query and body.

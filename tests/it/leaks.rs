@@ -358,15 +358,24 @@ async fn l27_l28_l29_a_file_refers_to_nothing_of_another_company() {
         let new = json!({"name": "x", field: id});
         assert_eq!(b.admin.post("/api/files/", new).await.detail(404), format!("{what} not found"));
     }
+    a.listen(&["document_signed"]).await;
+    b.listen(&["document_signed"]).await;
     for (field, id, what) in [("owner_id", json!(a.admin.id), "User"), ("contact_id", contact["id"].clone(), "Contact")]
     {
         let refused = b.admin.post("/api/files/webhook/document-signed", json!({ field: id })).await;
         assert_eq!(refused.detail(404), format!("{what} not found"));
     }
     let fired: i64 = a
-        .value("select count(*) from workflow_events where event = 'document_signed' and tenant_id = $1", &[&a.company])
+        .value(
+            "select count(*) from workflow_events where event = 'document_signed' and tenant_id in ($1, $2)",
+            &[&a.company, &b.company],
+        )
         .await;
     assert_eq!(fired, 0);
+    // B's own signature starts nothing of A's.
+    b.admin.post("/api/files/webhook/document-signed", json!({"document_id": "d"})).await.expect(200);
+    let run = "select array_agg(distinct tenant_id) from workflow_executions where event = 'document_signed' and tenant_id in ($1, $2)";
+    assert_eq!(a.value::<Vec<Uuid>>(run, &[&a.company, &b.company]).await, [b.company]);
     let folders = a.admin.get("/api/files/folders").await.expect(200);
     assert_eq!(folders, json!([theirs]));
 }

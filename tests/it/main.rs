@@ -40,4 +40,6 @@ mod twilio;
 mod twilio_settings;
 mod users;
 mod webhooks;
+mod workflow_runs;
+mod workflows;
 mod world;

@@ -78,6 +78,11 @@ async fn lists_and_searches_read_their_indexes() {
         select tenant_id, company_id, owner_id, 'Q-' || title, title, 1, (array['draft', 'sent'])[1 + length(title) % 2], created_at from deals;
         insert into quote_lines (tenant_id, company_id, owner_id, quote_id, position, description, unit_price)
         select tenant_id, company_id, owner_id, id, 1, title, 100 from quotes;
+        insert into workflows (tenant_id, company_id, owner_id, name, status, created_at)
+        select tenant_id, company_id, owner_id, title || id, (array['inactive', 'paused'])[1 + length(title) % 2], created_at from deals;
+        insert into workflow_executions (tenant_id, company_id, user_id, workflow_id, event, status, created_at)
+        select w.tenant_id, w.company_id, w.owner_id, w.id, 'deal_won', 'success', w.created_at
+        from (select distinct on (tenant_id) * from workflows order by tenant_id, id) w, generate_series(1, 400);
         insert into files (tenant_id, company_id, owner_id, name, original_name, category, created_at)
         select tenant_id, company_id, owner_id, title, title, left(md5(title), 1), created_at from deals";
     admin.batch_execute(busiest).await.unwrap();
@@ -92,6 +97,8 @@ async fn lists_and_searches_read_their_indexes() {
         "quotes",
         "quote_lines",
         "files",
+        "workflows",
+        "workflow_executions",
         "deals",
         "activities",
     ] {
@@ -117,7 +124,9 @@ async fn lists_and_searches_read_their_indexes() {
         let stage: String = admin.query_one(stage, &[&id]).await.unwrap().get(0);
         let deal = "select min(id::text) from deals where tenant_id = $1";
         let deal: String = admin.query_one(deal, &[&id]).await.unwrap().get(0);
-        let (stage, deal) = (format!("'{stage}'"), format!("'{deal}'"));
+        let workflow = "select min(id::text) from workflows where tenant_id = $1";
+        let workflow: String = admin.query_one(workflow, &[&id]).await.unwrap().get(0);
+        let (stage, deal, workflow) = (format!("'{stage}'"), format!("'{deal}'"), format!("'{workflow}'"));
         // Once for a page, and once for all rows, which is what the frontend asks for.
         for limit in ["50", "9223372036854775807"] {
             for (list, parameters, index) in [
@@ -139,6 +148,9 @@ async fn lists_and_searches_read_their_indexes() {
                 (sql!("conversations/list"), vec!["null", limit, "0"], "conversations_feed"),
                 (sql!("quotes/list"), vec![limit, "0"], "quotes_feed"),
                 (sql!("quotes/of_status"), vec!["'sent'", limit, "0"], "quotes_status"),
+                (sql!("workflows/list"), vec!["null", limit, "0"], "workflows_feed"),
+                (sql!("workflows/list"), vec!["'paused'", limit, "0"], "workflows_feed"),
+                (sql!("workflows/executions"), vec![&workflow, limit, "0"], "workflow_executions_feed"),
                 (sql!("files/list"), vec![limit, "0"], "files_feed"),
                 (sql!("files/of_category"), vec!["'c'", limit, "0"], "files_category"),
             ] {

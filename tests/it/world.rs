@@ -204,9 +204,13 @@ impl World {
 
     /// A company in a database of its own, with a server whose jobs no other test's worker takes.
     pub async fn alone(own: &OwnDatabase) -> Self {
-        let base = start_server(config(), &own.api);
+        Self::alone_at(own, &start_server(config(), &own.api)).await
+    }
+
+    /// The same with a server that runs already.
+    pub async fn alone_at(own: &OwnDatabase, base: &str) -> Self {
         let world = Self::within(&own.admin, "Company").await;
-        Self { admin: world.admin.at(&base), member: world.member.at(&base), ..world }
+        Self { admin: world.admin.at(base), member: world.member.at(base), ..world }
     }
 
     /// A company whose name and people's addresses begin so.
@@ -244,6 +248,13 @@ impl World {
         let email = format!("{}@example.com", Uuid::new_v4().simple());
         let body = serde_json::json!({"first_name": first, "last_name": last, "email": email});
         self.admin.post("/api/contacts/", body).await.expect(200)
+    }
+
+    /// An active workflow without actions for each of these, so that what happens is noted.
+    pub async fn listen(&self, triggers: &[&str]) {
+        let insert = "insert into workflows (tenant_id, company_id, owner_id, name, trigger, status)
+            select $1, $1, $2, 'Listens to ' || t, t, 'active' from unnest($3::text[]) t";
+        self.db.execute(insert, &[&self.company, &self.admin.id, &triggers]).await.unwrap();
     }
 
     /// A historical SMS (without company) of one of the company's people.

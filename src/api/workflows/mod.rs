@@ -198,6 +198,7 @@ async fn create(app: State<App>, db: TenantDb, Json(new): Json<NewWorkflow>) -> 
         &name, &new.description, &trigger_name, &status, &steps, &conditions, &schedule, &new.max_executions,
     ];
     let saved = db.tx(async |tx| {
+        check_named(tx, &actions).await?;
         let id: Uuid = tx.one(sql!("workflows/create"), params).await?;
         saved(&app, tx, id, &actions, false).await
     });
@@ -220,6 +221,9 @@ async fn update(
         let trigger = patch.trigger_type.or(old.trigger.parse().ok()).unwrap_or(Trigger::Scheduled);
         // Actions that stay must suit a trigger that changes.
         let steps = actions(trigger, Some(patch.actions.as_ref().unwrap_or(&old.actions)))?.unwrap_or_default();
+        if patch.actions.is_some() {
+            check_named(tx, &steps).await?;
+        }
         tx.one::<Uuid>(sql!("workflows/update"), &[&id, &patch.columns(&steps)?]).await?;
         saved(&app, tx, id, &steps, patch.new_webhook_secret).await
     });
@@ -260,6 +264,19 @@ fn actions(trigger: Trigger, given: Option<&Value>) -> Result<Option<Vec<Step>>>
 fn check(conditions: Option<&[Condition]>, schedule: Option<&Schedule>) -> Result<()> {
     workflow::check_conditions(conditions.unwrap_or_default())?;
     schedule.map_or(Ok(()), Schedule::check)
+}
+
+/// Users and pipelines that actions name must be the company's.
+async fn check_named(tx: &Tx<'_>, steps: &[Step]) -> Result<()> {
+    let (mut users, mut pipelines): (Vec<Uuid>, Vec<Uuid>) = (Vec::new(), Vec::new());
+    for step in steps {
+        match &step.action {
+            Action::SendNotification(note) => users.extend(&note.users),
+            Action::CreateDeal(deal) => pipelines.extend(deal.pipeline_id),
+            _ => {}
+        }
+    }
+    tx.all::<Uuid>(sql!("workflows/named"), &[&users, &pipelines]).await.map(drop)
 }
 
 /// The saved workflow; one with webhooks gets a secret to sign them with.

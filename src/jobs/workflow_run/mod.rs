@@ -89,7 +89,9 @@ async fn steps(app: &App, db: &TenantDb, execution: Uuid) -> Result<()> {
             Ok(Turn::Rest) => return Ok(()),
             Ok(Turn::Outside(errand)) => {
                 let outcome = act::run(app, db, &errand).await?;
-                db.tx(async |tx| close(tx, execution, &errand, &outcome).await).await?;
+                if let Turn::Rest = db.tx(async |tx| close(tx, execution, &errand, &outcome).await).await? {
+                    return Ok(());
+                }
             }
             // A refusal of the database is the step's failure, and has undone what else the transaction did.
             Err(e) => match (doing, act::words(&e)) {
@@ -178,7 +180,8 @@ impl At<'_> {
     async fn perform(&self, context: &Context, refused: Option<&(i32, String)>, doing: &mut Option<i32>) -> Result<Turn> {
         let status = self.run.step_status.as_deref();
         if let Some((_, why)) = refused.filter(|(position, _)| *position == self.run.next_step) {
-            return self.done("failed", &json!({}), &json!({}), Some(why)).await;
+            let input = self.step.action.filled(context).unwrap_or_else(|_| self.step.action.clone()).config();
+            return self.done("failed", &input, &json!({}), Some(why)).await;
         }
         let sends = matches!(self.step.action, Action::SendSms(_) | Action::SendEmail(_));
         if sends && status == Some("running") {
@@ -258,7 +261,7 @@ impl At<'_> {
 }
 
 /// Writes down what became of what was done outside.
-async fn close(tx: &Tx<'_>, execution: Uuid, errand: &Errand, outcome: &Outcome) -> Result<()> {
+async fn close(tx: &Tx<'_>, execution: Uuid, errand: &Errand, outcome: &Outcome) -> Result<Turn> {
     let (name, input) = (errand.action.name(), errand.action.config());
     let nothing = json!({});
     let (status, result, why) = match outcome {
@@ -270,10 +273,12 @@ async fn close(tx: &Tx<'_>, execution: Uuid, errand: &Errand, outcome: &Outcome)
             let pause = 10 * 4_i64.pow(errand.attempts.unsigned_abs() - 1);
             let until = Some(Time(Timestamp::now() + SignedDuration::from_secs(pause)));
             let params: crate::db::Params<'_> = &[&execution, &errand.position, &name, &"retrying", &input, &until];
-            return tx.optional::<Uuid>(sql!("jobs/workflow_step"), params).await.map(drop);
+            tx.optional::<Uuid>(sql!("jobs/workflow_step"), params).await?;
+            return Ok(Turn::Rest);
         }
     };
     let params: crate::db::Params<'_> =
         &[&execution, &errand.position, &name, &status, &input, result, &why, &errand.is_last];
-    tx.optional::<Uuid>(sql!("jobs/workflow_step_done"), params).await.map(drop)
+    tx.optional::<Uuid>(sql!("jobs/workflow_step_done"), params).await?;
+    Ok(if errand.is_last { Turn::Rest } else { Turn::Again })
 }

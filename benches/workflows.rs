@@ -1,0 +1,162 @@
+//! What an import costs when a workflow waits for contacts, and that each contact leads to exactly one run and one task
+//! although workers are killed on the way.
+#![allow(missing_docs, clippy::unwrap_used, reason = "a program to run by hand")]
+
+use anyhow::{Result, ensure};
+use clap::Parser;
+use ringfence::{
+    auth::{self, Keys, TokenKind},
+    db::{self, local::Cluster, migrate},
+};
+use serde_json::{Value, json};
+use std::{
+    env,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+use tokio_postgres::Client;
+use uuid::Uuid;
+
+/// Imports contacts for which a workflow waits, and kills the workers that run it.
+#[derive(Parser)]
+struct Options {
+    /// Contacts of the import
+    #[arg(long, default_value_t = 10_000)]
+    contacts: i64,
+    /// How many times a worker is killed with -9
+    #[arg(long, default_value_t = 2)]
+    kills: i64,
+    /// Workers at a time
+    #[arg(long, default_value_t = 1)]
+    workers: usize,
+    /// What `cargo bench` adds
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+const SECRET: &str = "a secret that only the benchmark knows";
+const DATABASE: &str = "workflows";
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let options = Options::parse();
+    let cluster = Cluster::temporary().await?;
+    let done = run(&options, &cluster).await;
+    cluster.close().await?;
+    done
+}
+
+async fn run(options: &Options, cluster: &Cluster) -> Result<()> {
+    let postgres = db::connect(&cluster.url("ringfence_admin", "postgres")).await?;
+    postgres.batch_execute(&format!("create database {DATABASE}")).await?;
+    let (admin_url, api_url) = (cluster.url("ringfence_admin", DATABASE), cluster.url("ringfence_api", DATABASE));
+    migrate::migrate(&admin_url, Some(&api_url)).await?;
+    let admin = db::connect(&admin_url).await?;
+    let company: Uuid =
+        admin.query_one("insert into companies (name) values ('Bench') returning id", &[]).await?.get(0);
+    let add = "select id from app.add_user('bench@x.example', $2, 'A', 'B', 'company_admin', $1, 'active')";
+    let user: Uuid = admin.query_one(add, &[&company, &auth::hash_now("unused")?]).await?.get(0);
+    let token = Keys::new(&[SECRET.into()])?.issue(TokenKind::Access, user, 1).map_err(|e| anyhow::anyhow!("{e:?}"))?;
+    let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let mut server = ringfence(&api_url, "serve", port)?;
+    let caller = Caller { http: reqwest::Client::new(), base: format!("http://127.0.0.1:{port}"), token };
+    let result = measure(options, &admin, &caller, &api_url).await;
+    server.kill()?;
+    server.wait()?;
+    result
+}
+
+async fn measure(options: &Options, admin: &Client, caller: &Caller, api_url: &str) -> Result<()> {
+    let n = options.contacts;
+    while caller.http.get(format!("{}/readyz", caller.base)).send().await.is_err() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    println!("{n} contacts while nobody waits for them: {:.2?}", caller.import(n, "nobody").await?);
+    let workflow = json!({"name": "Call new contacts", "trigger_type": "contact_created", "is_active": true, "actions": [
+        {"type": "create_task", "config": {"subject": "Call {{ contact.email }}", "due_in_hours": 48}}]});
+    caller.post("/api/workflows/", &workflow).await?;
+    println!("{n} contacts for which a workflow waits: {:.2?}", caller.import(n, "somebody").await?);
+    let count = async |what: &str| -> Result<i64> {
+        Ok(admin.query_one(&format!("select count(*) from {what}"), &[]).await?.get(0))
+    };
+    ensure!(count("workflow_executions").await? == n, "not a run for each contact");
+
+    let start = Instant::now();
+    let mut workers = Vec::new();
+    for _ in 0..options.workers {
+        workers.push(ringfence(api_url, "worker", 0)?);
+    }
+    for kill in 1..=options.kills {
+        while count("activities").await? < n * kill / (options.kills + 1) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let victim = &mut workers[0];
+        victim.kill()?;
+        victim.wait()?;
+        // The claims of the dead end after five minutes; here they end at once. The living keep theirs.
+        let claimed = "update jobs set run_at = now() where kind = 'workflow_run' and run_at > now()";
+        let freed = admin.execute(claimed, &[]).await?;
+        println!("killed a worker after {} tasks; {freed} runs were claimed", count("activities").await?);
+        workers[0] = ringfence(api_url, "worker", 0)?;
+    }
+    while count("jobs where kind = 'workflow_run'").await? > 0 {
+        ensure!(start.elapsed() < Duration::from_secs(600), "the runs do not come to an end");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let took = start.elapsed();
+    for worker in &mut workers {
+        worker.kill()?;
+        worker.wait()?;
+    }
+    let runs = count("workflow_executions where status = 'success'").await?;
+    let (events, tasks) =
+        (count("(select distinct event_id from workflow_executions) e").await?, count("activities").await?);
+    let subjects = count("(select distinct subject from activities) a").await?;
+    let counted = i64::from(admin.query_one("select execution_count from workflows", &[]).await?.get::<_, i32>(0));
+    println!("{runs} runs in {took:.2?}: {:.0} a second", runs as f64 / took.as_secs_f64());
+    println!("runs {runs}, events {events}, tasks {tasks}, different ones {subjects}, counted {counted}");
+    ensure!([runs, events, tasks, subjects, counted].iter().all(|found| *found == n), "not exactly one of each");
+    Ok(())
+}
+
+/// A process of the program itself.
+fn ringfence(api_url: &str, command: &str, port: u16) -> Result<Child> {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_ringfence"));
+    for (name, _) in env::vars().filter(|(name, _)| name.starts_with("RINGFENCE_")) {
+        program.env_remove(name);
+    }
+    program.arg(command).env("DATABASE_URL", api_url).env_remove("DATABASE_ADMIN_URL").env("RUST_LOG", "warn");
+    program
+        .env("RINGFENCE_JWT_SECRET", SECRET)
+        .env("RINGFENCE_SECRET_KEY", "0a".repeat(32))
+        .env("RINGFENCE_WORKER", "off");
+    program.env("RINGFENCE_STORAGE_URL", format!("file://{}", env::temp_dir().join("ringfence-bench").display()));
+    program.env("RINGFENCE_LISTEN", format!("127.0.0.1:{port}"));
+    Ok(program.stdout(Stdio::null()).spawn()?)
+}
+
+struct Caller {
+    http: reqwest::Client,
+    base: String,
+    token: String,
+}
+
+impl Caller {
+    async fn post(&self, path: &str, body: &Value) -> Result<Value> {
+        let request = self.http.post(format!("{}{path}", self.base)).bearer_auth(&self.token).json(body);
+        Ok(request.send().await?.error_for_status()?.json().await?)
+    }
+
+    /// Imports so many contacts; how long it took.
+    async fn import(&self, contacts: i64, name: &str) -> Result<Duration> {
+        let rows: String = (0..contacts).map(|n| format!("{name}{n}@import.example,First{n},Last{n}\n")).collect();
+        let file = reqwest::multipart::Part::bytes(format!("email,first_name,last_name\n{rows}").into_bytes())
+            .file_name("c.csv");
+        let form = reqwest::multipart::Form::new().part("file", file);
+        let start = Instant::now();
+        let request = self.http.post(format!("{}/api/contacts/upload-csv", self.base)).bearer_auth(&self.token);
+        let answer: Value = request.multipart(form).send().await?.error_for_status()?.json().await?;
+        ensure!(answer["created_count"] == json!(contacts), "{answer}");
+        Ok(start.elapsed())
+    }
+}

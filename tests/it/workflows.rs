@@ -1,0 +1,314 @@
+//! Workflows as the screen has them (contract: workflows).
+
+use crate::world::World;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+const LIST: &str = "/api/workflows/";
+
+fn path(workflow: &Value) -> String {
+    format!("/api/workflows/{}", workflow["id"].as_str().unwrap())
+}
+
+#[tokio::test]
+async fn a_workflow_is_made_listed_changed_and_deleted() {
+    let acme = World::new().await;
+    let new =
+        json!({"name": " Welcome ", "description": "Says hello", "trigger_type": "contact_created", "is_active": true});
+    let made = acme.member.post(LIST, new).await.expect(200);
+    let wire = [
+        "id",
+        "name",
+        "description",
+        "status",
+        "trigger",
+        "actions_count",
+        "executions_count",
+        "last_run",
+        "created_at",
+    ];
+    for key in wire {
+        assert!(made.as_object().unwrap().contains_key(key), "{key}");
+    }
+    assert_eq!(
+        [
+            &made["name"],
+            &made["status"],
+            &made["trigger"],
+            &made["actions_count"],
+            &made["executions_count"],
+            &made["last_run"]
+        ],
+        [&json!("Welcome"), &json!("active"), &json!("contact_created"), &json!(0), &json!(0), &json!(null)]
+    );
+    let taken = acme.admin.post(LIST, json!({"name": "WELCOME "})).await.detail(400);
+    assert!(taken.contains("already exists"), "{taken}");
+    World::new().await.admin.post(LIST, json!({"name": "Welcome"})).await.expect(200);
+
+    let old = acme.admin.post(LIST, json!({"name": "Old form", "trigger": "deal_won"})).await.expect(200);
+    assert_eq!([&old["trigger"], &old["status"]], [&json!("deal_won"), &json!("inactive")]);
+    let odd = acme.admin.post(LIST, json!({"name": "Odd", "trigger_type": "moon_phase"})).await.expect(200);
+    assert_eq!(odd["trigger"], "scheduled");
+
+    let names = async |query: &str| -> Vec<String> {
+        let list = acme.member.get(&format!("{LIST}{query}")).await.expect(200);
+        list.as_array().unwrap().iter().map(|w| w["name"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names("?v=1.0.0").await, ["Odd", "Old form", "Welcome"]);
+    assert_eq!(names("?status=active").await, ["Welcome"]);
+    assert_eq!(acme.member.get(&format!("{LIST}?status=asleep")).await.status, 422);
+
+    let changed = acme
+        .member
+        .put(&path(&made), json!({"name": "Hello", "trigger_type": "?", "status": "paused"}))
+        .await
+        .expect(200);
+    assert_eq!(
+        [&changed["name"], &changed["trigger"], &changed["status"], &changed["description"]],
+        [&json!("Hello"), &json!("contact_created"), &json!("paused"), &json!("Says hello")]
+    );
+    let both = acme.member.put(&path(&made), json!({"is_active": true, "status": "paused"})).await.expect(200);
+    assert_eq!(both["status"], "active");
+    assert_eq!(acme.member.put(&path(&made), json!({"status": "asleep"})).await.expect(200)["status"], "active");
+    assert!(acme.member.put(&path(&made), json!({"name": "old FORM"})).await.detail(400).contains("already exists"));
+    assert_eq!(acme.admin.get(&path(&made)).await.expect(200)["name"], "Hello");
+
+    for expected in ["inactive", "active"] {
+        let answer = acme.member.post(&format!("{}/toggle", path(&made)), json!({"is_active": true})).await.expect(200);
+        assert_eq!(answer["status"], expected);
+        assert!(answer["message"].is_string());
+    }
+    acme.member.delete(&path(&made)).await.expect(200);
+    for gone in [
+        acme.admin.get(&path(&made)).await,
+        acme.admin.put(&path(&made), json!({})).await,
+        acme.admin.delete(&path(&made)).await,
+        acme.admin.post(&format!("{}/toggle", path(&made)), json!({})).await,
+        acme.admin.post(&format!("{}/execute", path(&made)), json!({})).await,
+        acme.admin.post(&format!("{}/dry-run", path(&made)), json!({})).await,
+        acme.admin.get(&format!("{}/executions", path(&made))).await,
+    ] {
+        assert_eq!(gone.detail(404), "Workflow not found");
+    }
+    acme.member.post(LIST, json!({"name": "Hello"})).await.expect(200);
+    assert_eq!(acme.lone().await.get(LIST).await.detail(403), "No company associated with user");
+}
+
+/// What is refused when it is saved, and the field that the answer names.
+#[tokio::test]
+async fn what_cannot_work_is_refused_when_it_is_saved() {
+    let acme = World::new().await;
+    let made = acme.admin.post(LIST, json!({"name": "W", "trigger_type": "deal_won"})).await.expect(200);
+    let action = |kind: &str, config: Value| json!({"actions": [{"type": kind, "config": config}]});
+    for (field, body) in [
+        ("actions[0].type", action("fly", json!({}))),
+        ("actions[0].type", json!({"actions": [{}]})),
+        ("actions", json!({"actions": "none"})),
+        ("actions[0].config", action("wait", json!([]))),
+        ("actions[0].config", action("wait", json!({}))),
+        ("actions[0].config.minutes", action("wait", json!({"minutes": -1}))),
+        ("actions[0].config.body", action("send_sms", json!({}))),
+        ("actions[0].config.body", action("send_sms", json!({"body": " "}))),
+        ("actions[0].config.body", action("send_sms", json!({"body": "Hi\n{{ contact."}))),
+        ("actions[0].config.body", action("send_sms", json!({"body": "{% set x = 'x' %}"}))),
+        ("actions[0].config.body", action("send_sms", json!({"body": "{{ 'x' * 100000000 }}"}))),
+        ("actions[0].config.body", action("send_sms", json!({"body": "{% for x in [1, 2] %}{% endfor %}"}))),
+        ("actions[0].config.body", action("send_email", json!({"subject": "S", "body": "{{ x|unheard_of }}"}))),
+        ("actions[0].config.subject", action("send_email", json!({"body": "B"}))),
+        ("actions[0].config.type", action("create_activity", json!({"subject": "S", "type": "dance"}))),
+        ("actions[0].config.value", action("create_deal", json!({"title": "T", "value": true}))),
+        ("actions[0].config.field", action("update_field", json!({"field": "company_id", "value": "x"}))),
+        ("actions[0].config.value", action("update_field", json!({"field": "status", "value": "sleeping"}))),
+        (
+            "actions[0].config.on",
+            action("update_field", json!({"on": "activity", "field": "status", "value": "pending"})),
+        ),
+        ("actions[0].config.url", action("webhook", json!({"url": "file:///etc/passwd"}))),
+        ("actions[0].config.users[0]", action("send_notification", json!({"title": "T", "users": ["x"]}))),
+        (
+            "actions[0].conditions[0].operator",
+            json!({"actions": [{"type": "add_tag", "config": {"tag": "x"},
+            "conditions": [{"field": "a", "operator": "like", "value": 1}]}]}),
+        ),
+        ("conditions[0].value", json!({"conditions": [{"field": "deal.value", "operator": "equals"}]})),
+        ("schedule.cron", json!({"schedule": {"cron": "61 * * * *"}})),
+        ("schedule.cron", json!({"schedule": {"cron": "0 0 30 2 *"}})),
+        ("schedule.timezone", json!({"schedule": {"cron": "0 9 * * *", "timezone": "Mars/Olympus"}})),
+        ("schedule", json!({"schedule": {}})),
+        ("max_executions", json!({"max_executions": 0})),
+    ] {
+        let mut new = json!({"name": Uuid::new_v4(), "trigger_type": "deal_won"});
+        new.as_object_mut().unwrap().extend(body.as_object().unwrap().clone());
+        for refused in [acme.admin.post(LIST, new).await, acme.admin.put(&path(&made), body.clone()).await] {
+            let problems = refused.expect(422);
+            assert_eq!(problems["detail"][0]["loc"], json!(["body", field]), "{body}: {problems}");
+        }
+    }
+    let line = action("send_sms", json!({"body": "Hi\n{{ contact."}));
+    let said = acme.admin.put(&path(&made), line).await.expect(422)["detail"][0]["msg"].as_str().unwrap().to_owned();
+    assert!(said.starts_with("Line 2"), "{said}");
+    // A tag needs a deal, and so does a workflow that gets another trigger.
+    acme.admin.put(&path(&made), action("add_tag", json!({"tag": "vip"}))).await.expect(200);
+    let refused = acme.admin.put(&path(&made), json!({"trigger_type": "contact_created"})).await.expect(422);
+    assert_eq!(refused["detail"][0]["loc"], json!(["body", "actions[0].type"]));
+    let stranger = World::new().await.admin.id;
+    for id in [stranger, Uuid::now_v7()] {
+        let named = action("send_notification", json!({"title": "T", "users": [id]}));
+        assert_eq!(acme.admin.put(&path(&made), named).await.detail(404), "User not found");
+        let named = action("create_deal", json!({"title": "T", "pipeline_id": id}));
+        assert_eq!(acme.admin.put(&path(&made), named).await.detail(404), "Pipeline not found");
+    }
+    let kept = acme.admin.get(&path(&made)).await.expect(200);
+    assert_eq!([&kept["actions"][0]["type"], &kept["actions_count"]], [&json!("add_tag"), &json!(1)]);
+}
+
+#[tokio::test]
+async fn the_secret_of_webhooks_is_shown_once_and_kept_sealed() {
+    let acme = World::new().await;
+    let hook = json!([{"type": "webhook", "config": {"url": "https://hooks.example/x"}}]);
+    let made = acme.admin.post(LIST, json!({"name": "Hook", "actions": hook})).await.expect(200);
+    let secret = made["webhook_secret"].as_str().unwrap().to_owned();
+    assert!(secret.starts_with("whsec_") && secret.len() > 40);
+    let again = acme.admin.put(&path(&made), json!({"actions": hook})).await.expect(200);
+    assert_eq!(again["webhook_secret"], json!(null));
+    assert!(!acme.admin.get(&path(&made)).await.text.contains("whsec_"));
+    let renewed = acme.admin.put(&path(&made), json!({"new_webhook_secret": true})).await.expect(200);
+    assert!(renewed["webhook_secret"].as_str().is_some_and(|new| new.starts_with("whsec_") && new != secret));
+    let sealed: Vec<u8> =
+        acme.value("select sealed from app.company_secrets where company_id = $1", &[&acme.company]).await;
+    assert!(!String::from_utf8_lossy(&sealed).contains("whsec_"));
+    acme.admin.delete(&path(&made)).await.expect(200);
+    let left: i64 =
+        acme.value("select count(*) from app.company_secrets where company_id = $1", &[&acme.company]).await;
+    assert_eq!(left, 0);
+}
+
+#[tokio::test]
+async fn a_run_by_hand_is_counted_and_listed() {
+    let acme = World::new().await;
+    let made = acme.admin.post(LIST, json!({"name": "Empty"})).await.expect(200);
+    let ran = acme.member.post(&format!("{}/execute", path(&made)), json!({})).await.expect(200);
+    assert_eq!(
+        [&ran["status"], &ran["success_count"], &ran["failure_count"], &ran["duration_seconds"]],
+        [&json!("success"), &json!(0), &json!(0), &json!(0)]
+    );
+    assert!(ran["message"].is_string());
+    acme.admin.send("POST", &format!("{}/execute", path(&made)), None).await.expect(200);
+    let runs = acme.member.get(&format!("{}/executions", path(&made))).await.expect(200);
+    assert_eq!(runs.as_array().unwrap().len(), 2);
+    assert_eq!(runs[1]["id"], ran["execution_id"]);
+    assert_eq!(runs[1]["trigger_data"], json!({"manual_execution": true, "user_id": acme.member.id}));
+    let mut keys: Vec<&String> = runs[0].as_object().unwrap().keys().collect();
+    keys.sort();
+    let wire = [
+        "completed_at",
+        "duration_seconds",
+        "error_message",
+        "failure_count",
+        "id",
+        "started_at",
+        "status",
+        "success_count",
+        "trigger_data",
+    ];
+    assert_eq!(keys, wire);
+    assert_eq!(
+        acme.admin.get(&format!("{}/executions?limit=1", path(&made))).await.expect(200).as_array().unwrap().len(),
+        1
+    );
+    assert_eq!(acme.admin.get(&format!("{}/executions?limit=-1", path(&made))).await.status, 422);
+    let seen = acme.admin.get(&path(&made)).await.expect(200);
+    assert_eq!(seen["executions_count"], 2);
+    assert!(seen["last_run"].is_string());
+    let one = format!("{}/executions/{}", path(&made), runs[0]["id"].as_str().unwrap());
+    assert_eq!(acme.admin.get(&one).await.expect(200)["steps"], json!([]));
+    let other = World::new().await;
+    assert_eq!(other.admin.get(&one).await.detail(404), "Workflow not found");
+    let own = other.admin.post(LIST, json!({"name": "Own"})).await.expect(200);
+    let theirs = format!("{}/executions/{}", path(&own), runs[0]["id"].as_str().unwrap());
+    assert_eq!(other.admin.get(&theirs).await.detail(404), "Execution not found");
+    let contact = acme.contact("Ada", "L").await;
+    for record in [contact["id"].as_str().unwrap().to_owned(), Uuid::now_v7().to_string()] {
+        for route in ["execute", "dry-run"] {
+            let answer = other.admin.send("POST", &format!("{}/{route}?record_id={record}", path(&own)), None).await;
+            assert_eq!(answer.detail(404), "Record not found");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_run_stops_at_the_number_that_is_allowed() {
+    let acme = World::new().await;
+    let made = acme.admin.post(LIST, json!({"name": "Twice", "max_executions": 2})).await.expect(200);
+    for expected in ["success", "success", "failed"] {
+        let ran = acme.admin.send("POST", &format!("{}/execute", path(&made)), None).await.expect(200);
+        assert_eq!(ran["status"], expected);
+    }
+    assert_eq!(acme.admin.get(&path(&made)).await.expect(200)["executions_count"], 2);
+    let runs = acme.admin.get(&format!("{}/executions", path(&made))).await.expect(200);
+    assert_eq!(runs[0]["error_message"], "The workflow has run as often as it may");
+}
+
+#[tokio::test]
+async fn a_dry_run_shows_what_would_happen_and_does_nothing() {
+    let acme = World::new().await;
+    let contact = acme.contact("Ada", "<b>Lovelace</b>").await;
+    let deal = json!({"title": "Engine", "value": 5000, "stage_id": "Lead", "contact": contact["id"]});
+    let deal = acme.admin.post("/api/deals/", deal).await.expect(200);
+    let new = json!({"name": "Look", "trigger_type": "deal_created",
+    "conditions": [{"field": "deal.value", "operator": "greater_than", "value": 1000}],
+    "actions": [
+        {"type": "send_email", "config": {"subject": "{{ deal.title|upper }} {{deal_id}}", "body": "<p>{{ contact.name }} {{ contact.phone }}</p>"}},
+        {"type": "create_task", "config": {"subject": "{% if deal.value > 9000 %}large{% else %}{{ workflow.name }}{% endif %}"}},
+        {"type": "add_tag", "config": {"tag": "x"}, "conditions": [{"field": "status", "operator": "in", "value": ["won", "lost"]}]},
+        {"type": "send_sms", "config": {"body": "{{ deal.title|date }}"}}
+    ]});
+    let made = acme.admin.post(LIST, new).await.expect(200);
+    let shown = acme.member.send("POST", &format!("{}/dry-run", path(&made)), None).await.expect(200);
+    assert_eq!((&shown["would_start"], &shown["record"]["title"]), (&json!(true), &json!("Engine")));
+    let steps = shown["steps"].as_array().unwrap();
+    assert_eq!(
+        [&steps[0]["input"]["subject"], &steps[0]["input"]["body"], &steps[0]["input"]["to"]],
+        [
+            &json!(format!("ENGINE {}", deal["id"].as_str().unwrap())),
+            &json!("<p>Ada &lt;b&gt;Lovelace&lt;&#x2f;b&gt; </p>"),
+            &contact["email"]
+        ]
+    );
+    assert_eq!((&steps[1]["type"], &steps[1]["input"]["subject"]), (&json!("create_activity"), &json!("Look")));
+    assert_eq!((&steps[2]["would_run"], &steps[1]["would_run"]), (&json!(false), &json!(true)));
+    assert!(steps[3]["error_message"].as_str().unwrap().starts_with("body: Line 1"), "{shown}");
+    let rows: i64 = acme
+        .value("select (select count(*) from workflow_executions where tenant_id = $1) + (select count(*) from activities where tenant_id = $1)
+            + (select count(*) from emails where tenant_id = $1)", &[&acme.company])
+        .await;
+    assert_eq!(rows, 0);
+}
+
+/// Templates that would make much out of little end, or are refused.
+#[tokio::test]
+async fn a_template_cannot_hold_the_server_up() {
+    let acme = World::new().await;
+    let tags: Vec<String> = (0..200).map(|n| format!("tag{n}{}", "x".repeat(80))).collect();
+    let deal = acme.admin.post("/api/deals/", json!({"title": "T", "value": 1, "stage_id": "Lead"})).await.expect(200);
+    let id: Uuid = deal["id"].as_str().unwrap().parse().unwrap();
+    acme.db
+        .execute(
+            "update deals set tags = to_jsonb($2::text[]), description = repeat('y', 100000) where id = $1",
+            &[&id, &tags],
+        )
+        .await
+        .unwrap();
+    let nested = "{% for a in deal.tags %}{% for b in deal.tags %}{% for c in deal.tags %}{{ deal.description }}{% endfor %}{% endfor %}{% endfor %}";
+    let joined = format!("{{{{ [{}]|join('{}') }}}}", ["deal.description"; 900].join(","), "z".repeat(8));
+    let glued = format!("{{{{ {} }}}}", ["deal.description"; 900].join("~"));
+    for body in [nested, joined.as_str(), glued.as_str()] {
+        let new = json!({"name": Uuid::new_v4(), "trigger_type": "deal_created",
+            "actions": [{"type": "create_task", "config": {"subject": "S", "description": body}}]});
+        let made = acme.admin.post(LIST, new).await.expect(200);
+        let start = std::time::Instant::now();
+        let shown = acme.admin.send("POST", &format!("{}/dry-run", path(&made)), None).await.expect(200);
+        assert!(shown["steps"][0]["error_message"].is_string(), "{:.300}", shown.to_string());
+        assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
+    }
+}
