@@ -12,5 +12,7 @@ with workflow as (
 )
 select w.name, w.conditions, w.actions, app.workflow_context(w.trigger, r.id) as context,
   jsonb_build_object('event', w.trigger, 'record_id', r.id) || case when app.record_kind(w.trigger) is null then '{}'
-    else jsonb_build_object(app.record_kind(w.trigger) || '_id', r.id) end as trigger_data
+    else jsonb_build_object(app.record_kind(w.trigger) || '_id', r.id) end
+    || coalesce((select jsonb_build_object('from', m.from_address, 'to', m.to_address, 'body', m.body) from sms_messages m
+      where w.trigger = 'inbound_sms' and m.id = r.id), '{}') as trigger_data
 from workflow w, record r

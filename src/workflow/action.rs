@@ -57,7 +57,7 @@ pub struct SendSms {
 }
 
 fn phone() -> String {
-    "{{ contact.phone|default(from, true) }}".into()
+    "{{ contact.phone|default(message.from_address, true) }}".into()
 }
 
 /// See [`Action::SendEmail`].

@@ -13,7 +13,7 @@ use std::{
 use uuid::Uuid;
 
 /// The program with the addresses of this database and nothing else of this environment that it reads.
-fn ringfence(own: &OwnDatabase, arguments: &[&str]) -> Command {
+pub fn ringfence(own: &OwnDatabase, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ringfence"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("RINGFENCE_")) {
         command.env_remove(name);

@@ -14,10 +14,10 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 /// Waits until this is so: workers look for work every two seconds.
-async fn until(what: &str, so: impl AsyncFn() -> bool) {
+pub async fn until(what: &str, so: impl AsyncFn() -> bool) {
     let start = Instant::now();
     while !so().await {
-        assert!(start.elapsed() < Duration::from_secs(30), "{what} did not happen");
+        assert!(start.elapsed() < Duration::from_secs(60), "{what} did not happen");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }

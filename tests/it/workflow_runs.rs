@@ -1,6 +1,8 @@
 //! Workflows at work: what starts them, what each action does, and that nothing is done twice or forgotten.
 
 use crate::{
+    commands::ringfence,
+    jobs::until,
     schema::OwnDatabase,
     twilio::{Account, mails, number},
     world::{Person, World, config, start_server},
@@ -12,19 +14,11 @@ use ringfence::{clients::webhook::Webhooks, config::Config};
 use serde_json::{Value, json};
 use sha2::Sha256;
 use std::{
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
     sync::{Arc, Mutex},
-    time::{Duration, Instant},
+    time::Duration,
 };
 use uuid::Uuid;
-
-async fn until(what: &str, so: impl AsyncFn() -> bool) {
-    let start = Instant::now();
-    while !so().await {
-        assert!(start.elapsed() < Duration::from_secs(60), "{what} did not happen");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-}
 
 /// Adds an active workflow; its path.
 async fn workflow(who: &Person, trigger: &str, actions: Value) -> String {
@@ -573,15 +567,10 @@ async fn webhooks_reach_nothing_but_the_public_internet() {
 }
 
 fn worker(own: &OwnDatabase) -> Child {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ringfence"));
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("RINGFENCE_")) {
-        command.env_remove(name);
-    }
-    let config = config();
-    command.arg("worker").env("DATABASE_URL", &own.api).env_remove("DATABASE_ADMIN_URL").env("RUST_LOG", "warn");
+    let (mut command, config) = (ringfence(own, &["worker"]), config());
     command.env("RINGFENCE_JWT_SECRET", "x".repeat(32)).env("RINGFENCE_SECRET_KEY", &config.secret_key[0]);
     command.env("RINGFENCE_TWILIO_URL", &config.twilio_url).env("RINGFENCE_STORAGE_URL", config.storage_url.unwrap());
-    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    command.env("RUST_LOG", "warn").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 
 /// Workers that are killed in the middle of their work, twice: each contact has one run, each run its one task and its

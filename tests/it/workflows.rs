@@ -285,6 +285,20 @@ async fn a_dry_run_shows_what_would_happen_and_does_nothing() {
     assert_eq!(rows, 0);
 }
 
+#[tokio::test]
+async fn an_answer_to_a_text_goes_to_who_wrote() {
+    let acme = World::new().await;
+    let insert =
+        "insert into sms_messages (tenant_id, company_id, user_id, direction, status, from_address, to_address, body)
+        values ($1, $1, $2, 'inbound', 'received', '+14155550123', '+14155550124', 'Is it open?') returning id";
+    acme.value::<Uuid>(insert, &[&acme.company, &acme.admin.id]).await;
+    let new = json!({"name": "Answer", "trigger_type": "inbound_sms",
+        "actions": [{"type": "send_sms", "config": {"body": "You asked: {{ body }}"}}]});
+    let made = acme.admin.post(LIST, new).await.expect(200);
+    let shown = acme.admin.send("POST", &format!("{}/dry-run", path(&made)), None).await.expect(200);
+    assert_eq!(shown["steps"][0]["input"], json!({"to": "+14155550123", "body": "You asked: Is it open?"}));
+}
+
 /// Templates that would make much out of little end, or are refused.
 #[tokio::test]
 async fn a_template_cannot_hold_the_server_up() {

@@ -118,11 +118,11 @@ async fn turn(
         return finish(tx, execution, "failed", Some(why)).await;
     }
     let steps = run.actions.as_array().into_iter().flatten().map(Step::read).collect::<Result<Vec<_>, _>>();
-    let Ok(steps) = steps else {
-        return finish(tx, execution, "failed", Some("An action of the workflow cannot be read: save it again")).await;
+    let conditions = serde_json::from_value::<Vec<_>>(run.conditions.clone());
+    let (Ok(steps), Ok(conditions)) = (steps, conditions) else {
+        return finish(tx, execution, "failed", Some("The workflow cannot be read: save it again")).await;
     };
     if !run.is_begun {
-        let conditions = serde_json::from_value::<Vec<_>>(run.conditions.clone()).unwrap_or_default();
         if !run.is_manual && !hold(&conditions, &context) {
             tx.optional::<Uuid>(sql!("jobs/workflow_forget"), &[&execution]).await?;
             return Ok(Turn::Rest);
