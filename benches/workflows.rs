@@ -6,6 +6,7 @@ use anyhow::{Result, ensure};
 use clap::Parser;
 use ringfence::{
     auth::{self, Keys, TokenKind},
+    clients,
     db::{self, local::Cluster, migrate},
 };
 use serde_json::{Value, json};
@@ -40,6 +41,7 @@ const DATABASE: &str = "workflows";
 #[tokio::main]
 async fn main() -> Result<()> {
     let options = Options::parse();
+    clients::use_ring();
     let cluster = Cluster::temporary().await?;
     let done = run(&options, &cluster).await;
     cluster.close().await?;
