@@ -167,16 +167,16 @@ async fn finish(tx: &Tx<'_>, execution: Uuid, status: &str, why: Option<&str>) -
 }
 
 /// A run at one of its steps.
-struct At<'a> {
+struct At<'a, 't> {
     app: &'a App,
-    tx: &'a Tx<'a>,
+    tx: &'a Tx<'t>,
     run: &'a Run,
     execution: Uuid,
     step: &'a Step,
     is_last: bool,
 }
 
-impl At<'_> {
+impl At<'_, '_> {
     async fn perform(&self, context: &Context, refused: Option<&(i32, String)>, doing: &mut Option<i32>) -> Result<Turn> {
         let status = self.run.step_status.as_deref();
         if let Some((_, why)) = refused.filter(|(position, _)| *position == self.run.next_step) {
