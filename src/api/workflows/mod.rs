@@ -142,10 +142,9 @@ struct NewWorkflow {
 }
 
 /// The fields to change; those left out stay.
-#[derive(Deserialize, Validate, JsonSchema)]
-#[garde(allow_unvalidated)]
+#[derive(Default, Deserialize, Validate, JsonSchema)]
 #[serde(default)]
-#[derive(Default)]
+#[garde(allow_unvalidated)]
 struct WorkflowPatch {
     #[garde(inner(custom(named)))]
     name: Option<String>,
