@@ -11,6 +11,7 @@ pub mod db;
 pub mod demo;
 pub mod doctor;
 pub mod error;
+pub mod import;
 pub mod jobs;
 pub mod mailing;
 pub mod page;

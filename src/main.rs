@@ -4,9 +4,10 @@ use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
 use ringfence::{
     App, auth,
+    clients::storage::Storage,
     config::{Config, Database, LogFormat},
     db::{self, Db, local::Cluster, migrate},
-    demo, doctor, server, sql, workbook,
+    demo, doctor, import, seal::Sealer, server, sql, workbook,
 };
 use std::{
     io::{IsTerminal, Read, Write},
@@ -73,6 +74,14 @@ enum Command {
     /// Look after the store of files
     #[command(subcommand)]
     Files(Files),
+    /// Bring the database of the old backend over: a dry run first, then as often as needed (needs DATABASE_ADMIN_URL)
+    ///
+    /// Stop the old backend before. Each run brings what is new in the old database: rows that came over before are not
+    /// touched and never come again, also when they were changed there or deleted here. An interrupted run is completed by
+    /// the next one. Rows that do not fit are left out and written to the report, with their table, id and reason; so is
+    /// everything that was changed on the way. Nobody becomes a super admin by it, and texts that were due are not sent.
+    #[command(after_help = "Example:\n  ringfence import --from postgres://reader@old/crm --files /srv/old/uploads --dry-run")]
+    Import(import::Options),
     /// Run a command with a private PostgreSQL, whose addresses are in DATABASE_URL and DATABASE_ADMIN_URL
     Local {
         /// A throw-away one, deleted at the end
@@ -193,6 +202,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Files(Files::Sweep { dry_run }) => {
             with_app(cli.database, cli.config, async |app| sweep(&app, dry_run).await).await?
         }
+        Command::Import(options) => bring_over(cli.database, cli.config, &options).await?,
         Command::SuperAdmin { email } => {
             administer(cli.database, async |admin| super_admin(admin, &email).await).await?;
         }
@@ -315,6 +325,33 @@ async fn with_app(
         config.settle(at.folder.as_deref())?;
         doctor::check_before_serving(&at.api).await?;
         run(App::new(Db::new(&at.api, config.pool_size)?, config)?).await
+    };
+    let done = done.await;
+    at.close().await?;
+    done
+}
+
+async fn bring_over(database: Database, config: Config, options: &import::Options) -> anyhow::Result<()> {
+    with_stores(database, config, async |admin, sealer, storage| {
+        let outcomes = import::run(admin, options, sealer, storage).await?;
+        print!("{}", outcomes.summary(options));
+        Ok(())
+    })
+    .await
+}
+
+/// Runs something with the administrator's address, the keys of secrets and the store of files.
+async fn with_stores(
+    database: Database,
+    mut config: Config,
+    run: impl AsyncFnOnce(&str, &Sealer, &Storage) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let at = Location::open(database).await?;
+    let done = async {
+        let admin = at.admin()?;
+        config.settle_stores(at.folder.as_deref())?;
+        let storage = Storage::open(config.storage_url.as_deref().unwrap_or_default())?;
+        run(admin, &Sealer::new(&config.secret_key)?, &storage).await
     };
     let done = done.await;
     at.close().await?;
