@@ -3,11 +3,13 @@
 use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
 use ringfence::{
-    App, auth,
+    App, archive, auth,
     clients::storage::Storage,
     config::{Config, Database, LogFormat},
     db::{self, Db, local::Cluster, migrate},
-    demo, doctor, import, seal::Sealer, server, sql, workbook,
+    demo, doctor, erase, import,
+    seal::Sealer,
+    server, sql, workbook,
 };
 use std::{
     io::{IsTerminal, Read, Write},
@@ -82,6 +84,12 @@ enum Command {
     /// everything that was changed on the way. Nobody becomes a super admin by it, and texts that were due are not sent.
     #[command(after_help = "Example:\n  ringfence import --from postgres://reader@old/crm --files /srv/old/uploads --dry-run")]
     Import(import::Options),
+    /// Take all of one company out into a file, or bring it in from one (needs DATABASE_ADMIN_URL)
+    #[command(subcommand)]
+    Archive(Archive),
+    /// Erase a company or a person for good (needs DATABASE_ADMIN_URL)
+    #[command(subcommand)]
+    Erase(erase::Erase),
     /// Run a command with a private PostgreSQL, whose addresses are in DATABASE_URL and DATABASE_ADMIN_URL
     Local {
         /// A throw-away one, deleted at the end
@@ -90,6 +98,32 @@ enum Command {
         /// The command
         #[arg(trailing_var_arg = true, required = true)]
         command: Vec<String>,
+    },
+}
+
+#[derive(Subcommand)]
+enum Archive {
+    /// Write a company's rows and files to a zip with one file of JSON lines a table and a manifest with checksums
+    ///
+    /// Password hashes and providers' credentials are not in it.
+    Export {
+        /// The company's exact name
+        #[arg(long)]
+        company: String,
+        /// The new file
+        #[arg(long, value_name = "FILE")]
+        to: PathBuf,
+    },
+    /// Add the company of such a file to a database that does not have it, under the same ids
+    ///
+    /// It comes in suspended, so that nothing is sent twice while the company is still at work where it came from. Its users
+    /// reset their passwords by mail, and an admin enters the providers' credentials again.
+    Import {
+        /// The file
+        file: PathBuf,
+        /// Leave the company's status as it was: it is at work at once
+        #[arg(long)]
+        active: bool,
     },
 }
 
@@ -203,6 +237,8 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             with_app(cli.database, cli.config, async |app| sweep(&app, dry_run).await).await?
         }
         Command::Import(options) => bring_over(cli.database, cli.config, &options).await?,
+        Command::Archive(command) => archive_or_restore(cli.database, cli.config, &command).await?,
+        Command::Erase(what) => erase_for_good(cli.database, cli.config, &what).await?,
         Command::SuperAdmin { email } => {
             administer(cli.database, async |admin| super_admin(admin, &email).await).await?;
         }
@@ -335,6 +371,34 @@ async fn bring_over(database: Database, config: Config, options: &import::Option
     with_stores(database, config, async |admin, sealer, storage| {
         let outcomes = import::run(admin, options, sealer, storage).await?;
         print!("{}", outcomes.summary(options));
+        Ok(())
+    })
+    .await
+}
+
+async fn archive_or_restore(database: Database, config: Config, command: &Archive) -> anyhow::Result<()> {
+    with_stores(database, config, async |admin, _, storage| {
+        match command {
+            Archive::Export { company, to } => {
+                let manifest = archive::export(admin, company, to, storage).await?;
+                println!("{} are in {}.", manifest.summary(), to.display());
+            }
+            Archive::Import { file, active } => {
+                let manifest = archive::import(admin, file, *active, storage).await?;
+                let state = if *active { "" } else { " It is suspended until a super admin makes it active." };
+                println!("{} came in.{state} Its users reset their passwords by mail.", manifest.summary());
+            }
+        }
+        Ok(())
+    })
+    .await
+}
+
+async fn erase_for_good(database: Database, config: Config, what: &erase::Erase) -> anyhow::Result<()> {
+    with_stores(database, config, async |admin, _, storage| {
+        let counts = erase::run(admin, what, storage).await?;
+        let (erase::Erase::Company { options, .. } | erase::Erase::Person { options, .. }) = what;
+        print!("{}{}", if options.dry_run { "Would be erased:\n" } else { "Erased:\n" }, erase::summary(&counts));
         Ok(())
     })
     .await

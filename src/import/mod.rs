@@ -145,7 +145,10 @@ impl Run<'_> {
     ) -> anyhow::Result<()> {
         self.warn_of_company().await?;
         create_staging(db).await?;
-        for table in TABLES.iter().filter(|table| self.columns.contains_key(table.old)) {
+        for table in TABLES {
+            if !self.columns.contains_key(table.old) {
+                continue;
+            }
             let outcome = self.table(db, table).await.with_context(|| format!("the table {}", table.old))?;
             self.outcomes.tables.push((table.old, outcome));
             if table.new == "teams" {
