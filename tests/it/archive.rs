@@ -54,7 +54,10 @@ async fn a_company_comes_back_byte_for_byte() {
     let (world, company) = (&seeded.world, seeded.world.company);
     // Somebody else's rows in the same database, and somebody who has left the company.
     let other = Seeded::alone(&from).await;
-    world.db.execute("select app.assign_company($1, $2)", &[&world.member.id, &other.world.company]).await.unwrap();
+    let leaver = world.person("company_user").await;
+    let theirs = "insert into activities (tenant_id, company_id, owner_id, type, subject) values ($1, $1, $2, 'note', 'Stays')";
+    world.db.execute(theirs, &[&company, &leaver.id]).await.unwrap();
+    world.db.execute("select app.assign_company($1, $2)", &[&leaver.id, &other.world.company]).await.unwrap();
     let (here, there) = (storage("archive-from"), storage("archive-to"));
     let content = with_content(&seeded, &here).await;
     let before = rows(&world.db, company).await;
@@ -91,7 +94,7 @@ async fn a_company_comes_back_byte_for_byte() {
     let bytes = there.read_all(&format!("{company}/{content}")).await.unwrap().unwrap();
     assert_eq!(bytes, b"the content");
     let stranger: String =
-        target.query_one("select first_name from users where id = $1", &[&world.member.id]).await.unwrap().get(0);
+        target.query_one("select first_name from users where id = $1", &[&leaver.id]).await.unwrap().get(0);
     assert_eq!(stranger, "Former", "who left is another company's");
     assert!(archive::import(&to.admin, &path, true, &there).await.is_err(), "once is enough");
     drop(target);

@@ -52,7 +52,10 @@ async fn a_company_goes_with_everything() {
     let admin = db::connect(&own.admin).await.unwrap();
     let name = gone.world.name.clone();
     // One who was in the other company before has rows there.
-    admin.execute("select app.assign_company($1, $2)", &[&stays.world.member.id, &gone.world.company]).await.unwrap();
+    let mover = stays.world.person("company_user").await;
+    let theirs = "insert into activities (tenant_id, company_id, owner_id, type, subject) values ($1, $1, $2, 'note', 'Stays')";
+    admin.execute(theirs, &[&stays.world.company, &mover.id]).await.unwrap();
+    admin.execute("select app.assign_company($1, $2)", &[&mover.id, &gone.world.company]).await.unwrap();
     let (ours, theirs) = (format!("{}/{}", gone.world.company, Uuid::now_v7()), format!("{}/{}", stays.world.company, Uuid::now_v7()));
     put(&storage(), &ours).await;
     put(&storage(), &theirs).await;
@@ -66,7 +69,7 @@ async fn a_company_goes_with_everything() {
         // Some rows go with those that they belong to.
         assert!(counts[&table] >= 1 || rows == 0 || ["deal_stage_history", "pipeline_stages", "quote_lines", "jobs"].contains(&table.as_str()), "{table}: {counts:?}");
     }
-    let own_marks: Vec<String> = marks.into_iter().filter(|m| !m.contains(&stays.world.member.id.to_string())).map(|m| m.trim_matches('%').to_owned()).collect();
+    let own_marks: Vec<String> = marks.into_iter().filter(|m| !m.contains(&mover.id.to_string())).map(|m| m.trim_matches('%').to_owned()).collect();
     assert_eq!(mentions(&admin, &own_marks).await, BTreeMap::new());
     assert_eq!(storage().read_all(&ours).await.unwrap(), None);
     assert!(storage().read_all(&theirs).await.unwrap().is_some());
@@ -78,7 +81,7 @@ async fn a_company_goes_with_everything() {
         after.remove(table);
     }
     assert_eq!(after, before);
-    let moved = admin.query_one("select first_name, is_deleted from users where id = $1", &[&stays.world.member.id]).await.unwrap();
+    let moved = admin.query_one("select first_name, is_deleted from users where id = $1", &[&mover.id]).await.unwrap();
     assert_eq!((moved.get::<_, String>(0), moved.get::<_, bool>(1)), ("Deleted".into(), true));
     let record = admin.query_one("select kind, counts from ops.erasures", &[]).await.unwrap();
     let (kind, counts): (String, Value) = (record.get(0), record.get(1));

@@ -13,7 +13,7 @@ from generate_series(1, {companies}) i;
 -- Six for each company, and others who have none.
 insert into users (id, company_id, user_role, status, email, hashed_password, first_name, last_name, team_id, last_login, role, created_at, updated_at, is_active, is_deleted)
 select pg_temp.id('user', i), case when i <= {companies} * 6 then pg_temp.id('company', 1 + (i - 1) / 6) end,
-  case when i % 6 = 1 then 'company_admin' when i = 9 then 'super_admin' when i = 10 then 'Super Admin' when i = {companies} * 6 + 1 then 'super_admin' else 'company_user' end,
+  case when i % 6 = 1 then 'company_admin' when i = 9 then 'super_admin' when i = 10 then 'Super Admin' when i = {companies} * 6 + 2 then 'super_admin' else 'company_user' end,
   case when i = 11 then 'inactive' else 'active' end,
   case when i = 15 then 'USER14@old.example' else 'User' || i || '@Old.example' end,
   case when i = 16 then 'plain text' else '{hash}' end, 'First' || i, 'Last' || i,
