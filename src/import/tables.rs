@@ -68,7 +68,7 @@ pub(super) const TABLES: &[Table] = &[
             domain text = nullif(btrim(domain), ''); logo_url text; timezone text; currency text; email text; phone text;
             address text; city text; state text; zip text; created_at timestamptz; updated_at timestamptz;
             was_closed boolean = is_deleted or not is_active",
-        prepare: &[sql!("import/companies")],
+        prepare: &[sql!("import/companies"), sql!("import/company_names")],
         ..EMPTY
     },
     Table {
@@ -81,7 +81,12 @@ pub(super) const TABLES: &[Table] = &[
             last_login_text text = last_login; hashed_password text; old_team_id uuid = team_id",
         // Of two accounts with one address, the one that is in use comes first.
         order: "is_deleted, is_active desc, created_at, id",
-        prepare: &[sql!("import/users"), sql!("import/user_roles"), sql!("import/user_passwords")],
+        prepare: &[
+            sql!("import/users"),
+            sql!("import/user_addresses"),
+            sql!("import/user_roles"),
+            sql!("import/user_passwords"),
+        ],
         with: &[sql!("import/credentials")],
         ..EMPTY
     },

@@ -209,7 +209,15 @@ async fn people_log_in_with_the_old_password_and_nobody_gains_rights() {
     let roles = new.query("select user_role, count(*) from users group by 1 order by 1", &[]).await.unwrap();
     let roles: Vec<String> = roles.iter().map(|r| r.get(0)).collect();
     assert_eq!(roles, ["Regular User", "Super Admin", "company_admin", "company_user"], "no super_admin");
-    assert!(old.report().iter().filter(|l| l[3].contains("was super_admin")).count() == 2);
+    assert_eq!(old.report().iter().filter(|l| l[3].contains("was super_admin")).count(), 2);
+    // Two of one name or domain both came, and of two accounts with one address one logs in.
+    let companies = new.query_one("select count(*), count(domain), count(*) filter (where name like 'Company 6%') from companies", &[]);
+    let companies = companies.await.unwrap();
+    let companies: [i64; 3] = std::array::from_fn(|i| companies.get(i));
+    assert_eq!(companies, [COMPANIES as i64, COMPANIES as i64 - 1, 2]);
+    let accounts = "select count(*) filter (where not is_deleted), count(*) from users where email = 'user14@old.example'";
+    let accounts = new.query_one(accounts, &[]).await.unwrap();
+    assert_eq!((accounts.get::<_, i64>(0), accounts.get::<_, i64>(1)), (1, 2));
     drop(new);
     own.drop().await;
     old.drop().await;
