@@ -185,6 +185,9 @@ async fn company(db: &mut Client, id: Uuid, storage: &Storage) -> anyhow::Result
     let users = count_company(db, id).await?.remove("users").unwrap_or_default();
     add(&mut counts, "users", users);
     let tx = db.transaction().await?;
+    for table in tx.query(sql!("ops/company_tables").text, &[]).await? {
+        tx.execute(&format!("delete from {} where company_id = $1", table.get::<_, String>(0)), &[&id]).await?;
+    }
     for statement in [
         sql!("ops/forget_members"),
         sql!("ops/forget_users"),

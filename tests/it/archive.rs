@@ -50,10 +50,10 @@ async fn with_content(seeded: &Seeded, storage: &Storage) -> Uuid {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_company_comes_back_byte_for_byte() {
     let (from, to) = (OwnDatabase::new().await, OwnDatabase::new().await);
-    let seeded = Seeded::alone(&from).await;
+    let seeded = Seeded::within(&from.admin).await;
     let (world, company) = (&seeded.world, seeded.world.company);
     // Somebody else's rows in the same database, and somebody who has left the company.
-    let other = Seeded::alone(&from).await;
+    let other = Seeded::within(&from.admin).await;
     let leaver = world.person("company_user").await;
     let theirs = "insert into activities (tenant_id, company_id, owner_id, type, subject) values ($1, $1, $2, 'note', 'Stays')";
     world.db.execute(theirs, &[&company, &leaver.id]).await.unwrap();
@@ -107,7 +107,7 @@ async fn a_company_comes_back_byte_for_byte() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_company_comes_in_suspended_and_a_broken_archive_not_at_all() {
     let (from, to) = (OwnDatabase::new().await, OwnDatabase::new().await);
-    let seeded = Seeded::alone(&from).await;
+    let seeded = Seeded::within(&from.admin).await;
     let store = storage("archive-broken");
     let (path, broken) = (file(), file());
     archive::export(&from.admin, &seeded.world.name, &path, &store).await.unwrap();

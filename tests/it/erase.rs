@@ -48,7 +48,7 @@ async fn erased(own: &OwnDatabase, what: Erase) -> Counts {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_company_goes_with_everything() {
     let own = OwnDatabase::new().await;
-    let (gone, stays) = (Seeded::alone(&own).await, Seeded::alone(&own).await);
+    let (gone, stays) = (Seeded::within(&own.admin).await, Seeded::within(&own.admin).await);
     let admin = db::connect(&own.admin).await.unwrap();
     let name = gone.world.name.clone();
     // One who was in the other company before has rows there.
@@ -95,7 +95,7 @@ async fn a_company_goes_with_everything() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_person_goes_and_the_companys_records_stay() {
     let own = OwnDatabase::new().await;
-    let (seeded, other) = (Seeded::alone(&own).await, Seeded::alone(&own).await);
+    let (seeded, other) = (Seeded::within(&own.admin).await, Seeded::within(&own.admin).await);
     let (world, company) = (&seeded.world, seeded.world.company);
     let email: String = world.value("select email from contacts where tenant_id = $1", &[&company]).await;
     let untouched = other.checksums().await;

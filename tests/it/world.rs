@@ -213,7 +213,7 @@ impl World {
         Self::within(&admin_url(), start).await
     }
 
-    /// A company in this database, with people who talk to the shared server.
+    /// A company in this database, whose people are at the shared server.
     pub async fn within(database: &str, start: &str) -> Self {
         let db = db::connect(database).await.unwrap();
         let name = format!("{start} {}", Uuid::new_v4().simple());
