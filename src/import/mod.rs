@@ -72,7 +72,8 @@ const BATCH: i64 = 20_000;
 /// Makes the import's temporary tables, as a migrated database must have them for the statements of `sql/import/`.
 pub async fn create_staging(db: &impl GenericClient) -> anyhow::Result<()> {
     db.batch_execute(
-        "create temporary table old_report (table_name text not null, id uuid, action text not null, reason text not null)",
+        "create temporary table old_report (table_name text not null, id uuid, action text not null, reason text not null);
+         create temporary table old_user_teams (user_id uuid not null, team_id uuid not null)",
     )
     .await?;
     for table in TABLES {
@@ -152,7 +153,7 @@ impl Run<'_> {
             let outcome = self.table(db, table).await.with_context(|| format!("the table {}", table.old))?;
             self.outcomes.tables.push((table.old, outcome));
             if table.new == "teams" {
-                db.execute(sql!("import/teams_of_users").text, &[]).await?;
+                db.execute(sql!("import/users_without_team").text, &[]).await?;
             }
         }
         secrets::seal(&self.old, &self.columns, db, sealer).await?;
@@ -178,6 +179,9 @@ impl Run<'_> {
         let bar = ProgressBar::new_spinner().with_message(table.old);
         bar.set_style(ProgressStyle::with_template("{msg:>20} {spinner} reading, {bytes}")?);
         let old = self.copy(db, table, &bar).await?;
+        for statement in table.keep {
+            db.execute(statement.text, &[]).await?;
+        }
         if table.columns().any(|(name, _, _)| name == "updated_at") {
             db.execute(&changed_since(table), &[]).await?;
         }
@@ -199,7 +203,7 @@ impl Run<'_> {
             table.old
         );
         let left_out = db.execute(&left_out, &[]).await?;
-        // The users' teams come later.
+        // Whose team did not come over is told later.
         if new != "users" {
             db.batch_execute(&format!("drop table {stage}")).await?;
         }

@@ -18,7 +18,9 @@ pub(super) struct Table {
     pub(super) references: &'static [(&'static str, &'static str)],
     /// Which of the old rows come first, where two claim the same unique key.
     pub(super) order: &'static str,
-    /// Run when the rows are staged, before anything is looked at.
+    /// Run when the rows are staged, those that came over before among them.
+    pub(super) keep: &'static [Sql],
+    /// Run when these are gone, before anything is looked at.
     pub(super) prepare: &'static [Sql],
     /// Run when every row has its tenant, and its references are known to be right.
     pub(super) settle: &'static [Sql],
@@ -53,6 +55,7 @@ const EMPTY: Table = Table {
     owner: None,
     references: &[],
     order: BY_TIME,
+    keep: &[],
     prepare: &[],
     settle: &[],
     with: &[],
@@ -87,7 +90,8 @@ pub(super) const TABLES: &[Table] = &[
             sql!("import/user_roles"),
             sql!("import/user_passwords"),
         ],
-        with: &[sql!("import/credentials")],
+        keep: &[sql!("import/user_teams")],
+        with: &[sql!("import/credentials"), sql!("import/teams_of_users")],
         ..EMPTY
     },
     Table {
@@ -100,6 +104,7 @@ pub(super) const TABLES: &[Table] = &[
             created_at timestamptz; updated_at timestamptz",
         owner: Some("user_id"),
         references: &[("team_lead_id", "users")],
+        with: &[sql!("import/users_of_teams")],
         ..EMPTY
     },
     Table {

@@ -328,6 +328,54 @@ async fn a_dry_run_changes_nothing_and_a_second_run_brings_what_is_new() {
     old.drop().await;
 }
 
+/// What came over, by table.
+async fn imported(db: &Client) -> BTreeSet<(String, Uuid)> {
+    let rows = db.query("select table_name, id from ops.imported", &[]).await.unwrap();
+    rows.iter().map(|row| (row.get(0), row.get(1))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_import_is_completed_by_the_next_one() {
+    let (old, whole, broken) = (Old::new(2).await, OwnDatabase::new().await, OwnDatabase::new().await);
+    bring(&whole, &old.options()).await;
+    let new = db::connect(&broken.admin).await.unwrap();
+    let (mut interruptions, mut millis) = (0, 100);
+    while tokio::time::timeout(std::time::Duration::from_millis(millis), bring(&broken, &old.options())).await.is_err() {
+        interruptions += 1;
+        millis += 200;
+        // Its connection ends, and with it what was not committed.
+        let left = "select count(*) from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())";
+        while new.query_one(left, &[]).await.unwrap().get::<_, i64>(0) > 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+    assert!(interruptions > 2, "{interruptions} interruptions");
+    let other = db::connect(&whole.admin).await.unwrap();
+    assert_eq!(imported(&new).await, imported(&other).await);
+    for statement in [
+        "select id::text, to_jsonb(u) - 'team_id' from users u order by 1",
+        "select id::text, to_jsonb(team_id) from users where team_id is not null order by 1",
+        "select id::text, to_jsonb(d) from deals d order by 1",
+        "select user_id::text, to_jsonb(k) from app.credentials k order by 1",
+        "select name || tenant_id, to_jsonb(is_default) from pipelines order by 1",
+        "select to_number || tenant_id, to_jsonb(message_count) from conversations order by 1",
+        "select kind || record_id, to_jsonb(run_at) from jobs order by 1",
+        "select company_id || name, to_jsonb(last_four) from app.company_secrets order by 1",
+    ] {
+        let rows = async |db: &Client| -> Vec<(String, Value)> {
+            let rows = db.query(statement, &[]).await.unwrap_or_else(|e| panic!("{statement}: {e:?}"));
+            rows.iter().map(|row| (row.get(0), row.get(1))).collect()
+        };
+        let (a, b) = (rows(&new).await, rows(&other).await);
+        assert!(!a.is_empty(), "{statement}");
+        assert_eq!(a, b, "{statement}");
+    }
+    drop((new, other));
+    whole.drop().await;
+    broken.drop().await;
+    old.drop().await;
+}
+
 /// By hand, since it takes minutes: `cargo test --test it a_million_rows -- --ignored --nocapture`.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes minutes"]
