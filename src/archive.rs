@@ -161,7 +161,9 @@ async fn write(
         out.start(format!("tables/{table}.ndjson"), CompressionMethod::Deflated)?;
         let columns = columns(&tx, &table).await?;
         let key = if table == "members" { "user_id" } else { "id" };
-        let rows = format!("select row_to_json(t)::text from (select {columns} from {table} where {condition} order by {key}) t");
+        let rows = format!(
+            "select row_to_json(t)::text from (select {columns} from {table} where {condition} order by {key}) t"
+        );
         let mut rows = pin!(tx.query_raw(&rows, [id]).await?);
         while let Some(row) = rows.try_next().await? {
             out.put(row.get::<_, &str>(0).as_bytes())?;
@@ -333,14 +335,18 @@ impl Insert {
             "users" => vec![add(&columns, "company_id", "")],
             "members" => vec![
                 // Who has left the company stays as somebody whose rows these are, and without a name.
-                format!("insert into users (id, email, first_name, last_name, is_deleted)
+                format!(
+                    "insert into users (id, email, first_name, last_name, is_deleted)
                     select r.user_id, 'moved-' || r.user_id || '@deleted.invalid', 'Former', 'member', true from {rows}
-                    where r.tenant_id = $2 and not exists (select from users u where u.id = r.user_id)"),
+                    where r.tenant_id = $2 and not exists (select from users u where u.id = r.user_id)"
+                ),
                 add(&columns, "tenant_id", "on conflict do nothing"),
             ],
             _ => vec![
                 add(&columns.replace("company_id", "null"), "tenant_id", ""),
-                format!("update {table} t set company_id = r.company_id from {rows} where t.id = r.id and r.company_id = $2 and t.tenant_id = $2"),
+                format!(
+                    "update {table} t set company_id = r.company_id from {rows} where t.id = r.id and r.company_id = $2 and t.tenant_id = $2"
+                ),
             ],
         };
         Ok(Self { statements, company })
@@ -369,7 +375,10 @@ async fn read_objects(
         if !manifest.entries.contains_key(&name) {
             continue;
         }
-        ensure!(key.rsplit('/').next() == Some(id.to_string().as_str()), "the file {id} names an object that is not its own");
+        ensure!(
+            key.rsplit('/').next() == Some(id.to_string().as_str()),
+            "the file {id} names an object that is not its own"
+        );
         let mut writing = storage.write(&key, &tracker).await?;
         let (mut content, mut buffer) = (zip.by_name(&name)?, vec![0; CHUNK]);
         loop {

@@ -2,11 +2,7 @@
 //! held for long, and what was interrupted is completed by the same command. That it was done is kept in `ops.erasures`,
 //! without saying whom it concerned.
 
-use crate::{
-    clients::storage::Storage,
-    db::connect_as_dba,
-    sql,
-};
+use crate::{clients::storage::Storage, db::connect_as_dba, sql};
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use futures_util::TryStreamExt;
@@ -71,6 +67,11 @@ const BATCH: i64 = 2000;
 /// Of a contact, the rows that go with it; `$1` is the tenant, `$2` the contact, `$3` the address, `$4` the digits of the number.
 const OF_CONTACT: [(&str, &str); 9] = [
     (
+        "jobs",
+        "record_id = $2 or record_id in (select s.id from scheduled_sms s where s.tenant_id = $1
+           and (s.contact_id = $2 or s.contact_id is null and $4 = regexp_replace(s.to_address, '\\D', '', 'g')))",
+    ),
+    (
         "sms_messages",
         "contact_id = $2 or contact_id is null and $4 in (regexp_replace(from_address, '\\D', '', 'g'), regexp_replace(to_address, '\\D', '', 'g'))",
     ),
@@ -83,7 +84,6 @@ const OF_CONTACT: [(&str, &str); 9] = [
     ("emails", "contact_id = $2 or contact_id is null and $3 in (lower(from_email), lower(to_email))"),
     ("activities", "contact_id = $2"),
     ("files", "contact_id = $2"),
-    ("jobs", "record_id = $2"),
     ("workflow_events", "record_id = $2"),
 ];
 
@@ -148,7 +148,8 @@ async fn tables(db: &Client) -> anyhow::Result<Vec<(String, bool)>> {
         db.query(sql!("ops/references").text, &[]).await?.iter().map(|row| (row.get(0), row.get(1))).collect();
     let mut order = Vec::new();
     while !left.is_empty() {
-        let is_free = |table: &&String| !references.iter().any(|(from, to)| to == *table && from != to && left.contains(from));
+        let is_free =
+            |table: &&String| !references.iter().any(|(from, to)| to == *table && from != to && left.contains(from));
         let next = left.iter().find(is_free).or_else(|| left.first()).cloned().context("a table")?;
         left.remove(&next);
         let of_itself = references.iter().any(|(from, to)| from == &next && to == &next);
@@ -176,7 +177,9 @@ async fn company(db: &mut Client, id: Uuid, storage: &Storage) -> anyhow::Result
     for _ in 0..3 {
         for (table, of_itself) in &tables {
             let limit = if *of_itself { i64::MAX } else { BATCH };
-            let delete = if table == "files" { delete_files(db, "tenant_id = $1", &[&id], storage).await? } else {
+            let delete = if table == "files" {
+                delete_files(db, "tenant_id = $1", &[&id], storage).await?
+            } else {
                 delete(db, table, "tenant_id = $1", &[&id], limit).await?
             };
             add(&mut counts, table, delete);
@@ -188,12 +191,9 @@ async fn company(db: &mut Client, id: Uuid, storage: &Storage) -> anyhow::Result
     for table in tx.query(sql!("ops/company_tables").text, &[]).await? {
         tx.execute(&format!("delete from {} where company_id = $1", table.get::<_, String>(0)), &[&id]).await?;
     }
-    for statement in [
-        sql!("ops/forget_members"),
-        sql!("ops/forget_users"),
-        sql!("ops/forget_names"),
-        sql!("ops/forget_company"),
-    ] {
+    for statement in
+        [sql!("ops/forget_members"), sql!("ops/forget_users"), sql!("ops/forget_names"), sql!("ops/forget_company")]
+    {
         tx.execute(statement.text, &[&id]).await?;
     }
     record(&tx, "company", &counts).await?;
@@ -220,8 +220,9 @@ type Params<'a> = &'a [&'a (dyn tokio_postgres::types::ToSql + Sync)];
 
 /// Deletes in batches, each in a transaction of its own.
 async fn delete(db: &Client, table: &str, condition: &str, params: Params<'_>, limit: i64) -> anyhow::Result<u64> {
-    let statement =
-        format!("delete from {table} where id in (select id from {table} where ({condition}) order by id limit {limit})");
+    let statement = format!(
+        "delete from {table} where id in (select id from {table} where ({condition}) order by id limit {limit})"
+    );
     let mut all = 0;
     loop {
         let rows = db.execute(&statement, params).await?;
@@ -234,8 +235,9 @@ async fn delete(db: &Client, table: &str, condition: &str, params: Params<'_>, l
 
 /// Deletes files, and their contents after them: what is left when it is interrupted goes with the next sweep.
 async fn delete_files(db: &Client, condition: &str, params: Params<'_>, storage: &Storage) -> anyhow::Result<u64> {
-    let statement =
-        format!("delete from files where id in (select id from files where ({condition}) order by id limit {BATCH}) returning object_key");
+    let statement = format!(
+        "delete from files where id in (select id from files where ({condition}) order by id limit {BATCH}) returning object_key"
+    );
     let mut all = 0;
     loop {
         let rows = db.query(&statement, params).await?;
@@ -339,7 +341,9 @@ impl Found {
 
 /// Every statement names all four parameters, so that their types are known.
 fn of_contact(condition: &str) -> String {
-    format!("tenant_id = $1 and $2::uuid is not null and $3::text is not null and $4::text is not null and ({condition})")
+    format!(
+        "tenant_id = $1 and $2::uuid is not null and $3::text is not null and $4::text is not null and ({condition})"
+    )
 }
 
 /// The tables and conditions of what goes with a user's account, `$1`.

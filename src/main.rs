@@ -82,7 +82,9 @@ enum Command {
     /// touched and never come again, also when they were changed there or deleted here. An interrupted run is completed by
     /// the next one. Rows that do not fit are left out and written to the report, with their table, id and reason; so is
     /// everything that was changed on the way. Nobody becomes a super admin by it, and texts that were due are not sent.
-    #[command(after_help = "Example:\n  ringfence import --from postgres://reader@old/crm --files /srv/old/uploads --dry-run")]
+    #[command(
+        after_help = "Example:\n  ringfence import --from postgres://reader@old/crm --files /srv/old/uploads --dry-run"
+    )]
     Import(import::Options),
     /// Take all of one company out into a file, or bring it in from one (needs DATABASE_ADMIN_URL)
     #[command(subcommand)]

@@ -86,7 +86,8 @@ async fn give_tenant(db: &impl GenericClient, stage: &str, new: &str, owner: &st
     let orphan = format!("not exists (select from users u where u.id = {stage}.{owner})");
     let whose = format!("case when {owner} is null then 'it has no user' else 'its user did not come over' end");
     reject(db, stage, &whose, &orphan).await?;
-    let homeless = format!("company_id is not null and not exists (select from companies c where c.id = {stage}.company_id)");
+    let homeless =
+        format!("company_id is not null and not exists (select from companies c where c.id = {stage}.company_id)");
     reject(db, stage, "'its company did not come over'", &homeless).await?;
     let own = format!(
         "update {stage} s set tenant_id = coalesce(s.company_id, u.company_id, u.id) from users u where u.id = s.{owner} and s.problem is null"
@@ -116,7 +117,8 @@ async fn fits_columns(db: &impl GenericClient, stage: &str, columns: &[Column]) 
     if !fallbacks.is_empty() {
         let values: Vec<String> = fallbacks.iter().map(|(c, value)| format!("{c} = coalesce({c}, {value})")).collect();
         let missing: Vec<String> = fallbacks.iter().map(|(c, _)| format!("{c} is null")).collect();
-        let fill = format!("update {stage} set {} where problem is null and ({})", values.join(", "), missing.join(" or "));
+        let fill =
+            format!("update {stage} set {} where problem is null and ({})", values.join(", "), missing.join(" or "));
         db.execute(&fill, &[]).await?;
     }
     let mut wrong: Vec<String> =

@@ -85,7 +85,8 @@ pub async fn create_staging(db: &impl GenericClient) -> anyhow::Result<()> {
 /// Imports; answers what became of each table.
 pub async fn run(admin_url: &str, options: &Options, sealer: &Sealer, storage: &Storage) -> anyhow::Result<Outcomes> {
     let mut source = db::connect(&options.from).await.context("the old database")?;
-    let old = source.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true).start().await?;
+    let old =
+        source.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true).start().await?;
     let columns = old_columns(&old).await?;
     let mut db = connect_as_dba(admin_url).await?;
     let alone: bool = db.query_one("select pg_try_advisory_lock(hashtext('ringfence import'))", &[]).await?.get(0);
@@ -169,7 +170,9 @@ impl Run<'_> {
     async fn warn_of_company(&self) -> anyhow::Result<()> {
         let others: i64 = self.old.query_one(sql!("import/other_sessions").text, &[]).await?.get(0);
         if others > 0 && !self.options.dry_run {
-            eprintln!("Warning: {others} other connections to the old database. Is its backend stopped? What it sends from now on may be sent twice.");
+            eprintln!(
+                "Warning: {others} other connections to the old database. Is its backend stopped? What it sends from now on may be sent twice."
+            );
         }
         Ok(())
     }
@@ -222,7 +225,10 @@ impl Run<'_> {
         });
         let expressions = expressions.collect::<Vec<_>>().join(", ");
         let names = table.columns().map(|(name, _, _)| name).collect::<Vec<_>>().join(", ");
-        let out = format!("copy (select {expressions} from {} order by {}) to stdout (format binary)", table.old, table.order);
+        let out = format!(
+            "copy (select {expressions} from {} order by {}) to stdout (format binary)",
+            table.old, table.order
+        );
         let mut out = pin!(self.old.copy_out(&out).await?);
         let into = format!("copy {} ({names}) from stdin (format binary)", table.stage());
         let mut into = pin!(db.client().copy_in(&into).await?);
@@ -296,7 +302,8 @@ async fn insert(db: &mut impl GenericClient, table: &Table, bar: &ProgressBar) -
     let last: i64 = db.query_one(&format!("select coalesce(max(n), 0) from {stage}"), &[]).await?.get(0);
     // Folders are in each other, so they come all at once.
     let size = if new == "folders" { last.max(1) } else { BATCH };
-    let mut batches: Vec<(i64, i64)> = (0..last).step_by(usize::try_from(size)?).map(|n| (n, (n + size).min(last))).collect();
+    let mut batches: Vec<(i64, i64)> =
+        (0..last).step_by(usize::try_from(size)?).map(|n| (n, (n + size).min(last))).collect();
     batches.reverse();
     let mut added = 0;
     while let Some((first, last)) = batches.pop() {
@@ -350,10 +357,8 @@ fn refusal(e: &tokio_postgres::Error) -> Option<String> {
 impl Outcomes {
     /// The table of counts and the reasons, for a terminal.
     pub fn summary(&self, options: &Options) -> String {
-        let mut text = format!(
-            "{:<22}{:>12}{:>12}{:>12}{:>12}\n",
-            "table", "old", "here before", "brought now", "left out"
-        );
+        let mut text =
+            format!("{:<22}{:>12}{:>12}{:>12}{:>12}\n", "table", "old", "here before", "brought now", "left out");
         for (table, o) in &self.tables {
             let _ = writeln!(text, "{table:<22}{:>12}{:>12}{:>12}{:>12}", o.old, o.before, o.now, o.left_out);
         }

@@ -21,7 +21,8 @@ fn file() -> PathBuf {
 
 /// The company's rows of each table, as text.
 async fn rows(db: &Client, company: Uuid) -> BTreeMap<String, Vec<String>> {
-    let tables = "select c.relname::text from pg_class c where c.relkind = 'r' and c.relnamespace = 'public'::regnamespace
+    let tables =
+        "select c.relname::text from pg_class c where c.relkind = 'r' and c.relnamespace = 'public'::regnamespace
         and exists (select from pg_attribute a where a.attrelid = c.oid and a.attname = 'tenant_id')";
     let mut all = BTreeMap::new();
     let tables: Vec<String> = db.query(tables, &[]).await.unwrap().iter().map(|r| r.get(0)).collect();
@@ -55,7 +56,8 @@ async fn a_company_comes_back_byte_for_byte() {
     // Somebody else's rows in the same database, and somebody who has left the company.
     let other = Seeded::within(&from.admin).await;
     let leaver = world.person("company_user").await;
-    let theirs = "insert into activities (tenant_id, company_id, owner_id, type, subject) values ($1, $1, $2, 'note', 'Stays')";
+    let theirs =
+        "insert into activities (tenant_id, company_id, owner_id, type, subject) values ($1, $1, $2, 'note', 'Stays')";
     world.db.execute(theirs, &[&company, &leaver.id]).await.unwrap();
     world.db.execute("select app.assign_company($1, $2)", &[&leaver.id, &other.world.company]).await.unwrap();
     let (here, there) = (storage("archive-from"), storage("archive-to"));

@@ -273,8 +273,15 @@ async fn a_company_is_archived_erased_and_brought_back() {
 
 #[test]
 fn help_and_the_document_need_no_database() {
-    for arguments in [vec!["--help"], vec!["demo", "--help"], vec!["user", "assign", "--help"], vec!["import", "--help"],
-        vec!["archive", "import", "--help"], vec!["erase", "person", "--help"], vec!["openapi"]] {
+    for arguments in [
+        vec!["--help"],
+        vec!["demo", "--help"],
+        vec!["user", "assign", "--help"],
+        vec!["import", "--help"],
+        vec!["archive", "import", "--help"],
+        vec!["erase", "person", "--help"],
+        vec!["openapi"],
+    ] {
         let output = Command::new(env!("CARGO_BIN_EXE_ringfence")).args(&arguments).env_clear().output().unwrap();
         assert!(output.status.success() && output.stdout.len() > 200, "{arguments:?}: {}", text(&output.stderr));
     }

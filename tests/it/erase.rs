@@ -53,10 +53,12 @@ async fn a_company_goes_with_everything() {
     let name = gone.world.name.clone();
     // One who was in the other company before has rows there.
     let mover = stays.world.person("company_user").await;
-    let theirs = "insert into activities (tenant_id, company_id, owner_id, type, subject) values ($1, $1, $2, 'note', 'Stays')";
+    let theirs =
+        "insert into activities (tenant_id, company_id, owner_id, type, subject) values ($1, $1, $2, 'note', 'Stays')";
     admin.execute(theirs, &[&stays.world.company, &mover.id]).await.unwrap();
     admin.execute("select app.assign_company($1, $2)", &[&mover.id, &gone.world.company]).await.unwrap();
-    let (ours, theirs) = (format!("{}/{}", gone.world.company, Uuid::now_v7()), format!("{}/{}", stays.world.company, Uuid::now_v7()));
+    let (ours, theirs) =
+        (format!("{}/{}", gone.world.company, Uuid::now_v7()), format!("{}/{}", stays.world.company, Uuid::now_v7()));
     put(&storage(), &ours).await;
     put(&storage(), &theirs).await;
     let of_others = stays.checksums().await;
@@ -67,9 +69,18 @@ async fn a_company_goes_with_everything() {
     let counts = erased(&own, Erase::Company { name: name.clone(), options: NOW }).await;
     for (table, rows) in dry {
         // Some rows go with those that they belong to.
-        assert!(counts[&table] >= 1 || rows == 0 || ["deal_stage_history", "pipeline_stages", "quote_lines", "jobs"].contains(&table.as_str()), "{table}: {counts:?}");
+        assert!(
+            counts[&table] >= 1
+                || rows == 0
+                || ["deal_stage_history", "pipeline_stages", "quote_lines", "jobs"].contains(&table.as_str()),
+            "{table}: {counts:?}"
+        );
     }
-    let own_marks: Vec<String> = marks.into_iter().filter(|m| !m.contains(&mover.id.to_string())).map(|m| m.trim_matches('%').to_owned()).collect();
+    let own_marks: Vec<String> = marks
+        .into_iter()
+        .filter(|m| !m.contains(&mover.id.to_string()))
+        .map(|m| m.trim_matches('%').to_owned())
+        .collect();
     assert_eq!(mentions(&admin, &own_marks).await, BTreeMap::new());
     assert_eq!(storage().read_all(&ours).await.unwrap(), None);
     assert!(storage().read_all(&theirs).await.unwrap().is_some());
@@ -101,10 +112,15 @@ async fn a_person_goes_and_the_companys_records_stay() {
     let untouched = other.checksums().await;
     let person = |options| Erase::Person { email: email.to_uppercase(), company: None, options };
     let dry = erased(&own, person(DRY)).await;
-    assert_eq!((dry["contacts"], dry["sms_messages"], dry["calls"], dry["emails"], dry["files"]), (1, 2, 2, 2, 1), "{dry:?}");
+    assert_eq!(
+        (dry["contacts"], dry["sms_messages"], dry["calls"], dry["emails"], dry["files"]),
+        (1, 2, 2, 2, 1),
+        "{dry:?}"
+    );
     assert_eq!(world.value::<i64>("select count(*) from contacts where tenant_id = $1", &[&company]).await, 1);
 
-    let unasked = Erase::Person { email: email.clone(), company: None, options: Options { dry_run: false, yes: false } };
+    let unasked =
+        Erase::Person { email: email.clone(), company: None, options: Options { dry_run: false, yes: false } };
     let refused = erase::run(&own.admin, &unasked, &storage()).await.unwrap_err().to_string();
     assert!(refused.contains("--yes"), "{refused}");
     erased(&own, person(NOW)).await;
@@ -113,7 +129,9 @@ async fn a_person_goes_and_the_companys_records_stay() {
         assert_eq!(left, 0, "{table}");
     }
     for (table, column) in [("deals", "contact_id"), ("quotes", "client_id")] {
-        let kept: i64 = world.value(&format!("select count(*) from {table} where tenant_id = $1 and {column} is null"), &[&company]).await;
+        let kept: i64 = world
+            .value(&format!("select count(*) from {table} where tenant_id = $1 and {column} is null"), &[&company])
+            .await;
         assert_eq!(kept, 1, "{table}");
     }
     assert_eq!(mentions(&world.db, std::slice::from_ref(&email)).await, BTreeMap::new());

@@ -162,12 +162,17 @@ async fn everybody_sees_what_the_old_rules_showed() {
     // A row names rows of its own company only, whatever the old one named.
     let across: i64 = new.query_one(include_str!("across_companies.sql"), &[]).await.unwrap().get(0);
     assert_eq!(across, 0);
-    let detached: BTreeMap<String, usize> =
-        old.report().into_iter().filter(|[_, _, action, _]| action == "detached").fold(BTreeMap::new(), |mut n, [t, ..]| {
+    let detached: BTreeMap<String, usize> = old
+        .report()
+        .into_iter()
+        .filter(|[_, _, action, _]| action == "detached")
+        .fold(BTreeMap::new(), |mut n, [t, ..]| {
             *n.entry(t).or_default() += 1;
             n
         });
-    for table in ["users", "deals", "contacts", "activities", "quotes", "folders", "files", "sms_messages", "notifications"] {
+    for table in
+        ["users", "deals", "contacts", "activities", "quotes", "folders", "files", "sms_messages", "notifications"]
+    {
         assert!(detached.contains_key(table), "nothing was detached in {table}: {detached:?}");
     }
     drop(new);
@@ -192,9 +197,12 @@ async fn people_log_in_with_the_old_password_and_nobody_gains_rights() {
     };
     let company: Uuid = me["company_id"].as_str().unwrap().parse().unwrap();
     let user: Uuid = me["id"].as_str().unwrap().parse().unwrap();
-    let left_out: BTreeSet<Uuid> = old.report().iter().filter(|l| l[2] == "left out").map(|l| l[1].parse().unwrap()).collect();
+    let left_out: BTreeSet<Uuid> =
+        old.report().iter().filter(|l| l[2] == "left out").map(|l| l[1].parse().unwrap()).collect();
     for (path, table) in [("/api/contacts/?limit=1000", "contacts"), ("/api/deals/", "deals")] {
-        let rule = format!("select id from {table} where not is_deleted and (company_id = $1 or company_id is null and owner_id = $2)");
+        let rule = format!(
+            "select id from {table} where not is_deleted and (company_id = $1 or company_id is null and owner_id = $2)"
+        );
         let wanted = old.ids(&rule, &[&company, &user]).await;
         let wanted: BTreeSet<Uuid> = wanted.difference(&left_out).copied().collect();
         let seen = ids(person.get(path).await.expect(200));
@@ -211,11 +219,15 @@ async fn people_log_in_with_the_old_password_and_nobody_gains_rights() {
     assert_eq!(roles, ["Regular User", "Super Admin", "company_admin", "company_user"], "no super_admin");
     assert_eq!(old.report().iter().filter(|l| l[3].contains("was super_admin")).count(), 2);
     // Two of one name or domain both came, and of two accounts with one address one logs in.
-    let companies = new.query_one("select count(*), count(domain), count(*) filter (where name like 'Company 6%') from companies", &[]);
+    let companies = new.query_one(
+        "select count(*), count(domain), count(*) filter (where name like 'Company 6%') from companies",
+        &[],
+    );
     let companies = companies.await.unwrap();
     let companies: [i64; 3] = std::array::from_fn(|i| companies.get(i));
     assert_eq!(companies, [COMPANIES as i64, COMPANIES as i64 - 1, 2]);
-    let accounts = "select count(*) filter (where not is_deleted), count(*) from users where email = 'user14@old.example'";
+    let accounts =
+        "select count(*) filter (where not is_deleted), count(*) from users where email = 'user14@old.example'";
     let accounts = new.query_one(accounts, &[]).await.unwrap();
     assert_eq!((accounts.get::<_, i64>(0), accounts.get::<_, i64>(1)), (1, 2));
     drop(new);
@@ -228,7 +240,8 @@ async fn what_was_due_is_not_sent_and_what_comes_is() {
     let (old, own) = (Old::new(2).await, OwnDatabase::new().await);
     bring(&own, &old.options()).await;
     let new = db::connect(&own.admin).await.unwrap();
-    let count = async |sql: &str| -> i64 { new.query_one(sql, &[]).await.unwrap_or_else(|e| panic!("{sql}: {e:?}")).get(0) };
+    let count =
+        async |sql: &str| -> i64 { new.query_one(sql, &[]).await.unwrap_or_else(|e| panic!("{sql}: {e:?}")).get(0) };
     assert_eq!(count("select count(*) from workflow_events").await, 0, "an import is no event");
     assert_eq!(count("select count(*) from notifications where created_at > now() - interval '1 day'").await, 0);
     let kinds = new.query("select distinct kind from jobs where failed_at is null order by 1", &[]).await.unwrap();
@@ -238,7 +251,11 @@ async fn what_was_due_is_not_sent_and_what_comes_is() {
         and not exists (select from jobs j where j.kind = 'scheduled_sms' and j.record_id = s.id and j.run_at = s.scheduled_at)";
     assert_eq!(count(jobless).await, 0);
     assert!(count("select count(*) from scheduled_sms where not is_sent and not is_cancelled").await > 0);
-    assert_eq!(count("select count(*) from scheduled_sms where not is_sent and not is_cancelled and scheduled_at < now()").await, 0);
+    assert_eq!(
+        count("select count(*) from scheduled_sms where not is_sent and not is_cancelled and scheduled_at < now()")
+            .await,
+        0
+    );
     assert!(count("select count(*) from scheduled_sms where error_message = 'It was due before the import'").await > 0);
     assert_eq!(count("select count(*) from sms_messages where status = 'queued' and direction = 'outbound'").await, 0);
     // The company's conversations count its messages, and each company that came with pipelines has these and no other.
@@ -250,19 +267,28 @@ async fn what_was_due_is_not_sent_and_what_comes_is() {
 
     // Secrets are sealed under their company, and files have their content.
     let sealer = Sealer::new(&config().secret_key).unwrap();
-    let sealed = new.query("select company_id, sealed from app.company_secrets where name = 'twilio_auth_token'", &[]).await.unwrap();
+    let sealed = new
+        .query("select company_id, sealed from app.company_secrets where name = 'twilio_auth_token'", &[])
+        .await
+        .unwrap();
     assert!(sealed.len() >= COMPANIES - 2);
     for row in &sealed {
         let secret = sealer.open(row.get(0), "twilio_auth_token", row.get(1)).unwrap();
         assert!(secret.starts_with("secret token of company "), "{secret}");
     }
     let storage = Storage::open(config().storage_url.as_deref().unwrap()).unwrap();
-    let files = new.query("select name, object_key, size, sha256 from files where object_key is not null order by name", &[]).await.unwrap();
+    let files = new
+        .query("select name, object_key, size, sha256 from files where object_key is not null order by name", &[])
+        .await
+        .unwrap();
     assert!(files.len() > 5, "{}", files.len());
     for row in &files {
         let (name, key, size, hash): (String, String, i64, Vec<u8>) = (row.get(0), row.get(1), row.get(2), row.get(3));
         let content = storage.read_all(&key).await.unwrap().unwrap();
-        assert_eq!(String::from_utf8(content.clone()).unwrap(), format!("content {}", name.trim_matches(|c: char| !c.is_ascii_digit())));
+        assert_eq!(
+            String::from_utf8(content.clone()).unwrap(),
+            format!("content {}", name.trim_matches(|c: char| !c.is_ascii_digit()))
+        );
         assert_eq!((content.len() as i64, hash.len()), (size, 32));
     }
     assert!(old.report().iter().any(|l| l[0] == "files" && l[3] == "its content is not in the folder"));
@@ -305,8 +331,15 @@ async fn a_dry_run_changes_nothing_and_a_second_run_brings_what_is_new() {
 
     // Changed there, deleted here, and new there.
     let changed: Uuid = new.query_one("select id from contacts order by id limit 1", &[]).await.unwrap().get(0);
-    old.db.execute("update contacts set first_name = 'Else', updated_at = '2030-01-01' where id = $1", &[&changed]).await.unwrap();
-    let deleted: Uuid = new.query_one("delete from calls where id = (select min(id::text)::uuid from calls) returning id", &[]).await.unwrap().get(0);
+    old.db
+        .execute("update contacts set first_name = 'Else', updated_at = '2030-01-01' where id = $1", &[&changed])
+        .await
+        .unwrap();
+    let deleted: Uuid = new
+        .query_one("delete from calls where id = (select min(id::text)::uuid from calls) returning id", &[])
+        .await
+        .unwrap()
+        .get(0);
     let add = "insert into contacts (id, first_name, last_name, email, status, owner_id, company_id, created_at, updated_at, is_active, is_deleted)
         select gen_random_uuid(), 'Brand', 'New', 'new@old.example', 'NEW', u.id, u.company_id, now(), now(), true, false from users u where u.email ilike 'user2@old.example' returning id";
     let added: Uuid = old.db.query_one(add, &[]).await.unwrap().get(0);
@@ -314,14 +347,18 @@ async fn a_dry_run_changes_nothing_and_a_second_run_brings_what_is_new() {
     let contacts = third.tables.iter().find(|(t, _)| *t == "contacts").unwrap().1;
     assert_eq!(contacts.now, 1);
     assert_eq!(new.query("select from contacts where id = $1", &[&added]).await.unwrap().len(), 1);
-    assert_eq!(new.query("select from contacts where id = $1 and first_name = 'Else'", &[&changed]).await.unwrap().len(), 0);
+    assert_eq!(
+        new.query("select from contacts where id = $1 and first_name = 'Else'", &[&changed]).await.unwrap().len(),
+        0
+    );
     assert_eq!(new.query("select from calls where id = $1", &[&deleted]).await.unwrap().len(), 0);
     assert!(old.report().iter().any(|l| l[1] == changed.to_string() && l[2] == "kept"));
 
     let itself = Options { from: own.admin.clone(), ..old.options() };
     let config = config();
     let storage = Storage::open(config.storage_url.as_deref().unwrap()).unwrap();
-    let refused = import::run(&own.admin, &itself, &Sealer::new(&config.secret_key).unwrap(), &storage).await.unwrap_err();
+    let refused =
+        import::run(&own.admin, &itself, &Sealer::new(&config.secret_key).unwrap(), &storage).await.unwrap_err();
     assert!(refused.to_string().contains("Ringfence itself"), "{refused}");
     drop(new);
     own.drop().await;
@@ -340,7 +377,8 @@ async fn an_interrupted_import_is_completed_by_the_next_one() {
     bring(&whole, &old.options()).await;
     let new = db::connect(&broken.admin).await.unwrap();
     let (mut interruptions, mut millis) = (0, 100);
-    while tokio::time::timeout(std::time::Duration::from_millis(millis), bring(&broken, &old.options())).await.is_err() {
+    while tokio::time::timeout(std::time::Duration::from_millis(millis), bring(&broken, &old.options())).await.is_err()
+    {
         interruptions += 1;
         millis += 200;
         // Its connection ends, and with it what was not committed.
