@@ -247,7 +247,9 @@ pub async fn import(admin_url: &str, from: &Path, active: bool, storage: &Storag
     for (table, _) in tables(&tx).await? {
         read_table(&tx, &mut zip, &table, manifest.company_id).await.with_context(|| format!("the table {table}"))?;
     }
-    tx.execute(sql!("ops/unusable_passwords").text, &[&manifest.company_id]).await?;
+    for statement in [sql!("ops/unusable_passwords"), sql!("ops/no_super_admins")] {
+        tx.execute(statement.text, &[&manifest.company_id]).await?;
+    }
     let storage_use = read_lines(&mut zip, "companies")?.next().context("the archive has no company")??;
     tx.execute(sql!("ops/restore_company").text, &[&manifest.company_id, &storage_use, &active]).await?;
     tx.batch_execute("set constraints all immediate").await?;

@@ -31,7 +31,7 @@ pub enum Erase {
     ///
     /// Of a contact: the contact itself, its texts, calls, e-mails, scheduled texts, conversation, activities and files go, also
     /// those with its number or address that name no other contact. Deals and quotes are the company's own records: they stay,
-    /// without the contact. An entry that forbids writing to the address stays, because it protects the person.
+    /// without the contact. Free text elsewhere that speaks of the person is not searched. An entry that forbids writing to the address stays, because it protects the person.
     ///
     /// Of a user: the name, the address, the profile, the password and the notifications go; what they made in a company stays
     /// there without their name. Historical rows of a user without company go, since nobody else could see them.

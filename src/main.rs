@@ -119,7 +119,7 @@ enum Archive {
     /// Add the company of such a file to a database that does not have it, under the same ids
     ///
     /// It comes in suspended, so that nothing is sent twice while the company is still at work where it came from. Its users
-    /// reset their passwords by mail, and an admin enters the providers' credentials again.
+    /// reset their passwords by mail, an admin enters the providers' credentials again, and nobody comes in as super admin.
     Import {
         /// The file
         file: PathBuf,
