@@ -145,7 +145,7 @@ impl Run<'_> {
         sealer: &Sealer,
         storage: &Storage,
     ) -> anyhow::Result<()> {
-        self.warn_of_company().await?;
+        self.warn_of_others().await?;
         create_staging(db).await?;
         for table in TABLES {
             if !self.columns.contains_key(table.old) {
@@ -167,7 +167,7 @@ impl Run<'_> {
     }
 
     /// The old backend must have stopped: what it sends after its rows were read would be sent twice.
-    async fn warn_of_company(&self) -> anyhow::Result<()> {
+    async fn warn_of_others(&self) -> anyhow::Result<()> {
         let others: i64 = self.old.query_one(sql!("import/other_sessions").text, &[]).await?.get(0);
         if others > 0 && !self.options.dry_run {
             eprintln!(
