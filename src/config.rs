@@ -125,6 +125,14 @@ impl Config {
         if !development && self.webhook_allow.iter().any(|place| !place.is_empty()) {
             bail!("RINGFENCE_WEBHOOK_ALLOW is for development: without it webhooks reach public addresses only");
         }
+        let file = folder.map(|folder| folder.join("keys").join("jwt-secret"));
+        settle_secret(&mut self.jwt_secret, "RINGFENCE_JWT_SECRET", file, development)?;
+        self.settle_stores(folder)
+    }
+
+    /// Settles what has to do with keeping data, and not with serving it: where files are, and the key of secrets.
+    pub fn settle_stores(&mut self, folder: Option<&std::path::Path>) -> anyhow::Result<()> {
+        let development = *self.development.get_or_insert(folder.is_some());
         let keys = folder.map(|folder| folder.join("keys"));
         if self.storage_url.as_deref().is_none_or(str::is_empty) {
             let folder = folder.map_or_else(crate::db::local::default_folder, std::path::Path::to_owned);
@@ -133,21 +141,19 @@ impl Config {
             let url = url.map_err(|()| anyhow::anyhow!("{} cannot be a folder for files", files.display()))?;
             self.storage_url = Some(url.into());
         }
-        for (secret, file, name) in [
-            (&mut self.jwt_secret, "jwt-secret", "RINGFENCE_JWT_SECRET"),
-            (&mut self.secret_key, "secret-key", "RINGFENCE_SECRET_KEY"),
-        ] {
-            secret.retain(|s| !s.is_empty());
-            if !secret.is_empty() {
-                continue;
-            }
-            if !development {
-                bail!("{name} is not set: give it 32 random bytes, e.g. {name}=$(openssl rand -hex 32)");
-            }
-            secret.push(kept_secret(keys.as_ref().map(|k| k.join(file)))?);
-        }
-        Ok(())
+        settle_secret(&mut self.secret_key, "RINGFENCE_SECRET_KEY", keys.map(|k| k.join("secret-key")), development)
     }
+}
+
+fn settle_secret(secret: &mut Vec<String>, name: &str, file: Option<PathBuf>, development: bool) -> anyhow::Result<()> {
+    secret.retain(|s| !s.is_empty());
+    if secret.is_empty() {
+        if !development {
+            bail!("{name} is not set: give it 32 random bytes, e.g. {name}=$(openssl rand -hex 32)");
+        }
+        secret.push(kept_secret(file)?);
+    }
+    Ok(())
 }
 
 /// The secret in this file, made up the first time; without a file, one for this run.

@@ -4,13 +4,16 @@
 //! and runs one statement of `sql/`. What each company may see is decided by the policies in `migrations/`.
 
 pub mod api;
+pub mod archive;
 pub mod auth;
 pub mod clients;
 pub mod config;
 pub mod db;
 pub mod demo;
 pub mod doctor;
+pub mod erase;
 pub mod error;
+pub mod import;
 pub mod jobs;
 pub mod mailing;
 pub mod page;

@@ -3,10 +3,13 @@
 use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
 use ringfence::{
-    App, auth,
+    App, archive, auth,
+    clients::storage::Storage,
     config::{Config, Database, LogFormat},
     db::{self, Db, local::Cluster, migrate},
-    demo, doctor, server, sql, workbook,
+    demo, doctor, erase, import,
+    seal::Sealer,
+    server, sql, workbook,
 };
 use std::{
     io::{IsTerminal, Read, Write},
@@ -73,6 +76,22 @@ enum Command {
     /// Look after the store of files
     #[command(subcommand)]
     Files(Files),
+    /// Bring the database of the old backend over: a dry run first, then as often as needed (needs DATABASE_ADMIN_URL)
+    ///
+    /// Stop the old backend before. Each run brings what is new in the old database: rows that came over before are not
+    /// touched and never come again, also when they were changed there or deleted here. An interrupted run is completed by
+    /// the next one. Rows that do not fit are left out and written to the report, with their table, id and reason; so is
+    /// everything that was changed on the way. Nobody becomes a super admin by it, and texts that were due are not sent.
+    #[command(
+        after_help = "Example:\n  ringfence import --from postgres://reader@old/crm --files /srv/old/uploads --dry-run"
+    )]
+    Import(import::Options),
+    /// Take all of one company out into a file, or bring it in from one (needs DATABASE_ADMIN_URL)
+    #[command(subcommand)]
+    Archive(Archive),
+    /// Erase a company or a person for good (needs DATABASE_ADMIN_URL)
+    #[command(subcommand)]
+    Erase(erase::Erase),
     /// Run a command with a private PostgreSQL, whose addresses are in DATABASE_URL and DATABASE_ADMIN_URL
     Local {
         /// A throw-away one, deleted at the end
@@ -81,6 +100,32 @@ enum Command {
         /// The command
         #[arg(trailing_var_arg = true, required = true)]
         command: Vec<String>,
+    },
+}
+
+#[derive(Subcommand)]
+enum Archive {
+    /// Write a company's rows and files to a zip with one file of JSON lines a table and a manifest with checksums
+    ///
+    /// Password hashes and providers' credentials are not in it.
+    Export {
+        /// The company's exact name
+        #[arg(long)]
+        company: String,
+        /// The new file
+        #[arg(long, value_name = "FILE")]
+        to: PathBuf,
+    },
+    /// Add the company of such a file to a database that does not have it, under the same ids
+    ///
+    /// It comes in suspended, so that nothing is sent twice while the company is still at work where it came from. Its users
+    /// reset their passwords by mail, an admin enters the providers' credentials again, and nobody comes in as super admin.
+    Import {
+        /// The file
+        file: PathBuf,
+        /// Leave the company's status as it was: it is at work at once
+        #[arg(long)]
+        active: bool,
     },
 }
 
@@ -193,6 +238,9 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Files(Files::Sweep { dry_run }) => {
             with_app(cli.database, cli.config, async |app| sweep(&app, dry_run).await).await?
         }
+        Command::Import(options) => bring_over(cli.database, cli.config, &options).await?,
+        Command::Archive(command) => archive_or_restore(cli.database, cli.config, &command).await?,
+        Command::Erase(what) => erase_for_good(cli.database, cli.config, &what).await?,
         Command::SuperAdmin { email } => {
             administer(cli.database, async |admin| super_admin(admin, &email).await).await?;
         }
@@ -315,6 +363,61 @@ async fn with_app(
         config.settle(at.folder.as_deref())?;
         doctor::check_before_serving(&at.api).await?;
         run(App::new(Db::new(&at.api, config.pool_size)?, config)?).await
+    };
+    let done = done.await;
+    at.close().await?;
+    done
+}
+
+async fn bring_over(database: Database, config: Config, options: &import::Options) -> anyhow::Result<()> {
+    with_stores(database, config, async |admin, sealer, storage| {
+        let outcomes = import::run(admin, options, sealer, storage).await?;
+        print!("{}", outcomes.summary(options));
+        Ok(())
+    })
+    .await
+}
+
+async fn archive_or_restore(database: Database, config: Config, command: &Archive) -> anyhow::Result<()> {
+    with_stores(database, config, async |admin, _, storage| {
+        match command {
+            Archive::Export { company, to } => {
+                let manifest = archive::export(admin, company, to, storage).await?;
+                println!("{} are in {}.", manifest.summary(), to.display());
+            }
+            Archive::Import { file, active } => {
+                let manifest = archive::import(admin, file, *active, storage).await?;
+                let state = if *active { "" } else { " It is suspended until a super admin makes it active." };
+                println!("{} came in.{state} Its users reset their passwords by mail.", manifest.summary());
+            }
+        }
+        Ok(())
+    })
+    .await
+}
+
+async fn erase_for_good(database: Database, config: Config, what: &erase::Erase) -> anyhow::Result<()> {
+    with_stores(database, config, async |admin, _, storage| {
+        let counts = erase::run(admin, what, storage).await?;
+        let (erase::Erase::Company { options, .. } | erase::Erase::Person { options, .. }) = what;
+        print!("{}{}", if options.dry_run { "Would be erased:\n" } else { "Erased:\n" }, erase::summary(&counts));
+        Ok(())
+    })
+    .await
+}
+
+/// Runs something with the administrator's address, the keys of secrets and the store of files.
+async fn with_stores(
+    database: Database,
+    mut config: Config,
+    run: impl AsyncFnOnce(&str, &Sealer, &Storage) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let at = Location::open(database).await?;
+    let done = async {
+        let admin = at.admin()?;
+        config.settle_stores(at.folder.as_deref())?;
+        let storage = Storage::open(config.storage_url.as_deref().unwrap_or_default())?;
+        run(admin, &Sealer::new(&config.secret_key)?, &storage).await
     };
     let done = done.await;
     at.close().await?;

@@ -102,6 +102,11 @@ impl Storage {
         self.store.list(None).map_err(Into::into).boxed()
     }
 
+    /// Every object whose key begins with this part.
+    pub fn list_below(&self, part: &str) -> impl Stream<Item = Result<ObjectMeta>> {
+        self.store.list(Some(&Path::from(part))).map_err(Into::into).boxed()
+    }
+
     /// Deletes an object; one that is not there is no error.
     pub async fn delete(&self, key: &Path) -> Result<()> {
         match self.store.delete(key).await {

@@ -2,6 +2,7 @@
 
 mod connect;
 mod connection;
+mod dba;
 pub mod local;
 pub mod migrate;
 pub mod platform;
@@ -11,6 +12,7 @@ mod rows;
 mod tenant;
 
 pub use connection::{Column, Fault, Refusal};
+pub use dba::connect_as_dba;
 pub use pool::Db;
 pub(crate) use pool::NoConnection;
 pub use row::{FromRow, Row, column};

@@ -237,9 +237,51 @@ async fn speak_of_secrets(nobody: &Person) -> Vec<String> {
     .into()
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_company_is_archived_erased_and_brought_back() {
+    let own = OwnDatabase::new().await;
+    let admin = db::connect(&own.admin).await.unwrap();
+    admin.batch_execute("insert into companies (name) values ('Acme'); select app.add_user('ann@acme.example', 'x', 'A', 'B', 'company_admin', id, 'active') from companies").await.unwrap();
+    let file = std::env::temp_dir().join(format!("{}.zip", own.name));
+    let path = file.to_str().unwrap();
+    let ringfence = |arguments: &[&str]| {
+        let mut command = ringfence(&own, arguments);
+        command.env("RINGFENCE_SECRET_KEY", "0a".repeat(32)).env("RINGFENCE_DATA", env!("CARGO_TARGET_TMPDIR"));
+        run(command, "")
+    };
+    let (done, said) = (|o: &Output| o.status.success(), |o: &Output| text(&o.stdout) + &text(&o.stderr));
+    let exported = ringfence(&["archive", "export", "--company", "Acme", "--to", path]);
+    assert!(done(&exported) && said(&exported).contains("Acme: "), "{}", said(&exported));
+    let asked = ringfence(&["erase", "company", "Acme"]);
+    assert!(!done(&asked) && said(&asked).contains("--yes"), "{}", said(&asked));
+    let counted = ringfence(&["erase", "company", "Acme", "--dry-run"]);
+    assert!(done(&counted) && said(&counted).contains("Would be erased:"), "{}", said(&counted));
+    let count = "select (select count(*) from companies) + (select count(*) from users) + (select count(*) from pipeline_stages)";
+    assert_eq!(admin.query_one(count, &[]).await.unwrap().get::<_, i64>(0), 8);
+    let erased = ringfence(&["erase", "company", "Acme", "--yes"]);
+    assert!(done(&erased), "{}", said(&erased));
+    assert_eq!(admin.query_one(count, &[]).await.unwrap().get::<_, i64>(0), 0);
+    let back = ringfence(&["archive", "import", path]);
+    assert!(done(&back) && said(&back).contains("suspended"), "{}", said(&back));
+    assert_eq!(admin.query_one(count, &[]).await.unwrap().get::<_, i64>(0), 8);
+    let elsewhere = ringfence(&["import", "--from", &own.admin]);
+    assert!(!done(&elsewhere) && said(&elsewhere).contains("Ringfence itself"), "{}", said(&elsewhere));
+    std::fs::remove_file(file).unwrap();
+    drop(admin);
+    own.drop().await;
+}
+
 #[test]
 fn help_and_the_document_need_no_database() {
-    for arguments in [vec!["--help"], vec!["demo", "--help"], vec!["user", "assign", "--help"], vec!["openapi"]] {
+    for arguments in [
+        vec!["--help"],
+        vec!["demo", "--help"],
+        vec!["user", "assign", "--help"],
+        vec!["import", "--help"],
+        vec!["archive", "import", "--help"],
+        vec!["erase", "person", "--help"],
+        vec!["openapi"],
+    ] {
         let output = Command::new(env!("CARGO_BIN_EXE_ringfence")).args(&arguments).env_clear().output().unwrap();
         assert!(output.status.success() && output.stdout.len() > 200, "{arguments:?}: {}", text(&output.stderr));
     }

@@ -14,17 +14,22 @@ use tokio_postgres::{Client, error::SqlState};
 use uuid::Uuid;
 
 /// A company whose every free text holds a canary.
-struct Seeded {
-    world: World,
-    canary: String,
+pub struct Seeded {
+    pub world: World,
+    pub canary: String,
     /// The id that stands for each `{…_id}` of a path and each `…_id` of a body.
     ids: BTreeMap<&'static str, Uuid>,
 }
 
 impl Seeded {
-    async fn new() -> Self {
+    pub async fn new() -> Self {
+        Self::within(&admin_url()).await
+    }
+
+    /// The same in another database.
+    pub async fn within(database: &str) -> Self {
         let canary = format!("canary{}", Uuid::new_v4().simple());
-        let world = World::named(&canary).await;
+        let world = World::within(database, &canary).await;
         let (a, admin, member) = (world.company, world.admin.id, world.member.id);
         let c = canary.as_str();
         let db = &world.db;
@@ -183,6 +188,12 @@ impl Seeded {
             &[&a, &admin, &folder, &contact, &deal, &c],
         )
         .await;
+        let team = id(
+            "insert into teams (tenant_id, company_id, user_id, team_lead_id, name, description) values ($1, $1, $2, $2, $3, $3) returning id",
+            &[&a, &admin, &c],
+        )
+        .await;
+        db.execute("update users set team_id = $2 where id = $1", &[&label.id, &team]).await.unwrap();
         let token = Uuid::new_v4().to_string();
         id(
             "insert into invitations (tenant_id, company_id, user_id, email, first_name, last_name, user_role, token_hash, expires_at)
@@ -231,7 +242,7 @@ impl Seeded {
     }
 
     /// Everything the company has, as one number for each table.
-    async fn checksums(&self) -> BTreeMap<String, String> {
+    pub async fn checksums(&self) -> BTreeMap<String, String> {
         let mut sums = BTreeMap::new();
         for table in tables(&self.world.db).await {
             let sql = format!(
@@ -244,7 +255,7 @@ impl Seeded {
     }
 
     /// What tells this company's rows in any table: its canary, its id, and its people's ids.
-    async fn marks(&self) -> Vec<String> {
+    pub async fn marks(&self) -> Vec<String> {
         let members = "select user_id from members where tenant_id = $1";
         let people = self.world.db.query(members, &[&self.world.company]).await.unwrap();
         let people: Vec<Uuid> = people.iter().map(|r| r.get(0)).collect();

@@ -7,6 +7,7 @@
 )]
 
 mod activities;
+mod archive;
 mod auth;
 mod bad_input;
 mod calls;
@@ -17,6 +18,7 @@ mod contract;
 mod conversations;
 mod deals;
 mod emails;
+mod erase;
 mod files;
 mod import;
 mod inbox;
@@ -25,6 +27,7 @@ mod isolation;
 mod jobs;
 mod leaks;
 mod notifications;
+mod old_database;
 mod pipelines;
 mod plans;
 mod quotes;
@@ -36,6 +39,7 @@ mod sms;
 mod smtp;
 mod structure;
 mod suppressions;
+mod teams;
 mod twilio;
 mod twilio_settings;
 mod users;

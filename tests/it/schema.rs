@@ -3,7 +3,7 @@
 use crate::world::{admin_url, api_url};
 use ringfence::{
     db::{self, migrate},
-    doctor,
+    doctor, import,
 };
 use std::path::{Path, PathBuf};
 use tokio_postgres::Client;
@@ -170,6 +170,7 @@ async fn the_server_refuses_an_unsafe_database_or_login() {
 #[tokio::test]
 async fn every_statement_fits_the_schema() {
     let client = db::connect(&admin_url()).await.unwrap();
+    import::create_staging(&client).await.unwrap();
     for path in files("sql", "sql") {
         let text = std::fs::read_to_string(&path).unwrap();
         if let Err(e) = client.prepare(&text).await {
@@ -248,7 +249,7 @@ impl OwnDatabase {
 }
 
 /// The same address with another database.
-fn with_database(url: &str, name: &str) -> String {
+pub fn with_database(url: &str, name: &str) -> String {
     let (before, after) = url.rsplit_once('/').filter(|(b, _)| !b.ends_with('/')).unwrap_or((url, ""));
     let query = after.split_once('?').map(|(_, q)| format!("?{q}")).unwrap_or_default();
     format!("{before}/{name}{query}")

@@ -1,0 +1,10 @@
+-- What waits for an answer here would be given up after ten minutes. What Twilio had taken was sent; the rest was not, and
+-- is not sent now.
+with changed as (
+  update old_sms_messages s set status = case when s.twilio_sid is null then 'failed' else 'sent' end,
+    error_message = case when s.twilio_sid is null then coalesce(s.error_message, 'It was never handed to the provider') else s.error_message end
+  where s.direction = 'outbound' and s.status = 'queued'
+  returning s.id, s.status
+)
+insert into old_report (table_name, id, action, reason)
+select 'sms_messages', id, 'changed', format('was queued: %s now', status) from changed

@@ -1,0 +1,16 @@
+-- A time that was kept as text, a status that is none of today's, and a company that did not come over.
+with changed as (
+  update old_users s set
+    last_login = case when s.last_login_text ~ '^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])[T ]([01]\d|2[0-3]):[0-5]\d:[0-5]\d'
+      then ((left(s.last_login_text, 8) || '01')::date + substr(s.last_login_text, 9, 2)::int - 1 + substr(s.last_login_text, 12, 8)::time)
+        at time zone 'UTC' end,
+    status = case when s.status in ('active', 'suspended', 'pending') then s.status else 'suspended' end,
+    user_role = coalesce(nullif(btrim(s.user_role), ''), 'Regular User'),
+    company_id = (select c.id from companies c where c.id = s.company_id)
+  from old_users was where was.id = s.id
+  returning s.id, was.status as old_status, s.status, was.company_id as old_company, s.company_id
+)
+insert into old_report (table_name, id, action, reason)
+select 'users', c.id, 'changed', 'the status is none of today''s: suspended' from changed c where c.status is distinct from c.old_status
+union all
+select 'users', c.id, 'detached', 'the company did not come over' from changed c where c.company_id is distinct from c.old_company

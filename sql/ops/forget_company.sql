@@ -1,0 +1,2 @@
+-- $1 company
+delete from companies where id = $1

@@ -1,0 +1,8 @@
+-- The contacts with an address, and the users.
+-- $1 address, lower-cased   $2 company, or null
+select 'contact' as kind, c.id, c.tenant_id, coalesce(nullif(c.phone_digits, ''), '-') as digits from contacts c
+where lower(c.email) = $1 and ($2::uuid is null or c.tenant_id = $2)
+union all
+select 'user', u.id, coalesce(u.company_id, u.id), '-' from users u
+where u.email = $1 and ($2::uuid is null or u.company_id = $2)
+order by 1, 2

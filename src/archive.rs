@@ -1,0 +1,397 @@
+//! All of one company in one file, and back: for moving a company to another database, and for handing it its data.
+//!
+//! The file is a zip. `tables/<table>.ndjson` has a row a line under the names of its columns, `objects/<file id>` the
+//! content of a file, and `manifest.json` the version of the schema and the number of rows and SHA-256 of each entry.
+//! Password hashes and providers' credentials are left out: who moves resets their password by mail, and a sealed secret
+//! is worth nothing under another key.
+
+use crate::{
+    clients::storage::Storage,
+    db::{connect_as_dba, migrate},
+    sql,
+};
+use anyhow::{Context, bail, ensure};
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    io::{BufRead, BufReader, BufWriter, Read, Write},
+    path::Path,
+    pin::pin,
+};
+use tokio_postgres::{GenericClient, IsolationLevel, Transaction};
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+use zip::{CompressionMethod, ZipArchive, ZipWriter, write::SimpleFileOptions};
+
+/// The form of the file that this program writes and reads.
+const FORMAT: u32 = 1;
+/// Rows of one insert, which are also held in memory, unless they are large.
+const BATCH: usize = 500;
+const BATCH_BYTES: usize = 4 << 20;
+const CHUNK: usize = 256 << 10;
+
+/// What an archive says of itself.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Manifest {
+    format: u32,
+    /// The newest migration of the database that it comes from.
+    schema: i32,
+    company_id: Uuid,
+    company: String,
+    /// What every archive lacks, in words.
+    left_out: Vec<String>,
+    /// Files whose content was not in the store.
+    missing_objects: Vec<Uuid>,
+    /// The other entries of the zip.
+    entries: BTreeMap<String, Entry>,
+}
+
+/// One entry of an archive.
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Rows, of a table.
+    pub rows: u64,
+    /// Bytes before they were compressed.
+    pub bytes: u64,
+    /// Of these bytes, in hexadecimal.
+    pub sha256: String,
+}
+
+impl Manifest {
+    /// Rows of all tables, and files with content.
+    pub fn summary(&self) -> String {
+        let rows: u64 = self.entries.values().map(|entry| entry.rows).sum();
+        let files = self.entries.keys().filter(|name| name.starts_with("objects/")).count();
+        format!("{}: {rows} rows and the content of {files} files", self.company)
+    }
+}
+
+/// The tables of a company, each with the condition on its rows; `$1` is the company.
+async fn tables(db: &impl GenericClient) -> anyhow::Result<Vec<(String, &'static str)>> {
+    let mut tables = vec![("companies".to_owned(), "id = $1")];
+    for row in db.query(sql!("ops/tenant_tables").text, &[]).await? {
+        tables.push((row.get(0), "tenant_id = $1"));
+    }
+    // Their members come last: a company's first member brings a pipeline along, unless there is one.
+    tables.extend([("users".to_owned(), "company_id = $1"), ("members".to_owned(), "tenant_id = $1")]);
+    Ok(tables)
+}
+
+async fn columns(db: &impl GenericClient, table: &str) -> anyhow::Result<String> {
+    let columns = db.query(sql!("import/columns").text, &[&table]).await?;
+    let names: Vec<String> = columns.iter().map(|row| row.get("name")).collect();
+    Ok(names.join(", "))
+}
+
+struct Writer {
+    zip: ZipWriter<BufWriter<File>>,
+    entries: BTreeMap<String, Entry>,
+    name: String,
+    entry: Entry,
+    hash: Sha256,
+}
+
+impl Writer {
+    fn start(&mut self, name: String, method: CompressionMethod) -> anyhow::Result<()> {
+        self.zip.start_file(&name, SimpleFileOptions::default().compression_method(method).large_file(true))?;
+        (self.name, self.entry, self.hash) = (name, Entry::default(), Sha256::new());
+        Ok(())
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
+        self.hash.update(bytes);
+        self.entry.bytes += bytes.len() as u64;
+        Ok(self.zip.write_all(bytes)?)
+    }
+
+    fn end(&mut self) {
+        self.entry.sha256 = hex(&self.hash.clone().finalize());
+        self.entries.insert(std::mem::take(&mut self.name), std::mem::take(&mut self.entry));
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// Writes all of a company into a file, which must not exist.
+pub async fn export(admin_url: &str, company: &str, to: &Path, storage: &Storage) -> anyhow::Result<Manifest> {
+    let mut db = connect_as_dba(admin_url).await?;
+    let found = db.query_opt(sql!("ops/find_company").text, &[&company]).await?;
+    let id: Uuid = found.with_context(|| format!("there is no company named \"{company}\""))?.get("id");
+    let file = private_file(to).with_context(|| format!("cannot write {}", to.display()))?;
+    let written = write(&mut db, id, company, file, storage).await;
+    if written.is_err() {
+        let _ = std::fs::remove_file(to);
+    }
+    written
+}
+
+/// What a company has is nobody else's on this machine.
+fn private_file(path: &Path) -> std::io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
+
+async fn write(
+    db: &mut tokio_postgres::Client,
+    id: Uuid,
+    company: &str,
+    file: File,
+    storage: &Storage,
+) -> anyhow::Result<Manifest> {
+    let tx = db.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true).start().await?;
+    let mut out = Writer {
+        zip: ZipWriter::new(BufWriter::new(file)),
+        entries: BTreeMap::new(),
+        name: String::new(),
+        entry: Entry::default(),
+        hash: Sha256::new(),
+    };
+    let bar = ProgressBar::new_spinner();
+    bar.set_style(ProgressStyle::with_template("{msg:>24} {spinner} {human_pos}, {per_sec}")?);
+    for (table, condition) in tables(&tx).await? {
+        bar.reset();
+        bar.set_message(table.clone());
+        out.start(format!("tables/{table}.ndjson"), CompressionMethod::Deflated)?;
+        let columns = columns(&tx, &table).await?;
+        let key = if table == "members" { "user_id" } else { "id" };
+        let rows = format!(
+            "select row_to_json(t)::text from (select {columns} from {table} where {condition} order by {key}) t"
+        );
+        let mut rows = pin!(tx.query_raw(&rows, [id]).await?);
+        while let Some(row) = rows.try_next().await? {
+            out.put(row.get::<_, &str>(0).as_bytes())?;
+            out.put(b"\n")?;
+            out.entry.rows += 1;
+            bar.inc(1);
+        }
+        out.end();
+    }
+    let missing_objects = write_objects(&tx, id, &mut out, storage, &bar).await?;
+    let manifest = Manifest {
+        format: FORMAT,
+        schema: migrate::newest(),
+        company_id: id,
+        company: company.to_owned(),
+        left_out: ["password hashes", "the credentials of Twilio and SendGrid", "objects that were not in the store"]
+            .map(str::to_owned)
+            .into(),
+        missing_objects,
+        entries: out.entries,
+    };
+    out.zip.start_file("manifest.json", SimpleFileOptions::default())?;
+    serde_json::to_writer_pretty(&mut out.zip, &manifest)?;
+    let file = out.zip.finish()?.into_inner().map_err(|e| e.into_error())?;
+    file.sync_all()?;
+    bar.finish_and_clear();
+    Ok(manifest)
+}
+
+async fn write_objects(
+    tx: &Transaction<'_>,
+    company: Uuid,
+    out: &mut Writer,
+    storage: &Storage,
+    bar: &ProgressBar,
+) -> anyhow::Result<Vec<Uuid>> {
+    bar.reset();
+    bar.set_message("contents of files");
+    let mut missing = Vec::new();
+    let mut files = pin!(tx.query_raw(sql!("ops/objects").text, [company]).await?);
+    while let Some(row) = files.try_next().await? {
+        let (id, key): (Uuid, String) = (row.get("id"), row.get("object_key"));
+        let Some(mut content) = storage.read(&key, None).await? else {
+            missing.push(id);
+            continue;
+        };
+        // Most are compressed by their own form.
+        out.start(format!("objects/{id}"), CompressionMethod::Stored)?;
+        while let Some(chunk) = content.stream.next().await {
+            out.put(&chunk?)?;
+        }
+        out.end();
+        bar.inc(1);
+    }
+    Ok(missing)
+}
+
+/// Adds the company of an archive to a database that does not have it; all or nothing. Unless `active`, it comes in
+/// suspended, so that nothing is sent twice while it is still at work where it came from.
+pub async fn import(admin_url: &str, from: &Path, active: bool, storage: &Storage) -> anyhow::Result<Manifest> {
+    let file = File::open(from).with_context(|| format!("cannot read {}", from.display()))?;
+    let mut zip = ZipArchive::new(BufReader::new(file)).context("it is no archive of a company")?;
+    let manifest: Manifest =
+        serde_json::from_reader(zip.by_name("manifest.json").context("it is no archive of a company")?)?;
+    ensure!(manifest.format == FORMAT, "this program does not know the archive's form {}", manifest.format);
+    ensure!(
+        manifest.schema == migrate::newest(),
+        "the archive comes from a database at migration {}, and this program is at {}: export it with the same version",
+        manifest.schema,
+        migrate::newest()
+    );
+    verify(&mut zip, &manifest)?;
+
+    let mut db = connect_as_dba(admin_url).await?;
+    let tx = db.transaction().await?;
+    tx.batch_execute("set constraints all deferred").await?;
+    let there = tx.query_opt(sql!("ops/company_there").text, &[&manifest.company_id, &manifest.company]).await?;
+    if there.is_some() {
+        bail!("the company is in this database already, or another one has its name");
+    }
+    for (table, _) in tables(&tx).await? {
+        read_table(&tx, &mut zip, &table, manifest.company_id).await.with_context(|| format!("the table {table}"))?;
+    }
+    for statement in [sql!("ops/unusable_passwords"), sql!("ops/no_super_admins")] {
+        tx.execute(statement.text, &[&manifest.company_id]).await?;
+    }
+    let storage_use = read_lines(&mut zip, "companies")?.next().context("the archive has no company")??;
+    tx.execute(sql!("ops/restore_company").text, &[&manifest.company_id, &storage_use, &active]).await?;
+    tx.batch_execute("set constraints all immediate").await?;
+    read_objects(&tx, &mut zip, &manifest, storage).await?;
+    tx.commit().await?;
+    Ok(manifest)
+}
+
+/// Refuses an archive whose entries are not those of its manifest.
+fn verify(zip: &mut ZipArchive<BufReader<File>>, manifest: &Manifest) -> anyhow::Result<()> {
+    let names = zip.file_names().map(|name| Ok(name?.into_owned())).collect::<anyhow::Result<BTreeSet<String>>>()?;
+    let wanted: BTreeSet<String> = manifest.entries.keys().cloned().chain(["manifest.json".to_owned()]).collect();
+    ensure!(names == wanted, "the archive's entries are not those of its manifest");
+    let mut buffer = vec![0; CHUNK];
+    for (name, entry) in &manifest.entries {
+        let mut content = zip.by_name(name)?;
+        let mut hash = Sha256::new();
+        loop {
+            let read = content.read(&mut buffer).with_context(|| format!("{name} is broken"))?;
+            if read == 0 {
+                break;
+            }
+            hash.update(&buffer[..read]);
+        }
+        ensure!(hex(&hash.finalize()) == entry.sha256, "{name} is not what the manifest says");
+    }
+    Ok(())
+}
+
+fn read_lines<'a>(
+    zip: &'a mut ZipArchive<BufReader<File>>,
+    table: &str,
+) -> anyhow::Result<impl Iterator<Item = std::io::Result<String>> + 'a> {
+    let entry = zip.by_name(&format!("tables/{table}.ndjson")).context("the archive lacks the table")?;
+    Ok(BufReader::new(entry).lines())
+}
+
+async fn read_table(
+    tx: &Transaction<'_>,
+    zip: &mut ZipArchive<BufReader<File>>,
+    table: &str,
+    company: Uuid,
+) -> anyhow::Result<()> {
+    let insert = Insert::new(tx, table, company).await?;
+    let (mut batch, mut rows) = (String::new(), 0);
+    // A reader of the zip cannot wait for the database, so the lines are taken in lots.
+    let mut lines = read_lines(zip, table)?;
+    loop {
+        let line = lines.next().transpose()?;
+        let is_last = line.is_none();
+        if let Some(line) = line {
+            batch.push(if rows == 0 { '[' } else { ',' });
+            batch.push_str(&line);
+            rows += 1;
+        }
+        if rows > 0 && (is_last || rows == BATCH || batch.len() > BATCH_BYTES) {
+            batch.push(']');
+            insert.run(tx, &batch).await?;
+            (batch, rows) = (String::new(), 0);
+        }
+        if is_last {
+            return Ok(());
+        }
+    }
+}
+
+/// The statements that add rows of a table. Rows come in as historical ones and get their company right after: what a
+/// table's triggers do for a new row of a company is in the archive already.
+struct Insert {
+    statements: Vec<String>,
+    company: Uuid,
+}
+
+impl Insert {
+    async fn new(tx: &Transaction<'_>, table: &str, company: Uuid) -> anyhow::Result<Self> {
+        let columns = columns(tx, table).await?;
+        let rows = format!("json_populate_recordset(null::{table}, $1::text::json) r");
+        let add = |values: &str, whose: &str, rest: &str| {
+            format!("insert into {table} ({columns}) select {values} from {rows} where {whose} = $2 {rest}")
+        };
+        let statements = match table {
+            "companies" => {
+                vec![add(&columns.replace("storage_bytes", "0").replace("file_count", "0"), "id", "")]
+            }
+            "users" => vec![add(&columns, "company_id", "")],
+            "members" => vec![
+                // Who has left the company stays as somebody whose rows these are, and without a name.
+                format!(
+                    "insert into users (id, email, first_name, last_name, is_deleted)
+                    select r.user_id, 'moved-' || r.user_id || '@deleted.invalid', 'Former', 'member', true from {rows}
+                    where r.tenant_id = $2 and not exists (select from users u where u.id = r.user_id)"
+                ),
+                add(&columns, "tenant_id", "on conflict do nothing"),
+            ],
+            _ => vec![
+                add(&columns.replace("company_id", "null"), "tenant_id", ""),
+                format!(
+                    "update {table} t set company_id = r.company_id from {rows} where t.id = r.id and r.company_id = $2 and t.tenant_id = $2"
+                ),
+            ],
+        };
+        Ok(Self { statements, company })
+    }
+
+    async fn run(&self, tx: &Transaction<'_>, rows: &str) -> anyhow::Result<()> {
+        for statement in &self.statements {
+            tx.execute(statement, &[&rows, &self.company]).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Puts the contents into the store. A row's key must end with its id, as the store's own do, so that an archive cannot
+/// name another company's object.
+async fn read_objects(
+    tx: &Transaction<'_>,
+    zip: &mut ZipArchive<BufReader<File>>,
+    manifest: &Manifest,
+    storage: &Storage,
+) -> anyhow::Result<()> {
+    let tracker = TaskTracker::new();
+    for row in tx.query(sql!("ops/objects").text, &[&manifest.company_id]).await? {
+        let (id, key): (Uuid, String) = (row.get("id"), row.get("object_key"));
+        let name = format!("objects/{id}");
+        if !manifest.entries.contains_key(&name) {
+            continue;
+        }
+        ensure!(
+            key.rsplit('/').next() == Some(id.to_string().as_str()),
+            "the file {id} names an object that is not its own"
+        );
+        let mut writing = storage.write(&key, &tracker).await?;
+        let (mut content, mut buffer) = (zip.by_name(&name)?, vec![0; CHUNK]);
+        loop {
+            let read = content.read(&mut buffer)?;
+            if read == 0 {
+                break;
+            }
+            writing.put(Bytes::copy_from_slice(&buffer[..read])).await?;
+        }
+        writing.finish().await?;
+        writing.keep();
+    }
+    Ok(())
+}

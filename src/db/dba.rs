@@ -1,0 +1,26 @@
+//! The connection of the commands that work across companies by design: import, archive, erasure.
+
+use super::{connect, migrate};
+use anyhow::{Context, bail};
+use tokio_postgres::Client;
+
+/// A connection as `ringfence_dba`, which sees past the policies; refused where that role cannot, since an import that does
+/// not see everything would bring some of it twice.
+pub async fn connect_as_dba(admin_url: &str) -> anyhow::Result<Client> {
+    let client = connect(admin_url).await?;
+    if !migrate::is_current(&client).await? {
+        bail!("the database is not at this program's version: run `ringfence migrate` first");
+    }
+    client
+        .batch_execute("set role ringfence_dba")
+        .await
+        .context("this needs the role ringfence_dba: `grant ringfence_dba to …` your administrator")?;
+    let bypasses = "select rolbypassrls from pg_roles where rolname = current_user";
+    if !client.query_one(bypasses, &[]).await?.get::<_, bool>(0) {
+        bail!(
+            "ringfence_dba does not bypass row-level security: a superuser must run \"alter role ringfence_dba bypassrls\""
+        );
+    }
+    client.batch_execute("set timezone = 'UTC'; set work_mem = '128MB'; set gin_pending_list_limit = '64MB'").await?;
+    Ok(client)
+}

@@ -1,0 +1,358 @@
+//! Erasure, for good: of a company, or of a person as data protection asks for it. Rows go in batches, so that no lock is
+//! held for long, and what was interrupted is completed by the same command. That it was done is kept in `ops.erasures`,
+//! without saying whom it concerned.
+
+use crate::{clients::storage::Storage, db::connect_as_dba, sql};
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use futures_util::TryStreamExt;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::{IsTerminal, Write},
+};
+use tokio_postgres::{Client, GenericClient};
+use uuid::Uuid;
+
+/// What to erase.
+#[derive(Subcommand, Clone, Debug)]
+pub enum Erase {
+    /// Erase a company: every row, file, secret and account
+    ///
+    /// It is suspended first. Accounts of people who also have rows in another company, where they were before, stay there
+    /// without name and address. Take an archive before, if anybody may want it back: ringfence archive export.
+    Company {
+        /// Its exact name
+        name: String,
+        /// How
+        #[command(flatten)]
+        options: Options,
+    },
+    /// Erase a person: the contacts and the account with an e-mail address
+    ///
+    /// Of a contact: the contact itself, its texts, calls, e-mails, scheduled texts, conversation, activities and files go, also
+    /// those with its number or address that name no other contact. Deals and quotes are the company's own records: they stay,
+    /// without the contact. Free text elsewhere that speaks of the person is not searched. An entry that forbids writing to the address stays, because it protects the person.
+    ///
+    /// Of a user: the name, the address, the profile, the password and the notifications go; what they made in a company stays
+    /// there without their name. Historical rows of a user without company go, since nobody else could see them.
+    Person {
+        /// The address
+        email: String,
+        /// Only in this company
+        #[arg(long)]
+        company: Option<String>,
+        /// How
+        #[command(flatten)]
+        options: Options,
+    },
+}
+
+/// How to erase.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct Options {
+    /// Only count what would be erased
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// Rows erased, by table; `objects` are contents of files.
+pub type Counts = BTreeMap<String, u64>;
+
+/// Rows of one statement.
+const BATCH: i64 = 2000;
+
+/// Of a contact, the rows that go with it; `$1` is the tenant, `$2` the contact, `$3` the address, `$4` the digits of the number.
+const OF_CONTACT: [(&str, &str); 9] = [
+    (
+        "jobs",
+        "record_id = $2 or record_id in (select s.id from scheduled_sms s where s.tenant_id = $1
+           and (s.contact_id = $2 or s.contact_id is null and $4 = regexp_replace(s.to_address, '\\D', '', 'g')))",
+    ),
+    (
+        "sms_messages",
+        "contact_id = $2 or contact_id is null and $4 in (regexp_replace(from_address, '\\D', '', 'g'), regexp_replace(to_address, '\\D', '', 'g'))",
+    ),
+    ("scheduled_sms", "contact_id = $2 or contact_id is null and $4 = regexp_replace(to_address, '\\D', '', 'g')"),
+    (
+        "calls",
+        "contact_id = $2 or contact_id is null and $4 in (regexp_replace(from_address, '\\D', '', 'g'), regexp_replace(to_address, '\\D', '', 'g'))",
+    ),
+    ("conversations", "$4 = regexp_replace(to_number, '\\D', '', 'g')"),
+    ("emails", "contact_id = $2 or contact_id is null and $3 in (lower(from_email), lower(to_email))"),
+    ("activities", "contact_id = $2"),
+    ("files", "contact_id = $2"),
+    ("workflow_events", "record_id = $2"),
+];
+
+/// Erases after asking; answers what was erased, or would be.
+pub async fn run(admin_url: &str, erase: &Erase, storage: &Storage) -> anyhow::Result<Counts> {
+    let mut db = connect_as_dba(admin_url).await?;
+    match erase {
+        Erase::Company { name, options } => {
+            let row = db.query_opt(sql!("ops/find_company").text, &[name]).await?;
+            let id: Uuid = row.with_context(|| format!("there is no company named \"{name}\""))?.get("id");
+            let counts = count_company(&db, id).await?;
+            if options.dry_run || !confirmed(&format!("the company {name}"), &counts, *options)? {
+                return Ok(counts);
+            }
+            company(&mut db, id, storage).await
+        }
+        Erase::Person { email, company, options } => {
+            let company = match company {
+                None => None,
+                Some(name) => {
+                    let row = db.query_opt(sql!("ops/find_company").text, &[name]).await?;
+                    Some(row.with_context(|| format!("there is no company named \"{name}\""))?.get::<_, Uuid>("id"))
+                }
+            };
+            let person = Person::find(&db, &email.to_lowercase(), company).await?;
+            let counts = person.count(&db).await?;
+            if options.dry_run || !confirmed("this person", &counts, *options)? {
+                return Ok(counts);
+            }
+            person.erase(&db, storage).await
+        }
+    }
+}
+
+fn confirmed(what: &str, counts: &Counts, options: Options) -> anyhow::Result<bool> {
+    if options.yes {
+        return Ok(true);
+    }
+    if !std::io::stdin().is_terminal() {
+        bail!("nothing was erased: say --yes, or run it at a terminal and confirm");
+    }
+    print!("This erases {what} for good:\n{}Type erase to go on: ", summary(counts));
+    std::io::stdout().flush()?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    if answer.trim() != "erase" {
+        bail!("nothing was erased");
+    }
+    Ok(true)
+}
+
+/// The counts, a table a line.
+pub fn summary(counts: &Counts) -> String {
+    counts.iter().filter(|(_, rows)| **rows > 0).map(|(table, rows)| format!("{rows:>10} {table}\n")).collect()
+}
+
+/// Tables of companies, those that refer to others before these; with whether one refers to itself.
+async fn tables(db: &Client) -> anyhow::Result<Vec<(String, bool)>> {
+    let mut left: BTreeSet<String> =
+        db.query(sql!("ops/tenant_tables").text, &[]).await?.iter().map(|row| row.get(0)).collect();
+    let references: Vec<(String, String)> =
+        db.query(sql!("ops/references").text, &[]).await?.iter().map(|row| (row.get(0), row.get(1))).collect();
+    let mut order = Vec::new();
+    while !left.is_empty() {
+        let is_free =
+            |table: &&String| !references.iter().any(|(from, to)| to == *table && from != to && left.contains(from));
+        let next = left.iter().find(is_free).or_else(|| left.first()).cloned().context("a table")?;
+        left.remove(&next);
+        let of_itself = references.iter().any(|(from, to)| from == &next && to == &next);
+        order.push((next, of_itself));
+    }
+    Ok(order)
+}
+
+async fn count_company(db: &Client, id: Uuid) -> anyhow::Result<Counts> {
+    let mut counts = Counts::new();
+    for (table, condition) in
+        tables(db).await?.into_iter().map(|(t, _)| (t, "tenant_id = $1")).chain([("users".into(), "company_id = $1")])
+    {
+        let count: i64 = db.query_one(&format!("select count(*) from {table} where {condition}"), &[&id]).await?.get(0);
+        counts.insert(table, count.unsigned_abs());
+    }
+    Ok(counts)
+}
+
+async fn company(db: &mut Client, id: Uuid, storage: &Storage) -> anyhow::Result<Counts> {
+    let mut counts = Counts::new();
+    // Nobody adds rows any more from here on, and a job that is under way is waited for by its lock.
+    db.execute(sql!("ops/suspend_company").text, &[&id]).await?;
+    let tables = tables(db).await?;
+    for _ in 0..3 {
+        for (table, of_itself) in &tables {
+            let limit = if *of_itself { i64::MAX } else { BATCH };
+            let delete = if table == "files" {
+                delete_files(db, "tenant_id = $1", &[&id], storage).await?
+            } else {
+                delete(db, table, "tenant_id = $1", &[&id], limit).await?
+            };
+            add(&mut counts, table, delete);
+        }
+    }
+    let users = count_company(db, id).await?.remove("users").unwrap_or_default();
+    add(&mut counts, "users", users);
+    let tx = db.transaction().await?;
+    for table in tx.query(sql!("ops/company_tables").text, &[]).await? {
+        tx.execute(&format!("delete from {} where company_id = $1", table.get::<_, String>(0)), &[&id]).await?;
+    }
+    for statement in
+        [sql!("ops/forget_members"), sql!("ops/forget_users"), sql!("ops/forget_names"), sql!("ops/forget_company")]
+    {
+        tx.execute(statement.text, &[&id]).await?;
+    }
+    record(&tx, "company", &counts).await?;
+    tx.commit().await?;
+    let objects: Vec<_> = storage.list_below(&id.to_string()).try_collect().await?;
+    for object in &objects {
+        storage.delete(&object.location).await?;
+    }
+    add(&mut counts, "objects", objects.len() as u64);
+    Ok(counts)
+}
+
+async fn record(db: &impl GenericClient, kind: &str, counts: &Counts) -> anyhow::Result<()> {
+    let counts = serde_json::to_value(counts)?;
+    db.execute(sql!("ops/record_erasure").text, &[&kind, &counts]).await?;
+    Ok(())
+}
+
+fn add(counts: &mut Counts, what: &str, rows: u64) {
+    *counts.entry(what.to_owned()).or_default() += rows;
+}
+
+type Params<'a> = &'a [&'a (dyn tokio_postgres::types::ToSql + Sync)];
+
+/// Deletes in batches, each in a transaction of its own.
+async fn delete(db: &Client, table: &str, condition: &str, params: Params<'_>, limit: i64) -> anyhow::Result<u64> {
+    let statement = format!(
+        "delete from {table} where id in (select id from {table} where ({condition}) order by id limit {limit})"
+    );
+    let mut all = 0;
+    loop {
+        let rows = db.execute(&statement, params).await?;
+        all += rows;
+        if rows < limit.unsigned_abs() {
+            return Ok(all);
+        }
+    }
+}
+
+/// Deletes files, and their contents after them: what is left when it is interrupted goes with the next sweep.
+async fn delete_files(db: &Client, condition: &str, params: Params<'_>, storage: &Storage) -> anyhow::Result<u64> {
+    let statement = format!(
+        "delete from files where id in (select id from files where ({condition}) order by id limit {BATCH}) returning object_key"
+    );
+    let mut all = 0;
+    loop {
+        let rows = db.query(&statement, params).await?;
+        for key in rows.iter().filter_map(|row| row.get::<_, Option<String>>(0)) {
+            storage.delete(&object_store::path::Path::parse(&key)?).await?;
+        }
+        all += rows.len() as u64;
+        if rows.len() < usize::try_from(BATCH)? {
+            return Ok(all);
+        }
+    }
+}
+
+/// The rows that are a person.
+struct Person {
+    email: String,
+    contacts: Vec<Found>,
+    users: Vec<Found>,
+}
+
+struct Found {
+    id: Uuid,
+    tenant: Uuid,
+    digits: String,
+}
+
+impl Person {
+    async fn find(db: &Client, email: &str, company: Option<Uuid>) -> anyhow::Result<Self> {
+        let mut person = Self { email: email.to_owned(), contacts: Vec::new(), users: Vec::new() };
+        for row in db.query(sql!("ops/people_of_address").text, &[&email, &company]).await? {
+            let found = Found { id: row.get("id"), tenant: row.get("tenant_id"), digits: row.get("digits") };
+            match row.get("kind") {
+                "user" => person.users.push(found),
+                _ => person.contacts.push(found),
+            }
+        }
+        if person.contacts.is_empty() && person.users.is_empty() {
+            bail!("nobody has this address, neither a contact nor a user");
+        }
+        Ok(person)
+    }
+
+    async fn count(&self, db: &Client) -> anyhow::Result<Counts> {
+        let mut counts = Counts::from([
+            ("contacts".to_owned(), self.contacts.len() as u64),
+            ("users".to_owned(), self.users.len() as u64),
+        ]);
+        for contact in &self.contacts {
+            for (table, condition) in OF_CONTACT {
+                let count = format!("select count(*) from {table} where {}", of_contact(condition));
+                let count: i64 = db.query_one(&count, &contact.params(&self.email)).await?.get(0);
+                add(&mut counts, table, count.unsigned_abs());
+            }
+        }
+        for user in &self.users {
+            for (table, condition) in of_user(db, user).await? {
+                let count = format!("select count(*) from {table} where {condition}");
+                let count: i64 = db.query_one(&count, &[&user.id]).await?.get(0);
+                add(&mut counts, &table, count.unsigned_abs());
+            }
+        }
+        Ok(counts)
+    }
+
+    async fn erase(&self, db: &Client, storage: &Storage) -> anyhow::Result<Counts> {
+        let mut counts = Counts::new();
+        for contact in &self.contacts {
+            let params = contact.params(&self.email);
+            for (table, condition) in OF_CONTACT {
+                let condition = of_contact(condition);
+                let rows = match table {
+                    "files" => delete_files(db, &condition, &params, storage).await?,
+                    _ => delete(db, table, &condition, &params, BATCH).await?,
+                };
+                add(&mut counts, table, rows);
+            }
+            add(&mut counts, "contacts", delete(db, "contacts", "id = $1", &[&contact.id], BATCH).await?);
+        }
+        for user in &self.users {
+            for (table, condition) in of_user(db, user).await? {
+                let rows = match table.as_str() {
+                    "files" => delete_files(db, &condition, &[&user.id], storage).await?,
+                    _ => delete(db, &table, &condition, &[&user.id], BATCH).await?,
+                };
+                add(&mut counts, &table, rows);
+            }
+            add(&mut counts, "users", db.execute(sql!("ops/forget_user").text, &[&user.id]).await?);
+        }
+        let invitations = delete(db, "invitations", "email = $1", &[&self.email], BATCH).await?;
+        add(&mut counts, "invitations", invitations);
+        record(db, "person", &counts).await?;
+        Ok(counts)
+    }
+}
+
+impl Found {
+    fn params<'a>(&'a self, email: &'a String) -> [&'a (dyn tokio_postgres::types::ToSql + Sync); 4] {
+        [&self.tenant, &self.id, email, &self.digits]
+    }
+}
+
+/// Every statement names all four parameters, so that their types are known.
+fn of_contact(condition: &str) -> String {
+    format!(
+        "tenant_id = $1 and $2::uuid is not null and $3::text is not null and $4::text is not null and ({condition})"
+    )
+}
+
+/// The tables and conditions of what goes with a user's account, `$1`.
+async fn of_user(db: &Client, user: &Found) -> anyhow::Result<Vec<(String, String)>> {
+    let mut rows = vec![("notifications".to_owned(), "user_id = $1".to_owned())];
+    // Without a company, what they have is seen by nobody else.
+    if user.tenant == user.id {
+        let others = tables(db).await?.into_iter().filter(|(table, _)| table != "notifications");
+        rows.extend(others.map(|(table, _)| (table, "tenant_id = $1 and company_id is null".to_owned())));
+    }
+    Ok(rows)
+}

@@ -1,0 +1,179 @@
+//! Which staged rows fit, decided by what the catalog says of the table they go into: its columns, checks and unique keys.
+//! So a rule that a migration adds is kept by the import without a line here. A row that does not fit gets its reason in
+//! `problem`; what can be mended without guessing is, and is reported.
+
+use super::tables::Table;
+use crate::sql;
+use std::collections::BTreeSet;
+use tokio_postgres::GenericClient;
+
+/// Makes the empty staging table. `n` is the order in which the rows come in.
+pub(super) fn create_stage(table: &Table) -> String {
+    let columns: Vec<String> = table.columns().map(|(name, kind, _)| format!("{name} {kind}")).collect();
+    format!(
+        "create temporary table {} (n bigint generated always as identity primary key, problem text, tenant_id uuid, {})",
+        table.stage(),
+        columns.join(", ")
+    )
+}
+
+/// The columns here that the staged rows fill.
+pub(super) async fn filled(db: &impl GenericClient, table: &Table) -> anyhow::Result<Vec<Column>> {
+    let staged: BTreeSet<&str> = table.columns().map(|(name, _, _)| name).chain(["tenant_id"]).collect();
+    let columns = db.query(sql!("import/columns").text, &[&table.new]).await?;
+    let columns = columns.iter().map(|row| Column {
+        name: row.get("name"),
+        required: row.get("required"),
+        fallback: row.get("fallback"),
+        is_time: row.get("is_time"),
+    });
+    Ok(columns.filter(|column| staged.contains(column.name.as_str())).collect())
+}
+
+/// A column of a table here.
+pub(super) struct Column {
+    pub(super) name: String,
+    required: bool,
+    fallback: Option<String>,
+    is_time: bool,
+}
+
+/// Judges the staged rows.
+pub(super) async fn judge(db: &impl GenericClient, table: &Table) -> anyhow::Result<()> {
+    let (stage, new) = (table.stage(), table.new);
+    let columns = filled(db, table).await?;
+    let has = |name: &str| table.columns().any(|(column, _, _)| column == name);
+    for statement in table.prepare {
+        db.execute(statement.text, &[]).await?;
+    }
+    if has("was_deleted") {
+        reject(db, &stage, "'it was deleted in the old database'", "was_deleted").await?;
+    }
+    if let Some(owner) = table.owner {
+        give_tenant(db, &stage, new, owner).await?;
+    }
+    for (column, target) in table.references {
+        let tenant = if *target == "users" { "coalesce(t.company_id, t.id)" } else { "t.tenant_id" };
+        let detach = format!(
+            "with seen as (
+               select s.n, {tenant} as tenant from {stage} s left join {target} t on t.id = s.{column}
+               where s.{column} is not null and s.problem is null
+             ), changed as (
+               update {stage} s set {column} = null from seen where seen.n = s.n and seen.tenant is distinct from s.tenant_id
+               returning s.id, seen.tenant is null as is_gone
+             )
+             insert into old_report (table_name, id, action, reason)
+             select '{new}', id, 'detached', '{column} ' || case when is_gone then 'did not come over' else 'is another company''s' end from changed"
+        );
+        db.execute(&detach, &[]).await?;
+    }
+    for statement in table.settle {
+        db.execute(statement.text, &[]).await?;
+    }
+    fits_columns(db, &stage, &columns).await?;
+    fits_checks(db, &stage, new, &columns).await?;
+    fits_keys(db, &stage, new, &columns).await
+}
+
+async fn reject(db: &impl GenericClient, stage: &str, reason: &str, condition: &str) -> anyhow::Result<()> {
+    db.execute(&format!("update {stage} set problem = {reason} where problem is null and ({condition})"), &[]).await?;
+    Ok(())
+}
+
+/// Whose a row is: its company's; without one its user's, as a historical row. A row of a company whose user is another
+/// company's goes to the company's first admin.
+async fn give_tenant(db: &impl GenericClient, stage: &str, new: &str, owner: &str) -> anyhow::Result<()> {
+    let orphan = format!("not exists (select from users u where u.id = {stage}.{owner})");
+    let whose = format!("case when {owner} is null then 'it has no user' else 'its user did not come over' end");
+    reject(db, stage, &whose, &orphan).await?;
+    let homeless =
+        format!("company_id is not null and not exists (select from companies c where c.id = {stage}.company_id)");
+    reject(db, stage, "'its company did not come over'", &homeless).await?;
+    let own = format!(
+        "update {stage} s set tenant_id = coalesce(s.company_id, u.company_id, u.id) from users u where u.id = s.{owner} and s.problem is null"
+    );
+    db.execute(&own, &[]).await?;
+    let foreign = format!(
+        "with head as (
+           select distinct on (u.company_id) u.company_id, u.id from users u where u.company_id is not null
+           order by u.company_id, u.is_deleted, u.user_role = 'company_admin' desc, u.created_at, u.id
+         ), changed as (
+           update {stage} s set {owner} = coalesce(h.id, s.{owner}), problem = case when h.id is null then 'its user is another company''s, and its company has nobody' end
+           from users u, companies c left join head h on h.company_id = c.id
+           where u.id = s.{owner} and s.problem is null and c.id = s.company_id and u.company_id is distinct from s.company_id
+           returning s.id, s.problem
+         )
+         insert into old_report (table_name, id, action, reason)
+         select '{new}', id, 'detached', '{owner} is another company''s: it belongs to the company''s first admin now' from changed where problem is null"
+    );
+    db.execute(&foreign, &[]).await?;
+    Ok(())
+}
+
+/// Missing values get the column's default, where it has one; times must be ones that a calendar has.
+async fn fits_columns(db: &impl GenericClient, stage: &str, columns: &[Column]) -> anyhow::Result<()> {
+    let required = || columns.iter().filter(|c| c.required && c.name != "tenant_id");
+    let fallbacks: Vec<_> = required().filter_map(|c| Some((&c.name, c.fallback.as_ref()?))).collect();
+    if !fallbacks.is_empty() {
+        let values: Vec<String> = fallbacks.iter().map(|(c, value)| format!("{c} = coalesce({c}, {value})")).collect();
+        let missing: Vec<String> = fallbacks.iter().map(|(c, _)| format!("{c} is null")).collect();
+        let fill =
+            format!("update {stage} set {} where problem is null and ({})", values.join(", "), missing.join(" or "));
+        db.execute(&fill, &[]).await?;
+    }
+    let mut wrong: Vec<String> =
+        required().map(|c| format!("when {0} is null then '{0} is missing'", c.name)).collect();
+    wrong.extend(columns.iter().filter(|c| c.is_time).map(|c| {
+        format!("when {0} not between '0001-01-01' and '9999-12-31' then '{0} is no time of a calendar'", c.name)
+    }));
+    reject_first(db, stage, &wrong).await
+}
+
+/// Sets the first reason that applies.
+async fn reject_first(db: &impl GenericClient, stage: &str, wrong: &[String]) -> anyhow::Result<()> {
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    let cases = wrong.join(" ");
+    let update = format!(
+        "update {stage} s set problem = w.reason from (select n, case {cases} end as reason from {stage} where problem is null) w
+         where w.n = s.n and w.reason is not null"
+    );
+    db.execute(&update, &[]).await?;
+    Ok(())
+}
+
+async fn fits_checks(db: &impl GenericClient, stage: &str, new: &str, columns: &[Column]) -> anyhow::Result<()> {
+    let names: Vec<&str> = columns.iter().map(|c| c.name.as_str()).collect();
+    let checks = db.query(sql!("import/checks").text, &[&new, &names]).await?;
+    let wrong = checks.iter().map(|row| {
+        let rule: String = row.get("rule");
+        format!("when not ({rule}) then 'it does not fit: {}'", rule.replace('\'', "''"))
+    });
+    reject_first(db, stage, &wrong.collect::<Vec<_>>()).await
+}
+
+/// Of rows with the same unique key the first stays, unless there is one here already.
+async fn fits_keys(db: &impl GenericClient, stage: &str, new: &str, columns: &[Column]) -> anyhow::Result<()> {
+    let names: Vec<&str> = columns.iter().map(|c| c.name.as_str()).collect();
+    for key in db.query(sql!("import/unique_keys").text, &[&new, &names]).await? {
+        let (name, parts, only): (String, Vec<String>, String) = (key.get("name"), key.get("parts"), key.get("only"));
+        let list: Vec<String> = parts.iter().enumerate().map(|(i, part)| format!("{part} as k{i}")).collect();
+        let (list, keys) = (list.join(", "), Vec::from_iter((0..parts.len()).map(|i| format!("k{i}"))));
+        let present = keys.iter().map(|k| format!("{k} is not null")).collect::<Vec<_>>().join(" and ");
+        let same = keys.iter().map(|k| format!("mine.{k} = theirs.{k}")).collect::<Vec<_>>().join(" and ");
+        let partition = keys.join(", ");
+        let update = format!(
+            "with mine as (select n, {list} from {stage} where problem is null and ({only})),
+             taken as (
+               select n from (select n, row_number() over (partition by {partition} order by n) as place from mine where {present}) x where place > 1
+               union
+               select mine.n from mine join (select {list} from {new} where {only}) theirs on {same}
+             )
+             update {stage} s set problem = 'another row has its {}' from taken where taken.n = s.n",
+            if name.ends_with("_pkey") { "id".into() } else { format!("unique key {name}") }
+        );
+        db.execute(&update, &[]).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,383 @@
+//! Brings the database of the old backend over: reads its tables in one snapshot, judges their rows, and adds those that
+//! fit, in batches that can be interrupted. What does not fit is written to a report with its table, id and reason.
+//!
+//! A row that was brought over is in `ops.imported` and is never brought again: a second run adds what is new there.
+
+mod files;
+mod judge;
+mod secrets;
+mod tables;
+
+use crate::{
+    clients::storage::Storage,
+    db::{self, connect_as_dba},
+    seal::Sealer,
+    sql,
+};
+use anyhow::{Context, bail};
+use clap::Args;
+use futures_util::{SinkExt, StreamExt};
+use indicatif::{ProgressBar, ProgressStyle};
+use std::{collections::BTreeMap, fmt::Write, path::PathBuf, pin::pin};
+use tables::{TABLES, Table};
+use tokio_postgres::{Client, GenericClient, IsolationLevel, Transaction};
+
+/// What to bring over, and how.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Import")]
+pub struct Options {
+    /// The old database (postgres://user:password@host/database); it is only read
+    #[arg(long, env = "RINGFENCE_OLD_DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    pub from: String,
+    /// Folder with the content of the old files, as their storage paths or by their names
+    #[arg(long, value_name = "FOLDER")]
+    pub files: Option<PathBuf>,
+    /// Do all of it in one transaction, report, and take it back
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Where to write the rows that were left out or changed, with their ids and reasons
+    #[arg(long, value_name = "FILE", default_value = "import-report.csv")]
+    pub report: PathBuf,
+}
+
+/// What became of a table.
+#[derive(Debug, Default, Clone, Copy, PartialEq)]
+pub struct Outcome {
+    /// Rows in the old database.
+    pub old: u64,
+    /// Brought over by an earlier run.
+    pub before: u64,
+    /// Brought over now.
+    pub now: u64,
+    /// Left out, with a reason in the report.
+    pub left_out: u64,
+}
+
+/// What an import did.
+#[derive(Debug, Default)]
+pub struct Outcomes {
+    /// By the table's name in the old database, in the order in which they came.
+    pub tables: Vec<(&'static str, Outcome)>,
+    /// Rows of old tables that have no place here.
+    pub no_place: BTreeMap<String, i64>,
+    /// Files whose content came over.
+    pub contents: u64,
+    /// How often each reason is in the report, by table, what was done, and why.
+    pub reasons: BTreeMap<(String, String, String), u64>,
+}
+
+/// Rows of one statement and transaction.
+const BATCH: i64 = 20_000;
+
+/// Makes the import's temporary tables, as a migrated database must have them for the statements of `sql/import/`.
+pub async fn create_staging(db: &impl GenericClient) -> anyhow::Result<()> {
+    db.batch_execute(
+        "create temporary table old_report (table_name text not null, id uuid, action text not null, reason text not null);
+         create temporary table old_user_teams (user_id uuid not null, team_id uuid not null)",
+    )
+    .await?;
+    for table in TABLES {
+        db.batch_execute(&judge::create_stage(table)).await?;
+    }
+    Ok(())
+}
+
+/// Imports; answers what became of each table.
+pub async fn run(admin_url: &str, options: &Options, sealer: &Sealer, storage: &Storage) -> anyhow::Result<Outcomes> {
+    let mut source = db::connect(&options.from).await.context("the old database")?;
+    let old =
+        source.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true).start().await?;
+    let columns = old_columns(&old).await?;
+    let mut db = connect_as_dba(admin_url).await?;
+    let alone: bool = db.query_one("select pg_try_advisory_lock(hashtext('ringfence import'))", &[]).await?.get(0);
+    if !alone {
+        bail!("another import is going on in this database");
+    }
+    // What a crash of the server takes back, the next run brings again.
+    db.batch_execute("set synchronous_commit = off").await?;
+    let mut run = Run { old, columns, options, outcomes: Outcomes::default() };
+    if options.dry_run {
+        let mut tx = db.transaction().await?;
+        run.everything(&mut tx, sealer, storage).await?;
+        tx.rollback().await?;
+    } else {
+        run.everything(&mut db, sealer, storage).await?;
+        finish(&db).await?;
+    }
+    Ok(run.outcomes)
+}
+
+/// Makes sure that all of it is on disk, and that the planner knows of it.
+async fn finish(db: &Client) -> anyhow::Result<()> {
+    db.batch_execute("set synchronous_commit = on; create temporary table done (); reset role").await?;
+    let analyze: Vec<String> = TABLES.iter().map(|table| format!("analyze {}", table.new)).collect();
+    db.batch_execute(&analyze.join("; ")).await?;
+    Ok(())
+}
+
+/// The columns of the old database's tables; refuses what is no old database.
+async fn old_columns(old: &Transaction<'_>) -> anyhow::Result<BTreeMap<String, Vec<String>>> {
+    let mut columns: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for row in old.query(sql!("import/old_columns").text, &[]).await? {
+        columns.entry(row.get(0)).or_default().push(row.get(1));
+    }
+    if columns.contains_key("refinery_schema_history") {
+        bail!("--from is a database of Ringfence itself, and not of the old backend");
+    }
+    let known = columns.get("users").is_some_and(|users| users.iter().any(|column| column == "hashed_password"));
+    if !known || !columns.contains_key("companies") {
+        bail!("--from has no tables companies and users of the old backend");
+    }
+    Ok(columns)
+}
+
+struct Run<'a> {
+    old: Transaction<'a>,
+    columns: BTreeMap<String, Vec<String>>,
+    options: &'a Options,
+    outcomes: Outcomes,
+}
+
+impl Run<'_> {
+    async fn everything(
+        &mut self,
+        db: &mut impl GenericClient,
+        sealer: &Sealer,
+        storage: &Storage,
+    ) -> anyhow::Result<()> {
+        self.warn_of_others().await?;
+        create_staging(db).await?;
+        for table in TABLES {
+            if !self.columns.contains_key(table.old) {
+                continue;
+            }
+            let outcome = self.table(db, table).await.with_context(|| format!("the table {}", table.old))?;
+            self.outcomes.tables.push((table.old, outcome));
+            if table.new == "teams" {
+                db.execute(sql!("import/users_without_team").text, &[]).await?;
+            }
+        }
+        secrets::seal(&self.old, &self.columns, db, sealer).await?;
+        let files = self.options.files.as_deref();
+        if self.columns.contains_key("files") {
+            self.outcomes.contents = files::bring(&self.old, db, storage, files, self.options.dry_run).await?;
+        }
+        self.count_the_rest().await?;
+        self.report(db).await
+    }
+
+    /// The old backend must have stopped: what it sends after its rows were read would be sent twice.
+    async fn warn_of_others(&self) -> anyhow::Result<()> {
+        let others: i64 = self.old.query_one(sql!("import/other_sessions").text, &[]).await?.get(0);
+        if others > 0 && !self.options.dry_run {
+            eprintln!(
+                "Warning: {others} other connections to the old database. Is its backend stopped? What it sends from now on may be sent twice."
+            );
+        }
+        Ok(())
+    }
+
+    async fn table(&mut self, db: &mut impl GenericClient, table: &Table) -> anyhow::Result<Outcome> {
+        let (stage, new) = (table.stage(), table.new);
+        let bar = ProgressBar::new_spinner().with_message(table.old);
+        bar.set_style(ProgressStyle::with_template("{msg:>20} {spinner} reading, {bytes}")?);
+        let old = self.copy(db, table, &bar).await?;
+        for statement in table.keep {
+            db.execute(statement.text, &[]).await?;
+        }
+        if table.columns().any(|(name, _, _)| name == "updated_at") {
+            db.execute(&changed_since(table), &[]).await?;
+        }
+        let before = format!("delete from {stage} s using ops.imported i where i.table_name = '{new}' and i.id = s.id");
+        let before = db.execute(&before, &[]).await?;
+        db.batch_execute(&format!("analyze {stage}")).await?;
+        bar.set_style(ProgressStyle::with_template("{msg:>20} {spinner} {human_pos} rows: do they fit?")?);
+        judge::judge(db, table).await?;
+
+        let fit = format!("select count(*) from {stage} where problem is null");
+        let fit: i64 = db.query_one(&fit, &[]).await?.get(0);
+        bar.set_length(fit.unsigned_abs());
+        bar.set_style(ProgressStyle::with_template(
+            "{msg:>20} {wide_bar} {human_pos}/{human_len} {per_sec}, {eta} left",
+        )?);
+        let now = insert(db, table, &bar).await?;
+        let left_out = format!(
+            "insert into old_report (table_name, id, action, reason) select '{}', id, 'left out', problem from {stage} where problem is not null",
+            table.old
+        );
+        let left_out = db.execute(&left_out, &[]).await?;
+        // Whose team did not come over is told later.
+        if new != "users" {
+            db.batch_execute(&format!("drop table {stage}")).await?;
+        }
+        bar.finish();
+        Ok(Outcome { old, before, now, left_out })
+    }
+
+    /// Streams the old table into its staging table, and holds none of it.
+    async fn copy(&self, db: &impl GenericClient, table: &Table, bar: &ProgressBar) -> anyhow::Result<u64> {
+        let there = &self.columns[table.old];
+        let expressions = table.columns().map(|(name, kind, expression)| match (expression, kind) {
+            (None, _) if !there.iter().any(|column| column == name) => format!("null::{kind}"),
+            (None, "timestamptz") => format!("{name} at time zone 'UTC'"),
+            (None, _) => format!("{name}::{kind}"),
+            (Some(expression), _) => format!("({expression})::{kind}"),
+        });
+        let expressions = expressions.collect::<Vec<_>>().join(", ");
+        let names = table.columns().map(|(name, _, _)| name).collect::<Vec<_>>().join(", ");
+        let out = format!(
+            "copy (select {expressions} from {} order by {}) to stdout (format binary)",
+            table.old, table.order
+        );
+        let mut out = pin!(self.old.copy_out(&out).await?);
+        let into = format!("copy {} ({names}) from stdin (format binary)", table.stage());
+        let mut into = pin!(db.client().copy_in(&into).await?);
+        while let Some(chunk) = out.next().await {
+            let chunk = chunk?;
+            bar.inc(chunk.len() as u64);
+            into.send(chunk).await?;
+        }
+        let rows = into.finish().await?;
+        bar.reset();
+        Ok(rows)
+    }
+
+    /// Rows of tables that have no place here.
+    async fn count_the_rest(&mut self) -> anyhow::Result<()> {
+        for name in self.columns.keys().filter(|name| TABLES.iter().all(|table| table.old != name.as_str())) {
+            let count = format!("select count(*) from {}", quoted(name));
+            let rows: i64 = self.old.query_one(&count, &[]).await?.get(0);
+            if rows > 0 {
+                self.outcomes.no_place.insert(name.clone(), rows);
+            }
+        }
+        Ok(())
+    }
+
+    async fn report(&mut self, db: &impl GenericClient) -> anyhow::Result<()> {
+        let file = &self.options.report;
+        let mut out = csv::Writer::from_path(file).with_context(|| format!("cannot write {}", file.display()))?;
+        out.write_record(["table", "id", "action", "reason"])?;
+        let none: [&str; 0] = [];
+        let mut rows = pin!(db.query_raw(sql!("import/report").text, none).await?);
+        while let Some(row) = rows.next().await {
+            let row = row?;
+            let (table, id, action, reason): (String, Option<String>, String, String) =
+                (row.get(0), row.get(1), row.get(2), row.get(3));
+            out.write_record([&table, id.as_deref().unwrap_or_default(), &action, &reason])?;
+            *self.outcomes.reasons.entry((table, action, reason)).or_default() += 1;
+        }
+        Ok(out.flush()?)
+    }
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// Reports what has changed there after it was brought over. The rows here are worked with, so they stay as they are.
+fn changed_since(table: &Table) -> String {
+    format!(
+        "insert into old_report (table_name, id, action, reason)
+         select '{}', s.id, 'kept', 'it has changed in the old database since it was brought over; the row here stays as it is'
+         from {} s join ops.imported i on i.table_name = '{new}' and i.id = s.id join {new} t on t.id = s.id
+         where s.updated_at > t.updated_at",
+        table.old,
+        table.stage(),
+        new = table.new
+    )
+}
+
+/// Adds the rows that fit. A batch that the database refuses is halved until the row is found that it refuses.
+async fn insert(db: &mut impl GenericClient, table: &Table, bar: &ProgressBar) -> anyhow::Result<u64> {
+    let (stage, new) = (table.stage(), table.new);
+    let columns = judge::filled(db, table).await?;
+    let columns = columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>().join(", ");
+    let statement = format!(
+        "with added as (
+           insert into {new} ({columns}) select {columns} from {stage} where n > $1 and n <= $2 and problem is null order by n returning id
+         )
+         insert into ops.imported (table_name, id) select '{new}', id from added"
+    );
+    let last: i64 = db.query_one(&format!("select coalesce(max(n), 0) from {stage}"), &[]).await?.get(0);
+    // Folders are in each other, so they come all at once.
+    let size = if new == "folders" { last.max(1) } else { BATCH };
+    let mut batches: Vec<(i64, i64)> =
+        (0..last).step_by(usize::try_from(size)?).map(|n| (n, (n + size).min(last))).collect();
+    batches.reverse();
+    let mut added = 0;
+    while let Some((first, last)) = batches.pop() {
+        match insert_batch(db, table, &statement, first, last).await {
+            Ok(rows) => {
+                added += rows;
+                bar.inc(rows);
+            }
+            Err(e) => {
+                let Some(reason) = refusal(&e) else { return Err(e.into()) };
+                if last - first == 1 {
+                    let mark = format!("update {stage} set problem = $2 where n = $1");
+                    db.execute(&mark, &[&last, &reason]).await?;
+                } else {
+                    let middle = first + (last - first) / 2;
+                    batches.extend([(middle, last), (first, middle)]);
+                }
+            }
+        }
+    }
+    Ok(added)
+}
+
+async fn insert_batch(
+    db: &mut impl GenericClient,
+    table: &Table,
+    statement: &str,
+    first: i64,
+    last: i64,
+) -> Result<u64, tokio_postgres::Error> {
+    let tx = db.transaction().await?;
+    let rows = tx.execute(statement, &[&first, &last]).await?;
+    for more in table.with {
+        tx.execute(more.text, &[&first, &last]).await?;
+    }
+    tx.commit().await?;
+    Ok(rows)
+}
+
+/// Why the database refuses a row, when it is the row's own fault.
+fn refusal(e: &tokio_postgres::Error) -> Option<String> {
+    let e = e.as_db_error()?;
+    let class = e.code().code().get(..2).unwrap_or_default();
+    let reason = match e.constraint() {
+        Some(constraint) => format!("the database refuses it: {constraint}"),
+        None => format!("the database refuses it: {}", e.message()),
+    };
+    matches!(class, "22" | "23" | "P0" | "RF").then_some(reason)
+}
+
+impl Outcomes {
+    /// The table of counts and the reasons, for a terminal.
+    pub fn summary(&self, options: &Options) -> String {
+        let mut text =
+            format!("{:<22}{:>12}{:>12}{:>12}{:>12}\n", "table", "old", "here before", "brought now", "left out");
+        for (table, o) in &self.tables {
+            let _ = writeln!(text, "{table:<22}{:>12}{:>12}{:>12}{:>12}", o.old, o.before, o.now, o.left_out);
+        }
+        let _ = writeln!(text, "{:<22}{:>36}", "contents of files", self.contents);
+        if !self.no_place.is_empty() {
+            text += "\nWithout a place here, and not brought over:\n";
+        }
+        for (table, rows) in &self.no_place {
+            let _ = writeln!(text, "  {table:<30}{rows:>10} rows");
+        }
+        if !self.reasons.is_empty() {
+            let _ = writeln!(text, "\nEach row with its id is in {}:", options.report.display());
+        }
+        for ((table, action, reason), rows) in &self.reasons {
+            let _ = writeln!(text, "  {rows:>8} {table}: {action}: {reason}");
+        }
+        if options.dry_run {
+            text += "\nNothing was changed: this was a dry run.\n";
+        }
+        text
+    }
+}

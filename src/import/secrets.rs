@@ -1,0 +1,36 @@
+//! The credentials of the companies' providers, which were in clear and are sealed on the way.
+
+use crate::{seal::Sealer, sql};
+use std::collections::BTreeMap;
+use tokio_postgres::{GenericClient, Transaction};
+use uuid::Uuid;
+
+/// Seals what companies have that came over and that have none here.
+pub(super) async fn seal(
+    old: &Transaction<'_>,
+    columns: &BTreeMap<String, Vec<String>>,
+    db: &impl GenericClient,
+    sealer: &Sealer,
+) -> anyhow::Result<()> {
+    if !columns.contains_key("twilio_settings") {
+        return Ok(());
+    }
+    for row in old.query("select id, company_id, auth_token, sendgrid_api_key from twilio_settings", &[]).await? {
+        let (id, company): (Uuid, Option<Uuid>) = (row.get("id"), row.get("company_id"));
+        let Some(company) = company else { continue };
+        for (column, name) in [("auth_token", "twilio_auth_token"), ("sendgrid_api_key", "sendgrid_api_key")] {
+            let secret: Option<String> = row.get(column);
+            if let Some((sealed, last_four)) = sealer.seal(company, name, secret.as_deref().unwrap_or_default())? {
+                db.execute(sql!("import/secret").text, &[&id, &company, &name, &sealed, &last_four]).await?;
+            }
+        }
+    }
+    if columns["companies"].iter().any(|column| column == "twilio_auth_token") {
+        let unused = "select id from companies where coalesce(twilio_auth_token, sendgrid_api_key, '') <> ''";
+        for row in old.query(unused, &[]).await? {
+            let id: Uuid = row.get(0);
+            db.execute(sql!("import/unused_secret").text, &[&id]).await?;
+        }
+    }
+    Ok(())
+}

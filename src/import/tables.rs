@@ -1,0 +1,305 @@
+//! What comes over: a description for each table, in the order in which they depend on each other. To bring another one
+//! over, add its description here, and a statement in `sql/import/` when its rows need more than their columns' expressions.
+
+use crate::{db::Sql, sql};
+
+/// A table of the old database and where its rows go.
+pub(super) struct Table {
+    /// Its name there.
+    pub(super) old: &'static str,
+    /// Its name here.
+    pub(super) new: &'static str,
+    /// The columns of the staging table: `name type`, and `= expression` where it is not the old column of that name. They
+    /// are read into columns here of the same name, if there are any.
+    pub(super) columns: &'static str,
+    /// The column with the user whose row it is.
+    pub(super) owner: Option<&'static str>,
+    /// Columns that name other rows.
+    pub(super) references: &'static [(&'static str, &'static str)],
+    /// Which of the old rows come first, where two claim the same unique key.
+    pub(super) order: &'static str,
+    /// Run when the rows are staged, those that came over before among them.
+    pub(super) keep: &'static [Sql],
+    /// Run when these are gone, before anything is looked at.
+    pub(super) prepare: &'static [Sql],
+    /// Run when every row has its tenant, and its references are known to be right.
+    pub(super) settle: &'static [Sql],
+    /// Run with each batch, in its transaction; `$1` and `$2` bound the batch.
+    pub(super) with: &'static [Sql],
+}
+
+impl Table {
+    /// The temporary table.
+    pub(super) fn stage(&self) -> String {
+        format!("old_{}", self.new)
+    }
+
+    /// Name, type, and the expression that reads the value from the old table, if it is not simply the column.
+    pub(super) fn columns(&self) -> impl Iterator<Item = (&'static str, &'static str, Option<&'static str>)> {
+        self.columns.split(';').filter_map(|column| {
+            let (column, expression) = match column.split_once(" = ") {
+                Some((column, expression)) => (column, Some(expression.trim())),
+                None => (column, None),
+            };
+            column.trim().split_once(' ').map(|(name, kind)| (name, kind.trim(), expression))
+        })
+    }
+}
+
+const BY_TIME: &str = "created_at, id";
+
+const EMPTY: Table = Table {
+    old: "",
+    new: "",
+    columns: "",
+    owner: None,
+    references: &[],
+    order: BY_TIME,
+    keep: &[],
+    prepare: &[],
+    settle: &[],
+    with: &[],
+};
+
+pub(super) const TABLES: &[Table] = &[
+    Table {
+        old: "companies",
+        new: "companies",
+        columns: "id uuid; name text = btrim(name); plan text = lower(plan); status text = lower(status);
+            subscription_status text = lower(subscription_status); trial_ends_at timestamptz;
+            monthly_price bigint = case when monthly_price between 0 and 1e12 then round(monthly_price * 100)::bigint end;
+            domain text = nullif(btrim(domain), ''); logo_url text; timezone text; currency text; email text; phone text;
+            address text; city text; state text; zip text; created_at timestamptz; updated_at timestamptz;
+            was_closed boolean = is_deleted or not is_active",
+        prepare: &[sql!("import/companies"), sql!("import/company_names")],
+        ..EMPTY
+    },
+    Table {
+        old: "users",
+        new: "users",
+        columns: "id uuid; company_id uuid; email text = lower(btrim(email)); first_name text; last_name text; user_role text;
+            status text = lower(status); phone text; title text; department text; location text; bio text;
+            avatar text = nullif(avatar_url, ''); last_login timestamptz = null::timestamptz; is_active boolean;
+            is_deleted boolean; created_at timestamptz; updated_at timestamptz;
+            last_login_text text = last_login; hashed_password text; old_team_id uuid = team_id",
+        // Of two accounts with one address, the one that is in use comes first.
+        order: "is_deleted, is_active desc, created_at, id",
+        prepare: &[
+            sql!("import/users"),
+            sql!("import/user_addresses"),
+            sql!("import/user_roles"),
+            sql!("import/user_passwords"),
+        ],
+        keep: &[sql!("import/user_teams")],
+        with: &[sql!("import/credentials"), sql!("import/teams_of_users")],
+        ..EMPTY
+    },
+    Table {
+        old: "teams",
+        new: "teams",
+        columns: "id uuid; company_id uuid = coalesce((select u.company_id from users u where u.id = team_lead_id),
+              (select case when count(distinct u.company_id) = 1 then min(u.company_id::text)::uuid end from users u where u.team_id = teams.id));
+            user_id uuid = coalesce(team_lead_id, (select u.id from users u where u.team_id = teams.id order by u.created_at, u.id limit 1));
+            team_lead_id uuid; name text; description text; is_deleted boolean = is_deleted or not is_active;
+            created_at timestamptz; updated_at timestamptz",
+        owner: Some("user_id"),
+        references: &[("team_lead_id", "users")],
+        with: &[sql!("import/users_of_teams")],
+        ..EMPTY
+    },
+    Table {
+        old: "pipelines",
+        new: "pipelines",
+        columns: "id uuid; company_id uuid = coalesce(company_id, (select case when count(distinct d.company_id) = 1
+              then min(d.company_id::text)::uuid end from deals d where d.pipeline_id = pipelines.id));
+            owner_id uuid = null::uuid; name text; description text; is_default boolean; order_index int; is_active boolean;
+            is_deleted boolean; created_at timestamptz; updated_at timestamptz",
+        owner: Some("owner_id"),
+        prepare: &[sql!("import/pipeline_owners"), sql!("import/pipeline_defaults"), sql!("import/made_pipelines")],
+        ..EMPTY
+    },
+    Table {
+        old: "pipeline_stages",
+        new: "pipeline_stages",
+        columns: "id uuid; company_id uuid = null::uuid; owner_id uuid = null::uuid; pipeline_id uuid; name text; description text;
+            order_index int; probability float8; is_closed boolean; is_won boolean; is_active boolean; is_deleted boolean;
+            created_at timestamptz; updated_at timestamptz",
+        owner: Some("owner_id"),
+        prepare: &[sql!("import/pipeline_stages"), sql!("import/probabilities")],
+        ..EMPTY
+    },
+    Table {
+        old: "contacts",
+        new: "contacts",
+        columns: "id uuid; company_id uuid; owner_id uuid; first_name text; last_name text; email text;
+            phone text = coalesce(nullif(btrim(phone), ''), nullif(btrim(mobile), '')); company text; title text; type text;
+            status text = upper(status::text); is_deleted boolean; created_at timestamptz; updated_at timestamptz",
+        owner: Some("owner_id"),
+        ..EMPTY
+    },
+    Table {
+        old: "deals",
+        new: "deals",
+        columns: "id uuid; company_id uuid; owner_id uuid; title text; description text; value numeric = value::numeric;
+            currency text = upper(left(coalesce(nullif(btrim(currency), ''), 'USD'), 3)); pipeline_id uuid; stage_id uuid;
+            stage_entered_at timestamptz = coalesce(stage_entered_at, created_at) at time zone 'UTC';
+            status text = lower(status::text); contact_id uuid; company text; expected_close_date timestamptz;
+            actual_close_date timestamptz = coalesce(actual_close_date,
+              case when lower(status::text) in ('won', 'lost') then updated_at end) at time zone 'UTC';
+            probability float8 = case when probability between 0 and 100 then probability end; lost_reason text; won_reason text;
+            tags jsonb = nullif(tags, 'null'); custom_fields jsonb = nullif(custom_fields, 'null'); is_deleted boolean;
+            created_at timestamptz; updated_at timestamptz;
+            stage_name text = (select s.name from pipeline_stages s where s.id = stage_id)",
+        owner: Some("owner_id"),
+        references: &[("contact_id", "contacts")],
+        settle: &[sql!("import/deal_stages")],
+        ..EMPTY
+    },
+    Table {
+        old: "activities",
+        new: "activities",
+        columns: "id uuid; company_id uuid; owner_id uuid; type text = lower(type::text); subject text; description text;
+            status text = lower(status::text); due_date timestamptz;
+            completed_at timestamptz = coalesce(completed_at, case lower(status::text) when 'completed' then updated_at end) at time zone 'UTC';
+            duration_minutes int; contact_id uuid; deal_id uuid; location text; outcome text; priority int;
+            custom_fields jsonb = nullif(custom_fields, 'null'); created_at timestamptz; updated_at timestamptz; was_deleted boolean = is_deleted",
+        owner: Some("owner_id"),
+        references: &[("contact_id", "contacts"), ("deal_id", "deals")],
+        ..EMPTY
+    },
+    Table {
+        old: "quotes",
+        new: "quotes",
+        columns: "id uuid; company_id uuid; owner_id uuid; quote_number text; title text; amount numeric; status text = lower(status::text);
+            client_id uuid; deal_id uuid; valid_until date;
+            sent_at timestamptz = coalesce(sent_at::timestamp, case lower(status::text) when 'sent' then updated_at end) at time zone 'UTC';
+            accepted_at timestamptz = coalesce(accepted_at::timestamp, case lower(status::text) when 'accepted' then updated_at end) at time zone 'UTC';
+            description text; terms text; notes text; is_deleted boolean; created_at timestamptz; updated_at timestamptz",
+        owner: Some("owner_id"),
+        references: &[("client_id", "contacts"), ("deal_id", "deals")],
+        ..EMPTY
+    },
+    Table {
+        old: "folders",
+        new: "folders",
+        columns: "id uuid; company_id uuid; owner_id uuid; parent_id uuid; name text; description text; status text; tags text[];
+            is_deleted boolean; created_at timestamptz; updated_at timestamptz",
+        owner: Some("owner_id"),
+        settle: &[sql!("import/folders")],
+        ..EMPTY
+    },
+    Table {
+        old: "files",
+        new: "files",
+        columns: "id uuid; company_id uuid; owner_id uuid; folder_id uuid; name text; original_name text;
+            file_type text = coalesce(nullif(mime_type, ''), nullif(file_type, '')); size bigint; category text; description text;
+            status text; tags text[]; contact_id uuid; deal_id uuid; is_deleted boolean; created_at timestamptz; updated_at timestamptz",
+        owner: Some("owner_id"),
+        references: &[("folder_id", "folders"), ("contact_id", "contacts"), ("deal_id", "deals")],
+        ..EMPTY
+    },
+    Table {
+        old: "twilio_settings",
+        new: "twilio_settings",
+        columns: "id uuid; company_id uuid; user_id uuid = coalesce(user_id, (select u.id from users u where u.company_id = twilio_settings.company_id
+              order by u.is_deleted, u.user_role = 'company_admin' desc, u.created_at, u.id limit 1));
+            account_sid text; phone_number text = nullif(btrim(phone_number), ''); sendgrid_from_email text; sms_enabled boolean;
+            voice_enabled boolean; email_enabled boolean; is_active boolean; is_verified boolean; last_verified_at timestamptz;
+            created_at timestamptz; updated_at timestamptz; was_deleted boolean = is_deleted",
+        owner: Some("user_id"),
+        ..EMPTY
+    },
+    Table {
+        old: "phone_numbers",
+        new: "phone_numbers",
+        columns: "id uuid; company_id uuid; user_id uuid; phone_number text; friendly_name text; twilio_sid text; sms_enabled boolean;
+            voice_enabled boolean; mms_enabled boolean; is_active boolean; rotation_enabled boolean; rotation_priority int;
+            total_messages_sent int; total_messages_received int; last_used_at timestamptz; is_deleted boolean;
+            created_at timestamptz; updated_at timestamptz",
+        owner: Some("user_id"),
+        ..EMPTY
+    },
+    Table {
+        old: "sms_templates",
+        new: "sms_templates",
+        columns: "id uuid; company_id uuid; user_id uuid; name text; category text; body text; is_static boolean; variables text;
+            use_ai_enhancement boolean; ai_tone text; usage_count int; is_active boolean; is_deleted boolean;
+            created_at timestamptz; updated_at timestamptz",
+        owner: Some("user_id"),
+        ..EMPTY
+    },
+    Table {
+        old: "user_conversations",
+        new: "conversations",
+        columns: "id uuid; company_id uuid = (select u.company_id from users u where u.id = user_id); user_id uuid; to_number text;
+            from_twilio_number text; conversation_status text = lower(conversation_status);
+            last_message_at timestamptz = coalesce(last_message_at, created_at) at time zone 'UTC'; is_deleted boolean;
+            created_at timestamptz; updated_at timestamptz",
+        owner: Some("user_id"),
+        // A company has one conversation with a number: that in which it was last spoken stays.
+        order: "is_deleted, last_message_at desc, id",
+        ..EMPTY
+    },
+    Table {
+        old: "sms_messages",
+        new: "sms_messages",
+        columns: "id uuid; company_id uuid; user_id uuid; contact_id uuid; direction text = lower(direction::text);
+            status text = lower(status::text); from_address text; to_address text; body text; is_auto_response boolean;
+            read_at timestamptz; delivered_at timestamptz; twilio_sid text = nullif(btrim(twilio_sid), ''); error_code text;
+            error_message text; created_at timestamptz; updated_at timestamptz; was_deleted boolean = is_deleted",
+        owner: Some("user_id"),
+        references: &[("contact_id", "contacts")],
+        prepare: &[sql!("import/queued_sms")],
+        ..EMPTY
+    },
+    Table {
+        old: "scheduled_sms",
+        new: "scheduled_sms",
+        columns: "id uuid; company_id uuid; user_id uuid; contact_id uuid; template_id uuid; from_address text; to_address text; body text;
+            scheduled_at timestamptz; is_sent boolean = coalesce(is_sent, false); sent_at timestamptz;
+            is_cancelled boolean = coalesce(is_cancelled, false); error_message text;
+            created_at timestamptz = coalesce(created_at, scheduled_at) at time zone 'UTC';
+            updated_at timestamptz = coalesce(updated_at, created_at, scheduled_at) at time zone 'UTC'",
+        owner: Some("user_id"),
+        references: &[("contact_id", "contacts"), ("template_id", "sms_templates")],
+        settle: &[sql!("import/scheduled_senders"), sql!("import/scheduled_sms")],
+        ..EMPTY
+    },
+    Table {
+        old: "calls",
+        new: "calls",
+        columns: "id uuid; company_id uuid; user_id uuid; contact_id uuid; direction text = lower(direction::text);
+            status text = replace(lower(status::text), '_', '-'); from_address text; to_address text; duration int; recording_url text;
+            notes text; started_at timestamptz; ended_at timestamptz; twilio_sid text = nullif(btrim(twilio_sid), ''); error_message text;
+            created_at timestamptz; updated_at timestamptz; was_deleted boolean = is_deleted",
+        owner: Some("user_id"),
+        references: &[("contact_id", "contacts")],
+        prepare: &[sql!("import/open_calls")],
+        ..EMPTY
+    },
+    Table {
+        old: "emails",
+        new: "emails",
+        columns: "id uuid; company_id uuid; user_id uuid = owner_id; contact_id uuid;
+            direction text = case lower(status::text) when 'received' then 'inbound' else 'outbound' end;
+            status text = lower(status::text); from_email text; to_email text; subject text; body text = coalesce(body_html, body_text, '');
+            cc text = case jsonb_typeof(cc_emails) when 'array' then (select string_agg(a.address, ', ') from jsonb_array_elements_text(cc_emails) a (address))
+              when 'string' then cc_emails #>> '{}' end;
+            bcc text = case jsonb_typeof(bcc_emails) when 'array' then (select string_agg(a.address, ', ') from jsonb_array_elements_text(bcc_emails) a (address))
+              when 'string' then bcc_emails #>> '{}' end;
+            provider_id text = provider_message_id; sent_at timestamptz; read_at timestamptz = opened_at at time zone 'UTC';
+            is_deleted boolean; created_at timestamptz; updated_at timestamptz",
+        owner: Some("user_id"),
+        references: &[("contact_id", "contacts")],
+        ..EMPTY
+    },
+    Table {
+        old: "notifications",
+        new: "notifications",
+        columns: "id uuid; company_id uuid; user_id uuid; title text; message text; type text = lower(type::text); read boolean; link text;
+            is_deleted boolean; created_at timestamptz; updated_at timestamptz",
+        owner: Some("user_id"),
+        prepare: &[sql!("import/notifications")],
+        ..EMPTY
+    },
+];

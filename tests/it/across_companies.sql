@@ -1,0 +1,12 @@
+-- Rows that name a row of another company, where the owner counts as a member.
+select (select count(*) from sms_messages m join contacts c on c.id = m.contact_id where c.tenant_id <> m.tenant_id)
+  + (select count(*) from activities m join contacts c on c.id = m.contact_id where c.tenant_id <> m.tenant_id)
+  + (select count(*) from activities m join deals c on c.id = m.deal_id where c.tenant_id <> m.tenant_id)
+  + (select count(*) from deals m join pipeline_stages c on c.id = m.stage_id where c.tenant_id <> m.tenant_id)
+  + (select count(*) from deals m join contacts c on c.id = m.contact_id where c.tenant_id <> m.tenant_id)
+  + (select count(*) from folders m join folders c on c.id = m.parent_id where c.tenant_id <> m.tenant_id)
+  + (select count(*) from files m join folders c on c.id = m.folder_id where c.tenant_id <> m.tenant_id)
+  + (select count(*) from users m join teams c on c.id = m.team_id where c.tenant_id <> m.company_id)
+  + (select count(*) from contacts m join users u on u.id = m.owner_id where m.tenant_id <> coalesce(u.company_id, u.id))
+  + (select count(*) from sms_messages m join users u on u.id = m.user_id where m.tenant_id <> coalesce(u.company_id, u.id))
+  + (select count(*) from members m join users u on u.id = m.user_id where m.tenant_id <> coalesce(u.company_id, u.id))

@@ -1,0 +1,152 @@
+//! A company in a file, and back.
+
+use crate::{isolation::Seeded, schema::OwnDatabase};
+use ringfence::{archive, clients::storage::Storage, db};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::{Read, Write},
+    path::{Path, PathBuf},
+};
+use tokio_postgres::Client;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+fn storage(folder: &str) -> Storage {
+    Storage::open(&format!("file://{}/{folder}", env!("CARGO_TARGET_TMPDIR"))).unwrap()
+}
+
+fn file() -> PathBuf {
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{}.zip", Uuid::new_v4().simple()))
+}
+
+/// The company's rows of each table, as text.
+async fn rows(db: &Client, company: Uuid) -> BTreeMap<String, Vec<String>> {
+    let tables = "select table_name from app.protected_table union all values ('notifications'), ('members')";
+    let mut all = BTreeMap::new();
+    let tables: Vec<String> = db.query(tables, &[]).await.unwrap().iter().map(|r| r.get(0)).collect();
+    let conditions = tables.iter().map(|t| (t.as_str(), "tenant_id = $1"));
+    for (table, condition) in conditions.chain([("companies", "id = $1"), ("users", "company_id = $1")]) {
+        let sql = format!("select t::text from {table} t where {condition} order by 1");
+        let rows = db.query(&sql, &[&company]).await.unwrap();
+        all.insert(table.to_owned(), rows.iter().map(|r| r.get(0)).collect());
+    }
+    all
+}
+
+/// Gives a file of the company content in a store.
+async fn with_content(seeded: &Seeded, storage: &Storage) -> Uuid {
+    let world = &seeded.world;
+    let id: Uuid = world.value("select id from files where tenant_id = $1 limit 1", &[&world.company]).await;
+    let key = format!("{}/{id}", world.company);
+    let mut writing = storage.write(&key, &TaskTracker::new()).await.unwrap();
+    writing.put(bytes::Bytes::from_static(b"the content")).await.unwrap();
+    writing.finish().await.unwrap();
+    writing.keep();
+    world.db.execute("update files set object_key = $2 where id = $1", &[&id, &key]).await.unwrap();
+    id
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_company_comes_back_byte_for_byte() {
+    let (from, to) = (OwnDatabase::new().await, OwnDatabase::new().await);
+    let seeded = Seeded::within(&from.admin).await;
+    let (world, company) = (&seeded.world, seeded.world.company);
+    // Somebody else's rows in the same database, and somebody who has left the company.
+    let other = Seeded::within(&from.admin).await;
+    let leaver = world.person("company_user").await;
+    let theirs =
+        "insert into activities (tenant_id, company_id, owner_id, type, subject) values ($1, $1, $2, 'note', 'Stays')";
+    world.db.execute(theirs, &[&company, &leaver.id]).await.unwrap();
+    world.db.execute("select app.assign_company($1, $2)", &[&leaver.id, &other.world.company]).await.unwrap();
+    let (here, there) = (storage("archive-from"), storage("archive-to"));
+    let content = with_content(&seeded, &here).await;
+    let before = rows(&world.db, company).await;
+
+    let path = file();
+    archive::export(&from.admin, &world.name, &path, &here).await.unwrap();
+    assert!(archive::export(&from.admin, &world.name, &path, &here).await.is_err(), "no file is overwritten");
+    // Every protected table is in it, and nothing of the other company.
+    let mut zip = zip::ZipArchive::new(std::fs::File::open(&path).unwrap()).unwrap();
+    let protected = world.db.query("select table_name from app.protected_table", &[]).await.unwrap();
+    for table in protected.iter().map(|r| r.get::<_, String>(0)) {
+        let mut text = String::new();
+        zip.by_name(&format!("tables/{table}.ndjson")).unwrap().read_to_string(&mut text).unwrap();
+        assert!(!text.is_empty(), "{table}");
+        assert_eq!(text.lines().count(), before[&table].len(), "{table}");
+        assert!(!text.contains(&other.world.company.to_string()), "{table} has another company's row");
+    }
+    for entry in 0..zip.len() {
+        let mut bytes = Vec::new();
+        zip.by_index(entry).unwrap().read_to_end(&mut bytes).unwrap();
+        let text = String::from_utf8_lossy(&bytes);
+        assert!(!text.contains("$argon2") && !text.contains("password_hash"), "a password is in the archive");
+    }
+
+    let refused = archive::import(&from.admin, &path, true, &there).await.unwrap_err();
+    assert!(refused.to_string().contains("already"), "{refused}");
+    archive::import(&to.admin, &path, true, &there).await.unwrap_or_else(|e| panic!("{e:?}"));
+    let target = db::connect(&to.admin).await.unwrap();
+    let after = rows(&target, company).await;
+    assert_eq!(before.keys().collect::<BTreeSet<_>>(), after.keys().collect());
+    for (table, rows) in &before {
+        assert_eq!(rows, &after[table], "{table}");
+    }
+    let bytes = there.read_all(&format!("{company}/{content}")).await.unwrap().unwrap();
+    assert_eq!(bytes, b"the content");
+    let stranger: String =
+        target.query_one("select first_name from users where id = $1", &[&leaver.id]).await.unwrap().get(0);
+    assert_eq!(stranger, "Former", "who left is another company's");
+    assert!(archive::import(&to.admin, &path, true, &there).await.is_err(), "once is enough");
+    drop(target);
+    std::fs::remove_file(&path).unwrap();
+    drop((seeded, other));
+    from.drop().await;
+    to.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_company_comes_in_suspended_and_a_broken_archive_not_at_all() {
+    let (from, to) = (OwnDatabase::new().await, OwnDatabase::new().await);
+    let seeded = Seeded::within(&from.admin).await;
+    let store = storage("archive-broken");
+    let promote = "update users set user_role = 'super_admin' where id = $1";
+    seeded.world.db.execute(promote, &[&seeded.world.admin.id]).await.unwrap();
+    let (path, broken) = (file(), file());
+    archive::export(&from.admin, &seeded.world.name, &path, &store).await.unwrap();
+    copy_with(&path, &broken, "tables/contacts.ndjson", "\n");
+    let refused = archive::import(&to.admin, &broken, false, &store).await.unwrap_err();
+    assert!(refused.to_string().contains("contacts.ndjson is not what the manifest says"), "{refused}");
+    let target = db::connect(&to.admin).await.unwrap();
+    assert!(target.query("select from companies", &[]).await.unwrap().is_empty());
+    assert!(archive::import(&to.admin, Path::new("/dev/null"), false, &store).await.is_err());
+
+    archive::import(&to.admin, &path, false, &store).await.unwrap();
+    let status: String = target.query_one("select status from companies", &[]).await.unwrap().get(0);
+    assert_eq!(status, "suspended");
+    let roles = target.query("select user_role from users where id = $1", &[&seeded.world.admin.id]).await.unwrap();
+    assert_eq!(roles[0].get::<_, String>(0), "company_admin", "no file makes a super admin");
+    drop((target, seeded));
+    for path in [path, broken] {
+        std::fs::remove_file(path).unwrap();
+    }
+    from.drop().await;
+    to.drop().await;
+}
+
+/// The same zip with more at the end of one entry.
+fn copy_with(from: &Path, to: &Path, changed: &str, more: &str) {
+    let mut zip = zip::ZipArchive::new(std::fs::File::open(from).unwrap()).unwrap();
+    let mut out = zip::ZipWriter::new(std::fs::File::create(to).unwrap());
+    for i in 0..zip.len() {
+        let mut entry = zip.by_index(i).unwrap();
+        let name = entry.name().unwrap().into_owned();
+        let mut bytes = Vec::new();
+        entry.read_to_end(&mut bytes).unwrap();
+        out.start_file(&name, zip::write::SimpleFileOptions::default()).unwrap();
+        out.write_all(&bytes).unwrap();
+        if name == changed {
+            out.write_all(more.as_bytes()).unwrap();
+        }
+    }
+    out.finish().unwrap();
+}

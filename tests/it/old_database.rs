@@ -1,0 +1,430 @@
+//! The database of the old backend comes over: all of it, in its company, and nothing that would be sent.
+
+use crate::{
+    schema::{OwnDatabase, with_database},
+    world::{Person, admin_url, config, start_server},
+};
+use ringfence::{
+    clients::storage::Storage,
+    db,
+    import::{self, Options, Outcomes},
+    seal::Sealer,
+};
+use serde_json::{Value, json};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
+use tokio_postgres::Client;
+use uuid::Uuid;
+
+const PASSWORD: &str = "Old-Horse-battery-5";
+const COMPANIES: usize = 12;
+
+/// A database as the old backend left it.
+struct Old {
+    name: String,
+    url: String,
+    db: Client,
+    folder: PathBuf,
+}
+
+impl Old {
+    async fn new(scale: usize) -> Self {
+        let name = format!("old_{}", Uuid::new_v4().simple());
+        db::connect(&admin_url()).await.unwrap().batch_execute(&format!("create database {name}")).await.unwrap();
+        let url = with_database(&admin_url(), &name);
+        let db = db::connect(&url).await.unwrap();
+        let hash = bcrypt::hash(PASSWORD, 4).unwrap();
+        let rows = include_str!("old_rows.sql").replace("{companies}", &COMPANIES.to_string());
+        let rows = rows.replace("{scale}", &scale.to_string()).replace("{hash}", &hash);
+        db.batch_execute(include_str!("old_database.sql")).await.unwrap();
+        db.batch_execute(&rows).await.unwrap_or_else(|e| panic!("{e:?}"));
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(&name);
+        std::fs::create_dir_all(folder.join("a")).unwrap();
+        for i in 1..=15 {
+            let place = if i % 2 == 0 { folder.join("a") } else { folder.clone() };
+            std::fs::write(place.join(format!("file{i}.txt")), format!("content {i}")).unwrap();
+        }
+        Self { name, url, db, folder }
+    }
+
+    fn options(&self) -> Options {
+        Options {
+            from: self.url.clone(),
+            files: Some(self.folder.clone()),
+            dry_run: false,
+            report: self.folder.join("report.csv"),
+        }
+    }
+
+    /// Table, id, action and reason of each line of the report.
+    fn report(&self) -> Vec<[String; 4]> {
+        let mut lines = csv::Reader::from_path(self.folder.join("report.csv")).unwrap();
+        lines.records().map(|line| std::array::from_fn(|i| line.as_ref().unwrap()[i].to_owned())).collect()
+    }
+
+    async fn ids(&self, sql: &str, params: &[&(dyn tokio_postgres::types::ToSql + Sync)]) -> BTreeSet<Uuid> {
+        self.db.query(sql, params).await.unwrap_or_else(|e| panic!("{sql}: {e:?}")).iter().map(|r| r.get(0)).collect()
+    }
+
+    async fn drop(self) {
+        std::fs::remove_dir_all(&self.folder).unwrap();
+        drop(self.db);
+        let drop = format!("drop database {} with (force)", self.name);
+        db::connect(&admin_url()).await.unwrap().batch_execute(&drop).await.unwrap();
+    }
+}
+
+async fn bring(own: &OwnDatabase, options: &Options) -> Outcomes {
+    let config = config();
+    let storage = Storage::open(config.storage_url.as_deref().unwrap()).unwrap();
+    let sealer = Sealer::new(&config.secret_key).unwrap();
+    import::run(&own.admin, options, &sealer, &storage).await.unwrap_or_else(|e| panic!("{e:?}"))
+}
+
+/// Old tables with a company, the table here, and the column with the user there.
+const TABLES: &[(&str, &str, &str)] = &[
+    ("contacts", "contacts", "owner_id"),
+    ("deals", "deals", "owner_id"),
+    ("activities", "activities", "owner_id"),
+    ("quotes", "quotes", "owner_id"),
+    ("folders", "folders", "owner_id"),
+    ("files", "files", "owner_id"),
+    ("sms_messages", "sms_messages", "user_id"),
+    ("scheduled_sms", "scheduled_sms", "user_id"),
+    ("calls", "calls", "user_id"),
+    ("emails", "emails", "owner_id"),
+    ("sms_templates", "sms_templates", "user_id"),
+    ("phone_numbers", "phone_numbers", "user_id"),
+    ("twilio_settings", "twilio_settings", "user_id"),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everybody_sees_what_the_old_rules_showed() {
+    let (old, own) = (Old::new(3).await, OwnDatabase::new().await);
+    let outcomes = bring(&own, &old.options()).await;
+    let new = db::connect(&own.admin).await.unwrap();
+    let left_out: BTreeSet<(String, Uuid)> = old
+        .report()
+        .into_iter()
+        .filter(|[_, _, action, _]| action == "left out")
+        .map(|[table, id, _, _]| (table, id.parse().unwrap()))
+        .collect();
+
+    // Nothing is silent: each old row is here or in the report.
+    for (table, outcome) in &outcomes.tables {
+        assert_eq!(outcome.old, outcome.now + outcome.left_out, "{table}");
+        assert!(outcome.now > 0, "{table}");
+        let reported = left_out.iter().filter(|(t, _)| t == table).count();
+        assert!(reported as u64 <= outcome.left_out, "{table}");
+        let here: BTreeSet<Uuid> = {
+            let name = TABLES.iter().find(|(t, _, _)| t == table).map_or(*table, |(_, new, _)| *new);
+            let name = if name == "user_conversations" { "conversations" } else { name };
+            new.query(&format!("select id from {name}"), &[]).await.unwrap().iter().map(|r| r.get(0)).collect()
+        };
+        for id in old.ids(&format!("select id from {table}"), &[]).await {
+            assert!(
+                here.contains(&id) != left_out.contains(&((*table).to_owned(), id)),
+                "{table} {id} is neither here nor reported, or both"
+            );
+        }
+    }
+    let wanted: Vec<&str> = crate::old_database::TABLES.iter().map(|(t, _, _)| *t).collect();
+    assert!(wanted.iter().all(|t| outcomes.tables.iter().any(|(name, _)| name == t)));
+    assert_eq!(outcomes.no_place.get("audit_logs"), Some(&3));
+
+    // The old rules in a plain form: the row's company is mine, or it has none and is mine.
+    let mut api = db::connect(&own.api).await.unwrap();
+    let people = new.query("select id, company_id from users where company_id is not null and not is_deleted", &[]);
+    let (mut compared, mut historical) = (0, 0);
+    for person in people.await.unwrap() {
+        let (user, company): (Uuid, Uuid) = (person.get(0), person.get(1));
+        let tx = api.transaction().await.unwrap();
+        let enter = "select set_config('app.company_id', $1, true), set_config('app.user_id', $2, true)";
+        tx.execute(enter, &[&company.to_string(), &user.to_string()]).await.unwrap();
+        for (table, name, owner) in TABLES {
+            let rule = format!("company_id = $1 or (company_id is null and {owner} = $2)");
+            let shown = old.ids(&format!("select id from {table} where {rule}"), &[&company, &user]).await;
+            let shown: BTreeSet<Uuid> =
+                shown.into_iter().filter(|id| !left_out.contains(&((*table).to_owned(), *id))).collect();
+            let seen = tx.query(&format!("select id from {name}"), &[]).await.unwrap();
+            let seen: BTreeSet<Uuid> = seen.iter().map(|r| r.get(0)).collect();
+            assert_eq!(seen, shown, "{table} as {user} sees it");
+            compared += seen.len();
+            let own = format!("select id from {table} where company_id is null and {owner} = $1");
+            historical += old.ids(&own, &[&user]).await.len();
+        }
+        tx.rollback().await.unwrap();
+    }
+    assert!(compared > 10_000 && historical > 30, "{compared} rows compared, {historical} of them historical");
+
+    // A row names rows of its own company only, whatever the old one named.
+    let across: i64 = new.query_one(include_str!("across_companies.sql"), &[]).await.unwrap().get(0);
+    assert_eq!(across, 0);
+    let detached: BTreeMap<String, usize> = old
+        .report()
+        .into_iter()
+        .filter(|[_, _, action, _]| action == "detached")
+        .fold(BTreeMap::new(), |mut n, [t, ..]| {
+            *n.entry(t).or_default() += 1;
+            n
+        });
+    for table in
+        ["users", "deals", "contacts", "activities", "quotes", "folders", "files", "sms_messages", "notifications"]
+    {
+        assert!(detached.contains_key(table), "nothing was detached in {table}: {detached:?}");
+    }
+    drop(new);
+    own.drop().await;
+    old.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_log_in_with_the_old_password_and_nobody_gains_rights() {
+    let (old, own) = (Old::new(1).await, OwnDatabase::new().await);
+    bring(&own, &old.options()).await;
+    let new = db::connect(&own.admin).await.unwrap();
+    let base = start_server(ringfence::config::Config { worker: ringfence::config::Switch::Off, ..config() }, &own.api);
+    let nobody = Person::nobody().at(&base);
+    let login = async |email: &str| nobody.post("/api/auth/login", json!({"email": email, "password": PASSWORD})).await;
+    let who = login("User2@old.example").await.expect(200);
+    let person = nobody.with_token(who["access_token"].as_str().unwrap());
+    let me = person.get("/api/users/me").await.expect(200);
+    assert_eq!((&me["first_name"], &me["email"]), (&json!("First2"), &json!("user2@old.example")));
+    let ids = |list: Value| -> BTreeSet<Uuid> {
+        list.as_array().unwrap().iter().map(|row| row["id"].as_str().unwrap().parse().unwrap()).collect()
+    };
+    let company: Uuid = me["company_id"].as_str().unwrap().parse().unwrap();
+    let user: Uuid = me["id"].as_str().unwrap().parse().unwrap();
+    let left_out: BTreeSet<Uuid> =
+        old.report().iter().filter(|l| l[2] == "left out").map(|l| l[1].parse().unwrap()).collect();
+    for (path, table) in [("/api/contacts/?limit=1000", "contacts"), ("/api/deals/", "deals")] {
+        let rule = format!(
+            "select id from {table} where not is_deleted and (company_id = $1 or company_id is null and owner_id = $2)"
+        );
+        let wanted = old.ids(&rule, &[&company, &user]).await;
+        let wanted: BTreeSet<Uuid> = wanted.difference(&left_out).copied().collect();
+        let seen = ids(person.get(path).await.expect(200));
+        assert!(!seen.is_empty());
+        assert_eq!(seen, wanted, "{path}");
+    }
+    assert_eq!(login("user16@old.example").await.status, 401, "the hash was no bcrypt");
+    // A suspended, deleted or closed one stays outside.
+    assert_ne!(login("user11@old.example").await.status, 200);
+    assert_ne!(login("user6@old.example").await.status, 200);
+
+    let roles = new.query("select user_role, count(*) from users group by 1 order by 1", &[]).await.unwrap();
+    let roles: Vec<String> = roles.iter().map(|r| r.get(0)).collect();
+    assert_eq!(roles, ["Regular User", "Super Admin", "company_admin", "company_user"], "no super_admin");
+    assert_eq!(old.report().iter().filter(|l| l[3].contains("was super_admin")).count(), 2);
+    // Two of one name or domain both came, and of two accounts with one address one logs in.
+    let companies = new.query_one(
+        "select count(*), count(domain), count(*) filter (where name like 'Company 6%') from companies",
+        &[],
+    );
+    let companies = companies.await.unwrap();
+    let companies: [i64; 3] = std::array::from_fn(|i| companies.get(i));
+    assert_eq!(companies, [COMPANIES as i64, COMPANIES as i64 - 1, 2]);
+    let accounts =
+        "select count(*) filter (where not is_deleted), count(*) from users where email = 'user14@old.example'";
+    let accounts = new.query_one(accounts, &[]).await.unwrap();
+    assert_eq!((accounts.get::<_, i64>(0), accounts.get::<_, i64>(1)), (1, 2));
+    drop(new);
+    own.drop().await;
+    old.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_due_is_not_sent_and_what_comes_is() {
+    let (old, own) = (Old::new(2).await, OwnDatabase::new().await);
+    bring(&own, &old.options()).await;
+    let new = db::connect(&own.admin).await.unwrap();
+    let count =
+        async |sql: &str| -> i64 { new.query_one(sql, &[]).await.unwrap_or_else(|e| panic!("{sql}: {e:?}")).get(0) };
+    assert_eq!(count("select count(*) from workflow_events").await, 0, "an import is no event");
+    assert_eq!(count("select count(*) from notifications where created_at > now() - interval '1 day'").await, 0);
+    let kinds = new.query("select distinct kind from jobs where failed_at is null order by 1", &[]).await.unwrap();
+    assert_eq!(kinds.iter().map(|r| r.get::<_, String>(0)).collect::<Vec<_>>(), ["activity_due", "scheduled_sms"]);
+    assert_eq!(count("select count(*) from jobs where run_at < now() + interval '10 days'").await, 0, "nothing is due");
+    let jobless = "select count(*) from scheduled_sms s where not is_sent and not is_cancelled
+        and not exists (select from jobs j where j.kind = 'scheduled_sms' and j.record_id = s.id and j.run_at = s.scheduled_at)";
+    assert_eq!(count(jobless).await, 0);
+    assert!(count("select count(*) from scheduled_sms where not is_sent and not is_cancelled").await > 0);
+    assert_eq!(
+        count("select count(*) from scheduled_sms where not is_sent and not is_cancelled and scheduled_at < now()")
+            .await,
+        0
+    );
+    assert!(count("select count(*) from scheduled_sms where error_message = 'It was due before the import'").await > 0);
+    assert_eq!(count("select count(*) from sms_messages where status = 'queued' and direction = 'outbound'").await, 0);
+    // The company's conversations count its messages, and each company that came with pipelines has these and no other.
+    let miscounted = "select count(*) from conversations c where message_count <> (select count(*) from sms_messages m where m.conversation_id = c.id)";
+    assert_eq!(count(miscounted).await, 0);
+    assert_eq!(count("select count(*) from pipelines where name = 'Sales Pipeline'").await, 0);
+    let defaults = "select count(*) from (select tenant_id from pipelines where is_default and not is_deleted group by 1 having count(*) > 1) x";
+    assert_eq!(count(defaults).await, 0);
+
+    // Secrets are sealed under their company, and files have their content.
+    let sealer = Sealer::new(&config().secret_key).unwrap();
+    let sealed = new
+        .query("select company_id, sealed from app.company_secrets where name = 'twilio_auth_token'", &[])
+        .await
+        .unwrap();
+    assert!(sealed.len() >= COMPANIES - 2);
+    for row in &sealed {
+        let secret = sealer.open(row.get(0), "twilio_auth_token", row.get(1)).unwrap();
+        assert!(secret.starts_with("secret token of company "), "{secret}");
+    }
+    let storage = Storage::open(config().storage_url.as_deref().unwrap()).unwrap();
+    let files = new
+        .query("select name, object_key, size, sha256 from files where object_key is not null order by name", &[])
+        .await
+        .unwrap();
+    assert!(files.len() > 5, "{}", files.len());
+    for row in &files {
+        let (name, key, size, hash): (String, String, i64, Vec<u8>) = (row.get(0), row.get(1), row.get(2), row.get(3));
+        let content = storage.read_all(&key).await.unwrap().unwrap();
+        assert_eq!(
+            String::from_utf8(content.clone()).unwrap(),
+            format!("content {}", name.trim_matches(|c: char| !c.is_ascii_digit()))
+        );
+        assert_eq!((content.len() as i64, hash.len()), (size, 32));
+    }
+    assert!(old.report().iter().any(|l| l[0] == "files" && l[3] == "its content is not in the folder"));
+    let used: i64 = count("select sum(storage_bytes)::bigint from companies").await;
+    assert_eq!(used, count("select sum(size)::bigint from files where not is_deleted and exists (select from companies c where c.id = tenant_id)").await);
+    drop(new);
+    own.drop().await;
+    old.drop().await;
+}
+
+/// Every row of every table that is not the import's own bookkeeping, in one number.
+async fn everything(db: &Client) -> BTreeMap<String, String> {
+    let tables = "select c.oid::regclass::text from pg_class c where c.relkind = 'r'
+        and c.relnamespace in ('public'::regnamespace, 'app'::regnamespace, 'ops'::regnamespace)";
+    let mut sums = BTreeMap::new();
+    for table in db.query(tables, &[]).await.unwrap() {
+        let table: String = table.get(0);
+        let sum = format!("select coalesce(md5(string_agg(t::text, '|' order by t::text)), '') from {table} t");
+        sums.insert(table, db.query_one(&sum, &[]).await.unwrap().get(0));
+    }
+    sums
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_changes_nothing_and_a_second_run_brings_what_is_new() {
+    let (old, own) = (Old::new(1).await, OwnDatabase::new().await);
+    let new = db::connect(&own.admin).await.unwrap();
+    let before = everything(&new).await;
+    let dry = bring(&own, &Options { dry_run: true, ..old.options() }).await;
+    assert_eq!(everything(&new).await, before);
+    let first = bring(&own, &old.options()).await;
+    assert_eq!(dry.tables, first.tables, "a dry run says what a run does");
+
+    let brought = everything(&new).await;
+    let second = bring(&own, &old.options()).await;
+    for ((table, a), (_, b)) in first.tables.iter().zip(&second.tables) {
+        assert_eq!((b.before, b.now), (a.now, 0), "{table}");
+    }
+    assert_eq!(everything(&new).await, brought, "a second run changes nothing");
+
+    // Changed there, deleted here, and new there.
+    let changed: Uuid = new.query_one("select id from contacts order by id limit 1", &[]).await.unwrap().get(0);
+    old.db
+        .execute("update contacts set first_name = 'Else', updated_at = '2030-01-01' where id = $1", &[&changed])
+        .await
+        .unwrap();
+    let deleted: Uuid = new
+        .query_one("delete from calls where id = (select min(id::text)::uuid from calls) returning id", &[])
+        .await
+        .unwrap()
+        .get(0);
+    let add = "insert into contacts (id, first_name, last_name, email, status, owner_id, company_id, created_at, updated_at, is_active, is_deleted)
+        select gen_random_uuid(), 'Brand', 'New', 'new@old.example', 'NEW', u.id, u.company_id, now(), now(), true, false from users u where u.email ilike 'user2@old.example' returning id";
+    let added: Uuid = old.db.query_one(add, &[]).await.unwrap().get(0);
+    let third = bring(&own, &old.options()).await;
+    let contacts = third.tables.iter().find(|(t, _)| *t == "contacts").unwrap().1;
+    assert_eq!(contacts.now, 1);
+    assert_eq!(new.query("select from contacts where id = $1", &[&added]).await.unwrap().len(), 1);
+    assert_eq!(
+        new.query("select from contacts where id = $1 and first_name = 'Else'", &[&changed]).await.unwrap().len(),
+        0
+    );
+    assert_eq!(new.query("select from calls where id = $1", &[&deleted]).await.unwrap().len(), 0);
+    assert!(old.report().iter().any(|l| l[1] == changed.to_string() && l[2] == "kept"));
+
+    let itself = Options { from: own.admin.clone(), ..old.options() };
+    let config = config();
+    let storage = Storage::open(config.storage_url.as_deref().unwrap()).unwrap();
+    let refused =
+        import::run(&own.admin, &itself, &Sealer::new(&config.secret_key).unwrap(), &storage).await.unwrap_err();
+    assert!(refused.to_string().contains("Ringfence itself"), "{refused}");
+    drop(new);
+    own.drop().await;
+    old.drop().await;
+}
+
+/// What came over, by table.
+async fn imported(db: &Client) -> BTreeSet<(String, Uuid)> {
+    let rows = db.query("select table_name, id from ops.imported", &[]).await.unwrap();
+    rows.iter().map(|row| (row.get(0), row.get(1))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_import_is_completed_by_the_next_one() {
+    let (old, whole, broken) = (Old::new(2).await, OwnDatabase::new().await, OwnDatabase::new().await);
+    bring(&whole, &old.options()).await;
+    let new = db::connect(&broken.admin).await.unwrap();
+    let (mut interruptions, mut millis) = (0, 100);
+    while tokio::time::timeout(std::time::Duration::from_millis(millis), bring(&broken, &old.options())).await.is_err()
+    {
+        interruptions += 1;
+        millis += 200;
+        // Its connection ends, and with it what was not committed.
+        let left = "select count(*) from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())";
+        while new.query_one(left, &[]).await.unwrap().get::<_, i64>(0) > 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+    assert!(interruptions > 2, "{interruptions} interruptions");
+    let other = db::connect(&whole.admin).await.unwrap();
+    assert_eq!(imported(&new).await, imported(&other).await);
+    for statement in [
+        "select id::text, to_jsonb(u) - 'team_id' from users u order by 1",
+        "select id::text, to_jsonb(team_id) from users where team_id is not null order by 1",
+        "select id::text, to_jsonb(d) from deals d order by 1",
+        "select user_id::text, to_jsonb(k) from app.credentials k order by 1",
+        "select name || tenant_id, to_jsonb(is_default) from pipelines order by 1",
+        "select to_number || tenant_id, to_jsonb(message_count) from conversations order by 1",
+        "select kind || record_id, to_jsonb(run_at) from jobs order by 1",
+        "select company_id || name, to_jsonb(last_four) from app.company_secrets order by 1",
+    ] {
+        let rows = async |db: &Client| -> Vec<(String, Value)> {
+            let rows = db.query(statement, &[]).await.unwrap_or_else(|e| panic!("{statement}: {e:?}"));
+            rows.iter().map(|row| (row.get(0), row.get(1))).collect()
+        };
+        let (a, b) = (rows(&new).await, rows(&other).await);
+        assert!(!a.is_empty(), "{statement}");
+        assert_eq!(a, b, "{statement}");
+    }
+    drop((new, other));
+    whole.drop().await;
+    broken.drop().await;
+    old.drop().await;
+}
+
+/// By hand, since it takes minutes: `cargo test --test it a_million_rows -- --ignored --nocapture`.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes"]
+async fn a_million_rows_come_over_in_minutes() {
+    let scale = std::env::var("OLD_ROWS_THOUSANDS").map_or(1000, |n| n.parse().unwrap());
+    let (old, own) = (Old::new(scale).await, OwnDatabase::new().await);
+    let started = std::time::Instant::now();
+    let outcomes = bring(&own, &old.options()).await;
+    let took = started.elapsed();
+    println!("{}\n{took:?}", outcomes.summary(&old.options()));
+    assert!(took < std::time::Duration::from_secs(300), "{took:?}");
+    own.drop().await;
+    old.drop().await;
+}
