@@ -13,11 +13,13 @@ pub mod doctor;
 pub mod error;
 pub mod jobs;
 pub mod mailing;
+pub mod operator;
 pub mod page;
 pub mod pdf;
 pub mod seal;
 pub mod server;
 pub mod telephony;
+pub mod terminal;
 pub mod wire;
 pub mod workbook;
 

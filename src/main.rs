@@ -6,10 +6,10 @@ use ringfence::{
     App, auth,
     config::{Config, Database, LogFormat},
     db::{self, Db, local::Cluster, migrate},
-    demo, doctor, server, sql, workbook,
+    demo, doctor, operator, server, sql, terminal, workbook,
 };
 use std::{
-    io::{IsTerminal, Read, Write},
+    io::{IsTerminal, Write},
     path::PathBuf,
     process::ExitCode,
 };
@@ -70,6 +70,9 @@ enum Command {
     /// Manage users
     #[command(subcommand)]
     User(User),
+    /// Manage operators: people at psql, each held to a company by their login
+    #[command(subcommand)]
+    Operator(operator::Command),
     /// Look after the store of files
     #[command(subcommand)]
     Files(Files),
@@ -195,6 +198,9 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::SuperAdmin { email } => {
             administer(cli.database, async |admin| super_admin(admin, &email).await).await?;
+        }
+        Command::Operator(command) => {
+            administer(cli.database, async |admin| operator::run(command, admin).await).await?;
         }
         Command::User(User::Assign { email, company, role }) => {
             administer(cli.database, async |admin| assign(admin, &email, &company, role.as_deref()).await).await?;
@@ -451,26 +457,11 @@ async fn add_user(admin: &tokio_postgres::Client, email: &str, first: &str, last
     if !email.contains('@') {
         bail!("\"{email}\" is not an e-mail address");
     }
-    let password = read_password(email)?;
+    let missing = format!("there is no account {email} yet: give the new one's password on standard input");
+    let password = terminal::new_password(&format!("the new account {email}"), &missing)?;
     if let Some(problem) = auth::password_problem(&password, email, true) {
         bail!("{problem}");
     }
     let hash = auth::hash_now(&password)?;
     Ok(admin.query_one(sql!("ops/add_user").text, &[&email, &hash, &first, &last]).await?.get("id"))
-}
-
-fn read_password(email: &str) -> anyhow::Result<String> {
-    if std::io::stdin().is_terminal() {
-        let first = rpassword::prompt_password(format!("Password for the new account {email}: "))?;
-        if rpassword::prompt_password("The same again: ")? != first {
-            bail!("the two passwords differ");
-        }
-        return Ok(first);
-    }
-    let mut text = String::new();
-    std::io::stdin().read_to_string(&mut text)?;
-    match text.lines().next() {
-        Some(line) if !line.is_empty() => Ok(line.to_owned()),
-        _ => bail!("there is no account {email} yet: give the new one's password on standard input"),
-    }
 }
