@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod auth;
+pub mod backfill;
 pub mod clients;
 pub mod config;
 pub mod db;

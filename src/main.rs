@@ -3,7 +3,7 @@
 use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
 use ringfence::{
-    App, auth,
+    App, auth, backfill,
     config::{Config, Database, LogFormat},
     db::{self, Db, local::Cluster, migrate},
     demo, doctor, operator, server, sql, terminal, workbook,
@@ -73,6 +73,9 @@ enum Command {
     /// Manage operators: people at psql, each held to a company by their login
     #[command(subcommand)]
     Operator(operator::Command),
+    /// Give historical rows, which have no company, the company they belong to
+    #[command(subcommand)]
+    Backfill(backfill::Command),
     /// Look after the store of files
     #[command(subcommand)]
     Files(Files),
@@ -198,6 +201,12 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::SuperAdmin { email } => {
             administer(cli.database, async |admin| super_admin(admin, &email).await).await?;
+        }
+        Command::Backfill(command) => {
+            let at = Location::open(cli.database).await?;
+            let done = async { backfill::run(command, at.admin()?).await }.await;
+            at.close().await?;
+            return Ok(if done? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Command::Operator(command) => {
             administer(cli.database, async |admin| operator::run(command, admin).await).await?;
