@@ -6,6 +6,7 @@
 pub mod api;
 pub mod auth;
 pub mod backfill;
+pub mod backup;
 pub mod clients;
 pub mod config;
 pub mod db;

@@ -3,7 +3,7 @@
 use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
 use ringfence::{
-    App, auth, backfill,
+    App, auth, backfill, backup,
     config::{Config, Database, LogFormat},
     db::{self, Db, local::Cluster, migrate},
     demo, doctor, operator, server, sql, terminal, workbook,
@@ -76,6 +76,10 @@ enum Command {
     /// Give historical rows, which have no company, the company they belong to
     #[command(subcommand)]
     Backfill(backfill::Command),
+    /// Back the database up into a folder: pg_dump, the logins of operators, and the number of rows to compare with
+    Backup(backup::Backup),
+    /// Restore a backup into an empty database, and check it: the numbers of rows, and the rules of `doctor`
+    Restore(backup::Restore),
     /// Look after the store of files
     #[command(subcommand)]
     Files(Files),
@@ -208,6 +212,18 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             at.close().await?;
             return Ok(if done? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
+        Command::Backup(backup) => {
+            let at = Location::open(cli.database).await?;
+            let done = async { backup.run(at.admin()?, &at.program("pg_dump")).await }.await;
+            at.close().await?;
+            done?;
+        }
+        Command::Restore(restore) => {
+            let at = Location::open(cli.database).await?;
+            let done = async { restore.run(at.admin()?, &at.api, &at.program("pg_restore")).await }.await;
+            at.close().await?;
+            done?;
+        }
         Command::Operator(command) => {
             administer(cli.database, async |admin| operator::run(command, admin).await).await?;
         }
@@ -246,6 +262,11 @@ impl Location {
         self.admin
             .as_deref()
             .context("this command changes the database: set DATABASE_ADMIN_URL to an administrator's address of it")
+    }
+
+    /// One of PostgreSQL's programs, of the private cluster's version when there is one.
+    fn program(&self, name: &str) -> PathBuf {
+        self.cluster.as_ref().map_or_else(|| name.into(), |cluster| cluster.bin(name))
     }
 
     async fn close(self) -> anyhow::Result<()> {

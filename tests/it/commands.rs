@@ -13,7 +13,7 @@ use std::{
 use uuid::Uuid;
 
 /// The program with the addresses of this database and nothing else of this environment that it reads.
-fn ringfence(own: &OwnDatabase, arguments: &[&str]) -> Command {
+pub fn ringfence(own: &OwnDatabase, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ringfence"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("RINGFENCE_")) {
         command.env_remove(name);
@@ -23,13 +23,13 @@ fn ringfence(own: &OwnDatabase, arguments: &[&str]) -> Command {
 }
 
 /// Runs it to its end with this on standard input.
-fn run(mut command: Command, input: &str) -> Output {
+pub fn run(mut command: Command, input: &str) -> Output {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     child.wait_with_output().unwrap()
 }
 
-fn text(bytes: &[u8]) -> String {
+pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 

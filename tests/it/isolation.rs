@@ -14,17 +14,22 @@ use tokio_postgres::{Client, error::SqlState};
 use uuid::Uuid;
 
 /// A company whose every free text holds a canary.
-struct Seeded {
-    world: World,
-    canary: String,
+pub struct Seeded {
+    pub world: World,
+    pub canary: String,
     /// The id that stands for each `{…_id}` of a path and each `…_id` of a body.
     ids: BTreeMap<&'static str, Uuid>,
 }
 
 impl Seeded {
-    async fn new() -> Self {
+    pub async fn new() -> Self {
+        Self::within(&admin_url()).await
+    }
+
+    /// The same in another database.
+    pub async fn within(database: &str) -> Self {
         let canary = format!("canary{}", Uuid::new_v4().simple());
-        let world = World::named(&canary).await;
+        let world = World::within(database, &canary).await;
         let (a, admin, member) = (world.company, world.admin.id, world.member.id);
         let c = canary.as_str();
         let db = &world.db;
@@ -183,6 +188,16 @@ impl Seeded {
         .await
         .unwrap();
         db.execute("insert into app.operator_grant values ($1::text::name, $2)", &[&c, &a]).await.unwrap();
+        db.execute("insert into app.operator_choice values ($1::text::name, $1, $2)", &[&c, &a]).await.unwrap();
+        db.execute("insert into app.staff_log (report) values ($1)", &[&c]).await.unwrap();
+        for insert in [
+            "insert into app.backfill (target, part, finished_at) values ($1::text::name, 1, now())",
+            "insert into app.backfill_batch (target, ids) values ($1::text::name, '{}')",
+            "insert into app.backfill_collision values ($1::text::name, gen_random_uuid(), '')",
+            "insert into app.backfill_before values ($1::text::name, gen_random_uuid(), gen_random_uuid(), 1, 1)",
+        ] {
+            db.execute(insert, &[&c]).await.unwrap();
+        }
         let ids = BTreeMap::from([
             ("contact_id", contact),
             ("user_id", admin),
@@ -208,8 +223,13 @@ impl Seeded {
         Self { world, canary, ids }
     }
 
+    /// The same company in a copy of its database.
+    pub fn at(self, db: Client) -> Self {
+        Self { world: World { db, ..self.world }, ..self }
+    }
+
     /// Everything the company has, as one number for each table.
-    async fn checksums(&self) -> BTreeMap<String, String> {
+    pub async fn checksums(&self) -> BTreeMap<String, String> {
         let mut sums = BTreeMap::new();
         for table in tables(&self.world.db).await {
             let sql = format!(
@@ -231,7 +251,7 @@ impl Seeded {
     }
 }
 
-async fn tables(db: &Client) -> Vec<String> {
+pub async fn tables(db: &Client) -> Vec<String> {
     let sql = "select c.oid::regclass::text from pg_class c where c.relkind in ('r', 'p')
         and c.relnamespace in ('public'::regnamespace, 'app'::regnamespace) order by 1";
     db.query(sql, &[]).await.unwrap().iter().map(|r| r.get(0)).collect()
@@ -582,7 +602,7 @@ async fn the_seed_has_a_canary_in_every_free_text() {
 const READABLE: [&str; 2] = ["app.caller", "refinery_schema_history"];
 
 /// Every table the catalog knows, every command, as somebody else.
-async fn walk_tables(a: &Seeded, stranger: &mut Client, who: &str, context: &[String]) {
+pub async fn walk_tables(a: &Seeded, stranger: &mut Client, who: &str, context: &[String]) {
     let marks = a.marks().await;
     for table in tables(&a.world.db).await {
         let is_theirs = "to_jsonb(t)::text like any ($1)";

@@ -8,6 +8,8 @@
 
 mod activities;
 mod auth;
+mod backfill;
+mod backup;
 mod bad_input;
 mod calls;
 mod commands;
@@ -25,6 +27,7 @@ mod isolation;
 mod jobs;
 mod leaks;
 mod notifications;
+mod operators;
 mod pipelines;
 mod plans;
 mod quotes;

@@ -213,7 +213,8 @@ impl World {
         Self::within(&admin_url(), start).await
     }
 
-    async fn within(database: &str, start: &str) -> Self {
+    /// A company in this database, whose people are at the shared server.
+    pub async fn within(database: &str, start: &str) -> Self {
         let db = db::connect(database).await.unwrap();
         let name = format!("{start} {}", Uuid::new_v4().simple());
         let company =
