@@ -228,7 +228,7 @@ end $$;
 create function app.revoke_operator(name name, company text) returns void language plpgsql as $$
 begin
   perform app.require_operator(name);
-  delete from app.operator_grant g using public.companies c where g.db_role = name and c.id = g.company_id and c.name = company;
+  delete from app.operator_grant g using public.companies c where g.db_role = revoke_operator.name and c.id = g.company_id and c.name = company;
   if not found then
     raise no_data_found using message = format('"%s" is no operator of a company named "%s"', name, company);
   end if;
@@ -318,14 +318,14 @@ end $$;
 grant execute on function app.operator_company(), app.historical_rows(), app.company_id(), app.user_id(), app.uuid_v7()
   to ringfence_operator_limited;
 
--- Advisory locks are the whole database's: with them an operator could hold up every company. Only a superuser can take
--- them from everybody.
+-- Advisory locks and large objects are the whole database's: with them an operator could hold up every company, or leave
+-- something for another one's. Only a superuser can take them from everybody.
 do $$
 declare
   f regprocedure;
 begin
   if (select rolsuper from pg_roles where rolname = current_user) then
-    for f in select oid::regprocedure from pg_proc where pronamespace = 'pg_catalog'::regnamespace and proname ~ '^pg_(try_)?advisory_' loop
+    for f in select oid::regprocedure from pg_proc where pronamespace = 'pg_catalog'::regnamespace and proname ~ '^(pg_(try_)?advisory_|lo_creat|lo_from_bytea)' loop
       execute format('revoke execute on function %s from public', f);
       execute format('grant execute on function %s to ringfence_owner, ringfence_api, ringfence_platform, ringfence_dba', f);
     end loop;

@@ -154,7 +154,7 @@ declare
   ids uuid[];
   moved_one uuid;
   one uuid;
-  key_name name;
+  taken_key name;
 begin
   perform app.require_bypass();
   -- Losing the last moments in a crash loses the note of them, too.
@@ -191,8 +191,8 @@ begin
           moved := moved + 1;
         end if;
       exception when unique_violation then
-        get stacked diagnostics key_name = constraint_name;
-        insert into app.backfill_collision (target, id, key_name) values (backfill_step.target, one, backfill_step.key_name) on conflict do nothing;
+        get stacked diagnostics taken_key = constraint_name;
+        insert into app.backfill_collision (target, id, key_name) values (backfill_step.target, one, taken_key) on conflict do nothing;
       end;
     end loop;
   end;

@@ -137,8 +137,7 @@ impl Run {
         let bar = ProgressBar::new(before.left_over).with_style(style).with_message("backfill");
         // Whoever owns the tables vacuums them, which ringfence_dba does not.
         let vacuuming = tokio::sync::Mutex::new(db::connect(admin).await?);
-        let shared =
-            Arc::new(Shared { bar, started: Instant::now(), moved: Mutex::default(), vacuuming });
+        let shared = Arc::new(Shared { bar, started: Instant::now(), moved: Mutex::default(), vacuuming });
         let options = Arc::new(self);
         let mut workers = JoinSet::new();
         for _ in 0..options.workers {
@@ -178,7 +177,10 @@ impl Run {
             let row = match client.query_one(&step, &[&self.batch]).await {
                 Ok(row) => row,
                 // Somebody held a row for long, or each waited for the other: the batch is as before, and tried again.
-                Err(e) if [Some(&SqlState::LOCK_NOT_AVAILABLE), Some(&SqlState::T_R_DEADLOCK_DETECTED)].contains(&e.code()) => {
+                Err(e)
+                    if [Some(&SqlState::LOCK_NOT_AVAILABLE), Some(&SqlState::T_R_DEADLOCK_DETECTED)]
+                        .contains(&e.code()) =>
+                {
                     tokio::time::sleep(Duration::from_millis(100)).await;
                     continue;
                 }
@@ -288,7 +290,10 @@ async fn finish(admin: &Client) -> anyhow::Result<()> {
         println!("Every row of every table has a company now, and the database insists on it.");
     } else {
         let names: Vec<String> = left.iter().map(|row| row.get(0)).collect();
-        println!("These have historical rows and stay as they are: {}. See `ringfence backfill plan`.", names.join(", "));
+        println!(
+            "These have historical rows and stay as they are: {}. See `ringfence backfill plan`.",
+            names.join(", ")
+        );
     }
     Ok(())
 }

@@ -56,7 +56,8 @@ impl Backup {
             .create(&partial)
             .with_context(|| format!("cannot make the folder {}", partial.display()))?;
         // The dump and the counts are of the same moment.
-        let tx = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true).start().await?;
+        let tx =
+            client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true).start().await?;
         let snapshot: String = tx.query_one("select pg_export_snapshot()", &[]).await?.get(0);
         let roles: Option<String> = tx.query_one(sql!("ops/backup/roles").text, &[]).await?.get(0);
         fs::write(partial.join(ROLES), roles.unwrap_or_default())?;
@@ -81,7 +82,9 @@ impl Backup {
             counts.len(),
             seconds(started)
         );
-        println!("Not in it: passwords of logins, the server's secrets (RINGFENCE_SECRET_KEY unseals the providers'), and the store of files.");
+        println!(
+            "Not in it: passwords of logins, the server's secrets (RINGFENCE_SECRET_KEY unseals the providers'), and the store of files."
+        );
         Ok(())
     }
 }
@@ -92,7 +95,8 @@ impl Restore {
         let started = Instant::now();
         let read = |name: &str| {
             let path = self.folder.join(name);
-            fs::read_to_string(&path).with_context(|| format!("{} is no backup: {} is missing", self.folder.display(), path.display()))
+            fs::read_to_string(&path)
+                .with_context(|| format!("{} is no backup: {} is missing", self.folder.display(), path.display()))
         };
         let (roles, expected) = (read(ROLES)?, read(COUNTS)?);
         let expected: Counts = serde_json::from_str(&expected)?;
@@ -122,7 +126,11 @@ impl Restore {
         client.batch_execute("analyze").await?;
         let findings = doctor::findings(&client, doctor::rules()).await?;
         if let Some(first) = findings.first() {
-            bail!("the restored database breaks a rule: {}. Remedy: {}. See `ringfence doctor`", first.finding, first.remedy);
+            bail!(
+                "the restored database breaks a rule: {}. Remedy: {}. See `ringfence doctor`",
+                first.finding,
+                first.remedy
+            );
         }
         println!(
             "{} rows of {} tables are restored, as many as were backed up, and no rule is broken ({}).",

@@ -14,7 +14,9 @@ use uuid::Uuid;
 async fn contents(client: &Client) -> BTreeMap<String, String> {
     let mut all = BTreeMap::new();
     for table in tables(client).await {
-        let sql = format!("select count(*) || ' ' || coalesce(md5(string_agg(t::text, '|' order by t::text)), '') from {table} t");
+        let sql = format!(
+            "select count(*) || ' ' || coalesce(md5(string_agg(t::text, '|' order by t::text)), '') from {table} t"
+        );
         all.insert(table, client.query_one(&sql, &[]).await.unwrap().get(0));
     }
     all
@@ -35,7 +37,10 @@ async fn a_restored_copy_has_every_row_and_keeps_companies_apart() {
     let again = run(ringfence(&own, &["backup", path]), "");
     assert!(text(&again.stderr).contains("exists already"), "{}", text(&again.stderr));
     let roles = std::fs::read_to_string(folder.join("roles.sql")).unwrap();
-    assert!(roles.contains(&operator) && !roles.to_lowercase().contains("password") && !roles.contains("SCRAM"), "{roles}");
+    assert!(
+        roles.contains(&operator) && !roles.to_lowercase().contains("password") && !roles.contains("SCRAM"),
+        "{roles}"
+    );
     let before = contents(&b.db).await;
 
     let full = run(ringfence(&own, &["restore", path]), "");
@@ -59,7 +64,10 @@ async fn a_restored_copy_has_every_row_and_keeps_companies_apart() {
     assert!(findings.is_empty(), "{findings:#?}");
     doctor::check_before_serving(&copy.api).await.unwrap();
     let a = a.at(copied);
-    let context = format!("select set_config('app.company_id', '{}', true), set_config('app.user_id', '{}', true)", b.company, b.admin.id);
+    let context = format!(
+        "select set_config('app.company_id', '{}', true), set_config('app.user_id', '{}', true)",
+        b.company, b.admin.id
+    );
     walk_tables(&a, &mut api, "another company's admin at the copy", &[context]).await;
     let mut at_psql = db::connect(&copy.admin.replace("ringfence_admin", &operator)).await.unwrap();
     let companies = at_psql.query("select name from companies", &[]).await.unwrap();

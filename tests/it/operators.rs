@@ -90,7 +90,9 @@ async fn whatever_an_operator_tries_they_see_their_company() {
         ] {
             tries.push(first);
             let one = "id, tenant_id, status";
-            tries.extend(["contacts", "sms_messages", "calls", "emails", "deals"].map(|t| format!("select {one} from {t}")));
+            tries.extend(
+                ["contacts", "sms_messages", "calls", "emails", "deals"].map(|t| format!("select {one} from {t}")),
+            );
             tries.push("select * from contacts".into());
             tries.push("select * from users".into());
             tries.push("select * from companies".into());
@@ -125,10 +127,16 @@ async fn whatever_an_operator_tries_they_see_their_company() {
                 assert!(!shown.contains(mark.as_str()), "{statement} tells another company's {mark}: {shown}");
             }
             let _ = operator.simple_query("rollback").await;
-            let own: i64 = operator.query_one("select count(id) from contacts", &[]).await.unwrap().get(0);
-            assert_eq!(own, 1, "after {statement}");
+            let own = self::said(&operator, "set row_security = on; select count(id) from contacts").await;
+            assert_eq!(own, "1|", "after {statement}");
         }
-        let copied: Vec<_> = operator.copy_out("copy (select id, tenant_id from contacts) to stdout").await.unwrap().try_collect().await.unwrap();
+        let copied: Vec<_> = operator
+            .copy_out("copy (select id, tenant_id from contacts) to stdout")
+            .await
+            .unwrap()
+            .try_collect()
+            .await
+            .unwrap();
         assert_eq!(copied.len(), 1);
 
         for forbidden in [
@@ -146,8 +154,8 @@ async fn whatever_an_operator_tries_they_see_their_company() {
             "select app.staff_users_without_company()",
             "call app.run_backfill()",
             "select app.add_operator('x', array['y'])",
-            "lock table contacts in row exclusive mode",
-            "lock table contacts in access exclusive mode",
+            "begin; lock table contacts in row exclusive mode",
+            "begin; lock table contacts in access exclusive mode",
             "select id from contacts for update",
             "select id from contacts for key share",
             "insert into contacts (first_name) values ('x')",
@@ -157,13 +165,17 @@ async fn whatever_an_operator_tries_they_see_their_company() {
             "select pg_advisory_lock(1)",
             "select pg_try_advisory_xact_lock(1)",
             "select lo_import('/etc/passwd')",
+            "select lo_create(0)",
             "copy contacts from '/dev/null'",
             "vacuum full pg_catalog.pg_authid",
         ] {
             match operator.batch_execute(forbidden).await {
-                Err(refused) => assert_eq!(refused.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{forbidden}: {refused:?}"),
+                Err(refused) => {
+                    assert_eq!(refused.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{forbidden}: {refused:?}")
+                }
                 Ok(()) => assert!(forbidden.starts_with("vacuum"), "{forbidden}"),
             }
+            let _ = operator.simple_query("rollback").await;
         }
         let other = said(&operator, &format!("select app.use_company('{}')", a.world.name)).await;
         assert!(other.contains("is no operator of a company named"), "{other}");
@@ -197,9 +209,17 @@ async fn an_operator_who_writes_writes_their_company_and_nothing_else() {
         "insert into deals (owner_id, title, pipeline_id, stage_id) select $1, 'Deal', pipeline_id, id from pipeline_stages limit 1",
         "update deals set stage_id = (select id from pipeline_stages order by order_index desc limit 1) where owner_id = $1",
     ] {
-        assert_eq!(operator.execute(statement, &[&b.admin.id]).await.unwrap_or_else(|e| panic!("{statement}: {e:?}")), 1, "{statement}");
+        assert_eq!(
+            operator.execute(statement, &[&b.admin.id]).await.unwrap_or_else(|e| panic!("{statement}: {e:?}")),
+            1,
+            "{statement}"
+        );
     }
-    assert_eq!(b.value::<i64>("select count(*) from workflow_events where tenant_id = $1", &[&b.company]).await, 0, "nothing starts");
+    assert_eq!(
+        b.value::<i64>("select count(*) from workflow_events where tenant_id = $1", &[&b.company]).await,
+        0,
+        "nothing starts"
+    );
     operator.execute("update sms_messages set body = 'changed'", &[]).await.unwrap();
     assert_eq!(b.value::<String>("select body from sms_messages where id = $1", &[&historical]).await, "historical");
 
@@ -210,7 +230,7 @@ async fn an_operator_who_writes_writes_their_company_and_nothing_else() {
         "update contacts set tenant_id = gen_random_uuid()".into(),
         "update contacts set company_id = null".into(),
         "delete from contacts".into(),
-        "lock table contacts in access exclusive mode".into(),
+        "begin; lock table contacts in access exclusive mode".into(),
         "select pg_advisory_lock(1)".into(),
         "insert into invitations (user_id, email, first_name, last_name, user_role, token_hash, expires_at) values (null, 'x', 'x', 'x', 'company_admin', '', now())".into(),
         "update users set user_role = 'company_admin'".into(),
@@ -219,6 +239,7 @@ async fn an_operator_who_writes_writes_their_company_and_nothing_else() {
     for statement in refused {
         let refused = operator.batch_execute(&statement).await.expect_err(&statement);
         assert_eq!(refused.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{statement}: {refused:?}");
+        let _ = operator.simple_query("rollback").await;
     }
     let context = [format!("set local app.company_id = '{}'", a.world.company)];
     walk_tables(&a, &mut operator, "another company's operator who writes", &context).await;
@@ -237,7 +258,8 @@ async fn an_operator_of_several_companies_works_for_one_at_a_time() {
     let (one, two) = (login.connect().await, login.connect().await);
     let seen = async |client: &Client| said(client, "select string_agg(first_name, ',') from contacts").await;
     assert_eq!(seen(&one).await, "|", "nothing before one is chosen");
-    let choose = async |client: &Client, world: &World| said(client, &format!("select app.use_company('{}')", world.name)).await;
+    let choose =
+        async |client: &Client, world: &World| said(client, &format!("select app.use_company('{}')", world.name)).await;
     assert_eq!(choose(&one, &a).await, format!("{}|", a.name));
     choose(&two, &b).await;
     assert_eq!((seen(&one).await, seen(&two).await), ("A|".into(), "B|".into()));
@@ -265,7 +287,8 @@ fn decisions() -> BTreeMap<String, (Vec<String>, Vec<String>)> {
     let source = include_str!("../../sql/platform/operators.sql");
     let words = |list: &str| list.split_whitespace().map(str::to_owned).collect();
     let line = |line: &str| -> Option<(String, (Vec<String>, Vec<String>))> {
-        let parts: Vec<&str> = line.trim().strip_prefix("('")?.trim_end_matches(',').strip_suffix("')")?.split("', '").collect();
+        let parts: Vec<&str> =
+            line.trim().strip_prefix("('")?.trim_end_matches(',').strip_suffix("')")?.split("', '").collect();
         let [table, open, personal] = parts.try_into().ok()?;
         Some((table.to_owned(), (words(open), words(personal))))
     };
@@ -283,7 +306,8 @@ async fn every_column_is_decided_to_be_personal_or_open() {
         where p.polname = 'operator' order by 1, a.attnum";
     let mut known: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for row in world.db.query(columns, &[]).await.unwrap() {
-        let (table, column, by_type, readable): (String, String, bool, bool) = (row.get(0), row.get(1), row.get(2), row.get(3));
+        let (table, column, by_type, readable): (String, String, bool, bool) =
+            (row.get(0), row.get(1), row.get(2), row.get(3));
         let (open, personal) = decided.get(&table).cloned().unwrap_or_default();
         let is_open = open.contains(&column);
         assert!(
@@ -295,7 +319,10 @@ async fn every_column_is_decided_to_be_personal_or_open() {
     }
     for (table, (open, personal)) in decided {
         for column in open.iter().chain(&personal) {
-            assert!(known.get(&table).is_some_and(|c| c.contains(column)), "{table}.{column} is decided and is not there");
+            assert!(
+                known.get(&table).is_some_and(|c| c.contains(column)),
+                "{table}.{column} is decided and is not there"
+            );
         }
     }
 }
@@ -332,7 +359,10 @@ async fn staff_get_lists_across_companies_and_leave_a_trace() {
     assert!(users.iter().any(|u| u.get::<_, String>("email") == lone.email));
     assert!(users.iter().all(|u| u.get::<_, String>("email") != a.world.admin.email));
     for (report, columns) in [
-        ("staff_users_without_company", vec!["id", "email", "first_name", "last_name", "user_role", "status", "created_at", "last_login"]),
+        (
+            "staff_users_without_company",
+            vec!["id", "email", "first_name", "last_name", "user_role", "status", "created_at", "last_login"],
+        ),
         ("staff_companies", vec!["id", "name", "plan", "status", "subscription_status", "users", "created_at"]),
         ("staff_queue", vec!["company", "kind", "waiting", "due", "given_up", "late"]),
         ("staff_historical_rows", vec!["table_name", "company", "row_count"]),
@@ -345,7 +375,13 @@ async fn staff_get_lists_across_companies_and_leave_a_trace() {
         let refused = staff.batch_execute(&format!("select * from {table}")).await.expect_err(&table);
         assert_eq!(refused.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{table}");
     }
-    let traces: i64 = a.world.value("select count(*) from app.staff_log where db_role = $1::text::name and asked_at <= now()", &[&login.name]).await;
+    let traces: i64 = a
+        .world
+        .value(
+            "select count(*) from app.staff_log where db_role = $1::text::name and asked_at <= now()",
+            &[&login.name],
+        )
+        .await;
     assert_eq!(traces, 5);
     for change in ["update app.staff_log set report = 'x'", "delete from app.staff_log", "truncate app.staff_log"] {
         assert!(a.world.db.batch_execute(change).await.unwrap_err().to_string().contains("db error"), "{change}");
@@ -365,7 +401,14 @@ async fn the_command_makes_lists_and_removes_operators() {
     let name = login.name.as_str();
     let go = |arguments: &[&str], input: &str| run(ringfence(&own, &[&["operator"], arguments].concat()), input);
     let roles = async || -> i64 {
-        admin.query_one("select count(*) from pg_authid where rolname = $1 and rolpassword like 'SCRAM-SHA-256%'", &[&name]).await.unwrap().get(0)
+        admin
+            .query_one(
+                "select count(*) from pg_authid where rolname = $1 and rolpassword like 'SCRAM-SHA-256%'",
+                &[&name],
+            )
+            .await
+            .unwrap()
+            .get(0)
     };
 
     for (arguments, input, sentence) in [
@@ -380,14 +423,22 @@ async fn the_command_makes_lists_and_removes_operators() {
         (vec!["remove", name], "", "there is no operator named"),
     ] {
         let refused = go(&arguments, input);
-        assert!(!refused.status.success() && text(&refused.stderr).contains(sentence), "{arguments:?}: {}", text(&refused.stderr));
+        assert!(
+            !refused.status.success() && text(&refused.stderr).contains(sentence),
+            "{arguments:?}: {}",
+            text(&refused.stderr)
+        );
         assert_eq!(roles().await, 0);
     }
     let made = go(&["add", name, "--company", "Acme"], "Secret-Horse-9\n");
     assert!(made.status.success(), "{}", text(&made.stderr));
     assert_eq!(roles().await, 1);
     let clash = go(&["add", name, "--company", "O'Brien & Sons", "--generate-password"], "");
-    assert!(text(&clash.stderr).contains("already") && text(&clash.stderr).contains("whole cluster"), "{}", text(&clash.stderr));
+    assert!(
+        text(&clash.stderr).contains("already") && text(&clash.stderr).contains("whole cluster"),
+        "{}",
+        text(&clash.stderr)
+    );
     let listed = text(&go(&["list"], "").stdout);
     assert!(listed.contains(name) && listed.contains("Acme") && !listed.contains("Brien"), "{listed}");
     let more = go(&["grant", name, "--company", "O'Brien & Sons"], "");
@@ -443,7 +494,10 @@ async fn the_questions_of_operator_psql_are_answered() {
         b.name, b.admin.email
     );
     let answers = psql(&url, &input);
-    assert!(!answers.contains("ERROR") && !answers.contains("invalid") && !answers.contains("No such file"), "{answers}");
+    assert!(
+        !answers.contains("ERROR") && !answers.contains("invalid") && !answers.contains("No such file"),
+        "{answers}"
+    );
     for part in [
         "Data of: no company",
         &format!("Data of: {}", b.name),
