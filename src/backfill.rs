@@ -131,21 +131,26 @@ struct Shared {
 impl Run {
     async fn run(self, client: &Client, admin: &str) -> anyhow::Result<()> {
         client.execute(sql!("ops/backfill/open").text, &[&self.workers]).await?;
-        let before = progress(client).await?;
+        let mut progress = Progress::of(client).await?;
         let style =
             ProgressStyle::with_template("{msg} {wide_bar} {human_pos}/{human_len} rows, {per_sec}, {eta} left")?;
-        let bar = ProgressBar::new(before.left_over).with_style(style).with_message("backfill");
+        let bar = ProgressBar::new(progress.left_over).with_style(style).with_message("backfill");
         // Whoever owns the tables vacuums them, which ringfence_dba does not.
         let vacuuming = tokio::sync::Mutex::new(db::connect(admin).await?);
         let shared = Arc::new(Shared { bar, started: Instant::now(), moved: Mutex::default(), vacuuming });
         let options = Arc::new(self);
-        let mut workers = JoinSet::new();
-        for _ in 0..options.workers {
-            let (worker, shared, options) = (bypassing(admin).await?, shared.clone(), options.clone());
-            workers.spawn(async move { options.work(&worker, &shared).await });
-        }
-        while let Some(worker) = workers.join_next().await {
-            worker??;
+        // Once, and again for rows that somebody changed, and so moved, while they were passed.
+        while progress.is_under_way {
+            let mut workers = JoinSet::new();
+            for _ in 0..options.workers {
+                let (worker, shared, options) = (bypassing(admin).await?, shared.clone(), options.clone());
+                workers.spawn(async move { options.work(&worker, &shared).await });
+            }
+            while let Some(worker) = workers.join_next().await {
+                worker??;
+            }
+            client.execute(sql!("ops/backfill/open").text, &[&options.workers]).await?;
+            progress = Progress::of(client).await?;
         }
         let moved = std::mem::take(&mut *shared.moved.lock().unwrap_or_else(|e| e.into_inner()));
         shared.bar.finish_and_clear();
@@ -155,16 +160,15 @@ impl Run {
                 vacuum(&*shared.vacuuming.lock().await, table).await?;
             }
         }
-        let after = progress(client).await?;
         println!(
             "{} rows got their company in {seconds:.1} s, {} a second.",
             HumanCount(rows),
             HumanCount((rows as f64 / seconds.max(0.001)) as u64)
         );
-        if after.collisions > 0 {
+        if progress.collisions > 0 {
             println!(
                 "{} rows stay, because the company has another row with the same unique key: table app.backfill_collision.",
-                after.collisions
+                progress.collisions
             );
         }
         println!("Next: ringfence backfill verify. To take it back: ringfence backfill undo.");
@@ -228,12 +232,19 @@ async fn vacuum(admin: &Client, table: &str) -> anyhow::Result<()> {
 struct Progress {
     left_over: u64,
     collisions: u64,
+    is_under_way: bool,
 }
 
-async fn progress(client: &Client) -> anyhow::Result<Progress> {
-    let row = client.query_one(sql!("ops/backfill/progress").text, &[]).await?;
-    let number = |name| row.get::<_, i64>(name).unsigned_abs();
-    Ok(Progress { left_over: number("left_over"), collisions: number("collisions") })
+impl Progress {
+    async fn of(client: &Client) -> anyhow::Result<Self> {
+        let row = client.query_one(sql!("ops/backfill/progress").text, &[]).await?;
+        let number = |name| row.get::<_, i64>(name).unsigned_abs();
+        Ok(Self {
+            left_over: number("left_over"),
+            collisions: number("collisions"),
+            is_under_way: row.get("is_under_way"),
+        })
+    }
 }
 
 async fn verify(client: &Client) -> anyhow::Result<bool> {

@@ -191,7 +191,7 @@ impl Seeded {
         db.execute("insert into app.operator_choice values ($1::text::name, $1, $2)", &[&c, &a]).await.unwrap();
         db.execute("insert into app.staff_log (report) values ($1)", &[&c]).await.unwrap();
         for insert in [
-            "insert into app.backfill (target, part, finished_at) values ($1::text::name, 1, now())",
+            "insert into app.backfill (target, part, next_block, until_block, finished_at) values ($1::text::name, 1, 0, 0, now())",
             "insert into app.backfill_batch (target, ids) values ($1::text::name, '{}')",
             "insert into app.backfill_collision values ($1::text::name, gen_random_uuid(), '')",
             "insert into app.backfill_before values ($1::text::name, gen_random_uuid(), gen_random_uuid(), 1, 1)",
