@@ -207,22 +207,15 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             administer(cli.database, async |admin| super_admin(admin, &email).await).await?;
         }
         Command::Backfill(command) => {
-            let at = Location::open(cli.database).await?;
-            let done = async { backfill::run(command, at.admin()?).await }.await;
-            at.close().await?;
-            return Ok(if done? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+            let fine = located(cli.database, async |at| backfill::run(command, at.admin()?).await).await?;
+            return Ok(if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Command::Backup(backup) => {
-            let at = Location::open(cli.database).await?;
-            let done = async { backup.run(at.admin()?, &at.program("pg_dump")).await }.await;
-            at.close().await?;
-            done?;
+            located(cli.database, async |at| backup.run(at.admin()?, &at.program("pg_dump")).await).await?;
         }
         Command::Restore(restore) => {
-            let at = Location::open(cli.database).await?;
-            let done = async { restore.run(at.admin()?, &at.api, &at.program("pg_restore")).await }.await;
-            at.close().await?;
-            done?;
+            located(cli.database, async |at| restore.run(at.admin()?, &at.api, &at.program("pg_restore")).await)
+                .await?;
         }
         Command::Operator(command) => {
             administer(cli.database, async |admin| operator::run(command, admin).await).await?;
@@ -275,6 +268,14 @@ impl Location {
             None => Ok(()),
         }
     }
+}
+
+/// Does something with the database, and closes it whatever came of that.
+async fn located<T>(database: Database, work: impl AsyncFnOnce(&Location) -> anyhow::Result<T>) -> anyhow::Result<T> {
+    let at = Location::open(database).await?;
+    let done = work(&at).await;
+    at.close().await?;
+    done
 }
 
 /// The database's name in a private cluster.

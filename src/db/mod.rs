@@ -24,7 +24,7 @@ use crate::Error;
 use anyhow::Context;
 use postgres_types::ToSql;
 use std::{sync::Arc, time::Duration};
-use tokio_postgres::config::Host;
+use tokio_postgres::config::{Host, SslMode};
 
 /// A statement's parameters.
 pub type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
