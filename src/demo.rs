@@ -191,6 +191,9 @@ pub struct Amounts {
     /// And this many activities altogether
     #[arg(long, default_value_t = 0)]
     pub activities: u64,
+    /// And this many historical messages, which have no company, altogether
+    #[arg(long, default_value_t = 0)]
+    pub historical: u64,
 }
 
 /// Adds many companies of very unequal size: of a thousand, the largest has a tenth of all rows. All or nothing; adds
@@ -222,6 +225,7 @@ pub async fn generate(admin_url: &str, companies: u32, amounts: Amounts) -> anyh
         ("messages", sql!("demo/messages"), amounts.messages),
         ("deals", sql!("demo/generated_deals"), amounts.deals),
         ("activities", sql!("demo/generated_activities"), amounts.activities),
+        ("historical messages", sql!("demo/generated_historical"), amounts.historical),
     ] {
         let shares = shares(total, companies)?;
         fill(&tx, statement, what, &ids, &shares).await?;

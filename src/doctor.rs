@@ -28,6 +28,7 @@ const FURTHER: &[Sql] = &[
     sql!("lint/leakproof_functions"),
     sql!("lint/views"),
     sql!("lint/grants"),
+    sql!("lint/update_triggers"),
 ];
 
 /// One thing that is wrong.

@@ -3,16 +3,16 @@
 use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
 use ringfence::{
-    App, archive, auth,
+    App, archive, auth, backfill, backup,
     clients::storage::Storage,
     config::{Config, Database, LogFormat},
     db::{self, Db, local::Cluster, migrate},
-    demo, doctor, erase, import,
+    demo, doctor, erase, import, operator,
     seal::Sealer,
-    server, sql, workbook,
+    server, sql, terminal, workbook,
 };
 use std::{
-    io::{IsTerminal, Read, Write},
+    io::{IsTerminal, Write},
     path::PathBuf,
     process::ExitCode,
 };
@@ -73,6 +73,16 @@ enum Command {
     /// Manage users
     #[command(subcommand)]
     User(User),
+    /// Manage operators: people at psql, each held to a company by their login
+    #[command(subcommand)]
+    Operator(operator::Command),
+    /// Give historical rows, which have no company, the company they belong to
+    #[command(subcommand)]
+    Backfill(backfill::Command),
+    /// Back the database up into a folder: pg_dump, the logins of operators, and the number of rows to compare with
+    Backup(backup::Backup),
+    /// Restore a backup into an empty database, and check it: the numbers of rows, and the rules of `doctor`
+    Restore(backup::Restore),
     /// Look after the store of files
     #[command(subcommand)]
     Files(Files),
@@ -244,6 +254,20 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::SuperAdmin { email } => {
             administer(cli.database, async |admin| super_admin(admin, &email).await).await?;
         }
+        Command::Backfill(command) => {
+            let fine = located(cli.database, async |at| backfill::run(command, at.admin()?).await).await?;
+            return Ok(if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        Command::Backup(backup) => {
+            located(cli.database, async |at| backup.run(at.admin()?, &at.program("pg_dump")).await).await?;
+        }
+        Command::Restore(restore) => {
+            located(cli.database, async |at| restore.run(at.admin()?, &at.api, &at.program("pg_restore")).await)
+                .await?;
+        }
+        Command::Operator(command) => {
+            administer(cli.database, async |admin| operator::run(command, admin).await).await?;
+        }
         Command::User(User::Assign { email, company, role }) => {
             administer(cli.database, async |admin| assign(admin, &email, &company, role.as_deref()).await).await?;
         }
@@ -281,12 +305,25 @@ impl Location {
             .context("this command changes the database: set DATABASE_ADMIN_URL to an administrator's address of it")
     }
 
+    /// One of PostgreSQL's programs, of the private cluster's version when there is one.
+    fn program(&self, name: &str) -> PathBuf {
+        self.cluster.as_ref().map_or_else(|| name.into(), |cluster| cluster.bin(name))
+    }
+
     async fn close(self) -> anyhow::Result<()> {
         match self.cluster {
             Some(cluster) => cluster.close().await,
             None => Ok(()),
         }
     }
+}
+
+/// Does something with the database, and closes it whatever came of that.
+async fn located<T>(database: Database, work: impl AsyncFnOnce(&Location) -> anyhow::Result<T>) -> anyhow::Result<T> {
+    let at = Location::open(database).await?;
+    let done = work(&at).await;
+    at.close().await?;
+    done
 }
 
 /// The database's name in a private cluster.
@@ -554,26 +591,11 @@ async fn add_user(admin: &tokio_postgres::Client, email: &str, first: &str, last
     if !email.contains('@') {
         bail!("\"{email}\" is not an e-mail address");
     }
-    let password = read_password(email)?;
+    let missing = format!("there is no account {email} yet: give the new one's password on standard input");
+    let password = terminal::new_password(&format!("the new account {email}"), &missing)?;
     if let Some(problem) = auth::password_problem(&password, email, true) {
         bail!("{problem}");
     }
     let hash = auth::hash_now(&password)?;
     Ok(admin.query_one(sql!("ops/add_user").text, &[&email, &hash, &first, &last]).await?.get("id"))
-}
-
-fn read_password(email: &str) -> anyhow::Result<String> {
-    if std::io::stdin().is_terminal() {
-        let first = rpassword::prompt_password(format!("Password for the new account {email}: "))?;
-        if rpassword::prompt_password("The same again: ")? != first {
-            bail!("the two passwords differ");
-        }
-        return Ok(first);
-    }
-    let mut text = String::new();
-    std::io::stdin().read_to_string(&mut text)?;
-    match text.lines().next() {
-        Some(line) if !line.is_empty() => Ok(line.to_owned()),
-        _ => bail!("there is no account {email} yet: give the new one's password on standard input"),
-    }
 }

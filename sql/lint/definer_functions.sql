@@ -1,5 +1,5 @@
 -- A `security definer` function runs around the policies: only ringfence_platform's, with a pinned search path, for the
--- API's login and nobody else. What operators may call is listed here.
+-- API's login and nobody else. What operators and the platform's staff may call is listed here.
 with function as (
   select p.oid, p.proowner, p.oid::regprocedure::text as name,
     coalesce('search_path=pg_catalog, pg_temp' = any (p.proconfig), false) as is_pinned,
@@ -7,8 +7,11 @@ with function as (
      from aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) x
      where x.privilege_type = 'EXECUTE' and x.grantee <> p.proowner
        and coalesce(nullif(x.grantee, 0)::regrole::text, 'everybody') <> 'ringfence_api'
-       and not (x.grantee = 'ringfence_operator'::regrole
-         and p.oid::regprocedure::text in ('app.operator_company()', 'app.historical_rows()'))) as others
+       and not (x.grantee in ('ringfence_operator'::regrole, 'ringfence_operator_limited'::regrole)
+         and p.oid::regprocedure::text in ('app.operator_company()', 'app.historical_rows()', 'app.use_company(text)', 'app.my_companies()'))
+       and not (x.grantee = 'ringfence_staff'::regrole
+         and p.oid::regprocedure::text in ('app.staff_companies()', 'app.staff_users_without_company()', 'app.staff_queue()', 'app.staff_historical_rows()'))
+      ) as others
   from pg_proc p
   where p.prosecdef and p.pronamespace not in ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)
 )

@@ -1,8 +1,13 @@
 -- Rights that row-level security does not cover, or that would let a row change its company; for the API's login, for
--- operators, and for every operator's own login.
+-- operators, for the platform's staff, and for the login of every one of these.
 with held as (
-  select r.oid, r.rolname, r.rolname = 'ringfence_api' as is_api from pg_roles r
-  where r.rolname in ('ringfence_api', 'ringfence_operator') or (not r.rolsuper and pg_has_role(r.oid, 'ringfence_operator', 'member'))
+  select r.oid, r.rolname, r.rolname = 'ringfence_api' as is_api,
+    not r.rolsuper and pg_has_role(r.oid, 'ringfence_staff', 'member') as is_staff,
+    not r.rolsuper and pg_has_role(r.oid, 'ringfence_operator_write', 'member') as is_writer,
+    not r.rolsuper and pg_has_role(r.oid, 'ringfence_operator_limited', 'member') as is_limited
+  from pg_roles r
+  where r.rolname = 'ringfence_api' or not r.rolsuper and (pg_has_role(r.oid, 'ringfence_operator', 'member')
+    or pg_has_role(r.oid, 'ringfence_operator_limited', 'member') or pg_has_role(r.oid, 'ringfence_staff', 'member'))
 ), target as (
   select c.oid, c.relkind, c.relnamespace::regnamespace::text as home, c.oid::regclass::text as name from pg_class c
   where c.relkind in ('r', 'p', 'v', 'm', 'f') and c.relnamespace::regnamespace::text not in ('pg_catalog', 'information_schema', 'pg_toast')
@@ -26,17 +31,28 @@ where has_any_column_privilege(r.oid, t.oid, case right_name when 'delete' then 
     when t.home = 'public' then t.name = 'refinery_schema_history' and not (r.is_api and right_name = 'select')
     else true end
 union all
+-- Operators who write may not delete, which is also the right to lock a table for all; others only read.
+select format('%s has %s on %s', r.rolname, right_name, t.name), 'revoke it'
+from held r, target t, unnest(array['insert', 'update', 'delete']) as right_name
+where not r.is_api and t.home = 'public'
+  and case right_name when 'delete' then has_table_privilege(r.oid, t.oid, 'delete') and not (r.is_writer and t.name = 'jobs')
+    else not r.is_writer and has_any_column_privilege(r.oid, t.oid, right_name) end
+union all
+select format('%s may read all of %s', r.rolname, t.name), 'revoke it, and grant columns in sql/platform/operators.sql'
+from held r, target t where r.is_limited and t.home = 'public' and has_table_privilege(r.oid, t.oid, 'select')
+union all
+select format('%s may read %s', r.rolname, t.name), 'revoke it: what staff see are functions'
+from held r, target t where r.is_staff and has_any_column_privilege(r.oid, t.oid, 'select')
+union all
 select format('everybody has %s on %s', x.privilege_type, t.name), 'revoke it from public'
 from target t join pg_class c on c.oid = t.oid, aclexplode(c.relacl) x
 where x.grantee = 0
 union all
 select format('%s may create in schema %s', r.rolname, n.nspname), 'revoke create on the schema'
-from held r, pg_namespace n
-where n.nspname not like 'pg\_%' and has_schema_privilege(r.oid, n.oid, 'create')
+from held r, pg_namespace n where n.nspname not like 'pg\_%' and has_schema_privilege(r.oid, n.oid, 'create')
 union all
 select format('%s may use schema leakproof', r.rolname), 'revoke usage: its operator sees rows before the policies do'
-from held r, pg_namespace n
-where not r.is_api and n.nspname = 'leakproof' and has_schema_privilege(r.oid, n.oid, 'usage')
+from held r where not r.is_api and has_schema_privilege(r.oid, 'leakproof', 'usage')
 union all
 select format('%s may %s in this database', r.rolname, right_name), format('revoke %s on database %I from public', right_name, current_database())
 from held r, unnest(array['create', 'temporary']) as right_name

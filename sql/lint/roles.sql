@@ -1,8 +1,16 @@
 -- Roles that policies do not hold, and ways from a held role to one of them or to the API's login.
-with held as (
-  select r.*, r.rolname = 'ringfence_api' as is_api, r.rolname in ('ringfence_owner', 'ringfence_platform') as is_group from pg_roles r
-  where r.rolname in ('ringfence_api', 'ringfence_operator', 'ringfence_owner', 'ringfence_platform')
-    or exists (select from pg_auth_members m where m.member = r.oid and m.roleid = 'ringfence_operator'::regrole)
+with recursive person as (
+  -- Operators and staff, by whatever role between.
+  select r.oid, r.oid as via from pg_roles r
+  where r.rolname in ('ringfence_operator', 'ringfence_operator_write', 'ringfence_operator_limited', 'ringfence_staff')
+  union select m.member, p.via from pg_auth_members m join person p on m.roleid = p.oid
+), held as (
+  select r.*, r.rolname = 'ringfence_api' as is_api, r.rolname in ('ringfence_owner', 'ringfence_platform') or r.rolname in
+      (select via::regrole::text from person) as is_group,
+    exists (select from person p where p.oid = r.oid and p.via <> 'ringfence_staff'::regrole) as is_operator
+  from pg_roles r
+  where r.rolname in ('ringfence_api', 'ringfence_owner', 'ringfence_platform')
+    or r.oid in (select oid from person)
     or (r.rolname = session_user and not r.rolsuper and pg_has_role(r.oid, 'ringfence_api', 'member'))
 ), judged as (
   select h.rolname, concat_ws(' and ',
@@ -15,8 +23,10 @@ with held as (
      where o.oid <> h.oid and not h.rolsuper and pg_has_role(h.oid, o.oid, 'member')
        and (o.rolsuper or o.rolbypassrls or o.rolname in ('ringfence_owner', 'ringfence_platform', 'ringfence_dba', 'pg_read_all_data',
            'pg_write_all_data', 'pg_read_all_stats', 'pg_monitor', 'pg_execute_server_program', 'pg_read_server_files', 'pg_write_server_files')
-         or (o.rolname = 'ringfence_api' and not h.is_api and pg_has_role(h.oid, 'ringfence_operator', 'member'))
-         or (o.rolname = 'ringfence_operator' and h.is_api)))) as problem
+         or (o.rolname = 'ringfence_api' and h.oid in (select oid from person))
+         or (o.rolname in ('ringfence_operator', 'ringfence_operator_limited', 'ringfence_staff') and h.is_api)
+         or (o.rolname = 'ringfence_operator' and pg_has_role(h.oid, 'ringfence_operator_limited', 'member'))
+         or (o.rolname = 'ringfence_staff' and h.is_operator)))) as problem
   from held h
 )
 select format('%s %s', rolname, problem) as finding, 'alter the role, or revoke the membership' as remedy

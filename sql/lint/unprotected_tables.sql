@@ -4,7 +4,11 @@ with open_table (name) as (
 ), own_rules (name, policies) as (
   values ('companies', array['own', 'operator', 'platform']), ('users', array['colleagues', 'operator', 'platform']),
     ('members', array['own', 'operator', 'platform']), ('notifications', array['own', 'platform']),
-    ('app.credentials', array['platform']), ('app.company_secrets', array['platform']), ('app.operator_grant', array['platform'])
+    ('app.credentials', array['platform']), ('app.company_secrets', array['platform']), ('app.operator_grant', array['platform']),
+    ('app.operator_choice', array['platform']), ('app.staff_log', array['platform']),
+    -- For roles that bypass row-level security, and nobody else.
+    ('app.backfill', array[]::text[]), ('app.backfill_batch', array[]::text[]), ('app.backfill_collision', array[]::text[]),
+    ('app.backfill_before', array[]::text[])
 ), wanted as (
   select c.oid, c.oid::regclass::text as name, c.relrowsecurity and c.relforcerowsecurity as is_forced,
     coalesce(o.policies, array['tenant', 'no_new_historical', 'operator', 'platform']) as policies

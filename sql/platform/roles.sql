@@ -9,6 +9,9 @@ begin
       ('ringfence_owner', 'nologin'),
       ('ringfence_api', 'login'),
       ('ringfence_operator', 'nologin'),
+      ('ringfence_operator_write', 'nologin'),
+      ('ringfence_operator_limited', 'nologin'),
+      ('ringfence_staff', 'nologin'),
       ('ringfence_platform', 'nologin'),
       ('ringfence_dba', 'nologin')
     ) as r (name, kind)
@@ -24,6 +27,12 @@ begin
     exception when insufficient_privilege then
       raise warning 'ringfence_dba could not be given bypassrls: a superuser must run "alter role ringfence_dba bypassrls" before a backfill or an import';
     end;
+  end if;
+
+  -- Who writes also reads.
+  if not exists (select from pg_auth_members
+      where roleid = 'ringfence_operator'::regrole and member = 'ringfence_operator_write'::regrole) then
+    grant ringfence_operator to ringfence_operator_write;
   end if;
 
   alter role ringfence_api set statement_timeout = '30s';

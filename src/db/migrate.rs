@@ -42,9 +42,9 @@ pub async fn check_server(client: &Client) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs what is missing; several at a time wait for each other. `admin` is the administrator's address of the database.
-/// When `api` has a password and its role is new, the role gets it.
-pub async fn migrate(admin: &str, api: Option<&str>) -> anyhow::Result<()> {
+/// Makes the cluster's roles that are missing, and answers a connection that holds the lock under which to do more. When
+/// `api` has a password and its role is new, the role gets it.
+pub async fn roles(admin: &str, api: Option<&str>) -> anyhow::Result<Client> {
     // Roles belong to the cluster and advisory locks to one database, so this lock is taken in the one that all share.
     let mut config: tokio_postgres::Config = super::parse(admin)?;
     let cluster = super::connect_with(config.dbname("postgres"))
@@ -60,6 +60,12 @@ pub async fn migrate(admin: &str, api: Option<&str>) -> anyhow::Result<()> {
     if new {
         set_password(&cluster, api).await?;
     }
+    Ok(cluster)
+}
+
+/// Runs what is missing; several at a time wait for each other. `admin` is the administrator's address of the database.
+pub async fn migrate(admin: &str, api: Option<&str>) -> anyhow::Result<()> {
+    let cluster = roles(admin, api).await?;
 
     let mut client = connect(admin).await?;
     embedded::migrations::runner().run_async(&mut client).await.map_err(|e| {
@@ -68,7 +74,11 @@ pub async fn migrate(admin: &str, api: Option<&str>) -> anyhow::Result<()> {
             .and_then(|e| e.as_db_error());
         anyhow::anyhow!("a migration failed: {e}{}", cause.map(|c| format!(": {}", c.message())).unwrap_or_default())
     })?;
-    client.batch_execute("grant select on refinery_schema_history to ringfence_api").await?;
+    client
+        .batch_execute(sql!("platform/operators").text)
+        .await
+        .context("the rights of operators could not be settled")?;
+    client.batch_execute("grant select on refinery_schema_history to ringfence_api, ringfence_dba").await?;
     cluster.execute("select pg_advisory_unlock_all()", &[]).await?;
     Ok(())
 }

@@ -26,7 +26,7 @@ use crate::Error;
 use anyhow::Context;
 use postgres_types::ToSql;
 use std::{sync::Arc, time::Duration};
-use tokio_postgres::config::Host;
+use tokio_postgres::config::{Host, SslMode};
 
 /// A statement's parameters.
 pub type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
@@ -100,6 +100,29 @@ fn parse(url: &str) -> anyhow::Result<tokio_postgres::Config> {
         config.connect_timeout(Duration::from_secs(5));
     }
     Ok(config)
+}
+
+/// An address as the environment of PostgreSQL's own programs: what is on a command line, everybody on the machine can read.
+pub fn libpq_environment(url: &str) -> anyhow::Result<Vec<(&'static str, String)>> {
+    let config = parse(url)?;
+    let host = config.get_hosts().first().map(|host| match host {
+        Host::Tcp(name) => name.clone(),
+        Host::Unix(folder) => folder.display().to_string(),
+    });
+    let sslmode = match config.get_ssl_mode() {
+        SslMode::Disable => "disable",
+        SslMode::Require => "require",
+        _ => "prefer",
+    };
+    let parts = [
+        ("PGHOST", host),
+        ("PGPORT", config.get_ports().first().map(u16::to_string)),
+        ("PGUSER", config.get_user().map(str::to_owned)),
+        ("PGPASSWORD", config.get_password().map(|p| String::from_utf8_lossy(p).into_owned())),
+        ("PGDATABASE", config.get_dbname().map(str::to_owned)),
+        ("PGSSLMODE", Some(sslmode.to_owned())),
+    ];
+    Ok(parts.into_iter().filter_map(|(name, value)| Some((name, value?))).collect())
 }
 
 /// TLS by the system's certificate authorities; used unless the address says `sslmode=disable` or the server has none.

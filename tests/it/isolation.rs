@@ -214,6 +214,16 @@ impl Seeded {
         .await
         .unwrap();
         db.execute("insert into app.operator_grant values ($1::text::name, $2)", &[&c, &a]).await.unwrap();
+        db.execute("insert into app.operator_choice values ($1::text::name, $1, $2)", &[&c, &a]).await.unwrap();
+        db.execute("insert into app.staff_log (report) values ($1)", &[&c]).await.unwrap();
+        for insert in [
+            "insert into app.backfill (target, part, next_block, until_block, finished_at) values ($1::text::name, 1, 0, 0, now())",
+            "insert into app.backfill_batch (target, ids) values ($1::text::name, '{}')",
+            "insert into app.backfill_collision values ($1::text::name, gen_random_uuid(), '')",
+            "insert into app.backfill_before values ($1::text::name, gen_random_uuid(), gen_random_uuid(), 1, 1)",
+        ] {
+            db.execute(insert, &[&c]).await.unwrap();
+        }
         let ids = BTreeMap::from([
             ("contact_id", contact),
             ("user_id", admin),
@@ -241,6 +251,11 @@ impl Seeded {
         Self { world, canary, ids }
     }
 
+    /// The same company in a copy of its database.
+    pub fn at(self, db: Client) -> Self {
+        Self { world: World { db, ..self.world }, ..self }
+    }
+
     /// Everything the company has, as one number for each table.
     pub async fn checksums(&self) -> BTreeMap<String, String> {
         let mut sums = BTreeMap::new();
@@ -264,7 +279,7 @@ impl Seeded {
     }
 }
 
-async fn tables(db: &Client) -> Vec<String> {
+pub async fn tables(db: &Client) -> Vec<String> {
     let sql = "select c.oid::regclass::text from pg_class c where c.relkind in ('r', 'p')
         and c.relnamespace in ('public'::regnamespace, 'app'::regnamespace) order by 1";
     db.query(sql, &[]).await.unwrap().iter().map(|r| r.get(0)).collect()
@@ -627,7 +642,7 @@ async fn the_seed_has_a_canary_in_every_free_text() {
 const READABLE: [&str; 2] = ["app.caller", "refinery_schema_history"];
 
 /// Every table the catalog knows, every command, as somebody else.
-async fn walk_tables(a: &Seeded, stranger: &mut Client, who: &str, context: &[String]) {
+pub async fn walk_tables(a: &Seeded, stranger: &mut Client, who: &str, context: &[String]) {
     let marks = a.marks().await;
     for table in tables(&a.world.db).await {
         let is_theirs = "to_jsonb(t)::text like any ($1)";

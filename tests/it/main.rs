@@ -9,6 +9,8 @@
 mod activities;
 mod archive;
 mod auth;
+mod backfill;
+mod backup;
 mod bad_input;
 mod calls;
 mod commands;
@@ -28,6 +30,7 @@ mod jobs;
 mod leaks;
 mod notifications;
 mod old_database;
+mod operators;
 mod pipelines;
 mod plans;
 mod quotes;

@@ -65,7 +65,8 @@ fn reads(plan: &Value, what: &str, indexes: &[&str], ordered: bool) {
 #[tokio::test(flavor = "multi_thread")]
 async fn lists_and_searches_read_their_indexes() {
     let own = OwnDatabase::new().await;
-    let amounts = demo::Amounts { contacts: 40_000, messages: 40_000, deals: 40_000, activities: 40_000 };
+    let amounts =
+        demo::Amounts { contacts: 40_000, messages: 40_000, deals: 40_000, activities: 40_000, historical: 0 };
     demo::generate(&own.admin, 40, amounts).await.unwrap();
     let admin = db::connect(&own.admin).await.unwrap();
     let busiest = "insert into calls (tenant_id, company_id, user_id, direction, status, from_address, to_address, created_at)

@@ -115,6 +115,27 @@ const HARM: &[(&str, &str)] = &[
     ("alter role ringfence_api createrole", "lint/roles"),
     ("grant ringfence_owner to ringfence_api", "lint/roles"),
     ("alter role ringfence_operator bypassrls", "lint/roles"),
+    ("create role op_harm login in role ringfence_operator, ringfence_staff", "lint/roles"),
+    ("create role op_harm login in role ringfence_operator_write, ringfence_dba", "lint/roles"),
+    ("create role op_harm login in role ringfence_operator_limited, ringfence_operator", "lint/roles"),
+    ("create role op_harm login in role ringfence_staff bypassrls", "lint/roles"),
+    ("grant ringfence_staff to ringfence_api", "lint/roles"),
+    ("grant select on contacts to ringfence_staff", "lint/grants"),
+    ("grant select on contacts to ringfence_operator_limited", "lint/grants"),
+    ("grant update (first_name) on contacts to ringfence_operator", "lint/grants"),
+    ("grant delete on contacts to ringfence_operator_write", "lint/grants"),
+    ("grant update (company_id) on contacts to ringfence_operator_write", "lint/grants"),
+    ("grant insert on users to ringfence_operator_write", "lint/grants"),
+    ("grant execute on function app.staff_companies() to ringfence_operator", "lint/definer_functions"),
+    ("alter policy operator on contacts with check (true)", "lint/policies"),
+    (
+        "alter policy tenant on contacts using (tenant_id = (select app.company_id())) with check (tenant_id = (select app.company_id()))",
+        "lint/policies",
+    ),
+    (
+        "create trigger every after update on contacts for each row execute function app.keep_activity()",
+        "lint/update_triggers",
+    ),
 ];
 
 #[tokio::test]

@@ -1,0 +1,2 @@
+-- $1 parts of each table
+select app.open_backfill($1)

@@ -1,0 +1,2 @@
+-- $1 name
+select app.remove_operator($1::text::name)

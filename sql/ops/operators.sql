@@ -1,0 +1,10 @@
+-- The operators who have a company in this database. One by hand:
+--   select app.add_operator('alice', array['Acme']);   \password alice   select app.remove_operator('alice');
+select g.db_role::text as name, pg_has_role(g.db_role, 'ringfence_operator_write', 'member') as writes,
+  pg_has_role(g.db_role, 'ringfence_operator', 'member') as personal_data,
+  (select count(*) from pg_stat_activity a where a.usename = g.db_role and a.datname = current_database()) as connections,
+  array_agg(c.name order by c.name) as companies
+from app.operator_grant g
+join companies c on c.id = g.company_id
+join pg_roles r on r.rolname = g.db_role
+group by g.db_role order by g.db_role

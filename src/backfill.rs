@@ -1,0 +1,310 @@
+//! `ringfence backfill`: gives historical rows, which have no company, the company that they belong to.
+//!
+//! What is done to the rows is in the database (migrations/V0022__backfill.sql), where a DBA without this program calls the
+//! same functions (`sql/ops/backfill/`). Here is what makes it comfortable: a plan to read, workers, progress, vacuum.
+
+use crate::{db, sql};
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressStyle};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+use tokio::task::JoinSet;
+use tokio_postgres::{Client, error::SqlState};
+
+/// What to do with historical rows.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Say what a run would do: rows by table and company, and those that cannot get one and why. Changes nothing
+    Plan,
+    /// Give historical rows their company while the API goes on serving
+    ///
+    /// Small transactions, each with a note of its rows. Ctrl-C, a crash or kill -9 at any time loses nothing: the next run
+    /// goes on where this one was. Starting it twice is harmless. Colleagues then see the rows; other companies never do.
+    Run(Run),
+    /// Compare what each user had in each company before the run with what is there now; exit code 1 when it differs
+    Verify,
+    /// Make the rows historical again, as they were, from the notes of the runs
+    Undo,
+    /// In tables that have no historical rows any more, have the database insist on a company and use the plain policy.
+    /// There is no undo after this
+    Finish,
+}
+
+/// How to run.
+#[derive(Args)]
+pub struct Run {
+    /// Rows in one transaction; their locks are held that long
+    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(i32).range(1..=100_000))]
+    batch: i32,
+    /// Workers, each with a connection and a part of a table
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..=16))]
+    workers: i32,
+    /// At most this many rows a second altogether
+    #[arg(long)]
+    rate: Option<u32>,
+    /// Vacuum a table each time that so many of its rows have changed; 0 leaves it to autovacuum
+    #[arg(long, default_value_t = 250_000)]
+    vacuum_every: u64,
+}
+
+/// What rows a second to expect where no run has been measured.
+const USUAL_RATE: u64 = 50_000;
+
+/// Runs the command at the administrator's address of a database; false when `verify` found a difference.
+pub async fn run(command: Command, admin: &str) -> anyhow::Result<bool> {
+    if let Command::Finish = command {
+        return finish(&db::connect(admin).await?).await.map(|()| true);
+    }
+    let client = bypassing(admin).await?;
+    match command {
+        Command::Plan => plan(&client).await?,
+        Command::Run(options) => options.run(&client, admin).await?,
+        Command::Verify => return verify(&client).await,
+        Command::Undo => undo(&client).await?,
+        Command::Finish => {}
+    }
+    Ok(true)
+}
+
+/// A connection as the role that sees historical rows.
+async fn bypassing(admin: &str) -> anyhow::Result<Client> {
+    let client = db::connect(admin).await?;
+    if !db::migrate::is_current(&client).await? {
+        bail!("the database is not at this program's version: run `ringfence migrate` first");
+    }
+    client
+        .batch_execute("set role ringfence_dba; set lock_timeout = '5s'; set row_security = off")
+        .await
+        .context("the administrator must be a superuser or a member of ringfence_dba")?;
+    client.query("select app.require_bypass()", &[]).await?;
+    Ok(client)
+}
+
+async fn plan(client: &Client) -> anyhow::Result<()> {
+    let rows = client.query(sql!("ops/backfill/plan").text.trim_end_matches(['\n', ';']), &[]).await?;
+    let (mut total, mut undecided, mut table) = (0_u64, 0_u64, String::new());
+    for row in &rows {
+        let count = row.get::<_, i64>("row_count").unsigned_abs();
+        let name: String = row.get("table_name");
+        if name != table {
+            println!("{name}");
+            table = name;
+        }
+        let whose = match (row.get::<_, Option<String>>("company"), row.get::<_, Option<String>>("problem")) {
+            (Some(company), _) => format!("-> {company}"),
+            (None, problem) => format!("stay: {}", problem.unwrap_or_default()),
+        };
+        match row.get::<_, Option<String>>("problem") {
+            None => total += count,
+            Some(_) => undecided += count,
+        }
+        println!("  {:>12} {whose}", HumanCount(count).to_string());
+    }
+    for row in client.query("select * from app.backfill_collisions()", &[]).await? {
+        let (table, key, count): (String, String, i64) = (row.get(0), row.get(1), row.get(2));
+        println!("{table}: {count} rows stay, because the company has another row with the same {key}");
+    }
+    let time = HumanDuration(Duration::from_secs(total.div_ceil(USUAL_RATE)));
+    println!(
+        "{} rows get their company, in about {time} at {USUAL_RATE} a second; {} cannot be decided.",
+        HumanCount(total),
+        HumanCount(undecided)
+    );
+    if undecided > 0 {
+        println!("A user gets a company with: ringfence user assign EMAIL --company NAME");
+    }
+    Ok(())
+}
+
+/// What the workers share.
+struct Shared {
+    bar: ProgressBar,
+    started: Instant,
+    moved: Mutex<BTreeMap<String, u64>>,
+    vacuuming: tokio::sync::Mutex<Client>,
+}
+
+impl Run {
+    async fn run(self, client: &Client, admin: &str) -> anyhow::Result<()> {
+        client.execute(sql!("ops/backfill/open").text, &[&self.workers]).await?;
+        let mut progress = Progress::of(client).await?;
+        let style =
+            ProgressStyle::with_template("{msg} {wide_bar} {human_pos}/{human_len} rows, {per_sec}, {eta} left")?;
+        let bar = ProgressBar::new(progress.left_over).with_style(style).with_message("backfill");
+        // Whoever owns the tables vacuums them, which ringfence_dba does not.
+        let vacuuming = tokio::sync::Mutex::new(db::connect(admin).await?);
+        let shared = Arc::new(Shared { bar, started: Instant::now(), moved: Mutex::default(), vacuuming });
+        let options = Arc::new(self);
+        // Once, and again for rows that somebody changed, and so moved, while they were passed.
+        while progress.is_under_way {
+            let mut workers = JoinSet::new();
+            for _ in 0..options.workers {
+                let (worker, shared, options) = (bypassing(admin).await?, shared.clone(), options.clone());
+                workers.spawn(async move { options.work(&worker, &shared).await });
+            }
+            while let Some(worker) = workers.join_next().await {
+                worker??;
+            }
+            client.execute(sql!("ops/backfill/open").text, &[&options.workers]).await?;
+            progress = Progress::of(client).await?;
+        }
+        let moved = std::mem::take(&mut *shared.moved.lock().unwrap_or_else(|e| e.into_inner()));
+        shared.bar.finish_and_clear();
+        let (rows, seconds) = (moved.values().sum::<u64>(), shared.started.elapsed().as_secs_f64());
+        if options.vacuum_every > 0 {
+            for table in moved.keys() {
+                vacuum(&*shared.vacuuming.lock().await, table).await?;
+            }
+        }
+        println!(
+            "{} rows got their company in {seconds:.1} s, {} a second.",
+            HumanCount(rows),
+            HumanCount((rows as f64 / seconds.max(0.001)) as u64)
+        );
+        if progress.collisions > 0 {
+            println!(
+                "{} rows stay, because the company has another row with the same unique key: table app.backfill_collision.",
+                progress.collisions
+            );
+        }
+        println!("Next: ringfence backfill verify. To take it back: ringfence backfill undo.");
+        Ok(())
+    }
+
+    async fn work(&self, client: &Client, shared: &Arc<Shared>) -> anyhow::Result<()> {
+        let step = client.prepare(sql!("ops/backfill/step").text).await?;
+        loop {
+            let row = match client.query_one(&step, &[&self.batch]).await {
+                Ok(row) => row,
+                // Somebody held a row for long, or each waited for the other: the batch is as before, and tried again.
+                Err(e)
+                    if [Some(&SqlState::LOCK_NOT_AVAILABLE), Some(&SqlState::T_R_DEADLOCK_DETECTED)]
+                        .contains(&e.code()) =>
+                {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+                Err(e) => return Err(e.into()),
+            };
+            let Some(table) = row.get::<_, Option<String>>("target") else {
+                if row.get("is_done") {
+                    return Ok(());
+                }
+                // Others are at what is left; should they die, it is free again.
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                continue;
+            };
+            let moved = u64::from(row.get::<_, i32>("moved").unsigned_abs());
+            shared.bar.inc(moved);
+            let due = {
+                let mut all = shared.moved.lock().unwrap_or_else(|e| e.into_inner());
+                let count = all.entry(table.clone()).or_default();
+                let was = *count;
+                *count += moved;
+                self.vacuum_every > 0 && was / self.vacuum_every != *count / self.vacuum_every
+            };
+            if due {
+                let shared = shared.clone();
+                tokio::spawn(async move {
+                    // One at a time; who comes while it goes on is served by it.
+                    if let Ok(vacuuming) = shared.vacuuming.try_lock() {
+                        let _ = vacuum(&vacuuming, &table).await;
+                    }
+                });
+            }
+            if let Some(rate) = self.rate {
+                let due = Duration::from_secs_f64(shared.bar.position() as f64 / f64::from(rate.max(1)));
+                tokio::time::sleep(due.saturating_sub(shared.started.elapsed())).await;
+            }
+        }
+    }
+}
+
+/// The old versions of the rows make room for the next ones.
+async fn vacuum(admin: &Client, table: &str) -> anyhow::Result<()> {
+    Ok(admin.batch_execute(&format!("vacuum (analyze) public.\"{table}\"")).await?)
+}
+
+struct Progress {
+    left_over: u64,
+    collisions: u64,
+    is_under_way: bool,
+}
+
+impl Progress {
+    async fn of(client: &Client) -> anyhow::Result<Self> {
+        let row = client.query_one(sql!("ops/backfill/progress").text, &[]).await?;
+        let number = |name| row.get::<_, i64>(name).unsigned_abs();
+        Ok(Self {
+            left_over: number("left_over"),
+            collisions: number("collisions"),
+            is_under_way: row.get("is_under_way"),
+        })
+    }
+}
+
+async fn verify(client: &Client) -> anyhow::Result<bool> {
+    let rows = client.query(sql!("ops/backfill/verify").text.trim_end_matches(['\n', ';']), &[]).await?;
+    let mut same = true;
+    for row in &rows {
+        let table: String = row.get("table_name");
+        let users: i64 = row.get("users");
+        let problem: Option<String> = row.get("problem");
+        let count = |name| HumanCount(row.get::<_, Option<i64>>(name).unwrap_or_default().unsigned_abs());
+        let (before, now) = (count("rows_before"), count("rows_now"));
+        match problem {
+            None => println!("ok      {table}: {now} rows of {users} users are in the company in which they were"),
+            Some(problem) => {
+                same = false;
+                println!("DIFFERS {table}: {before} rows before, {now} now; {problem}");
+            }
+        }
+    }
+    if rows.is_empty() {
+        println!("There is nothing to compare: no backfill has been run.");
+    }
+    Ok(same)
+}
+
+async fn undo(client: &Client) -> anyhow::Result<()> {
+    let recorded: i64 = client.query_one(sql!("ops/backfill/recorded").text, &[]).await?.get(0);
+    let bar = ProgressBar::new(recorded.unsigned_abs());
+    bar.set_style(ProgressStyle::with_template("undo {wide_bar} {human_pos}/{human_len} rows, {per_sec}, {eta} left")?);
+    let (mut restored, mut stayed) = (0_u64, 0_u64);
+    let step = client.prepare(sql!("ops/backfill/undo_step").text).await?;
+    loop {
+        let row = client.query_one(&step, &[]).await?;
+        if row.get::<_, Option<String>>("target").is_none() {
+            break;
+        }
+        let (a, b) = (row.get::<_, i32>("restored").unsigned_abs(), row.get::<_, i32>("stayed").unsigned_abs());
+        restored += u64::from(a);
+        stayed += u64::from(b);
+        bar.inc(u64::from(a + b));
+    }
+    bar.finish_and_clear();
+    println!("{} rows are historical again.", HumanCount(restored));
+    if stayed > 0 {
+        println!("{} are not: deleted meanwhile, or their user has left the company.", HumanCount(stayed));
+    }
+    Ok(())
+}
+
+async fn finish(admin: &Client) -> anyhow::Result<()> {
+    admin.batch_execute(sql!("ops/backfill/finish").text).await?;
+    let left = admin.query(sql!("ops/backfill/unfinished").text, &[]).await?;
+    if left.is_empty() {
+        println!("Every row of every table has a company now, and the database insists on it.");
+    } else {
+        let names: Vec<String> = left.iter().map(|row| row.get(0)).collect();
+        println!(
+            "These have historical rows and stay as they are: {}. See `ringfence backfill plan`.",
+            names.join(", ")
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,164 @@
+//! `ringfence backup` and `ringfence restore`: PostgreSQL's own dump, with what it leaves out: the logins of operators and
+//! the rights on the database itself. A restored copy is counted, brought to this version and examined.
+
+use crate::{db, doctor, sql};
+use anyhow::{Context, bail, ensure};
+use clap::Args;
+use indicatif::HumanCount;
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+use tokio::process::Command;
+use tokio_postgres::{Client, IsolationLevel};
+
+/// Where a backup goes.
+#[derive(Args)]
+pub struct Backup {
+    /// A new folder for it. It holds the data of every company: keep it as you keep the database
+    folder: PathBuf,
+}
+
+/// Where a backup comes from.
+#[derive(Args)]
+pub struct Restore {
+    /// The folder that `ringfence backup` made
+    folder: PathBuf,
+}
+
+const DUMP: &str = "database.dump";
+const ROLES: &str = "roles.sql";
+const COUNTS: &str = "rows.json";
+
+type Counts = BTreeMap<String, i64>;
+
+impl Backup {
+    /// Makes a backup of the database at this administrator's address, with the `pg_dump` that is given.
+    pub async fn run(self, admin: &str, pg_dump: &Path) -> anyhow::Result<()> {
+        let started = Instant::now();
+        ensure!(!self.folder.exists(), "{} exists already: choose a new folder", self.folder.display());
+        let mut client = db::connect(admin).await?;
+        let bypasses = sql!("ops/backup/bypasses").text;
+        let bypasses: bool = client.query_one(bypasses, &[]).await?.get(0);
+        if !bypasses {
+            client.batch_execute("set role ringfence_dba").await.context(
+                "only a role that bypasses row-level security sees all rows: a superuser, or a member of ringfence_dba",
+            )?;
+            client.query("select app.require_bypass()", &[]).await?;
+        }
+        // A backup that was cut short does not look like one.
+        let partial = self.folder.with_added_extension("partial");
+        fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&partial)
+            .with_context(|| format!("cannot make the folder {}", partial.display()))?;
+        // The dump and the counts are of the same moment.
+        let tx =
+            client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true).start().await?;
+        let snapshot: String = tx.query_one("select pg_export_snapshot()", &[]).await?.get(0);
+        let roles: Option<String> = tx.query_one(sql!("ops/backup/roles").text, &[]).await?.get(0);
+        fs::write(partial.join(ROLES), roles.unwrap_or_default())?;
+        let mut dump = Command::new(pg_dump);
+        dump.envs(db::libpq_environment(admin)?)
+            .args(["--format=custom", "--compress=6"])
+            .arg(format!("--snapshot={snapshot}"))
+            .arg("--file")
+            .arg(partial.join(DUMP));
+        if !bypasses {
+            dump.arg("--role=ringfence_dba");
+        }
+        let (counts, dumped) = tokio::join!(counts(tx.client()), run(dump, "pg_dump"));
+        dumped?;
+        let counts = counts?;
+        fs::write(partial.join(COUNTS), serde_json::to_string_pretty(&counts)?)?;
+        fs::rename(&partial, &self.folder)?;
+        println!(
+            "{} has {} rows of {} tables, in {}.",
+            self.folder.display(),
+            HumanCount(counts.values().sum::<i64>().unsigned_abs()),
+            counts.len(),
+            seconds(started)
+        );
+        println!(
+            "Not in it: passwords of logins, the server's secrets (RINGFENCE_SECRET_KEY unseals the providers'), and the store of files."
+        );
+        Ok(())
+    }
+}
+
+impl Restore {
+    /// Restores into the empty database at this administrator's address, with the `pg_restore` that is given.
+    pub async fn run(self, admin: &str, api: &str, pg_restore: &Path) -> anyhow::Result<()> {
+        let started = Instant::now();
+        let read = |name: &str| {
+            let path = self.folder.join(name);
+            fs::read_to_string(&path)
+                .with_context(|| format!("{} is no backup: {} is missing", self.folder.display(), path.display()))
+        };
+        let (roles, expected) = (read(ROLES)?, read(COUNTS)?);
+        let expected: Counts = serde_json::from_str(&expected)?;
+        let client = db::connect(admin).await?;
+        let tables: i64 = client.query_one(sql!("ops/backup/tables_there").text, &[]).await?.get(0);
+        if tables > 0 {
+            bail!("the database has tables already: create an empty one, and give its address in DATABASE_ADMIN_URL");
+        }
+        db::migrate::roles(admin, Some(api)).await?;
+        client.batch_execute(&roles).await?;
+        let mut restore = Command::new(pg_restore);
+        let environment = db::libpq_environment(admin)?;
+        let database = environment.iter().find(|(name, _)| *name == "PGDATABASE").map(|(_, name)| name.clone());
+        restore
+            .envs(environment)
+            .args(["--single-transaction", "--exit-on-error", "--dbname", &database.unwrap_or_default()])
+            .arg(self.folder.join(DUMP));
+        run(restore, "pg_restore").await?;
+        client.batch_execute(sql!("ops/backup/settle").text).await?;
+        let found = counts(&client).await?;
+        if found != expected {
+            let differing = expected.iter().filter(|(table, n)| found.get(*table) != Some(n));
+            let names: Vec<_> = differing.map(|(table, _)| table.as_str()).collect();
+            bail!("the restored tables have other numbers of rows than were backed up: {}", names.join(", "));
+        }
+        db::migrate::migrate(admin, Some(api)).await?;
+        client.batch_execute("analyze").await?;
+        let findings = doctor::findings(&client, doctor::rules()).await?;
+        if let Some(first) = findings.first() {
+            bail!(
+                "the restored database breaks a rule: {}. Remedy: {}. See `ringfence doctor`",
+                first.finding,
+                first.remedy
+            );
+        }
+        println!(
+            "{} rows of {} tables are restored, as many as were backed up, and no rule is broken ({}).",
+            HumanCount(found.values().sum::<i64>().unsigned_abs()),
+            found.len(),
+            seconds(started)
+        );
+        println!("Logins that are new on this server have no password yet: psql's \\password sets one.");
+        Ok(())
+    }
+}
+
+fn seconds(since: Instant) -> indicatif::HumanDuration {
+    indicatif::HumanDuration(since.elapsed().max(Duration::from_secs(1)))
+}
+
+/// The rows of every table.
+async fn counts(client: &Client) -> anyhow::Result<Counts> {
+    let rows = client.query(sql!("ops/backup/rows").text, &[]).await?;
+    Ok(rows.iter().map(|row| (row.get("name"), row.get("row_count"))).collect())
+}
+
+async fn run(mut command: Command, name: &str) -> anyhow::Result<()> {
+    let output = command.output().await.with_context(|| format!("cannot run {name}: is it installed?"))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        let last: Vec<&str> = said.lines().filter(|l| !l.trim().is_empty()).take(3).collect();
+        bail!("{name} failed: {}", last.join(" "));
+    }
+    Ok(())
+}

@@ -1,0 +1,145 @@
+//! `ringfence operator`: logins for people at psql, each held to one company by the role that logged in.
+
+use crate::{auth, sql, terminal};
+use anyhow::bail;
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use clap::{Args, Subcommand};
+use tokio_postgres::Client;
+
+/// What to do with operators.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Make a login for a person, for one company or several
+    ///
+    /// They log in with psql and see that company's rows, whatever they set or `set role` to; historical rows stay hidden.
+    /// With several companies they choose one for each connection: select app.use_company('Acme');
+    /// The password is asked for, or read from standard input. Start psql with: psql -v PSQLRC=… or \i sql/ops/operator.psql
+    Add(Add),
+    /// List the operators of this database, with their companies and rights
+    List,
+    /// Give an operator one more company, of which they choose one for each connection
+    Grant(Grant),
+    /// Take a company from an operator; the login stays. In connections that are open, too
+    Revoke(Grant),
+    /// Remove an operator: close their connections, and drop the login
+    Remove {
+        /// The login's name
+        name: String,
+    },
+}
+
+/// A new operator.
+#[derive(Args)]
+pub struct Add {
+    /// The login's name. Logins belong to the whole database server, so it must be new there
+    name: String,
+    /// A company's exact name; may be given several times
+    #[arg(long, required = true)]
+    company: Vec<String>,
+    /// Let them add and change rows of the company besides reading them; deleting is left to the API
+    #[arg(long)]
+    write: bool,
+    /// Keep names, addresses, texts and the like from them: they read the columns that sql/platform/operators.sql calls open
+    #[arg(long, conflicts_with = "write")]
+    no_personal_data: bool,
+    /// Make a password up and print it, once, instead of asking for one
+    #[arg(long)]
+    generate_password: bool,
+}
+
+/// An operator and a company.
+#[derive(Args)]
+pub struct Grant {
+    /// The login's name
+    name: String,
+    /// The company's exact name
+    #[arg(long)]
+    company: String,
+}
+
+/// Runs the command as an administrator; answers what to print.
+pub async fn run(command: Command, admin: &Client) -> anyhow::Result<String> {
+    match command {
+        Command::Add(add) => add.run(admin).await,
+        Command::List => list(admin).await,
+        Command::Grant(Grant { name, company }) => {
+            admin.execute(sql!("ops/operator_grant").text, &[&name, &company]).await?;
+            Ok(format!(
+                "{name} has {company} now. With several companies they choose one: select app.use_company('{}');",
+                company.replace('\'', "''")
+            ))
+        }
+        Command::Revoke(Grant { name, company }) => {
+            admin.execute(sql!("ops/operator_revoke").text, &[&name, &company]).await?;
+            Ok(format!("{name} no longer has {company}."))
+        }
+        Command::Remove { name } => {
+            admin.execute(sql!("ops/operator_remove").text, &[&name]).await?;
+            Ok(format!("{name} is removed."))
+        }
+    }
+}
+
+impl Add {
+    async fn run(self, admin: &Client) -> anyhow::Result<String> {
+        let Self { name, company, write, no_personal_data, generate_password } = self;
+        if name.len() > 63 {
+            bail!("the name is longer than the 63 bytes that PostgreSQL keeps");
+        }
+        let password = if generate_password {
+            let mut bytes = [0; 18];
+            getrandom::fill(&mut bytes)?;
+            URL_SAFE_NO_PAD.encode(bytes)
+        } else {
+            let missing = "give the operator's password on standard input, or --generate-password";
+            let password = terminal::new_password(&name, missing)?;
+            if let Some(problem) = auth::password_problem(&password, &name, true) {
+                bail!("{problem}");
+            }
+            password
+        };
+        // As its SCRAM verifier, so that no log of the server can hold it.
+        let verifier = postgres_protocol::password::scram_sha_256(password.as_bytes());
+        admin
+            .execute(sql!("ops/operator_add").text, &[&name, &company, &write, &!no_personal_data, &verifier])
+            .await
+            .map_err(with_hint)?;
+        let shown = if generate_password { format!("Password, shown this once: {password}\n") } else { String::new() };
+        let may = if write { "reads and writes" } else { "reads" };
+        Ok(format!("{shown}{name} {may} the rows of {}.", company.join(", ")))
+    }
+}
+
+/// The database's advice belongs to its sentence.
+fn with_hint(e: tokio_postgres::Error) -> anyhow::Error {
+    match e.as_db_error().and_then(|db| Some(format!("{}. {}", db.message(), db.hint()?))) {
+        Some(text) => anyhow::anyhow!(text),
+        None => e.into(),
+    }
+}
+
+async fn list(admin: &Client) -> anyhow::Result<String> {
+    let rows = admin.query(sql!("ops/operators").text, &[]).await?;
+    if rows.is_empty() {
+        return Ok("There are no operators: `ringfence operator add NAME --company COMPANY` makes one.".into());
+    }
+    let mut table = vec![["operator", "may", "personal data", "connections", "companies"].map(str::to_owned)];
+    for row in rows {
+        let (writes, personal): (bool, bool) = (row.get("writes"), row.get("personal_data"));
+        table.push([
+            row.get("name"),
+            if writes { "read, write" } else { "read" }.into(),
+            if personal { "yes" } else { "no" }.into(),
+            row.get::<_, i64>("connections").to_string(),
+            row.get::<_, Vec<String>>("companies").join(", "),
+        ]);
+    }
+    let width = |column: usize| table.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths = [width(0), width(1), width(2), width(3)];
+    let line = |row: &[String; 5]| {
+        let [name, may, personal, connections, companies] = row;
+        let [a, b, c, d] = widths;
+        format!("{name:a$}  {may:b$}  {personal:c$}  {connections:>d$}  {companies}")
+    };
+    Ok(table.iter().map(line).collect::<Vec<_>>().join("\n"))
+}

@@ -1,0 +1,331 @@
+//! Historical rows get their company: killed twice, resumed, checked, undone, finished; and nobody sees another company's.
+
+use crate::{
+    commands::{ringfence, run, text},
+    schema::OwnDatabase,
+    world::{World, add_person},
+};
+use ringfence::{db, doctor};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    process::Stdio,
+    time::Duration,
+};
+use tokio_postgres::{Client, error::SqlState};
+use uuid::Uuid;
+
+const TABLES: [(&str, &str); 5] = [
+    ("sms_messages", "user_id"),
+    ("calls", "user_id"),
+    ("contacts", "owner_id"),
+    ("activities", "owner_id"),
+    ("files", "owner_id"),
+];
+
+/// Historical rows of every kind for a user, whose tenant this is.
+async fn add_historical(db: &Client, tenant: Uuid, user: Uuid, amount: i32) {
+    let ids: [&(dyn tokio_postgres::types::ToSql + Sync); 3] = [&tenant, &user, &amount];
+    for insert in [
+        "insert into sms_messages (id, tenant_id, company_id, user_id, direction, status, from_address, to_address, body, twilio_sid)
+           select gen_random_uuid(), $1, null, $2, 'outbound', 'queued', '+1', '+2', 'old ' || n, 'sid ' || n || $2::uuid::text from generate_series(1, $3) n",
+        "insert into calls (tenant_id, company_id, user_id, direction, status, from_address, to_address)
+           select $1, null, $2, 'outbound', 'initiated', '+1', '+2' from generate_series(1, $3 / 10 + 1) n",
+        "insert into contacts (tenant_id, company_id, owner_id, first_name, last_name, email)
+           select $1, null, $2, 'Old', n::text, n || $2::uuid::text || '@example.com' from generate_series(1, $3 / 10 + 1) n",
+        // A completed one without its time and an open one with it: a trigger that ran would put them right.
+        "insert into activities (tenant_id, company_id, owner_id, type, subject, status, due_date)
+           select $1, null, $2, 'call', 'old ' || n, case n % 2 when 0 then 'pending' else 'completed' end, now() + interval '1 day' from generate_series(1, $3 / 10 + 1) n",
+        "insert into files (tenant_id, company_id, owner_id, name, original_name, size)
+           select $1, null, $2, 'old ' || n, 'old', 10 from generate_series(1, $3 / 10 + 1) n",
+    ] {
+        db.execute(insert, &ids).await.unwrap();
+    }
+    db.batch_execute("set session_replication_role = replica; update activities set completed_at = case status when 'pending' then now() end where company_id is null; reset session_replication_role").await.unwrap();
+}
+
+/// Two companies with people who have historical rows, people without company, and colleagues who have none.
+async fn companies(own: &OwnDatabase, amount: i32) -> (World, World, Vec<Uuid>) {
+    let (a, b) = (World::within(&own.admin, "Alpha").await, World::within(&own.admin, "Beta").await);
+    let lone = [
+        add_person(&a.db, "lone", "Regular User", None).await.id,
+        add_person(&a.db, "lone", "Regular User", None).await.id,
+    ];
+    for (tenant, user, amount) in [
+        (a.company, a.admin.id, amount),
+        (a.company, a.member.id, amount / 3),
+        (b.company, b.member.id, amount / 2),
+        (lone[0], lone[0], 20),
+    ] {
+        add_historical(&a.db, tenant, user, amount).await;
+    }
+    let people = [a.admin.id, a.member.id, b.admin.id, b.member.id, lone[0], lone[1]];
+    (a, b, people.into())
+}
+
+/// Everything in the tables of the companies, byte for byte.
+async fn contents(db: &Client) -> BTreeMap<String, String> {
+    let mut all = BTreeMap::new();
+    for table in crate::isolation::tables(db).await.into_iter().filter(|t| !t.starts_with("app.backfill")) {
+        let sql = format!("select coalesce(md5(string_agg(t::text, '|' order by t::text)), '') from {table} t");
+        all.insert(table, db.query_one(&sql, &[]).await.unwrap().get(0));
+    }
+    all
+}
+
+type Visible = BTreeMap<Uuid, BTreeSet<(String, Uuid, Uuid)>>;
+
+/// What each of these people sees through the policies: table, id, and whose it is.
+async fn visible(own: &OwnDatabase, admin: &Client, people: &[Uuid]) -> Visible {
+    let mut api = db::connect(&own.api).await.unwrap();
+    let mut all = Visible::new();
+    for user in people {
+        let company: Option<Uuid> =
+            admin.query_one("select company_id from users where id = $1", &[user]).await.unwrap().get(0);
+        let tx = api.transaction().await.unwrap();
+        let set = "select set_config('app.company_id', coalesce($1, ''), true), set_config('app.user_id', $2, true)";
+        tx.execute(set, &[&company.map(|c| c.to_string()), &user.to_string()]).await.unwrap();
+        let seen = all.entry(*user).or_default();
+        for (table, owner) in TABLES {
+            for row in tx.query(&format!("select id, {owner} from {table}"), &[]).await.unwrap() {
+                seen.insert((table.to_owned(), row.get(0), row.get(1)));
+            }
+        }
+    }
+    all
+}
+
+/// For each user the set only grows, and by rows of colleagues.
+fn assert_grown_by_colleagues(before: &Visible, after: &Visible, company_of: &BTreeMap<Uuid, Option<Uuid>>) {
+    for (user, was) in before {
+        let is_now = &after[user];
+        assert!(was.is_subset(is_now), "{user} lost rows");
+        for (table, id, owner) in is_now.difference(was) {
+            let (mine, theirs) = (company_of[user], company_of[owner]);
+            assert!(
+                mine.is_some() && mine == theirs && owner != user,
+                "{user} of {mine:?} sees {table} {id} of {owner} of {theirs:?}"
+            );
+        }
+    }
+}
+
+async fn company_of(db: &Client) -> BTreeMap<Uuid, Option<Uuid>> {
+    db.query("select id, company_id from users", &[]).await.unwrap().iter().map(|r| (r.get(0), r.get(1))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backfill_that_is_killed_twice_loses_nothing_and_can_be_undone() {
+    let own = OwnDatabase::new().await;
+    let (a, b, people) = companies(&own, 3000).await;
+    let (before, seen) = (contents(&a.db).await, visible(&own, &a.db, &people).await);
+    let go = |arguments: &[&str]| run(ringfence(&own, &[&["backfill"], arguments].concat()), "");
+
+    let plan = text(&go(&["plan"]).stdout);
+    for part in [
+        "sms_messages",
+        &format!("4,000 -> {}", a.name),
+        &format!("1,500 -> {}", b.name),
+        "20 stay: the user has no company",
+    ] {
+        assert!(plan.contains(part), "{part}: {plan}");
+    }
+    assert_eq!(contents(&a.db).await, before, "a plan changes nothing");
+
+    let in_company = "select count(*) from (select company_id from sms_messages union all select company_id from calls union all select company_id from contacts
+        union all select company_id from activities union all select company_id from files) x where company_id is not null";
+    let mut done = 0;
+    for _ in 0..2 {
+        let mut command = ringfence(&own, &["backfill", "run", "--batch", "100", "--rate", "1500"]);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        // Killed in the middle of its work, whenever that is on this machine.
+        let waiting = done;
+        while a.value::<i64>(in_company, &[]).await < waiting + 500 {
+            assert!(child.try_wait().unwrap().is_none(), "it was done before it could be killed");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        done = a.value(in_company, &[]).await;
+    }
+    assert!(done < 5000, "{done}");
+    // Two at once, from here on.
+    let (one, two) = std::thread::scope(|s| {
+        let one = s.spawn(|| go(&["run", "--batch", "200", "--workers", "2"]));
+        let two = s.spawn(|| go(&["run", "--batch", "200"]));
+        (one.join().unwrap(), two.join().unwrap())
+    });
+    assert!(one.status.success() && two.status.success(), "{}{}", text(&one.stderr), text(&two.stderr));
+
+    let after = visible(&own, &a.db, &people).await;
+    assert_grown_by_colleagues(&seen, &after, &company_of(&a.db).await);
+    assert!(after[&b.admin.id].len() > 1500, "colleagues see them now");
+    let left: i64 = a.value("select count(*) from sms_messages where company_id is null", &[]).await;
+    assert_eq!(left, 20, "only those that cannot be decided");
+    // Nothing was started, written down or sent because of it.
+    let now = contents(&a.db).await;
+    for (table, was) in &before {
+        assert!(TABLES.iter().any(|(name, _)| name == table) || now[table] == *was, "{table} has changed");
+    }
+    let verified = go(&["verify"]);
+    assert!(
+        verified.status.success() && text(&verified.stdout).contains("ok      sms_messages: 5,500 rows"),
+        "{}",
+        text(&verified.stdout)
+    );
+    // It sees a row that went to somebody else.
+    let give =
+        "update calls set user_id = $1 where id = (select id from calls where user_id = $2 limit 1) returning id";
+    let given: Uuid = a.value(give, &[&a.admin.id, &a.member.id]).await;
+    let differs = go(&["verify"]);
+    assert!(!differs.status.success() && text(&differs.stdout).contains("DIFFERS calls"), "{}", text(&differs.stdout));
+    a.db.execute("update calls set user_id = $2 where id = $1", &[&given, &a.member.id]).await.unwrap();
+
+    let undone = go(&["undo"]);
+    assert!(undone.status.success(), "{}", text(&undone.stderr));
+    assert_eq!(contents(&a.db).await, before, "byte for byte");
+    assert_eq!(visible(&own, &a.db, &people).await, seen);
+    own.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_is_done_at_psql_and_finished() {
+    let own = OwnDatabase::new().await;
+    let (a, _, people) = companies(&own, 200).await;
+    let lone = people[4];
+    let plain = |name: &str| {
+        std::fs::read_to_string(format!("{}/sql/ops/backfill/{name}.sql", env!("CARGO_MANIFEST_DIR"))).unwrap()
+    };
+    // A contact whose address the company has already, and two historical ones with the same.
+    for (company, email) in [
+        (Some(a.company), "twice@example.com"),
+        (None, "twice@example.com"),
+        (None, "both@example.com"),
+        (None, "both@example.com"),
+    ] {
+        let insert = "insert into contacts (tenant_id, company_id, owner_id, first_name, last_name, email) values ($1, $2, $3, 'A', 'B', $4)";
+        a.db.execute(insert, &[&a.company, &company, &a.admin.id, &email]).await.unwrap();
+    }
+
+    // Not as somebody to whom the policies show nothing.
+    for role in ["ringfence_owner", "ringfence_platform"] {
+        let weak = db::connect(&own.admin).await.unwrap();
+        weak.batch_execute(&format!("grant execute on function app.require_bypass(), app.open_backfill(int), app.backfill_step(int), app.undo_backfill_step(), app.backfill_plan() to {role}; set role {role}"))
+            .await
+            .unwrap();
+        for refused in [
+            "select app.open_backfill()",
+            "select app.backfill_step()",
+            "select app.undo_backfill_step()",
+            "select app.backfill_plan()",
+        ] {
+            let refused = weak.batch_execute(refused).await.unwrap_err();
+            assert_eq!(refused.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{refused:?}");
+        }
+    }
+    let dba = db::connect(&own.admin).await.unwrap();
+    dba.batch_execute("set role ringfence_dba").await.unwrap();
+    let collisions = dba.query("select * from app.backfill_collisions()", &[]).await.unwrap();
+    assert_eq!(collisions.len(), 1);
+    assert_eq!(
+        (collisions[0].get::<_, String>(1), collisions[0].get::<_, i64>(2)),
+        ("contacts_tenant_email_key".into(), 2)
+    );
+    dba.batch_execute(&plain("plan")).await.unwrap();
+    dba.batch_execute(&plain("run")).await.unwrap();
+    dba.batch_execute(&plain("run")).await.unwrap();
+    let verified = dba.query(plain("verify").trim().trim_end_matches(';'), &[]).await.unwrap();
+    assert!(
+        verified.len() == 5 && verified.iter().all(|r| r.get::<_, Option<String>>("problem").is_none()),
+        "{verified:?}"
+    );
+    let stayed: i64 =
+        a.value("select count(*) from contacts where company_id is null and tenant_id = $1", &[&a.company]).await;
+    assert_eq!(stayed, 2);
+
+    // A user who gets a company later brings rows along; the next run takes them up.
+    a.db.execute("select app.assign_company($1, $2)", &[&lone, &a.company]).await.unwrap();
+    dba.batch_execute(&plain("run")).await.unwrap();
+    assert_eq!(a.value::<i64>("select count(*) from sms_messages where company_id is null", &[]).await, 0);
+    let verified = dba.query(plain("verify").trim().trim_end_matches(';'), &[]).await.unwrap();
+    assert!(verified.iter().all(|r| r.get::<_, Option<String>>("problem").is_none()), "{verified:?}");
+
+    // Rows of somebody who has left stay with the company: as historical ones nobody would see them.
+    a.db.execute("update users set company_id = null where id = $1", &[&lone]).await.unwrap();
+    dba.batch_execute(&plain("undo")).await.unwrap();
+    assert_eq!(
+        a.value::<i64>(
+            "select count(*) from sms_messages where user_id = $1 and company_id = $2",
+            &[&lone, &a.company]
+        )
+        .await,
+        20
+    );
+    a.db.execute("delete from contacts where email in ('twice@example.com', 'both@example.com')", &[]).await.unwrap();
+    for (table, owner) in TABLES {
+        let sql = format!("select count(*) from {table} where company_id is not null and {owner} <> $1");
+        assert_eq!(a.value::<i64>(&sql, &[&lone]).await, 0, "{table}");
+    }
+
+    // Finishing leaves tables alone that have historical rows, and the others insist on a company from then on.
+    a.db.batch_execute(&plain("finish")).await.unwrap();
+    let open = "select count(*) from pg_attribute where attrelid = 'sms_messages'::regclass and attname = 'company_id' and not attnotnull";
+    assert_eq!(a.value::<i64>(open, &[]).await, 1);
+    dba.batch_execute(&plain("run")).await.unwrap();
+    a.db.batch_execute(&plain("finish")).await.unwrap();
+    assert_eq!(a.value::<i64>(open, &[]).await, 0);
+    let refused = dba.batch_execute(&plain("undo")).await.unwrap_err();
+    assert!(refused.as_db_error().unwrap().message().contains("was finished"), "{refused:?}");
+    let api = db::connect(&own.api).await.unwrap();
+    let findings = doctor::findings(&api, doctor::rules()).await.unwrap();
+    assert!(findings.is_empty(), "{findings:#?}");
+    doctor::check_before_serving(&own.api).await.unwrap();
+    // The API goes on with the plain policy.
+    let world = World::alone(&own).await;
+    world.contact("After", "Finish").await;
+    assert_eq!(world.member.get("/api/contacts/").await.expect(200)[0]["first_name"], "After");
+    drop((dba, api, world));
+    own.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_the_api_changes_meanwhile_are_all_there() {
+    let own = OwnDatabase::new().await;
+    let (a, _, people) = companies(&own, 1500).await;
+    let seen = visible(&own, &a.db, &people).await;
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let (url, company, user, stopped) = (own.api.clone(), a.company, a.admin.id, stop.clone());
+    let api = tokio::spawn(async move {
+        let mut api = db::connect(&url).await.unwrap();
+        let mut changed = 0;
+        while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
+            let tx = api.transaction().await.unwrap();
+            let set = "select set_config('app.company_id', $1, true), set_config('app.user_id', $2, true)";
+            tx.execute(set, &[&company.to_string(), &user.to_string()]).await.unwrap();
+            let update = "update sms_messages set read_at = now() where id = (select id from sms_messages where user_id = app.user_id() and read_at is null order by random() limit 1)";
+            changed += tx.execute(update, &[]).await.unwrap();
+            tx.commit().await.unwrap();
+        }
+        changed
+    });
+    let done = run(ringfence(&own, &["backfill", "run", "--batch", "50", "--workers", "2"]), "");
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    let changed = api.await.unwrap();
+    assert!(changed > 0);
+    assert_eq!(
+        a.value::<i64>("select count(*) from sms_messages where read_at is not null", &[]).await,
+        i64::try_from(changed).unwrap()
+    );
+    assert_eq!(
+        a.value::<i64>(
+            "select count(*) from sms_messages where company_id is null and tenant_id in (select id from companies)",
+            &[]
+        )
+        .await,
+        0
+    );
+    let after = visible(&own, &a.db, &people).await;
+    assert_grown_by_colleagues(&seen, &after, &company_of(&a.db).await);
+    assert!(run(ringfence(&own, &["backfill", "verify"]), "").status.success());
+    own.drop().await;
+}

@@ -1,0 +1,529 @@
+//! People at psql: operators see their company whatever they try, write it when they may, and staff see lists only.
+
+use crate::{
+    commands::{ringfence, run, text},
+    isolation::{Seeded, walk_tables},
+    schema::{OwnDatabase, with_database},
+    world::{World, admin_url},
+};
+use futures_util::TryStreamExt;
+use ringfence::db;
+use std::{
+    collections::BTreeMap,
+    process::{Command, Stdio},
+};
+use tokio_postgres::{Client, SimpleQueryMessage, error::SqlState};
+use uuid::Uuid;
+
+/// A login that is dropped at the end of its test.
+struct Login {
+    name: String,
+    database: String,
+}
+
+impl Login {
+    fn new(database: &str) -> Self {
+        Self { name: format!("op_{}", Uuid::new_v4().simple()), database: database.into() }
+    }
+
+    async fn connect(&self) -> Client {
+        db::connect(&self.database.replace("ringfence_admin", &self.name)).await.unwrap()
+    }
+
+    /// An operator of these companies.
+    async fn operator(world: &World, companies: &[&str], write: bool, personal_data: bool) -> Self {
+        let login = Self::new(&admin_url());
+        let add = "select app.add_operator($1::text::name, $2, $3, $4)";
+        world.db.execute(add, &[&login.name, &companies, &write, &personal_data]).await.unwrap();
+        login
+    }
+
+    async fn remove(self, world: &World) {
+        world.db.execute("select app.remove_operator($1::text::name)", &[&self.name]).await.unwrap();
+    }
+}
+
+/// All that a statement answers, as one text; what is refused is the text of the refusal.
+async fn said(client: &Client, sql: &str) -> String {
+    let rows = |messages: Vec<SimpleQueryMessage>| {
+        let mut all = String::new();
+        for message in messages {
+            if let SimpleQueryMessage::Row(row) = message {
+                for column in 0..row.len() {
+                    all += row.get(column).unwrap_or_default();
+                    all.push('|');
+                }
+            }
+        }
+        all
+    };
+    client.simple_query(sql).await.map_or_else(|e| format!("{e:?}"), rows)
+}
+
+#[tokio::test]
+async fn whatever_an_operator_tries_they_see_their_company() {
+    let (a, b) = (Seeded::new().await, World::new().await);
+    b.contact("Own", "Contact").await;
+    for personal_data in [true, false] {
+        let login = Login::operator(&b, &[&b.name], false, personal_data).await;
+        let operator = login.connect().await;
+        let (company, user, canary) = (a.world.company, a.world.admin.id, &a.canary);
+        let marks = [canary.clone(), company.to_string(), user.to_string()];
+
+        // Another one's statement is under way, with a literal in it.
+        let api = db::connect(&crate::world::api_url()).await.unwrap();
+        api.simple_query(&format!("select '{canary}'")).await.unwrap();
+
+        let mut tries: Vec<String> = Vec::new();
+        for first in [
+            "select 1".to_owned(),
+            format!("set app.company_id = '{company}'; set app.user_id = '{user}'"),
+            format!("set app.operator_choice = '{canary}'"),
+            "set role ringfence_operator".into(),
+            "set role none; reset role".into(),
+            "set session authorization default".into(),
+            format!("set session authorization \"{canary}\""),
+            "set row_security = off".into(),
+            "reset row_security; reset all".into(),
+            "discard all".into(),
+            format!("alter role \"{}\" set app.company_id = '{company}'", login.name),
+        ] {
+            tries.push(first);
+            let one = "id, tenant_id, status";
+            tries.extend(
+                ["contacts", "sms_messages", "calls", "emails", "deals"].map(|t| format!("select {one} from {t}")),
+            );
+            tries.push("select * from contacts".into());
+            tries.push("select * from users".into());
+            tries.push("select * from companies".into());
+            tries.push("select * from members".into());
+            tries.push("deallocate all; prepare p as select id, tenant_id from contacts; execute p; execute p; execute p; execute p; execute p; execute p".into());
+            tries.push("begin; declare c cursor with hold for select id, tenant_id from contacts; fetch all c; commit; close c".into());
+            tries.push("do $$ declare r record; begin for r in select id, tenant_id from contacts loop raise exception '%', r; end loop; end $$".into());
+            tries.push("select id, email::int from contacts".into());
+            tries.push(format!("select id from contacts where email like '%{}%' and email::int > 0", &canary[6..20]));
+            tries.push(format!("select 1 / (case when tenant_id = '{company}' then 0 else 1 end) from contacts"));
+            tries.push("select * from app.distribution()".into());
+            tries.push("select * from app.historical_rows()".into());
+            tries.push("select * from app.my_companies()".into());
+            tries.push("select most_common_vals, histogram_bounds from pg_stats where tablename in ('contacts', 'users', 'companies')".into());
+            tries.push("select stavalues1 from pg_statistic".into());
+            tries.push("select * from pg_stats_ext".into());
+            tries.push("select * from pg_statistic_ext_data".into());
+            tries.push("select query from pg_stat_activity".into());
+            tries.push("select query from pg_stat_get_activity(null)".into());
+            tries.push("select * from pg_prepared_statements; select * from pg_cursors; select * from pg_locks".into());
+            tries.push("select pg_read_file('postmaster.pid')".into());
+            tries.push("copy contacts to program 'cat'".into());
+            tries.push("select * from deal_card; select * from email_card".into());
+            tries.push(format!("explain analyze select id from contacts where type = '{canary}'"));
+        }
+        for statement in tries {
+            let said = said(&operator, &statement).await;
+            // What they typed themselves comes back in an error or a plan.
+            let shown = if statement.contains(canary.as_str()) { said.replace(canary.as_str(), "") } else { said };
+            let shown = if statement.contains(&marks[1]) { shown.replace(&marks[1], "") } else { shown };
+            for mark in &marks {
+                assert!(!shown.contains(mark.as_str()), "{statement} tells another company's {mark}: {shown}");
+            }
+            let _ = operator.simple_query("rollback").await;
+            let own = self::said(&operator, "set row_security = on; select count(id) from contacts").await;
+            assert_eq!(own, "1|", "after {statement}");
+        }
+        let copied: Vec<_> = operator
+            .copy_out("copy (select id, tenant_id from contacts) to stdout")
+            .await
+            .unwrap()
+            .try_collect()
+            .await
+            .unwrap();
+        assert_eq!(copied.len(), 1);
+
+        for forbidden in [
+            "set role ringfence_api",
+            "set role ringfence_platform",
+            "set role ringfence_staff",
+            "set role ringfence_dba",
+            "create function pg_temp.f(text) returns bool language plpgsql as 'begin raise notice ''%'', $1; return true; end'",
+            "create temp view v as select * from contacts",
+            "create operator public.=== (leftarg = text, rightarg = text, function = texteq)",
+            "select app.contacts_containing('a\\')",
+            "select * from app.operator_choice",
+            "select * from app.staff_log",
+            "select * from app.backfill_batch",
+            "select app.staff_users_without_company()",
+            "call app.run_backfill()",
+            "select app.add_operator('x', array['y'])",
+            "begin; lock table contacts in row exclusive mode",
+            "begin; lock table contacts in access exclusive mode",
+            "select id from contacts for update",
+            "select id from contacts for key share",
+            "insert into contacts (first_name) values ('x')",
+            "update contacts set status = 'NEW'",
+            "delete from contacts",
+            "truncate contacts",
+            "select pg_advisory_lock(1)",
+            "select pg_try_advisory_xact_lock(1)",
+            "select lo_import('/etc/passwd')",
+            "select lo_create(0)",
+            "copy contacts from '/dev/null'",
+            "vacuum full pg_catalog.pg_authid",
+        ] {
+            match operator.batch_execute(forbidden).await {
+                Err(refused) => {
+                    assert_eq!(refused.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{forbidden}: {refused:?}")
+                }
+                Ok(()) => assert!(forbidden.starts_with("vacuum"), "{forbidden}"),
+            }
+            let _ = operator.simple_query("rollback").await;
+        }
+        let other = said(&operator, &format!("select app.use_company('{}')", a.world.name)).await;
+        assert!(other.contains("is no operator of a company named"), "{other}");
+        drop(operator);
+        login.remove(&b).await;
+    }
+    // Nobody can listen to what is never said.
+    let speaks = "select count(*) from pg_proc where pronamespace = 'app'::regnamespace and coalesce(prosrc, '') || coalesce(pg_get_function_sqlbody(oid), '') ilike '%pg\\_notify%'";
+    assert_eq!(b.value::<i64>(speaks, &[]).await, 0);
+}
+
+#[tokio::test]
+async fn an_operator_who_writes_writes_their_company_and_nothing_else() {
+    let (a, b) = (Seeded::new().await, World::new().await);
+    let historical = b.historical_sms(&b.member, "historical").await;
+    let login = Login::operator(&b, &[&b.name], true, true).await;
+    let mut operator = login.connect().await;
+    let before = a.checksums().await;
+
+    let insert = "insert into contacts (owner_id, first_name, last_name, email) values ($1, 'By', 'Operator', 'op@example.com') returning tenant_id, company_id";
+    let row = operator.query_one(insert, &[&b.admin.id]).await.unwrap();
+    assert_eq!((row.get::<_, Uuid>(0), row.get::<_, Uuid>(1)), (b.company, b.company));
+    let seen = b.member.get("/api/contacts/").await.expect(200);
+    assert_eq!(seen[0]["first_name"], "By", "colleagues see it: {seen}");
+    // Triggers and defaults of tables that do more work for them, too.
+    for statement in [
+        "insert into quotes (owner_id, title, amount) values ($1, 'Quote', 1)",
+        "insert into activities (owner_id, type, subject, due_date) values ($1, 'call', 'Call', now())",
+        "update activities set status = 'completed' where owner_id = $1",
+        "insert into sms_messages (user_id, direction, status, from_address, to_address, body) values ($1, 'inbound', 'received', '+15550100', '+15550101', 'Hi')",
+        "insert into deals (owner_id, title, pipeline_id, stage_id) select $1, 'Deal', pipeline_id, id from pipeline_stages limit 1",
+        "update deals set stage_id = (select id from pipeline_stages order by order_index desc limit 1) where owner_id = $1",
+    ] {
+        assert_eq!(
+            operator.execute(statement, &[&b.admin.id]).await.unwrap_or_else(|e| panic!("{statement}: {e:?}")),
+            1,
+            "{statement}"
+        );
+    }
+    assert_eq!(
+        b.value::<i64>("select count(*) from workflow_events where tenant_id = $1", &[&b.company]).await,
+        0,
+        "nothing starts"
+    );
+    operator.execute("update sms_messages set body = 'changed'", &[]).await.unwrap();
+    assert_eq!(b.value::<String>("select body from sms_messages where id = $1", &[&historical]).await, "historical");
+
+    let refused = [
+        format!("insert into contacts (tenant_id, company_id, owner_id, first_name, last_name, email) values ('{0}', '{0}', '{1}', 'x', 'x', 'x')", a.world.company, a.world.admin.id),
+        format!("insert into contacts (company_id, owner_id, first_name, last_name, email) values (null, '{}', 'x', 'x', 'x')", b.admin.id),
+        format!("set app.company_id = '{}'; insert into contacts (owner_id, first_name, last_name, email) values ('{}', 'x', 'x', 'x')", a.world.company, a.world.admin.id),
+        "update contacts set tenant_id = gen_random_uuid()".into(),
+        "update contacts set company_id = null".into(),
+        "delete from contacts".into(),
+        "begin; lock table contacts in access exclusive mode".into(),
+        "select pg_advisory_lock(1)".into(),
+        "insert into invitations (user_id, email, first_name, last_name, user_role, token_hash, expires_at) values (null, 'x', 'x', 'x', 'company_admin', '', now())".into(),
+        "update users set user_role = 'company_admin'".into(),
+        "update companies set name = 'x'".into(),
+    ];
+    for statement in refused {
+        let refused = operator.batch_execute(&statement).await.expect_err(&statement);
+        assert_eq!(refused.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{statement}: {refused:?}");
+        let _ = operator.simple_query("rollback").await;
+    }
+    let context = [format!("set local app.company_id = '{}'", a.world.company)];
+    walk_tables(&a, &mut operator, "another company's operator who writes", &context).await;
+    assert_eq!(a.checksums().await, before);
+    drop(operator);
+    login.remove(&b).await;
+}
+
+#[tokio::test]
+async fn an_operator_of_several_companies_works_for_one_at_a_time() {
+    let (a, b, c) = (World::new().await, World::new().await, World::new().await);
+    for (world, name) in [(&a, "A"), (&b, "B"), (&c, "C")] {
+        world.contact(name, "Contact").await;
+    }
+    let login = Login::operator(&a, &[&a.name, &b.name], false, true).await;
+    let (one, two) = (login.connect().await, login.connect().await);
+    let seen = async |client: &Client| said(client, "select string_agg(first_name, ',') from contacts").await;
+    assert_eq!(seen(&one).await, "|", "nothing before one is chosen");
+    let choose =
+        async |client: &Client, world: &World| said(client, &format!("select app.use_company('{}')", world.name)).await;
+    assert_eq!(choose(&one, &a).await, format!("{}|", a.name));
+    choose(&two, &b).await;
+    assert_eq!((seen(&one).await, seen(&two).await), ("A|".into(), "B|".into()));
+    assert!(choose(&one, &c).await.contains("is no operator of a company named"));
+    assert_eq!(seen(&one).await, "A|");
+
+    // The token of another login is worth nothing, and one's own names a company that was granted.
+    let stranger = Login::operator(&c, &[&c.name, &b.name], false, true).await;
+    let theirs = stranger.connect().await;
+    choose(&theirs, &c).await;
+    let token: String = theirs.query_one("select current_setting('app.operator_choice')", &[]).await.unwrap().get(0);
+    one.batch_execute(&format!("set app.operator_choice = '{token}'")).await.unwrap();
+    assert_eq!(seen(&one).await, "|");
+    choose(&one, &a).await;
+
+    a.db.execute("select app.revoke_operator($1::text::name, $2)", &[&login.name, &b.name]).await.unwrap();
+    assert_eq!((seen(&one).await, seen(&two).await), ("A|".into(), "A|".into()), "a revoked company is gone at once");
+    drop((one, two, theirs));
+    login.remove(&a).await;
+    stranger.remove(&a).await;
+}
+
+/// The decisions in sql/platform/operators.sql: open and personal columns of each table.
+fn decisions() -> BTreeMap<String, (Vec<String>, Vec<String>)> {
+    let source = include_str!("../../sql/platform/operators.sql");
+    let words = |list: &str| list.split_whitespace().map(str::to_owned).collect();
+    let line = |line: &str| -> Option<(String, (Vec<String>, Vec<String>))> {
+        let parts: Vec<&str> =
+            line.trim().strip_prefix("('")?.trim_end_matches(',').strip_suffix("')")?.split("', '").collect();
+        let [table, open, personal] = parts.try_into().ok()?;
+        Some((table.to_owned(), (words(open), words(personal))))
+    };
+    source.lines().filter_map(line).collect()
+}
+
+#[tokio::test]
+async fn every_column_is_decided_to_be_personal_or_open() {
+    let world = World::new().await;
+    let decided = decisions();
+    assert!(decided.len() > 20);
+    let columns = "select c.relname::text, a.attname::text, a.atttypid in ('uuid'::regtype, 'timestamptz'::regtype, 'boolean'::regtype),
+          has_column_privilege('ringfence_operator_limited', c.oid, a.attnum, 'select')
+        from pg_policy p join pg_class c on c.oid = p.polrelid join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+        where p.polname = 'operator' order by 1, a.attnum";
+    let mut known: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for row in world.db.query(columns, &[]).await.unwrap() {
+        let (table, column, by_type, readable): (String, String, bool, bool) =
+            (row.get(0), row.get(1), row.get(2), row.get(3));
+        let (open, personal) = decided.get(&table).cloned().unwrap_or_default();
+        let is_open = open.contains(&column);
+        assert!(
+            by_type || is_open != personal.contains(&column),
+            "{table}.{column}: say in sql/platform/operators.sql whether it is open to operators who see no personal data"
+        );
+        assert_eq!(readable, by_type || is_open, "{table}.{column}");
+        known.entry(table).or_default().push(column);
+    }
+    for (table, (open, personal)) in decided {
+        for column in open.iter().chain(&personal) {
+            assert!(
+                known.get(&table).is_some_and(|c| c.contains(column)),
+                "{table}.{column} is decided and is not there"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_operator_without_personal_data_reads_the_open_columns() {
+    let a = Seeded::new().await;
+    let login = Login::operator(&a.world, &[&a.world.name], false, false).await;
+    let operator = login.connect().await;
+    for (table, (open, personal)) in decisions() {
+        for column in personal {
+            let refused = operator.query(&format!("select {column} from {table}"), &[]).await.expect_err(&column);
+            assert_eq!(refused.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{table}.{column}");
+        }
+        for column in open {
+            operator.query(&format!("select {column} from {table}"), &[]).await.unwrap();
+        }
+    }
+    assert!(operator.query("select * from contacts", &[]).await.is_err());
+    let contacts: i64 = operator.query_one("select count(*) from contacts", &[]).await.unwrap().get(0);
+    assert_eq!(contacts, 1);
+    drop(operator);
+    login.remove(&a.world).await;
+}
+
+#[tokio::test]
+async fn staff_get_lists_across_companies_and_leave_a_trace() {
+    let a = Seeded::new().await;
+    let lone = a.world.lone().await;
+    let login = Login::new(&admin_url());
+    a.world.db.batch_execute(&format!("create role {} login in role ringfence_staff", login.name)).await.unwrap();
+    let staff = login.connect().await;
+    let users = staff.query("select * from app.staff_users_without_company()", &[]).await.unwrap();
+    assert!(users.iter().any(|u| u.get::<_, String>("email") == lone.email));
+    assert!(users.iter().all(|u| u.get::<_, String>("email") != a.world.admin.email));
+    for (report, columns) in [
+        (
+            "staff_users_without_company",
+            vec!["id", "email", "first_name", "last_name", "user_role", "status", "created_at", "last_login"],
+        ),
+        ("staff_companies", vec!["id", "name", "plan", "status", "subscription_status", "users", "created_at"]),
+        ("staff_queue", vec!["company", "kind", "waiting", "due", "given_up", "late"]),
+        ("staff_historical_rows", vec!["table_name", "company", "row_count"]),
+    ] {
+        let statement = staff.prepare(&format!("select * from app.{report}()")).await.unwrap();
+        assert_eq!(statement.columns().iter().map(|c| c.name()).collect::<Vec<_>>(), columns);
+        staff.query(&statement, &[]).await.unwrap();
+    }
+    for table in crate::isolation::tables(&a.world.db).await {
+        let refused = staff.batch_execute(&format!("select * from {table}")).await.expect_err(&table);
+        assert_eq!(refused.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{table}");
+    }
+    let traces: i64 = a
+        .world
+        .value(
+            "select count(*) from app.staff_log where db_role = $1::text::name and asked_at <= now()",
+            &[&login.name],
+        )
+        .await;
+    assert_eq!(traces, 5);
+    for change in ["update app.staff_log set report = 'x'", "delete from app.staff_log", "truncate app.staff_log"] {
+        assert!(a.world.db.batch_execute(change).await.unwrap_err().to_string().contains("db error"), "{change}");
+    }
+    // A report that is not written down is not given.
+    assert!(staff.batch_execute("begin read only; select * from app.staff_companies()").await.is_err());
+    drop(staff);
+    a.world.db.batch_execute(&format!("drop role {}", login.name)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_makes_lists_and_removes_operators() {
+    let own = OwnDatabase::new().await;
+    let admin = db::connect(&own.admin).await.unwrap();
+    admin.batch_execute("insert into companies (name) values ('Acme'), ('O''Brien & Sons')").await.unwrap();
+    let login = Login { name: format!("Op \"{}'s", Uuid::new_v4().simple()), database: own.admin.clone() };
+    let name = login.name.as_str();
+    let go = |arguments: &[&str], input: &str| run(ringfence(&own, &[&["operator"], arguments].concat()), input);
+    let roles = async || -> i64 {
+        admin
+            .query_one(
+                "select count(*) from pg_authid where rolname = $1 and rolpassword like 'SCRAM-SHA-256%'",
+                &[&name],
+            )
+            .await
+            .unwrap()
+            .get(0)
+    };
+
+    for (arguments, input, sentence) in [
+        (vec!["add", name, "--company", "Nobody", "--generate-password"], "", "there is no company named"),
+        (vec!["add", name, "--company", "Acme"], "weak\n", "8 characters"),
+        (vec!["add", name, "--company", "Acme"], "", "--generate-password"),
+        (vec!["add", name, "--company", "Acme", "--write", "--no-personal-data"], "", "cannot be used with"),
+        (vec!["add", name], "", "--company"),
+        (vec!["add", "ringfence_helper", "--company", "Acme", "--generate-password"], "", "choose another one"),
+        (vec!["add", "ringfence_api", "--company", "Acme", "--generate-password"], "", "choose another one"),
+        (vec!["remove", "ringfence_admin"], "", "there is no operator named"),
+        (vec!["remove", name], "", "there is no operator named"),
+    ] {
+        let refused = go(&arguments, input);
+        assert!(
+            !refused.status.success() && text(&refused.stderr).contains(sentence),
+            "{arguments:?}: {}",
+            text(&refused.stderr)
+        );
+        assert_eq!(roles().await, 0);
+    }
+    let made = go(&["add", name, "--company", "Acme"], "Secret-Horse-9\n");
+    assert!(made.status.success(), "{}", text(&made.stderr));
+    assert_eq!(roles().await, 1);
+    let clash = go(&["add", name, "--company", "O'Brien & Sons", "--generate-password"], "");
+    assert!(
+        text(&clash.stderr).contains("already") && text(&clash.stderr).contains("whole cluster"),
+        "{}",
+        text(&clash.stderr)
+    );
+    let listed = text(&go(&["list"], "").stdout);
+    assert!(listed.contains(name) && listed.contains("Acme") && !listed.contains("Brien"), "{listed}");
+    let more = go(&["grant", name, "--company", "O'Brien & Sons"], "");
+    assert!(text(&more.stdout).contains("app.use_company('O''Brien & Sons')"), "{}", text(&more.stderr));
+    let taken = go(&["revoke", name, "--company", "Acme"], "");
+    assert!(taken.status.success(), "{}", text(&taken.stderr));
+    assert!(text(&go(&["revoke", name, "--company", "Acme"], "").stderr).contains("is no operator of a company named"));
+
+    let mut config: tokio_postgres::Config = own.admin.parse().unwrap();
+    let (operator, connection) = config.user(name).connect(tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    assert_eq!(said(&operator, "select name from companies").await, "O'Brien & Sons|");
+    let removed = go(&["remove", name], "");
+    assert!(removed.status.success(), "{}", text(&removed.stderr));
+    assert_eq!(roles().await, 0);
+    assert!(operator.simple_query("select 1").await.is_err(), "open connections end");
+    assert!(text(&go(&["list"], "").stdout).contains("There are no operators"));
+
+    let generated = go(&["add", name, "--company", "Acme", "--generate-password", "--no-personal-data"], "");
+    let password = text(&generated.stdout).lines().next().unwrap().rsplit(' ').next().unwrap().to_owned();
+    assert!(password.len() >= 24 && !text(&go(&["list"], "").stdout).contains(&password));
+    assert!(go(&["remove", name], "").status.success());
+    drop(admin);
+    own.drop().await;
+}
+
+/// psql's own answers, as a person gets them.
+fn psql(url: &str, input: &str) -> String {
+    use std::io::Write;
+    let mut child = Command::new("psql")
+        .args(["-X", "-d", url])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("psql comes with PostgreSQL");
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    text(&output.stdout) + &text(&output.stderr)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_questions_of_operator_psql_are_answered() {
+    let (a, b) = (World::new().await, World::new().await);
+    b.contact("Own", "Contact").await;
+    b.historical_sms(&b.member, "historical").await;
+    let login = Login::operator(&b, &[&a.name, &b.name], false, true).await;
+    let start = "\\i sql/ops/operator.psql\n";
+    let url = login.database.replace("ringfence_admin", &login.name);
+    let input = format!(
+        "{start}:use\n\\set to '{}'\n:use\n:help\n:distribution\n:historical\n\\set who {}\n:user_company\n:refusals\n:backlog\n:slow\n:sizes\n:policies\n",
+        b.name, b.admin.email
+    );
+    let answers = psql(&url, &input);
+    assert!(
+        !answers.contains("ERROR") && !answers.contains("invalid") && !answers.contains("No such file"),
+        "{answers}"
+    );
+    for part in [
+        "Data of: no company",
+        &format!("Data of: {}", b.name),
+        &b.admin.email,
+        "company_admin",
+        "\"status\":403",
+        "contacts",
+        "no_new_historical",
+        "pg_stat_statements",
+        ":distribution",
+    ] {
+        assert!(answers.contains(part), "{part}: {answers}");
+    }
+    assert!(!answers.contains(&a.admin.email));
+    let staff = psql(&admin_url(), &format!("{start}:users_without_company\n:distribution\n"));
+    assert!(!staff.contains("ERROR") && staff.contains("Data of: all companies"), "{staff}");
+    login.remove(&b).await;
+
+    // A login of this cluster has nothing in another database of it.
+    let own = OwnDatabase::new().await;
+    Seeded::within(&own.admin).await;
+    let login = Login::operator(&b, &[&b.name], false, true).await;
+    let elsewhere = with_database(&login.database, &own.name).replace("ringfence_admin", &login.name);
+    let client = db::connect(&elsewhere).await.unwrap();
+    assert_eq!(said(&client, "select count(*) from contacts").await, "0|");
+    drop(client);
+    login.remove(&b).await;
+    own.drop().await;
+}
