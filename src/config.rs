@@ -114,6 +114,18 @@ impl Config {
         self.development.unwrap_or(false)
     }
 
+    /// The address at which others reach this server, without the slash at its end.
+    pub fn public_base(&self) -> &str {
+        self.public_url.trim_end_matches('/')
+    }
+
+    /// The same, if others can reach it: none while nobody has said where, which leaves an address of this machine.
+    pub fn reachable_base(&self) -> Option<&str> {
+        let host = url::Url::parse(&self.public_url).ok()?.host_str()?.to_owned();
+        let is_local = matches!(host.as_str(), "localhost" | "127.0.0.1" | "[::1]");
+        (!is_local).then(|| self.public_base())
+    }
+
     /// Settles what was left open. `folder` is the private cluster's, in which files and the secrets that development mode
     /// makes up are kept.
     pub fn settle(&mut self, folder: Option<&std::path::Path>) -> anyhow::Result<()> {

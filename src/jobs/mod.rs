@@ -46,7 +46,7 @@ macro_rules! jobs {
     };
 }
 
-jobs! { activity_due scheduled_sms unanswered }
+jobs! { activity_due campaign scheduled_sms unanswered }
 
 /// Runs jobs until `stop` is done; those under way finish.
 pub async fn work(app: &App, stop: impl Future<Output = ()>) {

@@ -10,6 +10,7 @@ mod activities;
 mod auth;
 mod bad_input;
 mod calls;
+mod campaigns;
 mod commands;
 mod companies;
 mod contacts;

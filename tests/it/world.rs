@@ -203,7 +203,12 @@ impl World {
 
     /// A company in a database of its own, with a server whose jobs no other test's worker takes.
     pub async fn alone(own: &OwnDatabase) -> Self {
-        let base = start_server(config(), &own.api);
+        Self::served(own, config()).await
+    }
+
+    /// The same with a server of these settings.
+    pub async fn served(own: &OwnDatabase, config: Config) -> Self {
+        let base = start_server(config, &own.api);
         let world = Self::within(&own.admin, "Company").await;
         Self { admin: world.admin.at(&base), member: world.member.at(&base), ..world }
     }
