@@ -262,6 +262,11 @@ async fn no_path_or_query_breaks_a_route() {
                 let answer = who
                     .send(route.method, &path, ["post", "put", "patch"].contains(&route.method).then_some(&json!({})))
                     .await;
+                // Whoever follows a link in a mail gets a page.
+                if route.path.starts_with("/api/unsubscribe/") {
+                    assert!(answer.status < 500 && answer.text.contains("</html>"), "{} {path}", route.method);
+                    continue;
+                }
                 shaped(&answer, &format!("{} {path}", route.method));
                 // A picture in a mail is never an error.
                 let never = route.path.contains("/track/");

@@ -71,10 +71,10 @@ async fn a_campaign_is_made_shown_and_deleted() {
         [&json!("draft"), &json!(2), &json!(0), &Value::Null, &Value::Null]
     );
     let recipients = acme.admin.get(&format!("{path}/analytics")).await.expect(200);
-    assert_eq!(
-        [&recipients[0]["recipient_email"], &recipients[0]["campaign_id"], &recipients[0]["opened"]],
-        [&json!("ada@x.example"), &shown["id"], &json!(false)]
-    );
+    let emails: BTreeSet<&str> =
+        recipients.as_array().unwrap().iter().map(|r| r["recipient_email"].as_str().unwrap()).collect();
+    assert_eq!(emails, BTreeSet::from(["ada@x.example", "bob@x.example"]));
+    assert_eq!([&recipients[0]["campaign_id"], &recipients[0]["opened"]], [&shown["id"], &json!(false)]);
     let mut later = new(&["ada@x.example"]);
     later["scheduled_at"] = json!("2099-01-01T02:00:00+02:00");
     let scheduled = create(&acme.member, later).await;

@@ -4,11 +4,27 @@
 use super::super::prelude::*;
 use crate::links::{Link, Purpose};
 use axum::{
-    http::{HeaderValue, StatusCode, header},
+    extract::FromRequestParts,
+    http::{HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
 use sha2::{Digest, Sha256};
+use std::convert::Infallible;
+
+/// The token at the end of the address; what cannot be read is no token of ours.
+pub(super) struct Token(String);
+
+impl FromRequestParts<App> for Token {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Infallible> {
+        let token = Path::<String>::from_request_parts(parts, app).await;
+        Ok(Self(token.map(|Path(token)| token).unwrap_or_default()))
+    }
+}
+
+impl aide::OperationInput for Token {}
 
 fn company(app: &App, link: Link) -> TenantDb {
     TenantDb::for_company(&app.db, link.company, link.user)
@@ -43,7 +59,7 @@ pub(super) struct Opened {
     message: Option<&'static str>,
 }
 
-pub(super) async fn opened(app: State<App>, Path(token): Path<String>) -> Json<Opened> {
+pub(super) async fn opened(app: State<App>, Token(token): Token) -> Json<Opened> {
     let message = counted(&app, &token).await.then_some("Email open tracked");
     Json(Opened { status: "ok", message })
 }
@@ -69,7 +85,7 @@ impl aide::OperationOutput for Picture {
     }
 }
 
-pub(super) async fn picture(app: State<App>, Path(token): Path<String>) -> Picture {
+pub(super) async fn picture(app: State<App>, Token(token): Token) -> Picture {
     counted(&app, &token).await;
     Picture
 }
@@ -150,7 +166,7 @@ async fn recipient(app: &App, token: &str, statement: crate::db::Sql) -> Result<
 }
 
 /// Programs that look at mails follow the links in them, so this changes nothing.
-pub(super) async fn ask(app: State<App>, Path(token): Path<String>) -> Page {
+pub(super) async fn ask(app: State<App>, Token(token): Token) -> Page {
     match recipient(&app, &token, sql!("webhooks/recipient")).await {
         Ok(Recipient { email, company }) => {
             let (email, company) = (super::escaped(&email), super::escaped(&company));
@@ -163,7 +179,7 @@ pub(super) async fn ask(app: State<App>, Path(token): Path<String>) -> Page {
     }
 }
 
-pub(super) async fn unsubscribe(app: State<App>, Path(token): Path<String>) -> Page {
+pub(super) async fn unsubscribe(app: State<App>, Token(token): Token) -> Page {
     match recipient(&app, &token, sql!("webhooks/unsubscribe")).await {
         Ok(Recipient { email, company }) => {
             let (email, company) = (super::escaped(&email), super::escaped(&company));
