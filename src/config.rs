@@ -63,8 +63,8 @@ pub struct Config {
     /// Address of the frontend, for links in mails
     #[arg(long, env = "RINGFENCE_FRONTEND_URL", default_value = "http://localhost:5173")]
     pub frontend_url: String,
-    /// Address at which providers such as Twilio reach this server; its callbacks are signed with it. While it is this
-    /// machine, Twilio is not asked to call back
+    /// Address at which providers such as Twilio, and readers of mails, reach this server; callbacks are signed with it.
+    /// While it is this machine, Twilio is not asked to call back, and mails do not tell that they were opened
     #[arg(long, env = "RINGFENCE_PUBLIC_URL", default_value = "http://localhost:8000")]
     pub public_url: String,
     /// Twilio's REST API

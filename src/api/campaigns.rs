@@ -117,6 +117,7 @@ struct NewCampaign {
     #[garde(length(chars, max = 500_000))]
     body: String,
     /// The same in HTML.
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
     #[garde(length(chars, max = 500_000))]
     html_body: Option<String>,
     /// Addresses, from 1 to 10000; each counts once.
@@ -158,6 +159,9 @@ async fn list(db: TenantDb, Query(filter): Query<Filter>) -> Result<Rows<Campaig
 
 async fn create(db: TenantDb, Json(new): Json<NewCampaign>) -> Result<wire::Created<Campaign>> {
     let NewCampaign { campaign_name, subject, body, html_body, recipients, ip_pool, scheduled_at } = new;
+    if body.trim().is_empty() && html_body.is_none() {
+        return Err(Error::invalid("body", "body", "The campaign should say something"));
+    }
     let mut seen = HashSet::new();
     let mut recipients: Vec<String> = recipients.iter().map(|address| address.trim().to_lowercase()).collect();
     recipients.retain(|address| seen.insert(address.clone()));

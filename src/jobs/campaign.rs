@@ -6,7 +6,7 @@
 //! ended ([`PATIENCE`]), so a job that comes back by itself is a dead worker's. After [`TURN`] it goes back into the queue.
 
 use crate::{
-    App, Result,
+    App, Error, Result,
     clients::{Failure, mail::Letter},
     db::{Params, TenantDb, platform::Job},
     links::{self, Link, Purpose},
@@ -93,9 +93,11 @@ pub(super) async fn run(app: &App, db: &TenantDb, job: &Job) -> Result<()> {
         Ok(begun)
     });
     let Some(campaign) = campaign.await? else { return Ok(()) };
-    let Some(way) = mailing::way(app, db).await? else {
-        let why = "SendGrid is not configured";
-        return db.optional::<Uuid>(sql!("jobs/campaign_fail"), &[&campaign.id, &why]).await.map(drop);
+    let way = match mailing::way(app, db).await {
+        Ok(Some(way)) => way,
+        Ok(None) => return fail(db, &campaign, "SendGrid is not configured").await,
+        Err(Error::NotFound(_)) => return fail(db, &campaign, "Who made it has no account any more").await,
+        Err(e) => return Err(e),
     };
     let started = Instant::now();
     loop {
@@ -119,6 +121,10 @@ pub(super) async fn run(app: &App, db: &TenantDb, job: &Job) -> Result<()> {
             return later(db, job, 0).await;
         }
     }
+}
+
+async fn fail(db: &TenantDb, campaign: &Sending, why: &str) -> Result<()> {
+    db.optional::<Uuid>(sql!("jobs/campaign_fail"), &[&campaign.id, &why]).await.map(drop)
 }
 
 /// Puts the job back into the queue.
@@ -159,7 +165,7 @@ fn letter(app: &App, way: &Way, campaign: &Sending, recipient: &Recipient) -> Le
     Letter {
         to: recipient.email.clone(),
         subject: campaign.subject.clone(),
-        text: Some(campaign.body.clone()),
+        text: Some(campaign.body.clone()).filter(|text| !text.trim().is_empty()),
         html,
         headers: vec![
             ("List-Unsubscribe", unsubscribe),

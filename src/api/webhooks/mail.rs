@@ -17,6 +17,7 @@ use p256::{
 };
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use std::time::Duration;
 use tokio::sync::Semaphore;
 
 /// Bytes of a mail with all that comes with it; SendGrid takes 30 MB.
@@ -25,6 +26,8 @@ pub(super) const LIMIT: usize = 32 << 20;
 const TEXT: usize = 1 << 20;
 /// Files of a mail that are kept.
 const FILES: usize = 20;
+/// How long a mail may take to arrive.
+const PATIENCE: Duration = Duration::from_secs(120);
 /// Mails at a time.
 static TURNS: Semaphore = Semaphore::const_new(4);
 
@@ -134,33 +137,37 @@ pub(super) async fn inbound(app: State<App>, Unread(request): Unread) -> Result<
     let _turn = TURNS.acquire().await.map_err(|_| Error::Unavailable)?;
     let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let (told, files, objects) = if kind.starts_with("multipart/") {
-        read(&app, company, Multipart::from_request(request, &()).await.map_err(wire::body_error)?).await?
+        let form = Multipart::from_request(request, &()).await.map_err(wire::body_error)?;
+        let slow = |_| Error::invalid("body", "", "The mail took too long to arrive");
+        tokio::time::timeout(PATIENCE, read(&app, company, form)).await.map_err(slow)??
     } else {
         (Json::<Told>::from_request(request, &app).await?.0, Vec::new(), Vec::new())
     };
-    let told = Received::of(told);
     // Another answer than 200 would make SendGrid tell it again and again.
-    let Some(mail) = told else {
+    let Some(mail) = Received::of(told) else {
         return Ok(Json(Heard { status: "error", message: "The sender or the recipient is no e-mail address" }));
     };
-    let ids: Vec<Uuid> = files.iter().map(|file| file.id).collect();
-    let stored = db.tx(async |tx| {
-        let Received { from, to, subject, body, cc, id, in_reply_to, references } = &mail;
-        let params: crate::db::Params<'_> = &[from, to, subject, body, cc, id, in_reply_to, references, &ids];
-        let stored: Option<Uuid> = tx.optional(sql!("webhooks/received"), params).await?;
-        if stored.is_some() {
-            for Stored { id, key, name, kind, size, sha256 } in &files {
-                let params: crate::db::Params<'_> = &[id, name, kind, size, &sha256.as_slice(), key];
-                tx.one::<Uuid>(sql!("webhooks/attachment"), params).await?;
-            }
-        }
-        Ok(stored.is_some())
-    });
-    if !stored.await? {
+    if !keep(&db, &mail, &files).await? {
         return Ok(Json(Heard { status: "ok", message: "The email is known already" }));
     }
     objects.into_iter().for_each(Writing::keep);
     Ok(Json(Heard { status: "ok", message: "Email received" }))
+}
+
+/// Writes a mail down with its files, unless it is known already.
+async fn keep(db: &TenantDb, mail: &Received, files: &[Stored]) -> Result<bool> {
+    let ids: Vec<Uuid> = files.iter().map(|file| file.id).collect();
+    let kept = db.tx(async |tx| {
+        let Received { from, to, subject, body, cc, id, in_reply_to, references } = mail;
+        let params: crate::db::Params<'_> = &[from, to, subject, body, cc, id, in_reply_to, references, &ids];
+        let kept: Option<Uuid> = tx.optional(sql!("webhooks/received"), params).await?;
+        for Stored { id, key, name, kind, size, sha256 } in files.iter().filter(|_| kept.is_some()) {
+            let params: crate::db::Params<'_> = &[id, name, kind, size, &sha256.as_slice(), key];
+            tx.one::<Uuid>(sql!("webhooks/attachment"), params).await?;
+        }
+        Ok(kept.is_some())
+    });
+    kept.await
 }
 
 /// Reads the form part by part; files go into the store as they come.
