@@ -263,7 +263,7 @@ async fn no_path_or_query_breaks_a_route() {
                     .send(route.method, &path, ["post", "put", "patch"].contains(&route.method).then_some(&json!({})))
                     .await;
                 // Whoever follows a link in a mail gets a page.
-                if route.path.starts_with("/api/unsubscribe/") {
+                if route.path.starts_with("/api/unsubscribe/") && text != ".." {
                     assert!(answer.status < 500 && answer.text.contains("</html>"), "{} {path}", route.method);
                     continue;
                 }
