@@ -63,8 +63,8 @@ pub struct Config {
     /// Address of the frontend, for links in mails
     #[arg(long, env = "RINGFENCE_FRONTEND_URL", default_value = "http://localhost:5173")]
     pub frontend_url: String,
-    /// Address at which providers such as Twilio reach this server; its callbacks are signed with it. While it is this
-    /// machine, Twilio is not asked to call back
+    /// Address at which providers such as Twilio, and readers of mails, reach this server; callbacks are signed with it.
+    /// While it is this machine, Twilio is not asked to call back, and mails do not tell that they were opened
     #[arg(long, env = "RINGFENCE_PUBLIC_URL", default_value = "http://localhost:8000")]
     pub public_url: String,
     /// Twilio's REST API
@@ -116,6 +116,18 @@ impl Config {
     /// Whether development mode is on, where nobody said so: with the private cluster.
     pub fn is_development(&self) -> bool {
         self.development.unwrap_or(false)
+    }
+
+    /// The address at which others reach this server, without the slash at its end.
+    pub fn public_base(&self) -> &str {
+        self.public_url.trim_end_matches('/')
+    }
+
+    /// The same, if others can reach it: none while nobody has said where, which leaves an address of this machine.
+    pub fn reachable_base(&self) -> Option<&str> {
+        let host = url::Url::parse(&self.public_url).ok()?.host_str()?.to_owned();
+        let is_local = matches!(host.as_str(), "localhost" | "127.0.0.1" | "[::1]");
+        (!is_local).then(|| self.public_base())
     }
 
     /// Settles what was left open. `folder` is the private cluster's, in which files and the secrets that development mode

@@ -159,6 +159,8 @@ async fn add(tx: &Transaction<'_>, company: &Company, hash: &str) -> anyhow::Res
         sql!("demo/activities"),
         sql!("demo/folders"),
         sql!("demo/calls"),
+        sql!("demo/emails"),
+        sql!("demo/campaigns"),
         sql!("demo/historical"),
         sql!("demo/notifications"),
         sql!("demo/workflows"),

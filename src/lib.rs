@@ -17,6 +17,7 @@ pub mod erase;
 pub mod error;
 pub mod import;
 pub mod jobs;
+pub mod links;
 pub mod mailing;
 pub mod operator;
 pub mod page;
@@ -47,6 +48,8 @@ pub struct Parts {
     pub hasher: auth::Hasher,
     /// The keys that seal providers' secrets.
     pub sealer: seal::Sealer,
+    /// The keys of addresses for people who are not signed in.
+    pub links: links::Links,
     /// The files' content.
     pub storage: clients::storage::Storage,
     /// Outgoing mail of the platform itself.
@@ -72,6 +75,7 @@ impl App {
             keys: auth::Keys::new(&config.jwt_secret)?,
             hasher: auth::Hasher::new(cores)?,
             sealer: seal::Sealer::new(&config.secret_key)?,
+            links: links::Links::new(&config.secret_key),
             storage: clients::storage::Storage::open(config.storage_url.as_deref().unwrap_or_default())?,
             mailer: clients::mail::Mailer::new(&config)?,
             twilio: clients::twilio::Twilio::new(&config)?,

@@ -1,17 +1,25 @@
 //! The one way by which a company's mail leaves: the row is written first, which is where unsubscribed addresses refuse
 //! (`app.keep_email`); then the provider is asked, outside of any transaction; then its answer is written to the row. A
-//! row without an answer is failed by the job `unanswered` and never sent again by itself.
+//! row without an answer is failed by the job `unanswered` and never sent again by itself. Campaigns leave by the same
+//! [`Way`], and keep their rows themselves (`jobs/campaign.rs`).
 
 use crate::{
     App, Error, Result,
-    clients::{Failure, mail::Letter},
-    db::TenantDb,
+    clients::{
+        Failure,
+        mail::{Attachment, Letter},
+    },
+    db::{Params, TenantDb, Tx},
+    links::{self, Link, Purpose},
     row, sql,
 };
 use lettre::Address;
+use std::collections::BTreeSet;
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 /// A mail to send or to keep as a draft.
+#[derive(Default)]
 pub struct Mail {
     /// The recipient.
     pub to: String,
@@ -25,6 +33,10 @@ pub struct Mail {
     pub bcc: Option<String>,
     /// The contact it goes to.
     pub contact: Option<Uuid>,
+    /// The mail of the company that it answers.
+    pub in_reply_to: Option<Uuid>,
+    /// Files of the company that go with it.
+    pub attachments: Vec<Uuid>,
 }
 
 row! {
@@ -33,6 +45,94 @@ row! {
         company_id: Uuid,
         from_email: Option<String>,
         own_email: String,
+    }
+}
+
+row! {
+    /// A mail that is written down.
+    pub struct Queued as "Email" {
+        id: Uuid,
+        company_id: Uuid,
+        user_id: Uuid,
+        message_id: String,
+        in_reply_to: Option<String>,
+        reference_ids: Option<String>,
+    }
+}
+
+row! {
+    /// A file that is to go with a mail.
+    pub struct Attached as "File" {
+        id: Uuid,
+        object_key: String,
+        original_name: String,
+        file_type: Option<String>,
+        size: i64,
+    }
+}
+
+/// Bytes of a mail's attachments together.
+const ATTACHMENTS: i64 = 20 << 20;
+/// Mails with attachments are whole in memory while they leave, so only so many at a time.
+static LARGE: Semaphore = Semaphore::const_new(2);
+
+/// By what a company's mail leaves, and whose address it bears.
+pub struct Way {
+    /// The company's SendGrid key, or the relay.
+    key: Option<String>,
+    from: String,
+    reply_to: String,
+}
+
+/// The way of the company's mail, if it has one.
+pub async fn way(app: &App, db: &TenantDb) -> Result<Option<Way>> {
+    let (sender, sealed) = db
+        .tx(async |tx| {
+            let sender: Sender = tx.one(sql!("mailing/sender"), &[]).await?;
+            Ok((sender, tx.company_secret("sendgrid_api_key").await?))
+        })
+        .await?;
+    let key = sealed.map(|sealed| app.sealer.open(sender.company_id, "sendgrid_api_key", &sealed)).transpose()?;
+    if key.is_none() && !app.mailer.has_relay() {
+        return Ok(None);
+    }
+    let from = sender.from_email.unwrap_or_else(|| sender.own_email.clone());
+    Ok(Some(Way { key, from, reply_to: sender.own_email }))
+}
+
+/// The same, where one is needed: 400 without.
+pub async fn need_way(app: &App, db: &TenantDb) -> Result<Way> {
+    let missing = Error::bad_request("SendGrid is not configured: enter its key in the settings first");
+    way(app, db).await?.ok_or(missing)
+}
+
+impl Way {
+    fn host(&self) -> &str {
+        self.from.rsplit('@').next().unwrap_or("localhost")
+    }
+
+    /// An empty letter of a row.
+    pub fn letter(&self, row: Uuid) -> Letter {
+        Letter {
+            from: self.from.clone(),
+            reply_to: self.reply_to.clone(),
+            message_id: format!("<{row}@{}>", self.host()),
+            row,
+            ..Letter::default()
+        }
+    }
+
+    /// Whether it can be asked. Of SendGrid nobody knows before.
+    pub async fn is_there(&self, app: &App) -> bool {
+        self.key.is_some() || app.mailer.is_relay_there().await
+    }
+
+    /// Gives a letter to the provider; its id of it, if it gives one.
+    pub async fn deliver(&self, app: &App, letter: &Letter) -> Result<Option<String>, Failure> {
+        match &self.key {
+            Some(key) => app.sendgrid.send(key, letter).await,
+            None => app.mailer.relay(letter).await.map(|()| None),
+        }
     }
 }
 
@@ -58,41 +158,55 @@ fn addresses(list: &Option<String>) -> Vec<String> {
     list.filter(|address| !address.is_empty()).map(str::to_owned).collect()
 }
 
+/// Writes a mail down in the caller's transaction, as a draft or before it is sent.
+pub async fn keep(tx: &Tx<'_>, mail: &Mail, host: &str, is_draft: bool) -> Result<Queued> {
+    let Mail { to, subject, body, cc, bcc, contact, in_reply_to, attachments } = mail;
+    let params: Params<'_> =
+        &[to, subject, body, cc, bcc, contact, in_reply_to, attachments, &ATTACHMENTS, &host, &is_draft];
+    tx.one(sql!("mailing/queue"), params).await
+}
+
+/// Reads what goes with a mail.
+async fn attached(app: &App, db: &TenantDb, ids: &Vec<Uuid>) -> Result<Vec<Attachment>> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let files: Vec<Attached> = db.all(sql!("mailing/attachments"), &[ids]).await?;
+    if files.iter().map(|file| file.id).collect::<BTreeSet<_>>() != ids.iter().copied().collect() {
+        return Err(Error::not_found("File"));
+    }
+    if files.iter().map(|file| file.size).sum::<i64>() > ATTACHMENTS {
+        return Err(Error::bad_request("The attachments are too large for a mail"));
+    }
+    let mut all = Vec::new();
+    for Attached { object_key, original_name: name, file_type, .. } in files {
+        let failed = |e: anyhow::Error| {
+            tracing::error!(error = %format!("{e:#}"), "the store of files");
+            Error::BadGateway("The store of files does not work right now: try again later".into())
+        };
+        let bytes = app.storage.read_all(&object_key).await.map_err(failed)?.ok_or(Error::not_found("File"))?;
+        let kind = file_type.filter(|kind| kind.contains('/'));
+        all.push(Attachment { name, kind: kind.unwrap_or_else(|| "application/octet-stream".into()), bytes });
+    }
+    Ok(all)
+}
+
 /// Sends a mail; its id and what the provider answered. 400 when the company has no way to send.
 pub async fn send(app: &App, db: &TenantDb, mail: Mail) -> Result<(Uuid, Result<Option<String>, Failure>)> {
     check(&mail)?;
-    let (sender, sealed) = db
-        .tx(async |tx| {
-            let sender: Sender = tx.one(sql!("mailing/sender"), &[]).await?;
-            Ok((sender, tx.company_secret("sendgrid_api_key").await?))
-        })
-        .await?;
-    let key = sealed.map(|sealed| app.sealer.open(sender.company_id, "sendgrid_api_key", &sealed)).transpose()?;
-    if key.is_none() && !app.mailer.has_relay() {
-        return Err(Error::bad_request("SendGrid is not configured: enter its key in the settings first"));
-    }
-    let id: Uuid = db
-        .one(sql!("mailing/queue"), &[&mail.to, &mail.subject, &mail.body, &mail.cc, &mail.bcc, &mail.contact])
-        .await?;
-    let from = sender.from_email.unwrap_or_else(|| sender.own_email.clone());
-    let host = from.rsplit('@').next().unwrap_or("localhost").to_owned();
-    let letter = Letter {
-        from,
-        reply_to: sender.own_email,
-        cc: addresses(&mail.cc),
-        bcc: addresses(&mail.bcc),
-        to: mail.to,
-        subject: mail.subject,
-        html: mail.body,
-        message_id: format!("<{id}@{host}>"),
+    let way = need_way(app, db).await?;
+    let turn = match mail.attachments.is_empty() {
+        true => None,
+        false => Some(LARGE.acquire().await.map_err(|_| Error::Unavailable)?),
     };
-    let (work, db) = (app.clone(), db.clone());
+    let attachments = attached(app, db, &mail.attachments).await?;
+    let queued = db.tx(async |tx| keep(tx, &mail, way.host(), false).await).await?;
+    let letter = letter(app, &way, mail, &queued, attachments);
+    let (work, db, id) = (app.clone(), db.clone(), queued.id);
     // It goes on when the caller goes away.
     let sent = app.background.spawn(async move {
-        let outcome = match &key {
-            Some(key) => work.sendgrid.send(key, &letter).await,
-            None => work.mailer.relay(&letter).await.map(|()| None),
-        };
+        let _turn = turn;
+        let outcome = way.deliver(&work, &letter).await;
         let error = outcome.as_ref().err().map(words);
         let provider_id = outcome.as_ref().ok().cloned().flatten();
         if let Err(e) = db.optional::<Uuid>(sql!("mailing/answered"), &[&id, &provider_id, &error]).await {
@@ -101,6 +215,31 @@ pub async fn send(app: &App, db: &TenantDb, mail: Mail) -> Result<(Uuid, Result<
         (id, outcome)
     });
     Ok(sent.await.expect("nothing in it panics"))
+}
+
+/// A mail as it leaves. What its row keeps is without the pixel, which would count those who wrote it.
+fn letter(app: &App, way: &Way, mail: Mail, queued: &Queued, attachments: Vec<Attachment>) -> Letter {
+    let html = match app.config.reachable_base() {
+        Some(base) => {
+            let link = Link { company: queued.company_id, user: queued.user_id, row: queued.id };
+            let token = app.links.token(Purpose::Mail, &link);
+            links::with_pixel(&mail.body, &format!("{base}/api/emails/track/open/{token}"))
+        }
+        None => mail.body,
+    };
+    let ids = |ids: &String| ids.split(' ').map(|id| format!("<{id}>")).collect::<Vec<_>>().join(" ");
+    let headers = [("In-Reply-To", &queued.in_reply_to), ("References", &queued.reference_ids)];
+    Letter {
+        cc: addresses(&mail.cc),
+        bcc: addresses(&mail.bcc),
+        to: mail.to,
+        subject: mail.subject,
+        html: Some(html),
+        headers: headers.into_iter().filter_map(|(name, value)| Some((name, ids(value.as_ref()?)))).collect(),
+        attachments,
+        message_id: format!("<{}>", queued.message_id),
+        ..way.letter(queued.id)
+    }
 }
 
 /// What a failure is called in its row and to the one who asked.

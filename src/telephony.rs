@@ -28,24 +28,21 @@ pub struct Account {
 }
 
 row! {
-    /// A company's account without its token.
+    /// A company's account.
     pub struct Stored as "Twilio settings" {
         company_id: Uuid,
         account_sid: String,
         is_verified: bool,
         sms_enabled: bool,
         voice_enabled: bool,
+        sealed_token: Vec<u8>,
     }
 }
 
 /// The company's account, if it has one that is switched on.
 pub async fn account<D: crate::db::Door>(app: &App, db: &Scoped<D>) -> Result<Option<Account>> {
-    let found = db.tx(async |tx| {
-        let stored: Option<Stored> = tx.optional(sql!("telephony/account"), &[]).await?;
-        Ok(stored.zip(tx.company_secret("twilio_auth_token").await?))
-    });
-    let Some((stored, sealed)) = found.await? else { return Ok(None) };
-    let auth_token = app.sealer.open(stored.company_id, "twilio_auth_token", &sealed)?;
+    let Some(stored) = db.twilio_account::<Stored>().await? else { return Ok(None) };
+    let auth_token = app.sealer.open(stored.company_id, "twilio_auth_token", &stored.sealed_token)?;
     Ok(Some(Account {
         company: stored.company_id,
         credentials: Credentials { account_sid: stored.account_sid, auth_token },
@@ -198,10 +195,8 @@ pub async fn finish(app: &App, db: &TenantDb, account: Account, message: Queued,
 /// The address at which Twilio tells what becomes of a row; its signature covers the company and the row. None while
 /// nobody has said where this server is reached: Twilio refuses an address that is nobody else's.
 fn callback(app: &App, path: &str, company: Uuid, row: Uuid) -> Option<String> {
-    let base = app.config.public_url.trim_end_matches('/');
-    let host = url::Url::parse(base).ok()?.host_str()?.to_owned();
-    let is_local = matches!(host.as_str(), "localhost" | "127.0.0.1" | "[::1]");
-    (!is_local).then(|| format!("{base}{path}?company={company}&id={row}"))
+    let base = app.config.reachable_base()?;
+    Some(format!("{base}{path}?company={company}&id={row}"))
 }
 
 /// A text with `{name}` replaced by what stands for it; what nothing stands for stays.

@@ -1,5 +1,6 @@
 -- Mail, newest first.   $1 sent, draft, trash, or all that is not deleted   $2 limit   $3 skip
-select id, from_email, to_email, subject, body, cc, bcc, status, sent_at, read_at, contact_id, user_id, created_at, updated_at, direction, from_address, to_address
+select id, from_email, to_email, subject, body, cc, bcc, status, sent_at, read_at, contact_id, user_id, created_at, updated_at, direction, from_address, to_address,
+  thread_id, attachments
 from email_card
 where is_deleted = ($1 = 'trash') and case $1
     when 'sent' then direction = 'outbound' and user_id = (select app.user_id()) and status in ('sent', 'delivered', 'opened', 'clicked', 'bounced')

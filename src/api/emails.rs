@@ -2,6 +2,9 @@
 
 use super::prelude::*;
 use crate::mailing::{self, Mail};
+use base64::{Engine, prelude::*};
+use p256::{ecdsa::VerifyingKey, pkcs8::DecodePublicKey};
+use sha2::{Digest, Sha256};
 
 routes! {
     /// Received mail, or what `type` says, newest first
@@ -16,8 +19,16 @@ routes! {
     tenant post "/api/emails/send" => send;
     /// Keeps a mail that is not finished
     tenant post "/api/emails/draft" => draft;
+    /// What is to be entered at SendGrid, so that it tells of the company's mail
+    admin get "/api/emails/webhook/settings" => hook;
+    /// Makes the addresses for SendGrid, or new ones, and shows them this once
+    admin post "/api/emails/webhook/settings" => renew_hook;
+    /// Enters SendGrid's public key, with which events must be signed from then on
+    admin put "/api/emails/webhook/settings" => update_hook;
     /// One mail
     tenant get "/api/emails/{email_id}" => get;
+    /// All mails of a mail's thread, the oldest first
+    tenant get "/api/emails/{email_id}/thread" => thread;
     /// Changes a mail that is not sent yet
     tenant put "/api/emails/{email_id}" => update;
     /// Marks a mail as read
@@ -54,6 +65,10 @@ row! {
         direction: String,
         from_address: String,
         to_address: String,
+        /// The first mail of its thread.
+        thread_id: Uuid,
+        /// Files of the company.
+        attachments: Vec<Uuid>,
     }
 }
 
@@ -97,13 +112,57 @@ struct NewEmail {
     bcc: Option<String>,
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     contact_id: Option<Uuid>,
+    /// The mail of the company that it answers.
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    in_reply_to: Option<Uuid>,
+    /// Files of the company that go with it, 20 MiB together.
+    #[serde(default)]
+    #[garde(length(max = 20))]
+    attachments: Vec<Uuid>,
 }
 
 impl NewEmail {
     fn mail(self) -> Mail {
-        let NewEmail { to_email, subject, body, cc, bcc, contact_id: contact } = self;
-        Mail { to: to_email.trim().to_owned(), subject, body, cc, bcc, contact }
+        let NewEmail { to_email, subject, body, cc, bcc, contact_id: contact, in_reply_to, attachments } = self;
+        Mail { to: to_email.trim().to_owned(), subject, body, cc, bcc, contact, in_reply_to, attachments }
     }
+}
+
+row! {
+    /// What SendGrid has to be told. The addresses hold a key that is shown once, when it is made.
+    pub struct Hook as "Webhook key" {
+        created_at: Time,
+        updated_at: Time,
+        verification_key: Option<String>,
+    }
+}
+
+/// The same with the addresses.
+#[derive(Serialize, JsonSchema)]
+struct HookSettings {
+    /// Where there are none, POST makes them.
+    is_configured: bool,
+    /// For *Inbound Parse*.
+    inbound_url: Option<String>,
+    /// For *Event Webhook*.
+    events_url: Option<String>,
+    /// SendGrid's public key; events without its signature are refused.
+    verification_key: Option<String>,
+    created_at: Option<Time>,
+    updated_at: Option<Time>,
+}
+
+#[derive(Deserialize, Validate, JsonSchema)]
+#[garde(allow_unvalidated)]
+struct HookPatch {
+    /// As SendGrid shows it under *Signed Event Webhook Requests*; null takes events without signature again.
+    #[garde(inner(length(chars, max = 500), custom(public_key)))]
+    verification_key: Option<String>,
+}
+
+fn public_key(text: &str, _: &()) -> garde::Result {
+    let key = BASE64_STANDARD.decode(text.trim()).ok().and_then(|der| VerifyingKey::from_public_key_der(&der).ok());
+    key.map(drop).ok_or_else(|| garde::Error::new("Input should be SendGrid's verification key"))
 }
 
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
@@ -159,12 +218,60 @@ async fn send(app: State<App>, db: TenantDb, Json(new): Json<NewEmail>) -> Resul
 async fn draft(db: TenantDb, Json(new): Json<NewEmail>) -> Result<wire::Created<Email>> {
     let mail = new.mail();
     mailing::check(&mail)?;
-    let Mail { to, subject, body, cc, bcc, contact } = &mail;
     let draft = db.tx(async |tx| {
-        let id: Uuid = tx.one(sql!("emails/draft"), &[to, subject, body, cc, bcc, contact]).await?;
-        tx.one(sql!("emails/get"), &[&id]).await
+        let draft = mailing::keep(tx, &mail, "draft.invalid", true).await?;
+        tx.one(sql!("emails/get"), &[&draft.id]).await
     });
     Ok(wire::Created(draft.await?))
+}
+
+async fn thread(db: TenantDb, Path(id): Path<Uuid>) -> Result<Rows<Email>> {
+    db.one::<Email>(sql!("emails/get"), &[&id]).await?;
+    db.list(sql!("emails/thread"), &[&id]).await
+}
+
+impl HookSettings {
+    /// `key` is what stands for it in the addresses.
+    fn of(app: &App, hook: Option<Hook>, key: &str) -> Json<Self> {
+        let url = |what: &str| format!("{}/api/emails/webhook/{what}?key={key}", app.config.public_base());
+        let Some(Hook { created_at, updated_at, verification_key }) = hook else {
+            let (inbound_url, events_url, verification_key) = (None, None, None);
+            return Json(Self { is_configured: false, inbound_url, events_url, verification_key, created_at: None, updated_at: None });
+        };
+        let (inbound_url, events_url) = (Some(url("inbound")), Some(url("events")));
+        let (created_at, updated_at) = (Some(created_at), Some(updated_at));
+        Json(Self { is_configured: true, inbound_url, events_url, verification_key, created_at, updated_at })
+    }
+}
+
+/// What stands for the key once it was shown.
+const HIDDEN: &str = "****";
+
+async fn hook(app: State<App>, db: Scoped<SettingsAdmin>) -> Result<Json<HookSettings>> {
+    Ok(HookSettings::of(&app, db.optional(sql!("emails/hook"), &[]).await?, HIDDEN))
+}
+
+async fn renew_hook(app: State<App>, db: Scoped<SettingsAdmin>) -> Result<Json<HookSettings>> {
+    let made = db.tx(async |tx| {
+        let company = tx.caller().company_id.ok_or(Error::NoCompany)?;
+        // The company is in it, so that nothing is looked up across companies.
+        let secret = BASE64_URL_SAFE_NO_PAD.encode(crate::auth::random::<32>());
+        let key = format!("{}.{secret}", company.simple());
+        let hash = Sha256::digest(&key).to_vec();
+        Ok((tx.one::<Hook>(sql!("emails/renew_hook"), &[&hash]).await?, key))
+    });
+    let (hook, key) = made.await?;
+    Ok(HookSettings::of(&app, Some(hook), &key))
+}
+
+async fn update_hook(
+    app: State<App>,
+    db: Scoped<SettingsAdmin>,
+    Json(patch): Json<HookPatch>,
+) -> Result<Json<HookSettings>> {
+    let key = patch.verification_key.map(|key| key.trim().to_owned());
+    let hook: Hook = db.one(sql!("emails/update_hook"), &[&key]).await?;
+    Ok(HookSettings::of(&app, Some(hook), HIDDEN))
 }
 
 async fn update(db: TenantDb, Path(id): Path<Uuid>, Json(patch): Json<EmailPatch>) -> Result<Json<Email>> {

@@ -171,9 +171,8 @@ async fn send_email(app: State<App>, db: TenantDb, Json(new): Json<NewMail>) -> 
         to: new.to_email.trim().to_owned(),
         subject: new.subject,
         body: new.html_content,
-        cc: None,
-        bcc: None,
         contact: new.contact_id,
+        ..Mail::default()
     };
     let (_, outcome) = mailing::send(&app, &db, mail).await?;
     let message_id = outcome.map_err(|failure| Error::bad_request(mailing::words(&failure)))?;

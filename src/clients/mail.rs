@@ -5,13 +5,18 @@ use crate::{Error, Result, config::Config};
 use anyhow::Context;
 use lettre::{
     Address, AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor,
-    message::{Mailbox, header::ContentType},
+    message::{
+        Attachment as Part, Mailbox, MultiPart, SinglePart,
+        header::{ContentType, HeaderName, HeaderValue},
+    },
+    transport::smtp::PoolConfig,
 };
-use std::time::Duration;
+use uuid::Uuid;
 
 type Transport = AsyncSmtpTransport<Tokio1Executor>;
 
 /// A company's mail. The addresses were checked when it was written.
+#[derive(Default)]
 pub struct Letter {
     /// Whose address it bears.
     pub from: String,
@@ -25,18 +30,41 @@ pub struct Letter {
     pub bcc: Vec<String>,
     /// One line.
     pub subject: String,
-    /// The text.
-    pub html: String,
+    /// What it says, for a reader without HTML.
+    pub text: Option<String>,
+    /// What it says. One of the two is there.
+    pub html: Option<String>,
     /// Its id in the world, the same however often it is made (RFC 5322).
     pub message_id: String,
+    /// Further lines of its head.
+    pub headers: Vec<(&'static str, String)>,
+    /// What comes with it.
+    pub attachments: Vec<Attachment>,
+    /// The row whose mail it is, which SendGrid tells again in its events.
+    pub row: Uuid,
+    /// The addresses by which SendGrid sends it, by their name there.
+    pub ip_pool: Option<String>,
 }
+
+/// A file that comes with a mail.
+pub struct Attachment {
+    /// Its name.
+    pub name: String,
+    /// Its MIME type.
+    pub kind: String,
+    /// The content.
+    pub bytes: Vec<u8>,
+}
+
+/// Connections to an SMTP server that are kept for the next mail.
+const CONNECTIONS: u32 = 32;
 
 /// A connection to an SMTP server, made when the first mail is sent.
 fn transport(url: Option<&str>, name: &str) -> anyhow::Result<Option<Transport>> {
     let Some(url) = url.filter(|url| !url.is_empty()) else { return Ok(None) };
     let builder = Transport::from_url(url)
         .with_context(|| format!("{name} is not of the form smtp://user:password@host:port or smtps://…"))?;
-    Ok(Some(builder.timeout(Some(Duration::from_secs(15))).build()))
+    Ok(Some(builder.timeout(Some(super::PATIENCE)).pool_config(PoolConfig::new().max_size(CONNECTIONS)).build()))
 }
 
 /// Sends mail, or logs it in development mode when there is no SMTP server.
@@ -85,25 +113,18 @@ impl Mailer {
         self.relay.is_some()
     }
 
+    /// Whether the relay answers.
+    pub async fn is_relay_there(&self) -> bool {
+        match &self.relay {
+            Some(relay) => relay.test_connection().await.unwrap_or(false),
+            None => false,
+        }
+    }
+
     /// Sends a company's mail through the relay.
     pub async fn relay(&self, letter: &Letter) -> Result<(), Failure> {
-        let unfit = |_| Failure::Refused { code: None, message: "an address is not valid".into() };
-        let mailbox = |address: &str| address.parse::<Address>().map(|a| Mailbox::new(None, a)).map_err(unfit);
-        let mut mail = Message::builder()
-            .message_id(Some(letter.message_id.clone()))
-            .from(mailbox(&letter.from)?)
-            .reply_to(mailbox(&letter.reply_to)?)
-            .to(mailbox(&letter.to)?)
-            .subject(&letter.subject)
-            .header(ContentType::TEXT_HTML);
-        for address in &letter.cc {
-            mail = mail.cc(mailbox(address)?);
-        }
-        for address in &letter.bcc {
-            mail = mail.bcc(mailbox(address)?);
-        }
-        let unfit = |_| Failure::Refused { code: None, message: "the mail cannot be written".into() };
-        let mail = mail.body(letter.html.clone()).map_err(unfit)?;
+        let mail = message(letter)
+            .ok_or_else(|| Failure::Refused { code: None, message: "the mail cannot be written".into() })?;
         let Some(relay) = &self.relay else { return Err(Failure::Busy) };
         match relay.send(mail).await {
             Ok(_) => Ok(()),
@@ -114,4 +135,45 @@ impl Mailer {
             Err(_) => Err(Failure::Unclear),
         }
     }
+}
+
+/// A letter as it goes over the wire, if it can be one.
+fn message(letter: &Letter) -> Option<Message> {
+    let mailbox = |address: &str| Some(Mailbox::new(None, address.parse::<Address>().ok()?));
+    let mut mail = Message::builder()
+        .message_id(Some(letter.message_id.clone()))
+        .from(mailbox(&letter.from)?)
+        .reply_to(mailbox(&letter.reply_to)?)
+        .to(mailbox(&letter.to)?)
+        .subject(&letter.subject);
+    for address in &letter.cc {
+        mail = mail.cc(mailbox(address)?);
+    }
+    for address in &letter.bcc {
+        mail = mail.bcc(mailbox(address)?);
+    }
+    for (name, value) in &letter.headers {
+        mail = mail.raw_header(HeaderValue::new(HeaderName::new_from_ascii_str(name), value.clone()));
+    }
+    let html = |text: &String| SinglePart::html(text.clone());
+    let said = match (&letter.text, &letter.html) {
+        (Some(text), None) if letter.attachments.is_empty() => {
+            return mail.header(ContentType::TEXT_PLAIN).body(text.clone()).ok();
+        }
+        (None, Some(text)) if letter.attachments.is_empty() => {
+            return mail.header(ContentType::TEXT_HTML).body(text.clone()).ok();
+        }
+        (Some(text), Some(html)) => MultiPart::alternative_plain_html(text.clone(), html.clone()),
+        (Some(text), None) => MultiPart::mixed().singlepart(SinglePart::plain(text.clone())),
+        (None, text) => MultiPart::mixed().singlepart(html(text.as_ref()?)),
+    };
+    if letter.attachments.is_empty() {
+        return mail.multipart(said).ok();
+    }
+    let mut all = MultiPart::mixed().multipart(said);
+    for Attachment { name, kind, bytes } in &letter.attachments {
+        let kind = ContentType::parse(kind).or_else(|_| ContentType::parse("application/octet-stream")).ok()?;
+        all = all.singlepart(Part::new(name.clone()).body(bytes.clone(), kind));
+    }
+    mail.multipart(all).ok()
 }

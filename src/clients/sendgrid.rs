@@ -1,8 +1,13 @@
 //! SendGrid's API (v3) for mail.
 
-use super::{Failure, mail::Letter};
+use super::{
+    Failure,
+    mail::{Attachment, Letter},
+};
 use crate::config::Config;
+use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::json;
+use std::collections::BTreeMap;
 
 /// The API at its base address.
 pub struct SendGrid {
@@ -25,13 +30,28 @@ impl SendGrid {
                 to[name] = json!(all(addresses));
             }
         }
-        let body = json!({
+        let parts = [("text/plain", &letter.text), ("text/html", &letter.html)];
+        let parts = parts.iter().filter_map(|(kind, text)| Some(json!({ "type": kind, "value": text.as_ref()? })));
+        let headers = letter.headers.iter().map(|(name, value)| (*name, value.as_str()));
+        let headers: BTreeMap<_, _> = headers.chain([("Message-ID", letter.message_id.as_str())]).collect();
+        let mut body = json!({
             "personalizations": [to],
             "from": { "email": letter.from },
             "reply_to": { "email": letter.reply_to },
             "subject": letter.subject,
-            "content": [{ "type": "text/html", "value": letter.html }],
+            "content": parts.collect::<Vec<_>>(),
+            "headers": headers,
+            "custom_args": { "mail": letter.row },
         });
+        if let Some(pool) = &letter.ip_pool {
+            body["ip_pool_name"] = json!(pool);
+        }
+        if !letter.attachments.is_empty() {
+            let attachments = letter.attachments.iter().map(|Attachment { name, kind, bytes }| {
+                json!({ "filename": name, "type": kind, "content": BASE64_STANDARD.encode(bytes) })
+            });
+            body["attachments"] = attachments.collect();
+        }
         let request = self.http.post(format!("{}/v3/mail/send", self.base)).bearer_auth(key);
         let (status, headers, said) =
             super::exchange(request.header("content-type", "application/json").body(body.to_string())).await?;

@@ -2,7 +2,7 @@
 //! this file and the functions that it calls, which belong to `ringfence_platform` (migrations/V0003__accounts.sql).
 
 use super::{
-    Db, FromRow, Params, Sql, Tx,
+    Db, Door, FromRow, Params, Scoped, Sql, Tx,
     connection::Reply,
     tenant::{first, many},
 };
@@ -235,6 +235,13 @@ fn register_params<'a>(
     company: &'a Option<Uuid>,
 ) -> [&'a (dyn postgres_types::ToSql + Sync); 6] {
     [&user.email, &user.hash, &user.first_name, &user.last_name, role, company]
+}
+
+impl<D: Door> Scoped<D> {
+    /// The company's Twilio account with its sealed token, in one round trip: each callback asks for it.
+    pub async fn twilio_account<T: FromRow>(&self) -> Result<Option<T>> {
+        self.optional(sql!("platform/twilio_account").planned_once(), &[]).await
+    }
 }
 
 /// What crosses companies inside a signed-in caller's transaction. The functions look the caller's role up themselves.

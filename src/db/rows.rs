@@ -172,4 +172,4 @@ macro_rules! copied {
         }
     )*};
 }
-copied! { bool i32 i64 f64 Vec<String> }
+copied! { bool i32 i64 f64 Vec<String> Vec<Uuid> Vec<u8> }

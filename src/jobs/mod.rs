@@ -46,7 +46,7 @@ macro_rules! jobs {
     };
 }
 
-jobs! { activity_due scheduled_sms unanswered workflow_run workflow_schedule }
+jobs! { activity_due campaign scheduled_sms unanswered workflow_run workflow_schedule }
 
 pub use workflow_run::at_once;
 

@@ -3,8 +3,14 @@
 use crate::{
     smtp::Inbox,
     twilio::{Account, mails},
-    world::{World, api_url, config, start_server},
+    world::{Answer, Person, World, answer, api_url, config, start_server},
 };
+use base64::{Engine, prelude::BASE64_STANDARD};
+use p256::{
+    ecdsa::{Signature, SigningKey, signature::Signer},
+    pkcs8::EncodePublicKey,
+};
+use reqwest::multipart;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -41,9 +47,10 @@ async fn a_mail_is_sent_by_the_companys_key_and_written_down() {
     let mails = mails(&key);
     assert_eq!(mails.len(), 2);
     assert_eq!(
-        [&mails[0]["from"]["email"], &mails[0]["reply_to"]["email"], &mails[0]["content"][0]["value"]],
-        [&json!("sales@acme.example"), &sent["from_email"], &json!("<p>Hi</p>")]
+        [&mails[0]["from"]["email"], &mails[0]["reply_to"]["email"], &mails[0]["content"][0]["type"]],
+        [&json!("sales@acme.example"), &sent["from_email"], &json!("text/html")]
     );
+    assert!(mails[0]["content"][0]["value"].as_str().unwrap().starts_with("<p>Hi</p>"));
     assert_eq!(mails[1]["personalizations"][0]["cc"], json!([{"email": "b@x.example"}, {"email": "c@x.example"}]));
     assert!(mails[1]["personalizations"][0]["bcc"].is_null());
     let list = acme.member.get("/api/emails/?type=sent").await.expect(200);
@@ -133,4 +140,277 @@ async fn received_mail_is_read_kept_and_thrown_away() {
     assert_eq!(acme.admin.put(&path, json!({"status": "sent"})).await.status, 400);
     assert_eq!(acme.admin.put(&path, json!({"status": "lost"})).await.status, 422);
     assert_eq!(acme.admin.get("/api/emails/x").await.status, 422);
+}
+
+/// A company with a key for SendGrid, and the paths that it may tell things at.
+async fn hooked(world: &World) -> (String, String) {
+    let made = world.admin.send("POST", "/api/emails/webhook/settings", None).await.expect(200);
+    let path = |name: &str| made[name].as_str().unwrap().strip_prefix("https://crm.example").unwrap().to_owned();
+    (path("inbound_url"), path("events_url"))
+}
+
+fn told(id: &str, answers: &str) -> Vec<(&'static str, String)> {
+    let answers =
+        if answers.is_empty() { String::new() } else { format!("\nIn-Reply-To: <{answers}>\nReferences: <{answers}>") };
+    vec![
+        ("headers", format!("Received: by x\nMessage-ID: <{id}>{answers}\nSubject: Re: Hi")),
+        ("from", "\"Lovelace, Ada\" <Ada@Example.com>".into()),
+        ("to", "Sales <sales@acme.example>, other@x.example".into()),
+        ("subject", "Re: Hi".into()),
+        ("text", "plain".into()),
+        ("html", "<p>Yes</p>".into()),
+    ]
+}
+
+async fn tell(path: &str, fields: Vec<(&'static str, String)>, files: &[(&str, &[u8])]) -> Answer {
+    let mut form = multipart::Form::new();
+    for (n, (name, bytes)) in files.iter().enumerate() {
+        let part = multipart::Part::bytes(bytes.to_vec()).file_name((*name).to_owned()).mime_str("text/plain").unwrap();
+        form = form.part(format!("attachment{n}"), part);
+    }
+    for (name, text) in fields {
+        form = form.text(name, text);
+    }
+    answer(Person::nobody().request("post", path).multipart(form)).await
+}
+
+#[tokio::test]
+async fn a_mail_that_comes_in_is_stored_once_in_its_thread_with_what_it_brings() {
+    let (acme, other) = (World::new().await, World::new().await);
+    let (inbound, _) = hooked(&acme).await;
+    let key = with_key(&acme).await;
+    let contact = acme.contact("Ada", "L").await;
+    let contact_path = format!("/api/contacts/{}", contact["id"].as_str().unwrap());
+    acme.admin.put(&contact_path, json!({"email": format!("ada@example.com")})).await.expect(200);
+    let first = json!({"to_email": "ada@example.com", "subject": "Hi", "body": "<p>Hi</p>"});
+    let first = acme.member.post("/api/emails/", first).await.expect(201);
+    let sent_id = mails(&key)[0]["headers"]["Message-ID"].as_str().unwrap().trim_matches(['<', '>']).to_owned();
+
+    let id = format!("{}@mail.example", Uuid::new_v4());
+    let files: [(&str, &[u8]); 2] = [("notes.txt", b"one"), ("../notes.txt", b"two")];
+    for _ in 0..2 {
+        let heard = tell(&inbound, told(&id, &sent_id), &files).await.expect(200);
+        assert_eq!(heard["status"], "ok", "{heard}");
+    }
+    let list = acme.admin.get("/api/emails/").await.expect(200);
+    assert_eq!(list.as_array().unwrap().len(), 1, "{list}");
+    let mail = &list[0];
+    assert_eq!(
+        [
+            &mail["from_email"],
+            &mail["to_email"],
+            &mail["subject"],
+            &mail["body"],
+            &mail["contact_id"],
+            &mail["thread_id"]
+        ],
+        [
+            &json!("Ada@Example.com"),
+            &json!("sales@acme.example"),
+            &json!("Re: Hi"),
+            &json!("<p>Yes</p>"),
+            &contact["id"],
+            &first["id"]
+        ]
+    );
+    assert_eq!(mail["user_id"], json!(acme.admin.id), "in the name of who made the key");
+    let attached = mail["attachments"].as_array().unwrap();
+    assert_eq!(attached.len(), 2);
+    for (file, content) in attached.iter().zip(["one", "two"]) {
+        let path = format!("/api/files/{}/download", file.as_str().unwrap());
+        assert_eq!(acme.member.get(&path).await.text, content);
+        assert_eq!(other.admin.get(&path).await.status, 404);
+    }
+    assert_eq!(acme.value::<i64>("select count(*) from files where tenant_id = $1", &[&acme.company]).await, 2);
+
+    // An answer to the answer, which bears all that was before.
+    let reply = json!({"to_email": "ada@example.com", "subject": "Re: Re: Hi", "body": "B", "in_reply_to": mail["id"],
+        "attachments": [attached[0]]});
+    let reply = acme.admin.post("/api/emails/", reply).await.expect(201);
+    assert_eq!(reply["thread_id"], first["id"]);
+    let leaving = &mails(&key)[1];
+    assert_eq!(leaving["headers"]["In-Reply-To"], format!("<{id}>"));
+    assert_eq!(leaving["headers"]["References"], format!("<{sent_id}> <{id}>"));
+    assert_eq!(
+        [&leaving["attachments"][0]["filename"], &leaving["attachments"][0]["content"]],
+        [&json!("notes.txt"), &json!("b25l")]
+    );
+    for one in [&first, mail, &reply] {
+        let thread = acme.member.get(&format!("/api/emails/{}/thread", one["id"].as_str().unwrap())).await.expect(200);
+        let ids: Vec<&Value> = thread.as_array().unwrap().iter().map(|m| &m["id"]).collect();
+        assert_eq!(ids, [&first["id"], &mail["id"], &reply["id"]]);
+    }
+
+    // The same id and thread elsewhere are another company's business.
+    let (theirs, _) = hooked(&other).await;
+    tell(&theirs, told(&id, &sent_id), &[]).await.expect(200);
+    let elsewhere = other.admin.get("/api/emails/").await.expect(200);
+    assert_eq!(elsewhere.as_array().unwrap().len(), 1);
+    assert_eq!(elsewhere[0]["thread_id"], elsewhere[0]["id"]);
+}
+
+#[tokio::test]
+async fn only_the_companys_own_mails_are_answered_and_files_attached() {
+    let (acme, other) = (World::new().await, World::new().await);
+    with_key(&acme).await;
+    let theirs = received(&other, "theirs").await;
+    let file = other.admin.upload("/api/files/upload", "a.txt", "text/plain", "x").await.expect(200)["id"].clone();
+    for path in ["/api/emails/", "/api/emails/draft"] {
+        let new = |key: &str, value: Value| {
+            let mut new = json!({"to_email": "ada@example.com", "subject": "S", "body": "B"});
+            new[key] = value;
+            new
+        };
+        for (key, foreign, unknown, what) in [
+            ("in_reply_to", json!(theirs), json!(Uuid::now_v7()), "Email not found"),
+            ("attachments", json!([file]), json!([Uuid::now_v7()]), "File not found"),
+        ] {
+            for id in [foreign, unknown] {
+                assert_eq!(acme.member.post(path, new(key, id)).await.detail(404), what, "{path}");
+            }
+        }
+        let many = vec![Uuid::now_v7(); 21];
+        assert_eq!(acme.member.post(path, new("attachments", json!(many))).await.status, 422);
+    }
+    let own = acme.admin.upload("/api/files/upload", "a.txt", "text/plain", "x").await.expect(200)["id"].clone();
+    let own_id: Uuid = own.as_str().unwrap().parse().unwrap();
+    acme.db.execute("update files set size = 30000000 where id = $1", &[&own_id]).await.unwrap();
+    let large = json!({"to_email": "ada@example.com", "subject": "S", "body": "B", "attachments": [own]});
+    for path in ["/api/emails/", "/api/emails/draft"] {
+        assert!(acme.member.post(path, large.clone()).await.detail(400).contains("attachments"), "{path}");
+    }
+    assert_eq!(acme.value::<i64>("select count(*) from emails where tenant_id = $1", &[&acme.company]).await, 0);
+}
+
+#[tokio::test]
+async fn an_opened_mail_is_counted_and_told_to_its_owner_only() {
+    let (acme, other) = (World::new().await, World::new().await);
+    let key = with_key(&acme).await;
+    let send = json!({"to_email": "ada@example.com", "subject": "Hi", "body": "<HTML><body><p>Hi</p></BODY></HTML>"});
+    let sent = acme.member.post("/api/emails/", send.clone()).await.expect(201);
+    let untouched = acme.member.post("/api/emails/", send).await.expect(201);
+    assert!(!sent["body"].as_str().unwrap().contains("<img"), "who looks at it here is not counted");
+    let html = mails(&key)[0]["content"][0]["value"].as_str().unwrap().to_owned();
+    let (before, after) = html.split_once("<img src=\"https://crm.example").unwrap();
+    assert!(before.ends_with("<p>Hi</p>") && after.ends_with("</BODY></HTML>"), "{html}");
+    let path = after.split('"').next().unwrap();
+    let nobody = Person::nobody();
+    let first = nobody.send("POST", path, None).await.expect(200);
+    assert_eq!((&first["status"], first["message"].is_string()), (&json!("ok"), true));
+    let picture = nobody.get(path).await;
+    assert_eq!((picture.status, &picture.text[..6]), (200, "GIF89a"));
+    let get = async |id: &Value| acme.admin.get(&format!("/api/emails/{}", id.as_str().unwrap())).await.expect(200);
+    let opened = get(&sent["id"]).await;
+    assert_eq!((&opened["status"], opened["read_at"].is_string()), (&json!("opened"), true));
+    let count = "select open_count from emails where id::text = $1";
+    assert_eq!(acme.value::<i32>(count, &[&sent["id"].as_str().unwrap()]).await, 2);
+    let events = acme.db.query("select user_id, record_id, tenant_id from workflow_events where event = 'email_opened' and tenant_id in ($1, $2)",
+        &[&acme.company, &other.company]).await.unwrap();
+    assert_eq!(events.len(), 1, "the first time");
+    assert_eq!((events[0].get::<_, Uuid>(0), json!(events[0].get::<_, Uuid>(1))), (acme.member.id, sent["id"].clone()));
+
+    // What is no token of ours changes nothing and is no error: an id, another row's signature, nonsense.
+    let token = path.rsplit('/').next().unwrap();
+    let altered = format!("{}{}{}", &token[..60], if &token[60..61] == "A" { "B" } else { "A" }, &token[61..]);
+    for wrong in [untouched["id"].as_str().unwrap(), &altered, "x", "%00", &token[..token.len() - 2]] {
+        for method in ["GET", "POST"] {
+            assert_eq!(
+                nobody.send(method, &format!("/api/emails/track/open/{wrong}"), None).await.status,
+                200,
+                "{wrong}"
+            );
+        }
+    }
+    assert_eq!(get(&untouched["id"]).await["status"], "sent");
+    assert_eq!(acme.value::<i32>(count, &[&sent["id"].as_str().unwrap()]).await, 2);
+}
+
+#[tokio::test]
+async fn what_sendgrid_tells_of_a_mail_moves_it_forward_in_any_order() {
+    let (acme, other) = (World::new().await, World::new().await);
+    let key = with_key(&acme).await;
+    let (_, events) = hooked(&acme).await;
+    let new = json!({"to_email": "ada@example.com", "subject": "Hi", "body": "B"});
+    let sent = acme.member.post("/api/emails/", new).await.expect(201);
+    let row = mails(&key)[0]["custom_args"]["mail"].clone();
+    assert_eq!(row, sent["id"]);
+    let nobody = Person::nobody();
+    let event =
+        |what: &str| json!([{"event": what, "email": "ada@example.com", "timestamp": 1_760_000_000, "mail": row}]);
+    let status =
+        async || acme.admin.get(&format!("/api/emails/{}", row.as_str().unwrap())).await.expect(200)["status"].clone();
+    for (what, then) in [
+        ("processed", "sent"),
+        ("delivered", "delivered"),
+        ("delivered", "delivered"),
+        ("open", "opened"),
+        ("delivered", "opened"),
+        ("bounce", "opened"),
+        ("click", "clicked"),
+        ("open", "clicked"),
+    ] {
+        nobody.post(&events, event(what)).await.expect(200);
+        assert_eq!(status().await, then, "after {what}");
+    }
+    let fired = "select user_id from workflow_events where event = 'email_opened' and tenant_id = $1";
+    assert_eq!(acme.value::<Uuid>(fired, &[&acme.company]).await, acme.member.id);
+    // By another company's key nothing is known of it.
+    let (_, theirs) = hooked(&other).await;
+    nobody.post(&theirs, event("spamreport")).await.expect(200);
+    assert!(other.admin.get("/api/suppressions/").await.expect(200).as_array().unwrap().is_empty());
+
+    // Once SendGrid's public key is entered, its signature is needed besides.
+    let signer = SigningKey::from_slice(&[7; 32]).unwrap();
+    let public = signer.verifying_key().to_public_key_der().unwrap();
+    let public = json!({"verification_key": BASE64_STANDARD.encode(public.as_bytes())});
+    let settings = "/api/emails/webhook/settings";
+    assert_eq!(acme.admin.put(settings, json!({"verification_key": "x"})).await.status, 422);
+    let entered = acme.admin.put(settings, public.clone()).await.expect(200);
+    assert_eq!(entered["verification_key"], public["verification_key"]);
+    let body = event("bounce").to_string();
+    let signed = async |body: &str, signature: &Signature| {
+        let request = nobody.request("post", &events).header("content-type", "application/json").body(body.to_owned());
+        let encoded = BASE64_STANDARD.encode(signature.to_der().as_bytes());
+        answer(
+            request
+                .header("x-twilio-email-event-webhook-timestamp", "1760000000")
+                .header("x-twilio-email-event-webhook-signature", encoded),
+        )
+        .await
+    };
+    let signature: Signature = signer.sign(format!("1760000000{body}").as_bytes());
+    assert_eq!(nobody.post(&events, event("bounce")).await.status, 403);
+    assert_eq!(signed(&body.replace("bounce", "spamreport"), &signature).await.status, 403);
+    signed(&body, &signature).await.expect(200);
+    let list = acme.admin.get("/api/suppressions/").await.expect(200);
+    assert_eq!([&list[0]["address"], &list[0]["reason"]], [&json!("ada@example.com"), &json!("bounce")]);
+}
+
+#[tokio::test]
+async fn the_key_for_sendgrid_is_an_admins_and_shown_once() {
+    let acme = World::new().await;
+    let settings = "/api/emails/webhook/settings";
+    assert_eq!(acme.admin.get(settings).await.expect(200)["is_configured"], false);
+    assert_eq!(acme.admin.put(settings, json!({"verification_key": null})).await.status, 404);
+    for method in ["GET", "POST"] {
+        assert_eq!(acme.member.send(method, settings, None).await.status, 403);
+    }
+    let (old, _) = hooked(&acme).await;
+    let shown = acme.admin.get(settings).await.expect(200);
+    assert!(shown["is_configured"] == true && shown["inbound_url"].as_str().unwrap().ends_with("?key=****"), "{shown}");
+    let (new, _) = hooked(&acme).await;
+    assert_eq!(tell(&old, told("a@x", ""), &[]).await.status, 403, "a new one ends the old one");
+    tell(&new, told("a@x", ""), &[]).await.expect(200);
+    let text = json!({"from": "ada@example.com", "to": "sales@acme.example", "subject": "S\r\nX: y", "text": "plain"});
+    let nobody = Person::nobody();
+    for _ in 0..2 {
+        nobody.post(&new, text.clone()).await.expect(200);
+    }
+    let list = acme.admin.get("/api/emails/").await.expect(200);
+    assert_eq!(list.as_array().unwrap().len(), 2, "without an id in the world, the same mail is the same");
+    assert_eq!([&list[0]["body"], &list[0]["subject"]], [&json!("plain"), &json!("S  X: y")]);
+    let nobodys = json!({"from": "nobody", "to": "sales@acme.example"});
+    assert_eq!(nobody.post(&new, nobodys).await.expect(200)["status"], "error");
+    acme.db.execute("update companies set status = 'suspended' where id = $1", &[&acme.company]).await.unwrap();
+    assert_eq!(nobody.post(&new, text).await.status, 403);
 }

@@ -67,8 +67,8 @@ impl Seeded {
                  values ($1, $2, $3, $4, 'outbound', 'completed', $5, $5, $5, $5, $5, $5) returning id";
             call = id(insert, &[&a, &company, &member, &contact, &c]).await;
             let insert = "insert into emails (tenant_id, company_id, user_id, contact_id, direction, status, from_email, to_email, subject, body,
-                   cc, bcc, provider_id, error_message)
-                 values ($1, $2, $3, $4, 'inbound', 'received', $5, $5, $5, $5, $5, $5, $5, $5) returning id";
+                   cc, bcc, provider_id, error_message, message_id, in_reply_to, reference_ids)
+                 values ($1, $2, $3, $4, 'inbound', 'received', $5, $5, $5, $5, $5, $5, $5, $5, $5, $5, $5) returning id";
             email = id(insert, &[&a, &company, &member, &contact, &c]).await;
         }
         let conversation = id("select id from conversations where tenant_id = $1", &[&a]).await;
@@ -99,6 +99,25 @@ impl Seeded {
         let suppression = id(
             "insert into suppressions (tenant_id, company_id, user_id, channel, address, reason, note)
              values ($1, $1, $2, 'sms', $3, 'stop', $3) returning id",
+            &[&a, &admin, &c],
+        )
+        .await;
+        let campaign = id(
+            "insert into campaigns (tenant_id, company_id, user_id, campaign_name, subject, body, html_body, ip_pool, status, error_message,
+               total_recipients)
+             values ($1, $1, $2, $3, $3, $3, $3, $3, 'draft', $3, 1) returning id",
+            &[&a, &admin, &c],
+        )
+        .await;
+        id(
+            "insert into campaign_recipients (tenant_id, company_id, user_id, campaign_id, email, provider_id, error_message)
+             values ($1, $1, $2, $3, $4, $4, $4) returning id",
+            &[&a, &admin, &campaign, &c],
+        )
+        .await;
+        id(
+            "insert into mail_hooks (tenant_id, company_id, user_id, key_hash, verification_key)
+             values ($1, $1, $2, sha256($3::text::bytea), $3) returning id",
             &[&a, &admin, &c],
         )
         .await;
@@ -247,6 +266,7 @@ impl Seeded {
             ("message_id", email),
             ("workflow_id", workflow),
             ("execution_id", execution),
+            ("campaign_id", campaign),
         ]);
         Self { world, canary, ids }
     }
@@ -419,10 +439,13 @@ fn sample(route: &Route, id: &dyn Fn(&'static str) -> Uuid) -> Sample {
         (_, "/api/conversations/{conversation_id}/status") => json!({"status": "inactive"}),
         (_, "/api/suppressions") => json!({"channel": "email", "address": email, "company_id": id("company_id")}),
         (_, "/api/emails" | "/api/emails/send" | "/api/emails/draft") => {
-            json!({"to_email": email, "subject": "S", "body": "S",
+            json!({"to_email": email, "subject": "S", "body": "S", "in_reply_to": id("email_id"), "attachments": [id("file_id")],
             "contact_id": id("contact_id"), "user_id": id("user_id"), "company_id": id("company_id")})
         }
         ("put", "/api/emails/{email_id}") => json!({"subject": "S", "company_id": id("company_id")}),
+        ("put", "/api/emails/webhook/settings") => json!({"verification_key": null, "company_id": id("company_id")}),
+        (_, "/api/email-campaigns") => json!({"campaign_name": "S", "subject": "S", "body": "S", "recipients": [email],
+            "company_id": id("company_id"), "user_id": id("user_id")}),
         (_, "/api/inbox/send-sms") => {
             json!({"to_number": "+14155550123", "message": "S", "contact_id": id("contact_id")})
         }
@@ -444,7 +467,13 @@ fn sample(route: &Route, id: &dyn Fn(&'static str) -> Uuid) -> Sample {
             | "/api/calls/twiml"
             | "/api/sms/webhook/incoming"
             | "/api/sms/webhook/status"
-            | "/api/calls/webhook",
+            | "/api/calls/webhook"
+            | "/api/emails/webhook/inbound"
+            | "/api/emails/webhook/events"
+            | "/api/emails/webhook/settings"
+            | "/api/emails/track/open/{email_id}"
+            | "/api/unsubscribe/{token}"
+            | "/api/email-campaigns/{campaign_id}/send",
         ) => return Sample::Nothing,
         (method, path) => {
             panic!("{method} {path} has no sample: add the body it is called with to `sample` in tests/it/isolation.rs")
@@ -476,6 +505,7 @@ const PATH_IDS: &[&str] = &[
     "message_id",
     "workflow_id",
     "execution_id",
+    "campaign_id",
 ];
 
 /// Calls a route with these ids in its path, query and body.

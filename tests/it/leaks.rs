@@ -421,3 +421,39 @@ async fn l43_l44_a_webhook_needs_the_signature_of_the_company_it_concerns() {
     assert_eq!([&calls[0]["status"], &calls[0]["duration"]], [&json!("initiated"), &json!(0)]);
     assert!(b.admin.get("/api/calls/").await.expect(200).as_array().unwrap().is_empty());
 }
+
+/// Read on the old backend, where they failed earlier: an id alone counted, and an address alone chose the company.
+#[tokio::test]
+async fn another_companys_mail_is_neither_counted_nor_received() {
+    let (a, b) = (World::new().await, World::new().await);
+    let sql =
+        "insert into emails (tenant_id, company_id, user_id, direction, status, from_email, to_email, subject, body)
+        values ($1, $1, $2, 'outbound', 'sent', 'a@a.example', 'x@x.example', 'S', 'B') returning id";
+    let mail: Uuid = a.value(sql, &[&a.company, &a.admin.id]).await;
+    for who in [&b.admin, &Person::nobody()] {
+        for method in ["GET", "POST"] {
+            assert_eq!(who.send(method, &format!("/api/emails/track/open/{mail}"), None).await.status, 200);
+        }
+    }
+    let counted: i32 = a.value("select open_count from emails where id = $1", &[&mail]).await;
+    assert_eq!(counted, 0);
+
+    let address = format!("{}@a.example", Uuid::new_v4().simple());
+    let entered =
+        json!({"account_sid": Account::new().sid, "auth_token": "0".repeat(32), "sendgrid_from_email": address});
+    a.admin.post("/api/twilio-settings/", entered).await.expect(201);
+    let made = b.admin.send("POST", "/api/emails/webhook/settings", None).await.expect(200);
+    let own = made["inbound_url"].as_str().unwrap().strip_prefix("https://crm.example").unwrap().to_owned();
+    let theirs = own.replace(&b.company.simple().to_string(), &a.company.simple().to_string());
+    let injected = json!({"from": "x@x.example", "to": address, "subject": "S", "text": "injected"});
+    for path in ["/api/emails/webhook/inbound", theirs.as_str()] {
+        assert_eq!(b.admin.post(path, injected.clone()).await.status, 403);
+    }
+    b.admin.post(&own, injected).await.expect(200);
+    assert_eq!(a.admin.get("/api/emails/").await.expect(200), json!([]));
+    assert_eq!(
+        b.admin.get("/api/emails/").await.expect(200).as_array().unwrap().len(),
+        1,
+        "what one tells is one's own"
+    );
+}

@@ -13,6 +13,7 @@ mod backfill;
 mod backup;
 mod bad_input;
 mod calls;
+mod campaigns;
 mod commands;
 mod companies;
 mod contacts;

@@ -73,6 +73,10 @@ async fn lists_and_searches_read_their_indexes() {
         select tenant_id, company_id, user_id, direction, 'completed', from_address, to_address, created_at from sms_messages;
         insert into emails (tenant_id, company_id, user_id, direction, status, from_email, to_email, subject, body, created_at)
         select tenant_id, company_id, user_id, direction, case direction when 'inbound' then 'received' else 'sent' end, from_address, to_address, 'S', body, created_at from sms_messages;
+        insert into campaigns (tenant_id, company_id, user_id, campaign_name, subject, body, status, total_recipients, created_at)
+        select tenant_id, company_id, user_id, 'C', 'S', body, 'sent', 1, created_at from sms_messages;
+        insert into campaign_recipients (tenant_id, company_id, user_id, campaign_id, email)
+        select tenant_id, company_id, user_id, id, id::text from campaigns;
         insert into notifications (tenant_id, company_id, user_id, title, message)
         select tenant_id, company_id, user_id, 'T', 'M' from sms_messages where company_id is not null;
         insert into quotes (tenant_id, company_id, owner_id, quote_number, title, amount, status, created_at)
@@ -93,6 +97,8 @@ async fn lists_and_searches_read_their_indexes() {
         "calls",
         "emails",
         "conversations",
+        "campaigns",
+        "campaign_recipients",
         "notifications",
         "users",
         "quotes",
@@ -147,6 +153,7 @@ async fn lists_and_searches_read_their_indexes() {
                 ),
                 (sql!("emails/received"), vec![limit, "0"], "emails_received"),
                 (sql!("conversations/list"), vec!["null", limit, "0"], "conversations_feed"),
+                (sql!("campaigns/list"), vec!["null", limit, "0"], "campaigns_feed"),
                 (sql!("quotes/list"), vec![limit, "0"], "quotes_feed"),
                 (sql!("quotes/of_status"), vec!["'sent'", limit, "0"], "quotes_status"),
                 (sql!("workflows/list"), vec!["null", limit, "0"], "workflows_feed"),
@@ -164,6 +171,11 @@ async fn lists_and_searches_read_their_indexes() {
                 reads(&plan, feed.name, &[index], true);
             }
         }
+        let campaign = "select min(id::text) from campaigns where tenant_id = $1";
+        let campaign: String = admin.query_one(campaign, &[&id]).await.unwrap().get(0);
+        let campaign = format!("'{campaign}'");
+        let recipients = plan(&api, sql!("campaigns/recipients"), &[&campaign]).await;
+        reads(&recipients, "campaigns/recipients", &["campaign_recipients_campaign"], true);
         let inbox = plan(&api, sql!("inbox/list").planned_anew(), &["null", "null", "null", "50", "0"]).await;
         reads(&inbox, "inbox/list", &["sms_messages_feed", "emails_feed", "calls_feed"], false);
         let notifications = plan(&api, sql!("notifications/list"), &["false", "50", "0"]).await;

@@ -29,12 +29,17 @@ impl Inbox {
 
     /// Answers the end of each mail so.
     pub async fn answering(reply: &'static str) -> Self {
+        Self::slowly(Duration::ZERO, reply).await
+    }
+
+    /// Takes so long for each mail.
+    pub async fn slowly(pause: Duration, reply: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let (sender, mails) = mpsc::unbounded_channel();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(converse(stream, sender.clone(), reply));
+                tokio::spawn(converse(stream, sender.clone(), pause, reply));
             }
         });
         Self { port, mails: Mutex::new(mails) }
@@ -44,13 +49,24 @@ impl Inbox {
         format!("smtp://127.0.0.1:{}", self.port)
     }
 
+    /// All mails that have come since the last one was looked at.
+    pub async fn rest(&self) -> Vec<Mail> {
+        let mut mails = self.mails.lock().await;
+        std::iter::from_fn(|| mails.try_recv().ok()).collect()
+    }
+
     /// The next mail; a test fails when none comes.
     pub async fn next(&self) -> Mail {
         timeout(Duration::from_secs(10), self.mails.lock().await.recv()).await.expect("no mail came").unwrap()
     }
 }
 
-async fn converse(stream: TcpStream, mails: mpsc::UnboundedSender<Mail>, reply: &str) -> std::io::Result<()> {
+async fn converse(
+    stream: TcpStream,
+    mails: mpsc::UnboundedSender<Mail>,
+    pause: Duration,
+    reply: &str,
+) -> std::io::Result<()> {
     let mut stream = BufReader::new(stream);
     stream.write_all(b"220 test\r\n").await?;
     let mut mail = Mail { from: String::new(), to: String::new(), data: String::new() };
@@ -82,6 +98,7 @@ async fn converse(stream: TcpStream, mails: mpsc::UnboundedSender<Mail>, reply: 
                 let data = std::mem::take(&mut mail.data).replace("=\r\n", "").replace("=3D", "=");
                 let _ =
                     mails.send(Mail { from: std::mem::take(&mut mail.from), to: std::mem::take(&mut mail.to), data });
+                tokio::time::sleep(pause).await;
                 reply.to_owned()
             }
             "QUIT" => {

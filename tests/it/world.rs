@@ -204,7 +204,12 @@ impl World {
 
     /// A company in a database of its own, with a server whose jobs no other test's worker takes.
     pub async fn alone(own: &OwnDatabase) -> Self {
-        Self::alone_at(own, &start_server(config(), &own.api)).await
+        Self::served(own, config()).await
+    }
+
+    /// The same with a server of these settings.
+    pub async fn served(own: &OwnDatabase, config: Config) -> Self {
+        Self::alone_at(own, &start_server(config, &own.api)).await
     }
 
     /// The same with a server that runs already.

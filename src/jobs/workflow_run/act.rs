@@ -189,8 +189,8 @@ async fn send_mail(app: &App, db: &TenantDb, errand: &Errand, mail: &workflow::S
         subject: subject.chars().take(500).collect(),
         body: mail.body.clone(),
         cc: mail.cc.clone().filter(|list| !list.trim().is_empty()),
-        bcc: None,
         contact: errand.contact,
+        ..Mail::default()
     };
     Ok(match mailing::send(app, db, mail).await {
         Ok((id, Ok(_))) => Outcome::Done(json!({ "email_id": id })),

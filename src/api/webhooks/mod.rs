@@ -1,6 +1,10 @@
-//! What Twilio tells: texts and calls that come in, and what became of those that went out. Nobody is signed in here. The
-//! company is the one that the address or the number names, the signature proves it with that company's token, and from
-//! then on only that company's rows can be reached. All of it may come twice and in any order.
+//! What Twilio, SendGrid and the readers of mails tell. Nobody is signed in here. The company is the one that the address
+//! or the number names, a signature or a key proves it, and from then on only that company's rows can be reached. All of it
+//! may come twice and in any order. This file hears Twilio: texts and calls that come in, and what became of those that
+//! went out; `mail.rs` hears SendGrid, `readers.rs` who reads a mail.
+
+mod mail;
+mod readers;
 
 use super::prelude::*;
 use crate::{db::platform::NumberOwner, telephony};
@@ -25,6 +29,18 @@ routes! {
     public get "/api/calls/twiml" => greeting;
     /// What is spoken to who is called
     public post "/api/calls/twiml" => greeting;
+    /// A mail that came in (SendGrid's Inbound Parse)
+    public post "/api/emails/webhook/inbound" limit mail::LIMIT => mail::inbound;
+    /// What became of mails (SendGrid's Event Webhook)
+    public post "/api/emails/webhook/events" => mail::events;
+    /// A picture of one point, which tells that a mail was opened
+    public get "/api/emails/track/open/{email_id}" => readers::picture;
+    /// Tells that a mail was opened
+    public post "/api/emails/track/open/{email_id}" => readers::opened;
+    /// A page on which a recipient of a campaign can unsubscribe
+    public get "/api/unsubscribe/{token}" => readers::ask;
+    /// Unsubscribes a recipient of a campaign (RFC 8058)
+    public post "/api/unsubscribe/{token}" => readers::unsubscribe;
 }
 
 /// A form that Twilio signed with somebody's token: whose, is to be found out.
@@ -190,7 +206,7 @@ async fn sms_status(app: State<App>, signed: Signed) -> Result<Json<wire::Done>>
     };
     let code = Some(signed.field("ErrorCode")).filter(|code| !code.is_empty() && code.len() <= 20);
     let params: crate::db::Params<'_> = &[&signed.query.id, &signed.field("MessageSid"), &status, &code];
-    let known: Option<String> = db.optional(sql!("webhooks/sms_status"), params).await?;
+    let known: Option<String> = db.optional(sql!("webhooks/sms_status").planned_once(), params).await?;
     let to = known.ok_or_else(refused)?;
     if code == Some("21610") {
         db.optional::<Uuid>(sql!("webhooks/opted_out"), &[&signed.field("MessageSid"), &to]).await?;

@@ -1,0 +1,6 @@
+-- Campaigns, newest first.   $1 status, or null   $2 limit   $3 offset
+select id, campaign_name, subject, status, scheduled_at, sent_at, total_recipients, total_sent, total_delivered, total_opened,
+  total_clicked, total_bounced, created_at
+from campaigns where not is_deleted and ($1::text is null or status = $1)
+order by created_at desc, id desc
+limit $2 offset $3

@@ -1,0 +1,8 @@
+-- Starts a campaign, or leaves it to its time; no status when it was started before.   $1 id
+with started as (
+  update campaigns set status = case when scheduled_at > now() then 'scheduled' else 'sending' end,
+    sent_at = case when scheduled_at > now() then null else now() end, updated_at = now()
+  where id = $1 and not is_deleted and status in ('draft', 'scheduled')
+  returning id, status
+)
+select c.id, (select s.status from started s) as status from campaigns c where c.id = $1 and not c.is_deleted

@@ -1,0 +1,13 @@
+-- Begins or goes on with a campaign, and closes what a dead worker was sending: the job comes back when its lease is over, and
+-- each recipient is older than the lease by then.   $1 job   $2 campaign   $3 the lease, in seconds
+with closed as (
+  update campaign_recipients set state = 'failed', error_message = 'The server stopped while it was sent: it may have arrived'
+  where campaign_id = $2 and state = 'sending' and tried_at <= now() - make_interval(secs => $3)
+), begun as (
+  update campaigns set status = 'sending', sent_at = coalesce(sent_at, now()), updated_at = now()
+  where id = $2 and not is_deleted and (status = 'sending' or status = 'scheduled' and scheduled_at <= now())
+  returning id, company_id, user_id, subject, body, html_body, ip_pool
+), over as (
+  delete from jobs where id = $1 and not exists (select from begun)
+)
+select id, company_id, user_id, subject, body, html_body, ip_pool from begun

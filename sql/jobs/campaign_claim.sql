@@ -1,0 +1,16 @@
+-- Takes the next recipients: from here on they are being sent, whatever happens. Who wants no mail is left out.
+-- $1 job   $2 campaign   $3 the lease, in seconds   $4 how many
+with lease as (
+  update jobs set run_at = now() + make_interval(secs => $3), attempts = 0 where id = $1 returning id
+), next as (
+  select r.id from campaign_recipients r
+  where r.campaign_id = $2 and r.state = 'pending' and exists (select from lease)
+  order by r.tried_at nulls first, r.id
+  limit $4 for update skip locked
+)
+update campaign_recipients r set tried_at = now(), attempts = r.attempts + 1,
+  state = case when s.is_suppressed then 'suppressed' else 'sending' end,
+  error_message = case when s.is_suppressed then 'The recipient has unsubscribed or cannot be reached' end
+from next n join lateral (select app.is_suppressed('email', x.email) as is_suppressed from campaign_recipients x where x.id = n.id) s on true
+where r.id = n.id
+returning r.id, r.email, r.state = 'sending' as is_sending

@@ -1,0 +1,35 @@
+-- What SendGrid tells of mails of the company. States and times only move forward, so that all of it may come again.
+-- Answers the mails that nobody is known to have opened before.
+-- $1 events: [{mail, event, at, address}]
+with event as materialized (
+  select e.mail, e.event, e.at, lower(e.address) as address from jsonb_to_recordset($1) e (mail uuid, event text, at timestamptz, address text)
+), told as (
+  select e.mail, min(e.at) filter (where e.event in ('delivered', 'opened', 'clicked')) as delivered_at,
+    min(e.at) filter (where e.event in ('opened', 'clicked')) as opened_at, min(e.at) filter (where e.event = 'clicked') as clicked_at,
+    min(e.at) filter (where e.event in ('bounced', 'dropped')) as bounced_at,
+    (array_agg(w.status order by app.email_rank(w.status) desc))[1] as status
+  from event e, lateral (select case when e.event = 'dropped' then 'bounced' when e.event in ('complaint', 'unsubscribe') then 'delivered' else e.event end as status) w
+  group by e.mail
+), held as (
+  select r.id from campaign_recipients r join told t on t.mail = r.id order by r.id for update of r
+), recipient as (
+  update campaign_recipients r set delivered_at = coalesce(r.delivered_at, t.delivered_at), opened_at = coalesce(r.opened_at, t.opened_at),
+    clicked_at = coalesce(r.clicked_at, t.clicked_at), bounced_at = coalesce(r.bounced_at, t.bounced_at),
+    state = case when r.state = 'failed' and t.delivered_at is not null then 'sent' else r.state end
+  from told t, held h where r.id = t.mail and h.id = r.id
+  returning r.id, r.user_id
+), before as (
+  select m.id, m.user_id, m.open_count from emails m join told t on t.mail = m.id
+  where m.direction = 'outbound' order by m.id for update of m
+), mail as (
+  update emails m set updated_at = now(), status = case when app.email_rank(t.status) > app.email_rank(m.status) then t.status else m.status end
+  from told t, before b where m.id = t.mail and b.id = m.id
+), suppressed as (
+  insert into suppressions (channel, address, reason, user_id)
+  select distinct on (e.address) 'email', e.address, case e.event when 'bounced' then 'bounce' else e.event end, coalesce(r.user_id, b.user_id)
+  from event e left join recipient r on r.id = e.mail left join before b on b.id = e.mail
+  where e.event in ('bounced', 'complaint', 'unsubscribe') and coalesce(r.user_id, b.user_id) is not null and length(e.address) between 3 and 255
+  order by e.address, e.event
+  on conflict (tenant_id, channel, address) where company_id is not null do nothing
+)
+select b.id, b.user_id from before b join told t on t.mail = b.id where b.open_count = 0 and t.opened_at is not null

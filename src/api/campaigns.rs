@@ -1,0 +1,198 @@
+//! E-mail campaigns: one mail to many recipients. The job `campaign` sends them.
+
+use super::prelude::*;
+use crate::mailing;
+use std::collections::HashSet;
+
+routes! {
+    /// Campaigns, newest first
+    tenant get "/api/email-campaigns/" => list;
+    /// Makes a campaign; one with a time is sent when it has come
+    tenant post "/api/email-campaigns/" => create;
+    /// One campaign
+    tenant get "/api/email-campaigns/{campaign_id}" => get;
+    /// Sends a campaign now, or leaves it to its time
+    tenant post "/api/email-campaigns/{campaign_id}/send" => send;
+    /// What became of each recipient
+    tenant get "/api/email-campaigns/{campaign_id}/analytics" => recipients;
+    /// Deletes a campaign that is not being sent
+    tenant delete "/api/email-campaigns/{campaign_id}" => delete;
+}
+
+row! {
+    /// A campaign; `sent_at` is when sending began.
+    pub struct Campaign {
+        id: Uuid,
+        campaign_name: String,
+        subject: String,
+        status: String,
+        scheduled_at: Option<Time>,
+        sent_at: Option<Time>,
+        total_recipients: i32,
+        total_sent: i32,
+        total_delivered: i32,
+        total_opened: i32,
+        total_clicked: i32,
+        total_bounced: i32,
+        created_at: Time,
+    }
+}
+
+row! {
+    /// What became of a recipient. `state` is `pending`, `sending`, `sent`, `failed`, or `suppressed` for who wants no mail.
+    pub struct Recipient {
+        campaign_id: Uuid,
+        recipient_email: String,
+        sent_at: Option<Time>,
+        delivered_at: Option<Time>,
+        opened_at: Option<Time>,
+        clicked_at: Option<Time>,
+        bounced_at: Option<Time>,
+        opened: bool,
+        clicked: bool,
+        bounced: bool,
+        state: String,
+        error_message: Option<String>,
+    }
+}
+
+row! {
+    /// A campaign's state after it was asked to be sent; none when that was done before.
+    pub struct Started as "Campaign" {
+        id: Uuid,
+        status: Option<String>,
+    }
+}
+
+#[derive(Serialize, JsonSchema)]
+struct Sent {
+    message: &'static str,
+    campaign_id: Uuid,
+    /// `sending` or `scheduled`.
+    status: String,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum CampaignStatus {
+    Draft,
+    Scheduled,
+    Sending,
+    Sent,
+    Failed,
+}
+
+impl CampaignStatus {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Draft => "draft",
+            Self::Scheduled => "scheduled",
+            Self::Sending => "sending",
+            Self::Sent => "sent",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct Filter {
+    status: Option<CampaignStatus>,
+    /// From 1 to 100 (default 50).
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    limit: Option<i64>,
+    /// Rows to leave out (default 0).
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    offset: Option<i64>,
+}
+
+#[derive(Deserialize, Validate, JsonSchema)]
+#[garde(allow_unvalidated)]
+struct NewCampaign {
+    #[garde(length(chars, max = 255), custom(filled))]
+    campaign_name: String,
+    /// One line.
+    #[garde(length(chars, max = 255), custom(one_line))]
+    subject: String,
+    /// Plain text.
+    #[garde(length(chars, max = 500_000))]
+    body: String,
+    /// The same in HTML.
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    #[garde(length(chars, max = 500_000))]
+    html_body: Option<String>,
+    /// Addresses, from 1 to 10000; each counts once.
+    #[garde(custom(addresses))]
+    recipients: Vec<String>,
+    /// SendGrid's name of the addresses that send it.
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    #[garde(length(chars, max = 50))]
+    ip_pool: Option<String>,
+    /// When it is to be sent.
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    scheduled_at: Option<Time>,
+}
+
+fn filled(text: &str, _: &()) -> garde::Result {
+    if text.trim().is_empty() { Err(garde::Error::new("The name must not be empty")) } else { Ok(()) }
+}
+
+fn one_line(text: &str, _: &()) -> garde::Result {
+    if text.chars().any(char::is_control) { Err(garde::Error::new("The subject must be one line")) } else { Ok(()) }
+}
+
+fn addresses(list: &Vec<String>, _: &()) -> garde::Result {
+    if !(1..=10_000).contains(&list.len()) {
+        return Err(garde::Error::new("A campaign has from 1 to 10000 recipients"));
+    }
+    let fits = |address: &str| address.len() <= 255 && address.parse::<lettre::Address>().is_ok();
+    match list.iter().position(|address| !fits(address.trim())) {
+        Some(n) => Err(garde::Error::new(format!("Recipient {} should be an e-mail address", n + 1))),
+        None => Ok(()),
+    }
+}
+
+async fn list(db: TenantDb, Query(filter): Query<Filter>) -> Result<Rows<Campaign>> {
+    let (limit, offset) = page::bounded(filter.limit, filter.offset)?;
+    let status = filter.status.map(CampaignStatus::word);
+    db.list(sql!("campaigns/list").planned_once(), &[&status, &limit, &offset]).await
+}
+
+async fn create(db: TenantDb, Json(new): Json<NewCampaign>) -> Result<wire::Created<Campaign>> {
+    let NewCampaign { campaign_name, subject, body, html_body, recipients, ip_pool, scheduled_at } = new;
+    if body.trim().is_empty() && html_body.is_none() {
+        return Err(Error::invalid("body", "body", "The campaign should say something"));
+    }
+    let mut seen = HashSet::new();
+    let mut recipients: Vec<String> = recipients.iter().map(|address| address.trim().to_lowercase()).collect();
+    recipients.retain(|address| seen.insert(address.clone()));
+    let params: crate::db::Params<'_> =
+        &[&campaign_name, &subject, &body, &html_body, &ip_pool, &scheduled_at, &recipients];
+    Ok(wire::Created(db.one(sql!("campaigns/create"), params).await?))
+}
+
+async fn get(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Campaign>> {
+    Ok(Json(db.one(sql!("campaigns/get"), &[&id]).await?))
+}
+
+async fn send(app: State<App>, db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Sent>> {
+    db.one::<Campaign>(sql!("campaigns/get"), &[&id]).await?;
+    mailing::need_way(&app, &db).await?;
+    let started: Started = db.one(sql!("campaigns/send"), &[&id]).await?;
+    let status = started.status.ok_or(Error::bad_request("This campaign has been sent"))?;
+    let message = if status == "sending" { "Campaign is being sent" } else { "Campaign is scheduled" };
+    Ok(Json(Sent { message, campaign_id: id, status }))
+}
+
+async fn recipients(db: TenantDb, Path(id): Path<Uuid>) -> Result<Rows<Recipient>> {
+    db.one::<Campaign>(sql!("campaigns/get"), &[&id]).await?;
+    db.list(sql!("campaigns/recipients"), &[&id]).await
+}
+
+async fn delete(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Message>> {
+    let deleted: Option<bool> = db.optional(sql!("campaigns/delete"), &[&id]).await?;
+    match deleted {
+        None => Err(Error::not_found("Campaign")),
+        Some(false) => Err(Error::bad_request("A campaign that is being sent or was sent cannot be deleted")),
+        Some(true) => Ok(message("Campaign deleted")),
+    }
+}

@@ -1,0 +1,355 @@
+//! What SendGrid tells: mails that came in, and what became of those that went out. The key in the address names the company
+//! and proves it (`mail_hooks`); events are signed besides, when the company has entered SendGrid's public key.
+
+use super::super::prelude::*;
+use crate::clients::storage::Writing;
+use axum::{
+    body::Bytes,
+    extract::{FromRequest, Multipart, Request, multipart::Field},
+    http::{HeaderMap, header},
+};
+use base64::{Engine, prelude::BASE64_STANDARD};
+use jiff::Timestamp;
+use mail_parser::MessageParser;
+use p256::{
+    ecdsa::{Signature, VerifyingKey, signature::Verifier},
+    pkcs8::DecodePublicKey,
+};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+/// Bytes of a mail with all that comes with it; SendGrid takes 30 MB.
+pub(super) const LIMIT: usize = 32 << 20;
+/// Of one of its texts.
+const TEXT: usize = 1 << 20;
+/// Files of a mail that are kept.
+const FILES: usize = 20;
+/// How long a mail may take to arrive.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Mails at a time.
+static TURNS: Semaphore = Semaphore::const_new(4);
+
+/// The key in the address.
+#[derive(Deserialize, Default)]
+struct Named {
+    #[serde(default)]
+    key: String,
+}
+
+row! {
+    /// In whose name a company's mail comes in.
+    pub struct Hook {
+        user_id: Uuid,
+        verification_key: Option<String>,
+    }
+}
+
+/// A company that has proved itself.
+struct Known {
+    company: Uuid,
+    db: TenantDb,
+    verification_key: Option<String>,
+}
+
+/// The company whose key is in the address.
+async fn known(app: &App, query: Option<&str>) -> Result<Known> {
+    let named: Named = wire::query(query).unwrap_or_default();
+    let company = named.key.split_once('.').and_then(|(company, _)| company.parse().ok());
+    let company: Uuid = company.ok_or_else(refused)?;
+    let hash = Sha256::digest(&named.key).to_vec();
+    let hook = TenantDb::for_company(&app.db, company, Uuid::nil()).optional(sql!("webhooks/hook"), &[&hash]).await;
+    let hook: Option<Hook> = match hook {
+        Err(Error::InvalidToken | Error::Suspended | Error::NoCompany) => None,
+        hook => hook?,
+    };
+    let Hook { user_id, verification_key } = hook.ok_or_else(refused)?;
+    Ok(Known { company, db: TenantDb::for_company(&app.db, company, user_id), verification_key })
+}
+
+/// One sentence for every reason.
+fn refused() -> Error {
+    Error::Forbidden("The key is not valid".into())
+}
+
+/// A request that is not read before its company is known.
+pub(super) struct Unread(Request);
+
+impl FromRequest<App> for Unread {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, _: &App) -> Result<Self> {
+        Ok(Self(request))
+    }
+}
+
+impl aide::OperationInput for Unread {}
+
+/// A mail as SendGrid has taken it apart.
+#[derive(Debug, Default, Deserialize, Validate)]
+#[garde(allow_unvalidated)]
+#[serde(default)]
+struct Told {
+    from: String,
+    to: String,
+    cc: String,
+    subject: String,
+    text: String,
+    html: String,
+    headers: String,
+}
+
+impl Told {
+    fn field(&mut self, name: &str) -> Option<&mut String> {
+        Some(match name {
+            "from" => &mut self.from,
+            "to" => &mut self.to,
+            "cc" => &mut self.cc,
+            "subject" => &mut self.subject,
+            "text" => &mut self.text,
+            "html" => &mut self.html,
+            "headers" => &mut self.headers,
+            _ => return None,
+        })
+    }
+}
+
+/// A file that came with a mail, in the store and not yet in the database.
+struct Stored {
+    id: Uuid,
+    key: String,
+    name: String,
+    kind: Option<String>,
+    size: i64,
+    sha256: [u8; 32],
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Heard {
+    /// `ok` or `error`.
+    status: &'static str,
+    message: &'static str,
+}
+
+pub(super) async fn inbound(app: State<App>, Unread(request): Unread) -> Result<Json<Heard>> {
+    let Known { company, db, .. } = known(&app, request.uri().query()).await?;
+    let _turn = TURNS.acquire().await.map_err(|_| Error::Unavailable)?;
+    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let (told, files, objects) = if kind.starts_with("multipart/") {
+        let form = Multipart::from_request(request, &()).await.map_err(wire::body_error)?;
+        let slow = |_| Error::invalid("body", "", "The mail took too long to arrive");
+        tokio::time::timeout(PATIENCE, read(&app, company, form)).await.map_err(slow)??
+    } else {
+        (Json::<Told>::from_request(request, &app).await?.0, Vec::new(), Vec::new())
+    };
+    // Another answer than 200 would make SendGrid tell it again and again.
+    let Some(mail) = Received::of(told) else {
+        return Ok(Json(Heard { status: "error", message: "The sender or the recipient is no e-mail address" }));
+    };
+    if !keep(&db, &mail, &files).await? {
+        return Ok(Json(Heard { status: "ok", message: "The email is known already" }));
+    }
+    objects.into_iter().for_each(Writing::keep);
+    Ok(Json(Heard { status: "ok", message: "Email received" }))
+}
+
+/// Writes a mail down with its files, unless it is known already.
+async fn keep(db: &TenantDb, mail: &Received, files: &[Stored]) -> Result<bool> {
+    let ids: Vec<Uuid> = files.iter().map(|file| file.id).collect();
+    let kept = db.tx(async |tx| {
+        let Received { from, to, subject, body, cc, id, in_reply_to, references } = mail;
+        let params: crate::db::Params<'_> = &[from, to, subject, body, cc, id, in_reply_to, references, &ids];
+        let kept: Option<Uuid> = tx.optional(sql!("webhooks/received"), params).await?;
+        for Stored { id, key, name, kind, size, sha256 } in files.iter().filter(|_| kept.is_some()) {
+            let params: crate::db::Params<'_> = &[id, name, kind, size, &sha256.as_slice(), key];
+            tx.one::<Uuid>(sql!("webhooks/attachment"), params).await?;
+        }
+        Ok(kept.is_some())
+    });
+    kept.await
+}
+
+/// Reads the form part by part; files go into the store as they come.
+async fn read(app: &App, company: Uuid, mut form: Multipart) -> Result<(Told, Vec<Stored>, Vec<Writing>)> {
+    let (mut told, mut files, mut objects) = (Told::default(), Vec::new(), Vec::new());
+    while let Some(mut field) = form.next_field().await.map_err(wire::body_error)? {
+        let name = field.name().unwrap_or_default().to_owned();
+        if field.file_name().is_some() {
+            if files.len() < FILES {
+                let (file, object) = store(app, company, field).await?.unzip();
+                files.extend(file);
+                objects.extend(object);
+            }
+        } else if let Some(text) = told.field(&name) {
+            let mut bytes = Vec::new();
+            while let Some(chunk) = field.chunk().await.map_err(wire::body_error)? {
+                let room = TEXT - bytes.len();
+                bytes.extend_from_slice(&chunk[..chunk.len().min(room)]);
+            }
+            *text = String::from_utf8_lossy(&bytes).replace('\0', "");
+        }
+    }
+    Ok((told, files, objects))
+}
+
+/// Streams a file into the store; one that is larger than a file may be is left out.
+async fn store(app: &App, company: Uuid, mut field: Field<'_>) -> Result<Option<(Stored, Writing)>> {
+    let failed = |e: anyhow::Error| {
+        tracing::error!(error = %format!("{e:#}"), "the store of files");
+        Error::BadGateway("The store of files does not work right now: try again later".into())
+    };
+    let name = field.file_name().unwrap_or_default().rsplit(['/', '\\']).next().unwrap_or_default();
+    let name: String = name.chars().filter(|c| !c.is_control()).take(255).collect();
+    let name = if name.trim().is_empty() { "attachment".to_owned() } else { name };
+    let kind = field.content_type().map(str::to_owned).filter(|kind| (1..=255).contains(&kind.len()));
+    let id = Uuid::now_v7();
+    let key = format!("{company}/{id}");
+    let mut writing = app.storage.write(&key, &app.background).await.map_err(failed)?;
+    let mut is_small = true;
+    while let Some(chunk) = field.chunk().await.map_err(wire::body_error)? {
+        is_small &= writing.size() + chunk.len() as u64 <= app.config.upload_limit.as_u64();
+        if is_small {
+            writing.put(chunk).await.map_err(failed)?;
+        }
+    }
+    if !is_small {
+        return Ok(None);
+    }
+    let sha256 = writing.finish().await.map_err(failed)?;
+    let size = writing.size() as i64;
+    Ok(Some((Stored { id, key, name, kind, size, sha256 }, writing)))
+}
+
+/// A mail as it is stored.
+struct Received {
+    from: String,
+    to: String,
+    subject: String,
+    body: String,
+    cc: Option<String>,
+    id: String,
+    in_reply_to: Option<String>,
+    /// What it answers and what came before, the oldest first.
+    references: Vec<String>,
+}
+
+/// The address in `Name <address>`, the first of several.
+fn address(text: &str) -> Option<String> {
+    let is_address = |text: &str| text.len() <= 255 && text.parse::<lettre::Address>().is_ok();
+    let inside = text.split_once('<').and_then(|(_, rest)| rest.split_once('>')).map(|(inside, _)| inside.trim());
+    let plain = text.split(',').next().unwrap_or_default().trim();
+    inside.into_iter().chain([plain]).find(|text| is_address(text)).map(str::to_owned)
+}
+
+/// An id of a mail in the world, of the characters that it can have.
+fn message_id(text: &str) -> Option<String> {
+    let text = text.trim().trim_start_matches('<').trim_end_matches('>');
+    let fits = (1..=500).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic() && !b"<>".contains(&b));
+    fits.then(|| text.to_owned())
+}
+
+/// Mails of a thread that are remembered by their ids.
+const BEFORE: usize = 15;
+
+impl Received {
+    fn of(told: Told) -> Option<Self> {
+        let (from, to) = (address(&told.from)?, address(&told.to)?);
+        let head = MessageParser::default().parse(told.headers.as_bytes());
+        let ids = |value: &mail_parser::HeaderValue<'_>| -> Vec<String> {
+            value.as_text_list().unwrap_or_default().iter().filter_map(|id| message_id(id)).collect()
+        };
+        let id = head.as_ref().and_then(|head| message_id(head.message_id()?));
+        let in_reply_to = head.as_ref().and_then(|head| ids(head.in_reply_to()).pop());
+        let mut references = head.as_ref().map(|head| ids(head.references())).unwrap_or_default();
+        if let Some(answered) = &in_reply_to {
+            references.retain(|id| id != answered);
+            references.push(answered.clone());
+        }
+        references.drain(..references.len().saturating_sub(BEFORE));
+        // The same mail has the same id, also when its sender gave it none.
+        let id = id.unwrap_or_else(|| {
+            let all = [&*told.from, &told.to, &told.subject, &told.headers, &told.text, &told.html].join("\0");
+            let hash: String = Sha256::digest(all).iter().map(|b| format!("{b:02x}")).collect();
+            format!("{hash}@received.invalid")
+        });
+        let subject = told.subject.chars().map(|c| if c.is_control() { ' ' } else { c }).take(500).collect();
+        let cc: String = told.cc.chars().filter(|c| !c.is_control()).take(5000).collect();
+        let body = if told.html.trim().is_empty() { told.text } else { told.html };
+        let cc = Some(cc).filter(|cc| !cc.trim().is_empty());
+        Some(Self { from, to, subject, body: body.replace('\0', ""), cc, id, in_reply_to, references })
+    }
+}
+
+/// One event; of its many fields those that matter here.
+#[derive(Deserialize)]
+struct Event {
+    event: String,
+    #[serde(default)]
+    email: String,
+    timestamp: i64,
+    /// The row, as it was given with the mail.
+    mail: Uuid,
+    /// Of a bounce: `blocked` may be over tomorrow.
+    #[serde(default, rename = "type")]
+    kind: String,
+}
+
+impl Event {
+    /// As sql/webhooks/mail_events.sql takes it.
+    fn told(self) -> Option<Value> {
+        let event = match self.event.as_str() {
+            "delivered" => "delivered",
+            "open" => "opened",
+            "click" => "clicked",
+            "bounce" if self.kind != "blocked" => "bounced",
+            "bounce" | "dropped" => "dropped",
+            "spamreport" => "complaint",
+            "unsubscribe" | "group_unsubscribe" => "unsubscribe",
+            _ => return None,
+        };
+        let at = Time(Timestamp::from_second(self.timestamp.min(Timestamp::now().as_second())).ok()?);
+        let address = self.email.replace('\0', "");
+        Some(json!({ "mail": self.mail, "event": event, "at": format!("{at}Z"), "address": address }))
+    }
+}
+
+row! {
+    /// A mail that was opened for the first time.
+    pub struct Opened {
+        id: Uuid,
+        user_id: Uuid,
+    }
+}
+
+pub(super) async fn events(app: State<App>, Unread(request): Unread) -> Result<Json<wire::Done>> {
+    let Known { company, db, verification_key } = known(&app, request.uri().query()).await?;
+    let headers = request.headers().clone();
+    let body = Bytes::from_request(request, &*app).await.map_err(wire::body_error)?;
+    if verification_key.is_some_and(|key| !is_signed(&key, &headers, &body)) {
+        return Err(refused());
+    }
+    let events: Vec<Value> =
+        serde_json::from_slice(&body).map_err(|_| Error::invalid("body", "", "Input should be a list of events"))?;
+    let events = events.into_iter().filter_map(|event| serde_json::from_value::<Event>(event).ok()?.told());
+    let events = Value::Array(events.collect());
+    let opened: Vec<Opened> = db.all(sql!("webhooks/mail_events"), &[&events]).await?;
+    for Opened { id, user_id } in opened {
+        // In the name of the mail's owner, whose workflows it starts.
+        let owner = TenantDb::for_company(&app.db, company, user_id);
+        owner.optional::<Uuid>(sql!("webhooks/mail_opened"), &[&id]).await?;
+    }
+    Ok(wire::done("Heard"))
+}
+
+/// ECDSA over the time and the body, with the key that SendGrid shows ("Signed Event Webhook").
+fn is_signed(key: &str, headers: &HeaderMap, body: &[u8]) -> bool {
+    let header = |name: &str| headers.get(format!("x-twilio-email-event-webhook-{name}"))?.to_str().ok();
+    let is_valid = || {
+        let key = VerifyingKey::from_public_key_der(&BASE64_STANDARD.decode(key).ok()?).ok()?;
+        let signature = Signature::from_der(&BASE64_STANDARD.decode(header("signature")?).ok()?).ok()?;
+        let signed = [header("timestamp")?.as_bytes(), body].concat();
+        key.verify(&signed, &signature).ok()
+    };
+    is_valid().is_some()
+}

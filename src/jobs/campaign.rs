@@ -1,0 +1,177 @@
+//! Sends a campaign, a batch of recipients at a time. A recipient is `sending` and committed before the provider is asked,
+//! and gets its state afterwards, so that nobody is asked for twice: whoever was being sent to when a worker died is
+//! `failed`, because the mail may have arrived, and everybody else has a state or waits.
+//!
+//! The job is the worker's for [`LEASE`] after each batch. Within it every mail of the batch has begun ([`START`]) and
+//! ended ([`PATIENCE`]), so a job that comes back by itself is a dead worker's. After [`TURN`] it goes back into the queue.
+
+use crate::{
+    App, Error, Result,
+    clients::{Failure, mail::Letter},
+    db::{Params, TenantDb, platform::Job},
+    links::{self, Link, Purpose},
+    mailing::{self, Way},
+    row, sql,
+    wire::Time,
+};
+use futures_util::{StreamExt, stream};
+use jiff::{SignedDuration, Timestamp};
+use std::time::{Duration, Instant};
+use uuid::Uuid;
+
+/// Recipients that are being sent to at a time: as many may be in doubt when a worker dies.
+const BATCH: i64 = 64;
+/// Of those, so many at once.
+const AT_ONCE: usize = 16;
+/// Seconds for which the job is this worker's.
+const LEASE: f64 = 25.0;
+/// A mail of a batch that has not begun by then is left for the next one.
+const START: Duration = Duration::from_secs(5);
+/// How long one mail may take.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// How long a campaign sends before it queues again.
+const TURN: Duration = Duration::from_secs(8);
+/// How long it waits for a provider that takes nothing, in seconds.
+const PAUSE: i64 = 30;
+
+row! {
+    /// A campaign that is being sent.
+    pub struct Sending {
+        id: Uuid,
+        company_id: Uuid,
+        user_id: Uuid,
+        subject: String,
+        body: String,
+        html_body: Option<String>,
+        ip_pool: Option<String>,
+    }
+}
+
+row! {
+    /// Who is next; those who want no mail have their state already.
+    pub struct Recipient {
+        id: Uuid,
+        email: String,
+        is_sending: bool,
+    }
+}
+
+/// What became of a batch, column by column.
+#[derive(Default)]
+struct Answers {
+    ids: Vec<Uuid>,
+    outcomes: Vec<&'static str>,
+    provider_ids: Vec<Option<String>>,
+    errors: Vec<Option<String>>,
+}
+
+impl Answers {
+    /// `None`: it was not tried.
+    fn add(&mut self, recipient: Uuid, answer: Option<Result<Option<String>, Failure>>) {
+        let (outcome, provider_id, error) = match answer {
+            None => ("later", None, None),
+            Some(Ok(id)) => ("sent", id, None),
+            Some(Err(failure @ Failure::Busy)) => ("busy", None, Some(mailing::words(&failure))),
+            Some(Err(failure)) => ("failed", None, Some(mailing::words(&failure))),
+        };
+        self.ids.push(recipient);
+        self.outcomes.push(outcome);
+        self.provider_ids.push(provider_id);
+        self.errors.push(error);
+    }
+
+    /// Whether the provider took nothing of what it was asked for.
+    fn is_busy(&self) -> bool {
+        !self.outcomes.is_empty() && self.outcomes.iter().all(|outcome| ["busy", "later"].contains(outcome))
+    }
+}
+
+pub(super) async fn run(app: &App, db: &TenantDb, job: &Job) -> Result<()> {
+    let campaign = db.tx(async |tx| {
+        let begun: Option<Sending> = tx.optional(sql!("jobs/campaign_begin"), &[&job.id, &job.record_id, &LEASE]).await?;
+        tx.optional::<Uuid>(sql!("jobs/campaign_lease"), &[&job.id, &LEASE]).await?;
+        Ok(begun)
+    });
+    let Some(campaign) = campaign.await? else { return Ok(()) };
+    let way = match mailing::way(app, db).await {
+        Ok(Some(way)) => way,
+        Ok(None) => return fail(db, &campaign, "SendGrid is not configured").await,
+        Err(Error::NotFound(_)) => return fail(db, &campaign, "Who made it has no account any more").await,
+        Err(e) => return Err(e),
+    };
+    let started = Instant::now();
+    loop {
+        if !way.is_there(app).await {
+            return later(db, job, PAUSE).await;
+        }
+        let claimed = Instant::now();
+        let params: Params<'_> = &[&job.id, &campaign.id, &LEASE, &BATCH];
+        let batch: Vec<Recipient> = db.all(sql!("jobs/campaign_claim").planned_once(), params).await?;
+        if batch.is_empty() {
+            return db.optional::<Uuid>(sql!("jobs/campaign_end"), &[&job.id, &campaign.id, &LEASE]).await.map(drop);
+        }
+        let answers = send(app, &way, &campaign, batch, claimed).await;
+        let Answers { ids, outcomes, provider_ids, errors } = &answers;
+        let params: Params<'_> = &[ids, outcomes, provider_ids, errors];
+        db.all::<Uuid>(sql!("jobs/campaign_answered").planned_once(), params).await?;
+        if answers.is_busy() {
+            return later(db, job, PAUSE).await;
+        }
+        if started.elapsed() > TURN {
+            return later(db, job, 0).await;
+        }
+    }
+}
+
+async fn fail(db: &TenantDb, campaign: &Sending, why: &str) -> Result<()> {
+    db.optional::<Uuid>(sql!("jobs/campaign_fail"), &[&campaign.id, &why]).await.map(drop)
+}
+
+/// Puts the job back into the queue.
+async fn later(db: &TenantDb, job: &Job, seconds: i64) -> Result<()> {
+    let until = Time(Timestamp::now() + SignedDuration::from_secs(seconds));
+    db.optional::<Uuid>(sql!("jobs/postpone"), &[&job.id, &until]).await.map(drop)
+}
+
+async fn send(app: &App, way: &Way, campaign: &Sending, batch: Vec<Recipient>, claimed: Instant) -> Answers {
+    let sent = stream::iter(batch.into_iter().filter(|recipient| recipient.is_sending)).map(async |recipient| {
+        if claimed.elapsed() > START {
+            return (recipient.id, None);
+        }
+        let letter = letter(app, way, campaign, &recipient);
+        let answer = tokio::time::timeout(PATIENCE, way.deliver(app, &letter)).await;
+        (recipient.id, Some(answer.unwrap_or(Err(Failure::Unclear))))
+    });
+    let mut sent = std::pin::pin!(sent.buffer_unordered(AT_ONCE));
+    let mut answers = Answers::default();
+    while let Some((recipient, answer)) = sent.next().await {
+        answers.add(recipient, answer);
+    }
+    answers
+}
+
+/// A recipient's own copy, which can be unsubscribed from with one click (RFC 8058).
+fn letter(app: &App, way: &Way, campaign: &Sending, recipient: &Recipient) -> Letter {
+    let link = Link { company: campaign.company_id, user: campaign.user_id, row: recipient.id };
+    let token = app.links.token(Purpose::Unsubscribe, &link);
+    let unsubscribe = format!("<{}/api/unsubscribe/{token}>", app.config.public_base());
+    let html = campaign.html_body.as_ref().map(|html| match app.config.reachable_base() {
+        Some(base) => {
+            let token = app.links.token(Purpose::CampaignMail, &link);
+            links::with_pixel(html, &format!("{base}/api/emails/track/open/{token}"))
+        }
+        None => html.clone(),
+    });
+    Letter {
+        to: recipient.email.clone(),
+        subject: campaign.subject.clone(),
+        text: Some(campaign.body.clone()).filter(|text| !text.trim().is_empty()),
+        html,
+        headers: vec![
+            ("List-Unsubscribe", unsubscribe),
+            ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click".into()),
+        ],
+        ip_pool: campaign.ip_pool.clone(),
+        ..way.letter(recipient.id)
+    }
+}

@@ -1,0 +1,333 @@
+//! Campaigns (contract: bulk-email-campaigns): what is sent, to whom, and what is known of it; also when a worker dies.
+
+use crate::{
+    emails::with_key,
+    schema::OwnDatabase,
+    smtp::{Inbox, Mail},
+    twilio::mails,
+    world::{Answer, Person, World, answer, config},
+};
+use ringfence::config::{Config, Switch};
+use serde_json::{Value, json};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+fn relaying(inbox: &Inbox) -> Config {
+    Config { relay_url: Some(inbox.url()), ..config() }
+}
+
+fn new(recipients: &[&str]) -> Value {
+    json!({"campaign_name": "Spring", "subject": "Grüße", "body": "Hello", "html_body": "<html><body><p>Hello</p></body></html>",
+        "recipients": recipients})
+}
+
+async fn create(who: &Person, campaign: Value) -> String {
+    let made = who.post("/api/email-campaigns/", campaign).await.expect(201);
+    format!("/api/email-campaigns/{}", made["id"].as_str().unwrap())
+}
+
+async fn send(who: &Person, path: &str) -> Answer {
+    who.send("POST", &format!("{path}/send"), None).await
+}
+
+async fn becomes(who: &Person, path: &str, status: &str) -> Value {
+    let start = Instant::now();
+    loop {
+        let campaign = who.get(path).await.expect(200);
+        if campaign["status"] == status {
+            return campaign;
+        }
+        assert!(start.elapsed() < Duration::from_secs(30), "it is not {status}: {campaign}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+async fn states(who: &Person, path: &str) -> BTreeMap<String, String> {
+    let recipients = who.get(&format!("{path}/analytics")).await.expect(200);
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    recipients.as_array().unwrap().iter().map(|r| (text(&r["recipient_email"]), text(&r["state"]))).collect()
+}
+
+/// The address between these brackets or quotes, without the server's own.
+fn link<'a>(mail: &'a str, before: &str, end: char) -> &'a str {
+    let (_, rest) = mail.split_once(before).unwrap_or_else(|| panic!("no {before} in {mail}"));
+    rest.split(end).next().unwrap().strip_prefix("https://crm.example").unwrap()
+}
+
+fn address(mail: &Mail) -> String {
+    mail.to.trim().trim_matches(['<', '>']).to_owned()
+}
+
+#[tokio::test]
+async fn a_campaign_is_made_shown_and_deleted() {
+    let acme = World::new().await;
+    let path = create(&acme.member, new(&["Ada@x.example", "ada@X.example ", "bob@x.example"])).await;
+    let shown = acme.admin.get(&path).await.expect(200);
+    assert_eq!(
+        [&shown["status"], &shown["total_recipients"], &shown["total_sent"], &shown["sent_at"], &shown["scheduled_at"]],
+        [&json!("draft"), &json!(2), &json!(0), &Value::Null, &Value::Null]
+    );
+    let recipients = acme.admin.get(&format!("{path}/analytics")).await.expect(200);
+    let emails: BTreeSet<&str> =
+        recipients.as_array().unwrap().iter().map(|r| r["recipient_email"].as_str().unwrap()).collect();
+    assert_eq!(emails, BTreeSet::from(["ada@x.example", "bob@x.example"]));
+    assert_eq!([&recipients[0]["campaign_id"], &recipients[0]["opened"]], [&shown["id"], &json!(false)]);
+    let mut later = new(&["ada@x.example"]);
+    later["scheduled_at"] = json!("2099-01-01T02:00:00+02:00");
+    let scheduled = create(&acme.member, later).await;
+    let shown = acme.admin.get(&scheduled).await.expect(200);
+    assert_eq!([&shown["status"], &shown["scheduled_at"]], [&json!("scheduled"), &json!("2099-01-01T00:00:00")]);
+    let list = acme.admin.get("/api/email-campaigns/?status=draft").await.expect(200);
+    assert_eq!(list.as_array().unwrap().len(), 1);
+    for query in ["?limit=0", "?limit=101", "?offset=-1", "?status=lost"] {
+        assert_eq!(acme.admin.get(&format!("/api/email-campaigns/{query}")).await.status, 422, "{query}");
+    }
+    let many = vec!["a@x.example"; 10_001];
+    for wrong in [vec![], vec!["nobody"], vec!["a@x.example\r\nbcc: b@x.example"], many] {
+        assert_eq!(acme.admin.post("/api/email-campaigns/", new(&wrong)).await.status, 422);
+    }
+    assert!(send(&acme.member, &path).await.detail(400).contains("not configured"));
+    acme.admin.delete(&path).await.expect(200);
+    for gone in [acme.admin.get(&path).await, acme.admin.delete(&path).await, send(&acme.admin, &path).await] {
+        assert_eq!(gone.detail(404), "Campaign not found");
+    }
+    acme.admin.delete(&scheduled).await.expect(200);
+    let jobs = "select count(*) from jobs where tenant_id = $1";
+    assert_eq!(acme.value::<i64>(jobs, &[&acme.company]).await, 0, "its job is gone with it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn recipients_unsubscribe_with_one_click_and_are_left_out_from_then_on() {
+    let (own, inbox) = (OwnDatabase::new().await, Inbox::open().await);
+    let acme = World::served(&own, relaying(&inbox)).await;
+    let path = create(&acme.member, new(&["ada@x.example", "bob@x.example", "gone@x.example"])).await;
+    acme.admin.post("/api/suppressions/", json!({"channel": "email", "address": "gone@x.example"})).await.expect(200);
+    let answer_to_send = send(&acme.member, &path).await.expect(200);
+    assert_eq!(answer_to_send["status"], "sending");
+    let campaign = becomes(&acme.member, &path, "sent").await;
+    assert_eq!([&campaign["total_sent"], &campaign["total_recipients"]], [&json!(2), &json!(3)]);
+    assert!(campaign["sent_at"].is_string());
+    assert_eq!(states(&acme.member, &path).await["gone@x.example"], "suppressed");
+    for again in [send(&acme.member, &path).await, acme.member.delete(&path).await] {
+        assert_eq!(again.status, 400);
+    }
+    let mut received = [inbox.next().await, inbox.next().await];
+    received.sort_by_key(address);
+    let [ada, bob] = &received;
+    assert_eq!((address(ada), address(bob)), ("ada@x.example".into(), "bob@x.example".into()));
+    assert!(ada.data.contains("List-Unsubscribe-Post: List-Unsubscribe=One-Click"), "{}", ada.data);
+    let head = ada.data.replace("\r\n ", " ");
+    let unsubscribe = link(&head, "List-Unsubscribe: <", '>');
+    assert!(!bob.data.contains(unsubscribe.rsplit('/').next().unwrap()), "a token of each recipient's own");
+
+    // Whoever looks at a mail follows its links.
+    let nobody = acme.member.with_token("").clone();
+    let page = nobody.get(unsubscribe).await;
+    assert_eq!(page.status, 200);
+    assert!(
+        page.text.contains("ada@x.example")
+            && page.text.contains("<form method=\"post\">")
+            && !page.text.contains("<script")
+    );
+    let policy = page.headers["content-security-policy"].to_str().unwrap();
+    assert!(policy.starts_with("default-src 'none'; style-src 'sha256-"), "{policy}");
+    assert_eq!(acme.admin.get("/api/suppressions/").await.expect(200).as_array().unwrap().len(), 1);
+
+    for _ in 0..2 {
+        let click = nobody.request("post", unsubscribe).body("List-Unsubscribe=One-Click");
+        assert_eq!(answer(click).await.status, 200);
+    }
+    let list = acme.admin.get("/api/suppressions/").await.expect(200);
+    assert_eq!(list.as_array().unwrap().len(), 2);
+    assert_eq!([&list[0]["address"], &list[0]["reason"]], [&json!("ada@x.example"), &json!("unsubscribe")]);
+    let altered = format!("{}x{}", &unsubscribe[..30], &unsubscribe[31..]);
+    for path in [altered.as_str(), "/api/unsubscribe/x", &unsubscribe[..unsubscribe.len() - 1]] {
+        assert_eq!((nobody.get(path).await.status, nobody.post(path, json!({})).await.status), (404, 404));
+    }
+
+    let second = create(&acme.member, new(&["ada@x.example", "bob@x.example"])).await;
+    send(&acme.member, &second).await.expect(200);
+    becomes(&acme.member, &second, "sent").await;
+    let to: Vec<String> = inbox.rest().await.iter().map(address).collect();
+    assert_eq!(to, ["bob@x.example"]);
+
+    // The picture counts, once for the campaign and only for its recipient.
+    let picture = link(&bob.data, "<img src=\"", '"');
+    for _ in 0..2 {
+        let shown = nobody.get(picture).await;
+        assert_eq!((shown.status, &shown.headers["content-type"]), (200, &"image/gif".parse().unwrap()));
+    }
+    assert_eq!(acme.member.get(&path).await.expect(200)["total_opened"], 1);
+    let recipients = acme.member.get(&format!("{path}/analytics")).await.expect(200);
+    let opened: Vec<&Value> = recipients.as_array().unwrap().iter().filter(|r| r["opened"] == true).collect();
+    assert_eq!((opened.len(), &opened[0]["recipient_email"]), (1, &json!("bob@x.example")));
+    let token = unsubscribe.rsplit('/').next().unwrap();
+    nobody.get(&format!("/api/emails/track/open/{token}")).await;
+    assert_eq!(acme.member.get(&path).await.expect(200)["total_opened"], 1, "a token is for one purpose");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scheduled_campaign_waits_for_its_time_and_a_deleted_one_never_leaves() {
+    let (own, inbox) = (OwnDatabase::new().await, Inbox::open().await);
+    let acme = World::served(&own, relaying(&inbox)).await;
+    let mut later = new(&["ada@x.example"]);
+    later["scheduled_at"] = json!("2099-01-01T00:00:00Z");
+    let kept = create(&acme.member, later.clone()).await;
+    let deleted = create(&acme.member, later).await;
+    assert_eq!(send(&acme.member, &kept).await.expect(200)["status"], "scheduled");
+    acme.member.delete(&deleted).await.expect(200);
+    let due = "update campaigns set scheduled_at = now(); update jobs set run_at = now()";
+    acme.db.batch_execute(due).await.unwrap();
+    let sent = becomes(&acme.member, &kept, "sent").await;
+    assert_eq!(sent["total_sent"], 1);
+    inbox.next().await;
+    assert!(inbox.rest().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_takes_nothing_is_asked_again_and_one_that_refuses_is_not() {
+    let (own, busy) = (OwnDatabase::new().await, Inbox::answering("451 later").await);
+    let acme = World::served(&own, relaying(&busy)).await;
+    let path = create(&acme.member, new(&["ada@x.example"])).await;
+    send(&acme.member, &path).await.expect(200);
+    for attempt in 1..=5 {
+        busy.next().await;
+        let asked = "select count(*) from campaign_recipients where attempts = $1 and state <> 'sending'";
+        let start = Instant::now();
+        while acme.value::<i64>(asked, &[&attempt]).await == 0 {
+            assert!(start.elapsed() < Duration::from_secs(10));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        acme.db.batch_execute("update jobs set run_at = now()").await.unwrap();
+    }
+    let failed = becomes(&acme.member, &path, "failed").await;
+    assert_eq!(failed["total_sent"], 0);
+    assert!(busy.rest().await.is_empty(), "five times at most");
+
+    let (own, refusing) = (OwnDatabase::new().await, Inbox::answering("550 no").await);
+    let acme = World::served(&own, relaying(&refusing)).await;
+    let path = create(&acme.member, new(&["ada@x.example"])).await;
+    send(&acme.member, &path).await.expect(200);
+    becomes(&acme.member, &path, "failed").await;
+    assert_eq!(states(&acme.member, &path).await["ada@x.example"], "failed");
+    refusing.next().await;
+    assert!(refusing.rest().await.is_empty());
+}
+
+/// Starts `ringfence worker` as a process of its own.
+fn worker(own: &OwnDatabase, inbox: &Inbox) -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringfence"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("RINGFENCE_")) {
+        command.env_remove(name);
+    }
+    let config = config();
+    command
+        .arg("worker")
+        .env("DATABASE_URL", &own.api)
+        .env_remove("DATABASE_ADMIN_URL")
+        .env("RINGFENCE_JWT_SECRET", &config.jwt_secret[0])
+        .env("RINGFENCE_SECRET_KEY", &config.secret_key[0])
+        .env("RINGFENCE_PUBLIC_URL", &config.public_url)
+        .env("RINGFENCE_STORAGE_URL", config.storage_url.unwrap())
+        .env("RINGFENCE_RELAY_URL", inbox.url())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    command.spawn().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_worker_loses_nothing_and_sends_nothing_twice() {
+    let (own, inbox) = (OwnDatabase::new().await, Inbox::slowly(Duration::from_millis(20), "250 ok").await);
+    let acme = World::served(&own, Config { worker: Switch::Off, ..relaying(&inbox) }).await;
+    let all: BTreeSet<String> = (0..300).map(|n| format!("r{n}@x.example")).collect();
+    let path = create(&acme.member, new(&all.iter().map(String::as_str).collect::<Vec<_>>())).await;
+    send(&acme.member, &path).await.expect(200);
+
+    let mut first = worker(&own, &inbox);
+    let mut received = Vec::new();
+    while received.len() < 100 {
+        received.push(address(&inbox.next().await));
+    }
+    first.kill().unwrap();
+    first.wait().unwrap();
+    let sending = "select count(*) from campaign_recipients where state = 'sending'";
+    let in_flight: i64 = acme.value(sending, &[]).await;
+    assert!((1..=64).contains(&in_flight), "{in_flight} were in doubt");
+
+    // Nobody touches them before the dead worker's time is over, which is now.
+    let over = "update campaign_recipients set tried_at = tried_at - interval '1 minute' where state = 'sending'; update jobs set run_at = now()";
+    acme.db.batch_execute(over).await.unwrap();
+    let mut second = worker(&own, &inbox);
+    let campaign = becomes(&acme.member, &path, "sent").await;
+    second.kill().unwrap();
+    second.wait().unwrap();
+
+    received.extend(inbox.rest().await.iter().map(address));
+    let once: BTreeSet<String> = received.iter().cloned().collect();
+    assert_eq!(once.len(), received.len(), "an address was sent to twice");
+    let states = states(&acme.member, &path).await;
+    assert_eq!(states.keys().cloned().collect::<BTreeSet<_>>(), all);
+    let with = |state: &str| -> BTreeSet<String> {
+        states.iter().filter(|(_, s)| *s == state).map(|(address, _)| address.clone()).collect()
+    };
+    let (sent, failed) = (with("sent"), with("failed"));
+    assert_eq!(sent.len() + failed.len(), 300, "everybody has a state");
+    assert_eq!(failed.len() as i64, in_flight, "who was in doubt is failed, and nobody else");
+    assert!(sent.is_subset(&once), "what counts as sent has arrived");
+    assert!(all.difference(&failed).all(|address| once.contains(address)));
+    assert_eq!(campaign["total_sent"], json!(sent.len()));
+    let why: String =
+        acme.value("select distinct error_message from campaign_recipients where state = 'failed'", &[]).await;
+    assert!(why.contains("may have arrived"), "{why}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sendgrid_sends_and_tells_what_became_of_each() {
+    let own = OwnDatabase::new().await;
+    let acme = World::alone(&own).await;
+    let key = with_key(&acme).await;
+    let mut campaign = new(&["ada@x.example", "bob@x.example", "eve@x.example", "refused@x.example"]);
+    campaign["ip_pool"] = json!("news");
+    let path = create(&acme.member, campaign).await;
+    send(&acme.member, &path).await.expect(200);
+    let campaign = becomes(&acme.member, &path, "sent").await;
+    assert_eq!(campaign["total_sent"], 3);
+    let mails = mails(&key);
+    assert_eq!(mails.len(), 4);
+    let row = |who: &str| {
+        let mail =
+            mails.iter().find(|m| m["personalizations"][0]["to"][0]["email"] == format!("{who}@x.example")).unwrap();
+        assert_eq!([&mail["ip_pool_name"], &mail["content"][0]["type"]], [&json!("news"), &json!("text/plain")]);
+        assert!(
+            mail["headers"]["List-Unsubscribe"].as_str().unwrap().starts_with("<https://crm.example/api/unsubscribe/")
+        );
+        mail["custom_args"]["mail"].clone()
+    };
+    let hook = acme.admin.send("POST", "/api/emails/webhook/settings", None).await.expect(200);
+    let url = hook["events_url"].as_str().unwrap().strip_prefix("https://crm.example").unwrap();
+    let event = |who: &str, event: &str| json!({"event": event, "email": format!("{who}@x.example"), "timestamp": 1_760_000_000, "mail": row(who), "sg_event_id": "x"});
+    let events = json!([event("ada", "click"), event("ada", "delivered"), event("bob", "open"), event("bob", "spamreport"),
+        event("eve", "bounce"), {"event": "delivered"}, event("ada", "processed"), "nonsense"]);
+    let nobody = acme.member.with_token("");
+    for _ in 0..2 {
+        nobody.post(url, events.clone()).await.expect(200);
+    }
+    let campaign = acme.member.get(&path).await.expect(200);
+    let totals =
+        ["sent", "delivered", "opened", "clicked", "bounced"].map(|what| campaign[format!("total_{what}")].clone());
+    assert_eq!(totals, [3, 2, 2, 1, 1].map(|n| json!(n)));
+    let list = acme.admin.get("/api/suppressions/").await.expect(200);
+    let mut reasons: Vec<(&str, &str)> = list
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|s| (s["address"].as_str().unwrap(), s["reason"].as_str().unwrap()))
+        .collect();
+    reasons.sort();
+    assert_eq!(reasons, [("bob@x.example", "complaint"), ("eve@x.example", "bounce")]);
+    assert_eq!(nobody.post(&format!("{url}x"), events).await.status, 403);
+}
