@@ -7,6 +7,7 @@
 )]
 
 mod activities;
+mod analytics;
 mod auth;
 mod bad_input;
 mod calls;
