@@ -57,7 +57,7 @@ pub struct Month {
 }
 
 /// Stages that are drawn; what is beyond them is one bar.
-const BARS: usize = 14;
+const BARS: usize = 10;
 const PALE: (u8, u8, u8) = (168, 194, 219);
 
 /// The PDF: A4, or letter for a company that reckons in US dollars.
@@ -67,7 +67,9 @@ pub fn render(report: &Report) -> Result<Vec<u8>> {
     page.title(report);
     page.figures(report, &money);
     page.stages(report, &money);
-    page.months(report, &money);
+    if report.deals > 0 {
+        page.months(report, &money);
+    }
     let company = report.company.as_deref().unwrap_or("No company");
     page.foot(&format!("{company} · generated {}", report.generated));
     let metadata = Metadata::new().title("Analytics report".into()).authors(vec![company.into()]).language("en".into());
@@ -184,7 +186,7 @@ impl Page {
             return;
         }
         let most = stages.iter().map(|stage| stage.value).fold(0.0, f64::max);
-        let (names, values) = (self.inner * 0.25, self.inner * 0.33);
+        let (names, values) = (self.inner * 0.28, self.inner * 0.32);
         let bars = self.inner - names - values;
         for stage in &stages {
             self.line(MARGIN, self.y, names - 8.0, plain(9.0, INK), &stage.name);

@@ -1084,7 +1084,7 @@ async fn the_sheet_shows_the_figures() {
         "10",
         "Win Rate",
         "50.0 %",
-        "7 more stages",
+        "11 more stages",
     ] {
         assert!(text.contains(figure), "{figure}: {text}");
     }
