@@ -14,7 +14,7 @@ use axum::{
 use jiff::civil::Date;
 use postgres_types::{IsNull, ToSql, Type, to_sql_checked};
 use schemars::{Schema, SchemaGenerator, json_schema};
-use serde_json::{Value, json, value::RawValue};
+use serde_json::{Value, value::RawValue};
 use std::{borrow::Cow, str::FromStr};
 use tokio_postgres::types::private::BytesMut;
 
@@ -253,6 +253,35 @@ impl FromStr for Grouping {
     }
 }
 
+/// The filters as they were understood.
+#[derive(Serialize, JsonSchema)]
+struct CustomFilters {
+    metrics: Vec<String>,
+    date_from: Option<String>,
+    date_to: Option<String>,
+    user_id: Option<Uuid>,
+    team_id: Option<Uuid>,
+    pipeline_id: Option<Uuid>,
+    group_by: Option<Grouping>,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct CustomSummary {
+    /// How many records there are in `results`.
+    total_records: usize,
+    date_range: String,
+    generated_at: Time,
+}
+
+/// Figures of a period.
+#[derive(Serialize, JsonSchema)]
+struct CustomReport {
+    filters: CustomFilters,
+    /// One record, or a list of them by what was asked for.
+    results: Value,
+    summary: CustomSummary,
+}
+
 async fn pipeline(db: UserDb, Query(f): Query<Deals>) -> Result<Report> {
     let of: [&(dyn ToSql + Sync); 4] = [&f.date_from, &f.date_to, &f.user_id, &f.pipeline_id];
     db.one(sql!("analytics/pipeline").planned_once(), &of).await
@@ -287,7 +316,7 @@ async fn documents(db: UserDb, Query(f): Query<Documents>) -> Result<Report> {
     db.one(sql!("analytics/documents").planned_once(), &[&f.date_from, &f.date_to, &f.document_type]).await
 }
 
-async fn custom(db: UserDb, Query(f): Query<Custom>) -> Result<Json<Value>> {
+async fn custom(db: UserDb, Query(f): Query<Custom>) -> Result<Json<CustomReport>> {
     let unit = f.group_by.map(Grouping::word);
     let of: [&(dyn ToSql + Sync); 6] = [&f.date_from, &f.date_to, &f.user_id, &f.pipeline_id, &f.team_id, &unit];
     let results: Value = match f.group_by {
@@ -295,21 +324,18 @@ async fn custom(db: UserDb, Query(f): Query<Custom>) -> Result<Json<Value>> {
         Some(Grouping::User | Grouping::Team) => db.one(sql!("analytics/custom_by_owner").planned_once(), &of).await?,
         Some(_) => db.one(sql!("analytics/custom_by_time").planned_once(), &of).await?,
     };
-    let day = |day: Option<Day>| day.map(|day| day.0.to_string());
-    let (from, to) = (day(f.date_from), day(f.date_to));
-    let range = match (&from, &to) {
+    let [date_from, date_to] = [f.date_from, f.date_to].map(|day| day.map(|day| day.0.to_string()));
+    let date_range = match (&date_from, &date_to) {
         (None, None) => "All time".to_owned(),
         (from, to) => format!("{} to {}", from.as_deref().unwrap_or("the beginning"), to.as_deref().unwrap_or("now")),
     };
-    let asked = f.metrics.as_deref().unwrap_or("revenue,deals,activities");
-    let metrics: Vec<&str> = asked.split(',').map(str::trim).filter(|metric| !metric.is_empty()).collect();
-    Ok(Json(json!({
-        "filters": { "metrics": metrics, "date_from": from, "date_to": to, "user_id": f.user_id, "team_id": f.team_id,
-            "pipeline_id": f.pipeline_id, "group_by": f.group_by },
-        "summary": { "total_records": results.as_array().map_or(1, Vec::len), "date_range": range,
-            "generated_at": Time(jiff::Timestamp::now()) },
-        "results": results,
-    })))
+    let metrics = f.metrics.as_deref().unwrap_or("revenue,deals,activities").split(',').map(str::trim);
+    let metrics = metrics.filter(|metric| !metric.is_empty()).map(str::to_owned).collect();
+    let (user_id, team_id, pipeline_id, group_by) = (f.user_id, f.team_id, f.pipeline_id, f.group_by);
+    let filters = CustomFilters { metrics, date_from, date_to, user_id, team_id, pipeline_id, group_by };
+    let total_records = results.as_array().map_or(1, Vec::len);
+    let summary = CustomSummary { total_records, date_range, generated_at: Time(jiff::Timestamp::now()) };
+    Ok(Json(CustomReport { filters, results, summary }))
 }
 
 async fn dashboard(db: UserDb, Query(f): Query<Deals>) -> Result<Report> {
