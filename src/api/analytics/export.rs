@@ -1,7 +1,7 @@
 //! A company's deals to take away: as a table of all of them, and as a sheet for a meeting.
 
 use super::{super::prelude::*, Deals};
-use crate::pdf;
+use crate::{db::Tx, pdf};
 use aide::{OperationOutput, generate::GenContext, openapi::Operation};
 use axum::{
     body::{Body, Bytes},
@@ -75,27 +75,47 @@ fn table<'a>(rows: impl IntoIterator<Item = [&'a str; 7]>) -> Result<Bytes> {
     Ok(writer.into_inner().map_err(|e| Error::Internal(e.to_string().into()))?.into())
 }
 
-/// The part of the table behind a deal, and the deal behind which the next one is, if there is one.
-async fn part(db: &UserDb, f: &Deals, (time, id): (Time, Uuid)) -> Result<(Bytes, Option<(Time, Uuid)>)> {
-    let of: [&(dyn ToSql + Sync); 7] = [&f.date_from, &f.date_to, &f.user_id, &f.pipeline_id, &time, &id, &PART];
-    let lines: Vec<Line> = db.all(sql!("analytics/export_rows").planned_once(), &of).await?;
+/// Where a table goes on: behind which deal, and of which company.
+#[derive(Clone, Copy)]
+struct Place {
+    made: Time,
+    deal: Uuid,
+    company: Option<Uuid>,
+}
+
+/// The part of the table behind a deal, and where the next one begins, if there is one.
+async fn part(db: &UserDb, f: &Deals, (made, deal): (Time, Uuid)) -> Result<(Bytes, Option<Uuid>, Option<Place>)> {
+    let of: [&(dyn ToSql + Sync); 7] = [&f.date_from, &f.date_to, &f.user_id, &f.pipeline_id, &made, &deal, &PART];
+    let read = async |tx: &Tx<'_>| {
+        let lines: Vec<Line> = tx.all(sql!("analytics/export_rows"), &of).await?;
+        Ok((lines, tx.caller().company_id))
+    };
+    let (lines, company) = db.tx(read).await?;
     let or_missing = |text: &'_ Option<String>| text.clone().unwrap_or_else(|| MISSING.to_owned());
     let cells: Vec<[String; 3]> =
         lines.iter().map(|line| [&line.stage, &line.closed, &line.company].map(or_missing)).collect();
     let rows = lines.iter().zip(&cells).map(|(line, [stage, closed, company])| {
         [&*line.title, &line.value, &line.status, stage, &line.created, closed, company]
     });
-    let next = lines.last().filter(|_| lines.len() as i64 == PART).map(|last| (last.created_at, last.id));
-    Ok((table(rows)?, next))
+    let last = lines.last().filter(|_| lines.len() as i64 == PART);
+    Ok((table(rows)?, company, last.map(|last| Place { made: last.created_at, deal: last.id, company })))
+}
+
+/// The status is sent already, and a table that ends early must not look like a whole one.
+fn broken(why: String) -> std::io::Error {
+    std::io::Error::other(why)
 }
 
 pub(super) async fn csv(db: UserDb, Query(f): Query<Deals>) -> Result<Csv> {
     let start = ("0001-01-01T00:00:00".parse().unwrap_or(Time(jiff::Timestamp::UNIX_EPOCH)), Uuid::nil());
-    let (first, next) = part(&db, &f, start).await?;
+    let (first, _, next) = part(&db, &f, start).await?;
     let rest = stream::try_unfold((db, f, next), async |(db, f, next)| {
-        let Some(behind) = next else { return Ok(None) };
-        // The status is sent already: a table that ends early must not look like a whole one.
-        let (text, next) = part(&db, &f, behind).await.map_err(|e| std::io::Error::other(e.for_log()))?;
+        let Some(place) = next else { return Ok(None) };
+        let (text, company, next) =
+            part(&db, &f, (place.made, place.deal)).await.map_err(|e| broken(e.for_log()))?;
+        if company != place.company {
+            return Err(broken("the caller has another company now".into()));
+        }
         Ok(Some((text, (db, f, next))))
     });
     let begin = [Ok(table([COLUMNS])?), Ok::<_, std::io::Error>(first)];
