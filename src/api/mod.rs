@@ -106,7 +106,7 @@ macro_rules! areas {
     };
 }
 
-areas! { auth registration users invitations companies teams notifications contacts pipelines deals activities quotes files search twilio_settings sms calls emails campaigns inbox conversations suppressions workflows webhooks }
+areas! { auth registration users invitations companies teams notifications contacts pipelines deals activities quotes files search twilio_settings sms calls emails campaigns inbox conversations suppressions workflows analytics webhooks }
 
 /// The same path with or without the slash at the end: the frontend uses both, and a redirect would break multipart.
 fn other_form(path: &str) -> String {

@@ -1,7 +1,9 @@
 //! PDFs: a sheet of paper on which text, rules and pictures are placed from top to bottom, over as many pages as it takes.
 //! Fonts are part of the program; nothing is fetched.
 
+mod page;
 pub mod quote;
+pub mod report;
 
 use anyhow::{Result, anyhow};
 use krilla::{

@@ -1,9 +1,11 @@
 //! A quote as it is sent to a customer.
 
-use super::{Color, Sheet, Style};
+use super::{
+    Style,
+    page::{ACCENT, GRAY, INK, MARGIN, Money, Page, RULE, TINT, bold, color, plain},
+};
 use anyhow::Result;
 use base64::{Engine, prelude::BASE64_STANDARD};
-use iso_currency::Currency;
 use krilla::{image::Image, metadata::Metadata};
 use parley::Alignment;
 use serde::Deserialize;
@@ -82,70 +84,8 @@ pub struct Client {
     pub phone: Option<String>,
 }
 
-const INK: (u8, u8, u8) = (28, 34, 46);
-const GRAY: (u8, u8, u8) = (104, 112, 128);
-const ACCENT: (u8, u8, u8) = (24, 82, 140);
-const TINT: (u8, u8, u8) = (238, 243, 248);
-const RULE: (u8, u8, u8) = (214, 220, 228);
-const MARGIN: f32 = 54.0;
 /// Of a logo at most.
 const PIXELS: usize = 4_000_000;
-/// Room for the foot.
-const FOOT: f32 = 64.0;
-
-fn color((red, green, blue): (u8, u8, u8)) -> Color {
-    Color::new(red, green, blue)
-}
-
-fn plain(size: f32, ink: (u8, u8, u8)) -> Style {
-    Style { size, bold: false, color: color(ink), align: Alignment::Start }
-}
-
-fn bold(size: f32, ink: (u8, u8, u8)) -> Style {
-    Style { bold: true, ..plain(size, ink) }
-}
-
-impl Style {
-    fn right(self) -> Self {
-        Self { align: Alignment::Right, ..self }
-    }
-}
-
-/// Amounts of a currency, in its minor units.
-struct Money {
-    code: String,
-    digits: u32,
-}
-
-impl Money {
-    fn new(code: &str) -> Self {
-        let code = code.trim().to_uppercase();
-        let digits = Currency::from_code(&code).and_then(|c| c.exponent()).unwrap_or(2);
-        Self { code, digits: u32::from(digits) }
-    }
-
-    fn minor(&self, amount: f64) -> i128 {
-        (amount * 10_f64.powi(self.digits as i32)).round() as i128
-    }
-
-    /// `1,234.50`
-    fn print(&self, minor: i128) -> String {
-        let unit = 10_i128.pow(self.digits);
-        let whole = (minor.abs() / unit).to_string();
-        let mut text = String::new();
-        for (n, digit) in whole.chars().enumerate() {
-            if n > 0 && (whole.len() - n).is_multiple_of(3) {
-                text.push(',');
-            }
-            text.push(digit);
-        }
-        if self.digits > 0 {
-            text += &format!(".{:0width$}", minor.abs() % unit, width = self.digits as usize);
-        }
-        if minor < 0 { format!("-{text}") } else { text }
-    }
-}
-
 /// A line's amounts in minor units, each rounded by itself, so that what is printed adds up.
 struct Amounts {
     gross: i128,
@@ -194,13 +134,12 @@ fn logo(company: &Company) -> Option<Image> {
 /// The PDF: A4, or letter for a company that reckons in US dollars.
 pub fn render(quote: &Quote) -> Result<Vec<u8>> {
     let money = Money::new(&quote.company.currency);
-    let (width, height) = if money.code == "USD" { (612.0, 792.0) } else { (595.28, 841.89) };
-    let mut page = Page { sheet: Sheet::new(width, height), y: MARGIN, inner: width - 2.0 * MARGIN };
+    let mut page = Page::new(money.code == "USD");
     page.head(quote);
     page.client(quote);
     page.table(quote, &money);
     page.terms(quote);
-    page.foot(quote);
+    page.foot(&format!("{} · {} · made {} UTC", quote.company.name, quote.number, quote.generated));
     let metadata = Metadata::new()
         .title(format!("Quotation {}", quote.number))
         .authors(vec![quote.company.name.clone()])
@@ -208,57 +147,7 @@ pub fn render(quote: &Quote) -> Result<Vec<u8>> {
     page.sheet.finish(metadata)
 }
 
-struct Page {
-    sheet: Sheet,
-    /// Where the next thing goes.
-    y: f32,
-    /// The width between the margins.
-    inner: f32,
-}
-
 impl Page {
-    /// Puts a text and answers its height.
-    fn put(&mut self, x: f32, y: f32, width: f32, style: Style, text: &str) -> f32 {
-        let text = self.sheet.text(text, style, width);
-        let height = text.height();
-        self.sheet.put(x, y, text);
-        height
-    }
-
-    fn room(&self) -> f32 {
-        self.sheet.height - FOOT - self.y
-    }
-
-    fn next_page(&mut self) {
-        self.sheet.next_page();
-        self.y = MARGIN;
-    }
-
-    /// A paragraph as wide as the page, line by line where it must go over to the next one.
-    fn paragraph(&mut self, style: Style, text: &str) {
-        for part in text.lines() {
-            let mut rest: Vec<&str> = vec![part];
-            while let Some(part) = rest.pop() {
-                let text = self.sheet.text(part, style, self.inner);
-                let height = text.height();
-                if height <= self.room() {
-                    self.sheet.put(MARGIN, self.y, text);
-                    self.y += height;
-                } else if height < self.sheet.height / 3.0 {
-                    self.next_page();
-                    rest.push(part);
-                } else {
-                    // In two, at the blank that is nearest to the middle.
-                    let middle = (part.len() / 2..part.len()).find(|n| part.is_char_boundary(*n)).unwrap_or(part.len());
-                    let cut = part[..middle].rfind(' ').filter(|n| *n > 0).unwrap_or(middle);
-                    let (first, second) = part.split_at(cut);
-                    rest.push(second.trim_start());
-                    rest.push(first);
-                }
-            }
-        }
-    }
-
     fn head(&mut self, quote: &Quote) {
         let company = &quote.company;
         let half = self.inner * 0.55;
@@ -418,19 +307,6 @@ impl Page {
             }
             self.y += self.put(MARGIN, self.y, self.inner, bold(8.0, ACCENT), "TERMS") + 2.0;
             self.paragraph(plain(9.5, INK), terms);
-        }
-    }
-
-    fn foot(&mut self, quote: &Quote) {
-        let pages = self.sheet.pages();
-        let y = self.sheet.height - 44.0;
-        for page in 0..pages {
-            let left = format!("{} · {} · made {} UTC", quote.company.name, quote.number, quote.generated);
-            let left = self.sheet.text(&left, plain(8.0, GRAY), self.inner * 0.75);
-            self.sheet.put_on(page, MARGIN, y, left);
-            let right = format!("Page {} of {pages}", page + 1);
-            let right = self.sheet.text(&right, plain(8.0, GRAY).right(), self.inner * 0.25);
-            self.sheet.put_on(page, MARGIN + self.inner * 0.75, y, right);
         }
     }
 }

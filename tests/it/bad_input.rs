@@ -282,7 +282,19 @@ async fn no_path_or_query_breaks_a_route() {
                 }
             }
             if route.method == "get" && !route.path.contains('{') {
-                for key in ["skip", "limit", "search", "q", "type", "status", "owner_id", "unread_only"] {
+                let analytics = [
+                    "date_from",
+                    "date_to",
+                    "user_id",
+                    "pipeline_id",
+                    "activity_type",
+                    "source",
+                    "group_by",
+                    "metrics",
+                ];
+                let usual = ["skip", "limit", "search", "q", "type", "status", "owner_id", "unread_only"];
+                let more = route.path.starts_with("/api/analytics").then_some(analytics);
+                for key in usual.into_iter().chain(more.into_iter().flatten()) {
                     let answer = who.get(&format!("{}?{key}={text}", route.path)).await;
                     shaped(&answer, &format!("{}?{key}={text}", route.path));
                 }

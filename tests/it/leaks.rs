@@ -51,6 +51,83 @@ async fn l4_l38_figures_are_of_the_own_company() {
     }
 }
 
+/// What every report and export tells somebody, with this query; the figures of one moment and not of its clock.
+async fn reports(who: &Person, query: &str) -> Vec<String> {
+    let mut told = Vec::new();
+    for report in [
+        "pipeline",
+        "activities",
+        "revenue",
+        "users",
+        "emails",
+        "calls",
+        "contacts",
+        "custom",
+        "dashboard",
+        "export/csv",
+    ] {
+        let answer = who.get(&format!("/api/analytics/{report}?{query}")).await;
+        assert_eq!(answer.status, 200, "{report}: {}", answer.text);
+        told.push(answer.text.split("\"generated_at\"").next().unwrap().to_owned());
+    }
+    told.push(who.get(&format!("/api/analytics/export/pdf?{query}")).await.status.to_string());
+    told
+}
+
+#[tokio::test]
+async fn l14_l38_l39_reports_tell_nothing_of_another_company() {
+    let (a, b) = (World::named("Secretive").await, World::new().await);
+    let pipeline = a.admin.post("/api/pipelines", json!({"name": "Secret pipeline"})).await.expect(200);
+    let id = pipeline["id"].as_str().unwrap();
+    let stage = a
+        .admin
+        .post(&format!("/api/pipelines/{id}/stages"), json!({"name": "Secret stage", "order_index": 0}))
+        .await
+        .expect(200);
+    for (n, status) in ["open", "won", "lost"].iter().enumerate() {
+        let deal = json!({"title": format!("Secret {n}"), "value": 4711, "stage_id": stage["id"], "pipeline_id": id, "status": status});
+        a.admin.post("/api/deals/", deal).await.expect(200);
+    }
+    a.admin.post("/api/activities/", json!({"type": "call", "subject": "Secret"})).await.expect(200);
+    let of_b = json!({"title": "Own", "value": 1, "stage_id": "Lead"});
+    b.admin.post("/api/deals/", of_b).await.expect(200);
+    let lone = a.lone().await;
+    let by_id = format!("user_id={}&pipeline_id={id}&team_id={}", a.admin.id, Uuid::now_v7());
+    for who in [&b.admin, &b.member, &b.lone().await, &b.super_admin().await, &lone] {
+        for query in ["", by_id.as_str()] {
+            for text in reports(who, query).await {
+                let echo = text.replace(&a.admin.id.to_string(), "").replace(id, "");
+                for secret in ["Secret", "4711", &stage["id"].as_str().unwrap()[..]] {
+                    assert!(!echo.contains(secret), "{secret} with {query:?}: {text}");
+                }
+            }
+        }
+        let unknown = format!("user_id={0}&pipeline_id={0}", Uuid::now_v7());
+        for report in ["dashboard", "pipeline"] {
+            let figures = async |query: &str| {
+                let mut said = who.get(&format!("/api/analytics/{report}?{query}")).await.expect(200);
+                said.as_object_mut().unwrap().remove("filters");
+                said
+            };
+            let foreign = format!("user_id={}&pipeline_id={id}", a.admin.id);
+            assert_eq!(figures(&foreign).await, figures(&unknown).await, "a foreign id is an unknown one");
+        }
+    }
+
+    // What one company does changes no figure of another.
+    let before = reports(&b.member, "").await;
+    a.admin
+        .post("/api/deals/", json!({"title": "More", "value": 9, "stage_id": "Lead", "status": "won"}))
+        .await
+        .expect(200);
+    a.admin.post("/api/activities/", json!({"type": "task", "subject": "More"})).await.expect(200);
+    a.contact("More", "More").await;
+    a.db.execute("select app.fold_deal_sums($1)", &[&a.company]).await.unwrap();
+    let after = reports(&b.member, "").await;
+    // But for the time that has passed in a stage, which is rounded to a tenth of a day.
+    assert_eq!(after, before);
+}
+
 #[tokio::test]
 async fn l5_l6_an_import_neither_sees_nor_removes_another_companys_contacts() {
     let (a, _, contact, path) = two().await;

@@ -7,6 +7,7 @@
 )]
 
 mod activities;
+mod analytics;
 mod archive;
 mod auth;
 mod backfill;

@@ -107,6 +107,7 @@ async fn lists_and_searches_read_their_indexes() {
         "workflows",
         "workflow_executions",
         "deals",
+        "deal_sums",
         "activities",
     ] {
         admin.batch_execute(&format!("vacuum analyze {table}")).await.unwrap();
@@ -181,6 +182,45 @@ async fn lists_and_searches_read_their_indexes() {
         let notifications = plan(&api, sql!("notifications/list"), &["false", "50", "0"]).await;
         reads(&notifications, "notifications/list", &["notifications_feed"], false);
         reads(&plan(&api, sql!("contacts/get"), &[&contact]).await, "contacts/get", &["contacts_pkey"], true);
+        api.batch_execute("rollback").await.unwrap();
+    }
+
+    // A table of some pages is read as a whole, whatever its indexes are: what counts is that a report could do without.
+    for company in [&companies[0], companies.last().unwrap()] {
+        let (id, user): (Uuid, Uuid) = (company.get(0), company.get(1));
+        let enter = "select set_config('app.company_id', $1, true), set_config('app.user_id', $2, true)";
+        api.batch_execute("begin; set local enable_seqscan = off").await.unwrap();
+        api.execute(enter, &[&id.to_string(), &user.to_string()]).await.unwrap();
+        let deals: &[&str] = &["'2025-12-24'", "'2026-06-30'", "null", "null"];
+        let part = [deals, &["'0001-01-01'", "'00000000-0000-0000-0000-000000000000'", "100"]].concat();
+        let by = |unit: &'static str| [deals, &["null", unit]].concat();
+        for (report, parameters, indexes) in [
+            (sql!("analytics/dashboard").planned_once(), deals.to_vec(), &["deals_feed", "activities_feed"][..]),
+            (sql!("analytics/pipeline").planned_once(), deals.to_vec(), &["deal_sums_week", "deals_feed"]),
+            (sql!("analytics/activities").planned_anew(), deals.to_vec(), &["activities_made"]),
+            (sql!("analytics/revenue").planned_once(), vec![], &["deals_won"]),
+            (sql!("analytics/users").planned_once(), vec![], &["deal_sums_week"]),
+            (sql!("analytics/emails").planned_once(), deals[..3].to_vec(), &["emails_sent"]),
+            (sql!("analytics/calls").planned_anew(), deals[..3].to_vec(), &["calls_made", "calls_recorded"]),
+            (sql!("analytics/contacts").planned_anew(), deals[..3].to_vec(), &[]),
+            (
+                sql!("analytics/custom").planned_once(),
+                [deals, &["null"]].concat(),
+                &["deal_sums_week", "activities_made"],
+            ),
+            (sql!("analytics/custom_by_owner").planned_once(), by("'user'"), &["deal_sums_week", "activities_made"]),
+            (sql!("analytics/custom_by_time").planned_once(), by("'day'"), &["deals_feed", "activities_made"]),
+            (sql!("analytics/export_totals").planned_once(), deals.to_vec(), &["deal_sums_week"]),
+            (sql!("analytics/export_rows").planned_once(), part, &["deals_feed"]),
+        ] {
+            let plan = plan(&api, report, &parameters).await;
+            reads(&plan, report.name, indexes, false);
+            for node in nodes(&plan).iter().filter(|n| n["Index Name"].is_string() && n["Relation Name"] != "members") {
+                let condition = node["Index Cond"].as_str().unwrap_or_default();
+                let own = ["tenant_id", "id =", "company_id"].iter().any(|key| condition.contains(key));
+                assert!(own, "{} reads all companies of {}: {plan:#}", report.name, node["Index Name"]);
+            }
+        }
         api.batch_execute("rollback").await.unwrap();
     }
 

@@ -144,11 +144,11 @@ async fn a_request_is_one_round_trip() {
 }
 
 /// Numbers that look random and are the same for the same seed.
-struct Dice(u64);
+pub struct Dice(u64);
 
 impl Dice {
     /// Of a seed that a failed test prints, so that it can be given again.
-    fn new() -> Self {
+    pub fn new() -> Self {
         let given = std::env::var("RINGFENCE_TEST_SEED").ok().and_then(|s| s.parse().ok());
         let seed = given.unwrap_or_else(|| Uuid::new_v4().as_u64_pair().0);
         println!("RINGFENCE_TEST_SEED={seed}");
@@ -156,7 +156,7 @@ impl Dice {
     }
 
     /// SplitMix64.
-    fn below(&mut self, end: u64) -> u64 {
+    pub fn below(&mut self, end: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

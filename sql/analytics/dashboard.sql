@@ -1,0 +1,58 @@
+-- What was won in a period beside the one before (as many days; the last calendar month when there is no period), and what
+-- is open now, whenever it was made, with its growth in thirty days. `activities_today` are those that are due on the
+-- company's own day, which is UTC's unless it has set a time zone.
+-- $1 first day   $2 last day   $3 owner   $4 pipeline: each null for all
+with zone as materialized (
+  select z.zone, (now() at time zone z.zone)::date as today from app.company_zone() z (zone)
+), day as (
+  select z.today, case when $1::date is null then (date_trunc('month', z.today) - interval '1 month')::date
+      else $1 - (coalesce($2::date, z.today) - $1 + 1) end as first,
+    case when $1::date is null then date_trunc('month', z.today)::date - 1 else $1 - 1 end as last
+  from zone z
+), span as materialized (
+  select 'now' as name, p.starts, p.ends from app.period($1, $2) p
+  union all select 'before', p.starts, p.ends from day d, app.period(d.first, greatest(d.last, d.first - 1)) p
+  union all select 'all', '-infinity', 'infinity'
+  union all select 'month', now() - interval '720 hours', 'infinity'
+  union all select 'month before', now() - interval '1440 hours', now() - interval '720 hours'
+), week as materialized (
+  select w.week, w.stage_id, w.status, sum(w.deals) as deals, sum(w.value) as value from deal_sums w
+  where ($3::uuid is null or w.owner_id = $3) and ($4::uuid is null or w.pipeline_id = $4)
+  group by 1, 2, 3
+), made as materialized (
+  select d.span, d.stage_id, d.status, sum(d.deals) as deals, sum(d.value) as value
+  from (
+    select s.name as span, w.stage_id, w.status, w.deals, w.value
+    from span s cross join lateral app.whole_weeks(s.starts, s.ends) x join week w on w.week >= x.first and w.week < x.until
+    union all
+    select s.name, d.stage_id, d.status, d.deals, d.value from span s cross join lateral app.deals_beside_weeks(s.starts, s.ends) d
+    where ($3::uuid is null or d.owner_id = $3) and ($4::uuid is null or d.pipeline_id = $4)) d
+  group by 1, 2, 3
+), sum as materialized (
+  select s.name as span, coalesce(sum(m.value) filter (where m.status = 'won'), 0) as revenue,
+    coalesce(sum(m.deals) filter (where m.status = 'won'), 0) as won,
+    coalesce(sum(m.deals) filter (where m.status in ('won', 'lost')), 0) as decided,
+    coalesce(sum(m.value) filter (where m.status = 'open'), 0) as open_value,
+    coalesce(sum(m.deals) filter (where m.status = 'open'), 0) as open, coalesce(sum(m.value), 0) as value
+  from span s left join made m on m.span = s.name group by 1
+), stage as (
+  select s.name, s.order_index, sum(m.deals) as deals, sum(m.value) as value
+  from made m join pipeline_stages s on s.id = m.stage_id where m.span = 'all'
+  group by 1, 2 having sum(m.deals) > 0
+)
+select jsonb_build_object(
+  'kpis', jsonb_build_object(
+    'total_revenue', n.revenue, 'revenue_growth', app.growth(n.revenue, b.revenue),
+    'deals_won', n.won, 'deals_won_growth', app.growth(n.won, b.won),
+    'win_rate', app.percent(n.won, n.decided),
+    'win_rate_change', app.percent(n.won, n.decided) - app.percent(b.won, b.decided),
+    'avg_deal_size', app.ratio(n.revenue, n.won), 'avg_deal_growth', app.growth(app.ratio(n.revenue, n.won), app.ratio(b.revenue, b.won)),
+    'total_pipeline', a.open_value,
+    'pipeline_growth', case when m.open_value > 0 and mb.open_value = 0 then 100 else app.growth(m.open_value, mb.open_value) end,
+    'active_deals', a.open, 'deal_growth', case when m.open > 0 and mb.open = 0 then 100 else app.growth(m.open, mb.open) end,
+    'activities_today', (select count(*) from activities x where x.due_date >= (select app.midnight(z.today, z.zone) from zone z)
+      and x.due_date < (select app.midnight(z.today + 1, z.zone) from zone z) and ($3::uuid is null or x.owner_id = $3))),
+  'pipeline_by_stage', coalesce((select jsonb_agg(jsonb_build_object('stage_name', s.name, 'deal_count', s.deals, 'total_value', s.value,
+    'percentage', app.percent(s.value, a.value)) order by s.order_index, s.name) from stage s), '[]'))
+from sum n, sum b, sum a, sum m, sum mb
+where n.span = 'now' and b.span = 'before' and a.span = 'all' and m.span = 'month' and mb.span = 'month before'

@@ -1,0 +1,137 @@
+//! A company's deals to take away: as a table of all of them, and as a sheet for a meeting.
+
+use super::{super::prelude::*, Deals};
+use crate::{db::Tx, pdf};
+use aide::{OperationOutput, generate::GenContext, openapi::Operation};
+use axum::{
+    body::{Body, Bytes},
+    http::header,
+    response::{IntoResponse, Response},
+};
+use futures_util::{StreamExt, stream};
+use postgres_types::ToSql;
+use tokio::sync::Semaphore;
+
+/// Deals that are read at a time. A large company's do not fit into memory, and a transaction that lasts as long as a slow
+/// client reads would keep a connection from everybody else; so each part is a transaction of its own.
+const PART: i64 = 2000;
+const COLUMNS: [&str; 7] = ["Deal Title", "Value", "Status", "Stage", "Created Date", "Close Date", "Company"];
+/// What stands for a value that is missing.
+const MISSING: &str = "N/A";
+
+row! {
+    /// A deal as its line in the table has it.
+    pub struct Line as "Deal" {
+        id: Uuid,
+        created_at: Time,
+        title: String,
+        value: String,
+        status: String,
+        stage: Option<String>,
+        created: String,
+        closed: Option<String>,
+        company: Option<String>,
+    }
+}
+
+/// A table that is made while it is sent.
+pub(super) struct Csv(Body);
+
+impl IntoResponse for Csv {
+    fn into_response(self) -> Response {
+        let headers = [
+            (header::CONTENT_TYPE, "text/csv; charset=utf-8".to_owned()),
+            (header::CONTENT_DISPOSITION, format!("attachment; filename={}.csv", name())),
+        ];
+        (headers, self.0).into_response()
+    }
+}
+
+impl OperationOutput for Csv {
+    type Inner = Self;
+    fn inferred_responses(_: &mut GenContext, _: &mut Operation) -> Vec<(Option<u16>, aide::openapi::Response)> {
+        vec![(Some(200), wire::binary("text/csv; charset=utf-8"))]
+    }
+}
+
+/// The name of an export that is made today.
+fn name() -> String {
+    format!("analytics-{}", jiff::Timestamp::now().strftime("%Y%m%d"))
+}
+
+/// A cell that a spreadsheet does not take for a formula.
+fn harmless(text: &str) -> String {
+    let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']);
+    if formula { format!("'{text}") } else { text.to_owned() }
+}
+
+/// The lines of these cells.
+fn table<'a>(rows: impl IntoIterator<Item = [&'a str; 7]>) -> Result<Bytes> {
+    let unwritable = |e: csv::Error| Error::Internal(e.to_string().into());
+    let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
+    for row in rows {
+        writer.write_record(row.map(harmless)).map_err(unwritable)?;
+    }
+    Ok(writer.into_inner().map_err(|e| Error::Internal(e.to_string().into()))?.into())
+}
+
+/// Where a table goes on: behind which deal, and of which company.
+#[derive(Clone, Copy)]
+struct Place {
+    made: Time,
+    deal: Uuid,
+    company: Option<Uuid>,
+}
+
+/// The part of the table behind a deal, and where the next one begins, if there is one.
+async fn part(db: &UserDb, f: &Deals, (made, deal): (Time, Uuid)) -> Result<(Bytes, Option<Uuid>, Option<Place>)> {
+    let of: [&(dyn ToSql + Sync); 7] = [&f.date_from, &f.date_to, &f.user_id, &f.pipeline_id, &made, &deal, &PART];
+    let read = async |tx: &Tx<'_>| {
+        let lines: Vec<Line> = tx.all(sql!("analytics/export_rows"), &of).await?;
+        Ok((lines, tx.caller().company_id))
+    };
+    let (lines, company) = db.tx(read).await?;
+    let or_missing = |text: &'_ Option<String>| text.clone().unwrap_or_else(|| MISSING.to_owned());
+    let cells: Vec<[String; 3]> =
+        lines.iter().map(|line| [&line.stage, &line.closed, &line.company].map(or_missing)).collect();
+    let rows = lines.iter().zip(&cells).map(|(line, [stage, closed, company])| {
+        [&*line.title, &line.value, &line.status, stage, &line.created, closed, company]
+    });
+    let last = lines.last().filter(|_| lines.len() as i64 == PART);
+    Ok((table(rows)?, company, last.map(|last| Place { made: last.created_at, deal: last.id, company })))
+}
+
+/// The status is sent already, and a table that ends early must not look like a whole one.
+fn broken(why: String) -> std::io::Error {
+    std::io::Error::other(why)
+}
+
+pub(super) async fn csv(db: UserDb, Query(f): Query<Deals>) -> Result<Csv> {
+    let start = ("0001-01-01T00:00:00".parse().unwrap_or(Time(jiff::Timestamp::UNIX_EPOCH)), Uuid::nil());
+    let (first, _, next) = part(&db, &f, start).await?;
+    let rest = stream::try_unfold((db, f, next), async |(db, f, next)| {
+        let Some(place) = next else { return Ok(None) };
+        let (text, company, next) =
+            part(&db, &f, (place.made, place.deal)).await.map_err(|e| broken(e.for_log()))?;
+        if company != place.company {
+            return Err(broken("the caller has another company now".into()));
+        }
+        Ok(Some((text, (db, f, next))))
+    });
+    let begin = [Ok(table([COLUMNS])?), Ok::<_, std::io::Error>(first)];
+    Ok(Csv(Body::from_stream(stream::iter(begin).chain(rest))))
+}
+
+/// Documents that are rendered at a time: each holds the fonts that it uses.
+static PRINTERS: Semaphore = Semaphore::const_new(2);
+
+pub(super) async fn pdf(db: UserDb, Query(f): Query<Deals>) -> Result<wire::Pdf> {
+    let unprintable = |e: &dyn std::fmt::Display| Error::Internal(format!("the report's document: {e}").into());
+    let of: [&(dyn ToSql + Sync); 4] = [&f.date_from, &f.date_to, &f.user_id, &f.pipeline_id];
+    let printed: serde_json::Value = db.one(sql!("analytics/export_totals").planned_once(), &of).await?;
+    let report: pdf::report::Report = serde_json::from_value(printed).map_err(|e| unprintable(&e))?;
+    let _turn = PRINTERS.acquire().await.map_err(|e| unprintable(&e))?;
+    let body = tokio::task::spawn_blocking(move || pdf::report::render(&report)).await;
+    let body = body.map_err(|e| unprintable(&e))?.map_err(|e| unprintable(&e))?;
+    Ok(wire::Pdf { name: name(), body })
+}

@@ -1,0 +1,344 @@
+//! Analytics: the figures of a company. Every report is one statement that makes the whole answer, so that its figures are
+//! of one moment; days and months are those of the company's time zone. A caller without a company sees no rows, and so
+//! gets the same answer with zeros.
+
+mod export;
+
+use super::prelude::*;
+use crate::db::FromRow;
+use aide::{OperationOutput, generate::GenContext, openapi::Operation};
+use axum::{
+    http::{HeaderValue, header},
+    response::{IntoResponse, Response},
+};
+use jiff::civil::Date;
+use postgres_types::{IsNull, ToSql, Type, to_sql_checked};
+use schemars::{Schema, SchemaGenerator, json_schema};
+use serde_json::{Value, value::RawValue};
+use std::{borrow::Cow, str::FromStr};
+use tokio_postgres::types::private::BytesMut;
+
+routes! {
+    /// The deals of a period by stage and by owner
+    user get "/api/analytics/pipeline" => pipeline;
+    /// The activities of a period by type, member and day of the week
+    user get "/api/analytics/activities" => activities;
+    /// What was won in each of the last six months
+    user get "/api/analytics/revenue" => revenue;
+    /// What each member has sold and done
+    user get "/api/analytics/users" => users;
+    /// What became of the mail that was sent in a period
+    user get "/api/analytics/emails" => emails;
+    /// The calls of a period
+    user get "/api/analytics/calls" => calls;
+    /// The contacts of a period and how many of them bought
+    user get "/api/analytics/contacts" => contacts;
+    /// Documents that were sent to be signed
+    user get "/api/analytics/documents" => documents;
+    /// Revenue, deals and activities of a period, by day, week, month, member or team if asked for
+    user get "/api/analytics/custom" => custom;
+    /// The figures that a manager looks at first
+    user get "/api/analytics/dashboard" => dashboard;
+    /// The deals of a period as a table
+    user get "/api/analytics/export/csv" => export::csv;
+    /// The deals of a period in figures and charts
+    user get "/api/analytics/export/pdf" => export::pdf;
+}
+
+/// A day, `YYYY-MM-DD`.
+#[derive(Debug, Clone, Copy)]
+struct Day(Date);
+
+impl FromStr for Day {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let expected = "Input should be a date such as 2026-12-31";
+        if text.len() != 10 {
+            return Err(expected);
+        }
+        text.parse().map(Day).map_err(|_| expected)
+    }
+}
+
+impl JsonSchema for Day {
+    fn schema_name() -> Cow<'static, str> {
+        "Day".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "format": "date" })
+    }
+}
+
+impl ToSql for Day {
+    fn to_sql(&self, ty: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+        self.0.to_sql(ty, out)
+    }
+    fn accepts(ty: &Type) -> bool {
+        <Date as ToSql>::accepts(ty)
+    }
+    to_sql_checked!();
+}
+
+/// A report as the database wrote it.
+#[derive(Debug)]
+struct Report(Box<RawValue>);
+
+impl FromRow for Report {
+    const NAME: &'static str = "Report";
+    fn from_row(row: &tokio_postgres::Row) -> Result<Self, tokio_postgres::Error> {
+        row.try_get::<_, postgres_types::Json<Box<RawValue>>>(0).map(|json| Self(json.0))
+    }
+}
+
+impl IntoResponse for Report {
+    fn into_response(self) -> Response {
+        let json = HeaderValue::from_static("application/json");
+        ([(header::CONTENT_TYPE, json)], String::from(Box::<str>::from(self.0))).into_response()
+    }
+}
+
+impl JsonSchema for Report {
+    fn schema_name() -> Cow<'static, str> {
+        "Report".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "object", "description": "`filters`, as they were understood, and the figures" })
+    }
+}
+
+impl OperationOutput for Report {
+    type Inner = Self;
+    fn operation_response(ctx: &mut GenContext, operation: &mut Operation) -> Option<aide::openapi::Response> {
+        axum::Json::<Self>::operation_response(ctx, operation)
+    }
+    fn inferred_responses(
+        ctx: &mut GenContext,
+        operation: &mut Operation,
+    ) -> Vec<(Option<u16>, aide::openapi::Response)> {
+        Self::operation_response(ctx, operation).map(|r| (Some(200), r)).into_iter().collect()
+    }
+}
+
+/// Which deals; each left out or empty for all. Another company's ids find none.
+#[derive(Deserialize, JsonSchema)]
+struct Deals {
+    /// The first day on which they were made.
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    date_from: Option<Day>,
+    /// The last day.
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    date_to: Option<Day>,
+    /// Whose they are.
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    user_id: Option<Uuid>,
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    pipeline_id: Option<Uuid>,
+}
+
+/// Which activities; each left out or empty for all.
+#[derive(Deserialize, JsonSchema)]
+struct Activities {
+    /// The first day on which they were made.
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    date_from: Option<Day>,
+    /// The last day.
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    date_to: Option<Day>,
+    /// Whose they are.
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    user_id: Option<Uuid>,
+    /// `call`, `email`, `meeting` or `task`; there are none of any other.
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    activity_type: Option<String>,
+}
+
+/// Which mail or calls; each left out or empty for all.
+#[derive(Deserialize, JsonSchema)]
+struct Traffic {
+    /// The first day.
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    date_from: Option<Day>,
+    /// The last day.
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    date_to: Option<Day>,
+    /// Whose they are.
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    user_id: Option<Uuid>,
+}
+
+/// Which contacts; each left out or empty for all.
+#[derive(Deserialize, JsonSchema)]
+struct Contacts {
+    /// The first day on which they were made.
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    date_from: Option<Day>,
+    /// The last day.
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    date_to: Option<Day>,
+    /// From where they came, which is not recorded: there are none of any.
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    source: Option<String>,
+}
+
+/// Which documents; each left out or empty for all.
+#[derive(Deserialize, JsonSchema)]
+struct Documents {
+    /// The first day.
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    date_from: Option<Day>,
+    /// The last day.
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    date_to: Option<Day>,
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    document_type: Option<String>,
+}
+
+/// Which figures, and by what; each left out or empty for all.
+#[derive(Deserialize, JsonSchema)]
+struct Custom {
+    /// What is asked for, with commas between; all of a record's figures are there anyway.
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    metrics: Option<String>,
+    /// The first day on which something was made.
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    date_from: Option<Day>,
+    /// The last day.
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    date_to: Option<Day>,
+    /// Whose it is.
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    user_id: Option<Uuid>,
+    /// Of which team's members it is.
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    team_id: Option<Uuid>,
+    /// Only for deals.
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    pipeline_id: Option<Uuid>,
+    /// One record for all when left out.
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    group_by: Option<Grouping>,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum Grouping {
+    Day,
+    Week,
+    Month,
+    User,
+    Team,
+}
+
+impl Grouping {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Day => "day",
+            Self::Week => "week",
+            Self::Month => "month",
+            Self::User => "user",
+            Self::Team => "team",
+        }
+    }
+}
+
+impl FromStr for Grouping {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        [Self::Day, Self::Week, Self::Month, Self::User, Self::Team]
+            .into_iter()
+            .find(|grouping| grouping.word() == text)
+            .ok_or("Input should be day, week, month, user or team")
+    }
+}
+
+/// The filters as they were understood.
+#[derive(Serialize, JsonSchema)]
+struct CustomFilters {
+    metrics: Vec<String>,
+    date_from: Option<String>,
+    date_to: Option<String>,
+    user_id: Option<Uuid>,
+    team_id: Option<Uuid>,
+    pipeline_id: Option<Uuid>,
+    group_by: Option<Grouping>,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct CustomSummary {
+    /// How many records there are in `results`.
+    total_records: usize,
+    date_range: String,
+    generated_at: Time,
+}
+
+/// Figures of a period.
+#[derive(Serialize, JsonSchema)]
+struct CustomReport {
+    filters: CustomFilters,
+    /// One record, or a list of them by what was asked for.
+    results: Value,
+    summary: CustomSummary,
+}
+
+async fn pipeline(db: UserDb, Query(f): Query<Deals>) -> Result<Report> {
+    let of: [&(dyn ToSql + Sync); 4] = [&f.date_from, &f.date_to, &f.user_id, &f.pipeline_id];
+    db.one(sql!("analytics/pipeline").planned_once(), &of).await
+}
+
+async fn activities(db: UserDb, Query(f): Query<Activities>) -> Result<Report> {
+    let of: [&(dyn ToSql + Sync); 4] = [&f.date_from, &f.date_to, &f.user_id, &f.activity_type];
+    db.one(sql!("analytics/activities").planned_anew(), &of).await
+}
+
+async fn revenue(db: UserDb) -> Result<Report> {
+    db.one(sql!("analytics/revenue").planned_once(), &[]).await
+}
+
+async fn users(db: UserDb) -> Result<Report> {
+    db.one(sql!("analytics/users").planned_once(), &[]).await
+}
+
+async fn emails(db: UserDb, Query(f): Query<Traffic>) -> Result<Report> {
+    db.one(sql!("analytics/emails").planned_once(), &[&f.date_from, &f.date_to, &f.user_id]).await
+}
+
+async fn calls(db: UserDb, Query(f): Query<Traffic>) -> Result<Report> {
+    db.one(sql!("analytics/calls").planned_anew(), &[&f.date_from, &f.date_to, &f.user_id]).await
+}
+
+async fn contacts(db: UserDb, Query(f): Query<Contacts>) -> Result<Report> {
+    db.one(sql!("analytics/contacts").planned_anew(), &[&f.date_from, &f.date_to, &f.source]).await
+}
+
+async fn documents(db: UserDb, Query(f): Query<Documents>) -> Result<Report> {
+    db.one(sql!("analytics/documents").planned_once(), &[&f.date_from, &f.date_to, &f.document_type]).await
+}
+
+async fn custom(db: UserDb, Query(f): Query<Custom>) -> Result<Json<CustomReport>> {
+    let unit = f.group_by.map(Grouping::word);
+    let of: [&(dyn ToSql + Sync); 6] = [&f.date_from, &f.date_to, &f.user_id, &f.pipeline_id, &f.team_id, &unit];
+    let results: Value = match f.group_by {
+        None => db.one(sql!("analytics/custom").planned_once(), &of[..5]).await?,
+        Some(Grouping::User | Grouping::Team) => db.one(sql!("analytics/custom_by_owner").planned_once(), &of).await?,
+        Some(_) => db.one(sql!("analytics/custom_by_time").planned_once(), &of).await?,
+    };
+    let [date_from, date_to] = [f.date_from, f.date_to].map(|day| day.map(|day| day.0.to_string()));
+    let date_range = match (&date_from, &date_to) {
+        (None, None) => "All time".to_owned(),
+        (from, to) => format!("{} to {}", from.as_deref().unwrap_or("the beginning"), to.as_deref().unwrap_or("now")),
+    };
+    let metrics = f.metrics.as_deref().unwrap_or("revenue,deals,activities").split(',').map(str::trim);
+    let metrics = metrics.filter(|metric| !metric.is_empty()).map(str::to_owned).collect();
+    let (user_id, team_id, pipeline_id, group_by) = (f.user_id, f.team_id, f.pipeline_id, f.group_by);
+    let filters = CustomFilters { metrics, date_from, date_to, user_id, team_id, pipeline_id, group_by };
+    let total_records = results.as_array().map_or(1, Vec::len);
+    let summary = CustomSummary { total_records, date_range, generated_at: Time(jiff::Timestamp::now()) };
+    Ok(Json(CustomReport { filters, results, summary }))
+}
+
+async fn dashboard(db: UserDb, Query(f): Query<Deals>) -> Result<Report> {
+    let of: [&(dyn ToSql + Sync); 4] = [&f.date_from, &f.date_to, &f.user_id, &f.pipeline_id];
+    db.one(sql!("analytics/dashboard").planned_once(), &of).await
+}
