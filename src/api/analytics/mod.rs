@@ -5,7 +5,7 @@
 mod export;
 
 use super::prelude::*;
-use crate::db::FromRow;
+use crate::db::{Fault, FromRow, Row};
 use aide::{OperationOutput, generate::GenContext, openapi::Operation};
 use axum::{
     http::{HeaderValue, header},
@@ -86,7 +86,7 @@ struct Report(Box<RawValue>);
 
 impl FromRow for Report {
     const NAME: &'static str = "Report";
-    fn from_row(row: &tokio_postgres::Row) -> Result<Self, tokio_postgres::Error> {
+    fn from_row(row: &Row) -> Result<Self, Fault> {
         row.try_get::<_, postgres_types::Json<Box<RawValue>>>(0).map(|json| Self(json.0))
     }
 }
