@@ -150,7 +150,7 @@ impl Bench {
             returning id";
         let id: Uuid = self.admin.query_one(campaign, &[&company, &user, &recipients, &in_seconds]).await?.get(0);
         let add = "insert into campaign_recipients (tenant_id, company_id, user_id, campaign_id, email)
-            select $1, $1, $2, $3, $3 || '-' || n || '@x.example' from generate_series(1, $4) n";
+            select $1, $1, $2, $3::uuid, $3::uuid || '-' || n || '@x.example' from generate_series(1, $4) n";
         self.admin.execute(add, &[&company, &user, &id, &recipients]).await?;
         self.admin.batch_execute("vacuum analyze campaign_recipients").await?;
         Ok(id)
@@ -458,7 +458,8 @@ impl Inbox {
     }
 
     fn all_once(&self, addresses: usize) -> Result<()> {
-        let (distinct, all) = (self.came.lock().unwrap().len(), self.count());
+        let distinct = self.came.lock().unwrap().len();
+        let all = self.count();
         ensure!(distinct == all && all == addresses, "{all} mails to {distinct} addresses instead of {addresses}");
         Ok(())
     }

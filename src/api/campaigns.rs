@@ -140,7 +140,7 @@ fn one_line(text: &str, _: &()) -> garde::Result {
     if text.chars().any(char::is_control) { Err(garde::Error::new("The subject must be one line")) } else { Ok(()) }
 }
 
-fn addresses(list: &Vec<String>, _: &()) -> garde::Result {
+fn addresses(list: &[String], _: &()) -> garde::Result {
     if !(1..=10_000).contains(&list.len()) {
         return Err(garde::Error::new("A campaign has from 1 to 10000 recipients"));
     }
