@@ -294,6 +294,35 @@ pub(super) const TABLES: &[Table] = &[
         ..EMPTY
     },
     Table {
+        old: "workflows",
+        new: "workflows",
+        columns: "id uuid; company_id uuid; owner_id uuid; name text = btrim(name); description text; status text = lower(status::text);
+            trigger text = lower(trigger_type::text);
+            conditions jsonb = case jsonb_typeof(trigger_conditions) when 'array' then trigger_conditions
+              when 'object' then case trigger_conditions when '{}' then '[]' else jsonb_build_array(trigger_conditions) end else '[]' end;
+            actions jsonb = case jsonb_typeof(actions) when 'array' then actions else '[]' end;
+            max_executions int = case when max_executions > 0 then max_executions end; execution_count int; last_executed_at timestamptz;
+            is_deleted boolean; created_at timestamptz; updated_at timestamptz",
+        owner: Some("owner_id"),
+        prepare: &[sql!("import/workflows")],
+        ..EMPTY
+    },
+    Table {
+        old: "workflow_executions",
+        new: "workflow_executions",
+        columns: "id uuid; company_id uuid = coalesce(company_id, (select w.company_id from workflows w where w.id = workflow_id));
+            user_id uuid = (select w.owner_id from workflows w where w.id = workflow_id); workflow_id uuid;
+            event text = (select lower(w.trigger_type::text) from workflows w where w.id = workflow_id);
+            trigger_data jsonb = nullif(trigger_data, 'null'); status text = lower(status);
+            success_count int; failure_count int; error_message text = left(error_message, 500);
+            started_at timestamptz = coalesce(started_at, created_at) at time zone 'UTC'; completed_at timestamptz; created_at timestamptz;
+            was_deleted boolean = is_deleted",
+        owner: Some("user_id"),
+        references: &[("workflow_id", "workflows")],
+        prepare: &[sql!("import/workflow_executions")],
+        ..EMPTY
+    },
+    Table {
         old: "notifications",
         new: "notifications",
         columns: "id uuid; company_id uuid; user_id uuid; title text; message text; type text = lower(type::text); read boolean; link text;

@@ -132,3 +132,11 @@ select pg_temp.id('notification', i), 'Title ' || i, 'Message', (enum_range(null
 from generate_series(1, {scale} * 10) i;
 insert into audit_logs (id, action, resource_type, created_at, updated_at, is_active, is_deleted)
 select pg_temp.id('audit', i), 'LOGIN', 'user', '2024-12-01', '2024-12-01', true, false from generate_series(1, 3) i;
+insert into workflows (id, name, status, trigger_type, trigger_conditions, actions, owner_id, company_id, created_at, updated_at, is_active, is_deleted)
+select pg_temp.id('workflow', i), 'Workflow ' || case when i % 11 = 0 then 1 else i end, (enum_range(null::workflowstatus))[1 + i % 3], (enum_range(null::workflowtrigger))[1 + i % 9],
+  case when i % 5 = 0 then '{"stage": "x"}' else 'null' end::jsonb, '[]', pg_temp.owner(i), pg_temp.company(i), '2024-12-01', '2025-01-01', true, i % 19 = 0
+from generate_series(1, {scale} * 10) i;
+insert into workflow_executions (id, workflow_id, company_id, status, trigger_data, created_at, updated_at, is_active, is_deleted)
+select pg_temp.id('execution', i), pg_temp.id('workflow', case when i % 13 = 0 then -1 else 1 + (i - 1) % ({scale} * 10) end),
+  case when i % 3 = 0 then pg_temp.company(1 + (i - 1) % ({scale} * 10)) end, (array['running', 'success', 'FAILED'])[1 + i % 3], null, '2024-12-03', '2025-01-01', true, false
+from generate_series(1, {scale} * 20) i;
