@@ -65,7 +65,7 @@ pub type Counts = BTreeMap<String, u64>;
 const BATCH: i64 = 2000;
 
 /// Of a contact, the rows that go with it; `$1` is the tenant, `$2` the contact, `$3` the address, `$4` the digits of the number.
-const OF_CONTACT: [(&str, &str); 9] = [
+const OF_CONTACT: [(&str, &str); 10] = [
     (
         "jobs",
         "record_id = $2 or record_id in (select s.id from scheduled_sms s where s.tenant_id = $1
@@ -82,6 +82,7 @@ const OF_CONTACT: [(&str, &str); 9] = [
     ),
     ("conversations", "$4 = regexp_replace(to_number, '\\D', '', 'g')"),
     ("emails", "contact_id = $2 or contact_id is null and $3 in (lower(from_email), lower(to_email))"),
+    ("campaign_recipients", "email = $3"),
     ("activities", "contact_id = $2"),
     ("files", "contact_id = $2"),
     ("workflow_events", "record_id = $2"),

@@ -287,10 +287,62 @@ pub(super) const TABLES: &[Table] = &[
               when 'string' then cc_emails #>> '{}' end;
             bcc text = case jsonb_typeof(bcc_emails) when 'array' then (select string_agg(a.address, ', ') from jsonb_array_elements_text(bcc_emails) a (address))
               when 'string' then bcc_emails #>> '{}' end;
-            provider_id text = provider_message_id; sent_at timestamptz; read_at timestamptz = opened_at at time zone 'UTC';
+            provider_id text = provider_message_id; open_count int; sent_at timestamptz; read_at timestamptz = opened_at at time zone 'UTC';
             is_deleted boolean; created_at timestamptz; updated_at timestamptz",
         owner: Some("user_id"),
         references: &[("contact_id", "contacts")],
+        ..EMPTY
+    },
+    Table {
+        old: "workflows",
+        new: "workflows",
+        columns: "id uuid; company_id uuid; owner_id uuid; name text = btrim(name); description text; status text = lower(status::text);
+            trigger text = lower(trigger_type::text);
+            conditions jsonb = case jsonb_typeof(trigger_conditions) when 'array' then trigger_conditions
+              when 'object' then case trigger_conditions when '{}' then '[]' else jsonb_build_array(trigger_conditions) end else '[]' end;
+            actions jsonb = case jsonb_typeof(actions) when 'array' then actions else '[]' end;
+            max_executions int = case when max_executions > 0 then max_executions end; execution_count int; last_executed_at timestamptz;
+            is_deleted boolean; created_at timestamptz; updated_at timestamptz",
+        owner: Some("owner_id"),
+        prepare: &[sql!("import/workflows")],
+        ..EMPTY
+    },
+    Table {
+        old: "workflow_executions",
+        new: "workflow_executions",
+        columns: "id uuid; company_id uuid = coalesce(company_id, (select w.company_id from workflows w where w.id = workflow_id));
+            user_id uuid = (select w.owner_id from workflows w where w.id = workflow_id); workflow_id uuid;
+            event text = (select lower(w.trigger_type::text) from workflows w where w.id = workflow_id);
+            trigger_data jsonb = nullif(trigger_data, 'null'); status text = lower(status);
+            success_count int; failure_count int; error_message text = left(error_message, 500);
+            started_at timestamptz = coalesce(started_at, created_at) at time zone 'UTC'; completed_at timestamptz; created_at timestamptz;
+            was_deleted boolean = is_deleted",
+        owner: Some("user_id"),
+        references: &[("workflow_id", "workflows")],
+        prepare: &[sql!("import/workflow_executions")],
+        ..EMPTY
+    },
+    Table {
+        old: "bulk_email_campaigns",
+        new: "campaigns",
+        columns: "id uuid; company_id uuid = (select u.company_id from users u where u.id = user_id); user_id uuid; campaign_name text;
+            subject text; body text; html_body text; ip_pool text; status text = lower(coalesce(status, 'draft')); scheduled_at timestamptz;
+            sent_at timestamptz; total_recipients int = coalesce(total_recipients, 0); total_sent int; total_delivered int; total_opened int;
+            total_clicked int; total_bounced int; is_deleted boolean; created_at timestamptz; updated_at timestamptz",
+        owner: Some("user_id"),
+        prepare: &[sql!("import/campaigns")],
+        ..EMPTY
+    },
+    Table {
+        old: "bulk_email_analytics",
+        new: "campaign_recipients",
+        columns: "id uuid; company_id uuid = (select u.company_id from bulk_email_campaigns c join users u on u.id = c.user_id where c.id = campaign_id);
+            user_id uuid = (select c.user_id from bulk_email_campaigns c where c.id = campaign_id); campaign_id uuid;
+            email text = lower(btrim(recipient_email)); state text = case when sent_at is null then 'pending' else 'sent' end;
+            open_count int = opened::int; sent_at timestamptz; delivered_at timestamptz; opened_at timestamptz; clicked_at timestamptz;
+            bounced_at timestamptz; was_deleted boolean = is_deleted",
+        owner: Some("user_id"),
+        references: &[("campaign_id", "campaigns")],
         ..EMPTY
     },
     Table {

@@ -94,6 +94,7 @@ const TABLES: &[(&str, &str, &str)] = &[
     ("sms_messages", "sms_messages", "user_id"),
     ("scheduled_sms", "scheduled_sms", "user_id"),
     ("calls", "calls", "user_id"),
+    ("workflows", "workflows", "owner_id"),
     ("emails", "emails", "owner_id"),
     ("sms_templates", "sms_templates", "user_id"),
     ("phone_numbers", "phone_numbers", "user_id"),
@@ -120,7 +121,12 @@ async fn everybody_sees_what_the_old_rules_showed() {
         assert!(reported as u64 <= outcome.left_out, "{table}");
         let here: BTreeSet<Uuid> = {
             let name = TABLES.iter().find(|(t, _, _)| t == table).map_or(*table, |(_, new, _)| *new);
-            let name = if name == "user_conversations" { "conversations" } else { name };
+            let name = match name {
+                "user_conversations" => "conversations",
+                "bulk_email_campaigns" => "campaigns",
+                "bulk_email_analytics" => "campaign_recipients",
+                name => name,
+            };
             new.query(&format!("select id from {name}"), &[]).await.unwrap().iter().map(|r| r.get(0)).collect()
         };
         for id in old.ids(&format!("select id from {table}"), &[]).await {
@@ -258,6 +264,12 @@ async fn what_was_due_is_not_sent_and_what_comes_is() {
     );
     assert!(count("select count(*) from scheduled_sms where error_message = 'It was due before the import'").await > 0);
     assert_eq!(count("select count(*) from sms_messages where status = 'queued' and direction = 'outbound'").await, 0);
+    let awake =
+        "select count(*) from workflows where status = 'active' and (trigger = 'scheduled' or conditions <> '[]')";
+    assert_eq!(count(awake).await, 0);
+    assert!(count("select count(*) from workflows where status = 'active'").await > 0);
+    assert_eq!(count("select count(*) from workflow_executions where status = 'running'").await, 0);
+    assert_eq!(count("select count(*) from campaigns where status in ('scheduled', 'sending')").await, 0);
     // The company's conversations count its messages, and each company that came with pipelines has these and no other.
     let miscounted = "select count(*) from conversations c where message_count <> (select count(*) from sms_messages m where m.conversation_id = c.id)";
     assert_eq!(count(miscounted).await, 0);

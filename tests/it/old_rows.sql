@@ -132,3 +132,19 @@ select pg_temp.id('notification', i), 'Title ' || i, 'Message', (enum_range(null
 from generate_series(1, {scale} * 10) i;
 insert into audit_logs (id, action, resource_type, created_at, updated_at, is_active, is_deleted)
 select pg_temp.id('audit', i), 'LOGIN', 'user', '2024-12-01', '2024-12-01', true, false from generate_series(1, 3) i;
+insert into workflows (id, name, status, trigger_type, trigger_conditions, actions, owner_id, company_id, created_at, updated_at, is_active, is_deleted)
+select pg_temp.id('workflow', i), 'Workflow ' || case when i % 11 = 0 then 1 else i end, (enum_range(null::workflowstatus))[1 + i % 3], (enum_range(null::workflowtrigger))[1 + i % 9],
+  case when i % 5 = 0 then '{"stage": "x"}' else 'null' end::jsonb, '[]', pg_temp.owner(i), pg_temp.company(i), '2024-12-01', '2025-01-01', true, i % 19 = 0
+from generate_series(1, {scale} * 10) i;
+insert into workflow_executions (id, workflow_id, company_id, status, trigger_data, created_at, updated_at, is_active, is_deleted)
+select pg_temp.id('execution', i), pg_temp.id('workflow', case when i % 13 = 0 then -1 else 1 + (i - 1) % ({scale} * 10) end),
+  case when i % 3 = 0 then pg_temp.company(1 + (i - 1) % ({scale} * 10)) end, (array['running', 'success', 'FAILED'])[1 + i % 3], null, '2024-12-03', '2025-01-01', true, false
+from generate_series(1, {scale} * 20) i;
+insert into bulk_email_campaigns (id, user_id, campaign_name, subject, body, status, scheduled_at, total_recipients, created_at, updated_at, is_active, is_deleted)
+select pg_temp.id('campaign', i), pg_temp.owner(i), 'Campaign ' || i, 'Subject', 'Body', (array['draft', 'scheduled', 'SENDING', 'sent'])[1 + i % 4],
+  now() + interval '5 days', 3, '2024-12-01', '2025-01-01', true, false
+from generate_series(1, {scale} * 5) i;
+insert into bulk_email_analytics (id, campaign_id, recipient_email, sent_at, opened, created_at, updated_at, is_active, is_deleted)
+select pg_temp.id('recipient', i), pg_temp.id('campaign', case when i % 13 = 0 then -1 else 1 + i % ({scale} * 5) end),
+  'R' || case when i % 7 = 0 then 0 else i end || '@old.example', case when i % 2 = 0 then timestamp '2024-12-02' end, i % 4 = 0, '2024-12-01', '2025-01-01', true, false
+from generate_series(1, {scale} * 20) i;
