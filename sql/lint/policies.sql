@@ -18,6 +18,9 @@ with policy as (
     when polname = 'no_new_historical' and roles = 'ringfence_api' and polcmd = 'a' and not polpermissive
       then rule is null and check_rule = '(company_id IS NOT NULL)'
     when polname = 'platform' and roles = 'ringfence_platform' and polcmd = '*' then rule = 'true' and check_rule = 'true'
+    -- Sums that triggers alone write.
+    when polname = 'operator' and target = 'deal_sums' and roles = 'ringfence_operator' and polcmd = 'r' and polpermissive then check_rule is null
+      and rule = '((tenant_id = ( SELECT app.operator_company() AS operator_company)) AND (company_id IS NOT NULL))'
     when polname = 'operator' and roles = 'ringfence_operator,ringfence_operator_limited' and polpermissive then case
       when polcmd = 'r' then check_rule is null and (target, rule) in (
         ('companies', '(id = ( SELECT app.operator_company() AS operator_company))'),
