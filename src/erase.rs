@@ -65,7 +65,16 @@ pub type Counts = BTreeMap<String, u64>;
 const BATCH: i64 = 2000;
 
 /// Of a contact, the rows that go with it; `$1` is the tenant, `$2` the contact, `$3` the address, `$4` the digits of the number.
-const OF_CONTACT: [(&str, &str); 10] = [
+const OF_CONTACT: [(&str, &str); 11] = [
+    // First, while the rows are there that say whose run it is; the steps go with their run.
+    (
+        "workflow_executions",
+        "record_id = $2 or trigger_data ->> 'contact_id' = $2::text
+           or record_id in (select d.id from deals d where d.tenant_id = $1 and d.contact_id = $2)
+           or record_id in (select a.id from activities a where a.tenant_id = $1 and a.contact_id = $2)
+           or record_id in (select e.id from emails e where e.tenant_id = $1 and e.contact_id = $2)
+           or record_id in (select m.id from sms_messages m where m.tenant_id = $1 and m.contact_id = $2)",
+    ),
     (
         "jobs",
         "record_id = $2 or record_id in (select s.id from scheduled_sms s where s.tenant_id = $1

@@ -285,6 +285,7 @@ async fn only_the_companys_own_mails_are_answered_and_files_attached() {
 #[tokio::test]
 async fn an_opened_mail_is_counted_and_told_to_its_owner_only() {
     let (acme, other) = (World::new().await, World::new().await);
+    acme.listen(&["email_opened"]).await;
     let key = with_key(&acme).await;
     let send = json!({"to_email": "ada@example.com", "subject": "Hi", "body": "<HTML><body><p>Hi</p></BODY></HTML>"});
     let sent = acme.member.post("/api/emails/", send.clone()).await.expect(201);
@@ -328,6 +329,7 @@ async fn an_opened_mail_is_counted_and_told_to_its_owner_only() {
 #[tokio::test]
 async fn what_sendgrid_tells_of_a_mail_moves_it_forward_in_any_order() {
     let (acme, other) = (World::new().await, World::new().await);
+    acme.listen(&["email_opened"]).await;
     let key = with_key(&acme).await;
     let (_, events) = hooked(&acme).await;
     let new = json!({"to_email": "ada@example.com", "subject": "Hi", "body": "B"});
