@@ -17,7 +17,7 @@ with p as materialized (
 )
 select coalesce(jsonb_agg(case when $6 = 'user'
       then jsonb_build_object('user_id', m.id, 'user_name', coalesce(nullif(m.name, ''), 'Former member'))
-      else jsonb_build_object('team_id', m.id, 'team_name', case when m.id is null then 'No team' end) end
+      else jsonb_build_object('team_id', m.id, 'team_name', coalesce((select t.name from teams t where t.id = m.id), 'No team')) end
     || jsonb_build_object('revenue', m.revenue, 'deals', m.deals, 'activities', m.activities)
   order by m.revenue desc, m.deals desc, m.activities desc, m.id), '[]')
 from made m

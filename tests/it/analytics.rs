@@ -732,6 +732,28 @@ fn contacts(acme: &Filled, said: &Value, range: Range) {
     }
 }
 
+#[tokio::test]
+async fn a_team_has_the_figures_of_its_members() {
+    let world = World::new().await;
+    for who in [&world.admin, &world.member] {
+        who.post("/api/deals/", json!({"title": "D", "value": 10, "stage_id": "Lead", "status": "won"}))
+            .await
+            .expect(200);
+    }
+    let team = "insert into teams (tenant_id, company_id, user_id, name) values ($1, $1, $2, 'North') returning id";
+    let team: Uuid = world.value(team, &[&world.company, &world.admin.id]).await;
+    world.db.execute("update users set team_id = $1 where id = $2", &[&team, &world.member.id]).await.unwrap();
+    let said = world.admin.get("/api/analytics/custom?group_by=team").await.expect(200);
+    let mut teams: Vec<(Value, Value, f64)> = Vec::new();
+    for row in said["results"].as_array().unwrap() {
+        teams.push((row["team_id"].clone(), row["team_name"].clone(), number(&row["revenue"])));
+    }
+    teams.sort_by_key(|team| team.1.to_string());
+    assert_eq!(teams, [(json!(null), json!("No team"), 10.0), (json!(team), json!("North"), 10.0)]);
+    let own = world.admin.get(&format!("/api/analytics/custom?team_id={team}")).await.expect(200);
+    assert_eq!((number(&own["results"]["revenue"]), number(&own["results"]["deals"])), (10.0, 1.0));
+}
+
 /// The same keys all the way down, whatever the figures; a list's members have those of its first one.
 #[track_caller]
 fn same_shape(one: &Value, other: &Value, at: &str) {
