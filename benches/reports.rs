@@ -80,7 +80,8 @@ async fn run(options: &Options, api: &str, admin_url: &str) -> Result<()> {
     if empty {
         eprintln!("Loading {} rows of each kind, once …", options.rows);
         let Options { contacts, rows, companies, .. } = *options;
-        let amounts = demo::Amounts { contacts, messages: rows, deals: rows, activities: rows };
+        let amounts =
+            demo::Amounts { contacts, messages: rows, deals: rows, activities: rows, ..demo::Amounts::default() };
         demo::generate(admin_url, companies, amounts).await?;
     }
     admin.batch_execute("checkpoint").await?;

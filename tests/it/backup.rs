@@ -71,7 +71,7 @@ async fn a_restored_copy_has_every_row_and_keeps_companies_apart() {
     walk_tables(&a, &mut api, "another company's admin at the copy", &[context]).await;
     let mut at_psql = db::connect(&copy.admin.replace("ringfence_admin", &operator)).await.unwrap();
     let companies = at_psql.query("select name from companies", &[]).await.unwrap();
-    assert_eq!(companies.iter().map(|r| r.get::<_, String>(0)).collect::<Vec<_>>(), [b.name.clone()]);
+    assert_eq!(companies.iter().map(|r| r.get::<_, &str>(0)).collect::<Vec<_>>(), [b.name.as_str()]);
     walk_tables(&a, &mut at_psql, "another company's operator at the copy", &[]).await;
     drop(at_psql);
     a.world.db.execute("select app.remove_operator($1::text::name)", &[&operator]).await.unwrap();

@@ -97,7 +97,7 @@ async fn l14_l38_l39_reports_tell_nothing_of_another_company() {
         for query in ["", by_id.as_str()] {
             for text in reports(who, query).await {
                 let echo = text.replace(&a.admin.id.to_string(), "").replace(id, "");
-                for secret in ["Secret", "4711", &stage["id"].as_str().unwrap()[..]] {
+                for secret in ["Secret", "4711", stage["id"].as_str().unwrap()] {
                     assert!(!echo.contains(secret), "{secret} with {query:?}: {text}");
                 }
             }

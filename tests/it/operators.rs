@@ -282,11 +282,14 @@ async fn an_operator_of_several_companies_works_for_one_at_a_time() {
     stranger.remove(&a).await;
 }
 
-/// The decisions in sql/platform/operators.sql: open and personal columns of each table.
-fn decisions() -> BTreeMap<String, (Vec<String>, Vec<String>)> {
+/// Open and personal columns of a table.
+type Decided = (Vec<String>, Vec<String>);
+
+/// The decisions in sql/platform/operators.sql.
+fn decisions() -> BTreeMap<String, Decided> {
     let source = include_str!("../../sql/platform/operators.sql");
     let words = |list: &str| list.split_whitespace().map(str::to_owned).collect();
-    let line = |line: &str| -> Option<(String, (Vec<String>, Vec<String>))> {
+    let line = |line: &str| -> Option<(String, Decided)> {
         let parts: Vec<&str> =
             line.trim().strip_prefix("('")?.trim_end_matches(',').strip_suffix("')")?.split("', '").collect();
         let [table, open, personal] = parts.try_into().ok()?;
