@@ -180,8 +180,8 @@ impl<D: Door> Scoped<D> {
         let mut connection = self.db.connection().await?;
         let [enter, statement] = connection.prepare([self.enter().text, q.text]).await?;
         let entering = self.entering(q.plan);
-        let answer = connection.run(&[(&enter, &entering.params()), (&statement, p)]).await?;
-        self.admit(&answer, 0)?;
+        let mut answer = connection.run(&[(&enter, &entering.params()), (&statement, p)]).await?;
+        self.admit(&mut answer, 0)?;
         Ok(answer.last()?)
     }
 
@@ -191,8 +191,8 @@ impl<D: Door> Scoped<D> {
         let mut connection = self.db.connection().await?;
         let [begin, enter] = connection.prepare([BEGIN, self.enter().text]).await?;
         let entering = self.entering(Plan::Auto);
-        let answer = connection.begin(&[(&begin, &[]), (&enter, &entering.params())]).await?;
-        let caller = self.admit(&answer, 1)?;
+        let mut answer = connection.begin(&[(&begin, &[]), (&enter, &entering.params())]).await?;
+        let caller = self.admit(&mut answer, 1)?;
         answer.last()?;
         let tx = Tx { connection: Mutex::new(&mut connection), caller, spoilt: AtomicBool::new(false) };
         let out = f(&tx).await?;
@@ -215,13 +215,12 @@ impl<D: Door> Scoped<D> {
     }
 
     /// Looks at the answer of *enter*, the statement at this place.
-    fn admit(&self, answer: &Answer, place: usize) -> Result<Caller> {
-        let entered = match answer.replies.get(place) {
-            Some(reply) => reply.first()?,
-            // It failed itself, which `last` tells.
-            None => return Err(Error::Internal("the context was not set".into())),
+    fn admit(&self, answer: &mut Answer, place: usize) -> Result<Caller> {
+        let Some(entered) = answer.replies.get(place) else {
+            let failed = answer.refused.take().map(Error::from);
+            return Err(failed.unwrap_or(Error::Internal("the context was not set".into())));
         };
-        let row = entered.ok_or(Error::InvalidToken)?;
+        let row = entered.first()?.ok_or(Error::InvalidToken)?;
         if row.try_get("blocked")? {
             return Err(Error::Suspended);
         }
