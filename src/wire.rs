@@ -174,6 +174,9 @@ impl<T: DeserializeOwned + Validate<Context = ()>> FromRequest<App> for Json<T> 
         }
         // serde does not look into the texts of fields that it ignores.
         let body = str::from_utf8(&body).map_err(|_| Error::invalid("body", "", "The body is not UTF-8"))?;
+        if has_huge_number(body) {
+            return Err(Error::invalid("body", "", "A number is too large"));
+        }
         let mut json = serde_json::Deserializer::from_str(body);
         let value: T = serde_path_to_error::deserialize(&mut json).map_err(|e| {
             let kind = if e.inner().is_data() { "value_error" } else { "json_invalid" };
@@ -215,6 +218,33 @@ const DRAIN_LIMIT: usize = 64 << 20;
 
 /// A client that takes longer to send one keeps a connection for nothing.
 const JSON_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Whether a JSON text has a number that the database would write out in more digits than can be read back.
+fn has_huge_number(text: &str) -> bool {
+    const LARGEST: f64 = 1e300;
+    let mut rest = text;
+    let mut in_text = false;
+    while let Some(place) = rest.find(|c: char| c == '"' || !in_text && (c == '-' || c.is_ascii_digit()) || c == '\\') {
+        let found = &rest[place..];
+        rest = match found.as_bytes()[0] {
+            b'"' => {
+                in_text = !in_text;
+                &found[1..]
+            }
+            b'\\' => found.get(2..).unwrap_or_default(),
+            _ => {
+                let end = found.find(|c: char| !c.is_ascii_digit() && !"+-.eE".contains(c)).unwrap_or(found.len());
+                let (number, behind) = found.split_at(end);
+                let is_long = number.len() > 300 || number.contains(['e', 'E']);
+                if is_long && number.parse::<f64>().is_ok_and(|number| number.abs() > LARGEST) {
+                    return true;
+                }
+                behind
+            }
+        };
+    }
+    false
+}
 
 async fn read(body: Body) -> Result<Vec<u8>> {
     let slow = |_| Error::invalid("body", "", "The body took too long to arrive");

@@ -22,6 +22,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 use tokio::io::AsyncWrite;
 use tokio_postgres::error::SqlState;
@@ -29,6 +30,8 @@ use tokio_util::io::poll_read_buf;
 
 /// Bytes that are read at a time: most answers fit.
 const READ: usize = 32 << 10;
+/// An answer that takes longer does not come: the server ends each statement after half a minute.
+const PATIENCE: Duration = Duration::from_secs(70);
 
 /// Why the database did not do what it was asked.
 #[derive(Debug)]
@@ -218,6 +221,8 @@ pub(super) struct Connection {
     open: bool,
     /// Whether the stream is of no use any more.
     lost: bool,
+    /// Whether a prepared statement no longer fits the database, so that nobody else should get the connection.
+    stale: bool,
     statements: HashMap<&'static str, Arc<Statement>>,
     named: u64,
 }
@@ -231,6 +236,7 @@ impl Connection {
             owed: 0,
             open: false,
             lost: false,
+            stale: false,
             statements: HashMap::new(),
             named: 0,
         }
@@ -345,7 +351,7 @@ impl Connection {
 
     /// Whether the server is there, as far as one can see without asking.
     pub(super) fn is_alive(&mut self) -> bool {
-        if self.lost {
+        if self.lost || self.stale {
             return false;
         }
         let mut cx = Context::from_waker(Waker::noop());
@@ -403,7 +409,12 @@ impl Connection {
         let mut answer = Answer { replies: Vec::with_capacity(statements.len()), refused: None };
         let mut rows = Vec::new();
         loop {
-            match self.next().await? {
+            let message = match self.next().await {
+                Ok(message) => message,
+                // A server that closes the connection has said why before.
+                Err(lost) => return Err(answer.refused.take().unwrap_or(lost)),
+            };
+            match message {
                 Message::DataRow(body) => rows.push(body),
                 Message::CommandComplete(_) | Message::EmptyQueryResponse => {
                     let Some((statement, _)) = statements.get(answer.replies.len()) else {
@@ -416,7 +427,7 @@ impl Connection {
                     let refusal = Refusal::read(&body)?;
                     // A plan or a statement that is no longer what it was when it was prepared: the next one is prepared
                     // anew, on a new connection.
-                    self.lost |= matches!(refusal.code.code(), "0A000" | "26000");
+                    self.stale |= matches!(refusal.code.code(), "0A000" | "26000");
                     answer.refused = Some(Fault::Refused(Box::new(refusal)));
                 }
                 Message::ReadyForQuery(_) => break,
@@ -457,7 +468,8 @@ impl Connection {
                 )) => {}
                 Ok(Some(message)) => return Ok(message),
                 Ok(None) => {
-                    if let Err(e) = self.exchange().await {
+                    let read = tokio::time::timeout(PATIENCE, self.exchange()).await;
+                    if let Err(e) = read.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
                         return Err(self.fail(e.into()));
                     }
                 }

@@ -1,6 +1,6 @@
 //! Deals (contract: deals).
 
-use crate::world::{Person, World};
+use crate::world::{Person, World, answer};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -259,4 +259,24 @@ async fn closing_dates_are_right_on_every_path() {
     // What is refused leaves no event.
     acme.member.patch(&path(&made), json!({"status": "lost", "contact": Uuid::now_v7()})).await.expect(404);
     assert_eq!(events(&acme, &made).await.len(), 4);
+}
+
+#[tokio::test]
+async fn a_number_that_cannot_be_read_back_is_refused() {
+    let acme = World::new().await;
+    let deal = deal(&acme.admin, json!({})).await;
+    let fields = json!({"custom_fields": {"large": 1e300, "small": 1e-300}});
+    acme.admin.patch(&path(&deal), fields).await.expect(200);
+    let digits = "9".repeat(305);
+    for number in ["1.7976931348623157e308", "-1E308", digits.as_str()] {
+        let body = format!(r#"{{"description": "a \" quote, 1e308", "custom_fields": {{"a": [{number}]}}}}"#);
+        let request = acme.admin.request("patch", &path(&deal)).header("content-type", "application/json").body(body);
+        assert_eq!(answer(request).await.status, 422, "{number}");
+    }
+    let text = json!({"description": "1e308 is a text here"});
+    acme.admin.patch(&path(&deal), text).await.expect(200);
+    assert_eq!(
+        acme.admin.get(&path(&deal)).await.expect(200)["custom_fields"],
+        json!({"large": 1e300, "small": 1e-300})
+    );
 }

@@ -481,3 +481,48 @@ async fn revocation_works_at_the_next_request_and_nothing_is_written() {
     assert!(matches!(job.optional::<Uuid>(erase, &[&id]).await, Err(Error::Suspended)));
     assert_eq!(acme.value::<i64>("select count(*) from contacts where id = $1", &[&id]).await, 1);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failure_to_enter_and_a_changed_table_are_told_for_what_they_are() {
+    let own = crate::schema::OwnDatabase::new().await;
+    let acme = World::alone(&own).await;
+    let db = Db::new(&own.api, 1).unwrap();
+    let tenant = TenantDb::for_company(&db, acme.company, acme.member.id);
+    let count = statement("select count(*) from contacts");
+    let all = statement("select location from activities");
+    assert_eq!(tenant.one::<i64>(count, &[]).await.unwrap(), 0);
+    tenant.all::<String>(all, &[]).await.unwrap();
+
+    let admin = db::connect(&own.admin).await.unwrap();
+    acme.db.batch_execute("begin; lock table companies").await.unwrap();
+    let waiting = tokio::spawn({
+        let tenant = tenant.clone();
+        async move { tenant.one::<i64>(count, &[]).await }
+    });
+    let cancel = "select count(pg_cancel_backend(pid)) from pg_stat_activity
+        where usename = 'ringfence_api' and datname = current_database() and wait_event_type = 'Lock'";
+    let start = Instant::now();
+    while admin.query_one(cancel, &[]).await.unwrap().get::<_, i64>(0) == 0 {
+        assert!(start.elapsed() < Duration::from_secs(5));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let code = |e: Error| match e {
+        Error::Database(e) => e.code().map(|code| code.code().to_owned()),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(code(waiting.await.unwrap().unwrap_err()).as_deref(), Some("57014"));
+    acme.db.batch_execute("rollback").await.unwrap();
+
+    // The plan of a prepared statement has the table's old columns: one refusal, and the next one is prepared anew.
+    acme.db.batch_execute("alter table activities alter location type varchar(200)").await.unwrap();
+    assert_eq!(code(tenant.all::<String>(all, &[]).await.unwrap_err()).as_deref(), Some("0A000"));
+    tenant.all::<String>(all, &[]).await.unwrap();
+
+    // A connection that the server closes while it is not used is replaced.
+    let close = "select count(pg_terminate_backend(pid)) from pg_stat_activity where usename = 'ringfence_api' and datname = current_database()";
+    admin.query_one(close, &[]).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(tenant.one::<i64>(count, &[]).await.unwrap(), 0);
+    drop((db, tenant, admin, acme));
+    own.drop().await;
+}
