@@ -95,7 +95,9 @@ create function app.deal_measures(value numeric, status text, created_at timesta
   end;
 
 -- Folds what was added to a tenant's sums. One at a time: two would wait for each other's rows.
-create function app.fold_deal_sums(tenant uuid) returns void language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+-- Row security is on whatever the caller has set: a backfill switches it off for itself.
+create function app.fold_deal_sums(tenant uuid) returns void language plpgsql
+  security definer set search_path = pg_catalog, pg_temp set row_security = on as $$
 begin
   if not pg_try_advisory_xact_lock(hashtextextended('deal sums of ' || tenant, 0)) then
     return;
@@ -113,7 +115,8 @@ begin
     running = f.running + excluded.running, closed = f.closed + excluded.closed, closed_seconds = f.closed_seconds + excluded.closed_seconds;
 end $$;
 
-create function app.keep_deal_sums() returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+create function app.keep_deal_sums() returns trigger language plpgsql
+  security definer set search_path = pg_catalog, pg_temp set row_security = on as $$
 declare
   tenants uuid[];
 begin

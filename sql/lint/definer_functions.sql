@@ -1,8 +1,10 @@
 -- A `security definer` function runs around the policies: only ringfence_platform's, with a pinned search path, for the
--- API's login and nobody else. What operators and the platform's staff may call is listed here.
+-- API's login and nobody else. A trigger's has row security on, whatever the role that fires it has set. What operators
+-- and the platform's staff may call is listed here.
 with function as (
   select p.oid, p.proowner, p.oid::regprocedure::text as name,
     coalesce('search_path=pg_catalog, pg_temp' = any (p.proconfig), false) as is_pinned,
+    p.prorettype = 'trigger'::regtype and not coalesce('row_security=on' = any (p.proconfig), false) as may_be_refused,
     (select string_agg(coalesce(nullif(x.grantee, 0)::regrole::text, 'everybody'), ', ')
      from aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) x
      where x.privilege_type = 'EXECUTE' and x.grantee <> p.proowner
@@ -18,8 +20,9 @@ with function as (
 select format('function %s is security definer and %s', name, concat_ws(' and ',
     case when proowner <> 'ringfence_platform'::regrole then 'belongs to ' || proowner::regrole end,
     case when not is_pinned then 'has no pinned search_path' end,
+    case when may_be_refused then 'leaves row_security to whoever fires it' end,
     'may be executed by ' || others)) as finding,
-  'set search_path = pg_catalog, pg_temp; owner ringfence_platform; execute for ringfence_api only' as remedy
+  'set search_path = pg_catalog, pg_temp; for a trigger row_security = on; owner ringfence_platform; execute for ringfence_api only' as remedy
 from function
-where proowner <> 'ringfence_platform'::regrole or not is_pinned or others is not null
+where proowner <> 'ringfence_platform'::regrole or not is_pinned or may_be_refused or others is not null
 order by 1
