@@ -239,7 +239,8 @@ pub async fn import(admin_url: &str, from: &Path, active: bool, storage: &Storag
 
     let mut db = connect_as_dba(admin_url).await?;
     let tx = db.transaction().await?;
-    tx.batch_execute("set constraints all deferred").await?;
+    // What triggers do for a new row of a company is in the archive already.
+    tx.batch_execute("set constraints all deferred; set local app.restoring = 'on'").await?;
     let there = tx.query_opt(sql!("ops/company_there").text, &[&manifest.company_id, &manifest.company]).await?;
     if there.is_some() {
         bail!("the company is in this database already, or another one has its name");
@@ -316,8 +317,8 @@ async fn read_table(
     }
 }
 
-/// The statements that add rows of a table. Rows come in as historical ones and get their company right after: what a
-/// table's triggers do for a new row of a company is in the archive already.
+/// The statements that add rows of a table. Historical rows stay historical, unless the backfill of this database is
+/// finished: then they get their company as it would have given it to them.
 struct Insert {
     statements: Vec<String>,
     company: Uuid,
@@ -344,12 +345,11 @@ impl Insert {
                 ),
                 add(&columns, "tenant_id", "on conflict do nothing"),
             ],
-            _ => vec![
-                add(&columns.replace("company_id", "null"), "tenant_id", ""),
-                format!(
-                    "update {table} t set company_id = r.company_id from {rows} where t.id = r.id and r.company_id = $2 and t.tenant_id = $2"
-                ),
-            ],
+            _ => {
+                let insists: bool = tx.query_one(sql!("ops/insists_on_company").text, &[&table]).await?.get(0);
+                let whose = if insists { "$2::uuid" } else { "case when r.company_id = $2 then r.company_id end" };
+                vec![add(&columns.replace("company_id", whose), "tenant_id", "")]
+            }
         };
         Ok(Self { statements, company })
     }

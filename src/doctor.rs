@@ -29,6 +29,7 @@ const FURTHER: &[Sql] = &[
     sql!("lint/views"),
     sql!("lint/grants"),
     sql!("lint/update_triggers"),
+    sql!("lint/insert_triggers"),
 ];
 
 /// One thing that is wrong.

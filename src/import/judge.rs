@@ -51,6 +51,9 @@ pub(super) async fn judge(db: &impl GenericClient, table: &Table) -> anyhow::Res
     }
     if let Some(owner) = table.owner {
         give_tenant(db, &stage, new, owner).await?;
+        if columns.iter().any(|column| column.required && column.name == "company_id") {
+            give_company(db, &stage, new).await?;
+        }
     }
     for (column, target) in table.references {
         let tenant = if *target == "users" { "coalesce(t.company_id, t.id)" } else { "t.tenant_id" };
@@ -108,6 +111,21 @@ async fn give_tenant(db: &impl GenericClient, stage: &str, new: &str, owner: &st
     );
     db.execute(&foreign, &[]).await?;
     Ok(())
+}
+
+/// Where the backfill is finished there are no historical rows any more: they get the company that it would give them.
+async fn give_company(db: &impl GenericClient, stage: &str, new: &str) -> anyhow::Result<()> {
+    let give = format!(
+        "with changed as (
+           update {stage} s set company_id = s.tenant_id from companies c
+           where s.problem is null and s.company_id is null and c.id = s.tenant_id
+           returning s.id
+         )
+         insert into old_report (table_name, id, action, reason)
+         select '{new}', id, 'changed', 'it had no company: it is its user''s company''s now, as after the backfill' from changed"
+    );
+    db.execute(&give, &[]).await?;
+    reject(db, stage, "'its user has no company, and the backfill is finished'", "company_id is null").await
 }
 
 /// Missing values get the column's default, where it has one; times must be ones that a calendar has.

@@ -378,6 +378,33 @@ async fn a_dry_run_changes_nothing_and_a_second_run_brings_what_is_new() {
 }
 
 /// What came over, by table.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_backfill_is_finished_rows_without_company_get_their_users() {
+    let (old, own) = (Old::new(1).await, OwnDatabase::new().await);
+    let new = db::connect(&own.admin).await.unwrap();
+    new.batch_execute("call app.finish_backfill()").await.unwrap();
+    bring(&own, &old.options()).await;
+    let of_company = "select c.id from contacts c join users u on u.id = c.owner_id
+        where c.company_id is null and u.company_id is not null and not exists (select from contacts o where lower(o.email) = lower(c.email) and o.id <> c.id)";
+    let wanted = old.ids(of_company, &[]).await;
+    assert!(!wanted.is_empty());
+    let here = "select count(*) from contacts c join users u on u.id = c.owner_id where c.id = any ($1) and c.company_id = u.company_id";
+    let ids: Vec<Uuid> = wanted.iter().copied().collect();
+    assert_eq!(new.query_one(here, &[&ids]).await.unwrap().get::<_, i64>(0), ids.len() as i64);
+    let report = old.report();
+    for id in &wanted {
+        assert!(report.iter().any(|[_, row, action, _]| *row == id.to_string() && action == "changed"), "{id}");
+    }
+    // Who has no company has no place for them any more, which is told.
+    let of_nobody = "select c.id from contacts c join users u on u.id = c.owner_id where c.company_id is null and u.company_id is null";
+    for id in old.ids(of_nobody, &[]).await {
+        assert!(report.iter().any(|[_, row, action, _]| *row == id.to_string() && action == "left out"), "{id}");
+    }
+    drop(new);
+    old.drop().await;
+    own.drop().await;
+}
+
 async fn imported(db: &Client) -> BTreeSet<(String, Uuid)> {
     let rows = db.query("select table_name, id from ops.imported", &[]).await.unwrap();
     rows.iter().map(|row| (row.get(0), row.get(1))).collect()

@@ -137,6 +137,10 @@ const HARM: &[(&str, &str)] = &[
         "create trigger every after update on contacts for each row execute function app.keep_activity()",
         "lint/update_triggers",
     ),
+    (
+        "create trigger told after insert on contacts for each row when (new.company_id is not null) execute function app.keep_activity()",
+        "lint/insert_triggers",
+    ),
 ];
 
 #[tokio::test]
