@@ -221,6 +221,8 @@ async fn a_mail_that_comes_in_is_stored_once_in_its_thread_with_what_it_brings()
         assert_eq!(acme.member.get(&path).await.text, content);
         assert_eq!(other.admin.get(&path).await.status, 404);
     }
+    let theirs = "select count(*) from files where tenant_id = $1 and contact_id::text = $2";
+    assert_eq!(acme.value::<i64>(theirs, &[&acme.company, &contact["id"].as_str()]).await, 2, "they are the sender's");
     assert_eq!(acme.value::<i64>("select count(*) from files where tenant_id = $1", &[&acme.company]).await, 2);
 
     // An answer to the answer, which bears all that was before.

@@ -162,7 +162,7 @@ async fn keep(db: &TenantDb, mail: &Received, files: &[Stored]) -> Result<bool> 
         let params: crate::db::Params<'_> = &[from, to, subject, body, cc, id, in_reply_to, references, &ids];
         let kept: Option<Uuid> = tx.optional(sql!("webhooks/received"), params).await?;
         for Stored { id, key, name, kind, size, sha256 } in files.iter().filter(|_| kept.is_some()) {
-            let params: crate::db::Params<'_> = &[id, name, kind, size, &sha256.as_slice(), key];
+            let params: crate::db::Params<'_> = &[id, name, kind, size, &sha256.as_slice(), key, &kept];
             tx.one::<Uuid>(sql!("webhooks/attachment"), params).await?;
         }
         Ok(kept.is_some())
