@@ -27,14 +27,15 @@ pub enum Erase {
         #[command(flatten)]
         options: Options,
     },
-    /// Erase a person: the contacts and the account with an e-mail address
+    /// Erase a person: the contacts and the account with an e-mail address, and invitations and campaigns' recipients of it
     ///
     /// Of a contact: the contact itself, its texts, calls, e-mails, scheduled texts, conversation, activities and files go, also
-    /// those with its number or address that name no other contact. Deals and quotes are the company's own records: they stay,
-    /// without the contact. Free text elsewhere that speaks of the person is not searched. An entry that forbids writing to the address stays, because it protects the person.
+    /// those with its number or address that name no other contact, and what came with its mails. Mails of others that name
+    /// the address stay without it. Deals and quotes are the company's own records: they stay, without the contact, and so do
+    /// files that the company sent. Free text elsewhere that speaks of the person is not searched. An entry that forbids writing to the address stays, because it protects the person.
     ///
     /// Of a user: the name, the address, the profile, the password and the notifications go; what they made in a company stays
-    /// there without their name. Historical rows of a user without company go, since nobody else could see them.
+    /// there without their name, their mails without the address. Historical rows of a user without company go, since nobody else could see them.
     Person {
         /// The address
         email: String,
@@ -64,38 +65,63 @@ pub type Counts = BTreeMap<String, u64>;
 /// Rows of one statement.
 const BATCH: i64 = 2000;
 
+/// The mails of a person: to or from the contact, and what came from or went to the address.
+const MAILS: &str = "contact_id = $2 or contact_id is null and $3 = lower(case direction when 'inbound' then from_email else to_email end)";
+const TEXTS: &str = "contact_id = $2 or contact_id is null and $4 in (regexp_replace(from_address, '\\D', '', 'g'), regexp_replace(to_address, '\\D', '', 'g'))";
+const SCHEDULED: &str = "contact_id = $2 or contact_id is null and $4 = regexp_replace(to_address, '\\D', '', 'g')";
+
 /// Of a contact, the rows that go with it; `$1` is the tenant, `$2` the contact, `$3` the address, `$4` the digits of the number.
-const OF_CONTACT: [(&str, &str); 11] = [
-    // First, while the rows are there that say whose run it is; the steps go with their run.
-    (
-        "workflow_executions",
-        "record_id = $2 or trigger_data ->> 'contact_id' = $2::text
-           or record_id in (select d.id from deals d where d.tenant_id = $1 and d.contact_id = $2)
-           or record_id in (select a.id from activities a where a.tenant_id = $1 and a.contact_id = $2)
-           or record_id in (select e.id from emails e where e.tenant_id = $1 and e.contact_id = $2)
-           or record_id in (select m.id from sms_messages m where m.tenant_id = $1 and m.contact_id = $2)",
-    ),
-    (
-        "jobs",
-        "record_id = $2 or record_id in (select s.id from scheduled_sms s where s.tenant_id = $1
-           and (s.contact_id = $2 or s.contact_id is null and $4 = regexp_replace(s.to_address, '\\D', '', 'g')))",
-    ),
-    (
-        "sms_messages",
-        "contact_id = $2 or contact_id is null and $4 in (regexp_replace(from_address, '\\D', '', 'g'), regexp_replace(to_address, '\\D', '', 'g'))",
-    ),
-    ("scheduled_sms", "contact_id = $2 or contact_id is null and $4 = regexp_replace(to_address, '\\D', '', 'g')"),
-    (
-        "calls",
-        "contact_id = $2 or contact_id is null and $4 in (regexp_replace(from_address, '\\D', '', 'g'), regexp_replace(to_address, '\\D', '', 'g'))",
-    ),
-    ("conversations", "$4 = regexp_replace(to_number, '\\D', '', 'g')"),
-    ("emails", "contact_id = $2 or contact_id is null and $3 in (lower(from_email), lower(to_email))"),
-    ("campaign_recipients", "email = $3"),
-    ("activities", "contact_id = $2"),
-    ("files", "contact_id = $2"),
-    ("workflow_events", "record_id = $2"),
-];
+fn of_person() -> Vec<(&'static str, String)> {
+    let said = |data: &str| {
+        format!(
+            "record_id = $2 or {data} ->> 'contact_id' = $2::text or $3 in (lower({data} ->> 'from'), lower({data} ->> 'to'))
+               or $4 in (regexp_replace({data} ->> 'from', '\\D', '', 'g'), regexp_replace({data} ->> 'to', '\\D', '', 'g'))
+               or record_id in (select id from emails where tenant_id = $1 and ({MAILS}))
+               or record_id in (select id from sms_messages where tenant_id = $1 and ({TEXTS}))"
+        )
+    };
+    let rows = [
+        ("invitations", "email = $3".to_owned()),
+        // While the rows are there that say whose run it is; the steps go with their run.
+        (
+            "workflow_executions",
+            format!(
+                "{} or record_id in (select d.id from deals d where d.tenant_id = $1 and d.contact_id = $2)
+                   or record_id in (select a.id from activities a where a.tenant_id = $1 and a.contact_id = $2)",
+                said("trigger_data")
+            ),
+        ),
+        ("workflow_events", said("details")),
+        (
+            "jobs",
+            format!("record_id = $2 or record_id in (select id from scheduled_sms where tenant_id = $1 and ({SCHEDULED}))"),
+        ),
+        // What came with a mail of theirs, unless another one has it too. What the company sent is its own.
+        (
+            "files",
+            format!(
+                "contact_id = $2 or id in (
+                   select unnest(attachments) from emails where tenant_id = $1 and direction = 'inbound' and ({MAILS})
+                   except select unnest(attachments) from emails where tenant_id = $1 and ({MAILS}) is not true)"
+            ),
+        ),
+        ("sms_messages", TEXTS.to_owned()),
+        ("scheduled_sms", SCHEDULED.to_owned()),
+        ("calls", TEXTS.to_owned()),
+        ("conversations", "$4 = regexp_replace(to_number, '\\D', '', 'g')".to_owned()),
+        ("emails", MAILS.to_owned()),
+        ("campaign_recipients", "email = $3".to_owned()),
+        ("activities", "contact_id = $2".to_owned()),
+    ];
+    let all = |condition: &str| {
+        // Every statement names all four parameters, so that their types are known.
+        format!("tenant_id = $1 and $2::uuid is not null and $3::text is not null and $4::text is not null and ({condition})")
+    };
+    rows.into_iter().map(|(table, condition)| (table, all(&condition))).collect()
+}
+
+/// What the counts call mails of others that named the address.
+const NAMED: &str = "emails, the address in them";
 
 /// Erases after asking; answers what was erased, or would be.
 pub async fn run(admin_url: &str, erase: &Erase, storage: &Storage) -> anyhow::Result<Counts> {
@@ -123,7 +149,7 @@ pub async fn run(admin_url: &str, erase: &Erase, storage: &Storage) -> anyhow::R
             if options.dry_run || !confirmed("this person", &counts, *options)? {
                 return Ok(counts);
             }
-            person.erase(&db, storage).await
+            person.erase(&mut db, storage).await
         }
     }
 }
@@ -264,6 +290,7 @@ async fn delete_files(db: &Client, condition: &str, params: Params<'_>, storage:
 /// The rows that are a person.
 struct Person {
     email: String,
+    /// In each company the contacts, or else a place where only the address is known, which has the nil UUID.
     contacts: Vec<Found>,
     users: Vec<Found>,
 }
@@ -285,19 +312,18 @@ impl Person {
             }
         }
         if person.contacts.is_empty() && person.users.is_empty() {
-            bail!("nobody has this address, neither a contact nor a user");
+            bail!("nobody has this address: no contact, no user, no mail, no campaign and no invitation");
         }
         Ok(person)
     }
 
     async fn count(&self, db: &Client) -> anyhow::Result<Counts> {
-        let mut counts = Counts::from([
-            ("contacts".to_owned(), self.contacts.len() as u64),
-            ("users".to_owned(), self.users.len() as u64),
-        ]);
+        let known = self.contacts.iter().filter(|contact| !contact.id.is_nil()).count();
+        let mut counts =
+            Counts::from([("contacts".to_owned(), known as u64), ("users".to_owned(), self.users.len() as u64)]);
         for contact in &self.contacts {
-            for (table, condition) in OF_CONTACT {
-                let count = format!("select count(*) from {table} where {}", of_contact(condition));
+            for (table, condition) in of_person() {
+                let count = format!("select count(*) from {table} where {condition}");
                 let count: i64 = db.query_one(&count, &contact.params(&self.email)).await?.get(0);
                 add(&mut counts, table, count.unsigned_abs());
             }
@@ -312,19 +338,19 @@ impl Person {
         Ok(counts)
     }
 
-    async fn erase(&self, db: &Client, storage: &Storage) -> anyhow::Result<Counts> {
+    /// The contact and the account go last and together with the record, so that they are found as long as anything is left.
+    async fn erase(&self, db: &mut Client, storage: &Storage) -> anyhow::Result<Counts> {
         let mut counts = Counts::new();
         for contact in &self.contacts {
             let params = contact.params(&self.email);
-            for (table, condition) in OF_CONTACT {
-                let condition = of_contact(condition);
+            for (table, condition) in of_person() {
                 let rows = match table {
                     "files" => delete_files(db, &condition, &params, storage).await?,
                     _ => delete(db, table, &condition, &params, BATCH).await?,
                 };
                 add(&mut counts, table, rows);
             }
-            add(&mut counts, "contacts", delete(db, "contacts", "id = $1", &[&contact.id], BATCH).await?);
+            add(&mut counts, NAMED, db.execute(sql!("ops/forget_address").text, &[&contact.tenant, &self.email]).await?);
         }
         for user in &self.users {
             for (table, condition) in of_user(db, user).await? {
@@ -334,11 +360,17 @@ impl Person {
                 };
                 add(&mut counts, &table, rows);
             }
-            add(&mut counts, "users", db.execute(sql!("ops/forget_user").text, &[&user.id]).await?);
+            add(&mut counts, NAMED, db.execute(sql!("ops/forget_address").text, &[&user.tenant, &self.email]).await?);
         }
-        let invitations = delete(db, "invitations", "email = $1", &[&self.email], BATCH).await?;
-        add(&mut counts, "invitations", invitations);
-        record(db, "person", &counts).await?;
+        let tx = db.transaction().await?;
+        for contact in &self.contacts {
+            add(&mut counts, "contacts", tx.execute("delete from contacts where id = $1", &[&contact.id]).await?);
+        }
+        for user in &self.users {
+            add(&mut counts, "users", tx.execute(sql!("ops/forget_user").text, &[&user.id]).await?);
+        }
+        record(&tx, "person", &counts).await?;
+        tx.commit().await?;
         Ok(counts)
     }
 }
@@ -347,13 +379,6 @@ impl Found {
     fn params<'a>(&'a self, email: &'a String) -> [&'a (dyn tokio_postgres::types::ToSql + Sync); 4] {
         [&self.tenant, &self.id, email, &self.digits]
     }
-}
-
-/// Every statement names all four parameters, so that their types are known.
-fn of_contact(condition: &str) -> String {
-    format!(
-        "tenant_id = $1 and $2::uuid is not null and $3::text is not null and $4::text is not null and ({condition})"
-    )
 }
 
 /// The tables and conditions of what goes with a user's account, `$1`.

@@ -1,8 +1,20 @@
--- The contacts with an address, and the users.
+-- The contacts with an address, the users, and the companies that know it without such a contact: from mails, campaigns or
+-- an invitation.
 -- $1 address, lower-cased   $2 company, or null
 select 'contact' as kind, c.id, c.tenant_id, coalesce(nullif(c.phone_digits, ''), '-') as digits from contacts c
 where lower(c.email) = $1 and ($2::uuid is null or c.tenant_id = $2)
 union all
 select 'user', u.id, coalesce(u.company_id, u.id), '-' from users u
 where u.email = $1 and ($2::uuid is null or u.company_id = $2)
-order by 1, 2
+union all
+select 'address', '00000000-0000-0000-0000-000000000000', a.tenant_id, '-'
+from (
+  select i.tenant_id from invitations i where i.email = $1
+  union select r.tenant_id from campaign_recipients r where r.email = $1
+  union select e.tenant_id from emails e
+  where position($1 in lower(concat_ws(',', e.from_email, e.to_email, e.cc, e.bcc))) > 0 and $1 in (
+    select coalesce(substring(lower(a) from '<([^>]*)>'), btrim(lower(a))) from string_to_table(concat_ws(',', e.from_email, e.to_email, e.cc, e.bcc), ',') a)
+) a
+where ($2::uuid is null or a.tenant_id = $2)
+  and not exists (select from contacts c where c.tenant_id = a.tenant_id and lower(c.email) = $1)
+order by 1, 2, 3

@@ -1,6 +1,6 @@
 //! Erasure of a company and of a person: all of it, nothing of anybody else, and a record without names.
 
-use crate::{isolation::Seeded, schema::OwnDatabase};
+use crate::{isolation::Seeded, schema::OwnDatabase, world::World};
 use ringfence::{
     clients::storage::Storage,
     db,
@@ -148,5 +148,95 @@ async fn a_person_goes_and_the_companys_records_stay() {
     assert!(world.value::<i64>("select count(*) from deals where owner_id = $1", &[&world.admin.id]).await > 0);
     assert_eq!(other.checksums().await, untouched);
     drop((seeded, other));
+    own.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_goes_where_only_the_address_or_number_says_so() {
+    let own = OwnDatabase::new().await;
+    let (a, b) = (World::within(&own.admin, "Alpha").await, World::within(&own.admin, "Beta").await);
+    let (email, number) = ("ada@gone.example", "+1 (555) 010-7788");
+    let keys: Vec<String> = ["theirs", "shared", "sent"].iter().map(|_| format!("{}/{}", a.company, Uuid::now_v7())).collect();
+    for key in &keys {
+        put(&storage(), key).await;
+    }
+    for world in [&a, &b] {
+        for insert in [
+            "insert into contacts (tenant_id, company_id, owner_id, first_name, last_name, email, phone) values ($1, $1, $2, 'Ada', 'Gone', $3, $4)",
+            "insert into invitations (tenant_id, company_id, user_id, email, first_name, last_name, user_role, token_hash, expires_at)
+               values ($1, $1, $2, $3, 'Ada', 'Gone', 'company_user', sha256(uuid_send(gen_random_uuid())), case $4::text when '' then null else now() end)",
+            // A text from the number, and all that a workflow noted of it.
+            "with text as (
+               insert into sms_messages (tenant_id, company_id, user_id, direction, status, from_address, to_address, body)
+               values ($1, $1, $2, 'inbound', 'received', $4, '+15550100000', 'I am ' || $3) returning id
+             ), flow as (
+               insert into workflows (tenant_id, company_id, owner_id, name, trigger) values ($1, $1, $2, 'Texts', 'inbound_sms') returning id
+             ), event as (
+               insert into workflow_events (tenant_id, company_id, user_id, event, record_id, details)
+               select $1, $1, $2, 'inbound_sms', t.id, jsonb_build_object('from', $4::text, 'body', 'I am ' || $3) from text t returning id, details
+             ), run as (
+               insert into workflow_executions (tenant_id, company_id, user_id, workflow_id, event_id, event, trigger_data)
+               select $1, $1, $2, f.id, e.id, 'inbound_sms', e.details from flow f, event e returning id, trigger_data
+             )
+             insert into workflow_steps (tenant_id, company_id, user_id, execution_id, position, action, status, input)
+             select $1, $1, $2, r.id, 0, 'send_sms', 'success', r.trigger_data from run r",
+            // The company's own mails, which name the address: copies, and one that the person sent as a colleague.
+            "insert into emails (tenant_id, company_id, user_id, direction, status, from_email, to_email, subject, body, cc, bcc)
+               select $1, $1, $2, 'outbound', 'sent', f, 'bob@else.example', 'Ours', left($4, 0), 'eve@else.example, Ada <' || upper($3) || '>', c
+               from (values ('sales@alpha.example', null), ($3, 'x' || $3)) v (f, c)",
+        ] {
+            a.db.execute(insert, &[&world.company, &world.admin.id, &email, &number]).await.unwrap_or_else(|e| panic!("{insert}: {e:?}"));
+        }
+    }
+    let mut files: Vec<Uuid> = Vec::new();
+    for key in &keys {
+        let insert = "insert into files (tenant_id, company_id, owner_id, name, original_name, size, object_key) values ($1, $1, $2, 'f', 'f', 1, $3) returning id";
+        files.push(a.value(insert, &[&a.company, &a.admin.id, key]).await);
+    }
+    for (direction, from, to, attached) in [
+        ("inbound", email, "sales@alpha.example", vec![files[0], files[1]]),
+        ("inbound", "eve@else.example", "sales@alpha.example", vec![files[1]]),
+        ("outbound", "sales@alpha.example", email, vec![files[2]]),
+    ] {
+        let insert = "insert into emails (tenant_id, company_id, user_id, direction, status, from_email, to_email, subject, body, attachments)
+            values ($1, $1, $2, $3, 'sent', $4, $5, 'S', 'B', $6)";
+        a.db.execute(insert, &[&a.company, &a.admin.id, &direction, &from, &to, &attached]).await.unwrap();
+    }
+    let of_b = "select (select count(*) from invitations where tenant_id = $1) + (select count(*) from contacts where tenant_id = $1)
+        + (select count(*) from workflow_events where tenant_id = $1) + (select count(*) from emails where tenant_id = $1 and cc ilike '%ada@gone%')";
+    let before: i64 = a.value(of_b, &[&b.company]).await;
+
+    let person = |company: Option<&World>, options| Erase::Person {
+        email: email.to_owned(),
+        company: company.map(|c| c.name.clone()),
+        options,
+    };
+    let dry = erased(&own, person(Some(&a), DRY)).await;
+    assert_eq!((dry["invitations"], dry["workflow_executions"], dry["workflow_events"], dry["files"]), (1, 1, 1, 1), "{dry:?}");
+    erased(&own, person(Some(&a), NOW)).await;
+    assert_eq!(a.value::<i64>(of_b, &[&b.company]).await, before, "the other company's stay");
+    let contents = |key: usize| {
+        let key = keys[key].clone();
+        async move { storage().read_all(&key).await.unwrap().is_some() }
+    };
+    assert_eq!((contents(0).await, contents(1).await, contents(2).await), (false, true, true));
+    let mails = "select string_agg(concat_ws('|', from_email, cc, bcc), ';' order by from_email) from emails where tenant_id = $1 and subject = 'Ours'";
+    assert_eq!(
+        a.value::<String>(mails, &[&a.company]).await,
+        "erased@deleted.invalid|eve@else.example|xada@gone.example;sales@alpha.example|eve@else.example"
+    );
+
+    // The rest; then it is unknown, and where nothing but an invitation knows it, that goes too.
+    erased(&own, person(None, NOW)).await;
+    let others = "update emails set bcc = null where bcc = $1";
+    a.db.execute(others, &[&format!("x{email}")]).await.unwrap();
+    assert_eq!(mentions(&a.db, &[email.to_owned(), number.to_owned()]).await, BTreeMap::new());
+    assert!(erase::run(&own.admin, &person(None, NOW), &storage()).await.is_err());
+    let invite = "insert into invitations (tenant_id, company_id, user_id, email, first_name, last_name, user_role, token_hash, expires_at)
+        values ($1, $1, $2, $3, 'Ada', 'Gone', 'company_user', 'x', now())";
+    a.db.execute(invite, &[&a.company, &a.admin.id, &email]).await.unwrap();
+    let counts = erased(&own, person(None, NOW)).await;
+    assert_eq!((counts["invitations"], counts["contacts"]), (1, 0));
+    drop((a, b));
     own.drop().await;
 }
