@@ -19,7 +19,7 @@ use tokio_postgres::{Client, IsolationLevel};
 #[derive(Args)]
 pub struct Backup {
     /// A new folder for it. It holds the data of every company: keep it as you keep the database
-    folder: PathBuf,
+    pub folder: PathBuf,
 }
 
 /// Where a backup comes from.
@@ -51,29 +51,22 @@ impl Backup {
         }
         // A backup that was cut short does not look like one.
         let partial = self.folder.with_added_extension("partial");
+        ensure!(
+            !partial.exists(),
+            "{} is there: another backup is under way, or one was killed; then delete it, for it holds data of every company",
+            partial.display()
+        );
         fs::DirBuilder::new()
             .mode(0o700)
             .create(&partial)
             .with_context(|| format!("cannot make the folder {}", partial.display()))?;
-        // The dump and the counts are of the same moment.
-        let tx =
-            client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true).start().await?;
-        let snapshot: String = tx.query_one("select pg_export_snapshot()", &[]).await?.get(0);
-        let roles: Option<String> = tx.query_one(sql!("ops/backup/roles").text, &[]).await?.get(0);
-        fs::write(partial.join(ROLES), roles.unwrap_or_default())?;
-        let mut dump = Command::new(pg_dump);
-        dump.envs(db::libpq_environment(admin)?)
-            .args(["--format=custom", "--compress=6"])
-            .arg(format!("--snapshot={snapshot}"))
-            .arg("--file")
-            .arg(partial.join(DUMP));
-        if !bypasses {
-            dump.arg("--role=ringfence_dba");
-        }
-        let (counts, dumped) = tokio::join!(counts(tx.client()), run(dump, "pg_dump"));
-        dumped?;
-        let counts = counts?;
-        fs::write(partial.join(COUNTS), serde_json::to_string_pretty(&counts)?)?;
+        let counts = match write(&mut client, admin, pg_dump, bypasses, &partial).await {
+            Ok(counts) => counts,
+            Err(e) => {
+                fs::remove_dir_all(&partial).with_context(|| format!("{e:#}; and {} is left", partial.display()))?;
+                return Err(e);
+            }
+        };
         fs::rename(&partial, &self.folder)?;
         println!(
             "{} has {} rows of {} tables, in {}.",
@@ -87,6 +80,35 @@ impl Backup {
         );
         Ok(())
     }
+}
+
+/// Writes the parts of a backup into a folder.
+async fn write(
+    client: &mut Client,
+    admin: &str,
+    pg_dump: &Path,
+    bypasses: bool,
+    folder: &Path,
+) -> anyhow::Result<Counts> {
+    // The dump and the counts are of the same moment.
+    let tx = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true).start().await?;
+    let snapshot: String = tx.query_one("select pg_export_snapshot()", &[]).await?.get(0);
+    let roles: Option<String> = tx.query_one(sql!("ops/backup/roles").text, &[]).await?.get(0);
+    fs::write(folder.join(ROLES), roles.unwrap_or_default())?;
+    let mut dump = Command::new(pg_dump);
+    dump.envs(db::libpq_environment(admin)?)
+        .args(["--format=custom", "--compress=6"])
+        .arg(format!("--snapshot={snapshot}"))
+        .arg("--file")
+        .arg(folder.join(DUMP));
+    if !bypasses {
+        dump.arg("--role=ringfence_dba");
+    }
+    let (counts, dumped) = tokio::join!(counts(tx.client()), run(dump, "pg_dump"));
+    dumped?;
+    let counts = counts?;
+    fs::write(folder.join(COUNTS), serde_json::to_string_pretty(&counts)?)?;
+    Ok(counts)
 }
 
 impl Restore {

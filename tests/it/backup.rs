@@ -6,7 +6,7 @@ use crate::{
     schema::{OwnDatabase, with_database},
     world::World,
 };
-use ringfence::{db, doctor};
+use ringfence::{backup::Backup, db, doctor};
 use std::collections::BTreeMap;
 use tokio_postgres::Client;
 use uuid::Uuid;
@@ -32,6 +32,10 @@ async fn a_restored_copy_has_every_row_and_keeps_companies_apart() {
     b.db.execute(add, &[&operator, &b.name]).await.unwrap();
     let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("backup-{}", own.name));
     let path = folder.to_str().unwrap();
+    // One that fails leaves nothing of anybody, and is no obstacle to the next one.
+    let no_pg_dump = std::path::Path::new("/nowhere/pg_dump");
+    let failed = Backup { folder: folder.clone() }.run(&own.admin, no_pg_dump).await;
+    assert!(failed.is_err() && !folder.with_added_extension("partial").exists());
     let made = run(ringfence(&own, &["backup", path]), "");
     assert!(made.status.success(), "{}", text(&made.stderr));
     let again = run(ringfence(&own, &["backup", path]), "");
