@@ -6,7 +6,8 @@ with zone as materialized (
   select z.zone, (now() at time zone z.zone)::date as today from app.company_zone() z (zone)
 ), day as (
   select z.today, case when $1::date is null then (date_trunc('month', z.today) - interval '1 month')::date
-      else $1 - (coalesce($2::date, z.today) - $1 + 1) end as first,
+      -- No further back than the first day that can be asked for.
+      else $1 - least(coalesce($2::date, z.today) - $1 + 1, $1 - date '0001-01-01') end as first,
     case when $1::date is null then date_trunc('month', z.today)::date - 1 else $1 - 1 end as last
   from zone z
 ), span as materialized (

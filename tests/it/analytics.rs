@@ -839,6 +839,8 @@ async fn bad_days_ids_and_groupings_are_refused() {
     for good in [
         "dashboard?date_from=&date_to=&user_id=",
         "dashboard?date_from=9999-12-31",
+        "dashboard?date_from=0001-01-01&date_to=9999-12-31",
+        "dashboard?date_from=0001-01-01&date_to=0001-01-01",
         "custom?group_by=",
         "calls?team_id=x",
     ] {
