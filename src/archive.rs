@@ -34,6 +34,8 @@ const FORMAT: u32 = 1;
 const BATCH: usize = 500;
 const BATCH_BYTES: usize = 4 << 20;
 const CHUNK: usize = 256 << 10;
+/// The longest line of an archive, and its manifest at most: a small zip can hold an endless one.
+const LINE: u64 = 64 << 20;
 
 /// What an archive says of itself.
 #[derive(Debug, Serialize, Deserialize)]
@@ -226,8 +228,8 @@ async fn write_objects(
 pub async fn import(admin_url: &str, from: &Path, active: bool, storage: &Storage) -> anyhow::Result<Manifest> {
     let file = File::open(from).with_context(|| format!("cannot read {}", from.display()))?;
     let mut zip = ZipArchive::new(BufReader::new(file)).context("it is no archive of a company")?;
-    let manifest: Manifest =
-        serde_json::from_reader(zip.by_name("manifest.json").context("it is no archive of a company")?)?;
+    let manifest = zip.by_name("manifest.json").context("it is no archive of a company")?.take(LINE);
+    let manifest: Manifest = serde_json::from_reader(manifest).context("its manifest cannot be read")?;
     ensure!(manifest.format == FORMAT, "this program does not know the archive's form {}", manifest.format);
     ensure!(
         manifest.schema == migrate::newest(),
@@ -246,7 +248,10 @@ pub async fn import(admin_url: &str, from: &Path, active: bool, storage: &Storag
         bail!("the company is in this database already, or another one has its name");
     }
     for (table, _) in tables(&tx).await? {
-        read_table(&tx, &mut zip, &table, manifest.company_id).await.with_context(|| format!("the table {table}"))?;
+        let rows = read_table(&tx, &mut zip, &table, manifest.company_id).await;
+        let rows = rows.with_context(|| format!("the table {table}"))?;
+        let said = manifest.entries.get(&format!("tables/{table}.ndjson")).map(|entry| entry.rows);
+        ensure!(said == Some(rows), "the table {table} has not as many rows as the manifest says");
     }
     for statement in [sql!("ops/unusable_passwords"), sql!("ops/no_super_admins")] {
         tx.execute(statement.text, &[&manifest.company_id]).await?;
@@ -267,15 +272,17 @@ fn verify(zip: &mut ZipArchive<BufReader<File>>, manifest: &Manifest) -> anyhow:
     let mut buffer = vec![0; CHUNK];
     for (name, entry) in &manifest.entries {
         let mut content = zip.by_name(name)?;
-        let mut hash = Sha256::new();
-        loop {
+        let (mut hash, mut bytes) = (Sha256::new(), 0);
+        // As far as it should go: what is longer is none of it.
+        while bytes <= entry.bytes {
             let read = content.read(&mut buffer).with_context(|| format!("{name} is broken"))?;
             if read == 0 {
                 break;
             }
+            bytes += read as u64;
             hash.update(&buffer[..read]);
         }
-        ensure!(hex(&hash.finalize()) == entry.sha256, "{name} is not what the manifest says");
+        ensure!(bytes == entry.bytes && hex(&hash.finalize()) == entry.sha256, "{name} is not what the manifest says");
     }
     Ok(())
 }
@@ -285,7 +292,18 @@ fn read_lines<'a>(
     table: &str,
 ) -> anyhow::Result<impl Iterator<Item = std::io::Result<String>> + 'a> {
     let entry = zip.by_name(&format!("tables/{table}.ndjson")).context("the archive lacks the table")?;
-    Ok(BufReader::new(entry).lines())
+    let mut entry = BufReader::new(entry);
+    Ok(std::iter::from_fn(move || {
+        let mut line = String::new();
+        match entry.by_ref().take(LINE).read_line(&mut line) {
+            Ok(0) => None,
+            Ok(_) if !line.ends_with('\n') => {
+                Some(Err(std::io::Error::other("a row of the archive has no end, or more than 64 MiB")))
+            }
+            Ok(_) => Some(Ok(line)),
+            Err(e) => Some(Err(e)),
+        }
+    }))
 }
 
 async fn read_table(
@@ -293,9 +311,9 @@ async fn read_table(
     zip: &mut ZipArchive<BufReader<File>>,
     table: &str,
     company: Uuid,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<u64> {
     let insert = Insert::new(tx, table, company).await?;
-    let (mut batch, mut rows) = (String::new(), 0);
+    let (mut batch, mut rows, mut all) = (String::new(), 0, 0);
     // A reader of the zip cannot wait for the database, so the lines are taken in lots.
     let mut lines = read_lines(zip, table)?;
     loop {
@@ -305,6 +323,7 @@ async fn read_table(
             batch.push(if rows == 0 { '[' } else { ',' });
             batch.push_str(&line);
             rows += 1;
+            all += 1;
         }
         if rows > 0 && (is_last || rows == BATCH || batch.len() > BATCH_BYTES) {
             batch.push(']');
@@ -312,7 +331,7 @@ async fn read_table(
             (batch, rows) = (String::new(), 0);
         }
         if is_last {
-            return Ok(());
+            return Ok(all);
         }
     }
 }

@@ -147,6 +147,10 @@ async fn a_company_comes_in_suspended_and_a_broken_archive_not_at_all() {
     copy_with(&path, &broken, "tables/contacts.ndjson", "\n");
     let refused = archive::import(&to.admin, &broken, false, &store).await.unwrap_err();
     assert!(refused.to_string().contains("contacts.ndjson is not what the manifest says"), "{refused}");
+    // The manifest says how long an entry is; a line that is longer than a row can be is not read.
+    endless(&path, &broken);
+    let refused = archive::import(&to.admin, &broken, false, &store).await.unwrap_err();
+    assert!(format!("{refused:#}").contains("more than 64 MiB"), "{refused:#}");
     let target = db::connect(&to.admin).await.unwrap();
     assert!(target.query("select from companies", &[]).await.unwrap().is_empty());
     assert!(archive::import(&to.admin, Path::new("/dev/null"), false, &store).await.is_err());
@@ -178,6 +182,32 @@ fn copy_with(from: &Path, to: &Path, changed: &str, more: &str) {
         if name == changed {
             out.write_all(more.as_bytes()).unwrap();
         }
+    }
+    out.finish().unwrap();
+}
+
+/// The same zip with an endless line for contacts, which its manifest confirms.
+fn endless(from: &Path, to: &Path) {
+    use sha2::{Digest, Sha256};
+    let name = "tables/contacts.ndjson";
+    let line = vec![b'['; 65 << 20];
+    let sha256: String = Sha256::digest(&line).iter().map(|b| format!("{b:02x}")).collect();
+    let mut zip = zip::ZipArchive::new(std::fs::File::open(from).unwrap()).unwrap();
+    let mut out = zip::ZipWriter::new(std::fs::File::create(to).unwrap());
+    for i in 0..zip.len() {
+        let mut entry = zip.by_index(i).unwrap();
+        let entry_name = entry.name().unwrap().into_owned();
+        let mut bytes = Vec::new();
+        entry.read_to_end(&mut bytes).unwrap();
+        if entry_name == name {
+            bytes = line.clone();
+        } else if entry_name == "manifest.json" {
+            let mut manifest: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+            manifest["entries"][name] = serde_json::json!({"rows": 1, "bytes": line.len(), "sha256": sha256});
+            bytes = serde_json::to_vec(&manifest).unwrap();
+        }
+        out.start_file(&entry_name, zip::write::SimpleFileOptions::default()).unwrap();
+        out.write_all(&bytes).unwrap();
     }
     out.finish().unwrap();
 }
