@@ -146,6 +146,12 @@ impl Config {
     pub fn settle_stores(&mut self, folder: Option<&std::path::Path>) -> anyhow::Result<()> {
         let development = *self.development.get_or_insert(folder.is_some());
         let keys = folder.map(|folder| folder.join("keys"));
+        settle_secret(&mut self.secret_key, "RINGFENCE_SECRET_KEY", keys.map(|k| k.join("secret-key")), development)?;
+        self.settle_storage(folder)
+    }
+
+    /// Settles where files are.
+    pub fn settle_storage(&mut self, folder: Option<&std::path::Path>) -> anyhow::Result<()> {
         if self.storage_url.as_deref().is_none_or(str::is_empty) {
             let folder = folder.map_or_else(crate::db::local::default_folder, std::path::Path::to_owned);
             let files = std::path::absolute(folder.join("files"))?;
@@ -153,7 +159,7 @@ impl Config {
             let url = url.map_err(|()| anyhow::anyhow!("{} cannot be a folder for files", files.display()))?;
             self.storage_url = Some(url.into());
         }
-        settle_secret(&mut self.secret_key, "RINGFENCE_SECRET_KEY", keys.map(|k| k.join("secret-key")), development)
+        Ok(())
     }
 }
 

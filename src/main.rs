@@ -102,7 +102,7 @@ enum Command {
     /// Erase a company or a person for good (needs DATABASE_ADMIN_URL)
     #[command(subcommand)]
     Erase(erase::Erase),
-    /// Run a command with a private PostgreSQL, whose addresses are in DATABASE_URL and DATABASE_ADMIN_URL
+    /// Run a command with a private PostgreSQL, whose addresses are in DATABASE_URL and DATABASE_ADMIN_URL, and for psql in PGHOST and so on
     Local {
         /// A throw-away one, deleted at the end
         #[arg(long)]
@@ -416,7 +416,7 @@ async fn bring_over(database: Database, config: Config, options: &import::Option
 }
 
 async fn archive_or_restore(database: Database, config: Config, command: &Archive) -> anyhow::Result<()> {
-    with_stores(database, config, async |admin, _, storage| {
+    with_storage(database, config, async |admin, storage| {
         match command {
             Archive::Export { company, to } => {
                 let manifest = archive::export(admin, company, to, storage).await?;
@@ -434,13 +434,30 @@ async fn archive_or_restore(database: Database, config: Config, command: &Archiv
 }
 
 async fn erase_for_good(database: Database, config: Config, what: &erase::Erase) -> anyhow::Result<()> {
-    with_stores(database, config, async |admin, _, storage| {
+    with_storage(database, config, async |admin, storage| {
         let counts = erase::run(admin, what, storage).await?;
         let (erase::Erase::Company { options, .. } | erase::Erase::Person { options, .. }) = what;
         print!("{}{}", if options.dry_run { "Would be erased:\n" } else { "Erased:\n" }, erase::summary(&counts));
         Ok(())
     })
     .await
+}
+
+/// Runs something with the administrator's address and the store of files.
+async fn with_storage(
+    database: Database,
+    mut config: Config,
+    run: impl AsyncFnOnce(&str, &Storage) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let at = Location::open(database).await?;
+    let done = async {
+        let admin = at.admin()?;
+        config.settle_storage(at.folder.as_deref())?;
+        run(admin, &Storage::open(config.storage_url.as_deref().unwrap_or_default())?).await
+    };
+    let done = done.await;
+    at.close().await?;
+    done
 }
 
 /// Runs something with the administrator's address, the keys of secrets and the store of files.
@@ -505,6 +522,8 @@ async fn local(database: Database, temporary: bool, command: Vec<String>) -> any
         let (program, arguments) = command.split_first().context("no command given")?;
         let mut child = tokio::process::Command::new(program);
         child.args(arguments).env("DATABASE_URL", &api).env("DATABASE_ADMIN_URL", &admin);
+        // So that psql and its like are there without an argument.
+        child.envs(db::libpq_environment(&admin)?);
         let mut child = child.spawn().with_context(|| format!("cannot run {program}"))?;
         // A terminal's Ctrl-C reaches the command too; this program stays until the command has ended.
         let mut stop = std::pin::pin!(stop_signal()?);

@@ -271,6 +271,21 @@ async fn a_company_is_archived_erased_and_brought_back() {
     own.drop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn erasure_and_archives_need_no_key_of_secrets() {
+    let own = OwnDatabase::new().await;
+    for (arguments, said) in [
+        (["erase", "person", "nobody@example.com", "--yes"].as_slice(), "nobody has this address"),
+        (&["archive", "export", "--company", "None", "--to", "/nowhere/x.zip"], "there is no company named"),
+    ] {
+        let mut command = ringfence(&own, arguments);
+        command.env("RINGFENCE_STORAGE_URL", concat!("file://", env!("CARGO_TARGET_TMPDIR"), "/no-key"));
+        let output = run(command, "");
+        assert!(text(&output.stderr).contains(said), "{}", text(&output.stderr));
+    }
+    own.drop().await;
+}
+
 #[test]
 fn help_and_the_document_need_no_database() {
     for arguments in [
