@@ -94,7 +94,9 @@ fn of_person() -> Vec<(&'static str, String)> {
         ("workflow_events", said("details")),
         (
             "jobs",
-            format!("record_id = $2 or record_id in (select id from scheduled_sms where tenant_id = $1 and ({SCHEDULED}))"),
+            format!(
+                "record_id = $2 or record_id in (select id from scheduled_sms where tenant_id = $1 and ({SCHEDULED}))"
+            ),
         ),
         // What came with a mail of theirs, unless another one has it too. What the company sent is its own.
         (
@@ -115,7 +117,9 @@ fn of_person() -> Vec<(&'static str, String)> {
     ];
     let all = |condition: &str| {
         // Every statement names all four parameters, so that their types are known.
-        format!("tenant_id = $1 and $2::uuid is not null and $3::text is not null and $4::text is not null and ({condition})")
+        format!(
+            "tenant_id = $1 and $2::uuid is not null and $3::text is not null and $4::text is not null and ({condition})"
+        )
     };
     rows.into_iter().map(|(table, condition)| (table, all(&condition))).collect()
 }
@@ -350,7 +354,11 @@ impl Person {
                 };
                 add(&mut counts, table, rows);
             }
-            add(&mut counts, NAMED, db.execute(sql!("ops/forget_address").text, &[&contact.tenant, &self.email]).await?);
+            add(
+                &mut counts,
+                NAMED,
+                db.execute(sql!("ops/forget_address").text, &[&contact.tenant, &self.email]).await?,
+            );
         }
         for user in &self.users {
             for (table, condition) in of_user(db, user).await? {

@@ -156,7 +156,8 @@ async fn a_person_goes_where_only_the_address_or_number_says_so() {
     let own = OwnDatabase::new().await;
     let (a, b) = (World::within(&own.admin, "Alpha").await, World::within(&own.admin, "Beta").await);
     let (email, number) = ("ada@gone.example", "+1 (555) 010-7788");
-    let keys: Vec<String> = ["theirs", "shared", "sent"].iter().map(|_| format!("{}/{}", a.company, Uuid::now_v7())).collect();
+    let keys: Vec<String> =
+        ["theirs", "shared", "sent"].iter().map(|_| format!("{}/{}", a.company, Uuid::now_v7())).collect();
     for key in &keys {
         put(&storage(), key).await;
     }
@@ -212,7 +213,11 @@ async fn a_person_goes_where_only_the_address_or_number_says_so() {
         options,
     };
     let dry = erased(&own, person(Some(&a), DRY)).await;
-    assert_eq!((dry["invitations"], dry["workflow_executions"], dry["workflow_events"], dry["files"]), (1, 1, 1, 1), "{dry:?}");
+    assert_eq!(
+        (dry["invitations"], dry["workflow_executions"], dry["workflow_events"], dry["files"]),
+        (1, 1, 1, 1),
+        "{dry:?}"
+    );
     erased(&own, person(Some(&a), NOW)).await;
     assert_eq!(a.value::<i64>(of_b, &[&b.company]).await, before, "the other company's stay");
     let contents = |key: usize| {
