@@ -48,6 +48,7 @@ create table workflow_executions (
   trigger_data  jsonb not null default '{}',
   is_manual     boolean not null default false,
   depth         int not null default 0,  -- how many runs led to it
+  root_id       uuid,           -- the first event that led to it, or the run by hand or by the clock
   status        text not null default 'running' check (status in ('running', 'success', 'partial', 'failed')),
   actions       jsonb,          -- as they were when it began; null before
   next_step     int not null default 0,
@@ -66,6 +67,7 @@ create table workflow_executions (
     on delete set null (event_id) deferrable initially immediate
 ) with (fillfactor = 70);  -- a row changes several times
 create index workflow_executions_feed on workflow_executions (tenant_id, workflow_id, created_at desc, id desc) include (company_id, user_id);
+create index workflow_executions_root on workflow_executions (tenant_id, root_id) where root_id is not null;
 select app.protect('workflow_executions', 'user_id');
 
 create table workflow_steps (
@@ -101,30 +103,37 @@ alter table workflow_events add column depth int not null default 0;
 
 -- What happened to these records in the caller's name, for all active workflows of the company that wait for it: the events,
 -- a run for each workflow and the job of each run, in the transaction that made it happen. Where nobody listens nothing is
--- written. What the step of a run does is one deeper than its run; too deep, and the run is failed instead of started, so
--- that workflows cannot start each other forever.
+-- written. What the step of a run does is one deeper than its run. Too deep, or one of too many that a single event led to,
+-- and the run is failed instead of started: workflows cannot start each other forever, nor many for each.
 create function app.fire_all(event text, record_ids uuid[], details jsonb[]) returns void language plpgsql set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_column
 declare
   deep int;
+  root uuid;
+  stopped text;
 begin
   if not exists (select from public.workflows w
       where w.tenant_id = app.company_id() and w.trigger = $1 and w.status = 'active' and not w.is_deleted and w.company_id is not null) then
     return;
   end if;
-  select coalesce(max(x.depth) + 1, 0) into deep from public.workflow_steps s join public.workflow_executions x on x.id = s.execution_id
-  where s.tenant_id = app.company_id() and s.made_in = pg_current_xact_id_if_assigned();
+  select x.depth + 1, coalesce(x.root_id, x.id) into deep, root
+  from public.workflow_steps s join public.workflow_executions x on x.id = s.execution_id
+  where s.tenant_id = app.company_id() and s.made_in = pg_current_xact_id_if_assigned()
+  order by x.depth desc limit 1;
+  deep := coalesce(deep, 0);
+  stopped := case when deep > 5 then 'Stopped: workflows have started each other more than 5 times in a row'
+    when (select count(*) from (select from public.workflow_executions x where x.tenant_id = app.company_id() and x.root_id = root limit 1000) led) = 1000
+    then 'Stopped: one event has led to more than 1000 runs' end;
   with event as (
     insert into public.workflow_events (event, record_id, details, depth)
     select $1, r.record_id, r.details, deep from unnest($2, $3) as r (record_id, details)
     returning id, record_id, details
   ), run as (
-    insert into public.workflow_executions (user_id, workflow_id, event_id, event, record_id, trigger_data, depth, status, error_message, completed_at)
+    insert into public.workflow_executions (user_id, workflow_id, event_id, event, record_id, trigger_data, depth, root_id, status, error_message,
+      completed_at)
     select w.owner_id, w.id, e.id, $1, e.record_id,
       jsonb_build_object('event', $1, 'record_id', e.record_id, app.record_kind($1) || '_id', e.record_id) || e.details, deep,
-      case when deep > 5 then 'failed' else 'running' end,
-      case when deep > 5 then 'Stopped: workflows have started each other more than 5 times in a row' end,
-      case when deep > 5 then now() end
+      coalesce(root, e.id), case when stopped is null then 'running' else 'failed' end, stopped, case when stopped is not null then now() end
     from event e, public.workflows w
     where w.tenant_id = app.company_id() and w.trigger = $1 and w.status = 'active' and not w.is_deleted and w.company_id is not null
     returning id, user_id, status
@@ -157,6 +166,18 @@ begin
 end $$;
 create trigger fire after insert on sms_messages for each row
   when (new.company_id is not null and new.direction = 'inbound') execute function app.fire_message();
+
+-- Each event starts all that wait for it, in the transaction that made it happen.
+create function app.limit_workflows() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  if (select count(*) from public.workflows w where w.tenant_id = new.tenant_id and w.trigger = new.trigger and w.status = 'active'
+      and not w.is_deleted and w.company_id is not null and w.id <> new.id) >= 100 then
+    raise sqlstate 'RF400' using message = 'A company has at most 100 active workflows with the same trigger';
+  end if;
+  return new;
+end $$;
+create trigger limit_active before insert or update of trigger, status, is_deleted on workflows for each row
+  when (new.company_id is not null and new.status = 'active' and not new.is_deleted) execute function app.limit_workflows();
 
 -- An active workflow that runs by the clock has a job, and no other has one. The job knows when it is due: a change only
 -- wakes it.

@@ -27,6 +27,8 @@ pub struct Mail {
     pub subject: String,
     /// HTML.
     pub body: String,
+    /// The same for a reader without HTML, if it is given.
+    pub text: Option<String>,
     /// Addresses with commas between them.
     pub cc: Option<String>,
     /// The same, unseen.
@@ -88,7 +90,8 @@ pub struct Way {
 pub async fn way(app: &App, db: &TenantDb) -> Result<Option<Way>> {
     let (sender, sealed) = db
         .tx(async |tx| {
-            let sender: Sender = tx.one(sql!("mailing/sender"), &[]).await?;
+            let sender: Option<Sender> = tx.optional(sql!("mailing/sender"), &[]).await?;
+            let sender = sender.ok_or(Error::bad_request("Who sends this is not in the company any more"))?;
             Ok((sender, tx.company_secret("sendgrid_api_key").await?))
         })
         .await?;
@@ -160,7 +163,7 @@ fn addresses(list: &Option<String>) -> Vec<String> {
 
 /// Writes a mail down in the caller's transaction, as a draft or before it is sent.
 pub async fn keep(tx: &Tx<'_>, mail: &Mail, host: &str, is_draft: bool) -> Result<Queued> {
-    let Mail { to, subject, body, cc, bcc, contact, in_reply_to, attachments } = mail;
+    let Mail { to, subject, body, cc, bcc, contact, in_reply_to, attachments, text: _ } = mail;
     let params: Params<'_> =
         &[to, subject, body, cc, bcc, contact, in_reply_to, attachments, &ATTACHMENTS, &host, &is_draft];
     tx.one(sql!("mailing/queue"), params).await
@@ -234,6 +237,7 @@ fn letter(app: &App, way: &Way, mail: Mail, queued: &Queued, attachments: Vec<At
         bcc: addresses(&mail.bcc),
         to: mail.to,
         subject: mail.subject,
+        text: mail.text.filter(|text| !text.trim().is_empty()),
         html: Some(html),
         headers: headers.into_iter().filter_map(|(name, value)| Some((name, ids(value.as_ref()?)))).collect(),
         attachments,

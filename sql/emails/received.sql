@@ -1,6 +1,11 @@
--- Mail that came in, newest first.   $1 limit   $2 skip
+-- Mail that came in, newest first. A page ends where its bodies are 16 MiB; what follows is on the next one.   $1 limit   $2 skip
 select id, from_email, to_email, subject, body, cc, bcc, status, sent_at, read_at, contact_id, user_id, created_at, updated_at, direction, from_address, to_address,
   thread_id, attachments
-from email_card where status = 'received' and not is_deleted
+from (
+  select *, sum(octet_length(body)) over (order by created_at desc, id desc rows unbounded preceding) - octet_length(body) as bytes_before
+  from (
+    select * from email_card where status = 'received' and not is_deleted
+    order by created_at desc, id desc
+    limit $1 offset $2) page) mail
+where bytes_before < 16 << 20
 order by created_at desc, id desc
-limit $1 offset $2

@@ -1,8 +1,11 @@
--- All mails of a mail's thread, the oldest first.   $1 one of them
+-- All mails of a mail's thread, the oldest first; of one that is larger than 16 MiB the newest.   $1 one of them
 select id, from_email, to_email, subject, body, cc, bcc, status, sent_at, read_at, contact_id, user_id, created_at, updated_at, direction, from_address, to_address,
   thread_id, attachments
-from email_card
-where not is_deleted and id in (
-  select e.id from emails e, (select coalesce(x.thread_id, x.id) as first from emails x where x.id = $1) t
-  where e.thread_id = t.first or e.id = t.first)
+from (
+  select *, sum(octet_length(body)) over (order by created_at desc, id desc rows unbounded preceding) - octet_length(body) as bytes_before
+  from email_card
+  where not is_deleted and id in (
+    select e.id from emails e, (select coalesce(x.thread_id, x.id) as first from emails x where x.id = $1) t
+    where e.thread_id = t.first or e.id = t.first)) mail
+where bytes_before < 16 << 20
 order by created_at, id

@@ -1,4 +1,5 @@
--- Texts, mail and calls in one list, the newest first; each arm reads no more than the page needs.
+-- Texts, mail and calls in one list, the newest first; each arm reads no more than the page needs. A page ends where its
+-- bodies are 16 MiB; what follows is on the next one.
 -- $1 sms, email, voice, or null   $2 direction, or null   $3 status, or null   $4 limit   $5 skip
 with message as (
   (select * from (
@@ -27,6 +28,8 @@ with message as (
   order by sent_at desc, id desc limit $4::bigint + $5::bigint)
 )
 select id, message_type, direction, status, from_address, to_address, subject, body, sent_at, delivered_at, read_at, contact_id
-from message
+from (
+  select *, sum(octet_length(body)) over (order by sent_at desc, id desc rows unbounded preceding) - octet_length(body) as bytes_before
+  from (select * from message order by sent_at desc, id desc limit $4 offset $5) page) message
+where bytes_before < 16 << 20
 order by sent_at desc, id desc
-limit $4 offset $5

@@ -7,7 +7,12 @@ with closed as (
   update campaigns set status = 'sending', sent_at = coalesce(sent_at, now()), updated_at = now()
   where id = $2 and not is_deleted and (status = 'sending' or status = 'scheduled' and scheduled_at <= now())
   returning id, company_id, user_id, subject, body, html_body, ip_pool
+), early as (
+  -- The clock was set back.
+  update jobs j set run_at = c.scheduled_at from campaigns c
+  where j.id = $1 and c.id = $2 and not c.is_deleted and c.status = 'scheduled' and c.scheduled_at > now()
+  returning j.id
 ), over as (
-  delete from jobs where id = $1 and not exists (select from begun)
+  delete from jobs where id = $1 and not exists (select from begun) and not exists (select from early)
 )
 select id, company_id, user_id, subject, body, html_body, ip_pool from begun

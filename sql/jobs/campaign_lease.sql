@@ -1,2 +1,2 @@
 -- The job is somebody's for so long.   $1 job   $2 seconds
-update jobs set run_at = now() + make_interval(secs => $2), attempts = 0 where id = $1 returning id
+update jobs set run_at = now() + make_interval(secs => $2) where id = $1 returning id

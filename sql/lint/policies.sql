@@ -30,7 +30,7 @@ with policy as (
       end
     when roles = 'ringfence_api' and polcmd = '*' and polpermissive then rule = check_rule and (target, polname::text, rule) in (
       ('companies', 'own', '(id = ( SELECT app.company_id() AS company_id))'),
-      ('users', 'colleagues', '((company_id = ( SELECT app.company_id() AS company_id)) OR (id = ( SELECT app.user_id() AS user_id)))'),
+      ('users', 'colleagues', '((company_id = ( SELECT app.company_id() AS company_id)) OR ((id = ( SELECT app.user_id() AS user_id)) AND (( SELECT app.company_id() AS company_id) IS NULL)))'),
       ('members', 'own', '(tenant_id = ( SELECT app.company_id() AS company_id))'),
       ('notifications', 'own', '((user_id = ( SELECT app.user_id() AS user_id)) AND ((company_id IS NULL) OR (company_id = ( SELECT app.company_id() AS company_id))))'))
     end as is_known

@@ -1,17 +1,16 @@
 -- Stores a text that came in, once, and says what it is answered with by itself.
 -- $1 Twilio's id   $2 from   $3 to   $4 body   $5 the digits of from   $6 stop, start, help or null
-with once as (
-  select app.lock_name('sms', $1)
-), number as (
-  update phone_numbers set total_messages_received = total_messages_received + 1, updated_at = now()
-  where phone_number = $3 and not is_deleted and not exists (select from sms_messages m where m.twilio_sid = $1)
-    and (select count(*) from once) = 1
-), message as (
+with message as (
   insert into sms_messages (direction, status, from_address, to_address, body, twilio_sid, contact_id)
   select 'inbound', 'received', $2, $3, $4, $1,
     (select c.id from contacts c where c.phone_digits in ($5, right($5, 10)) and not c.is_deleted order by c.created_at, c.id limit 1)
-  from once where not exists (select from sms_messages m where m.twilio_sid = $1)
+  -- What comes twice counts in its conversation before it conflicts.
+  where not exists (select from sms_messages m where m.twilio_sid = $1)
+  on conflict (tenant_id, twilio_sid) where company_id is not null do nothing
   returning id
+), number as (
+  update phone_numbers set total_messages_received = total_messages_received + 1, updated_at = now()
+  where phone_number = $3 and not is_deleted and exists (select from message)
 )
 select m.id, case
     when $6::text = 'help' then coalesce(c.settings ->> 'help_reply', c.name || ': reply STOP to receive no more messages.')

@@ -124,7 +124,7 @@ struct NewEmail {
 impl NewEmail {
     fn mail(self) -> Mail {
         let NewEmail { to_email, subject, body, cc, bcc, contact_id: contact, in_reply_to, attachments } = self;
-        Mail { to: to_email.trim().to_owned(), subject, body, cc, bcc, contact, in_reply_to, attachments }
+        Mail { to: to_email.trim().to_owned(), subject, body, cc, bcc, contact, in_reply_to, attachments, text: None }
     }
 }
 

@@ -95,6 +95,10 @@ struct NewMail {
     subject: String,
     #[garde(length(chars, max = 500_000))]
     html_content: String,
+    /// The same for a reader without HTML.
+    #[garde(inner(length(chars, max = 500_000)))]
+    #[serde(default)]
+    text_content: Option<String>,
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     contact_id: Option<Uuid>,
 }
@@ -171,6 +175,7 @@ async fn send_email(app: State<App>, db: TenantDb, Json(new): Json<NewMail>) -> 
         to: new.to_email.trim().to_owned(),
         subject: new.subject,
         body: new.html_content,
+        text: new.text_content,
         contact: new.contact_id,
         ..Mail::default()
     };

@@ -131,7 +131,11 @@ impl Mailer {
             Err(e) if e.is_permanent() => {
                 Err(Failure::Refused { code: None, message: "the mail server did not accept it".into() })
             }
-            Err(e) if e.is_transient() => Err(Failure::Busy),
+            Err(e) if e.is_client() => {
+                Err(Failure::Refused { code: None, message: "the mail server cannot take it".into() })
+            }
+            // A connection that is not made carries no mail; lettre names this kind of error in its words only.
+            Err(e) if e.is_transient() || e.to_string().starts_with("Connection error") => Err(Failure::Busy),
             Err(_) => Err(Failure::Unclear),
         }
     }

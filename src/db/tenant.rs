@@ -34,6 +34,8 @@ pub enum Identity {
         company: Uuid,
         /// The row's user, who may have left.
         user: Uuid,
+        /// Whether it is done for a suspended company, too.
+        even_blocked: bool,
     },
 }
 
@@ -142,7 +144,12 @@ impl Db {
 impl TenantDb {
     /// The handle of a job or a verified webhook. Works when the user has left; refuses a blocked company.
     pub fn for_company(db: &Db, company: Uuid, user: Uuid) -> Self {
-        db.scoped(Identity::Job { company, user })
+        db.scoped(Identity::Job { company, user, even_blocked: false })
+    }
+
+    /// The same for noting that somebody wants nothing more from a company, which counts while it is suspended, too.
+    pub fn for_opt_out(db: &Db, company: Uuid, user: Uuid) -> Self {
+        db.scoped(Identity::Job { company, user, even_blocked: true })
     }
 }
 
@@ -253,7 +260,7 @@ impl Entering {
     fn params(&self) -> Vec<&(dyn postgres_types::ToSql + Sync)> {
         match &self.who {
             Identity::Token(user, version) => vec![user, version, &self.company, &self.plan],
-            Identity::Job { company, user } => vec![company, user, &self.plan],
+            Identity::Job { company, user, even_blocked } => vec![company, user, &self.plan, even_blocked],
         }
     }
 }

@@ -32,6 +32,8 @@ const START: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(15);
 /// How long a campaign sends before it queues again.
 const TURN: Duration = Duration::from_secs(8);
+/// How often, a second apart, it is tried again to write down what became of a batch.
+const ANSWERED: u32 = 5;
 /// How long it waits for a provider that takes nothing, in seconds.
 const PAUSE: i64 = 30;
 
@@ -90,14 +92,20 @@ impl Answers {
 pub(super) async fn run(app: &App, db: &TenantDb, job: &Job) -> Result<()> {
     let campaign = db.tx(async |tx| {
         let begun: Option<Sending> = tx.optional(sql!("jobs/campaign_begin"), &[&job.id, &job.record_id, &LEASE]).await?;
-        tx.optional::<Uuid>(sql!("jobs/campaign_lease"), &[&job.id, &LEASE]).await?;
+        if begun.is_some() {
+            tx.optional::<Uuid>(sql!("jobs/campaign_lease"), &[&job.id, &LEASE]).await?;
+        }
         Ok(begun)
     });
     let Some(campaign) = campaign.await? else { return Ok(()) };
     let way = match mailing::way(app, db).await {
         Ok(Some(way)) => way,
         Ok(None) => return fail(db, &campaign, "SendGrid is not configured").await,
-        Err(Error::NotFound(_)) => return fail(db, &campaign, "Who made it has no account any more").await,
+        Err(Error::BadRequest(why)) => return fail(db, &campaign, &why).await,
+        Err(Error::Internal(why)) => {
+            tracing::error!(%why, "the way of a campaign");
+            return fail(db, &campaign, "SendGrid's key cannot be read: enter it again in the settings").await;
+        }
         Err(e) => return Err(e),
     };
     let started = Instant::now();
@@ -112,14 +120,30 @@ pub(super) async fn run(app: &App, db: &TenantDb, job: &Job) -> Result<()> {
             return db.optional::<Uuid>(sql!("jobs/campaign_end"), &[&job.id, &campaign.id, &LEASE]).await.map(drop);
         }
         let answers = send(app, &way, &campaign, batch, claimed).await;
-        let Answers { ids, outcomes, provider_ids, errors } = &answers;
-        let params: Params<'_> = &[ids, outcomes, provider_ids, errors];
-        db.all::<Uuid>(sql!("jobs/campaign_answered").planned_once(), params).await?;
+        answered(db, &answers).await?;
         if answers.is_busy() {
             return later(db, job, PAUSE).await;
         }
         if started.elapsed() > TURN {
             return later(db, job, 0).await;
+        }
+    }
+}
+
+/// Writes down what became of a batch. It is known nowhere else, so a database that is away for a moment is waited for; what
+/// was written down already is not written again.
+async fn answered(db: &TenantDb, answers: &Answers) -> Result<()> {
+    let Answers { ids, outcomes, provider_ids, errors } = answers;
+    let params: Params<'_> = &[ids, outcomes, provider_ids, errors];
+    let mut tries = 0;
+    loop {
+        match db.all::<Uuid>(sql!("jobs/campaign_answered").planned_once(), params).await {
+            Err(e) if tries < ANSWERED => {
+                tracing::warn!(error = %e.for_log(), "what became of a campaign's mails cannot be written down yet");
+                tries += 1;
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            done => return done.map(drop),
         }
     }
 }

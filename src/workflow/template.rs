@@ -11,6 +11,10 @@ use std::{io, sync::LazyLock};
 
 /// Characters of a template.
 pub(super) const LENGTH: usize = 20_000;
+/// Characters of a tag, and blocks of a template: what is chained or nested is as deep as it is long, and whoever parses,
+/// compiles or drops it takes a piece of the stack for each level.
+const TAG: usize = 300;
+const BLOCKS: usize = 100;
 /// Steps of one template.
 const FUEL: u64 = 3_000;
 /// Bytes that one template can make.
@@ -140,6 +144,7 @@ impl io::Write for Short {
 /// Refuses what could make much out of little. A tag ends at its first end mark outside of a text, because it has no `{`.
 fn tame(text: &str) -> Result<(), String> {
     let mut rest = text;
+    let mut blocks = 0;
     loop {
         let Some(start) = rest.find('{') else { return Ok(()) };
         let line = 1 + text[..text.len() - rest.len() + start].matches('\n').count();
@@ -155,9 +160,16 @@ fn tame(text: &str) -> Result<(), String> {
         };
         let length =
             if end == "#}" { inside.find(end) } else { tag(inside, end).map_err(|e| format!("Line {line}: {e}"))? };
+        if end != "#}" && inside[..length.unwrap_or(inside.len())].chars().count() > TAG {
+            return Err(format!("Line {line}: a tag has at most {TAG} characters"));
+        }
         // Without its end it is no template, which the parser says better.
         let Some(length) = length else { return Ok(()) };
         if end == "%}" {
+            blocks += 1;
+            if blocks > BLOCKS {
+                return Err(format!("Line {line}: a template has at most {BLOCKS} blocks"));
+            }
             block(&inside[..length]).map_err(|e| format!("Line {line}: {e}"))?;
         }
         rest = &inside[length + 2..];

@@ -2,6 +2,7 @@
 
 use crate::{
     emails::with_key,
+    jobs::until,
     schema::OwnDatabase,
     smtp::{Inbox, Mail},
     twilio::mails,
@@ -136,10 +137,15 @@ async fn recipients_unsubscribe_with_one_click_and_are_left_out_from_then_on() {
     assert!(policy.starts_with("default-src 'none'; style-src 'sha256-"), "{policy}");
     assert_eq!(acme.admin.get("/api/suppressions/").await.expect(200).as_array().unwrap().len(), 1);
 
+    // That it counts does not depend on the company's account.
+    let suspend = "update companies set status = $1";
+    acme.db.execute(suspend, &[&"suspended"]).await.unwrap();
+    assert_eq!(nobody.get(unsubscribe).await.status, 200);
     for _ in 0..2 {
         let click = nobody.request("post", unsubscribe).body("List-Unsubscribe=One-Click");
         assert_eq!(answer(click).await.status, 200);
     }
+    acme.db.execute(suspend, &[&"active"]).await.unwrap();
     let list = acme.admin.get("/api/suppressions/").await.expect(200);
     assert_eq!(list.as_array().unwrap().len(), 2);
     assert_eq!([&list[0]["address"], &list[0]["reason"]], [&json!("ada@x.example"), &json!("unsubscribe")]);
@@ -307,12 +313,35 @@ async fn sendgrid_sends_and_tells_what_became_of_each() {
         );
         mail["custom_args"]["mail"].clone()
     };
+    // A key that cannot be read is the end of a campaign, which can be deleted then.
+    acme.db
+        .execute("update app.company_secrets set sealed = '\\x00' where name = 'sendgrid_api_key'", &[])
+        .await
+        .unwrap();
+    let unread = create(&acme.member, new(&["ada@x.example"])).await;
+    acme.db.execute("update campaigns set status = 'sending' where status = 'draft'", &[]).await.unwrap();
+    assert_eq!(becomes(&acme.member, &unread, "failed").await["status"], "failed");
+    acme.member.delete(&unread).await.expect(200);
     let hook = acme.admin.send("POST", "/api/emails/webhook/settings", None).await.expect(200);
     let url = hook["events_url"].as_str().unwrap().strip_prefix("https://crm.example").unwrap();
     let event = |who: &str, event: &str| json!({"event": event, "email": format!("{who}@x.example"), "timestamp": 1_760_000_000, "mail": row(who), "sg_event_id": "x"});
     let events = json!([event("ada", "click"), event("ada", "delivered"), event("bob", "open"), event("bob", "spamreport"),
-        event("eve", "bounce"), {"event": "delivered"}, event("ada", "processed"), "nonsense"]);
+        event("eve", "bounce"), {"event": "delivered"}, event("ada", "processed"), "nonsense",
+        {"event": "delivered", "email": "ada@x.example", "timestamp": -62_200_000_000_i64, "mail": uuid::Uuid::new_v4()}]);
     let nobody = acme.member.with_token("");
+    // Of a suspended company the opt-outs are heard, and the rest when it is told again.
+    acme.db.execute("update companies set status = 'suspended'", &[]).await.unwrap();
+    nobody.post(url, events.clone()).await.expect(200);
+    let known: Vec<i64> = acme
+        .db
+        .query("select (select count(*) from suppressions), count(clicked_at) from campaign_recipients", &[])
+        .await
+        .unwrap()
+        .iter()
+        .flat_map(|row| [row.get(0), row.get(1)])
+        .collect();
+    assert_eq!(known, [2, 0]);
+    acme.db.execute("update companies set status = 'active'", &[]).await.unwrap();
     for _ in 0..2 {
         nobody.post(url, events.clone()).await.expect(200);
     }
@@ -330,4 +359,34 @@ async fn sendgrid_sends_and_tells_what_became_of_each() {
     reasons.sort();
     assert_eq!(reasons, [("bob@x.example", "complaint"), ("eve@x.example", "bounce")]);
     assert_eq!(nobody.post(&format!("{url}x"), events).await.status, 403);
+}
+
+/// Mail of the old company must not bear the address that its author has at the new one.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_moved_to_another_company_sends_nothing_for_the_old_one() {
+    let (own, inbox) = (OwnDatabase::new().await, Inbox::open().await);
+    let acme = World::served(&own, relaying(&inbox)).await;
+    let other = World::within(&own.admin, "Other").await;
+    let path = create(&acme.member, new(&["ada@x.example"])).await;
+    let actions = json!([
+        {"type": "send_email", "config": {"to": "ada@x.example", "subject": "S", "body": "{{ user.email }}"}},
+        {"type": "create_task", "config": {"subject": "By {{ user.email|default('nobody') }}"}}]);
+    let workflow = json!({"name": "W", "trigger_type": "deal_created", "is_active": true, "actions": actions});
+    let workflow = acme.member.post("/api/workflows/", workflow).await.expect(200);
+    acme.db.execute("select app.assign_company($1, $2)", &[&acme.member.id, &other.company]).await.unwrap();
+    send(&acme.admin, &path).await.expect(200);
+    acme.admin.post("/api/deals/", json!({"title": "D", "value": 1, "stage_id": "Lead"})).await.expect(200);
+    let campaign = becomes(&acme.admin, &path, "failed").await;
+    assert_eq!(campaign["status"], "failed");
+    let workflow = format!("/api/workflows/{}", workflow["id"].as_str().unwrap());
+    until("the end of the run", async || {
+        let runs = acme.admin.get(&format!("{workflow}/executions")).await.expect(200);
+        runs[0]["status"] == "partial"
+    })
+    .await;
+    let tasks = acme.admin.get("/api/activities/").await.expect(200);
+    assert_eq!(tasks[0]["subject"], "By nobody");
+    let failed = "select string_agg(error_message, '') from workflow_steps where status = 'failed'";
+    assert!(acme.value::<String>(failed, &[]).await.contains("not in the company any more"));
+    assert!(inbox.rest().await.is_empty());
 }

@@ -418,3 +418,57 @@ async fn the_key_for_sendgrid_is_an_admins_and_shown_once() {
     acme.db.execute("update companies set status = 'suspended' where id = $1", &[&acme.company]).await.unwrap();
     assert_eq!(nobody.post(&new, text).await.status, 403);
 }
+
+/// What one answer carries has an end, and nothing is left out by paging on.
+#[tokio::test]
+async fn a_page_of_long_mails_ends_early() {
+    let acme = World::new().await;
+    let insert = "insert into emails (tenant_id, company_id, user_id, direction, status, from_email, to_email, subject, body, thread_id)
+        select $1, $1, $2, 'inbound', 'received', 'a@x.example', 'b@x.example', n::text, repeat('x', 1 << 20), $3 from generate_series(1, 40) n";
+    let thread = received(&acme, "First").await;
+    acme.db.execute(insert, &[&acme.company, &acme.member.id, &thread]).await.unwrap();
+    let newer = "update emails set created_at = created_at + make_interval(secs => subject::int) where tenant_id = $1 and subject <> 'First'";
+    acme.db.execute(newer, &[&acme.company]).await.unwrap();
+    let length = async |path: &str| acme.admin.get(path).await.expect(200).as_array().unwrap().len();
+    for list in ["/api/emails/?limit=1000", "/api/emails/?type=all&limit=1000", "/api/inbox/?limit=100"] {
+        let skip = if list.contains("inbox") { "offset" } else { "skip" };
+        let mut all = 0;
+        for page in [16, 16, 9, 0] {
+            assert_eq!(length(&format!("{list}&{skip}={all}")).await, page, "{list} after {all}");
+            all += page;
+        }
+    }
+    let latest = acme.admin.get(&format!("/api/emails/{thread}/thread")).await.expect(200);
+    let latest = latest.as_array().or(latest["emails"].as_array()).unwrap();
+    assert_eq!((latest.len(), &latest[15]["subject"]), (16, &json!("40")));
+}
+
+/// A company that is slow to give its mails holds up nobody but itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_mails_of_one_company_do_not_hold_up_anothers() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let (slow, other) = (World::new().await, World::new().await);
+    let ((theirs, _), (ours, _)) = (hooked(&slow).await, hooked(&other).await);
+    let url = reqwest::Url::parse(&Person::nobody().request("post", "/").build().unwrap().url().to_string()).unwrap();
+    let mut held = Vec::new();
+    for _ in 0..20 {
+        let address = (url.host_str().unwrap(), url.port().unwrap());
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let head = format!(
+            "POST {theirs} HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\nContent-Length: 1000\r\n\r\n--b\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        held.push(stream);
+    }
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    let start = std::time::Instant::now();
+    tell(&ours, told(&format!("{}@x", Uuid::new_v4()), ""), &[]).await.expect(200);
+    assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
+    // Each of the slow ones ends by itself.
+    for mut stream in held {
+        let mut answer = [0; 12];
+        let read = tokio::time::timeout(std::time::Duration::from_secs(30), stream.read_exact(&mut answer)).await;
+        read.expect("it waits for ever").unwrap();
+        assert!([&b"HTTP/1.1 422"[..], b"HTTP/1.1 503", b"HTTP/1.1 400"].contains(&&answer[..]), "{answer:?}");
+    }
+}

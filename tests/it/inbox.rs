@@ -14,10 +14,12 @@ async fn texts_mail_and_calls_are_one_list() {
     acme.admin.post("/api/sms/phone-numbers", json!({"phone_number": number()})).await.expect(200);
     let sms = acme.member.post("/api/inbox/send-sms", json!({"to_number": number(), "message": "T"})).await.expect(200);
     assert!(sms["result"]["message_sid"].as_str().unwrap().starts_with("SM"));
-    let mail = json!({"to_email": "ada@example.com", "subject": "M", "html_content": "<p>M</p>"});
+    let mail = json!({"to_email": "ada@example.com", "subject": "M", "html_content": "<p>M</p>", "text_content": "M"});
     let mail = acme.member.post("/api/inbox/send-email", mail).await.expect(200);
     assert_eq!(mail["result"], json!({"success": true, "message_id": "sg-1", "status_code": 202}));
     assert_eq!(mails(&key).len(), 1);
+    let parts = &mails(&key)[0]["content"];
+    assert_eq!([&parts[0]["type"], &parts[0]["value"], &parts[1]["type"]], ["text/plain", "M", "text/html"]);
     acme.member.post("/api/calls/make", json!({"to": number()})).await.expect(200);
     let refused = json!({"to_number": "+14155550001", "message": "T"});
     assert!(acme.member.post("/api/inbox/send-sms", refused).await.detail(400).contains("not valid"));

@@ -767,7 +767,8 @@ async fn no_table_lets_another_companys_caller_in() {
         .text
         .replace("$1", &format!("'{company}'"))
         .replace("$2", &format!("'{user}'"))
-        .replace("$3", "'auto'");
+        .replace("$3", "'auto'")
+        .replace("$4", "true");
     walk_tables(&a, &mut api, "another company's job", &[job]).await;
     assert_eq!(a.checksums().await, before);
 }

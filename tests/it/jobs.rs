@@ -205,6 +205,30 @@ async fn a_claimed_job_of_a_dead_worker_comes_back_and_a_failing_one_is_given_up
     assert_eq!((told, left), (1, 0));
 }
 
+/// Such as one that ends its worker each time, and so is never put back.
+#[tokio::test]
+async fn a_job_that_was_claimed_ten_times_is_given_up() {
+    let own = OwnDatabase::new().await;
+    let admin = db::connect(&own.admin).await.unwrap();
+    let company: Uuid =
+        admin.query_one("insert into companies (name) values ('A') returning id", &[]).await.unwrap().get(0);
+    let add = "select id from app.add_user('a@x.example', 'x', 'A', 'B', 'company_user', $1, 'active')";
+    let user: Uuid = admin.query_one(add, &[&company]).await.unwrap().get(0);
+    let insert = "insert into jobs (tenant_id, company_id, user_id, kind, record_id) values ($1, $1, $2, 'unanswered', gen_random_uuid())";
+    admin.execute(insert, &[&company, &user]).await.unwrap();
+    let db = Db::new(&own.api, 2).unwrap();
+    let claim = async || {
+        admin.execute("update jobs set run_at = now()", &[]).await.unwrap();
+        db.platform().claim_jobs(jobs::KINDS, 10, &[]).await.unwrap().len()
+    };
+    for _ in 0..10 {
+        assert_eq!(claim().await, 1);
+    }
+    assert_eq!((claim().await, claim().await), (0, 0));
+    let job = admin.query_one("select failed_at is not null, last_error from jobs", &[]).await.unwrap();
+    assert_eq!((job.get(0), job.get(1)), (true, "given up after 10 claims"));
+}
+
 #[tokio::test]
 async fn every_kind_that_the_database_enqueues_has_a_runner() {
     let world = World::new().await;

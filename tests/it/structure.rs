@@ -82,6 +82,18 @@ fn only_the_database_module_can_connect() {
     }
 }
 
+/// Of a suspended company nothing works but that somebody wants no more from it.
+#[test]
+fn only_opt_outs_enter_a_suspended_company() {
+    let allowed = [("webhooks/mod.rs", 1), ("webhooks/mail.rs", 2), ("webhooks/readers.rs", 1)];
+    for (path, text) in sources("src") {
+        let (path, used) = (path.to_string_lossy(), text.matches("TenantDb::for_opt_out").count());
+        let may = allowed.iter().find(|(file, _)| path.ends_with(file)).map_or(0, |(_, times)| *times);
+        assert_eq!(used, may, "{path} enters suspended companies");
+        assert!(path.ends_with("src/db/tenant.rs") || !text.contains("even_blocked"), "{path}");
+    }
+}
+
 #[test]
 fn the_context_is_set_for_a_transaction_and_in_one_place() {
     for path in files("sql", "sql") {

@@ -170,3 +170,50 @@ async fn a_call_is_followed_and_one_that_comes_in_is_stored() {
     let spoken = crate::world::Person::nobody().get("/api/calls/twiml").await;
     assert!(spoken.status == 200 && spoken.text.contains("<Say"), "{}", spoken.text);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_text_at_the_same_time_is_one() {
+    let acme = World::new().await;
+    let account = Account::of(&acme).await;
+    let customer = number();
+    let fields = [("From", customer.as_str()), ("To", &account.number), ("Body", "Hi"), ("MessageSid", "SMonce")];
+    let told = (0..6).map(|_| account.tells("/api/sms/webhook/incoming", &fields));
+    for answer in futures_util::future::join_all(told).await {
+        assert_eq!(answer.status, 200, "{}", answer.text);
+    }
+    assert_eq!(messages(&acme).await.len(), 1);
+    let counted = "select message_count from conversations where tenant_id = $1";
+    assert_eq!(acme.value::<i32>(counted, &[&acme.company]).await, 1);
+}
+
+/// Nothing else works of it, but that somebody wants no more counts from then on.
+#[tokio::test]
+async fn a_suspended_company_hears_that_somebody_has_opted_out() {
+    let acme = World::new().await;
+    let account = Account::of(&acme).await;
+    let (first, second) = (number(), number());
+    acme.admin.post("/api/sms/send", json!({"to": second, "body": "Hi"})).await.expect(200);
+    let sid: String = acme.value("select twilio_sid from sms_messages where tenant_id = $1", &[&acme.company]).await;
+    let set = async |status: &str| {
+        acme.db.execute("update companies set status = $2 where id = $1", &[&acme.company, &status]).await.unwrap();
+    };
+    set("suspended").await;
+    let says = async |body: &str| {
+        let fields = [("From", first.as_str()), ("To", &account.number), ("Body", body), ("MessageSid", body)];
+        account.tells("/api/sms/webhook/incoming", &fields).await.status
+    };
+    assert_eq!(
+        [says("Hello").await, says("STOP").await, says("STOP").await, says("START").await],
+        [403, 200, 200, 403]
+    );
+    let fields = [("MessageSid", sid.as_str()), ("To", &second), ("MessageStatus", "failed"), ("ErrorCode", "21610")];
+    let path = format!("/api/sms/webhook/status?company={}", acme.company);
+    assert_eq!(account.tells(&path, &fields).await.status, 200);
+    let delivered = [("MessageSid", sid.as_str()), ("To", &second), ("MessageStatus", "delivered")];
+    assert_eq!(account.tells(&path, &delivered).await.status, 403);
+    set("active").await;
+    assert_eq!(messages(&acme).await.len(), 1);
+    let list = acme.admin.get("/api/suppressions/").await.expect(200);
+    let reasons: Vec<&Value> = list.as_array().unwrap().iter().map(|entry| &entry["reason"]).collect();
+    assert_eq!(reasons, [&json!("provider"), &json!("stop")]);
+}

@@ -366,6 +366,50 @@ async fn workflows_cannot_start_each_other_forever() {
     assert_eq!(acme.admin.get("/api/deals/").await.expect(200).as_array().unwrap().len(), 7);
 }
 
+/// Few levels are many runs where each starts several.
+#[tokio::test]
+async fn one_event_leads_to_so_many_runs_and_no_more() {
+    let acme = World::new().await;
+    let path = workflow(
+        &acme.admin,
+        "deal_created",
+        json!([{"type": "create_deal", "config": {"title": "A {{ deal.id }}"}}, {"type": "create_deal", "config": {"title": "B {{ deal.id }}"}}]),
+    )
+    .await;
+    let id: Uuid = path.rsplit('/').next().unwrap().parse().unwrap();
+    acme.admin.post("/api/deals/", json!({"title": "First", "value": 1, "stage_id": "Lead"})).await.expect(200);
+    until("the first runs", async || runs(&acme.admin, &path).await.len() >= 3).await;
+    // As many more of this event as there may be.
+    let more = "insert into workflow_executions (tenant_id, company_id, user_id, workflow_id, event, status, root_id)
+        select $1, $1, $2, $3, 'deal_created', 'success', (select root_id from workflow_executions where workflow_id = $3 and depth = 0)
+        from generate_series(1, 1000)";
+    acme.db.execute(more, &[&acme.company, &acme.admin.id, &id]).await.unwrap();
+    let count = async |what: &str| {
+        let sql = format!("select count(*) from workflow_executions where tenant_id = $1 and {what}");
+        acme.value::<i64>(&sql, &[&acme.company]).await
+    };
+    until("the end of the runs", async || count("status = 'running'").await == 0).await;
+    assert!(count("status = 'failed' and error_message like '%1000 runs'").await > 0);
+    // Another event is another matter.
+    acme.admin.post("/api/deals/", json!({"title": "Second", "value": 1, "stage_id": "Lead"})).await.expect(200);
+    assert_eq!(count("depth = 0 and status <> 'failed' and event_id is not null").await, 2);
+    acme.admin.delete(&path).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_company_has_so_many_active_workflows_of_a_trigger() {
+    let acme = World::new().await;
+    let insert = "insert into workflows (tenant_id, company_id, owner_id, name, trigger, status)
+        select $1, $1, $2, n::text, 'deal_lost', 'active' from generate_series(1, 100) n";
+    acme.db.execute(insert, &[&acme.company, &acme.admin.id]).await.unwrap();
+    let new = json!({"name": "One more", "trigger_type": "deal_lost", "is_active": true, "actions": []});
+    assert!(acme.admin.post("/api/workflows/", new).await.detail(400).contains("at most 100"));
+    workflow(&acme.admin, "deal_won", json!([])).await;
+    let off = json!({"name": "Off", "trigger_type": "deal_lost", "actions": []});
+    let off = acme.admin.post("/api/workflows/", off).await.expect(200)["id"].as_str().unwrap().to_owned();
+    assert_eq!(acme.admin.post(&format!("/api/workflows/{off}/toggle"), json!({})).await.status, 400);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_clock_starts_workflows_by_the_companys_time() {
     let own = OwnDatabase::new().await;

@@ -316,13 +316,61 @@ async fn a_template_cannot_hold_the_server_up() {
     let nested = "{% for a in deal.tags %}{% for b in deal.tags %}{% for c in deal.tags %}{{ deal.description }}{% endfor %}{% endfor %}{% endfor %}";
     let joined = format!("{{{{ [{}]|join('{}') }}}}", ["deal.description"; 900].join(","), "z".repeat(8));
     let glued = format!("{{{{ {} }}}}", ["deal.description"; 900].join("~"));
-    for body in [nested, joined.as_str(), glued.as_str()] {
+    let save = async |body: &str| {
         let new = json!({"name": Uuid::new_v4(), "trigger_type": "deal_created",
             "actions": [{"type": "create_task", "config": {"subject": "S", "description": body}}]});
-        let made = acme.admin.post(LIST, new).await.expect(200);
-        let start = std::time::Instant::now();
-        let shown = acme.admin.send("POST", &format!("{}/dry-run", path(&made)), None).await.expect(200);
-        assert!(shown["steps"][0]["error_message"].is_string(), "{:.300}", shown.to_string());
-        assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
+        acme.admin.post(LIST, new).await
+    };
+    for body in [joined, glued] {
+        assert_eq!(save(&body).await.status, 422);
     }
+    let made = save(nested).await.expect(200);
+    let start = std::time::Instant::now();
+    let shown = acme.admin.send("POST", &format!("{}/dry-run", path(&made)), None).await.expect(200);
+    assert!(shown["steps"][0]["error_message"].is_string(), "{:.300}", shown.to_string());
+    assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
+}
+
+/// What is as deep as it is long must end before the stack does, for whoever parses, compiles, runs or drops it.
+#[tokio::test]
+async fn a_template_is_not_deeper_than_the_stack() {
+    let acme = World::new().await;
+    let save = async |body: &str| {
+        let new = json!({"name": Uuid::new_v4(), "trigger_type": "deal_created",
+            "actions": [{"type": "create_task", "config": {"subject": "S", "description": body}}]});
+        acme.admin.post(LIST, new).await
+    };
+    let chain = |piece: &str, most: usize| piece.repeat(most / piece.len());
+    for piece in [".a", "|upper|lower", "+a", "~a", "[0]", " if a else a", " or a", "==a", " is defined and a", "[a:"] {
+        for end in [" }}", ""] {
+            let body = format!("{{{{ a{}{end}", chain(piece, 19_990));
+            assert_eq!(save(&body).await.status, 422, "{piece}{end}");
+        }
+    }
+    for piece in ["(", "-", "not ", "["] {
+        let body = format!("{{{{ {}a }}}}", chain(piece, 19_990));
+        assert_eq!(save(&body).await.status, 422, "{piece}");
+    }
+    for (start, piece, end) in
+        [("{%if a%}", "{%elif a%}", "{%endif%}"), ("", "{%if a%}", ""), ("", "{%for a in b%}", "")]
+    {
+        assert_eq!(save(&format!("{start}{}{end}", chain(piece, 19_980))).await.status, 422, "{piece}");
+    }
+
+    // The deepest that there may be: saved or refused, and nobody falls.
+    for piece in [".a", "|upper|lower", "+a", "~a", "[0]", " if a else a", "==a", "-a"] {
+        let tag = format!("{{{{ a{} }}}}", chain(piece, 290));
+        for (start, end) in [("{%if 1%}", "{%endif%}"), ("{%for a in deal.tags%}", "{%endfor%}")] {
+            let body = format!("{}{tag}{}", start.repeat(50), end.repeat(50));
+            let saved = save(&body).await;
+            assert!([200, 422].contains(&saved.status), "{piece}: {}", saved.text);
+            if saved.status == 200 {
+                let path = path(&serde_json::from_str(&saved.text).unwrap());
+                acme.admin.send("POST", &format!("{path}/dry-run"), None).await.expect(200);
+            }
+        }
+        let body = format!("{{%if 0%}}{}{tag}{{%endif%}}", "{%elif 0%}".repeat(98));
+        save(&body).await.expect(200);
+    }
+    acme.admin.get(LIST).await.expect(200);
 }

@@ -17,8 +17,12 @@ use p256::{
 };
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use std::time::Duration;
-use tokio::sync::Semaphore;
+use std::{
+    collections::HashMap,
+    sync::{Arc, LazyLock, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 /// Bytes of a mail with all that comes with it; SendGrid takes 30 MB.
 pub(super) const LIMIT: usize = 32 << 20;
@@ -26,10 +30,47 @@ pub(super) const LIMIT: usize = 32 << 20;
 const TEXT: usize = 1 << 20;
 /// Files of a mail that are kept.
 const FILES: usize = 20;
-/// How long a mail may take to arrive.
+/// Of a mail as JSON, which is whole in memory.
+const JSON: usize = 8 << 20;
+/// How long a mail may take to arrive, and each piece of it.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// Mails at a time.
-static TURNS: Semaphore = Semaphore::const_new(4);
+const IDLE: Duration = Duration::from_secs(10);
+/// How long one waits for its turn; SendGrid tells it again later.
+const WAIT: Duration = Duration::from_secs(15);
+/// Mails at a time; one of each company, so that a slow one holds up its own alone.
+static TURNS: Semaphore = Semaphore::const_new(16);
+static COMPANIES: LazyLock<Mutex<HashMap<Uuid, Arc<Semaphore>>>> = LazyLock::new(Mutex::default);
+
+/// A turn to be read.
+struct Turn {
+    _own: OwnedSemaphorePermit,
+    _any: SemaphorePermit<'static>,
+}
+
+impl Turn {
+    /// Waits for the company's turn.
+    async fn of(company: Uuid) -> Result<Self> {
+        let own = {
+            let mut all = COMPANIES.lock().unwrap_or_else(PoisonError::into_inner);
+            all.retain(|_, turns| Arc::strong_count(turns) > 1);
+            all.entry(company).or_insert_with(|| Arc::new(Semaphore::new(1))).clone()
+        };
+        let turn = async {
+            let own = own.acquire_owned().await.ok()?;
+            Some(Self { _own: own, _any: TURNS.acquire().await.ok()? })
+        };
+        tokio::time::timeout(WAIT, turn).await.ok().flatten().ok_or(Error::Unavailable)
+    }
+}
+
+/// The next piece of a mail, which must not take long.
+async fn soon<T>(piece: impl Future<Output = T>) -> Result<T> {
+    tokio::time::timeout(IDLE, piece).await.map_err(|_| slow())
+}
+
+fn slow() -> Error {
+    Error::invalid("body", "", "The mail took too long to arrive")
+}
 
 /// The key in the address.
 #[derive(Deserialize, Default)]
@@ -49,23 +90,31 @@ row! {
 /// A company that has proved itself.
 struct Known {
     company: Uuid,
+    /// For opt-outs alone when it is suspended.
     db: TenantDb,
+    is_suspended: bool,
     verification_key: Option<String>,
 }
 
-/// The company whose key is in the address.
-async fn known(app: &App, query: Option<&str>) -> Result<Known> {
+/// The company whose key is in the address; also a suspended one where opt-outs may be told.
+async fn known(app: &App, query: Option<&str>, with_opt_outs: bool) -> Result<Known> {
     let named: Named = wire::query(query).unwrap_or_default();
     let company = named.key.split_once('.').and_then(|(company, _)| company.parse().ok());
     let company: Uuid = company.ok_or_else(refused)?;
     let hash = Sha256::digest(&named.key).to_vec();
-    let hook = TenantDb::for_company(&app.db, company, Uuid::nil()).optional(sql!("webhooks/hook"), &[&hash]).await;
+    let found = async |db: TenantDb| db.optional::<Hook>(sql!("webhooks/hook"), &[&hash]).await;
+    let mut hook = found(TenantDb::for_company(&app.db, company, Uuid::nil())).await;
+    let is_suspended = with_opt_outs && matches!(hook, Err(Error::Suspended));
+    if is_suspended {
+        hook = found(TenantDb::for_opt_out(&app.db, company, Uuid::nil())).await;
+    }
     let hook: Option<Hook> = match hook {
         Err(Error::InvalidToken | Error::Suspended | Error::NoCompany) => None,
         hook => hook?,
     };
     let Hook { user_id, verification_key } = hook.ok_or_else(refused)?;
-    Ok(Known { company, db: TenantDb::for_company(&app.db, company, user_id), verification_key })
+    let enter = if is_suspended { TenantDb::for_opt_out } else { TenantDb::for_company };
+    Ok(Known { company, db: enter(&app.db, company, user_id), is_suspended, verification_key })
 }
 
 /// One sentence for every reason.
@@ -133,14 +182,16 @@ pub(super) struct Heard {
 }
 
 pub(super) async fn inbound(app: State<App>, Unread(request): Unread) -> Result<Json<Heard>> {
-    let Known { company, db, .. } = known(&app, request.uri().query()).await?;
-    let _turn = TURNS.acquire().await.map_err(|_| Error::Unavailable)?;
+    let Known { company, db, .. } = known(&app, request.uri().query(), false).await?;
+    let _turn = Turn::of(company).await?;
     let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let (told, files, objects) = if kind.starts_with("multipart/") {
         let form = Multipart::from_request(request, &()).await.map_err(wire::body_error)?;
-        let slow = |_| Error::invalid("body", "", "The mail took too long to arrive");
-        tokio::time::timeout(PATIENCE, read(&app, company, form)).await.map_err(slow)??
+        tokio::time::timeout(PATIENCE, read(&app, company, form)).await.map_err(|_| slow())??
     } else {
+        let (head, body) = request.into_parts();
+        let body = soon(axum::body::to_bytes(body, JSON)).await?.map_err(|_| Error::TooLarge)?;
+        let request = Request::from_parts(head, body.into());
         (Json::<Told>::from_request(request, &app).await?.0, Vec::new(), Vec::new())
     };
     // Another answer than 200 would make SendGrid tell it again and again.
@@ -173,7 +224,7 @@ async fn keep(db: &TenantDb, mail: &Received, files: &[Stored]) -> Result<bool> 
 /// Reads the form part by part; files go into the store as they come.
 async fn read(app: &App, company: Uuid, mut form: Multipart) -> Result<(Told, Vec<Stored>, Vec<Writing>)> {
     let (mut told, mut files, mut objects) = (Told::default(), Vec::new(), Vec::new());
-    while let Some(mut field) = form.next_field().await.map_err(wire::body_error)? {
+    while let Some(mut field) = soon(form.next_field()).await?.map_err(wire::body_error)? {
         let name = field.name().unwrap_or_default().to_owned();
         if field.file_name().is_some() {
             if files.len() < FILES {
@@ -183,7 +234,7 @@ async fn read(app: &App, company: Uuid, mut form: Multipart) -> Result<(Told, Ve
             }
         } else if let Some(text) = told.field(&name) {
             let mut bytes = Vec::new();
-            while let Some(chunk) = field.chunk().await.map_err(wire::body_error)? {
+            while let Some(chunk) = soon(field.chunk()).await?.map_err(wire::body_error)? {
                 let room = TEXT - bytes.len();
                 bytes.extend_from_slice(&chunk[..chunk.len().min(room)]);
             }
@@ -207,7 +258,7 @@ async fn store(app: &App, company: Uuid, mut field: Field<'_>) -> Result<Option<
     let key = format!("{company}/{id}");
     let mut writing = app.storage.write(&key, &app.background).await.map_err(failed)?;
     let mut is_small = true;
-    while let Some(chunk) = field.chunk().await.map_err(wire::body_error)? {
+    while let Some(chunk) = soon(field.chunk()).await?.map_err(wire::body_error)? {
         is_small &= writing.size() + chunk.len() as u64 <= app.config.upload_limit.as_u64();
         if is_small {
             writing.put(chunk).await.map_err(failed)?;
@@ -281,6 +332,9 @@ impl Received {
     }
 }
 
+/// The events after which nothing more leaves for an address.
+const OPT_OUTS: [&str; 3] = ["bounced", "complaint", "unsubscribe"];
+
 /// One event; of its many fields those that matter here.
 #[derive(Deserialize)]
 struct Event {
@@ -308,7 +362,8 @@ impl Event {
             "unsubscribe" | "group_unsubscribe" => "unsubscribe",
             _ => return None,
         };
-        let at = Time(Timestamp::from_second(self.timestamp.min(Timestamp::now().as_second())).ok()?);
+        // No mail is older than e-mail, whatever a clock says.
+        let at = Time(Timestamp::from_second(self.timestamp.clamp(0, Timestamp::now().as_second())).ok()?);
         let address = self.email.replace('\0', "");
         Some(json!({ "mail": self.mail, "event": event, "at": format!("{at}Z"), "address": address }))
     }
@@ -323,7 +378,7 @@ row! {
 }
 
 pub(super) async fn events(app: State<App>, Unread(request): Unread) -> Result<Json<wire::Done>> {
-    let Known { company, db, verification_key } = known(&app, request.uri().query()).await?;
+    let Known { company, db, is_suspended, verification_key } = known(&app, request.uri().query(), true).await?;
     let headers = request.headers().clone();
     let body = Bytes::from_request(request, &*app).await.map_err(wire::body_error)?;
     if verification_key.is_some_and(|key| !is_signed(&key, &headers, &body)) {
@@ -332,7 +387,8 @@ pub(super) async fn events(app: State<App>, Unread(request): Unread) -> Result<J
     let events: Vec<Value> =
         serde_json::from_slice(&body).map_err(|_| Error::invalid("body", "", "Input should be a list of events"))?;
     let events = events.into_iter().filter_map(|event| serde_json::from_value::<Event>(event).ok()?.told());
-    let events = Value::Array(events.collect());
+    let is_heard = |event: &Value| !is_suspended || OPT_OUTS.iter().any(|opt_out| event["event"] == *opt_out);
+    let events = Value::Array(events.filter(is_heard).collect());
     let opened: Vec<Opened> = db.all(sql!("webhooks/mail_events"), &[&events]).await?;
     for Opened { id, user_id } in opened {
         // In the name of the mail's owner, whose workflows it starts.

@@ -102,16 +102,35 @@ impl Signed {
 
     /// The handle of the first of these companies whose token signed it.
     async fn company(&self, app: &App, candidates: Vec<NumberOwner>) -> Result<TenantDb> {
+        Ok(self.entered(app, candidates, false).await?.db)
+    }
+
+    /// The same; with `is_opt_out` also of a suspended company, whose handle is for noting the opt-out alone.
+    async fn entered(&self, app: &App, candidates: Vec<NumberOwner>, is_opt_out: bool) -> Result<Entered> {
         for NumberOwner { company_id, user_id } in candidates {
-            let db = TenantDb::for_company(&app.db, company_id, user_id);
-            match telephony::account(app, &db).await {
-                Ok(Some(account)) if self.is_by(&account.credentials.auth_token) => return Ok(db),
+            let mut db = TenantDb::for_company(&app.db, company_id, user_id);
+            let mut account = telephony::account(app, &db).await;
+            let is_suspended = is_opt_out && matches!(account, Err(Error::Suspended));
+            if is_suspended {
+                db = TenantDb::for_opt_out(&app.db, company_id, user_id);
+                account = telephony::account(app, &db).await;
+            }
+            match account {
+                Ok(Some(account)) if self.is_by(&account.credentials.auth_token) => {
+                    return Ok(Entered { db, is_suspended });
+                }
                 Ok(_) | Err(Error::InvalidToken | Error::Suspended | Error::NoCompany) => {}
                 Err(e) => return Err(e),
             }
         }
         Err(refused())
     }
+}
+
+/// A company whose account has signed.
+struct Entered {
+    db: TenantDb,
+    is_suspended: bool,
 }
 
 /// Whom a callback's address names. Nothing is inserted in this name.
@@ -121,6 +140,13 @@ fn named(company: Option<Uuid>) -> Vec<NumberOwner> {
 
 /// An answer that Twilio acts upon; the type is the contract's.
 struct Twiml(&'static str, String);
+
+impl Twiml {
+    /// The answer to a text.
+    fn message(said: &str) -> Self {
+        Self("text/xml", format!(r#"<?xml version="1.0" encoding="UTF-8"?><Response>{said}</Response>"#))
+    }
+}
 
 impl IntoResponse for Twiml {
     fn into_response(self) -> Response {
@@ -169,14 +195,20 @@ fn keyword(body: &str) -> Option<&'static str> {
 
 async fn incoming_sms(app: State<App>, signed: Signed) -> Result<Twiml> {
     let (from, to, sid) = (signed.field("From"), signed.field("To"), signed.field("MessageSid"));
-    let db = signed.company(&app, app.db.platform().companies_of_number(to).await?).await?;
+    let body = signed.field("Body").replace('\0', "");
+    let keyword = keyword(&body);
+    let owners = app.db.platform().companies_of_number(to).await?;
+    let Entered { db, is_suspended } = signed.entered(&app, owners, keyword == Some("stop")).await?;
     if sid.is_empty() || from.is_empty() {
         return Err(Error::invalid("body", "MessageSid", "Field required"));
     }
-    let body = signed.field("Body").replace('\0', "");
-    let keyword = keyword(&body);
+    if is_suspended {
+        db.optional::<Uuid>(sql!("suppressions/add_found"), &[&"sms", &from, &"stop"]).await?;
+        return Ok(Twiml::message(""));
+    }
     let digits: String = from.chars().filter(char::is_ascii_digit).collect();
     let reply = db.tx(async |tx| {
+        tx.one::<bool>(sql!("webhooks/lock_text"), &[&sid]).await?;
         tx.optional::<Uuid>(sql!("webhooks/add_sender"), &[&from, &digits]).await?;
         let stored: Option<Incoming> =
             tx.optional(sql!("webhooks/incoming_sms"), &[&sid, &from, &to, &body, &digits, &keyword]).await?;
@@ -195,20 +227,26 @@ async fn incoming_sms(app: State<App>, signed: Signed) -> Result<Twiml> {
         Ok(Some(reply))
     });
     let said = reply.await?.map_or(String::new(), |reply| format!("<Message>{}</Message>", escaped(&reply)));
-    Ok(Twiml("text/xml", format!(r#"<?xml version="1.0" encoding="UTF-8"?><Response>{said}</Response>"#)))
+    Ok(Twiml::message(&said))
 }
 
 async fn sms_status(app: State<App>, signed: Signed) -> Result<Json<wire::Done>> {
-    let db = signed.company(&app, named(signed.query.company)).await?;
+    let code = Some(signed.field("ErrorCode")).filter(|code| !code.is_empty() && code.len() <= 20);
+    let has_opted_out = code == Some("21610");
+    let Entered { db, is_suspended } = signed.entered(&app, named(signed.query.company), has_opted_out).await?;
+    if is_suspended {
+        let params: crate::db::Params<'_> = &[&signed.field("MessageSid"), &signed.field("To")];
+        db.optional::<Uuid>(sql!("webhooks/opted_out"), params).await?;
+        return Ok(wire::done("Heard"));
+    }
     let status = match signed.field("MessageStatus") {
         status @ ("sent" | "delivered" | "undelivered" | "failed" | "read") => status,
         _ => "queued",
     };
-    let code = Some(signed.field("ErrorCode")).filter(|code| !code.is_empty() && code.len() <= 20);
     let params: crate::db::Params<'_> = &[&signed.query.id, &signed.field("MessageSid"), &status, &code];
     let known: Option<String> = db.optional(sql!("webhooks/sms_status").planned_once(), params).await?;
     let to = known.ok_or_else(refused)?;
-    if code == Some("21610") {
+    if has_opted_out {
         db.optional::<Uuid>(sql!("webhooks/opted_out"), &[&signed.field("MessageSid"), &to]).await?;
     }
     Ok(wire::done("Heard"))

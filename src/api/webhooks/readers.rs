@@ -154,7 +154,7 @@ async fn recipient(app: &App, token: &str, statement: crate::db::Sql) -> Result<
         text: "<p>It may have been cut off. Please copy the whole address from the mail.</p>".into(),
     };
     let link = app.links.read(Purpose::Unsubscribe, token).ok_or_else(unknown)?;
-    match company(app, link).optional(statement, &[&link.row]).await {
+    match TenantDb::for_opt_out(&app.db, link.company, link.user).optional(statement, &[&link.row]).await {
         Ok(found) => found.ok_or_else(unknown),
         Err(Error::InvalidToken | Error::NoCompany) => Err(unknown()),
         Err(e) => {
