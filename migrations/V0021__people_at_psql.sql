@@ -98,11 +98,13 @@ begin
   perform app.open_to_operators(target);
 end $$;
 
--- The columns of a table that a row's company may change.
+-- The columns of a table that a row's company may change. Where the content of a file is and what it must be is fixed when
+-- it comes in: who could change it would have the server read another company's.
 create function app.writable_columns(target regclass) returns text language sql stable
   return (select string_agg(quote_ident(a.attname), ', ' order by a.attnum) from pg_catalog.pg_attribute a
     where a.attrelid = target and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''
-      and a.attname not in ('id', 'tenant_id', 'company_id'));
+      and a.attname not in ('id', 'tenant_id', 'company_id')
+      and not (target = to_regclass('public.files') and a.attname in ('object_key', 'sha256', 'size')));
 
 -- What operators may do with a protected table: read it, and with ringfence_operator_write also add and change rows. Not
 -- delete them: that right would come with the right to lock the table for every company. Which columns
@@ -115,7 +117,7 @@ begin
   execute format('grant select on %s to ringfence_operator', target);
   -- An invitation makes a login of the API, which is not an operator's to give.
   if target <> to_regclass('public.invitations') then
-    execute format('grant insert, update (%s) on %s to ringfence_operator_write', app.writable_columns(target), target);
+    execute format('grant insert (id, tenant_id, company_id, %s), update (%1$s) on %s to ringfence_operator_write', app.writable_columns(target), target);
   end if;
   -- The triggers of other tables take back what they asked for.
   if target = to_regclass('public.jobs') then
@@ -318,6 +320,19 @@ end $$;
 grant execute on function app.operator_company(), app.historical_rows(), app.company_id(), app.user_id(), app.uuid_v7()
   to ringfence_operator_limited;
 
+-- The company of a name that is locked is the caller's: for operators by their login, as the setting is theirs to choose.
+-- SHA-256, so that nobody finds a name of their own with the key of another company's.
+create or replace function app.lock_name(kind text, name text) returns void language plpgsql
+  security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  company uuid := case when pg_has_role(session_user, 'ringfence_api', 'member') or pg_has_role(session_user, 'ringfence_dba', 'member')
+    then app.company_id() else app.operator_company() end;
+begin
+  perform pg_advisory_xact_lock(('x' || encode(sha256(convert_to(format('%L %L %L', kind, company, name), 'UTF8')), 'hex'))::bit(64)::bigint);
+end $$;
+alter function app.lock_name(text, text) owner to ringfence_platform;
+grant execute on function app.lock_name(text, text) to ringfence_operator_write;
+
 -- Advisory locks and large objects are the whole database's: with them an operator could hold up every company, or leave
 -- something for another one's. Only a superuser can take them from everybody.
 do $$
@@ -329,7 +344,5 @@ begin
       execute format('revoke execute on function %s from public', f);
       execute format('grant execute on function %s to ringfence_owner, ringfence_api, ringfence_platform, ringfence_dba', f);
     end loop;
-    -- Numbering a quote takes one until the transaction ends.
-    grant execute on function pg_advisory_xact_lock(bigint) to ringfence_operator_write;
   end if;
 end $$;

@@ -11,6 +11,7 @@ with function as (
        and coalesce(nullif(x.grantee, 0)::regrole::text, 'everybody') <> 'ringfence_api'
        and not (x.grantee in ('ringfence_operator'::regrole, 'ringfence_operator_limited'::regrole)
          and p.oid::regprocedure::text in ('app.operator_company()', 'app.historical_rows()', 'app.use_company(text)', 'app.my_companies()'))
+       and not (x.grantee = 'ringfence_operator_write'::regrole and p.oid::regprocedure::text = 'app.lock_name(text,text)')
        and not (x.grantee = 'ringfence_staff'::regrole
          and p.oid::regprocedure::text in ('app.staff_companies()', 'app.staff_users_without_company()', 'app.staff_queue()', 'app.staff_historical_rows()'))
       ) as others

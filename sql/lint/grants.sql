@@ -20,6 +20,11 @@ select format('%s may update %s of %s', r.rolname, a.attname, t.name), 'grant up
 from held r, target t join pg_attribute a on a.attrelid = t.oid and a.attname in ('id', 'tenant_id', 'company_id')
 where has_column_privilege(r.oid, t.oid, a.attnum, 'update')
 union all
+-- The server reads what the row of a file names.
+select format('%s may %s %s of %s', r.rolname, right_name, a.attname, t.name), 'revoke it: see app.writable_columns'
+from held r, unnest(array['insert', 'update']) as right_name, target t join pg_attribute a on a.attrelid = t.oid and a.attname in ('object_key', 'sha256', 'size')
+where t.name = 'files' and not (r.is_api and right_name = 'insert') and has_column_privilege(r.oid, t.oid, a.attnum, right_name)
+union all
 -- Identity is made by functions, and what nobody may read is in `app`.
 select format('%s has %s on %s', r.rolname, right_name, t.name), 'revoke it'
 from held r, target t, unnest(array['select', 'insert', 'update', 'delete']) as right_name

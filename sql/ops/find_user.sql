@@ -5,4 +5,4 @@ select u.id, c.name as company,
     and not exists (select from users o where o.company_id = u.company_id and o.id <> u.id and o.user_role = 'company_admin'
       and o.status = 'active' and not o.is_deleted) as is_last_admin
 from users u left join companies c on c.id = u.company_id
-where u.email = $1 and not u.is_deleted
+where app.global_key(u.email) = app.global_key($1) and not u.is_deleted

@@ -5,7 +5,7 @@ select 'contact' as kind, c.id, c.tenant_id, coalesce(nullif(c.phone_digits, '')
 where lower(c.email) = $1 and ($2::uuid is null or c.tenant_id = $2)
 union all
 select 'user', u.id, coalesce(u.company_id, u.id), '-' from users u
-where u.email = $1 and ($2::uuid is null or u.company_id = $2)
+where app.global_key(u.email) = app.global_key($1) and ($2::uuid is null or u.company_id = $2)
 union all
 select 'address', '00000000-0000-0000-0000-000000000000', a.tenant_id, '-'
 from (

@@ -201,9 +201,9 @@ impl Seeded {
         )
         .await;
         let file = id(
-            "insert into files (tenant_id, company_id, owner_id, folder_id, name, original_name, file_type, size, object_key, category,
+            "insert into files (id, tenant_id, company_id, owner_id, folder_id, name, original_name, file_type, size, object_key, category,
                description, status, tags, contact_id, deal_id)
-             values ($1, $1, $2, $3, $6, $6, $6, 1, $6, $6, $6, $6, array[$6], $4, $5) returning id",
+             select n.id, $1, $1, $2, $3, $6, $6, $6, 1, $6 || '/' || n.id, $6, $6, $6, array[$6], $4, $5 from app.uuid_v7() as n (id) returning id",
             &[&a, &admin, &folder, &contact, &deal, &c],
         )
         .await;
@@ -907,7 +907,8 @@ async fn platform_functions_are_those_of_platform_rs() {
         .await
         .unwrap();
     assert!(!names.is_empty());
-    for name in names.iter().map(|r| r.get::<_, String>(0)) {
+    // `lock_name` reads no table, and triggers and defaults call it.
+    for name in names.iter().map(|r| r.get::<_, String>(0)).filter(|name| name != "lock_name") {
         // `company_state` is what platform/enter_job reads.
         let file = if name == "company_state" { "enter_job".to_owned() } else { name.clone() };
         assert!(

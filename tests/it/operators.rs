@@ -232,6 +232,7 @@ async fn an_operator_who_writes_writes_their_company_and_nothing_else() {
         "delete from contacts".into(),
         "begin; lock table contacts in access exclusive mode".into(),
         "select pg_advisory_lock(1)".into(),
+        "select pg_advisory_xact_lock(1)".into(),
         "insert into invitations (user_id, email, first_name, last_name, user_role, token_hash, expires_at) values (null, 'x', 'x', 'x', 'company_admin', '', now())".into(),
         "update users set user_role = 'company_admin'".into(),
         "update companies set name = 'x'".into(),
@@ -246,6 +247,163 @@ async fn an_operator_who_writes_writes_their_company_and_nothing_else() {
     assert_eq!(a.checksums().await, before);
     drop(operator);
     login.remove(&b).await;
+}
+
+#[tokio::test]
+async fn the_content_of_a_file_is_nobodys_to_choose() {
+    let (a, b) = (Seeded::new().await, Seeded::new().await);
+    let login = Login::operator(&b.world, &[&b.world.name], true, true).await;
+    let operator = login.connect().await;
+    let key: String = a.world.value("select object_key from files where tenant_id = $1", &[&a.world.company]).await;
+    let owner = b.world.admin.id;
+    for statement in [
+        format!("update files set object_key = '{key}'"),
+        "update files set sha256 = null".into(),
+        "update files set size = 9".into(),
+        format!("insert into files (owner_id, name, original_name, object_key) values ('{owner}', 'x', 'x', '{key}')"),
+    ] {
+        let refused = operator.batch_execute(&statement).await.expect_err(&statement);
+        assert_eq!(refused.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{statement}: {refused:?}");
+    }
+    let add = "insert into files (owner_id, name, original_name) values ($1, 'x', 'x')";
+    assert_eq!(operator.execute(add, &[&owner]).await.unwrap(), 1, "a file without content is theirs to add");
+    let api = db::connect(&crate::world::api_url()).await.unwrap();
+    let refused = api.batch_execute("update files set object_key = null").await.unwrap_err();
+    assert_eq!(refused.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE));
+    // Whoever writes it: another file's key, and one that ends as the own one does.
+    for key in [key.clone(), format!("{key}{}", Uuid::nil()), String::new()] {
+        let set = "update files set object_key = $2 where tenant_id = $1";
+        let refused = b.world.db.execute(set, &[&b.world.company, &key]).await.unwrap_err();
+        assert_eq!(refused.code(), Some(&SqlState::CHECK_VIOLATION), "{key}");
+    }
+    drop(operator);
+    login.remove(&b.world).await;
+}
+
+#[tokio::test]
+async fn an_operator_holds_up_no_other_company() {
+    let (a, b, c) = (World::new().await, World::new().await, World::new().await);
+    let one = Login::operator(&b, &[&b.name], true, true).await;
+    // Who has not chosen a company yet, and so has none.
+    let two = Login::operator(&b, &[&b.name, &c.name], true, true).await;
+    let year: String = a.value("select to_char(now(), 'YYYY')", &[]).await;
+    for login in [&one, &two] {
+        let operator = login.connect().await;
+        let refused = operator.batch_execute("select pg_advisory_xact_lock(1)").await.unwrap_err();
+        assert_eq!(refused.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE));
+        let (company, kind) = (a.company, "quote number");
+        operator
+            .batch_execute(&format!(
+                "begin; set local app.company_id = '{company}'; select app.lock_name('{kind}', '{year}');
+                 select app.lock_name('{kind} {company}', '{year}'); select app.lock_name('quote', 'Ours')"
+            ))
+            .await
+            .unwrap();
+        let new = serde_json::json!({"title": "Ours", "amount": 1});
+        a.admin.post("/api/quotes/", new).await.expect(201);
+        operator.batch_execute("rollback").await.unwrap();
+        a.db.execute("delete from quotes where tenant_id = $1", &[&a.company]).await.unwrap();
+    }
+    // Their own company waits for them, as for everybody who numbers a quote.
+    let operator = one.connect().await;
+    operator.batch_execute(&format!("begin; select app.lock_name('quote number', '{year}')")).await.unwrap();
+    let api = db::connect(&crate::world::api_url()).await.unwrap();
+    let set = format!("begin; set local lock_timeout = '100ms'; set local app.company_id = '{}'", b.company);
+    api.batch_execute(&set).await.unwrap();
+    let waits = api.batch_execute(&format!("select app.lock_name('quote number', '{year}')")).await.unwrap_err();
+    assert_eq!(waits.code(), Some(&SqlState::LOCK_NOT_AVAILABLE));
+    drop(operator);
+    one.remove(&b).await;
+    two.remove(&b).await;
+}
+
+/// What `explain analyze` tells must be the same for a value that another company has and for one that nobody has.
+#[tokio::test]
+async fn a_guess_finds_nothing_out_by_its_plan() {
+    let own = OwnDatabase::new().await;
+    let (a, b) = (Seeded::within(&own.admin).await, World::within(&own.admin, "B").await);
+    let db = &a.world.db;
+    db.batch_execute("analyze").await.unwrap();
+    let login = Login::new(&own.admin);
+    let add = "select app.add_operator($1::text::name, $2, true)";
+    db.execute(add, &[&login.name, &vec![&b.name]]).await.unwrap();
+    let operator = login.connect().await;
+    let values = "select c.oid::regclass::text, a.attname::text from pg_policy p join pg_class c on c.oid = p.polrelid
+        join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and a.atttypid = 'text'::regtype where p.polname = 'operator' order by 1, 2";
+    let mut tried = 0;
+    for row in db.query(values, &[]).await.unwrap() {
+        let (table, column): (String, String) = (row.get(0), row.get(1));
+        let whose = match table.as_str() {
+            "companies" => "id",
+            "users" => "company_id",
+            _ => "tenant_id",
+        };
+        let theirs = format!(
+            "select x.{column} from {table} x where x.{whose} = $1 and x.{column} is not null
+               and not exists (select from {table} y where y.{whose} = $2 and y.{column} = x.{column}) limit 1"
+        );
+        let Some(row) = db.query_opt(&theirs, &[&a.world.company, &b.company]).await.unwrap() else { continue };
+        let value: String = row.get(0);
+        for condition in ["$c = '$v'", "$c >= '$v' and $c <= '$v'", "app.global_key($c) = app.global_key('$v')"] {
+            let mut plans = Vec::new();
+            for guess in [value.as_str(), "a guess of what nobody has"] {
+                let quoted = guess.replace('\'', "''");
+                let condition = condition.replace("$c", &column).replace("$v", &quoted);
+                let ask = format!(
+                    "set enable_seqscan = off; explain (analyze, costs off, timing off, summary off, buffers off) select 1 from {table} where {condition}"
+                );
+                plans.push(said(&operator, &ask).await.replace(&quoted, ""));
+            }
+            assert_eq!(plans[0], plans[1], "{table}.{column}: {condition}");
+            assert!(plans[0].contains("actual rows=0"), "{}", plans[0]);
+            tried += 1;
+        }
+    }
+    assert!(tried > 100, "{tried}");
+    drop(operator);
+    db.execute("select app.remove_operator($1::text::name)", &[&login.name]).await.unwrap();
+    own.drop().await;
+}
+
+/// `explain` estimates from samples of the whole table, so there must be none of what is nobody else's to know.
+#[tokio::test]
+async fn personal_columns_are_sampled_only_where_searches_need_it() {
+    let own = OwnDatabase::new().await;
+    let a = Seeded::within(&own.admin).await;
+    let db = &a.world.db;
+    db.batch_execute("alter table emails alter column body set statistics -1; analyze").await.unwrap();
+    let sampled = async || -> Vec<String> {
+        let sql = "select tablename || '.' || attname from pg_stats where schemaname = 'public'";
+        db.query(sql, &[]).await.unwrap().iter().map(|r| r.get(0)).collect()
+    };
+    assert!(sampled().await.contains(&"emails.body".to_owned()));
+    ringfence::db::migrate::migrate(&own.admin, None).await.unwrap();
+    db.batch_execute("analyze").await.unwrap();
+    let sampled = sampled().await;
+    assert!(sampled.contains(&"contacts.tenant_id".to_owned()), "{sampled:?}");
+    let mut personal: Vec<String> = Vec::new();
+    for (table, (_, columns)) in decisions() {
+        personal.extend(columns.iter().map(|c| format!("{table}.{c}")).filter(|c| sampled.contains(c)));
+    }
+    let searched = [
+        "contacts.first_name_lc",
+        "contacts.last_name_lc",
+        "contacts.email",
+        "contacts.phone_digits",
+        "contacts.search_text",
+        "deals.search_text",
+        "quotes.search_text",
+        "files.search_text",
+        "emails.message_id",
+        "suppressions.address",
+    ];
+    personal.retain(|c| !searched.contains(&c.as_str()));
+    assert!(personal.is_empty(), "{personal:?}");
+    for key in ["users_email_key.global_key", "contacts_tenant_email_key.lower", "sms_messages.twilio_sid"] {
+        assert!(!sampled.contains(&key.to_owned()), "{key}");
+    }
+    drop(a);
+    own.drop().await;
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Plans, not times: lists walk an index in their order and stop, searches read an index, the policy is evaluated once a
 //! statement, for the largest company and a small one alike.
 
-use crate::schema::OwnDatabase;
+use crate::{schema::OwnDatabase, world::admin_url};
 use ringfence::{
     db::{self, Plan, Sql},
     demo, sql,
@@ -59,6 +59,29 @@ fn reads(plan: &Value, what: &str, indexes: &[&str], ordered: bool) {
     for node in &all {
         let filter = format!("{} {}", node["Filter"], node["Index Cond"]);
         assert!(!filter.contains("current_setting"), "{what} evaluates the policy for each row: {plan:#}");
+    }
+}
+
+/// The look-ups across companies, by the indexes over app.global_key.
+#[tokio::test]
+async fn look_ups_across_companies_read_their_indexes() {
+    let mut admin = db::connect(&admin_url()).await.unwrap();
+    for (call, index) in [
+        ("app.login('nobody@x.example')", "users_email_key"),
+        ("app.email_taken('nobody@x.example')", "users_email_key"),
+        ("app.start_password_reset('nobody@x.example', '')", "users_email_key"),
+        ("app.finish_password_reset('nobody@x.example', '', '')", "users_email_key"),
+        ("app.company_name_taken('Nobody')", "companies_name_key"),
+        ("app.companies_of_number('+15550199')", "phone_numbers_in_use_key"),
+        ("app.companies_of_number('+15550199')", "twilio_settings_number"),
+    ] {
+        let tx = admin.transaction().await.unwrap();
+        let scans = "select pg_stat_get_xact_numscans($1::text::regclass)";
+        let before: i64 = tx.query_one(scans, &[&index]).await.unwrap().get(0);
+        tx.batch_execute(&format!("set local enable_seqscan = off; select * from {call}")).await.unwrap();
+        let after: i64 = tx.query_one(scans, &[&index]).await.unwrap().get(0);
+        assert!(after > before, "{call} does not read {index}");
+        tx.rollback().await.unwrap();
     }
 }
 
