@@ -449,7 +449,7 @@ async fn slow_mails_of_one_company_do_not_hold_up_anothers() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let (slow, other) = (World::new().await, World::new().await);
     let ((theirs, _), (ours, _)) = (hooked(&slow).await, hooked(&other).await);
-    let url = reqwest::Url::parse(&Person::nobody().request("post", "/").build().unwrap().url().to_string()).unwrap();
+    let url = Person::nobody().request("post", "/").build().unwrap().url().clone();
     let mut held = Vec::new();
     for _ in 0..20 {
         let address = (url.host_str().unwrap(), url.port().unwrap());
