@@ -5,20 +5,17 @@ with held as (
     not r.rolsuper and pg_has_role(r.oid, 'ringfence_staff', 'member') as is_staff,
     not r.rolsuper and pg_has_role(r.oid, 'ringfence_operator_write', 'member') as is_writer,
     not r.rolsuper and pg_has_role(r.oid, 'ringfence_operator_limited', 'member') as is_limited
-  from pg_roles r
-  where r.rolname = 'ringfence_api' or not r.rolsuper and (pg_has_role(r.oid, 'ringfence_operator', 'member')
-    or pg_has_role(r.oid, 'ringfence_operator_limited', 'member') or pg_has_role(r.oid, 'ringfence_staff', 'member'))
+  from pg_roles r where r.rolname = 'ringfence_api' or not r.rolsuper and exists (
+    select from unnest(array['ringfence_operator', 'ringfence_operator_limited', 'ringfence_staff']) g where pg_has_role(r.oid, g, 'member'))
 ), target as (
   select c.oid, c.relkind, c.relnamespace::regnamespace::text as home, c.oid::regclass::text as name from pg_class c
   where c.relkind in ('r', 'p', 'v', 'm', 'f') and c.relnamespace::regnamespace::text not in ('pg_catalog', 'information_schema', 'pg_toast')
 )
 select format('%s has %s on %s', r.rolname, right_name, t.name) as finding, 'revoke it' as remedy
-from held r, target t, unnest(array['truncate', 'references', 'trigger']) as right_name
-where has_table_privilege(r.oid, t.oid, right_name)
+from held r, target t, unnest(array['truncate', 'references', 'trigger']) as right_name where has_table_privilege(r.oid, t.oid, right_name)
 union all
 select format('%s may update %s of %s', r.rolname, a.attname, t.name), 'grant update by column, without id, tenant_id, company_id'
-from held r, target t join pg_attribute a on a.attrelid = t.oid and a.attname in ('id', 'tenant_id', 'company_id')
-where has_column_privilege(r.oid, t.oid, a.attnum, 'update')
+from held r, target t join pg_attribute a on a.attrelid = t.oid where a.attname in ('id', 'tenant_id', 'company_id') and has_column_privilege(r.oid, t.oid, a.attnum, 'update')
 union all
 -- The server reads what the row of a file names.
 select format('%s may %s %s of %s', r.rolname, right_name, a.attname, t.name), 'revoke it: see app.writable_columns'
@@ -50,8 +47,7 @@ select format('%s may read %s', r.rolname, t.name), 'revoke it: what staff see a
 from held r, target t where r.is_staff and has_any_column_privilege(r.oid, t.oid, 'select')
 union all
 select format('everybody has %s on %s', x.privilege_type, t.name), 'revoke it from public'
-from target t join pg_class c on c.oid = t.oid, aclexplode(c.relacl) x
-where x.grantee = 0
+from target t join pg_class c on c.oid = t.oid, aclexplode(c.relacl) x where x.grantee = 0
 union all
 select format('%s may create in schema %s', r.rolname, n.nspname), 'revoke create on the schema'
 from held r, pg_namespace n where n.nspname not like 'pg\_%' and has_schema_privilege(r.oid, n.oid, 'create')
@@ -60,6 +56,5 @@ select format('%s may use schema leakproof', r.rolname), 'revoke usage: its oper
 from held r where not r.is_api and has_schema_privilege(r.oid, 'leakproof', 'usage')
 union all
 select format('%s may %s in this database', r.rolname, right_name), format('revoke %s on database %I from public', right_name, current_database())
-from held r, unnest(array['create', 'temporary']) as right_name
-where has_database_privilege(r.oid, current_database(), right_name)
+from held r, unnest(array['create', 'temporary']) as right_name where has_database_privilege(r.oid, current_database(), right_name)
 order by 1

@@ -42,49 +42,18 @@ begin
       ('workflow_steps', 'position action status attempts made_in', 'input result error_message'),
       ('deal_sums', 'status deals value stage_seconds running closed closed_seconds', ''),
       ('teams', 'name description', '')
-    ), searched (name, columns) as (values
-      ('contacts', 'first_name_lc last_name_lc search_text email phone_digits'),
-      ('deals', 'search_text'),
-      ('quotes', 'search_text'),
-      ('files', 'search_text'),
-      ('emails', 'message_id'),
-      ('suppressions', 'address')
     )
     select t.oid::regclass as target, a.attname as column_name,
-      a.atttypid in ('uuid'::regtype, 'timestamptz'::regtype, 'boolean'::regtype) or coalesce(a.attname = any (string_to_array(d.open, ' ')), false) as is_open,
-      (coalesce(a.attname = any (string_to_array(d.personal, ' ')), false) or a.attname in ('twilio_sid', 'provider_id'))
-        and not coalesce(a.attname = any (string_to_array(s.columns, ' ')), false) as is_unsampled, a.attstattarget
+      a.atttypid in ('uuid'::regtype, 'timestamptz'::regtype, 'boolean'::regtype) or coalesce(a.attname = any (string_to_array(d.open, ' ')), false) as is_open
     from pg_policy p
     join pg_class t on t.oid = p.polrelid and t.relnamespace = 'public'::regnamespace
     join pg_attribute a on a.attrelid = t.oid and a.attnum > 0 and not a.attisdropped
     left join decided d on d.name = t.relname
-    left join searched s on s.name = t.relname
     where p.polname = 'operator'
   loop
     if c.is_open <> has_column_privilege('ringfence_operator_limited', c.target, c.column_name, 'select') then
       execute format(case when c.is_open then 'grant select (%I) on %s to' else 'revoke select (%I) on %s from' end || ' ringfence_operator_limited',
         c.column_name, c.target);
     end if;
-    if c.is_unsampled and coalesce(c.attstattarget, -1) <> 0 then
-      execute format('alter table %s alter column %I set statistics 0', c.target, c.column_name);
-    end if;
   end loop;
-
-  -- Keys that are expressions are asked for one value, which needs no sample.
-  for c in
-    select i.indexrelid::regclass as target, a.attnum from pg_index i
-    join pg_policy p on p.polrelid = i.indrelid and p.polname = 'operator'
-    join pg_attribute a on a.attrelid = i.indexrelid and i.indkey[a.attnum - 1] = 0 and a.atttypid = 'text'::regtype
-    where coalesce(a.attstattarget, -1) <> 0
-  loop
-    execute format('alter index %s alter column %s set statistics 0', c.target, c.attnum);
-  end loop;
-
-  -- What was sampled before stays until it is deleted, which needs a superuser.
-  if (select r.rolsuper from pg_roles r where r.rolname = current_user) then
-    delete from pg_statistic s using pg_attribute a
-    where a.attrelid = s.starelid and a.attnum = s.staattnum and a.attstattarget = 0
-      and s.starelid in (select p.polrelid from pg_policy p where p.polname = 'operator'
-        union select i.indexrelid from pg_index i join pg_policy p on p.polrelid = i.indrelid where p.polname = 'operator');
-  end if;
 end $$

@@ -61,7 +61,10 @@ const HARM: &[(&str, &str)] = &[
     ("create unique index on users (email)", "lint/indexes"),
     ("create unique index on companies (name)", "lint/indexes"),
     ("alter function app.global_key(text) leakproof", "lint/indexes"),
-    ("create or replace function app.global_key(value text) returns text language sql immutable strict as 'select value'", "lint/indexes"),
+    (
+        "create or replace function app.global_key(value text) returns text language sql immutable strict as 'select value'",
+        "lint/indexes",
+    ),
     (
         "create function app.peek() returns bigint language sql security definer as 'select count(*) from contacts'",
         "lint/definer_functions",
