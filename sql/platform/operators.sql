@@ -2,9 +2,6 @@
 -- after the migrations; safe to repeat. Ids, times and yes-or-no columns are open; of all others it is said here whether
 -- they are open or hold what is personal or could: a name, an address, a text that somebody wrote, a secret. A column that
 -- is not named is not granted, and fails a test.
---
--- `explain` shows operators what PostgreSQL's samples of a whole table say. So none are taken of what is personal, nor of
--- providers' ids, but for the columns by which searches are planned.
 do $$
 declare
   c record;
