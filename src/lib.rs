@@ -24,6 +24,7 @@ pub mod page;
 pub mod pdf;
 pub mod seal;
 pub mod server;
+pub mod signed;
 pub mod telephony;
 pub mod terminal;
 pub mod wire;
@@ -50,6 +51,8 @@ pub struct Parts {
     pub sealer: seal::Sealer,
     /// The keys of addresses for people who are not signed in.
     pub links: links::Links,
+    /// The keys of the cursors of lists.
+    pub cursors: signed::Signer,
     /// The files' content.
     pub storage: clients::storage::Storage,
     /// Outgoing mail of the platform itself.
@@ -76,6 +79,7 @@ impl App {
             hasher: auth::Hasher::new(cores)?,
             sealer: seal::Sealer::new(&config.secret_key)?,
             links: links::Links::new(&config.secret_key),
+            cursors: signed::Signer::new(&config.secret_key, "cursors"),
             storage: clients::storage::Storage::open(config.storage_url.as_deref().unwrap_or_default())?,
             mailer: clients::mail::Mailer::new(&config)?,
             twilio: clients::twilio::Twilio::new(&config)?,

@@ -2,9 +2,7 @@
 //! the company, the user and the row that it is about, and its signature proves that this server made it for that purpose;
 //! so nothing is looked up across companies, and one row's token is of no use for another.
 
-use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
+use crate::signed::Signer;
 use uuid::Uuid;
 
 /// What a token is for.
@@ -30,52 +28,36 @@ pub struct Link {
     pub row: Uuid,
 }
 
-/// The keys, newest first: the first signs, all of them prove.
-pub struct Links(Vec<Vec<u8>>);
+/// The keys of the tokens.
+pub struct Links(Signer);
 
-/// Bytes of the signature.
-const SIGNATURE: usize = 16;
-/// Bytes before it.
+/// Bytes of a token without its signature.
 const CONTENT: usize = 1 + 3 * 16;
 
 impl Links {
-    /// Keys made of those that seal the secrets: they outlive the tokens of a session, as addresses in mails must.
+    /// Keys made of those that seal the secrets.
     pub fn new(keys: &[String]) -> Self {
-        Self(keys.iter().map(|key| hash(key.as_bytes(), b"links")).collect())
+        Self(Signer::new(keys, "links"))
     }
 
     /// The token.
     pub fn token(&self, purpose: Purpose, link: &Link) -> String {
-        let mut bytes = vec![purpose as u8];
+        let mut content = vec![purpose as u8];
         for id in [link.company, link.user, link.row] {
-            bytes.extend_from_slice(id.as_bytes());
+            content.extend_from_slice(id.as_bytes());
         }
-        let signature = hash(&self.0[0], &bytes);
-        bytes.extend_from_slice(&signature[..SIGNATURE]);
-        BASE64_URL_SAFE_NO_PAD.encode(bytes)
+        self.0.sign(&[], content)
     }
 
     /// What a token of this server is about, if it is one for this purpose.
     pub fn read(&self, purpose: Purpose, token: &str) -> Option<Link> {
-        let bytes = BASE64_URL_SAFE_NO_PAD.decode(token).ok()?;
-        let (content, signature) = bytes.split_at_checked(CONTENT)?;
-        let is_ours = |key: &Vec<u8>| {
-            let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("an HMAC key has any length");
-            mac.update(content);
-            mac.verify_truncated_left(signature).is_ok()
-        };
-        if signature.len() != SIGNATURE || content[0] != purpose as u8 || !self.0.iter().any(is_ours) {
+        let content = self.0.open(&[], token)?;
+        if content.len() != CONTENT || content[0] != purpose as u8 {
             return None;
         }
         let id = |n: usize| Uuid::from_slice(&content[1 + n * 16..][..16]).ok();
         Some(Link { company: id(0)?, user: id(1)?, row: id(2)? })
     }
-}
-
-fn hash(key: &[u8], text: &[u8]) -> Vec<u8> {
-    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("an HMAC key has any length");
-    mac.update(text);
-    mac.finalize().into_bytes().to_vec()
 }
 
 /// The HTML of a mail with a picture of one point in it, whose address tells that the mail was opened.

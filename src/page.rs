@@ -1,12 +1,30 @@
-//! `?skip=&limit=` (contract: conventions, "Types").
+//! Pages of lists: by `?skip=&limit=` (contract: conventions, "Types"), or by a cursor, for which the page behind a million rows
+//! costs what the first one does.
 
-use crate::{App, Error, wire};
-use axum::{extract::FromRequestParts, http::request::Parts};
-use schemars::JsonSchema;
+use crate::{
+    App, Error, Result,
+    db::{Door, List, Params, Rows, Scoped, Value, WriteRow},
+    wire,
+};
+use aide::{
+    generate::GenContext,
+    openapi::{Header, HeaderStyle, Operation, ParameterSchemaOrContent, ReferenceOr, SchemaObject},
+};
+use axum::{
+    extract::FromRequestParts,
+    http::{HeaderName, HeaderValue, Uri, header, request::Parts},
+    response::{IntoResponse, Response},
+};
+use postgres_types::ToSql;
+use schemars::{JsonSchema, json_schema};
 use serde::Deserialize;
 
 /// No limit unless one is given: for lists of which the frontend shows all.
 pub const ALL: i64 = i64::MAX;
+/// With a cursor there is always one.
+const MOST: i64 = 1000;
+/// The header with the number of rows of the whole list.
+pub const TOTAL_COUNT: HeaderName = HeaderName::from_static("x-total-count");
 
 /// A page of a list: `skip` rows are left out, at most `limit` follow. `LIMIT` is the area's default; a limit over 1000
 /// counts as 1000, a negative number is refused.
@@ -31,9 +49,15 @@ struct Raw {
 impl<const LIMIT: i64> FromRequestParts<App> for Page<LIMIT> {
     type Rejection = Error;
 
-    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Error> {
-        let raw: Raw = wire::query(parts.uri.query())?;
-        let page = Self { skip: raw.skip.unwrap_or(0), limit: raw.limit.map_or(LIMIT, |limit| limit.min(1000)) };
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self> {
+        let Raw { skip, limit } = wire::query(parts.uri.query())?;
+        Self::new(skip, limit)
+    }
+}
+
+impl<const LIMIT: i64> Page<LIMIT> {
+    fn new(skip: Option<i64>, limit: Option<i64>) -> Result<Self> {
+        let page = Self { skip: skip.unwrap_or(0), limit: limit.map_or(LIMIT, |limit| limit.min(MOST)) };
         for (name, value) in [("skip", page.skip), ("limit", page.limit)] {
             if value < 0 {
                 return Err(Error::invalid("query", name, "Input should be greater than or equal to 0"));
@@ -44,13 +68,210 @@ impl<const LIMIT: i64> FromRequestParts<App> for Page<LIMIT> {
 }
 
 impl<const LIMIT: i64> aide::OperationInput for Page<LIMIT> {
-    fn operation_input(ctx: &mut aide::generate::GenContext, operation: &mut aide::openapi::Operation) {
+    fn operation_input(ctx: &mut GenContext, operation: &mut Operation) {
         wire::document_query::<Raw>(ctx, operation);
     }
 }
 
+/// A [`Page`], or the one behind a cursor, and whether the rows of the whole list are counted.
+pub struct Paging<const LIMIT: i64 = 100> {
+    page: Page<LIMIT>,
+    count: bool,
+    walk: Option<Box<Walk>>,
+}
+
+/// A caller who goes from page to page by a cursor.
+struct Walk {
+    app: App,
+    uri: Uri,
+    /// Where the page starts; empty for the first one.
+    cursor: String,
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct RawPaging {
+    /// Rows to leave out (default 0).
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    skip: Option<i64>,
+    /// Rows to return at most (the default is the list's own; 1000 at most, also by default when there is a cursor).
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    limit: Option<i64>,
+    /// Empty for the first page, and then as the `Link` header of the page before has it.
+    cursor: Option<String>,
+    /// Whether the answer has the number of rows of the whole list, in the header `X-Total-Count`.
+    #[serde(default, deserialize_with = "wire::flag")]
+    count: bool,
+}
+
+impl<const LIMIT: i64> FromRequestParts<App> for Paging<LIMIT> {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self> {
+        let RawPaging { skip, limit, cursor, count } = wire::query(parts.uri.query())?;
+        Self::new(Page::new(skip, limit)?, cursor, count, parts, app)
+    }
+}
+
+impl<const LIMIT: i64> aide::OperationInput for Paging<LIMIT> {
+    fn operation_input(ctx: &mut GenContext, operation: &mut Operation) {
+        wire::document_query::<RawPaging>(ctx, operation);
+    }
+}
+
+impl<const LIMIT: i64> Paging<LIMIT> {
+    fn new(mut page: Page<LIMIT>, cursor: Option<String>, count: bool, parts: &Parts, app: &App) -> Result<Self> {
+        let walk = cursor.map(|cursor| Box::new(Walk { app: app.clone(), uri: parts.uri.clone(), cursor }));
+        if walk.is_some() {
+            page.limit = page.limit.min(MOST);
+            if page.skip > 0 {
+                return Err(Error::invalid(
+                    "query",
+                    "cursor",
+                    "A page starts at a cursor or after some rows, not both",
+                ));
+            }
+        }
+        Ok(Self { page, count, walk })
+    }
+
+    /// The page of this list, whose statement takes `params`, and behind them `limit`, `skip` and the cursor.
+    pub async fn list<T: WriteRow, D: Door>(&self, db: &Scoped<D>, list: List, params: Params<'_>) -> Result<Paged<T>> {
+        let start = self.walk.as_ref().map_or(Ok(Vec::new()), |walk| walk.start(&list))?;
+        let mut given: Vec<&(dyn ToSql + Sync)> = Vec::with_capacity(params.len() + 2 + start.len());
+        given.extend_from_slice(params);
+        given.push(&self.page.limit);
+        given.push(&self.page.skip);
+        given.extend(start.iter().map(|value| value as &(dyn ToSql + Sync)));
+        let rows = db.list(if start.is_empty() { list.first } else { list.behind }, &given).await?;
+        let next = match &self.walk {
+            Some(walk) if i64::try_from(rows.len()) == Ok(self.page.limit) => walk.next(&list, &rows)?,
+            _ => None,
+        };
+        let total = if self.count {
+            let mut all = params.to_vec();
+            all.push(&ALL);
+            all.push(&0_i64);
+            Some(db.one(list.count, &all).await?)
+        } else {
+            None
+        };
+        Ok(Paged { rows, next, total })
+    }
+}
+
+impl Walk {
+    /// The values behind which the page starts; none for the first page.
+    fn start(&self, list: &List) -> Result<Vec<Value>> {
+        if self.cursor.is_empty() {
+            return Ok(Vec::new());
+        }
+        let key = self.app.cursors.open(&what(list), &self.cursor).and_then(|content| unpack(&content));
+        key.ok_or_else(|| Error::invalid("query", "cursor", "Input should be a cursor that this list has given"))
+    }
+
+    /// The `Link` header of a full page (RFC 8288): the same query behind its last row. The count is not asked for again.
+    fn next<T>(&self, list: &List, rows: &Rows<T>) -> Result<Option<HeaderValue>> {
+        let Some(key) = rows.last(list.key)? else { return Ok(None) };
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        let given = form_urlencoded::parse(self.uri.query().unwrap_or_default().as_bytes());
+        query.extend_pairs(given.filter(|(name, _)| !["skip", "cursor", "count"].contains(&&**name)));
+        query.append_pair("cursor", &self.app.cursors.sign(&what(list), pack(&key)));
+        let link = HeaderValue::try_from(format!("<{}?{}>; rel=\"next\"", self.uri.path(), query.finish()));
+        link.map(Some).map_err(|e| Error::Internal(e.to_string().into()))
+    }
+}
+
+/// A cursor is good for the list that gave it.
+fn what(list: &List) -> Vec<u8> {
+    [list.first.name, "\0", &list.key.join(" "), "\0"].concat().into_bytes()
+}
+
+/// Each value with its length before it; null has the length -1.
+fn pack(key: &[Value]) -> Vec<u8> {
+    let mut content = Vec::new();
+    for Value(value) in key {
+        let length = value.as_ref().map_or(-1, |value| value.len() as i32);
+        content.extend_from_slice(&length.to_be_bytes());
+        content.extend_from_slice(value.as_deref().unwrap_or_default());
+    }
+    content
+}
+
+fn unpack(mut content: &[u8]) -> Option<Vec<Value>> {
+    let mut key = Vec::new();
+    while let Some((length, rest)) = content.split_first_chunk() {
+        let length = usize::try_from(i32::from_be_bytes(*length)).ok();
+        let (value, rest) = rest.split_at_checked(length.unwrap_or(0))?;
+        key.push(Value(length.map(|_| value.to_vec())));
+        content = rest;
+    }
+    Some(key)
+}
+
+/// A page of a list, with the way to the next one when the caller walks by a cursor.
+#[derive(Debug)]
+pub struct Paged<T> {
+    rows: Rows<T>,
+    next: Option<HeaderValue>,
+    total: Option<i64>,
+}
+
+impl<T> Default for Paged<T> {
+    fn default() -> Self {
+        Self { rows: Rows::default(), next: None, total: None }
+    }
+}
+
+impl<T: WriteRow> IntoResponse for Paged<T> {
+    fn into_response(self) -> Response {
+        let mut response = self.rows.into_response();
+        if let Some(next) = self.next {
+            response.headers_mut().insert(header::LINK, next);
+        }
+        if let Some(total) = self.total {
+            response.headers_mut().insert(TOTAL_COUNT, total.into());
+        }
+        response
+    }
+}
+
+impl<T: JsonSchema> aide::OperationOutput for Paged<T> {
+    type Inner = Vec<T>;
+    fn operation_response(ctx: &mut GenContext, operation: &mut Operation) -> Option<aide::openapi::Response> {
+        let mut response = Rows::<T>::operation_response(ctx, operation)?;
+        let mut add = |name: &str, kind: &str, description: &str| {
+            let json_schema = json_schema!({ "type": kind });
+            let schema = SchemaObject { json_schema, external_docs: None, example: None };
+            let header = Header {
+                description: Some(description.into()),
+                style: HeaderStyle::Simple,
+                required: false,
+                deprecated: None,
+                format: ParameterSchemaOrContent::Schema(schema),
+                example: None,
+                examples: Default::default(),
+                extensions: Default::default(),
+            };
+            response.headers.insert(name.into(), ReferenceOr::Item(header));
+        };
+        add(
+            "Link",
+            "string",
+            "With `cursor`: the address of the next page, as `rel=\"next\"` (RFC 8288). The last page has none.",
+        );
+        add("X-Total-Count", "integer", "With `count=true`: the number of rows of the whole list.");
+        Some(response)
+    }
+    fn inferred_responses(
+        ctx: &mut GenContext,
+        operation: &mut Operation,
+    ) -> Vec<(Option<u16>, aide::openapi::Response)> {
+        Self::operation_response(ctx, operation).map(|r| (Some(200), r)).into_iter().collect()
+    }
+}
+
 /// The `limit` and `offset` of the lists that refuse a limit outside of 1 to 100; 50 and 0 when left out.
-pub fn bounded(limit: Option<i64>, offset: Option<i64>) -> Result<(i64, i64), Error> {
+pub fn bounded(limit: Option<i64>, offset: Option<i64>) -> Result<(i64, i64)> {
     let (limit, offset) = (limit.unwrap_or(50), offset.unwrap_or(0));
     if !(1..=100).contains(&limit) {
         return Err(Error::invalid("query", "limit", "Input should be from 1 to 100"));

@@ -4,13 +4,14 @@ use crate::{
     App, Error, api,
     config::{Config, Switch},
     db::migrate,
-    jobs,
+    jobs, page,
     wire::Json,
 };
 use axum::{
     Router,
+    body::Body,
     extract::{ConnectInfo, DefaultBodyLimit, FromRequestParts, MatchedPath, Request, State},
-    http::{HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
+    http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header, request::Parts},
     middleware::{self, Next},
     response::{Html, IntoResponse, Response},
     routing::get,
@@ -25,8 +26,11 @@ use std::{
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tower::{Layer, ServiceExt};
 use tower_http::{
+    CompressionLevel,
     catch_panic::CatchPanicLayer,
+    compression::{CompressionLayer, Predicate, predicate::SizeAbove},
     cors::{AllowOrigin, CorsLayer},
 };
 use tracing::Instrument;
@@ -117,22 +121,23 @@ fn cors(config: &Config) -> CorsLayer {
             Method::PUT,
         ])
         .allow_headers(tower_http::cors::AllowHeaders::mirror_request())
-        .expose_headers([X_REQUEST_ID])
+        .expose_headers([X_REQUEST_ID, header::LINK, page::TOTAL_COUNT])
         .max_age(Duration::from_secs(600))
 }
 
 /// Gives each request an id, a span and a log line, and each answer its safety headers.
 async fn request(request: Request, next: Next) -> Response {
     let given = request.headers().get(&X_REQUEST_ID).and_then(|v| v.to_str().ok());
-    let id: Arc<str> =
-        given.filter(|id| (1..=100).contains(&id.len())).map_or_else(|| Uuid::now_v7().to_string().into(), Into::into);
+    let fresh = || (&*Uuid::now_v7().hyphenated().encode_lower(&mut Uuid::encode_buffer())).into();
+    let id: Arc<str> = given.filter(|id| (1..=100).contains(&id.len())).map_or_else(fresh, Into::into);
     let method = request.method().clone();
     // The route and not the path: paths hold e-mail addresses and tokens.
-    let route = request.extensions().get::<MatchedPath>().map(|p| p.as_str().to_owned()).unwrap_or_default();
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let route = route.as_ref().map_or("", MatchedPath::as_str);
     let span = tracing::info_span!("request", %id, %method, route, user = tracing::field::Empty, company = tracing::field::Empty);
     let preflight = method == Method::OPTIONS && request.headers().contains_key(header::ORIGIN);
     let started = Instant::now();
-    let mut response = REQUEST_ID.scope(id.clone(), next.run(request)).instrument(span.clone()).await;
+    let mut response = REQUEST_ID.scope(id.clone(), answer(request, next)).instrument(span.clone()).await;
     // A browser of a foreign origin is told so plainly, and not by an answer without headers.
     if preflight && !response.headers().contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN) {
         *response.status_mut() = StatusCode::BAD_REQUEST;
@@ -147,6 +152,36 @@ async fn request(request: Request, next: Next) -> Response {
     let millis = started.elapsed().as_secs_f64() * 1000.0;
     span.in_scope(|| tracing::info!(status, millis, "answered"));
     response
+}
+
+/// Answers are compressed for who asks for it, from this many bytes on.
+const WORTH_COMPRESSING: u64 = 1 << 10;
+/// Where answers may have a secret of the caller's in them. Compressed together with text that somebody else chose, its
+/// length would tell of it (BREACH).
+const SECRETIVE: [&str; 6] =
+    ["/api/auth", "/api/register", "/api/invitations", "/api/twilio", "/api/emails/webhook", "/api/unsubscribe"];
+
+/// Answers, compressed where that is asked for and safe: reads only, because a secret that is shown once is the answer to
+/// a change.
+async fn answer(request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    let plain = !request.headers().contains_key(header::ACCEPT_ENCODING)
+        || request.method() != Method::GET
+        || request.headers().contains_key(header::RANGE)
+        || SECRETIVE.iter().any(|start| path.starts_with(start));
+    if plain {
+        return next.run(request).await;
+    }
+    let layer = CompressionLayer::new().quality(CompressionLevel::Fastest);
+    let layer = layer.compress_when(SizeAbove::new(WORTH_COMPRESSING).and(is_text));
+    let Ok(response) = layer.layer(next).oneshot(request).await;
+    response.map(Body::new)
+}
+
+/// Text, and not a file's content, of which a client may ask for a part.
+fn is_text(_: StatusCode, _: Version, headers: &HeaderMap, _: &Extensions) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    (kind.starts_with("application/json") || kind.starts_with("text/")) && !headers.contains_key(header::ACCEPT_RANGES)
 }
 
 /// The part of an address that one customer of a provider has: all of IPv4, the first half of IPv6.

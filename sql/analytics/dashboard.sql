@@ -51,8 +51,8 @@ select jsonb_build_object(
     'total_pipeline', a.open_value,
     'pipeline_growth', case when m.open_value > 0 and mb.open_value = 0 then 100 else app.growth(m.open_value, mb.open_value) end,
     'active_deals', a.open, 'deal_growth', case when m.open > 0 and mb.open = 0 then 100 else app.growth(m.open, mb.open) end,
-    'activities_today', (select count(*) from activities x where x.due_date >= (select app.midnight(z.today, z.zone) from zone z)
-      and x.due_date < (select app.midnight(z.today + 1, z.zone) from zone z) and ($3::uuid is null or x.owner_id = $3))),
+    'activities_today', (select count(*) from activities x where x.due_order >= (select app.midnight(z.today, z.zone) from zone z)
+      and x.due_order < (select app.midnight(z.today + 1, z.zone) from zone z) and ($3::uuid is null or x.owner_id = $3))),
   'pipeline_by_stage', coalesce((select jsonb_agg(jsonb_build_object('stage_name', s.name, 'deal_count', s.deals, 'total_value', s.value,
     'percentage', app.percent(s.value, a.value)) order by s.order_index, s.name) from stage s), '[]'))
 from sum n, sum b, sum a, sum m, sum mb

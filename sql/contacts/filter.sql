@@ -6,5 +6,6 @@ where not is_deleted
   and ($1::text is null or type = $1)
   and ($2::text is null or status = upper($2))
   and ($3::uuid is null or owner_id = $3)
+-- cursor: and (created_at, id) > ($6, $7)
 order by created_at, id
 limit $4 offset $5

@@ -7,5 +7,6 @@ where not is_deleted
   and ($3::text is null or type = $3)
   and ($4::text is null or status = upper($4))
   and ($5::uuid is null or owner_id = $5)
+-- cursor: and (created_at, id) > ($8, $9)
 order by created_at, id
 limit $6 offset $7

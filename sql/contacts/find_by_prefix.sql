@@ -7,5 +7,6 @@ where not is_deleted
   and ($2::text is null or type = $2)
   and ($3::text is null or status = upper($3))
   and ($4::uuid is null or owner_id = $4)
+-- cursor: and (created_at, id) > ($7, $8)
 order by created_at, id
 limit $5 offset $6

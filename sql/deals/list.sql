@@ -4,5 +4,6 @@ select id, title, value, currency, stage_id, stage_name, pipeline_id, company, c
   actual_close_date, stage_entered_at, status, probability, lost_reason, won_reason, tags, custom_fields, owner_id, created_at, updated_at
 from deal_card
 where not is_deleted
+-- cursor: and (created_at, id) > ($3, $4)
 order by created_at, id
 limit $1 offset $2

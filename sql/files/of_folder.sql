@@ -3,5 +3,6 @@ select id, name, original_name, file_type, size, category, description, status, 
   contact_id, deal_id, created_at, updated_at
 from files
 where folder_id = $1 and not is_deleted and ($2::text is null or category = $2)
+-- cursor: and (created_at, id) < ($5, $6)
 order by created_at desc, id desc
 limit $3 offset $4

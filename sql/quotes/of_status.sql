@@ -3,5 +3,6 @@ select id, quote_number, title, amount, status, client_id, deal_id, owner_id, va
   line_items, created_at, updated_at
 from quote_card
 where status = $1 and not is_deleted
+-- cursor: and (created_at, id) < ($4, $5)
 order by created_at desc, id desc
 limit $2 offset $3

@@ -5,7 +5,7 @@ with workflow as (
   select coalesce(app.found('Record', $2::uuid, (app.workflow_context(w.trigger, $2::uuid) -> 'record' ->> 'id')::uuid), case app.record_kind(w.trigger)
     when 'deal' then (select d.id from deals d where not d.is_deleted order by d.created_at desc, d.id desc limit 1)
     when 'contact' then (select c.id from contacts c where not c.is_deleted order by c.created_at desc, c.id desc limit 1)
-    when 'activity' then (select a.id from activities a where a.status = 'completed' order by a.due_date desc limit 1)
+    when 'activity' then (select a.id from activities a where a.status = 'completed' order by a.due_order desc limit 1)
     when 'email' then (select e.id from emails e where not e.is_deleted and e.direction = 'outbound' order by e.created_at desc, e.id desc limit 1)
     when 'message' then (select m.id from sms_messages m where m.direction = 'inbound' order by m.created_at desc, m.id desc limit 1) end) as id
   from workflow w

@@ -169,22 +169,22 @@ fn status(text: &str) -> &'static str {
     ["completed", "overdue", "cancelled"].into_iter().find(|s| text.eq_ignore_ascii_case(s)).unwrap_or("pending")
 }
 
-async fn list(db: TenantDb, Query(f): Query<Filter>, page: Page<{ page::ALL }>) -> Result<Rows<Activity>> {
+async fn list(db: TenantDb, Query(f): Query<Filter>, page: Paging<{ page::ALL }>) -> Result<Paged<Activity>> {
     let filled = |text: Option<String>| text.filter(|t| !t.is_empty()).map(|t| t.to_lowercase());
     let (kind, status) = (filled(f.kind).or(filled(f.activity_type)), filled(f.status));
     let completed = f.completed.filter(|_| status.is_none());
     let activities = match (&f.deal_id, &f.contact_id) {
         (Some(deal), contact) => {
-            let of_deal = sql!("activities/of_deal").planned_once();
-            db.list(of_deal, &[&kind, &status, &completed, deal, contact, &page.limit, &page.skip]).await
+            let of_deal = list!("activities/of_deal", "due_order", "created_at", "id").planned_once();
+            page.list(&db, of_deal, &[&kind, &status, &completed, deal, contact]).await
         }
         (None, Some(contact)) => {
-            let of_contact = sql!("activities/of_contact").planned_once();
-            db.list(of_contact, &[&kind, &status, &completed, contact, &page.limit, &page.skip]).await
+            let of_contact = list!("activities/of_contact", "due_order", "created_at", "id").planned_once();
+            page.list(&db, of_contact, &[&kind, &status, &completed, contact]).await
         }
         (None, None) => {
-            let all = sql!("activities/list").planned_once();
-            db.list(all, &[&kind, &status, &completed, &page.limit, &page.skip]).await
+            let all = list!("activities/list", "due_order", "created_at", "id").planned_once();
+            page.list(&db, all, &[&kind, &status, &completed]).await
         }
     };
     activities.or_empty_without_company()

@@ -94,11 +94,11 @@ async fn set_notes(db: TenantDb, Path(id): Path<Uuid>, Json(new): Json<Notes>) -
     Ok(wire::done("Call notes updated"))
 }
 
-async fn list(db: TenantDb, Query(filter): Query<Filter>, page: Page) -> Result<Rows<Call>> {
+async fn list(db: TenantDb, Query(filter): Query<Filter>, page: Paging) -> Result<Paged<Call>> {
     let direction = match filter.kind.as_deref() {
         Some("incoming") => Some("inbound"),
         Some("outgoing") => Some("outbound"),
         _ => None,
     };
-    db.list(sql!("calls/list").planned_once(), &[&direction, &page.limit, &page.skip]).await
+    page.list(&db, list!("calls/list").planned_once(), &[&direction]).await
 }

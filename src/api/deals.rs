@@ -179,12 +179,10 @@ fn stage(text: &str) -> (Option<Uuid>, Option<&str>) {
     text.parse().map_or((None, Some(name)), |id| (Some(id), None))
 }
 
-async fn list(db: TenantDb, Query(filter): Query<Filter>, page: Page<{ page::ALL }>) -> Result<Rows<Deal>> {
+async fn list(db: TenantDb, Query(filter): Query<Filter>, page: Paging<{ page::ALL }>) -> Result<Paged<Deal>> {
     let deals = match &filter.stage {
-        None => db.list(sql!("deals/list").planned_once(), &[&page.limit, &page.skip]).await,
-        Some(stage) => {
-            db.list(sql!("deals/of_stage").planned_once(), &[stage, &page.limit, &page.skip]).await
-        }
+        None => page.list(&db, list!("deals/list").planned_once(), &[]).await,
+        Some(stage) => page.list(&db, list!("deals/of_stage").planned_once(), &[stage]).await,
     };
     deals.or_empty_without_company()
 }

@@ -181,13 +181,10 @@ fn reference(text: &Option<String>) -> (Option<Uuid>, bool) {
     (id, text.is_some() && id.is_none())
 }
 
-async fn list(db: TenantDb, Query(filter): Query<Filter>, page: Page) -> Result<Rows<Quote>> {
+async fn list(db: TenantDb, Query(filter): Query<Filter>, page: Paging) -> Result<Paged<Quote>> {
     match filter.status {
-        None => db.list(sql!("quotes/list").planned_once(), &[&page.limit, &page.skip]).await,
-        Some(status) => {
-            let params: [&(dyn ToSql + Sync); 3] = [&status.word(), &page.limit, &page.skip];
-            db.list(sql!("quotes/of_status").planned_once(), &params).await
-        }
+        None => page.list(&db, list!("quotes/list").planned_once(), &[]).await,
+        Some(status) => page.list(&db, list!("quotes/of_status").planned_once(), &[&status.word()]).await,
     }
 }
 

@@ -175,9 +175,23 @@ impl Reply {
         Ok(())
     }
 
+    /// The columns of its rows.
+    pub(super) fn columns(&self) -> Option<&[Column]> {
+        self.columns.as_deref()
+    }
+
     /// The first row.
     pub(super) fn first(&self) -> Result<Option<Row>, Fault> {
-        let Some((columns, body)) = self.columns.as_ref().zip(self.rows.first()) else { return Ok(None) };
+        self.row(self.rows.first())
+    }
+
+    /// The last row.
+    pub(super) fn last(&self) -> Result<Option<Row>, Fault> {
+        self.row(self.rows.last())
+    }
+
+    fn row(&self, body: Option<&DataRowBody>) -> Result<Option<Row>, Fault> {
+        let Some((columns, body)) = self.columns.as_ref().zip(body) else { return Ok(None) };
         let mut row = Row::new(columns.clone());
         row.load(body)?;
         Ok(Some(row))
@@ -208,6 +222,13 @@ impl Answer {
     }
 }
 
+/// A statement's text is known by where it is in memory: hashing all of it at each call takes longer than sending it.
+type Place = (usize, usize);
+
+fn place(text: &'static str) -> Place {
+    (text.as_ptr().addr(), text.len())
+}
+
 /// A connection.
 pub(super) struct Connection {
     stream: Stream,
@@ -223,7 +244,7 @@ pub(super) struct Connection {
     lost: bool,
     /// Whether a prepared statement no longer fits the database, so that nobody else should get the connection.
     stale: bool,
-    statements: HashMap<&'static str, Arc<Statement>>,
+    statements: HashMap<Place, Arc<Statement>>,
     named: u64,
 }
 
@@ -249,7 +270,7 @@ impl Connection {
     ) -> Result<[Arc<Statement>; N], Fault> {
         let mut new: Vec<(&'static str, Statement)> = Vec::new();
         for text in texts {
-            if !self.statements.contains_key(text) && new.iter().all(|(known, _)| *known != text) {
+            if !self.statements.contains_key(&place(text)) && new.iter().all(|(known, _)| *known != text) {
                 self.named += 1;
                 let name = format!("s{}", self.named);
                 new.push((text, Statement { name, parameters: Vec::new(), columns: Arc::new([]) }));
@@ -285,12 +306,12 @@ impl Connection {
                 }
             }
             new.truncate(at);
-            self.statements.extend(new.into_iter().map(|(text, statement)| (text, Arc::new(statement))));
+            self.statements.extend(new.into_iter().map(|(text, statement)| (place(text), Arc::new(statement))));
             if let Some(refused) = refused {
                 return Err(refused);
             }
         }
-        let mut found = texts.iter().map(|text| self.statements.get(text).cloned());
+        let mut found = texts.into_iter().map(|text| self.statements.get(&place(text)).cloned());
         let found: [Option<Arc<Statement>>; N] = std::array::from_fn(|_| found.next().flatten());
         if found.iter().any(Option::is_none) {
             return Err(self.fail(out_of_step()));

@@ -3,6 +3,7 @@
 mod connect;
 mod connection;
 mod dba;
+mod list;
 pub mod local;
 pub mod migrate;
 pub mod platform;
@@ -13,10 +14,11 @@ mod tenant;
 
 pub use connection::{Column, Fault, Refusal};
 pub use dba::connect_as_dba;
+pub use list::{List, behind};
 pub use pool::Db;
 pub(crate) use pool::NoConnection;
 pub use row::{FromRow, Row, column};
-pub use rows::{Field, Rows, WriteError, WriteRow, write_column};
+pub use rows::{Field, Rows, Value, WriteError, WriteRow, write_column};
 pub use tenant::{
     AnyUser, Caller, CompanyAdmin, Door, Identity, Member, RoleRule, Scoped, SettingsAdmin, SuperAdmin, TeamAdmin,
     TenantDb, Tx, UserDb,

@@ -1,9 +1,10 @@
 //! The rows of a list as its JSON answer, written straight from the database's messages. A page has hundreds of values, and
 //! making a struct of each row and a `String` of each text before they are written takes most of the request's time.
 
-use super::{FromRow, connection::Reply, row::Row};
+use super::{Fault, FromRow, connection::Reply, row::Row};
 use crate::wire::Time;
-use postgres_types::{FromSql, Json};
+use bytes::BytesMut;
+use postgres_types::{FromSql, IsNull, Json, ToSql, Type, to_sql_checked};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::marker::PhantomData;
@@ -42,9 +43,9 @@ impl<T> Default for Rows<T> {
 impl<T: WriteRow> Rows<T> {
     /// The JSON array.
     pub fn json(&self) -> Result<Vec<u8>, WriteError> {
-        let Some(first) = self.reply.first()? else { return Ok(b"[]".to_vec()) };
+        let Some(columns) = self.reply.columns().filter(|_| !self.is_empty()) else { return Ok(b"[]".to_vec()) };
         let place = |name: &&str| {
-            let place = first.columns().iter().position(|column| *column.name == **name);
+            let place = columns.iter().position(|column| *column.name == **name);
             place.ok_or_else(|| format!("the statement has no column {name}"))
         };
         let places = T::COLUMNS.iter().map(place).collect::<Result<Vec<_>, _>>()?;
@@ -60,6 +61,52 @@ impl<T: WriteRow> Rows<T> {
         end(&mut out, b']');
         Ok(out)
     }
+}
+
+impl<T> Rows<T> {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.reply.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The values of these columns in the last row.
+    pub fn last(&self, columns: &[&str]) -> Result<Option<Vec<Value>>, Fault> {
+        let Some(row) = self.reply.last()? else { return Ok(None) };
+        columns.iter().map(|column| row.try_get(*column)).collect::<Result<_, _>>().map(Some)
+    }
+}
+
+/// A value as the database writes it, of whatever type; null is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Value(pub Option<Vec<u8>>);
+
+impl<'a> FromSql<'a> for Value {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, WriteError> {
+        Ok(Self(Some(raw.to_vec())))
+    }
+    fn from_sql_null(_: &Type) -> Result<Self, WriteError> {
+        Ok(Self(None))
+    }
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+}
+
+impl ToSql for Value {
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, WriteError> {
+        let Some(raw) = &self.0 else { return Ok(IsNull::Yes) };
+        out.extend_from_slice(raw);
+        Ok(IsNull::No)
+    }
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+    to_sql_checked!();
 }
 
 /// Closes a list whose members have a comma behind them.

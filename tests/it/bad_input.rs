@@ -292,7 +292,8 @@ async fn no_path_or_query_breaks_a_route() {
                     "group_by",
                     "metrics",
                 ];
-                let usual = ["skip", "limit", "search", "q", "type", "status", "owner_id", "unread_only"];
+                let usual =
+                    ["skip", "limit", "cursor", "count", "search", "q", "type", "status", "owner_id", "unread_only"];
                 let more = route.path.starts_with("/api/analytics").then_some(analytics);
                 for key in usual.into_iter().chain(more.into_iter().flatten()) {
                     let answer = who.get(&format!("{}?{key}={text}", route.path)).await;

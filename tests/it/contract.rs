@@ -58,9 +58,11 @@ async fn the_openapi_document_has_every_route_with_its_types() {
         }
     }
     let list = document["paths"]["/api/contacts/"]["get"]["parameters"].as_array().unwrap();
-    for name in ["skip", "limit", "search", "type", "status", "owner_id"] {
+    for name in ["skip", "limit", "cursor", "count", "search", "type", "status", "owner_id"] {
         assert!(list.iter().any(|p| p["name"] == name && p["in"] == "query"), "{name}");
     }
+    let headers = &document["paths"]["/api/contacts/"]["get"]["responses"]["200"]["headers"];
+    assert!(headers["Link"]["schema"].is_object() && headers["X-Total-Count"]["schema"].is_object(), "{headers}");
     let references = document.to_string();
     for reference in references.split("\"$ref\":\"#").skip(1).map(|r| r.split('"').next().unwrap()) {
         assert!(document.pointer(reference).is_some(), "{reference} points nowhere");

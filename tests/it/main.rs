@@ -33,6 +33,7 @@ mod leaks;
 mod notifications;
 mod old_database;
 mod operators;
+mod pages;
 mod pipelines;
 mod plans;
 mod quotes;

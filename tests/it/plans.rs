@@ -3,8 +3,8 @@
 
 use crate::{schema::OwnDatabase, world::admin_url};
 use ringfence::{
-    db::{self, Plan, Sql},
-    demo, sql,
+    db::{self, List, Plan, Sql},
+    demo, list, sql,
 };
 use serde_json::Value;
 use tokio_postgres::Client;
@@ -82,6 +82,41 @@ async fn look_ups_across_companies_read_their_indexes() {
         let after: i64 = tx.query_one(scans, &[&index]).await.unwrap().get(0);
         assert!(after > before, "{call} does not read {index}");
         tx.rollback().await.unwrap();
+    }
+}
+
+/// The page behind a row that is far down in a list: it starts in the index and reads no row before it.
+async fn walks(api: &Client, list: List, filters: &[&str], index: &str) {
+    let name = list.first.name;
+    let all = plan(api, list.count, &[filters, &["9223372036854775807", "0"]].concat()).await;
+    reads(&all, &format!("the count of {name}"), &[], false);
+    let key = list.key.join(", ");
+    let inner = list.first.text;
+    let skip = "(select count(*) * 9 / 10 from c)";
+    let texts: Vec<String> = list.key.iter().map(|column| format!("quote_nullable({column}::text)")).collect();
+    let deep = format!(
+        "prepare d as with c as materialized ({inner}) select {} from c offset {skip} limit 1",
+        texts.join(", ")
+    );
+    api.batch_execute(&deep).await.unwrap_or_else(|e| panic!("{name}: {e:?}"));
+    let call = format!("execute d ({})", [filters, &["100000", "0"]].concat().join(", "));
+    let found = api.simple_query(&call).await.unwrap();
+    api.batch_execute("deallocate d").await.unwrap();
+    let row = found.iter().find_map(|m| match m {
+        tokio_postgres::SimpleQueryMessage::Row(row) => Some(row),
+        _ => None,
+    });
+    // A small company may have none.
+    let Some(row) = row else { return };
+    let values: Vec<&str> = (0..list.key.len()).map(|at| row.get(at).unwrap()).collect();
+    let parameters = [filters, &["20", "0"], &values].concat();
+    let plan = plan(api, list.behind, &parameters).await;
+    reads(&plan, &format!("{name} behind {key}"), &[index], true);
+    for node in nodes(&plan) {
+        assert!(!node["Filter"].to_string().contains("ROW("), "{name} reads what is before its cursor: {plan:#}");
+        if node["Index Name"] == index {
+            assert!(node["Index Cond"].to_string().contains("ROW("), "{name} does not start at its cursor: {plan:#}");
+        }
     }
 }
 
@@ -194,6 +229,32 @@ async fn lists_and_searches_read_their_indexes() {
                 let plan = plan(&api, feed.planned_once(), &[direction, "50", "0"]).await;
                 reads(&plan, feed.name, &[index], true);
             }
+        }
+        let null: &[&str] = &["null", "null", "null"];
+        for (list, filters, index) in [
+            (list!("contacts/list"), &[][..], "contacts_feed"),
+            (list!("sms/list"), &["null"], "sms_messages_feed"),
+            (list!("sms/list"), &["'inbound'"], "sms_messages_feed"),
+            (list!("calls/list"), &["null"], "calls_feed"),
+            (list!("deals/list"), &[], "deals_feed"),
+            (list!("deals/of_stage"), &[&stage], "deals_stage"),
+            (list!("activities/list", "due_order", "created_at", "id"), null, "activities_feed"),
+            (
+                list!("activities/of_contact", "due_order", "created_at", "id"),
+                &["null", "null", "null", &contact],
+                "activities_contact",
+            ),
+            (
+                list!("activities/of_deal", "due_order", "created_at", "id"),
+                &["null", "null", "null", &deal, "null"],
+                "activities_deal",
+            ),
+            (list!("quotes/list"), &[], "quotes_feed"),
+            (list!("quotes/of_status"), &["'sent'"], "quotes_status"),
+            (list!("files/list"), &[], "files_feed"),
+            (list!("files/of_category"), &["'c'"], "files_category"),
+        ] {
+            walks(&api, list.planned_once(), filters, index).await;
         }
         let campaign = "select min(id::text) from campaigns where tenant_id = $1";
         let campaign: String = admin.query_one(campaign, &[&id]).await.unwrap().get(0);

@@ -159,21 +159,19 @@ row! {
     }
 }
 
-async fn list(db: TenantDb, Query(f): Query<Filter>, page: Page) -> Result<Rows<Contact>> {
+async fn list(db: TenantDb, Query(f): Query<Filter>, page: Paging) -> Result<Paged<Contact>> {
     let filled = |text: Option<String>| text.filter(|t| !t.is_empty());
     let (kind, status, owner) = (filled(f.kind), filled(f.status), f.owner_id);
     let contacts = match (filled(f.search), filled(f.q)) {
         (None, None) if kind.is_none() && status.is_none() && owner.is_none() => {
-            db.list(sql!("contacts/list").planned_once(), &[&page.limit, &page.skip]).await
+            page.list(&db, list!("contacts/list").planned_once(), &[]).await
         }
-        (None, None) => db.list(sql!("contacts/filter").planned_anew(), &[&kind, &status, &owner, &page.limit, &page.skip]).await,
+        (None, None) => page.list(&db, list!("contacts/filter").planned_anew(), &[&kind, &status, &owner]).await,
         (Some(start), None) => {
-            let find = sql!("contacts/find_by_prefix").planned_anew();
-            db.list(find, &[&start, &kind, &status, &owner, &page.limit, &page.skip]).await
+            page.list(&db, list!("contacts/find_by_prefix").planned_anew(), &[&start, &kind, &status, &owner]).await
         }
         (start, Some(part)) => {
-            let find = sql!("contacts/find").planned_anew();
-            db.list(find, &[&part, &start, &kind, &status, &owner, &page.limit, &page.skip]).await
+            page.list(&db, list!("contacts/find").planned_anew(), &[&part, &start, &kind, &status, &owner]).await
         }
     };
     contacts.or_empty_without_company()

@@ -145,16 +145,16 @@ struct Noted {
     message: &'static str,
 }
 
-async fn list(db: TenantDb, Query(filter): Query<Filter>, page: Page<{ page::ALL }>) -> Result<Rows<File>> {
+async fn list(db: TenantDb, Query(filter): Query<Filter>, page: Paging<{ page::ALL }>) -> Result<Paged<File>> {
     let category = filter.category.filter(|text| !text.is_empty());
     match (&filter.folder_id, &category) {
         (Some(folder), category) => {
-            db.list(sql!("files/of_folder").planned_once(), &[folder, category, &page.limit, &page.skip]).await
+            page.list(&db, list!("files/of_folder").planned_once(), &[folder, category]).await
         }
         (None, Some(category)) => {
-            db.list(sql!("files/of_category").planned_once(), &[category, &page.limit, &page.skip]).await
+            page.list(&db, list!("files/of_category").planned_once(), &[category]).await
         }
-        (None, None) => db.list(sql!("files/list").planned_once(), &[&page.limit, &page.skip]).await,
+        (None, None) => page.list(&db, list!("files/list").planned_once(), &[]).await,
     }
 }
 

@@ -155,13 +155,13 @@ row! {
     }
 }
 
-async fn list(db: TenantDb, Query(filter): Query<Filter>, page: Page) -> Result<Rows<SmsMessage>> {
+async fn list(db: TenantDb, Query(filter): Query<Filter>, page: Paging) -> Result<Paged<SmsMessage>> {
     let direction = match filter.kind.as_deref() {
         Some("sent") => Some("outbound"),
         Some("received") => Some("inbound"),
         _ => None,
     };
-    db.list(sql!("sms/list").planned_once(), &[&direction, &page.limit, &page.skip]).await
+    page.list(&db, list!("sms/list").planned_once(), &[&direction]).await
 }
 
 async fn send(app: State<App>, db: TenantDb, Json(new): Json<NewText>) -> Result<Json<SentText>> {

@@ -1,0 +1,261 @@
+//! Pages by a cursor, the number of rows, and compressed answers.
+
+use crate::world::{Answer, Person, World, answer, api_url, config, start_server};
+use flate2::read::GzDecoder;
+use serde_json::{Value, json};
+use std::io::Read;
+use uuid::Uuid;
+
+/// Seven rows of each kind, in twos and threes of one moment, and a row of another colleague's.
+async fn fill(world: &World) -> (Uuid, Uuid, Uuid, Uuid) {
+    let contact: Uuid = world.contact("Zed", "Zorn").await["id"].as_str().unwrap().parse().unwrap();
+    let stage = "select id from pipeline_stages where tenant_id = $1 order by order_index limit 1";
+    let stage: Uuid = world.value(stage, &[&world.company]).await;
+    let rows = format!(
+        "insert into contacts (tenant_id, company_id, owner_id, first_name, last_name, email, type, created_at)
+           select '{a}', '{a}', '{m}', 'Ada', 'L', i || '@x.io', 'Lead', t from moment;
+         insert into sms_messages (tenant_id, company_id, user_id, direction, status, from_address, to_address, body, created_at)
+           select '{a}', '{a}', '{m}', 'outbound', 'sent', '+15550100', '+15550101', 'sms' || i, t from moment;
+         insert into calls (tenant_id, company_id, user_id, direction, status, from_address, to_address, created_at)
+           select '{a}', '{a}', '{m}', 'outbound', 'completed', '+15550100', '+15550101', t from moment;
+         insert into emails (tenant_id, company_id, user_id, direction, status, from_email, to_email, subject, body, created_at)
+           select '{a}', '{a}', '{m}', d, s, 'a@x.io', 'b@x.io', s || i, 'B', t from moment,
+             (values ('inbound', 'received'), ('outbound', 'sent')) v (d, s);
+         insert into deals (tenant_id, company_id, owner_id, title, pipeline_id, stage_id, contact_id, created_at)
+           select '{a}', '{a}', '{m}', 'D' || i, s.pipeline_id, s.id, '{contact}', t from moment, pipeline_stages s where s.id = '{stage}';
+         insert into activities (tenant_id, company_id, owner_id, type, subject, due_date, contact_id, deal_id, created_at)
+           select '{a}', '{a}', '{m}', 'call', 'A' || i, case when i < 5 then t end, '{contact}',
+             (select id from deals where tenant_id = '{a}' and title = 'D1'), t from moment;
+         insert into quotes (tenant_id, company_id, owner_id, quote_number, title, amount, created_at)
+           select '{a}', '{a}', '{m}', 'Q' || i, 'Q' || i, 1, t from moment;
+         insert into folders (tenant_id, company_id, owner_id, name) values ('{a}', '{a}', '{m}', 'F');
+         insert into files (tenant_id, company_id, owner_id, name, original_name, category, folder_id, created_at)
+           select '{a}', '{a}', '{m}', 'F' || i, 'F', 'c', (select id from folders where tenant_id = '{a}'), t from moment;",
+        a = world.company,
+        m = world.member.id
+    );
+    let moment = "create temporary table moment as select i, timestamptz '2026-01-01' + make_interval(secs => i / 3) as t from generate_series(1, 7) i";
+    world.db.batch_execute(&format!("{moment}; {rows}")).await.unwrap();
+    let deal = world.value("select id from deals where tenant_id = $1 and title = 'D1'", &[&world.company]).await;
+    let folder = world.value("select id from folders where tenant_id = $1", &[&world.company]).await;
+    (contact, stage, deal, folder)
+}
+
+fn next(answer: &Answer) -> Option<String> {
+    let link = answer.headers.get("link")?.to_str().unwrap();
+    Some(link.strip_prefix('<').unwrap().strip_suffix(">; rel=\"next\"").unwrap().to_owned())
+}
+
+/// All rows from a page on, by the links.
+async fn walk(who: &Person, first: &str) -> Vec<Value> {
+    let (mut rows, mut page) = (Vec::new(), Some(first.to_owned()));
+    while let Some(path) = page {
+        let answer = who.get(&path).await;
+        page = next(&answer);
+        let found = answer.expect(200);
+        assert!(rows.len() < 100, "{first} does not end");
+        rows.extend(found.as_array().unwrap().iter().cloned());
+    }
+    rows
+}
+
+#[tokio::test]
+async fn a_cursor_walks_each_list_once_in_its_order() {
+    let world = World::new().await;
+    let (contact, stage, deal, folder) = fill(&world).await;
+    for (list, rows) in [
+        ("contacts/?", 8),
+        ("contacts/?type=Lead", 8),
+        ("contacts/?search=ad", 7),
+        ("contacts/?q=x.io", 7),
+        ("sms/messages?", 7),
+        ("sms/messages?type=sent", 7),
+        ("calls/?", 7),
+        ("calls/?type=outgoing", 7),
+        ("deals/?", 7),
+        (&*format!("deals/?stage={stage}"), 7),
+        ("activities/?", 7),
+        ("activities/?type=call", 7),
+        (&*format!("activities/?contact_id={contact}"), 7),
+        (&*format!("activities/?deal_id={deal}"), 7),
+        ("quotes/?", 7),
+        ("quotes/?status=draft", 7),
+        ("files/?", 7),
+        ("files/?category=c", 7),
+        (&*format!("files/?folder_id={folder}"), 7),
+    ] {
+        let who = &world.member;
+        let plain = who.get(&format!("/api/{list}&limit=100&count=true")).await;
+        assert_eq!(plain.headers["x-total-count"], rows.to_string(), "{list}");
+        assert!(!plain.headers.contains_key("link"), "{list}");
+        let plain = plain.expect(200);
+        assert_eq!(plain.as_array().unwrap().len(), rows, "{list}");
+        for limit in [1, 2, 3, 7, 50] {
+            let walked = walk(who, &format!("/api/{list}&limit={limit}&cursor=")).await;
+            assert_eq!(json!(walked), plain, "{list} by {limit}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_page_behind_a_cursor_does_not_move_with_what_is_before_it() {
+    let world = World::new().await;
+    fill(&world).await;
+    let first = world.member.get("/api/deals/?cursor=&limit=3").await;
+    let behind = next(&first).unwrap();
+    let second = world.member.get(&behind).await.expect(200);
+    for deal in first.expect(200).as_array().unwrap() {
+        world.member.delete(&format!("/api/deals/{}", deal["id"].as_str().unwrap())).await.expect(200);
+    }
+    assert_eq!(world.member.get(&behind).await.expect(200), second, "although the row of the cursor is gone");
+}
+
+#[tokio::test]
+async fn a_link_keeps_the_query_and_costs_nothing_to_who_does_not_ask() {
+    let world = World::new().await;
+    fill(&world).await;
+    let get = async |query: &str| world.member.get(&format!("/api/contacts/{query}")).await;
+    for plain in ["", "?limit=2", "?skip=2&limit=2", "?count=false", "?count="] {
+        let page = get(plain).await;
+        assert_eq!(page.status, 200);
+        assert!(!page.headers.contains_key("link") && !page.headers.contains_key("x-total-count"), "{plain}");
+    }
+    let first = get("?type=Lead&v=a%20%3E%26b&limit=2&cursor=&count=true&skip=0").await;
+    assert_eq!(first.headers["x-total-count"], "8");
+    let link = next(&first).unwrap();
+    assert!(
+        link.starts_with("/api/contacts/?type=Lead&v=a+%3E%26b&limit=2&cursor=") && !link.contains("count"),
+        "{link}"
+    );
+    let second = world.member.get(&link).await;
+    assert_eq!(second.clone().expect(200), get("?type=Lead&limit=2&skip=2").await.expect(200));
+    assert!(!second.headers.contains_key("x-total-count"));
+    assert!(next(&get("?cursor=&limit=9").await).is_none(), "a page that is not full is the last one");
+    assert!(next(&get("?cursor=&limit=0").await).is_none());
+    let browser = world.member.request("GET", "/api/contacts/").header("origin", "http://localhost:5173");
+    let exposed = answer(browser).await.headers["access-control-expose-headers"].to_str().unwrap().to_lowercase();
+    assert!(exposed.contains("link") && exposed.contains("x-total-count"), "{exposed}");
+    let lone = world.lone().await;
+    assert_eq!(lone.get("/api/contacts/?cursor=&count=true").await.expect(200), json!([]));
+    assert_eq!(lone.get("/api/calls/?cursor=").await.status, 403);
+}
+
+#[tokio::test]
+async fn a_cursor_that_was_not_given_by_this_list_is_refused() {
+    let world = World::new().await;
+    fill(&world).await;
+    let cursor = async |list: &str| -> String {
+        let link = next(&world.member.get(&format!("/api/{list}limit=2&cursor=")).await).unwrap();
+        link.rsplit_once("cursor=").unwrap().1.to_owned()
+    };
+    let (good, other) = (cursor("contacts/?").await, cursor("deals/?").await);
+    let mut forged = vec!["x".to_owned(), "%00".into(), "%ff".into(), "'".into(), "A".repeat(5_000), other];
+    forged.extend([1, 10, good.len() / 2, good.len() - 1].map(|cut| good[..cut].to_owned()));
+    for at in 0..good.len() {
+        let with = if &good[at..=at] == "A" { "B" } else { "A" };
+        forged.push(format!("{}{with}{}", &good[..at], &good[at + 1..]));
+    }
+    forged.push(format!("{good}AAAA"));
+    let mut config = config();
+    config.secret_key = vec!["a1".repeat(32)];
+    let elsewhere = world.member.at(&start_server(config.clone(), &api_url()));
+    assert_eq!(elsewhere.get(&format!("/api/contacts/?cursor={good}")).await.status, 422, "another server's");
+    config.secret_key.push("5e".repeat(32));
+    let newer = world.member.at(&start_server(config, &api_url()));
+    assert_eq!(newer.get(&format!("/api/contacts/?cursor={good}")).await.status, 200, "an older key's");
+    for cursor in forged {
+        let refused = world.member.get(&format!("/api/contacts/?cursor={cursor}")).await;
+        assert_eq!(refused.clone().expect(422)["detail"][0]["loc"], json!(["query", "cursor"]), "{cursor}");
+    }
+    for bad in ["cursor=&skip=1", "count=x", "cursor=&limit=-1", &format!("skip=1&cursor={good}")] {
+        world.member.get(&format!("/api/contacts/?{bad}")).await.expect(422);
+    }
+}
+
+#[tokio::test]
+async fn another_companys_cursor_shows_ones_own_rows() {
+    let (acme, other) = (World::new().await, World::new().await);
+    fill(&acme).await;
+    fill(&other).await;
+    let stranger = World::new().await;
+    for list in ["contacts/?", "sms/messages?", "calls/?", "deals/?", "activities/?", "quotes/?", "files/?"] {
+        let link = next(&acme.member.get(&format!("/api/{list}limit=1&cursor=")).await).unwrap();
+        let link = link.replace("limit=1&", "limit=100&");
+        let theirs = other.member.get(&link).await.expect(200);
+        let whole = other.member.get(&format!("/api/{list}limit=100")).await.expect(200);
+        let own = whole.as_array().unwrap();
+        assert!(theirs.as_array().unwrap().iter().all(|row| own.contains(row)), "{list}");
+        assert_eq!(stranger.member.get(&link).await.expect(200), json!([]), "{list}");
+        assert_eq!(Person::nobody().get(&link).await.status, 403, "{list}");
+    }
+}
+
+/// An answer as it went over the wire.
+async fn raw(who: &Person, path: &str, headers: &[(&str, &str)]) -> (reqwest::header::HeaderMap, Vec<u8>) {
+    let request = headers.iter().fold(who.request("GET", path), |request, (name, value)| request.header(*name, *value));
+    let response = request.send().await.unwrap();
+    (response.headers().clone(), response.bytes().await.unwrap().to_vec())
+}
+
+fn unzip(bytes: &[u8]) -> Vec<u8> {
+    let mut text = Vec::new();
+    GzDecoder::new(bytes).read_to_end(&mut text).unwrap();
+    text
+}
+
+#[tokio::test]
+async fn large_answers_are_compressed_for_who_asks() {
+    let world = World::new().await;
+    fill(&world).await;
+    let zip = [("accept-encoding", "br;q=0.5, gzip, identity;q=0.1")];
+    for path in ["/api/contacts/", "/api/inbox/", "/openapi.json", "/docs"] {
+        let (plain_headers, plain) = raw(&world.member, path, &[]).await;
+        let (headers, bytes) = raw(&world.member, path, &zip).await;
+        assert!(plain.len() > 1024, "{path}");
+        assert!(!plain_headers.contains_key("content-encoding"), "{path}");
+        assert_eq!(headers["content-encoding"], "gzip", "{path}");
+        assert_eq!(headers["content-type"], plain_headers["content-type"], "{path}");
+        assert!(headers.get_all("vary").iter().any(|v| v.to_str().unwrap().contains("accept-encoding")), "{path}");
+        assert!(headers.get("content-length").is_none_or(|l| l.to_str().unwrap() == bytes.len().to_string()), "{path}");
+        assert!(bytes.len() < plain.len() / 2, "{path}: {} of {}", bytes.len(), plain.len());
+        assert_eq!(unzip(&bytes), plain, "{path}");
+    }
+    for (path, asked) in [
+        ("/health", "gzip"),
+        ("/api/contacts/?limit=1", "gzip"),
+        ("/api/contacts/", "identity"),
+        ("/api/contacts/", "gzip;q=0"),
+        ("/api/contacts/", "nonsense"),
+        ("/api/auth/me", "gzip"),
+    ] {
+        let (headers, bytes) = raw(&world.member, path, &[("accept-encoding", asked)]).await;
+        assert!(!headers.contains_key("content-encoding"), "{path} for {asked}");
+        serde_json::from_slice::<Value>(&bytes).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_may_hold_a_secret_or_is_packed_already_is_not_compressed() {
+    let world = World::new().await;
+    let settings = "insert into twilio_settings (tenant_id, company_id, user_id, account_sid, sendgrid_from_email)
+        values ($1, $1, $2, repeat('\u{fc}', 255), repeat('\u{fc}', 255))";
+    world.db.execute(settings, &[&world.company, &world.member.id]).await.unwrap();
+    let (headers, bytes) = raw(&world.member, "/api/twilio-settings/", &[("accept-encoding", "gzip")]).await;
+    assert!(!headers.contains_key("content-encoding") && bytes.len() > 1024, "{}", bytes.len());
+    // What is shown once answers a change, and no change is answered compressed.
+    let new = json!({"type": "call", "subject": "A", "description": "d".repeat(2_000)});
+    let change = world.member.request("POST", "/api/activities/").header("accept-encoding", "gzip").json(&new);
+    let made = answer(change).await;
+    assert!(!made.headers.contains_key("content-encoding") && made.text.len() > 1024, "{}", made.text);
+
+    let content: Vec<u8> = b"a line of text that is packed easily\n".repeat(200);
+    let part = reqwest::multipart::Part::bytes(content.clone()).file_name("a.txt").mime_str("text/plain").unwrap();
+    let form = reqwest::multipart::Form::new().part("file", part);
+    let file = answer(world.member.request("POST", "/api/files/upload").multipart(form)).await.expect(200);
+    let path = format!("/api/files/{}/download", file["id"].as_str().unwrap());
+    let (headers, bytes) = raw(&world.member, &path, &[("accept-encoding", "gzip")]).await;
+    assert!(!headers.contains_key("content-encoding") && headers["accept-ranges"] == "bytes" && bytes == content);
+    let (headers, bytes) = raw(&world.member, &path, &[("accept-encoding", "gzip"), ("range", "bytes=2-1999")]).await;
+    assert_eq!(headers["content-range"], format!("bytes 2-1999/{}", content.len()));
+    assert!(!headers.contains_key("content-encoding") && bytes == content[2..2000]);
+}
