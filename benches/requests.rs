@@ -273,7 +273,7 @@ fn transaction(statement: Sql, values: &[&str]) -> String {
         Plan::Once => "'force_generic_plan'",
         Plan::Anew => "'force_custom_plan'",
     };
-    let enter = given(sql!("platform/enter"), &[":me", "1", "true", plan]);
+    let enter = given(sql!("platform/enter"), &[":me", "1", "true", plan, "'bench'"]);
     let statement = given(statement, values);
     format!("\\startpipeline\nbegin;\n{enter};\n{statement};\ncommit;\n\\endpipeline\n")
 }

@@ -181,9 +181,14 @@ async fn write(
         schema: migrate::newest(),
         company_id: id,
         company: company.to_owned(),
-        left_out: ["password hashes", "the credentials of Twilio and SendGrid", "objects that were not in the store"]
-            .map(str::to_owned)
-            .into(),
+        left_out: [
+            "password hashes",
+            "the credentials of Twilio and SendGrid",
+            "the audit log",
+            "objects that were not in the store",
+        ]
+        .map(str::to_owned)
+        .into(),
         missing_objects,
         entries: out.entries,
     };

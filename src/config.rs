@@ -44,6 +44,10 @@ pub struct Config {
     /// Address to listen on
     #[arg(long, env = "RINGFENCE_LISTEN", default_value = "127.0.0.1:8000")]
     pub listen: SocketAddr,
+    /// Address for Prometheus (GET /metrics), which tells nobody's data but how the server fares: not one that is public.
+    /// Without it nothing is measured
+    #[arg(long, env = "RINGFENCE_METRICS_LISTEN", value_name = "ADDRESS")]
+    pub metrics_listen: Option<SocketAddr>,
     /// Development mode: reset codes and invitation links are logged when there is no SMTP server, and missing secrets
     /// are made up. On with the private cluster, off with DATABASE_URL
     #[arg(long, env = "RINGFENCE_DEVELOPMENT", value_parser = clap::builder::BoolishValueParser::new(), num_args = 0..=1, default_missing_value = "true")]

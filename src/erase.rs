@@ -231,9 +231,13 @@ async fn company(db: &mut Client, id: Uuid, storage: &Storage) -> anyhow::Result
     for table in tx.query(sql!("ops/company_tables").text, &[]).await? {
         tx.execute(&format!("delete from {} where company_id = $1", table.get::<_, String>(0)), &[&id]).await?;
     }
-    for statement in
-        [sql!("ops/forget_members"), sql!("ops/forget_users"), sql!("ops/forget_names"), sql!("ops/forget_company")]
-    {
+    for statement in [
+        sql!("ops/forget_log"),
+        sql!("ops/forget_members"),
+        sql!("ops/forget_users"),
+        sql!("ops/forget_names"),
+        sql!("ops/forget_company"),
+    ] {
         tx.execute(statement.text, &[&id]).await?;
     }
     record(&tx, "company", &counts).await?;
@@ -377,6 +381,10 @@ impl Person {
         for user in &self.users {
             add(&mut counts, "users", tx.execute(sql!("ops/forget_user").text, &[&user.id]).await?);
         }
+        let tenants: Vec<Uuid> = self.contacts.iter().chain(&self.users).map(|found| found.tenant).collect();
+        let users: Vec<Uuid> = self.users.iter().map(|found| found.id).collect();
+        tx.execute(sql!("ops/forget_answers").text, &[&tenants]).await?;
+        tx.execute(sql!("ops/forget_changes").text, &[&self.email, &users, &tenants]).await?;
         record(&tx, "person", &counts).await?;
         tx.commit().await?;
         Ok(counts)

@@ -44,6 +44,8 @@ pub enum Error {
     Invalid(Vec<Problem>),
     /// A body over the route's limit (413).
     TooLarge,
+    /// It cannot be done now; a sentence (409).
+    Conflict(Cow<'static, str>),
     /// Too many attempts; seconds until the next one may be made (429).
     TooManyRequests(u32),
     /// A provider refused or did not answer (502).
@@ -54,6 +56,15 @@ pub enum Error {
     Database(Fault),
     /// A broken promise of our own; the text is for the log (500).
     Internal(Cow<'static, str>),
+}
+
+/// What is known of an error besides its answer: an extension of the response.
+#[derive(Clone, Copy, Debug)]
+pub struct Told {
+    /// Whether what was asked last of the database was certainly not done.
+    pub did_nothing: bool,
+    /// The kind of refusal, where those are counted.
+    pub refusal: Option<&'static str>,
 }
 
 /// One entry of a 422 answer.
@@ -86,6 +97,21 @@ impl Error {
             Error::Internal(why) => why.to_string(),
             other => format!("{other:?}"),
         }
+    }
+
+    fn told(&self) -> Told {
+        let code = match self {
+            Error::Database(Fault::Refused(refusal)) => Some(refusal.code().code()),
+            _ => None,
+        };
+        // A server that shuts down may say so after the commit.
+        let rolled_back = code.is_some_and(|code| !code.starts_with("08") && !code.starts_with("57P"));
+        let refusal = match self {
+            Error::NoCompany => Some("no_company"),
+            _ if code == Some("42501") => Some("policy_or_grant"),
+            _ => None,
+        };
+        Told { did_nothing: rolled_back || matches!(self, Error::Unavailable | Error::InvalidToken), refusal }
     }
 
     /// A 422 about one field.
@@ -254,6 +280,7 @@ impl Error {
                 let detail = format!("Too many attempts: try again in {seconds} seconds").into();
                 return (S::TOO_MANY_REQUESTS, Detail::Sentence(detail), Some(seconds));
             }
+            Error::Conflict(detail) => (S::CONFLICT, detail),
             Error::BadGateway(detail) => (S::BAD_GATEWAY, detail),
             Error::Unavailable => return unavailable(),
             Error::Internal(why) => {
@@ -306,10 +333,12 @@ fn database(e: &Fault) -> (StatusCode, Detail, Option<u32>) {
 
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
+        let told = self.told();
         let (status, detail, retry_after) = self.parts();
         let title = status.canonical_reason().unwrap_or_default();
         let body = ErrorBody { detail, kind: "about:blank", title, status: status.as_u16(), request_id: request_id() };
         let mut response = (status, Json(body)).into_response();
+        response.extensions_mut().insert(told);
         if status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }

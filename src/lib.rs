@@ -15,10 +15,12 @@ pub mod demo;
 pub mod doctor;
 pub mod erase;
 pub mod error;
+pub mod idempotency;
 pub mod import;
 pub mod jobs;
 pub mod links;
 pub mod mailing;
+pub mod metrics;
 pub mod operator;
 pub mod page;
 pub mod pdf;
@@ -63,6 +65,8 @@ pub struct Parts {
     pub sendgrid: clients::sendgrid::SendGrid,
     /// Calls to addresses that companies' workflows name.
     pub webhooks: clients::webhook::Webhooks,
+    /// What is measured, if it is read.
+    pub metrics: Option<metrics::Metrics>,
     /// The settings.
     pub config: config::Config,
     /// Work that goes on after its answer was sent, which a graceful stop waits for.
@@ -85,6 +89,7 @@ impl App {
             twilio: clients::twilio::Twilio::new(&config)?,
             sendgrid: clients::sendgrid::SendGrid::new(&config)?,
             webhooks: clients::webhook::Webhooks::new(&config)?,
+            metrics: config.metrics_listen.map(|_| metrics::Metrics::new()).transpose()?,
             background: tokio_util::task::TaskTracker::new(),
             config,
         })))

@@ -44,32 +44,40 @@ impl Sealer {
         if secret.is_empty() {
             return Ok(None);
         }
-        let sealed = self.try_seal(company, field, secret).map_err(internal)?;
+        let sealed = self.seal_bytes(company, field, secret.as_bytes())?;
         Ok(Some((sealed, last_four(secret))))
     }
 
     /// Opens what [`Sealer::seal`] made for the same company and field.
     pub fn open(&self, company: Uuid, field: &str, sealed: &[u8]) -> Result<String> {
-        self.try_open(company, field, sealed).map_err(internal)
+        String::from_utf8(self.open_bytes(company, field, sealed)?).map_err(|e| internal(e.into()))
     }
 
-    fn try_seal(&self, company: Uuid, field: &str, secret: &str) -> anyhow::Result<Vec<u8>> {
+    /// What is no secret of a company and still nobody's to read; `row` is where it is kept.
+    pub fn seal_bytes(&self, row: Uuid, field: &str, bytes: &[u8]) -> Result<Vec<u8>> {
+        self.try_seal(row, field, bytes).map_err(internal)
+    }
+
+    /// Opens what [`Sealer::seal_bytes`] made for the same row and field.
+    pub fn open_bytes(&self, row: Uuid, field: &str, sealed: &[u8]) -> Result<Vec<u8>> {
+        self.try_open(row, field, sealed).map_err(internal)
+    }
+
+    fn try_seal(&self, row: Uuid, field: &str, bytes: &[u8]) -> anyhow::Result<Vec<u8>> {
         let (id, cipher) = &self.0[0];
         let nonce: [u8; NONCE] = crate::auth::random();
-        let payload = Payload { msg: secret.as_bytes(), aad: &bound_to(company, field) };
+        let payload = Payload { msg: bytes, aad: &bound_to(row, field) };
         let sealed = cipher.encrypt(&Nonce::from(nonce), payload).map_err(|_| anyhow!("cannot seal {field}"))?;
         Ok([id.as_slice(), &nonce, &sealed].concat())
     }
 
-    fn try_open(&self, company: Uuid, field: &str, sealed: &[u8]) -> anyhow::Result<String> {
+    fn try_open(&self, row: Uuid, field: &str, sealed: &[u8]) -> anyhow::Result<Vec<u8>> {
         let (id, rest) = sealed.split_at_checked(KEY_ID).context("a sealed value is too short")?;
         let (nonce, text) = rest.split_first_chunk::<NONCE>().context("a sealed value is too short")?;
         let (_, cipher) =
             self.0.iter().find(|(known, _)| known == id).context("sealed under a key that is not configured")?;
-        let payload = Payload { msg: text, aad: &bound_to(company, field) };
-        let secret =
-            cipher.decrypt(&Nonce::from(*nonce), payload).map_err(|_| anyhow!("{field} was sealed for another row"))?;
-        Ok(String::from_utf8(secret)?)
+        let payload = Payload { msg: text, aad: &bound_to(row, field) };
+        cipher.decrypt(&Nonce::from(*nonce), payload).map_err(|_| anyhow!("{field} was sealed for another row"))
     }
 }
 
@@ -77,8 +85,8 @@ fn internal(e: anyhow::Error) -> Error {
     Error::Internal(e.to_string().into())
 }
 
-fn bound_to(company: Uuid, field: &str) -> Vec<u8> {
-    [company.as_bytes(), field.as_bytes()].concat()
+fn bound_to(row: Uuid, field: &str) -> Vec<u8> {
+    [row.as_bytes(), field.as_bytes()].concat()
 }
 
 /// Enough to recognise a secret by; of a short one that would be most of it.

@@ -4,7 +4,8 @@ use crate::{
     App, Error, api,
     config::{Config, Switch},
     db::migrate,
-    jobs, page,
+    error::Told,
+    idempotency, jobs, metrics, page,
     wire::Json,
 };
 use axum::{
@@ -51,6 +52,12 @@ pub fn request_id() -> String {
     REQUEST_ID.try_with(|id| id.to_string()).unwrap_or_default()
 }
 
+/// Carries work out as a part of this request, also where it runs in a task of its own.
+pub fn as_part_of_request<F: Future>(work: F) -> impl Future<Output = F::Output> {
+    let id = REQUEST_ID.try_with(Arc::clone).unwrap_or_default();
+    REQUEST_ID.scope(id, work).in_current_span()
+}
+
 /// The whole application as a router.
 pub fn router(app: App) -> Router {
     let (api, document) = api::router();
@@ -68,8 +75,9 @@ pub fn router(app: App) -> Router {
         .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| {
             Error::Internal("a handler panicked".into()).into_response()
         }))
+        .layer(middleware::from_fn_with_state(app.clone(), idempotency::keep))
         .layer(cors(&app.config))
-        .layer(middleware::from_fn(request))
+        .layer(middleware::from_fn_with_state(app.clone(), request))
         .with_state(app)
 }
 
@@ -121,12 +129,12 @@ fn cors(config: &Config) -> CorsLayer {
             Method::PUT,
         ])
         .allow_headers(tower_http::cors::AllowHeaders::mirror_request())
-        .expose_headers([X_REQUEST_ID, header::LINK, page::TOTAL_COUNT])
+        .expose_headers([X_REQUEST_ID, header::LINK, page::TOTAL_COUNT, idempotency::REPLAYED])
         .max_age(Duration::from_secs(600))
 }
 
 /// Gives each request an id, a span and a log line, and each answer its safety headers.
-async fn request(request: Request, next: Next) -> Response {
+async fn request(State(app): State<App>, request: Request, next: Next) -> Response {
     let given = request.headers().get(&X_REQUEST_ID).and_then(|v| v.to_str().ok());
     let fresh = || (&*Uuid::now_v7().hyphenated().encode_lower(&mut Uuid::encode_buffer())).into();
     let id: Arc<str> = given.filter(|id| (1..=100).contains(&id.len())).map_or_else(fresh, Into::into);
@@ -149,7 +157,11 @@ async fn request(request: Request, next: Next) -> Response {
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     let status = response.status().as_u16();
-    let millis = started.elapsed().as_secs_f64() * 1000.0;
+    let took = started.elapsed();
+    if let Some(metrics) = &app.metrics {
+        metrics.answered(&method, &route, response.status(), took, response.extensions().get::<Told>());
+    }
+    let millis = took.as_secs_f64() * 1000.0;
     span.in_scope(|| tracing::info!(status, millis, "answered"));
     response
 }
@@ -251,6 +263,13 @@ pub async fn serve(
     let service = router(app.clone()).into_make_service_with_connect_info::<SocketAddr>();
     let (stopping, stopped) = tokio::sync::oneshot::channel();
     let idle = CancellationToken::new();
+    if let Some(address) = app.config.metrics_listen {
+        let listener = TcpListener::bind(address).await;
+        let listener = listener
+            .map_err(|e| std::io::Error::new(e.kind(), format!("cannot listen on {address} for metrics: {e}")))?;
+        let (app, stop) = (app.clone(), idle.clone().cancelled_owned());
+        app.clone().background.spawn(metrics::serve(app, listener, stop));
+    }
     if app.config.worker == Switch::On {
         let (app, stop) = (app.clone(), idle.clone().cancelled_owned());
         app.clone().background.spawn(async move { jobs::work(&app, stop).await });

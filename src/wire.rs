@@ -246,7 +246,8 @@ fn has_huge_number(text: &str) -> bool {
     false
 }
 
-async fn read(body: Body) -> Result<Vec<u8>> {
+/// The whole of a body that is no file.
+pub(crate) async fn read(body: Body) -> Result<Vec<u8>> {
     let slow = |_| Error::invalid("body", "", "The body took too long to arrive");
     tokio::time::timeout(JSON_PATIENCE, collect(body)).await.map_err(slow)?
 }

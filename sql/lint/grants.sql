@@ -22,13 +22,13 @@ select format('%s may %s %s of %s', r.rolname, right_name, a.attname, t.name), '
 from held r, unnest(array['insert', 'update']) as right_name, target t join pg_attribute a on a.attrelid = t.oid and a.attname in ('object_key', 'sha256', 'size')
 where t.name = 'files' and not (r.is_api and right_name = 'insert') and has_column_privilege(r.oid, t.oid, a.attnum, right_name)
 union all
--- Identity is made by functions, and what nobody may read is in `app`.
+-- Identity is made by functions, the audit log by a trigger, and what nobody may read is in `app`.
 select format('%s has %s on %s', r.rolname, right_name, t.name), 'revoke it'
 from held r, target t, unnest(array['select', 'insert', 'update', 'delete']) as right_name
 where has_any_column_privilege(r.oid, t.oid, case right_name when 'delete' then 'select' else right_name end)
   and (right_name <> 'delete' or has_table_privilege(r.oid, t.oid, 'delete'))
   and case
-    when t.name in ('companies', 'users', 'members') then right_name in ('insert', 'delete')
+    when t.name in ('companies', 'users', 'members') then right_name in ('insert', 'delete') when t.name = 'audit_log' then right_name <> 'select'
     when t.home = 'app' then not (right_name = 'select' and (t.name = 'app.protected_table' or r.is_api and t.name in ('app.caller', 'app.company_card')))
     when t.home = 'public' then t.name = 'refinery_schema_history' and not (r.is_api and right_name = 'select')
     else true end

@@ -38,7 +38,8 @@ begin
       ('workflow_executions', 'event depth status next_step success_count failure_count error_count', 'trigger_data actions error_message'),
       ('workflow_steps', 'position action status attempts made_in', 'input result error_message'),
       ('deal_sums', 'status deals value stage_seconds running closed closed_seconds', ''),
-      ('teams', 'name description', '')
+      ('teams', 'name description', ''),
+      ('audit_log', 'table_name action role db_role request_id', 'before after')
     )
     select t.oid::regclass as target, a.attname as column_name,
       a.atttypid in ('uuid'::regtype, 'timestamptz'::regtype, 'boolean'::regtype) or coalesce(a.attname = any (string_to_array(d.open, ' ')), false) as is_open

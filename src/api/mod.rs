@@ -107,10 +107,15 @@ macro_rules! areas {
     };
 }
 
-areas! { auth registration users invitations companies teams notifications contacts pipelines deals activities quotes files search twilio_settings sms calls emails campaigns inbox conversations suppressions workflows analytics webhooks }
+areas! { audit auth registration users invitations companies teams notifications contacts pipelines deals activities quotes files search twilio_settings sms calls emails campaigns inbox conversations suppressions workflows analytics webhooks }
+
+/// The entry for a path as the router matched it, with or without the slash at its end.
+pub fn find(method: &str, path: &str) -> Option<&'static Route> {
+    routes().find(|r| r.method == method && r.path.trim_end_matches('/') == path.trim_end_matches('/'))
+}
 
 /// The same path with or without the slash at the end: the frontend uses both, and a redirect would break multipart.
-fn other_form(path: &str) -> String {
+pub(crate) fn other_form(path: &str) -> String {
     path.strip_suffix('/').map_or_else(|| format!("{path}/"), str::to_owned)
 }
 

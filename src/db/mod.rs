@@ -15,8 +15,8 @@ mod tenant;
 pub use connection::{Column, Fault, Refusal};
 pub use dba::connect_as_dba;
 pub use list::{List, behind};
-pub use pool::Db;
-pub(crate) use pool::NoConnection;
+pub use pool::{Db, PoolState};
+pub(crate) use pool::{NoConnection, count_connections};
 pub use row::{FromRow, Row, column};
 pub use rows::{Field, Rows, Value, WriteError, WriteRow, write_column};
 pub use tenant::{

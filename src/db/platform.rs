@@ -99,6 +99,32 @@ row! {
     }
 }
 
+row! {
+    /// Who has a key: the request that was just given it, or an earlier one (src/idempotency.rs).
+    pub struct HeldKey {
+        /// The id of that request.
+        holder: Uuid,
+        /// What it asked, sealed.
+        request: Vec<u8>,
+        /// The answer's status, if there is one.
+        status: Option<i32>,
+        /// The answer's type.
+        content_type: Option<String>,
+        /// The answer's body, sealed.
+        body: Option<Vec<u8>>,
+    }
+}
+
+row! {
+    /// How far the queue is behind, of all companies together.
+    pub struct QueueState {
+        /// Jobs that are due and not begun.
+        due: i64,
+        /// For how long the oldest of them has been.
+        seconds: f64,
+    }
+}
+
 /// A handle without company or user, for the closed list of things that need none.
 pub struct Platform {
     db: Db,
@@ -204,6 +230,21 @@ impl Platform {
         }
     }
 
+    /// Keeps what the request that has a key was answered, with its body sealed.
+    pub async fn keep_idempotent_answer(&self, id: Uuid, status: i32, kind: Option<&str>, body: &[u8]) -> Result<()> {
+        self.rows(sql!("platform/keep_idempotent_answer"), &[&id, &status, &kind, &body]).await.map(drop)
+    }
+
+    /// Gives back the key of a request that did nothing.
+    pub async fn release_idempotency_key(&self, id: Uuid) -> Result<()> {
+        self.rows(sql!("platform/release_idempotency_key"), &[&id]).await.map(drop)
+    }
+
+    /// How far the queue is behind.
+    pub async fn queue_state(&self) -> Result<QueueState> {
+        self.one(sql!("platform/queue_state"), &[]).await
+    }
+
     /// The number of the newest migration that ran.
     pub async fn schema_version(&self) -> Result<i32> {
         self.one(sql!("platform/schema_version"), &[]).await
@@ -241,6 +282,11 @@ impl<D: Door> Scoped<D> {
     /// The company's Twilio account with its sealed token, in one round trip: each callback asks for it.
     pub async fn twilio_account<T: FromRow>(&self) -> Result<Option<T>> {
         self.optional(sql!("platform/twilio_account").planned_once(), &[]).await
+    }
+
+    /// Takes the caller's key of a route for the request `id`, unless an earlier one has it.
+    pub async fn take_idempotency_key(&self, id: Uuid, route: &str, key: &str, request: &[u8]) -> Result<HeldKey> {
+        self.one(sql!("platform/take_idempotency_key"), &[&id, &route, &key, &request]).await
     }
 }
 

@@ -11,6 +11,7 @@ use deadpool::{
     managed::{Manager, Metrics, Object, Pool, PoolError, RecycleError, RecycleResult, Timeouts},
 };
 use std::{
+    cell::Cell,
     ops::{Deref, DerefMut},
     time::Duration,
 };
@@ -20,6 +21,31 @@ use tokio::runtime::Handle;
 const WAIT: Duration = Duration::from_secs(5);
 /// How long the answers that nobody waits for may take before their connection is given up.
 const SETTLE: Duration = Duration::from_secs(60);
+
+tokio::task_local! {
+    static ASKED: Cell<u32>;
+}
+
+/// Runs this and tells how often it asked for a connection, whether or not it got one.
+pub(crate) async fn count_connections<T>(work: impl Future<Output = T>) -> (T, u32) {
+    let counted = async {
+        let done = work.await;
+        (done, ASKED.with(Cell::get))
+    };
+    ASKED.scope(Cell::new(0), counted).await
+}
+
+/// How the connections of a pool are used.
+pub struct PoolState {
+    /// As many as there may be.
+    pub limit: usize,
+    /// Open ones.
+    pub open: usize,
+    /// Those that somebody has.
+    pub in_use: usize,
+    /// Requests that wait for one.
+    pub waiting: usize,
+}
 
 /// The pool of the API's own login. Nothing outside this module gets a connection of it.
 #[derive(Clone)]
@@ -40,12 +66,20 @@ impl Db {
     }
 
     pub(super) async fn connection(&self) -> Result<Lease> {
+        let _ = ASKED.try_with(|asked| asked.set(asked.get() + 1));
         Ok(Lease(Some(self.pool.get().await?)))
     }
 
     /// Whether a connection can be had and answers.
     pub async fn ping(&self) -> Result<()> {
         Ok(self.connection().await?.ping().await?)
+    }
+
+    /// How its connections are used right now.
+    pub fn state(&self) -> PoolState {
+        let status = self.pool.status();
+        let (limit, open, waiting) = (status.max_size, status.size, status.waiting);
+        PoolState { limit, open, in_use: open.saturating_sub(status.available), waiting }
     }
 
     /// Closes the pool; requests that still wait get 503.

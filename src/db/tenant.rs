@@ -11,7 +11,7 @@ use super::{
     connection::{Answer, Connection, Reply},
     pool::Lease,
 };
-use crate::{Error, Result, sql};
+use crate::{Error, Result, server::request_id, sql};
 use std::{
     marker::PhantomData,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
@@ -218,7 +218,7 @@ impl<D: Door> Scoped<D> {
     }
 
     fn entering(&self, plan: Plan) -> Entering {
-        Entering { who: self.who, company: D::COMPANY, plan: plan.mode() }
+        Entering { who: self.who, company: D::COMPANY, plan: plan.mode(), request: request_id() }
     }
 
     /// Looks at the answer of *enter*, the statement at this place.
@@ -254,13 +254,17 @@ struct Entering {
     who: Identity,
     company: bool,
     plan: &'static str,
+    /// Empty outside of a request.
+    request: String,
 }
 
 impl Entering {
     fn params(&self) -> Vec<&(dyn postgres_types::ToSql + Sync)> {
         match &self.who {
-            Identity::Token(user, version) => vec![user, version, &self.company, &self.plan],
-            Identity::Job { company, user, even_blocked } => vec![company, user, &self.plan, even_blocked],
+            Identity::Token(user, version) => vec![user, version, &self.company, &self.plan, &self.request],
+            Identity::Job { company, user, even_blocked } => {
+                vec![company, user, &self.plan, even_blocked, &self.request]
+            }
         }
     }
 }

@@ -235,6 +235,20 @@ impl Seeded {
         db.execute("insert into app.operator_grant values ($1::text::name, $2)", &[&c, &a]).await.unwrap();
         db.execute("insert into app.operator_choice values ($1::text::name, $1, $2)", &[&c, &a]).await.unwrap();
         db.execute("insert into app.staff_log (report) values ($1)", &[&c]).await.unwrap();
+        db.execute(
+            "insert into audit_log (company_id, table_name, action, after, role, request_id)
+             values ($1, $2, 'insert', jsonb_build_object('x', $2::text), $2, $2)",
+            &[&a, &c],
+        )
+        .await
+        .unwrap();
+        db.execute(
+            "insert into app.idempotency_keys (id, tenant_id, company_id, user_id, route, key_hash, request, status, content_type, body)
+             values (gen_random_uuid(), $1, $1, $2, $3, $3::text::bytea, $3::text::bytea, 200, $3, $3::text::bytea)",
+            &[&a, &admin, &c],
+        )
+        .await
+        .unwrap();
         for insert in [
             "insert into app.backfill (target, part, next_block, until_block, finished_at) values ($1::text::name, 1, 0, 0, now())",
             "insert into app.backfill_batch (target, ids) values ($1::text::name, '{}')",
@@ -768,7 +782,8 @@ async fn no_table_lets_another_companys_caller_in() {
         .replace("$1", &format!("'{company}'"))
         .replace("$2", &format!("'{user}'"))
         .replace("$3", "'auto'")
-        .replace("$4", "true");
+        .replace("$4", "true")
+        .replace("$5", "''");
     walk_tables(&a, &mut api, "another company's job", &[job]).await;
     assert_eq!(a.checksums().await, before);
 }

@@ -143,6 +143,18 @@ async fn a_request_is_one_round_trip() {
     }
 }
 
+#[tokio::test]
+async fn nothing_that_hangs_in_the_database_holds_a_request_for_long() {
+    let acme = World::new().await;
+    let tenant = TenantDb::for_company(&Db::new(&api_url(), 1).unwrap(), acme.company, acme.member.id);
+    for (name, limit) in
+        [("statement_timeout", "30s"), ("lock_timeout", "5s"), ("idle_in_transaction_session_timeout", "15s")]
+    {
+        let now = statement("select current_setting($1)");
+        assert_eq!(tenant.one::<String>(now, &[&name]).await.unwrap(), limit, "{name}");
+    }
+}
+
 /// Numbers that look random and are the same for the same seed.
 pub struct Dice(u64);
 

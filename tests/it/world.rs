@@ -40,6 +40,7 @@ fn url(name: &str) -> String {
 pub fn config() -> Config {
     Config {
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        metrics_listen: None,
         development: Some(false),
         jwt_secret: vec!["a secret that only the tests know".into()],
         secret_key: vec!["5e".repeat(32)],

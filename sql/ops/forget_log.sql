@@ -1,0 +1,8 @@
+-- A company's log, and what another one's says of its users. Before they are forgotten.
+-- $1 company
+with gone as (select u.id from users u where u.company_id = $1),
+  forgotten as (
+    update audit_log a set before = null, after = null
+    where a.company_id <> $1 and a.table_name = 'users' and a.record_id in (select g.id from gone g)
+  )
+delete from audit_log a where a.company_id = $1 or (a.company_id is null and a.record_id in (select g.id from gone g))

@@ -1,0 +1,1 @@
+select due, seconds from app.queue_state()

@@ -1,0 +1,2 @@
+-- $1 id
+select app.release_idempotency_key($1)

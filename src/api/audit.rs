@@ -1,0 +1,45 @@
+//! The audit log: who changed what. The database writes it (migrations/V0034__audit_log.sql), and nobody changes it.
+
+use super::prelude::*;
+
+routes! {
+    /// Who changed what in the company, the newest first
+    admin get "/api/audit/" => list;
+}
+
+row! {
+    /// One change. `before` and `after` have the columns that changed; of a new record `before` is null, of one that is gone
+    /// `after`.
+    pub struct Change {
+        id: Uuid,
+        created_at: Time,
+        table_name: String,
+        record_id: Option<Uuid>,
+        action: String,
+        before: Option<serde_json::Value>,
+        after: Option<serde_json::Value>,
+        user_id: Option<Uuid>,
+        user_name: Option<String>,
+        role: Option<String>,
+        db_role: Option<String>,
+        request_id: Option<String>,
+    }
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct Filter {
+    /// The table.
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    table: Option<String>,
+    /// The record's id.
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    record_id: Option<Uuid>,
+    /// Who changed it.
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    user_id: Option<Uuid>,
+}
+
+async fn list(db: Scoped<CompanyAdmin>, Query(filter): Query<Filter>, page: Page) -> Result<Rows<Change>> {
+    let Filter { table, record_id, user_id } = filter;
+    db.list(sql!("audit/list"), &[&table, &record_id, &user_id, &page.limit, &page.skip]).await
+}

@@ -1,0 +1,157 @@
+//! Requests that are done once, however often they are sent: the header `Idempotency-Key`.
+//!
+//! The key is taken in a transaction of its own before the request is carried out, and its answer is kept in another one
+//! afterwards. So a key's request is carried out at most once in 24 hours, whatever happens: when the server dies between the
+//! two, nobody knows whether it was done, and the key stays taken without an answer. It is given back only when it is
+//! certain that nothing was done.
+
+use crate::{
+    App, Error, Result,
+    api::{self, Access},
+    db::{UserDb, count_connections, platform::HeldKey},
+    error::Told,
+    server, wire,
+};
+use axum::{
+    body::Body,
+    extract::{FromRequestParts, MatchedPath, Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use http_body_util::BodyExt;
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+const KEY: HeaderName = HeaderName::from_static("idempotency-key");
+/// Tells that an answer is that of an earlier request.
+pub const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+const LONGEST: usize = 255;
+/// What the sealed parts of a row are bound to, besides its id.
+const REQUEST: &str = "idempotent request";
+const ANSWER: &str = "idempotent answer";
+
+/// Carries a request out once if it has a key, and otherwise as ever.
+pub async fn keep(State(app): State<App>, request: Request, next: Next) -> Response {
+    if request.method() != Method::POST || !request.headers().contains_key(KEY) {
+        return next.run(request).await;
+    }
+    once(app, request, next).await.unwrap_or_else(Error::into_response)
+}
+
+async fn once(app: App, request: Request, next: Next) -> Result<Response> {
+    let matched = request.extensions().get::<MatchedPath>().and_then(|path| api::find("post", path.as_str()));
+    let Some(route) = matched else { return Ok(next.run(request).await) };
+    let (mut parts, body) = request.into_parts();
+    let key = key(&parts.headers)?;
+    if route.access == Access::public {
+        return Err(Error::bad_request("This route takes no Idempotency-Key: it is for callers who are signed in"));
+    }
+    let kind = parts.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    if kind.to_ascii_lowercase().starts_with(b"multipart/") {
+        return Err(Error::bad_request("A file cannot be sent with an Idempotency-Key: it is not kept to be compared"));
+    }
+    let db = UserDb::from_request_parts(&mut parts, &app).await?;
+    let body = wire::read(body).await?;
+    let (path, query) = (parts.uri.path().trim_end_matches('/'), parts.uri.query().unwrap_or_default());
+    let mut asked = Sha256::new();
+    for part in [parts.method.as_str(), path, query] {
+        asked.update(part);
+        asked.update([0u8]);
+    }
+    let asked = asked.chain_update(&body).finalize();
+
+    let id = Uuid::new_v4();
+    let sealed = app.sealer.seal_bytes(id, REQUEST, &asked)?;
+    let held = db.take_idempotency_key(id, route.path, &key, &sealed).await?;
+    if held.holder != id {
+        if app.sealer.open_bytes(held.holder, REQUEST, &held.request)? != asked[..] {
+            let sentence = "This key was used with another request: give each request a key of its own";
+            return Err(Error::invalid("header", "Idempotency-Key", sentence));
+        }
+        return replay(&app, held);
+    }
+    // It goes on when the client is gone, who is the one to ask again.
+    let work = app.clone();
+    let request = Request::from_parts(parts, Body::from(body));
+    let carried_out = async move {
+        let (response, connections) = count_connections(next.run(request)).await;
+        settle(&work, id, response, connections).await
+    };
+    let carried_out = app.background.spawn(server::as_part_of_request(carried_out)).await;
+    carried_out.unwrap_or_else(|_| Err(Error::Internal("a request with a key panicked".into())))
+}
+
+/// The key of a request that has one.
+fn key(headers: &HeaderMap) -> Result<String> {
+    let mut given = headers.get_all(KEY).iter();
+    let only = given.next().filter(|_| given.next().is_none()).and_then(|key| key.to_str().ok());
+    let printable = |key: &&str| (1..=LONGEST).contains(&key.len()) && !key.contains('\t');
+    only.filter(printable).map(str::to_owned).ok_or_else(|| {
+        Error::bad_request("An Idempotency-Key is one header of 1 to 255 printable ASCII characters, such as a UUID")
+    })
+}
+
+fn replay(app: &App, held: HeldKey) -> Result<Response> {
+    let (Some(status), Some(body)) = (held.status, held.body) else {
+        return Err(Error::Conflict(
+            "A request with this key is under way, or was broken off and may have been carried out: look before you use another key".into(),
+        ));
+    };
+    let body = app.sealer.open_bytes(held.holder, ANSWER, &body)?;
+    let status = u16::try_from(status).ok().and_then(|status| StatusCode::from_u16(status).ok());
+    let mut response = (status.unwrap_or_default(), body).into_response();
+    let headers = response.headers_mut();
+    headers.remove(header::CONTENT_TYPE);
+    if let Some(kind) = held.content_type.and_then(|kind| HeaderValue::from_str(&kind).ok()) {
+        headers.insert(header::CONTENT_TYPE, kind);
+    }
+    headers.insert(REPLAYED, HeaderValue::from_static("true"));
+    Ok(response)
+}
+
+/// What becomes of the key, by the answer.
+#[derive(Debug, PartialEq)]
+enum Verdict {
+    /// The answer is kept.
+    Keep,
+    /// The key is given back, since nothing was done.
+    Release,
+    /// The key stays taken: nobody knows what was done.
+    Unknown,
+}
+
+/// `connections` is how often the request had asked for a connection to the database. Whatever lasts is written there
+/// first, also what is sent, so a failure of the first time has left nothing.
+fn verdict(status: StatusCode, did_nothing: bool, connections: u32) -> Verdict {
+    match status {
+        StatusCode::TOO_MANY_REQUESTS => Verdict::Release,
+        // A provider did not do what it was asked, or may have.
+        StatusCode::BAD_GATEWAY => Verdict::Keep,
+        StatusCode::UNAUTHORIZED | StatusCode::CONFLICT if did_nothing && connections <= 1 => Verdict::Release,
+        status if !status.is_server_error() => Verdict::Keep,
+        _ if did_nothing && connections <= 1 => Verdict::Release,
+        _ => Verdict::Unknown,
+    }
+}
+
+async fn settle(app: &App, id: Uuid, response: Response, connections: u32) -> Result<Response> {
+    let did_nothing = response.extensions().get::<Told>().is_some_and(|told| told.did_nothing);
+    let (parts, body) = response.into_parts();
+    let body = body.collect().await.map_err(|_| Error::Internal("an answer could not be read".into()))?.to_bytes();
+    let platform = app.db.platform();
+    let settled = match verdict(parts.status, did_nothing, connections) {
+        Verdict::Keep => {
+            let kind = parts.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+            let sealed = app.sealer.seal_bytes(id, ANSWER, &body)?;
+            platform.keep_idempotent_answer(id, parts.status.as_u16().into(), kind, &sealed).await
+        }
+        Verdict::Release => platform.release_idempotency_key(id).await,
+        Verdict::Unknown => Ok(()),
+    };
+    // The client gets the answer all the same, and whoever repeats the request is told that its end is not known.
+    if let Err(e) = settled {
+        tracing::error!(error = %e.for_log(), "the answer to a request with a key could not be kept");
+    }
+    Ok(Response::from_parts(parts, Body::from(body)))
+}

@@ -1,0 +1,168 @@
+//! What is measured, for Prometheus: requests by route, the pool, the queue, refusals. It has no company's name or id, and
+//! no label whose values come from outside. It is read at an address of its own, and without one nothing is measured.
+
+use crate::{
+    App,
+    api::{self, Route},
+    error::Told,
+};
+use anyhow::Context;
+use axum::{
+    Router,
+    extract::State,
+    http::{Method, StatusCode, header},
+    response::IntoResponse,
+    routing::get,
+};
+use metrics::{Counter, Histogram, Key, Label, Level, Metadata, Recorder, Unit};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+use tokio::net::TcpListener;
+
+const REQUESTS: &str = "ringfence_http_requests_total";
+const SECONDS: &str = "ringfence_http_request_duration_seconds";
+const REFUSALS: &str = "ringfence_refusals_total";
+const POOL: &str = "ringfence_pool_connections";
+const POOL_LIMIT: &str = "ringfence_pool_connections_max";
+const POOL_WAITING: &str = "ringfence_pool_waiting";
+const DATABASE: &str = "ringfence_database_up";
+const DUE: &str = "ringfence_jobs_due";
+const OLDEST: &str = "ringfence_jobs_oldest_due_seconds";
+
+/// Upper bounds of the histogram, in seconds.
+const BOUNDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+/// Durations are gathered one by one and added up this often, also when nobody reads them.
+const UPKEEP: Duration = Duration::from_secs(5);
+/// How long the database may take to tell of the queue.
+const PATIENCE: Duration = Duration::from_secs(2);
+static METADATA: Metadata<'static> = Metadata::new("ringfence", Level::INFO, None);
+
+/// What was measured since the start.
+pub struct Metrics {
+    recorder: PrometheusRecorder,
+    handle: PrometheusHandle,
+    /// By the path as the router matches it, one for each method.
+    routes: HashMap<String, Vec<Arc<Measured>>>,
+    /// What is no route of the API.
+    other: Measured,
+}
+
+/// One route. What has not happened is not told.
+struct Measured {
+    method: &'static str,
+    route: &'static str,
+    seconds: OnceLock<Histogram>,
+    /// By the first digit of the status.
+    answers: [OnceLock<Counter>; 5],
+}
+
+impl Measured {
+    fn new(method: &'static str, route: &'static str) -> Self {
+        Self { method, route, seconds: OnceLock::new(), answers: Default::default() }
+    }
+
+    fn labels(&self) -> Vec<Label> {
+        vec![Label::new("method", self.method), Label::new("route", self.route)]
+    }
+}
+
+impl Metrics {
+    /// Nothing measured yet.
+    pub fn new() -> anyhow::Result<Self> {
+        let recorder =
+            PrometheusBuilder::new().set_buckets(&BOUNDS).context("the bounds of a histogram")?.build_recorder();
+        let count = |name: &'static str, what: &'static str| recorder.describe_counter(name.into(), None, what.into());
+        let gauge = |name: &'static str, what: &'static str| recorder.describe_gauge(name.into(), None, what.into());
+        count(REQUESTS, "Requests that were answered");
+        count(REFUSALS, "Requests refused for want of a company, or by a policy or grant of the database");
+        gauge(POOL, "Connections to the database");
+        gauge(POOL_LIMIT, "Connections to the database at most");
+        gauge(POOL_WAITING, "Requests that wait for a connection");
+        gauge(DATABASE, "Whether the database answered just now");
+        gauge(DUE, "Jobs that are due and not begun, of all companies together");
+        gauge(OLDEST, "For how long the oldest of these jobs has been due");
+        recorder.describe_histogram(SECONDS.into(), Some(Unit::Seconds), "From a request to its answer".into());
+        let mut routes: HashMap<String, Vec<Arc<Measured>>> = HashMap::new();
+        for Route { method, path, .. } in api::routes() {
+            let measured = Arc::new(Measured::new(method, path));
+            for form in [(*path).to_owned(), api::other_form(path)] {
+                routes.entry(form).or_default().push(measured.clone());
+            }
+        }
+        Ok(Self { handle: recorder.handle(), recorder, routes, other: Measured::new("other", "other") })
+    }
+
+    /// Counts an answer; `path` is what the router matched.
+    pub fn answered(&self, method: &Method, path: &str, status: StatusCode, took: Duration, told: Option<&Told>) {
+        let of_path = self.routes.get(path).map(Vec::as_slice).unwrap_or_default();
+        let route = of_path.iter().find(|measured| method.as_str().eq_ignore_ascii_case(measured.method));
+        let route = route.map_or(&self.other, Arc::as_ref);
+        let seconds = || self.recorder.register_histogram(&Key::from_parts(SECONDS, route.labels()), &METADATA);
+        route.seconds.get_or_init(seconds).record(took.as_secs_f64());
+        let class = usize::from(status.as_u16() / 100).clamp(1, 5);
+        let answers = || {
+            let class = ["1xx", "2xx", "3xx", "4xx", "5xx"][class - 1];
+            let labels = [route.labels(), vec![Label::new("status", class)]].concat();
+            self.recorder.register_counter(&Key::from_parts(REQUESTS, labels), &METADATA)
+        };
+        route.answers[class - 1].get_or_init(answers).increment(1);
+        if let Some(reason) = told.and_then(|told| told.refusal) {
+            let key = Key::from_parts(REFUSALS, vec![Label::new("reason", reason)]);
+            self.recorder.register_counter(&key, &METADATA).increment(1);
+        }
+    }
+
+    fn set(&self, name: &'static str, labels: Vec<Label>, value: f64) {
+        self.recorder.register_gauge(&Key::from_parts(name, labels), &METADATA).set(value);
+    }
+
+    /// All of it, with how pool and queue are right now.
+    async fn page(&self, app: &App) -> String {
+        let pool = app.db.state();
+        for (state, count) in [("in_use", pool.in_use), ("idle", pool.open.saturating_sub(pool.in_use))] {
+            self.set(POOL, vec![Label::new("state", state)], count as f64);
+        }
+        self.set(POOL_LIMIT, Vec::new(), pool.limit as f64);
+        self.set(POOL_WAITING, Vec::new(), pool.waiting as f64);
+        let queue = tokio::time::timeout(PATIENCE, app.db.platform().queue_state()).await.ok().and_then(Result::ok);
+        self.set(DATABASE, Vec::new(), f64::from(u8::from(queue.is_some())));
+        self.set(DUE, Vec::new(), queue.as_ref().map_or(f64::NAN, |queue| queue.due as f64));
+        self.set(OLDEST, Vec::new(), queue.as_ref().map_or(f64::NAN, |queue| queue.seconds));
+        self.handle.render()
+    }
+}
+
+async fn page(State(app): State<App>) -> impl IntoResponse {
+    let text = match &app.metrics {
+        Some(metrics) => metrics.page(&app).await,
+        None => String::new(),
+    };
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
+}
+
+/// Serves what is measured until `stop` is done.
+pub async fn serve(app: App, listener: TcpListener, stop: impl Future<Output = ()> + Send + 'static) {
+    let router = Router::new().route("/metrics", get(page)).with_state(app.clone());
+    let upkeep = async {
+        let mut turn = tokio::time::interval(UPKEEP);
+        loop {
+            turn.tick().await;
+            if let Some(metrics) = &app.metrics {
+                metrics.handle.run_upkeep();
+            }
+        }
+    };
+    tokio::select! {
+        served = async { axum::serve(listener, router).await } => {
+            if let Err(e) = served {
+                tracing::error!(error = %e, "metrics are not served any more");
+            }
+        }
+        () = upkeep => {}
+        () = stop => {}
+    }
+}

@@ -1,0 +1,381 @@
+//! The header Idempotency-Key: once is enough, nothing is done twice, and nobody gets somebody else's answer.
+
+use crate::{
+    schema::OwnDatabase,
+    twilio::Account,
+    world::{Answer, PASSWORD, Person, World, answer, config, start_server},
+};
+use reqwest::multipart;
+use ringfence::{
+    clients::storage::Storage,
+    config::Config,
+    db,
+    erase::{self, Erase, Options},
+};
+use serde_json::{Value, json};
+use std::{
+    io::Write,
+    net::{Shutdown, TcpStream},
+    time::{Duration, Instant},
+};
+use tokio_postgres::Client;
+use uuid::Uuid;
+
+const NOTE: &str = "/api/activities/";
+
+fn note(subject: &str) -> Value {
+    json!({"type": "note", "subject": subject})
+}
+
+fn key() -> String {
+    Uuid::new_v4().to_string()
+}
+
+async fn with_key(who: &Person, path: &str, key: &str, body: &Value) -> Answer {
+    answer(who.request("POST", path).header("idempotency-key", key).json(body)).await
+}
+
+fn is_replayed(answer: &Answer) -> bool {
+    answer.headers.get("idempotency-replayed").is_some_and(|v| v == "true")
+}
+
+async fn notes(world: &World) -> i64 {
+    world.value("select count(*) from activities where tenant_id = $1", &[&world.company]).await
+}
+
+/// A workflow of the company, whose switch tells how often it was used.
+async fn switch(world: &World) -> (Uuid, String) {
+    let insert = "insert into workflows (tenant_id, company_id, owner_id, name, trigger, status)
+        values ($1, $1, $2, 'Switch ' || gen_random_uuid(), 'deal_won', 'inactive') returning id";
+    let id: Uuid = world.value(insert, &[&world.company, &world.admin.id]).await;
+    (id, format!("/api/workflows/{id}/toggle"))
+}
+
+async fn status(world: &World, id: Uuid) -> String {
+    world.value("select status from workflows where id = $1", &[&id]).await
+}
+
+/// Waits until somebody waits for what this connection has locked, and says who.
+async fn waiting_for(holder: &Client, watch: &Client) -> i32 {
+    let me: i32 = holder.query_one("select pg_backend_pid()", &[]).await.unwrap().get(0);
+    let start = Instant::now();
+    loop {
+        let waiting = "select pid from pg_stat_activity where $1 = any (pg_blocking_pids(pid))";
+        if let Some(row) = watch.query_opt(waiting, &[&me]).await.unwrap() {
+            return row.get(0);
+        }
+        assert!(start.elapsed() < Duration::from_secs(4), "nobody waits for the lock");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Locks the company's workflows by a connection of its own.
+async fn hold(database: &str, world: &World) -> Client {
+    let holder = db::connect(database).await.unwrap();
+    let lock = format!("begin; select from workflows where tenant_id = '{}' for update", world.company);
+    holder.batch_execute(&lock).await.unwrap();
+    holder
+}
+
+#[tokio::test]
+async fn a_repeat_is_answered_like_the_first_and_does_nothing() {
+    let acme = World::new().await;
+    let key = key();
+    let first = with_key(&acme.member, NOTE, &key, &note("Once")).await;
+    assert!(!is_replayed(&first));
+    for path in [NOTE, NOTE.trim_end_matches('/'), NOTE] {
+        let again = with_key(&acme.member, path, &key, &note("Once")).await;
+        assert!(is_replayed(&again), "{}", again.text);
+        assert_eq!((again.status, &again.text), (first.status, &first.text));
+        for name in ["content-type", "cache-control", "x-content-type-options"] {
+            assert_eq!(again.headers.get(name), first.headers.get(name), "{name}");
+        }
+        assert_ne!(again.headers["x-request-id"], first.headers["x-request-id"]);
+    }
+    assert_eq!(notes(&acme).await, 1);
+
+    // Without the header each request is one, and a refusal is an answer too.
+    for subject in ["Each", "Other"] {
+        assert!(!is_replayed(&acme.member.post(NOTE, note(subject)).await));
+    }
+    assert_eq!(notes(&acme).await, 3);
+    let wrong = note("Each");
+    let refused = with_key(&acme.member, NOTE, "k", &wrong).await;
+    assert_eq!(refused.status, 400, "{}", refused.text);
+    let again = with_key(&acme.member, NOTE, "k", &wrong).await;
+    assert!(is_replayed(&again));
+    assert_eq!((again.status, again.text), (400, refused.text));
+}
+
+#[tokio::test]
+async fn a_key_is_of_one_request_route_user_and_company() {
+    let (acme, other) = (World::new().await, World::new().await);
+    let key = key();
+    with_key(&acme.member, NOTE, &key, &note("A")).await.expect(200);
+    let refused = with_key(&acme.member, NOTE, &key, &note("B")).await;
+    assert_eq!(refused.status, 422);
+    assert!(refused.body["detail"][0]["msg"].as_str().unwrap().contains("another request"), "{}", refused.text);
+    assert_eq!(refused.body["detail"][0]["loc"], json!(["header", "Idempotency-Key"]));
+    assert_eq!(notes(&acme).await, 1);
+
+    for who in [&acme.admin, &other.member] {
+        for body in [note("A"), note("A")] {
+            with_key(who, NOTE, &key, &body).await.expect(200);
+        }
+    }
+    assert_eq!((notes(&acme).await, notes(&other).await), (2, 1));
+    let pipeline = json!({"name": "Another route"});
+    let made = with_key(&acme.member, "/api/pipelines", &key, &pipeline).await;
+    assert!(!is_replayed(&made) && made.status < 300, "{}", made.text);
+
+    // The same path with other ids in it is another request.
+    let ((one, path), (_, elsewhere)) = (switch(&acme).await, switch(&acme).await);
+    with_key(&acme.member, &path, &key, &json!({})).await.expect(200);
+    assert_eq!(with_key(&acme.member, &elsewhere, &key, &json!({})).await.status, 422);
+    assert_eq!(status(&acme, one).await, "active");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_at_once_one_is_carried_out() {
+    let acme = World::new().await;
+    for round in 0..10 {
+        let key = key();
+        let body = note(&format!("Round {round}"));
+        let all = futures_util::future::join_all((0..8).map(|_| with_key(&acme.member, NOTE, &key, &body))).await;
+        let done: Vec<_> = all.iter().filter(|answer| answer.status == 200).collect();
+        assert!(all.iter().all(|answer| [200, 409].contains(&answer.status)), "{all:?}");
+        assert_eq!(done.iter().filter(|answer| !is_replayed(answer)).count(), 1);
+        assert!(done.iter().all(|answer| answer.text == done[0].text));
+        assert_eq!(notes(&acme).await, round + 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeat_while_the_first_is_under_way_is_told_so() {
+    let acme = World::new().await;
+    let (id, path) = switch(&acme).await;
+    let key = key();
+    let holder = hold(&crate::world::admin_url(), &acme).await;
+    let first = tokio::spawn({
+        let (who, path, key) = (acme.member.clone(), path.clone(), key.clone());
+        async move { with_key(&who, &path, &key, &json!({})).await }
+    });
+    waiting_for(&holder, &acme.db).await;
+    let meanwhile = with_key(&acme.member, &path, &key, &json!({})).await.detail(409);
+    assert!(meanwhile.contains("under way"), "{meanwhile}");
+    holder.batch_execute("rollback").await.unwrap();
+    let first = first.await.unwrap();
+    assert_eq!(first.status, 200);
+    let again = with_key(&acme.member, &path, &key, &json!({})).await;
+    assert!(is_replayed(&again));
+    assert_eq!(again.text, first.text);
+    assert_eq!(status(&acme, id).await, "active", "switched once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_goes_away_finds_the_answer_when_it_comes_back() {
+    let own = OwnDatabase::new().await;
+    let base = start_server(config(), &own.api);
+    let acme = World::alone_at(&own, &base).await;
+    let (id, path) = switch(&acme).await;
+    let key = key();
+    let holder = hold(&own.admin, &acme).await;
+    let text = format!(
+        "POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\nidempotency-key: {key}\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{{}}",
+        acme.member.token.as_ref().unwrap()
+    );
+    let mut stream = TcpStream::connect(base.trim_start_matches("http://")).unwrap();
+    stream.write_all(text.as_bytes()).unwrap();
+    waiting_for(&holder, &acme.db).await;
+    stream.shutdown(Shutdown::Both).unwrap();
+    drop(stream);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    holder.batch_execute("rollback").await.unwrap();
+    let start = Instant::now();
+    let again = loop {
+        let again = with_key(&acme.member, &path, &key, &json!({})).await;
+        if again.status != 409 {
+            break again;
+        }
+        assert!(start.elapsed() < Duration::from_secs(5), "{}", again.text);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert!(is_replayed(&again));
+    assert_eq!(again.expect(200)["status"], "active");
+    assert_eq!(status(&acme, id).await, "active", "switched once");
+    own.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_given_back_only_when_nothing_was_done() {
+    let own = OwnDatabase::new().await;
+    let acme = World::alone(&own).await;
+    let (id, path) = switch(&acme).await;
+    let (busy, broken) = (key(), key());
+    let send = |key: &str| {
+        let (who, path, key) = (acme.member.clone(), path.clone(), key.to_owned());
+        tokio::spawn(async move { with_key(&who, &path, &key, &json!({})).await })
+    };
+
+    // It waited for a lock in vain: the same key may try again.
+    let holder = hold(&own.admin, &acme).await;
+    send(&busy).await.unwrap().detail(409);
+    holder.batch_execute("rollback").await.unwrap();
+    let again = send(&busy).await.unwrap();
+    assert!(!is_replayed(&again));
+    assert_eq!(again.expect(200)["status"], "active");
+
+    // The connection broke under it, and nobody knows.
+    let holder = hold(&own.admin, &acme).await;
+    let first = send(&broken);
+    let pid = waiting_for(&holder, &acme.db).await;
+    acme.db.execute("select pg_terminate_backend($1)", &[&pid]).await.unwrap();
+    first.await.unwrap().detail(503);
+    holder.batch_execute("rollback").await.unwrap();
+    let again = send(&broken).await.unwrap().detail(409);
+    assert!(again.contains("may have been carried out"), "{again}");
+    assert_eq!(status(&acme, id).await, "active");
+    own.drop().await;
+}
+
+#[tokio::test]
+async fn a_text_is_sent_once_and_a_failure_is_not_tried_again() {
+    let acme = World::new().await;
+    let account = Account::of(&acme).await;
+    let send = async |to: &str, key: &str| {
+        with_key(&acme.member, "/api/sms/send", key, &json!({"to": to, "body": "Hello"})).await
+    };
+    let first = send("+14155550123", "a").await;
+    let again = send("+14155550123", "a").await;
+    assert_eq!((first.status, is_replayed(&again)), (200, true));
+    assert_eq!(first.text, again.text);
+    // The provider drops the connection: it may have been sent.
+    let unclear = send("+14155550002", "b").await;
+    let again = send("+14155550002", "b").await;
+    assert_eq!((unclear.status, is_replayed(&again)), (502, true));
+    assert_eq!(unclear.text, again.text);
+    assert_eq!(account.asked().len(), 2, "{:?}", account.asked());
+}
+
+#[tokio::test]
+async fn after_a_day_a_key_is_free_again() {
+    let acme = World::new().await;
+    with_key(&acme.member, NOTE, "old", &note("A")).await.expect(200);
+    with_key(&acme.member, NOTE, "older", &note("Older")).await.expect(200);
+    let age = "update app.idempotency_keys set created_at = now() - interval '24 hours 1 second' where tenant_id = $1";
+    acme.db.execute(age, &[&acme.company]).await.unwrap();
+    let fresh = with_key(&acme.member, NOTE, "old", &note("B")).await;
+    assert!(!is_replayed(&fresh));
+    fresh.expect(200);
+    assert!(is_replayed(&with_key(&acme.member, NOTE, "old", &note("B")).await));
+    assert_eq!(notes(&acme).await, 3);
+    let start = Instant::now();
+    // What is old goes, a few at a time and the oldest first.
+    let old =
+        "select count(*) from app.idempotency_keys where tenant_id = $1 and created_at < now() - interval '24 hours'";
+    while acme.value::<i64>(old, &[&acme.company]).await > 0 {
+        with_key(&acme.member, NOTE, &key(), &note(&key())).await.expect(200);
+        assert!(start.elapsed() < Duration::from_secs(5));
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_is_none_and_a_route_that_takes_none_are_refused() {
+    let acme = World::new().await;
+    let long = "x".repeat(256);
+    for wrong in ["", &long, "a\tb"] {
+        with_key(&acme.member, NOTE, wrong, &note("A")).await.detail(400);
+    }
+    let bytes = acme.member.request("POST", NOTE).header("idempotency-key", "ä".as_bytes()).json(&note("A"));
+    answer(bytes).await.detail(400);
+    let two = acme.member.request("POST", NOTE).header("idempotency-key", "a").header("idempotency-key", "b");
+    answer(two.json(&note("A"))).await.detail(400);
+    let login = json!({"email": acme.member.email, "password": PASSWORD});
+    let public = with_key(&Person::nobody(), "/api/auth/login", "a", &login).await.detail(400);
+    assert!(public.contains("signed in"), "{public}");
+    let part = multipart::Part::bytes(b"email\n".to_vec()).file_name("a.csv").mime_str("text/csv").unwrap();
+    let form = multipart::Form::new().part("file", part);
+    let import = acme.member.request("POST", "/api/contacts/upload-csv").header("idempotency-key", "a").multipart(form);
+    assert!(answer(import).await.detail(400).contains("file"));
+    assert_eq!(notes(&acme).await, 0);
+
+    // Whoever may not come in takes no key, and neither does what is no route.
+    with_key(&Person::nobody(), NOTE, "a", &note("A")).await.expect(403);
+    with_key(&acme.member.with_token("wrong"), NOTE, "a", &note("A")).await.expect(401);
+    with_key(&acme.member, "/api/nowhere", "a", &note("A")).await.expect(404);
+    let large = json!({"type": "note", "subject": "x".repeat(2 << 20)});
+    with_key(&acme.member, NOTE, "a", &large).await.expect(413);
+    let taken = "select count(*) from app.idempotency_keys where tenant_id = $1";
+    assert_eq!(acme.value::<i64>(taken, &[&acme.company]).await, 0);
+
+    // The longest one, and one on a route that is no POST, where it says nothing.
+    with_key(&acme.member, NOTE, &"x".repeat(255), &note("A")).await.expect(200);
+    let get = acme.member.request("GET", NOTE).header("idempotency-key", "");
+    assert_eq!(answer(get).await.status, 200);
+}
+
+#[tokio::test]
+async fn somebody_without_company_and_somebody_who_changes_their_password_have_keys_too() {
+    let acme = World::new().await;
+    let staff = acme.super_admin().await;
+    let company = json!({"name": format!("Made once {}", Uuid::new_v4())});
+    let first = with_key(&staff, "/api/companies/", "a", &company).await;
+    assert!(first.status < 300, "{}", first.text);
+    let again = with_key(&staff, "/api/companies/", "a", &company).await;
+    assert!(is_replayed(&again));
+    assert_eq!((again.status, again.text), (first.status, first.text));
+
+    // Its token ends with the first request, and the answer is kept all the same.
+    let change = json!({"current_password": PASSWORD, "new_password": "Another-Horse-8"});
+    let path = "/api/users/me/change-password";
+    let first = with_key(&acme.member, path, "a", &change).await;
+    assert_eq!(first.status, 200, "{}", first.text);
+    with_key(&acme.member, path, "a", &change).await.expect(401);
+    let login = json!({"email": acme.member.email, "password": "Another-Horse-8"});
+    let token = Person::nobody().post("/api/auth/login", login).await.expect(200)["access_token"].clone();
+    let again = with_key(&acme.member.with_token(token.as_str().unwrap()), path, "a", &change).await;
+    assert!(is_replayed(&again));
+    assert_eq!((again.status, again.text), (first.status, first.text));
+}
+
+#[tokio::test]
+async fn what_is_kept_cannot_be_read_in_the_database_and_goes_with_a_person() {
+    let own = OwnDatabase::new().await;
+    let acme = World::served(&own, Config { pool_size: 2, ..config() }).await;
+    let contact = json!({"first_name": "Ada", "last_name": "Secretname", "email": "ada@secret.example"});
+    let first = with_key(&acme.member, "/api/contacts/", "secretkey", &contact).await;
+    assert_eq!(first.status, 200);
+    let kept =
+        "select concat_ws(' ', t::text, encode(request, 'escape'), encode(body, 'escape'), encode(key_hash, 'escape'))
+        from app.idempotency_keys t where tenant_id = $1";
+    let kept: String = acme.value(kept, &[&acme.company]).await;
+    assert!(kept.contains("/api/contacts/") && !kept.to_lowercase().contains("secret"), "{kept}");
+
+    // An answer of another row, or of another database, opens nothing.
+    with_key(
+        &acme.member,
+        "/api/contacts/",
+        "other",
+        &json!({"first_name": "B", "last_name": "B", "email": "b@x.example"}),
+    )
+    .await
+    .expect(200);
+    let swap = "update app.idempotency_keys t set body = o.body from app.idempotency_keys o where o.id <> t.id";
+    acme.db.execute(swap, &[]).await.unwrap();
+    let swapped = with_key(&acme.member, "/api/contacts/", "secretkey", &contact).await;
+    assert_eq!(swapped.status, 500);
+    assert!(!swapped.text.contains("b@x.example"));
+
+    let storage = Storage::open(concat!("file://", env!("CARGO_TARGET_TMPDIR"), "/idempotency")).unwrap();
+    let options = Options { dry_run: false, yes: true };
+    let person = Erase::Person { email: "ada@secret.example".into(), company: None, options };
+    erase::run(&own.admin, &person, &storage).await.unwrap();
+    let answers: i64 = acme.value("select count(body) from app.idempotency_keys", &[]).await;
+    assert_eq!(answers, 0);
+    let again = with_key(&acme.member, "/api/contacts/", "secretkey", &contact).await.detail(409);
+    assert!(again.contains("may have been carried out"), "{again}");
+    let company = Erase::Company { name: acme.name.clone(), options };
+    erase::run(&own.admin, &company, &storage).await.unwrap();
+    assert_eq!(acme.value::<i64>("select count(*) from app.idempotency_keys", &[]).await, 0);
+    own.drop().await;
+}

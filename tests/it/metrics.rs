@@ -1,0 +1,104 @@
+//! What is measured: by route, never by company, and at an address of its own only.
+
+use crate::{
+    schema::OwnDatabase,
+    world::{Person, World, config},
+};
+use ringfence::config::{Config, Switch};
+use serde_json::json;
+use std::net::{SocketAddr, TcpListener};
+
+/// An address that nobody listens on.
+fn free() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+async fn scrape(at: SocketAddr) -> String {
+    let answer = reqwest::get(format!("http://{at}/metrics")).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    assert!(answer.headers()["content-type"].to_str().unwrap().starts_with("text/plain; version=0.0.4"));
+    answer.text().await.unwrap()
+}
+
+/// The value of a series.
+#[track_caller]
+fn value(text: &str, series: &str) -> f64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("{series} is not in:\n{text}")).parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_pool_queue_and_refusals_are_measured_without_a_company() {
+    let own = OwnDatabase::new().await;
+    let at = free();
+    let config = Config { metrics_listen: Some(at), worker: Switch::Off, pool_size: 3, ..config() };
+    let acme = World::served(&own, config).await;
+    // Whoever is answered by the server finds them too.
+    acme.member.get("/livez").await;
+    let quiet = scrape(at).await;
+    assert!(!quiet.contains("/api/contacts"), "what did not happen is not told:\n{quiet}");
+    assert_eq!(value(&quiet, "ringfence_jobs_due"), 0.0);
+    assert_eq!(value(&quiet, "ringfence_jobs_oldest_due_seconds"), 0.0);
+
+    acme.contact("Ada", "Lovelace").await;
+    for path in ["/api/contacts/", "/api/contacts", "/api/contacts?search=lovelace"] {
+        acme.member.get(path).await.expect(200);
+    }
+    let unknown = uuid::Uuid::now_v7();
+    acme.member.get(&format!("/api/contacts/{unknown}")).await.expect(404);
+    let lone = crate::world::add_person(&acme.db, "lone", "Regular User", None).await;
+    let lone = acme.member.with_token(lone.token.as_ref().unwrap());
+    lone.get("/api/sms/messages").await.expect(403);
+    acme.member.get("/no/such/path").await.expect(404);
+    acme.db.batch_execute("revoke insert on contacts from ringfence_api").await.unwrap();
+    let refused = json!({"first_name": "B", "last_name": "B", "email": "b@x.example"});
+    acme.member.post("/api/contacts/", refused).await.expect(403);
+    let due = "insert into jobs (tenant_id, company_id, user_id, kind, record_id, run_at)
+        values ($1, $1, $2, 'activity_due', $2, now() - interval '90 seconds')";
+    acme.db.execute(due, &[&acme.company, &acme.admin.id]).await.unwrap();
+
+    let text = scrape(at).await;
+    let requests = |method: &str, route: &str, status: &str| {
+        value(
+            &text,
+            &format!("ringfence_http_requests_total{{method=\"{method}\",route=\"{route}\",status=\"{status}\"}}"),
+        )
+    };
+    assert_eq!(requests("get", "/api/contacts/", "2xx"), 3.0);
+    assert_eq!(requests("post", "/api/contacts/", "2xx"), 1.0);
+    assert_eq!(requests("post", "/api/contacts/", "4xx"), 1.0);
+    assert_eq!(requests("get", "/api/contacts/{contact_id}", "4xx"), 1.0);
+    assert_eq!(requests("other", "other", "4xx"), 1.0);
+    let labels = "method=\"get\",route=\"/api/contacts/\"";
+    let seconds = "ringfence_http_request_duration_seconds";
+    assert_eq!(value(&text, &format!("{seconds}_count{{{labels}}}")), 3.0);
+    assert_eq!(value(&text, &format!("{seconds}_bucket{{{labels},le=\"+Inf\"}}")), 3.0);
+    assert!(value(&text, &format!("{seconds}_sum{{{labels}}}")) > 0.0);
+    assert_eq!(value(&text, "ringfence_refusals_total{reason=\"no_company\"}"), 1.0);
+    assert_eq!(value(&text, "ringfence_refusals_total{reason=\"policy_or_grant\"}"), 1.0);
+    assert_eq!(value(&text, "ringfence_pool_connections_max"), 3.0);
+    assert_eq!(value(&text, "ringfence_pool_connections{state=\"in_use\"}"), 0.0);
+    assert!(value(&text, "ringfence_pool_connections{state=\"idle\"}") >= 1.0);
+    assert_eq!(value(&text, "ringfence_pool_waiting"), 0.0);
+    assert_eq!(value(&text, "ringfence_database_up"), 1.0);
+    assert_eq!(value(&text, "ringfence_jobs_due"), 1.0);
+    assert!((90.0..120.0).contains(&value(&text, "ringfence_jobs_oldest_due_seconds")));
+
+    let ids = [acme.company, acme.admin.id, acme.member.id, unknown].map(|id| id.to_string());
+    let named = ids.iter().map(String::as_str).chain([acme.name.as_str(), "lovelace", "company_id", "tenant"]);
+    for word in named {
+        assert!(!text.contains(word), "{word} is in:\n{text}");
+    }
+
+    own.drop().await;
+    let text = scrape(at).await;
+    assert_eq!(value(&text, "ringfence_database_up"), 0.0);
+    assert!(value(&text, "ringfence_jobs_due").is_nan());
+}
+
+#[tokio::test]
+async fn the_api_itself_does_not_show_them() {
+    for path in ["/metrics", "/metrics/", "/api/metrics"] {
+        Person::nobody().get(path).await.expect(404);
+    }
+}
