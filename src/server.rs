@@ -159,7 +159,7 @@ async fn request(State(app): State<App>, request: Request, next: Next) -> Respon
     let status = response.status().as_u16();
     let took = started.elapsed();
     if let Some(metrics) = &app.metrics {
-        metrics.answered(&method, &route, response.status(), took, response.extensions().get::<Told>());
+        metrics.answered(&method, route, response.status(), took, response.extensions().get::<Told>());
     }
     let millis = took.as_secs_f64() * 1000.0;
     span.in_scope(|| tracing::info!(status, millis, "answered"));

@@ -26,6 +26,9 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time(pub Timestamp);
 
+/// From 1970, where [`Timestamp`] begins, to 2000, where PostgreSQL's `timestamptz` does.
+const MICROS_TO_2000: i64 = 946_684_800_000_000;
+
 impl Time {
     /// The wire's form and its length. Digit by digit: a page has hundreds of times, and formatting numbers by `write!`
     /// takes longer than all the rest of a row.
@@ -96,7 +99,8 @@ impl JsonSchema for Time {
 
 impl<'a> FromSql<'a> for Time {
     fn from_sql(ty: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
-        Timestamp::from_sql(ty, raw).map(Time)
+        let micros = i64::from_sql(ty, raw)?.checked_add(MICROS_TO_2000).ok_or("a time out of range")?;
+        Ok(Time(Timestamp::from_microsecond(micros)?))
     }
     fn accepts(ty: &Type) -> bool {
         <Timestamp as FromSql>::accepts(ty)

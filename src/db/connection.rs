@@ -4,7 +4,11 @@
 //! transaction, commits at the Sync, and rolls all of it back at the first error (PostgreSQL, "Pipelining"), so what
 //! ends in a Sync leaves nothing open, whatever becomes of the one who sent it.
 
-use super::{Params, connect::Stream, row::Row};
+use super::{
+    Params,
+    connect::Stream,
+    row::{Row, Values, find_places},
+};
 use fallible_iterator::FallibleIterator;
 use postgres_protocol::{
     IsNull,
@@ -171,6 +175,17 @@ impl Reply {
         for body in &self.rows {
             row.load(body)?;
             each(&row)?;
+        }
+        Ok(())
+    }
+
+    /// Calls `each` with the values of every row.
+    pub(super) fn each_raw<E: From<io::Error>>(&self, mut each: impl FnMut(&Values<'_>) -> Result<(), E>) -> Result<(), E> {
+        let Some(columns) = &self.columns else { return Ok(()) };
+        let mut places = Vec::with_capacity(columns.len());
+        for body in &self.rows {
+            find_places(body, &mut places)?;
+            each(&Values { columns, bytes: body.buffer(), places: &places })?;
         }
         Ok(())
     }

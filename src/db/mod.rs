@@ -17,8 +17,8 @@ pub use dba::connect_as_dba;
 pub use list::{List, behind};
 pub use pool::{Db, PoolState};
 pub(crate) use pool::{NoConnection, count_connections};
-pub use row::{FromRow, Row, column};
-pub use rows::{Field, Rows, Value, WriteError, WriteRow, write_column};
+pub use row::{FromRow, Row, Values, column};
+pub use rows::{Field, Rows, Value, WriteError, WriteRow, place, write_column};
 pub use tenant::{
     AnyUser, Caller, CompanyAdmin, Door, Identity, Member, RoleRule, Scoped, SettingsAdmin, SuperAdmin, TeamAdmin,
     TenantDb, Tx, UserDb,

@@ -3,7 +3,7 @@
 use super::connection::{Column, Fault};
 use fallible_iterator::FallibleIterator;
 use postgres_protocol::message::backend::DataRowBody;
-use postgres_types::FromSql;
+use postgres_types::{FromSql, Type};
 use std::{io, ops::Range, sync::Arc};
 
 /// A row as the server sent it.
@@ -11,7 +11,7 @@ use std::{io, ops::Range, sync::Arc};
 pub struct Row {
     columns: Arc<[Column]>,
     values: bytes::Bytes,
-    places: Vec<Option<Range<usize>>>,
+    places: Places,
 }
 
 impl Row {
@@ -22,12 +22,7 @@ impl Row {
     /// Becomes another row of the same statement.
     pub(super) fn load(&mut self, body: &DataRowBody) -> io::Result<()> {
         self.values = body.buffer_bytes().clone();
-        self.places.clear();
-        let mut places = body.ranges();
-        while let Some(place) = places.next()? {
-            self.places.push(place);
-        }
-        Ok(())
+        find_places(body, &mut self.places)
     }
 
     /// Its columns.
@@ -48,6 +43,34 @@ impl Row {
         }
         let value = value.clone().map(|value| &self.values[value]);
         T::from_sql_nullable(&column.kind, value).map_err(|e| Fault::Unfit(format!("the column {}: {e}", column.name)))
+    }
+}
+
+/// Where the values of a row are in it; null is none.
+pub(super) type Places = Vec<Option<Range<usize>>>;
+
+/// Finds them.
+pub(super) fn find_places(body: &DataRowBody, places: &mut Places) -> io::Result<()> {
+    places.clear();
+    let mut ranges = body.ranges();
+    while let Some(place) = ranges.next()? {
+        places.push(place);
+    }
+    Ok(())
+}
+
+/// The values of a row as the server sent them.
+pub struct Values<'a> {
+    pub(super) columns: &'a [Column],
+    pub(super) bytes: &'a [u8],
+    pub(super) places: &'a [Option<Range<usize>>],
+}
+
+impl<'a> Values<'a> {
+    /// The type of a column and its value; null is none.
+    pub fn get(&self, place: usize) -> Option<(&'a Type, Option<&'a [u8]>)> {
+        let (column, value) = self.columns.get(place).zip(self.places.get(place))?;
+        Some((&column.kind, value.clone().map(|value| &self.bytes[value])))
     }
 }
 
@@ -115,8 +138,10 @@ macro_rules! row {
             }
         }
         impl $crate::db::WriteRow for $name {
-            const COLUMNS: &'static [&'static str] = &[$($crate::row!(@wire $field $($wire)?)),*];
-            fn write_row(row: &$crate::db::Row, places: &[usize], out: &mut Vec<u8>) -> Result<(), $crate::db::WriteError> {
+            fn places(columns: &[$crate::db::Column]) -> Result<Vec<usize>, $crate::db::WriteError> {
+                Ok(vec![$($crate::db::place::<$ty>(columns, $crate::row!(@wire $field $($wire)?))?),*])
+            }
+            fn write_row(row: &$crate::db::Values<'_>, places: &[usize], out: &mut Vec<u8>) -> Result<(), $crate::db::WriteError> {
                 let mut places = places.iter().copied();
                 $($crate::db::write_column::<$ty>(row, places.next(), $crate::row!(@key $field $($wire)?), out)?;)*
                 Ok(())
@@ -125,8 +150,8 @@ macro_rules! row {
     };
     (@wire $field:ident) => { stringify!($field) };
     (@wire $field:ident $wire:literal) => { $wire };
-    (@key $field:ident) => { concat!("\"", stringify!($field), "\":") };
-    (@key $field:ident $wire:literal) => { concat!("\"", $wire, "\":") };
+    (@key $field:ident) => { concat!(",\"", stringify!($field), "\":") };
+    (@key $field:ident $wire:literal) => { concat!(",\"", $wire, "\":") };
     (@name $name:ident) => { stringify!($name) };
     (@name $name:ident $label:literal) => { $label };
 }

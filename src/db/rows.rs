@@ -1,21 +1,19 @@
 //! The rows of a list as its JSON answer, written straight from the database's messages. A page has hundreds of values, and
 //! making a struct of each row and a `String` of each text before they are written takes most of the request's time.
 
-use super::{Fault, FromRow, connection::Reply, row::Row};
+use super::{Column, Fault, FromRow, connection::Reply, row::Values};
 use crate::wire::Time;
 use bytes::BytesMut;
-use postgres_types::{FromSql, IsNull, Json, ToSql, Type, to_sql_checked};
-use serde::Serialize;
-use serde_json::value::RawValue;
+use postgres_types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 use std::marker::PhantomData;
 use uuid::Uuid;
 
 /// A [`FromRow`] that can be written as JSON without being made.
 pub trait WriteRow: FromRow {
-    /// The names of the columns, in the order of the fields.
-    const COLUMNS: &'static [&'static str];
-    /// Appends one row's members, each with a comma behind it; `places` are those of the columns.
-    fn write_row(row: &Row, places: &[usize], out: &mut Vec<u8>) -> Result<(), WriteError>;
+    /// Where the fields' columns are, if all are there and of the fields' types.
+    fn places(columns: &[Column]) -> Result<Vec<usize>, WriteError>;
+    /// Appends one row's members, each with a comma before it; `places` are those of the columns.
+    fn write_row(row: &Values<'_>, places: &[usize], out: &mut Vec<u8>) -> Result<(), WriteError>;
 }
 
 /// A row whose columns do not fit its struct.
@@ -44,21 +42,21 @@ impl<T: WriteRow> Rows<T> {
     /// The JSON array.
     pub fn json(&self) -> Result<Vec<u8>, WriteError> {
         let Some(columns) = self.reply.columns().filter(|_| !self.is_empty()) else { return Ok(b"[]".to_vec()) };
-        let place = |name: &&str| {
-            let place = columns.iter().position(|column| *column.name == **name);
-            place.ok_or_else(|| format!("the statement has no column {name}"))
-        };
-        let places = T::COLUMNS.iter().map(place).collect::<Result<Vec<_>, _>>()?;
-        let mut out = Vec::with_capacity(self.reply.len() * 512 + 2);
+        let places = T::places(columns)?;
+        let mut out = Vec::with_capacity(self.len() * 512 + 2);
         out.push(b'[');
-        self.reply.each(|row| {
-            out.push(b'{');
+        self.reply.each_raw(|row| {
+            let start = out.len();
             T::write_row(row, &places, &mut out)?;
-            end(&mut out, b'}');
-            out.push(b',');
+            match out.get_mut(start) {
+                Some(comma) => *comma = b'{',
+                None => out.push(b'{'),
+            }
+            out.extend_from_slice(b"},");
             Ok::<_, WriteError>(())
         })?;
-        end(&mut out, b']');
+        out.pop();
+        out.push(b']');
         Ok(out)
     }
 }
@@ -109,112 +107,120 @@ impl ToSql for Value {
     to_sql_checked!();
 }
 
-/// Closes a list whose members have a comma behind them.
-fn end(out: &mut Vec<u8>, close: u8) {
-    match out.last_mut() {
-        Some(last) if *last == b',' => *last = close,
-        _ => out.push(close),
-    }
+/// The place of a field's column.
+pub fn place<T: Field>(columns: &[Column], name: &str) -> Result<usize, WriteError> {
+    let place = columns.iter().position(|column| *column.name == *name);
+    let place = place.ok_or_else(|| format!("the statement has no column {name}"))?;
+    let kind = &columns[place].kind;
+    if T::accepts(kind) { Ok(place) } else { Err(format!("the column {name} is of another type: {kind}").into()) }
 }
 
-/// Appends `key`, which has its colon, and the column's value.
-pub fn write_column<T: Field>(row: &Row, place: Option<usize>, key: &str, out: &mut Vec<u8>) -> Result<(), WriteError> {
-    let place = place.ok_or("a field without a column")?;
+/// Appends `key`, which has its comma and its colon, and the column's value.
+#[inline]
+pub fn write_column<T: Field>(
+    row: &Values<'_>,
+    place: Option<usize>,
+    key: &'static str,
+    out: &mut Vec<u8>,
+) -> Result<(), WriteError> {
+    let (kind, value) = row.get(place.ok_or("a field without a column")?).ok_or("a row without a column")?;
     out.extend_from_slice(key.as_bytes());
-    row.try_get::<_, T::Borrowed<'_>>(place)?.write(out)?;
-    out.push(b',');
-    Ok(())
+    match value {
+        Some(value) => T::write(kind, value, out),
+        None => T::write_null(out),
+    }
 }
 
-/// What a field of a row is while the row is there: the same value, without a copy of its text.
+/// A value that can be appended as JSON from what the server sent, without a copy of it.
 pub trait Field {
-    /// It.
-    type Borrowed<'a>: FromSql<'a> + Write;
-}
-
-/// A value that can be appended as JSON.
-pub trait Write {
-    /// Appends it.
-    fn write(&self, out: &mut Vec<u8>) -> Result<(), WriteError>;
-}
-
-fn serialize(value: impl Serialize, out: &mut Vec<u8>) -> Result<(), WriteError> {
-    Ok(serde_json::to_writer(out, &value)?)
-}
-
-impl Write for &str {
-    fn write(&self, out: &mut Vec<u8>) -> Result<(), WriteError> {
-        // No branch for each byte, so that the compiler looks at many at once.
-        let special = |b: u8| (b < b' ') | (b == b'"') | (b == b'\\');
-        if self.bytes().fold(false, |found, b| found | special(b)) {
-            return serialize(self, out);
-        }
-        out.push(b'"');
-        out.extend_from_slice(self.as_bytes());
-        out.push(b'"');
-        Ok(())
-    }
-}
-
-impl Write for Uuid {
-    fn write(&self, out: &mut Vec<u8>) -> Result<(), WriteError> {
-        (&*self.hyphenated().encode_lower(&mut Uuid::encode_buffer())).write(out)
-    }
-}
-
-impl Write for Time {
-    fn write(&self, out: &mut Vec<u8>) -> Result<(), WriteError> {
-        let (text, length) = self.digits();
-        out.push(b'"');
-        out.extend_from_slice(&text[..length]);
-        out.push(b'"');
-        Ok(())
-    }
-}
-
-/// The database's own text, which is JSON already.
-impl Write for Json<&RawValue> {
-    fn write(&self, out: &mut Vec<u8>) -> Result<(), WriteError> {
-        out.extend_from_slice(self.0.get().as_bytes());
-        Ok(())
-    }
-}
-
-impl<T: Write> Write for Option<T> {
-    fn write(&self, out: &mut Vec<u8>) -> Result<(), WriteError> {
-        match self {
-            Some(value) => value.write(out),
-            None => {
-                out.extend_from_slice(b"null");
-                Ok(())
-            }
-        }
+    /// Whether it is what a column of this type holds.
+    fn accepts(kind: &Type) -> bool;
+    /// Appends a value of an accepted type.
+    fn write(kind: &Type, raw: &[u8], out: &mut Vec<u8>) -> Result<(), WriteError>;
+    /// Appends a null, if it can be one.
+    fn write_null(_: &mut Vec<u8>) -> Result<(), WriteError> {
+        Err(Box::new(postgres_types::WasNull))
     }
 }
 
 impl<T: Field> Field for Option<T> {
-    type Borrowed<'a> = Option<T::Borrowed<'a>>;
+    fn accepts(kind: &Type) -> bool {
+        T::accepts(kind)
+    }
+    #[inline]
+    fn write(kind: &Type, raw: &[u8], out: &mut Vec<u8>) -> Result<(), WriteError> {
+        T::write(kind, raw, out)
+    }
+    fn write_null(out: &mut Vec<u8>) -> Result<(), WriteError> {
+        out.extend_from_slice(b"null");
+        Ok(())
+    }
 }
 
-macro_rules! fields {
-    ($($ty:ty => $borrowed:ty,)*) => {$(impl Field for $ty { type Borrowed<'a> = $borrowed; })*};
+fn quoted(text: &[u8], out: &mut Vec<u8>) {
+    out.push(b'"');
+    out.extend_from_slice(text);
+    out.push(b'"');
 }
-fields! {
-    String => &'a str,
-    Uuid => Uuid,
-    Time => Time,
-    serde_json::Value => Json<&'a RawValue>,
+
+/// The server sends UTF-8, as it was told to when the connection was made.
+impl Field for String {
+    fn accepts(kind: &Type) -> bool {
+        <&str as FromSql>::accepts(kind)
+    }
+    fn write(_: &Type, raw: &[u8], out: &mut Vec<u8>) -> Result<(), WriteError> {
+        // No branch for each byte, so that the compiler looks at many at once.
+        let special = |b: &u8| (*b < b' ') | (*b == b'"') | (*b == b'\\');
+        if raw.iter().fold(false, |found, b| found | special(b)) {
+            return Ok(serde_json::to_writer(out, str::from_utf8(raw)?)?);
+        }
+        quoted(raw, out);
+        Ok(())
+    }
+}
+
+impl Field for Uuid {
+    fn accepts(kind: &Type) -> bool {
+        <Uuid as FromSql>::accepts(kind)
+    }
+    fn write(_: &Type, raw: &[u8], out: &mut Vec<u8>) -> Result<(), WriteError> {
+        quoted(Uuid::from_slice(raw)?.hyphenated().encode_lower(&mut Uuid::encode_buffer()).as_bytes(), out);
+        Ok(())
+    }
+}
+
+impl Field for Time {
+    fn accepts(kind: &Type) -> bool {
+        <Time as FromSql>::accepts(kind)
+    }
+    fn write(kind: &Type, raw: &[u8], out: &mut Vec<u8>) -> Result<(), WriteError> {
+        let (text, length) = Time::from_sql(kind, raw)?.digits();
+        quoted(&text[..length], out);
+        Ok(())
+    }
+}
+
+/// The database's own text, which is JSON already. `jsonb` has the number of its format before it.
+impl Field for serde_json::Value {
+    fn accepts(kind: &Type) -> bool {
+        matches!(*kind, Type::JSON | Type::JSONB)
+    }
+    fn write(kind: &Type, raw: &[u8], out: &mut Vec<u8>) -> Result<(), WriteError> {
+        let text = if *kind == Type::JSONB { raw.strip_prefix(&[1]).ok_or("jsonb of another format")? } else { raw };
+        out.extend_from_slice(text);
+        Ok(())
+    }
 }
 
 /// Fields that are copied anyway.
 macro_rules! copied {
     ($($ty:ty)*) => {$(
         impl Field for $ty {
-            type Borrowed<'a> = $ty;
-        }
-        impl Write for $ty {
-            fn write(&self, out: &mut Vec<u8>) -> Result<(), WriteError> {
-                serialize(self, out)
+            fn accepts(kind: &Type) -> bool {
+                <$ty as FromSql>::accepts(kind)
+            }
+            fn write(kind: &Type, raw: &[u8], out: &mut Vec<u8>) -> Result<(), WriteError> {
+                Ok(serde_json::to_writer(out, &<$ty>::from_sql(kind, raw)?)?)
             }
         }
     )*};
