@@ -30,28 +30,38 @@ pub struct Time(pub Timestamp);
 const MICROS_TO_2000: i64 = 946_684_800_000_000;
 
 impl Time {
-    /// The wire's form and its length. Digit by digit: a page has hundreds of times, and formatting numbers by `write!`
-    /// takes longer than all the rest of a row.
+    /// The wire's form and its length. Two digits at a time: a page has hundreds of times, and formatting numbers by
+    /// `write!` takes longer than all the rest of a row.
     pub fn digits(self) -> ([u8; 26], usize) {
         let t = TimeZone::UTC.to_datetime(self.0);
-        let micros = t.subsec_nanosecond().unsigned_abs() / 1000;
         let mut text = *b"0000-00-00T00:00:00.000000";
-        let mut put = |place: std::ops::Range<usize>, mut number: u32| {
-            for byte in text[place].iter_mut().rev() {
-                *byte = b'0' + (number % 10) as u8;
-                number /= 10;
-            }
-        };
-        put(0..4, t.year().unsigned_abs().into());
-        put(5..7, t.month().unsigned_abs().into());
-        put(8..10, t.day().unsigned_abs().into());
-        put(11..13, t.hour().unsigned_abs().into());
-        put(14..16, t.minute().unsigned_abs().into());
-        put(17..19, t.second().unsigned_abs().into());
-        put(20..26, micros);
+        let mut put = |place: usize, number: u32| text[place..place + 2].copy_from_slice(&PAIRS[number as usize % 100]);
+        let year = u32::from(t.year().unsigned_abs());
+        put(0, year / 100);
+        put(2, year);
+        put(5, t.month().unsigned_abs().into());
+        put(8, t.day().unsigned_abs().into());
+        put(11, t.hour().unsigned_abs().into());
+        put(14, t.minute().unsigned_abs().into());
+        put(17, t.second().unsigned_abs().into());
+        let micros = t.subsec_nanosecond().unsigned_abs() / 1000;
+        put(20, micros / 10_000);
+        put(22, micros / 100);
+        put(24, micros);
         (text, if micros == 0 { 19 } else { 26 })
     }
 }
+
+/// The numbers from 00 to 99.
+const PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[b'0'; 2]; 100];
+    let mut number = 0;
+    while number < 100 {
+        pairs[number] = [b'0' + (number / 10) as u8, b'0' + (number % 10) as u8];
+        number += 1;
+    }
+    pairs
+};
 
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
