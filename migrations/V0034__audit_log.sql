@@ -4,6 +4,7 @@ set role ringfence_owner;
 
 create table audit_log (
   id         uuid primary key default app.uuid_v7(),
+  tenant_id  uuid not null,  -- the company; without one the user whose row it is
   company_id uuid,  -- null: a user without company, or a historical row
   created_at timestamptz not null default clock_timestamp(),
   table_name text not null,
@@ -14,14 +15,15 @@ create table audit_log (
   user_id    uuid,  -- in whose name; null for a person at psql
   role       text,  -- the user's role then, or 'job' for jobs and webhooks
   db_role    name,  -- the login, when it is not the API's
-  request_id text
+  request_id text,
+  constraint audit_log_company_is_tenant check (company_id is null or company_id = tenant_id)
 );
-create index audit_log_feed on audit_log (company_id, created_at desc, id desc);
-create index audit_log_record on audit_log (company_id, record_id, created_at desc);
+create index audit_log_feed on audit_log (tenant_id, created_at desc, id desc);
+create index audit_log_record on audit_log (tenant_id, record_id, created_at desc);
 alter table audit_log enable row level security, force row level security;
-create policy own on audit_log to ringfence_api using (company_id = (select app.company_id())) with check (company_id = (select app.company_id()));
+create policy own on audit_log to ringfence_api using (tenant_id = (select app.company_id())) with check (tenant_id = (select app.company_id()));
 create policy operator on audit_log for select to ringfence_operator, ringfence_operator_limited
-  using (company_id = (select app.operator_company()));
+  using (tenant_id = (select app.operator_company()));
 create policy platform on audit_log to ringfence_platform using (true) with check (true);
 grant select on audit_log to ringfence_api, ringfence_operator;
 grant insert on audit_log to ringfence_platform;
@@ -39,10 +41,12 @@ create trigger append_only before update or delete or truncate on audit_log for 
 
 -- Writes one change down. The trigger's arguments are the columns whose values are kept, so a column with a secret is kept
 -- only if somebody names it; an update that changes none of them is none. Without arguments the change alone is noted.
-create function app.keep_audit_log() returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+create function app.keep_audit_log() returns trigger language plpgsql
+  security definer set search_path = pg_catalog, pg_temp set row_security = on as $$
 declare
   was jsonb := case when tg_op <> 'INSERT' then to_jsonb(old) end;
   now_is jsonb := case when tg_op <> 'DELETE' then to_jsonb(new) end;
+  changed jsonb := coalesce(now_is, was);
   request text := coalesce(current_setting('app.request_id', true), '');
   is_job boolean := starts_with(request, 'job ');
   kept_before jsonb;
@@ -62,8 +66,9 @@ begin
     end if;
   end if;
   -- A user who moves is news for both companies, and neither is told which the other one is.
-  insert into public.audit_log (company_id, table_name, record_id, action, before, after, user_id, role, db_role, request_id)
-  select c.id, tg_table_name, coalesce(now_is ->> 'id', was ->> 'id')::uuid, lower(tg_op), app.without_other_company(kept_before, c.id), app.without_other_company(kept_after, c.id), app.user_id(),
+  insert into public.audit_log (tenant_id, company_id, table_name, record_id, action, before, after, user_id, role, db_role, request_id)
+  select coalesce(c.id, (changed ->> 'tenant_id')::uuid, (changed ->> 'id')::uuid), c.id, tg_table_name, (changed ->> 'id')::uuid, lower(tg_op),
+    app.without_other_company(kept_before, c.id), app.without_other_company(kept_after, c.id), app.user_id(),
     case when is_job then 'job' else (select k.role from app.caller k where k.user_id = app.user_id()) end,
     nullif(session_user, 'ringfence_api'), nullif(case when is_job then substr(request, 5) else request end, '')
   from (select (case when tg_table_name = 'companies' then was ->> 'id' else was ->> 'company_id' end)::uuid where was is not null

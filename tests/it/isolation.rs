@@ -236,8 +236,8 @@ impl Seeded {
         db.execute("insert into app.operator_choice values ($1::text::name, $1, $2)", &[&c, &a]).await.unwrap();
         db.execute("insert into app.staff_log (report) values ($1)", &[&c]).await.unwrap();
         db.execute(
-            "insert into audit_log (company_id, table_name, action, after, role, request_id)
-             values ($1, $2, 'insert', jsonb_build_object('x', $2::text), $2, $2)",
+            "insert into audit_log (tenant_id, company_id, table_name, action, after, role, request_id)
+             values ($1, $1, $2, 'insert', jsonb_build_object('x', $2::text), $2, $2)",
             &[&a, &c],
         )
         .await
