@@ -180,7 +180,10 @@ impl Reply {
     }
 
     /// Calls `each` with the values of every row.
-    pub(super) fn each_raw<E: From<io::Error>>(&self, mut each: impl FnMut(&Values<'_>) -> Result<(), E>) -> Result<(), E> {
+    pub(super) fn each_raw<E: From<io::Error>>(
+        &self,
+        mut each: impl FnMut(&Values<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
         let Some(columns) = &self.columns else { return Ok(()) };
         let mut places = Vec::with_capacity(columns.len());
         for body in &self.rows {
