@@ -2,7 +2,7 @@
 export PATH := $(PATH):$(HOME)/.cargo/bin
 built = $${CARGO_TARGET_DIR:-target}
 
-.PHONY: help run test bench lint tools
+.PHONY: help run test bench fuzz lint tools
 
 help: ## List these targets.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,6 +18,11 @@ test: tools ## Run all tests on a throw-away PostgreSQL.
 
 bench: tools ## Measure the requests of a running system; ONLY=talking measures campaigns, scheduled texts and callbacks.
 	cargo bench --bench $(or $(ONLY),requests)
+
+fuzz: tools ## Send what the API's document allows and forbids (needs schemathesis and curl: pip install schemathesis); ARGS="…" is passed on.
+	@command -v schemathesis >/dev/null || { echo "make fuzz needs schemathesis: pip install schemathesis" >&2; exit 1; }
+	cargo build --bins
+	@"$(built)/debug/ringfence" local --temporary -- tests/fuzz.sh "$(built)/debug/ringfence" $(ARGS)
 
 lint: tools ## Check format, lints, and the licences and sources of dependencies (with cargo-deny, if installed).
 	cargo fmt --check

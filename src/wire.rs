@@ -139,6 +139,21 @@ pub fn blank_is_none<'de, D: Deserializer<'de>, T: FromStr<Err: fmt::Display>>(d
     }
 }
 
+/// The schema of what [`fitting`] reads: it is made for a `T`, and takes anything.
+pub struct Fitting<T>(std::marker::PhantomData<T>);
+
+impl<T: JsonSchema> JsonSchema for Fitting<T> {
+    fn schema_name() -> Cow<'static, str> {
+        format!("Fitting{}", T::schema_name()).into()
+    }
+    fn inline_schema() -> bool {
+        true
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({"anyOf": [generator.subschema_for::<T>(), {"description": "Anything else means that it is not given."}]})
+    }
+}
+
 /// An optional value where whatever does not fit means "not given", as the old backend took it.
 pub fn fitting<'de, D: Deserializer<'de>, T: FromStr>(d: D) -> Result<Option<T>, D::Error> {
     Ok(serde_json::Value::deserialize(d)?.as_str().and_then(|text| text.parse().ok()))

@@ -73,6 +73,7 @@ struct NewActivity {
     status: Option<String>,
     /// A date or a time; what cannot be read is none.
     #[serde(default, deserialize_with = "wire::fitting")]
+    #[schemars(with = "wire::Fitting<Time>")]
     due_date: Option<Time>,
     duration_minutes: Option<i32>,
     /// 0 low, 1 medium, 2 high.

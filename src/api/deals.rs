@@ -82,11 +82,13 @@ struct NewDeal {
     stage_id: String,
     /// The company's default pipeline when it is no id.
     #[serde(default, deserialize_with = "wire::fitting")]
+    #[schemars(with = "wire::Fitting<Uuid>")]
     pipeline_id: Option<Uuid>,
     #[garde(length(chars, max = 255))]
     company: Option<String>,
     /// A contact's id; anything else is none.
     #[serde(default, deserialize_with = "wire::fitting")]
+    #[schemars(with = "wire::Fitting<Uuid>")]
     contact: Option<Uuid>,
     description: Option<String>,
     #[serde(default, deserialize_with = "wire::blank_is_none")]

@@ -138,6 +138,7 @@ pub fn router() -> (Router<App>, OpenApi) {
             describe(operation, route);
         }
     }
+    say_that_blank_is_none(&mut api);
     let mut areas: Vec<_> = routes().map(|r| name(r.area)).collect();
     areas.dedup();
     api.tags = areas.into_iter().map(|name| Tag { name: name.into(), ..Tag::default() }).collect();
@@ -169,6 +170,58 @@ fn operation<'a>(api: &'a mut OpenApi, route: &Route) -> Option<&'a mut Operatio
         },
         ReferenceOr::Reference { .. } => None,
     }
+}
+
+/// In what is sent, an optional id may be an empty string, which means that there is none (`wire::blank_is_none`), and so
+/// may whatever is no text in a query.
+fn say_that_blank_is_none(api: &mut OpenApi) {
+    let mut bodies = Vec::new();
+    for route in routes() {
+        let Some(operation) = operation(api, route) else { continue };
+        for parameter in &mut operation.parameters {
+            if let ReferenceOr::Item(Parameter::Query { parameter_data, .. }) = parameter
+                && let ParameterSchemaOrContent::Schema(schema) = &mut parameter_data.format
+            {
+                may_be_blank(schema.json_schema.as_object_mut(), |kind, format| {
+                    format.is_some()
+                        || kind.is_empty()
+                        || ["integer", "number", "boolean"].iter().any(|other| kind.contains(other))
+                });
+            }
+        }
+        if let Some(ReferenceOr::Item(body)) = &operation.request_body {
+            bodies.extend(
+                body.content.values().filter_map(|content| content.schema.as_ref()?.json_schema.get("$ref").cloned()),
+            );
+        }
+    }
+    let schemas = &mut api.components.get_or_insert_default().schemas;
+    for body in bodies {
+        let name = body.as_str().and_then(|reference| reference.rsplit('/').next());
+        let Some(schema) = name.and_then(|name| schemas.get_mut(name)) else { continue };
+        let schema = schema.json_schema.as_object_mut();
+        let properties = schema.and_then(|schema| schema.get_mut("properties")?.as_object_mut());
+        for property in properties.into_iter().flat_map(|properties| properties.values_mut()) {
+            may_be_blank(property.as_object_mut(), |kind, format| kind.contains("null") && format == Some("uuid"));
+        }
+    }
+}
+
+/// Lets what has a `type` and `format` of this kind be an empty string as well.
+fn may_be_blank(
+    schema: Option<&mut serde_json::Map<String, serde_json::Value>>,
+    is_it: impl Fn(&str, Option<&str>) -> bool,
+) {
+    let Some(schema) = schema else { return };
+    let kind = schema.get("type").map(ToString::to_string).unwrap_or_default();
+    if !is_it(&kind, schema.get("format").and_then(|format| format.as_str())) {
+        return;
+    }
+    let (notes, form): (serde_json::Map<_, _>, serde_json::Map<_, _>) = std::mem::take(schema)
+        .into_iter()
+        .partition(|(key, _)| ["description", "default", "examples"].contains(&key.as_str()));
+    *schema = notes;
+    schema.insert("anyOf".into(), serde_json::json!([form, {"type": "string", "maxLength": 0}]));
 }
 
 /// Adds what a handler's type does not tell: the sentence, the group, and the names in the path.

@@ -109,9 +109,11 @@ struct NewQuote {
     amount: f64,
     /// A contact's id; what is none means none.
     #[serde(default, deserialize_with = "wire::fitting")]
+    #[schemars(with = "wire::Fitting<Uuid>")]
     client_id: Option<Uuid>,
     /// A deal's id; what is none means none.
     #[serde(default, deserialize_with = "wire::fitting")]
+    #[schemars(with = "wire::Fitting<Uuid>")]
     deal_id: Option<Uuid>,
     /// A date, or its midnight.
     #[serde(default, deserialize_with = "date")]

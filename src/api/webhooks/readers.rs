@@ -142,7 +142,7 @@ impl aide::OperationOutput for Page {
         _: &mut aide::generate::GenContext,
         _: &mut aide::openapi::Operation,
     ) -> Vec<(Option<u16>, aide::openapi::Response)> {
-        vec![(Some(200), wire::binary("text/html"))]
+        [200, 404].map(|status| (Some(status), wire::binary("text/html"))).into()
     }
 }
 

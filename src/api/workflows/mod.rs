@@ -124,9 +124,11 @@ struct NewWorkflow {
     description: Option<String>,
     /// What starts it; `scheduled` when it is none of those that there are.
     #[serde(default, deserialize_with = "wire::fitting")]
+    #[schemars(with = "wire::Fitting<Trigger>")]
     trigger_type: Option<Trigger>,
     /// The old name of `trigger_type`.
     #[serde(default, deserialize_with = "wire::fitting")]
+    #[schemars(with = "wire::Fitting<Trigger>")]
     trigger: Option<Trigger>,
     is_active: Option<bool>,
     /// What it does, in this order.
@@ -152,11 +154,13 @@ struct WorkflowPatch {
     description: Option<Option<String>>,
     /// Unchanged when it is none of those that there are.
     #[serde(deserialize_with = "wire::fitting")]
+    #[schemars(with = "wire::Fitting<Trigger>")]
     trigger_type: Option<Trigger>,
     /// Counts more than `status`.
     is_active: Option<bool>,
     /// Unchanged when it is none of those that there are.
     #[serde(deserialize_with = "wire::fitting")]
+    #[schemars(with = "wire::Fitting<Status>")]
     status: Option<Status>,
     #[schemars(with = "Option<Vec<Step>>")]
     actions: Option<Value>,
