@@ -74,8 +74,10 @@ pub async fn check_before_serving(url: &str) -> anyhow::Result<()> {
             "DATABASE_URL must not log in as this role: it {problem}. Use ringfence_api, which `ringfence migrate` makes"
         );
     }
-    if !db::migrate::is_current(&client).await? {
-        bail!("the database is not at this program's version: run `ringfence migrate` with DATABASE_ADMIN_URL set");
+    if !db::migrate::is_served(&client).await? {
+        bail!(
+            "the database is not of this program's version, nor of one that this program still fits: run `ringfence migrate` with DATABASE_ADMIN_URL set, or a newer program"
+        );
     }
     if let Some(first) = findings(&client, VITAL.iter().copied()).await?.first() {
         bail!(
