@@ -103,8 +103,10 @@ pub async fn run(url: &str) -> anyhow::Result<bool> {
     let login = login_problem(&client).await?;
     let remedy = "DATABASE_URL should log in as ringfence_api";
     report(login.is_none(), "login role", login.map(|p| format!(": it {p}. {remedy}")).unwrap_or_default());
-    if !db::migrate::is_current(&client).await? {
-        report(false, "migrations", ": not at this program's version. Run `ringfence migrate`".into());
+    if !db::migrate::is_served(&client).await? {
+        let problem =
+            ": not of this program's version, nor of one that it fits. Run `ringfence migrate`, or a newer program";
+        report(false, "migrations", problem.into());
         return Ok(false);
     }
     report(true, "migrations", String::new());

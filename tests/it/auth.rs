@@ -177,7 +177,8 @@ async fn registration_checks_its_fields() {
         assert!(nobody.post("/api/auth/register", body).await.detail(400).contains(word), "{password}");
     }
     let own = format!("ann1-{}", fresh());
-    for (email, password, word) in [(&own, format!("A{}", &own[1..]), "email"), (&fresh(), "P@ssw0rd".into(), "common")] {
+    for (email, password, word) in [(&own, format!("A{}", &own[1..]), "email"), (&fresh(), "P@ssw0rd".into(), "common")]
+    {
         let mut body = account(email, "x", json!(null));
         body["password"] = json!(password);
         assert!(nobody.post("/api/auth/register", body).await.detail(400).contains(word), "{password}");
