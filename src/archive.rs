@@ -19,14 +19,14 @@ use sha2::{Digest, Sha256};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::File,
-    io::{BufRead, BufReader, BufWriter, Read, Write},
-    path::Path,
+    io::{BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
     pin::pin,
 };
-use tokio_postgres::{GenericClient, IsolationLevel, Transaction};
+use tokio_postgres::{GenericClient, IsolationLevel, Transaction, error::SqlState};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
-use zip::{CompressionMethod, ZipArchive, ZipWriter, write::SimpleFileOptions};
+use zip::{CompressionMethod, ZipArchive, ZipWriter, result::ZipError, write::SimpleFileOptions};
 
 /// The form of the file that this program writes and reads.
 const FORMAT: u32 = 1;
@@ -36,6 +36,8 @@ const BATCH_BYTES: usize = 4 << 20;
 const CHUNK: usize = 256 << 10;
 /// The longest line of an archive, and its manifest at most: a small zip can hold an endless one.
 const LINE: u64 = 64 << 20;
+/// Rows that cannot come in are named, so many of them.
+const NAMED: usize = 100;
 
 /// What an archive says of itself.
 #[derive(Debug, Serialize, Deserialize)]
@@ -90,8 +92,48 @@ async fn columns(db: &impl GenericClient, table: &str) -> anyhow::Result<String>
     Ok(names.join(", "))
 }
 
+/// The file of an archive. After its first failure it only says that all is well: the library closes a zip that it drops, and
+/// would tell at standard error once more what is told already.
+struct Target {
+    file: BufWriter<File>,
+    position: u64,
+    has_failed: bool,
+}
+
+impl Target {
+    fn noted<T>(&mut self, done: std::io::Result<T>) -> std::io::Result<T> {
+        self.has_failed |= done.is_err();
+        done
+    }
+}
+
+impl Write for Target {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = if self.has_failed { Ok(bytes.len()) } else { self.file.write(bytes) };
+        self.position += *written.as_ref().unwrap_or(&0) as u64;
+        self.noted(written)
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        let flushed = if self.has_failed { Ok(()) } else { self.file.flush() };
+        self.noted(flushed)
+    }
+}
+
+impl Seek for Target {
+    fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
+        let sought = match to {
+            _ if !self.has_failed => self.file.seek(to),
+            SeekFrom::Start(position) => Ok(position),
+            SeekFrom::Current(by) | SeekFrom::End(by) => Ok(self.position.saturating_add_signed(by)),
+        };
+        self.position = *sought.as_ref().unwrap_or(&self.position);
+        self.noted(sought)
+    }
+}
+
 struct Writer {
-    zip: ZipWriter<BufWriter<File>>,
+    zip: ZipWriter<Target>,
+    to: PathBuf,
     entries: BTreeMap<String, Entry>,
     name: String,
     entry: Entry,
@@ -100,7 +142,8 @@ struct Writer {
 
 impl Writer {
     fn start(&mut self, name: String, method: CompressionMethod) -> anyhow::Result<()> {
-        self.zip.start_file(&name, SimpleFileOptions::default().compression_method(method).large_file(true))?;
+        let options = SimpleFileOptions::default().compression_method(method).large_file(true);
+        self.zip.start_file(&name, options).map_err(|e| unwritable(&self.to, e))?;
         (self.name, self.entry, self.hash) = (name, Entry::default(), Sha256::new());
         Ok(())
     }
@@ -108,13 +151,22 @@ impl Writer {
     fn put(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
         self.hash.update(bytes);
         self.entry.bytes += bytes.len() as u64;
-        Ok(self.zip.write_all(bytes)?)
+        self.zip.write_all(bytes).map_err(|e| unwritable(&self.to, e))
     }
 
     fn end(&mut self) {
         self.entry.sha256 = hex(&self.hash.clone().finalize());
         self.entries.insert(std::mem::take(&mut self.name), std::mem::take(&mut self.entry));
     }
+}
+
+/// Why the file could not be written, in the system's words.
+fn unwritable(path: &Path, e: impl Into<ZipError>) -> anyhow::Error {
+    let e = match e.into() {
+        ZipError::Io(e) => anyhow::Error::new(e),
+        e => anyhow::Error::new(e),
+    };
+    e.context(format!("cannot write {}", path.display()))
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -126,8 +178,8 @@ pub async fn export(admin_url: &str, company: &str, to: &Path, storage: &Storage
     let mut db = connect_as_dba(admin_url).await?;
     let found = db.query_opt(sql!("ops/find_company").text, &[&company]).await?;
     let id: Uuid = found.with_context(|| format!("there is no company named \"{company}\""))?.get("id");
-    let file = private_file(to).with_context(|| format!("cannot write {}", to.display()))?;
-    let written = write(&mut db, id, company, file, storage).await;
+    let file = private_file(to).map_err(|e| unwritable(to, e))?;
+    let written = write(&mut db, id, company, file, to, storage).await;
     if written.is_err() {
         let _ = std::fs::remove_file(to);
     }
@@ -145,11 +197,13 @@ async fn write(
     id: Uuid,
     company: &str,
     file: File,
+    to: &Path,
     storage: &Storage,
 ) -> anyhow::Result<Manifest> {
     let tx = db.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true).start().await?;
     let mut out = Writer {
-        zip: ZipWriter::new(BufWriter::new(file)),
+        zip: ZipWriter::new(Target { file: BufWriter::new(file), position: 0, has_failed: false }),
+        to: to.to_owned(),
         entries: BTreeMap::new(),
         name: String::new(),
         entry: Entry::default(),
@@ -192,10 +246,11 @@ async fn write(
         missing_objects,
         entries: out.entries,
     };
-    out.zip.start_file("manifest.json", SimpleFileOptions::default())?;
-    serde_json::to_writer_pretty(&mut out.zip, &manifest)?;
-    let file = out.zip.finish()?.into_inner().map_err(|e| e.into_error())?;
-    file.sync_all()?;
+    out.zip.start_file("manifest.json", SimpleFileOptions::default()).map_err(|e| unwritable(to, e))?;
+    out.zip.write_all(&serde_json::to_vec_pretty(&manifest)?).map_err(|e| unwritable(to, e))?;
+    let target = out.zip.finish().map_err(|e| unwritable(to, e))?;
+    let file = target.file.into_inner().map_err(|e| unwritable(to, e.into_error()))?;
+    file.sync_all().map_err(|e| unwritable(to, e))?;
     bar.finish_and_clear();
     Ok(manifest)
 }
@@ -245,18 +300,25 @@ pub async fn import(admin_url: &str, from: &Path, active: bool, storage: &Storag
     verify(&mut zip, &manifest)?;
 
     let mut db = connect_as_dba(admin_url).await?;
-    let tx = db.transaction().await?;
+    let mut tx = db.transaction().await?;
     // What triggers do for a new row of a company is in the archive already.
     tx.batch_execute("set constraints all deferred; set local app.restoring = 'on'").await?;
     let there = tx.query_opt(sql!("ops/company_there").text, &[&manifest.company_id, &manifest.company]).await?;
     if there.is_some() {
         bail!("the company is in this database already, or another one has its name");
     }
+    let mut refused = Vec::new();
     for (table, _) in tables(&tx).await? {
-        let rows = read_table(&tx, &mut zip, &table, manifest.company_id).await;
+        let rows = read_table(&mut tx, &mut zip, &table, manifest.company_id, &mut refused).await;
         let rows = rows.with_context(|| format!("the table {table}"))?;
         let said = manifest.entries.get(&format!("tables/{table}.ndjson")).map(|entry| entry.rows);
         ensure!(said == Some(rows), "the table {table} has not as many rows as the manifest says");
+    }
+    if !refused.is_empty() {
+        let more = refused.len().saturating_sub(NAMED);
+        let more = if more > 0 { format!("\n  and {more} more") } else { String::new() };
+        refused.truncate(NAMED);
+        bail!("nothing came in, because of these rows:\n  {}{more}", refused.join("\n  "));
     }
     for statement in [sql!("ops/unusable_passwords"), sql!("ops/no_super_admins")] {
         tx.execute(statement.text, &[&manifest.company_id]).await?;
@@ -312,10 +374,11 @@ fn read_lines<'a>(
 }
 
 async fn read_table(
-    tx: &Transaction<'_>,
+    tx: &mut Transaction<'_>,
     zip: &mut ZipArchive<BufReader<File>>,
     table: &str,
     company: Uuid,
+    refused: &mut Vec<String>,
 ) -> anyhow::Result<u64> {
     let insert = Insert::new(tx, table, company).await?;
     let (mut batch, mut rows, mut all) = (String::new(), 0, 0);
@@ -332,7 +395,7 @@ async fn read_table(
         }
         if rows > 0 && (is_last || rows == BATCH || batch.len() > BATCH_BYTES) {
             batch.push(']');
-            insert.run(tx, &batch).await?;
+            insert.run(tx, &batch, refused).await?;
             (batch, rows) = (String::new(), 0);
         }
         if is_last {
@@ -344,8 +407,11 @@ async fn read_table(
 /// The statements that add rows of a table. Historical rows stay historical, unless the backfill of this database is
 /// finished: then they get their company as it would have given it to them.
 struct Insert {
+    table: String,
     statements: Vec<String>,
     company: Uuid,
+    /// Whether historical rows become the company's.
+    insists: bool,
 }
 
 impl Insert {
@@ -355,6 +421,7 @@ impl Insert {
         let add = |values: &str, whose: &str, rest: &str| {
             format!("insert into {table} ({columns}) select {values} from {rows} where {whose} = $2 {rest}")
         };
+        let mut insists = false;
         let statements = match table {
             "companies" => {
                 vec![add(&columns.replace("storage_bytes", "0").replace("file_count", "0"), "id", "")]
@@ -370,19 +437,55 @@ impl Insert {
                 add(&columns, "tenant_id", "on conflict do nothing"),
             ],
             _ => {
-                let insists: bool = tx.query_one(sql!("ops/insists_on_company").text, &[&table]).await?.get(0);
+                insists = tx.query_one(sql!("ops/insists_on_company").text, &[&table]).await?.get(0);
                 let whose = if insists { "$2::uuid" } else { "case when r.company_id = $2 then r.company_id end" };
                 vec![add(&columns.replace("company_id", whose), "tenant_id", "")]
             }
         };
-        Ok(Self { statements, company })
+        Ok(Self { table: table.to_owned(), statements, company, insists })
     }
 
-    async fn run(&self, tx: &Transaction<'_>, rows: &str) -> anyhow::Result<()> {
-        for statement in &self.statements {
-            tx.execute(statement, &[&rows, &self.company]).await?;
+    /// Adds rows, of which those that have a unique key of another row are named instead.
+    async fn run(&self, tx: &mut Transaction<'_>, rows: &str, refused: &mut Vec<String>) -> anyhow::Result<()> {
+        if self.add(tx, rows).await?.is_none() {
+            return Ok(());
+        }
+        for row in serde_json::from_str::<Vec<&serde_json::value::RawValue>>(rows)? {
+            if let Some(key) = self.add(tx, &format!("[{row}]")).await? {
+                refused.push(self.reason(row.get(), &key)?);
+            }
         }
         Ok(())
+    }
+
+    /// Adds all of these rows, or none and answers the unique key that forbids it.
+    async fn add(&self, tx: &mut Transaction<'_>, rows: &str) -> anyhow::Result<Option<String>> {
+        let all = tx.savepoint("rows").await?;
+        for statement in &self.statements {
+            match all.execute(statement, &[&rows, &self.company]).await {
+                Ok(_) => {}
+                Err(e) if e.code() == Some(&SqlState::UNIQUE_VIOLATION) => {
+                    all.rollback().await?;
+                    return Ok(Some(e.as_db_error().and_then(|e| e.constraint()).unwrap_or_default().to_owned()));
+                }
+                Err(e) => return Err(e.into()),
+            }
+        }
+        all.commit().await?;
+        Ok(None)
+    }
+
+    fn reason(&self, row: &str, key: &str) -> anyhow::Result<String> {
+        let row: BTreeMap<&str, &serde_json::value::RawValue> = serde_json::from_str(row)?;
+        let value = |name: &str| row.get(name).map_or("", |value| value.get().trim_matches('"'));
+        let id = [value("id"), value("user_id")].into_iter().find(|id| !id.is_empty()).unwrap_or_default();
+        let is_historical = self.insists && value("company_id") == "null";
+        let why = if is_historical {
+            "it is historical, becomes the company's in this database, and another row of the company has its unique key"
+        } else {
+            "another row has its unique key"
+        };
+        Ok(format!("{} {id}: {why} ({key})", self.table))
     }
 }
 

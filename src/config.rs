@@ -111,6 +111,9 @@ pub struct Config {
     /// How many days the content of a deleted file stays
     #[arg(long, env = "RINGFENCE_DELETED_FILES_DAYS", default_value_t = 30)]
     pub deleted_files_days: u16,
+    /// How many days the runs of workflows, with their steps and events, stay after their end; 0 keeps them
+    #[arg(long, env = "RINGFENCE_WORKFLOW_RUNS_DAYS", default_value_t = 90)]
+    pub workflow_runs_days: u16,
     /// Database connections at most
     #[arg(long, env = "RINGFENCE_POOL_SIZE", default_value_t = 16, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1000))]
     pub pool_size: usize,

@@ -74,8 +74,10 @@ pub async fn check_before_serving(url: &str) -> anyhow::Result<()> {
             "DATABASE_URL must not log in as this role: it {problem}. Use ringfence_api, which `ringfence migrate` makes"
         );
     }
-    if !db::migrate::is_current(&client).await? {
-        bail!("the database is not at this program's version: run `ringfence migrate` with DATABASE_ADMIN_URL set");
+    if !db::migrate::is_served(&client).await? {
+        bail!(
+            "the database is not of this program's version, nor of one that this program still fits: run `ringfence migrate` with DATABASE_ADMIN_URL set, or a newer program"
+        );
     }
     if let Some(first) = findings(&client, VITAL.iter().copied()).await?.first() {
         bail!(
@@ -101,8 +103,10 @@ pub async fn run(url: &str) -> anyhow::Result<bool> {
     let login = login_problem(&client).await?;
     let remedy = "DATABASE_URL should log in as ringfence_api";
     report(login.is_none(), "login role", login.map(|p| format!(": it {p}. {remedy}")).unwrap_or_default());
-    if !db::migrate::is_current(&client).await? {
-        report(false, "migrations", ": not at this program's version. Run `ringfence migrate`".into());
+    if !db::migrate::is_served(&client).await? {
+        let problem =
+            ": not of this program's version, nor of one that it fits. Run `ringfence migrate`, or a newer program";
+        report(false, "migrations", problem.into());
         return Ok(false);
     }
     report(true, "migrations", String::new());

@@ -50,6 +50,8 @@ pub enum Error {
     TooManyRequests(u32),
     /// A provider refused or did not answer (502).
     BadGateway(Cow<'static, str>),
+    /// Too much at once, or too slowly; a sentence (503).
+    Busy(&'static str),
     /// No connection to the database in time (503).
     Unavailable,
     /// The database refused; its SQLSTATE decides.
@@ -204,37 +206,18 @@ impl From<NoConnection> for Error {
 }
 
 /// What a database error may say in the log: never the message of a data error, which can quote a row.
-pub fn safe(e: &Fault) -> String {
-    match e.as_db_error() {
-        Some(db) => {
-            let named = [("constraint", db.constraint()), ("table", db.table()), ("column", db.column())];
-            safe_parts(db.code().code(), named, db.message())
-        }
-        None => e.to_string(),
-    }
-}
-
-/// The same for the connections of administrators.
-pub fn safe_of_admin(e: &tokio_postgres::Error) -> String {
-    match e.as_db_error() {
-        Some(db) => {
-            let named = [("constraint", db.constraint()), ("table", db.table()), ("column", db.column())];
-            safe_parts(db.code().code(), named, db.message())
-        }
-        None => e.to_string(),
-    }
-}
-
-fn safe_parts(code: &str, named: [(&str, Option<&str>); 3], message: &str) -> String {
+fn safe(e: &Fault) -> String {
+    let Some(db) = e.as_db_error() else { return e.to_string() };
+    let code = db.code().code();
     let mut text = format!("SQLSTATE {code}");
-    for (key, value) in named {
+    for (key, value) in [("constraint", db.constraint()), ("table", db.table()), ("column", db.column())] {
         if let Some(value) = value {
             text += &format!(" {key}={value}");
         }
     }
     // These classes speak of the schema, the connection or the server, and not of values.
     if ["08", "28", "3D", "42", "53", "57", "XX"].iter().any(|class| code.starts_with(class)) {
-        text += &format!(": {message}");
+        text += &format!(": {}", db.message());
     }
     text
 }
@@ -282,6 +265,7 @@ impl Error {
             }
             Error::Conflict(detail) => (S::CONFLICT, detail),
             Error::BadGateway(detail) => (S::BAD_GATEWAY, detail),
+            Error::Busy(detail) => return (S::SERVICE_UNAVAILABLE, Detail::Sentence(detail.into()), Some(10)),
             Error::Unavailable => return unavailable(),
             Error::Internal(why) => {
                 tracing::error!(%why, "internal error");

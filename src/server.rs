@@ -62,7 +62,7 @@ pub fn as_part_of_request<F: Future>(work: F) -> impl Future<Output = F::Output>
 pub fn router(app: App) -> Router {
     let (api, document) = api::router();
     let document: Arc<str> = serde_json::to_string(&document).unwrap_or_default().into();
-    let docs: Arc<str> = aide::swagger::Swagger::new("/openapi.json").with_title("Ringfence API").html().into();
+    let docs: Arc<str> = docs_page().into();
     api.route("/", get(root))
         .route("/health", get(health))
         .route("/livez", get(async || "ok"))
@@ -79,6 +79,24 @@ pub fn router(app: App) -> Router {
         .layer(cors(&app.config))
         .layer(middleware::from_fn_with_state(app.clone(), request))
         .with_state(app)
+}
+
+/// What the docs page's own look lacks: a phone's width, a dark one for those who want that, and text that is not in the way.
+const DOCS_HEAD: &str = "<meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><style>\
+body{margin:0 auto;max-width:72rem}\
+.swagger-ui .info{margin:2rem 0 1rem}.swagger-ui .info .renderedMarkdown p{max-width:46rem;margin:1em 0;line-height:1.6}\
+.swagger-ui .scheme-container{margin:0;padding:.5rem 0;box-shadow:none}\
+.swagger-ui .markdown code,.swagger-ui .renderedMarkdown code{padding:.1em .3em;color:inherit;overflow-wrap:anywhere}\
+.swagger-ui .opblock-tag{font-size:1.2rem}.swagger-ui .opblock-tag span{text-transform:capitalize}\
+@media(prefers-color-scheme:dark){body{background:#1b1b1b}#swagger-ui{filter:invert(.9) hue-rotate(180deg)}}\
+@media(max-width:40rem){.swagger-ui .wrapper{padding:0 .75rem}.swagger-ui .opblock .opblock-summary{flex-wrap:wrap}}</style></head>";
+
+/// The docs page: areas to open, with a field to find one.
+fn docs_page() -> String {
+    let page = aide::swagger::Swagger::new("/openapi.json").with_title("Ringfence API").html();
+    let options =
+        "\"deepLinking\": true, \"docExpansion\": \"none\", \"filter\": true, \"defaultModelsExpandDepth\": -1,";
+    page.replacen("</head>", DOCS_HEAD, 1).replacen("\"deepLinking\": true,", options, 1)
 }
 
 /// The docs page loads nothing from elsewhere; its script and style are part of it.
@@ -98,15 +116,16 @@ async fn health() -> Json<serde_json::Value> {
     Json(json!({ "status": "healthy", "service": "ringfence", "version": "1.0.0" }))
 }
 
-/// Ready when the database answers and is of this program's version.
+/// Ready when the database answers and is of this program's version, or of a newer one that this program still fits.
 async fn ready(State(app): State<App>) -> Response {
     let ready = async {
         app.db.ping().await?;
-        app.db.platform().schema_version().await
+        let platform = app.db.platform();
+        Ok::<_, Error>((platform.schema_version().await?, platform.oldest_program().await?))
     };
     match ready.await {
-        Ok(version) if version == migrate::newest() => Json(json!({ "status": "ready" })).into_response(),
-        Ok(version) => {
+        Ok((version, oldest)) if migrate::fits(version, oldest) => Json(json!({ "status": "ready" })).into_response(),
+        Ok((version, _)) => {
             let detail = format!("the database is at migration {version}, this program at {}", migrate::newest());
             (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "status": "not ready", "detail": detail }))).into_response()
         }

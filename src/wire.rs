@@ -309,7 +309,7 @@ pub fn valid<T: Validate<Context = ()>>(value: &T) -> Result<()> {
 }
 
 /// Too large, or broken off on the way.
-pub fn body_error(e: impl std::error::Error + IntoResponse) -> Error {
+pub fn body_error(e: impl std::error::Error) -> Error {
     let mut source: Option<&dyn std::error::Error> = Some(&e);
     while let Some(error) = source {
         if error.to_string().contains("length limit exceeded") {
@@ -355,8 +355,9 @@ impl Upload {
 
     /// Reads the file; 413 beyond the route's limit.
     pub async fn read(self) -> Result<File> {
-        let turn = tokio::time::timeout(UPLOAD_WAIT, UPLOADS.acquire()).await.map_err(|_| Error::Unavailable)?;
-        let turn = turn.map_err(|_| Error::Unavailable)?;
+        let busy = || Error::Busy("Too many files are being read right now: try again in a moment");
+        let turn = tokio::time::timeout(UPLOAD_WAIT, UPLOADS.acquire()).await.map_err(|_| busy())?;
+        let turn = turn.map_err(|_| busy())?;
         let slow = |_| Error::invalid("body", "file", "The file took too long to arrive");
         tokio::time::timeout(UPLOAD_PATIENCE, self.part(turn)).await.map_err(slow)?
     }

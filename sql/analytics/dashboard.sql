@@ -1,6 +1,6 @@
 -- What was won in a period beside the one before (as many days; the last calendar month when there is no period), and what
 -- is open now, whenever it was made, with its growth in thirty days. `activities_today` are those that are due on the
--- company's own day, which is UTC's unless it has set a time zone.
+-- company's own day, as all days of the reports are its own: UTC's, as the contract has it, unless the company has set a time zone.
 -- $1 first day   $2 last day   $3 owner   $4 pipeline: each null for all
 with zone as materialized (
   select z.zone, (now() at time zone z.zone)::date as today from app.company_zone() z (zone)

@@ -12,8 +12,8 @@ from (
   select i.tenant_id from invitations i where i.email = $1
   union select r.tenant_id from campaign_recipients r where r.email = $1
   union select e.tenant_id from emails e
-  where position($1 in lower(concat_ws(',', e.from_email, e.to_email, e.cc, e.bcc))) > 0 and $1 in (
-    select coalesce(substring(lower(a) from '<([^>]*)>'), btrim(lower(a))) from string_to_table(concat_ws(',', e.from_email, e.to_email, e.cc, e.bcc), ',') a)
+  where position($1 in lower(concat_ws(',', e.from_email, e.to_email, e.cc, e.bcc))) > 0
+    and exists (select from unnest(array[e.from_email, e.to_email, e.cc, e.bcc]) f, app.mailboxes(f) m where m.address = $1)
 ) a
 where ($2::uuid is null or a.tenant_id = $2)
   and not exists (select from contacts c where c.tenant_id = a.tenant_id and lower(c.email) = $1)

@@ -15,14 +15,16 @@ with event as materialized (
 ), recipient as (
   update campaign_recipients r set delivered_at = coalesce(r.delivered_at, t.delivered_at), opened_at = coalesce(r.opened_at, t.opened_at),
     clicked_at = coalesce(r.clicked_at, t.clicked_at), bounced_at = coalesce(r.bounced_at, t.bounced_at),
-    state = case when r.state = 'failed' and t.delivered_at is not null then 'sent' else r.state end
+    state = case when r.state = 'failed' and t.delivered_at is not null then 'sent' else r.state end,
+    sent_at = case when r.state = 'failed' and t.delivered_at is not null then coalesce(r.sent_at, r.tried_at, t.delivered_at) else r.sent_at end
   from told t, held h where r.id = t.mail and h.id = r.id
   returning r.id, r.user_id
 ), before as (
   select m.id, m.user_id, m.open_count from emails m join told t on t.mail = m.id
   where m.direction = 'outbound' order by m.id for update of m
 ), mail as (
-  update emails m set updated_at = now(), status = case when app.email_rank(t.status) > app.email_rank(m.status) then t.status else m.status end
+  update emails m set updated_at = now(), status = case when app.email_rank(t.status) > app.email_rank(m.status) then t.status else m.status end,
+    opened_at = coalesce(m.opened_at, t.opened_at), clicked_at = coalesce(m.clicked_at, t.clicked_at)
   from told t, before b where m.id = t.mail and b.id = m.id
 ), suppressed as (
   insert into suppressions (channel, address, reason, user_id)

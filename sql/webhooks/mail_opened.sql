@@ -1,5 +1,5 @@
 -- A mail was opened.   $1 mail
-update emails set open_count = open_count + 1, read_at = coalesce(read_at, now()), updated_at = now(),
+update emails set open_count = open_count + 1, read_at = coalesce(read_at, now()), opened_at = coalesce(opened_at, now()), updated_at = now(),
   status = case when app.email_rank(status) < app.email_rank('opened') then 'opened' else status end
 where id = $1 and direction = 'outbound'
 returning id

@@ -1,7 +1,10 @@
 //! Makes connections: tokio-postgres does TLS and the login over a socket that is only lent to it, and afterwards the
 //! socket is [`Connection`]'s own.
 
-use super::connection::{Connection, Fault};
+use super::{
+    TLS,
+    connection::{Connection, Fault},
+};
 use socket2::{SockRef, TcpKeepalive};
 use std::{
     io,
@@ -108,16 +111,13 @@ where
 /// How long what was sent may stay unconfirmed, where the address does not say it (`tcp_user_timeout`).
 const UNCONFIRMED: Duration = Duration::from_secs(30);
 
-/// What makes TLS connections; the system's certificate authorities are read once.
-pub(super) type Tls = tokio_postgres_rustls::MakeRustlsConnect;
-
 /// Connects to the first host that answers and is as the address wants it (`target_session_attrs`).
-pub(super) async fn connect(config: &Config, tls: &Tls) -> Result<Connection, Fault> {
+pub(super) async fn connect(config: &Config) -> Result<Connection, Fault> {
     let mut last = Fault::Lost(io::ErrorKind::NotFound.into());
     for (place, host) in config.get_hosts().iter().enumerate() {
         let ports = config.get_ports();
         let port = ports.get(place).or_else(|| ports.first()).copied().unwrap_or(5432);
-        let connecting = connect_to(config, tls, host, port);
+        let connecting = connect_to(config, host, port);
         let connected = match config.get_connect_timeout() {
             Some(time) => tokio::time::timeout(*time, connecting).await.unwrap_or_else(|_| {
                 Err(Fault::Lost(io::Error::new(io::ErrorKind::TimedOut, "the database does not answer in time")))
@@ -132,7 +132,7 @@ pub(super) async fn connect(config: &Config, tls: &Tls) -> Result<Connection, Fa
     Err(last)
 }
 
-async fn connect_to(config: &Config, tls: &Tls, host: &Host, port: u16) -> Result<Connection, Fault> {
+async fn connect_to(config: &Config, host: &Host, port: u16) -> Result<Connection, Fault> {
     let mut connection = match host {
         Host::Unix(folder) => {
             let socket = UnixStream::connect(folder.join(format!(".s.PGSQL.{port}"))).await?;
@@ -161,7 +161,7 @@ async fn connect_to(config: &Config, tls: &Tls, host: &Host, port: u16) -> Resul
                 log_in(config, &socket, NoTls).await?;
                 Connection::new(Box::new(socket.take().ok_or(io::ErrorKind::NotConnected)?))
             } else {
-                let Ok(connector) = MakeTlsConnect::<Lent<TcpStream>>::make_tls_connect(&mut tls.clone(), name);
+                let Ok(connector) = MakeTlsConnect::<Lent<TcpStream>>::make_tls_connect(&mut TLS.clone(), name);
                 let secured = Lent::new(None);
                 log_in(config, &socket, Lending { connector, to: secured.clone() }).await?;
                 // A server without TLS, when the address allows one, leaves the socket as it is.

@@ -22,6 +22,25 @@ pub async fn is_current(client: &Client) -> anyhow::Result<bool> {
             == Some(newest()))
 }
 
+/// Whether a server of this program may use the database: it is of this version, or of a newer one that says so.
+pub async fn is_served(client: &Client) -> anyhow::Result<bool> {
+    if is_current(client).await? {
+        return Ok(true);
+    }
+    let made: bool = client.query_one("select to_regprocedure('app.oldest_program()') is not null", &[]).await?.get(0);
+    if !made {
+        return Ok(false);
+    }
+    let version: Option<i32> = client.query_one(sql!("platform/schema_version").text, &[]).await?.get(0);
+    let oldest: i32 = client.query_one(sql!("platform/oldest_program").text, &[]).await?.get(0);
+    Ok(fits(version.unwrap_or(0), oldest))
+}
+
+/// Whether this program works with a schema of this version, which names the oldest program for it.
+pub fn fits(version: i32, oldest_program: i32) -> bool {
+    version >= newest() && oldest_program <= newest()
+}
+
 /// Server versions with the fixes to row-level security that Ringfence relies on: (major, first minor).
 const FLOOR: [(i32, i32); 4] = [(15, 14), (16, 10), (17, 6), (18, 0)];
 
@@ -68,6 +87,8 @@ pub async fn migrate(admin: &str, api: Option<&str>) -> anyhow::Result<()> {
     let cluster = roles(admin, api).await?;
 
     let mut client = connect(admin).await?;
+    // Whoever waits for the lock of a table makes all others wait behind them: better to fail and be run again.
+    client.batch_execute("set lock_timeout = '10s'").await?;
     embedded::migrations::runner().run_async(&mut client).await.map_err(|e| {
         let cause = std::error::Error::source(&e)
             .and_then(|s| s.downcast_ref::<tokio_postgres::Error>())

@@ -26,9 +26,17 @@ pub use tenant::{
 
 use crate::Error;
 use anyhow::Context;
+use futures_util::FutureExt;
 use postgres_types::ToSql;
-use std::{sync::Arc, time::Duration};
-use tokio_postgres::config::{Host, SslMode};
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
+use tokio_postgres::{
+    NoTls,
+    config::{Host, SslMode},
+};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// A statement's parameters.
 pub type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
@@ -127,15 +135,23 @@ pub fn libpq_environment(url: &str) -> anyhow::Result<Vec<(&'static str, String)
     Ok(parts.into_iter().filter_map(|(name, value)| Some((name, value?))).collect())
 }
 
-/// TLS by the system's certificate authorities; used unless the address says `sslmode=disable` or the server has none.
-fn tls() -> tokio_postgres_rustls::MakeRustlsConnect {
+/// TLS by the system's certificate authorities, which are read once, for the first connection that may have it: one over
+/// TCP whose address does not say `sslmode=disable`.
+static TLS: LazyLock<MakeRustlsConnect> = LazyLock::new(|| {
     let mut roots = rustls::RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     let config = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map(|b| b.with_root_certificates(roots).with_no_client_auth())
         .expect("ring supports the default protocol versions");
-    tokio_postgres_rustls::MakeRustlsConnect::new(config)
+    MakeRustlsConnect::new(config)
+});
+
+/// Whether a connection may have TLS.
+fn may_have_tls(config: &tokio_postgres::Config) -> bool {
+    let hosts = config.get_hosts();
+    let is_local = !hosts.is_empty() && hosts.iter().all(|host| matches!(host, Host::Unix(_)));
+    config.get_ssl_mode() != SslMode::Disable && !is_local
 }
 
 /// A single connection outside the pool, for the commands of an administrator.
@@ -144,7 +160,11 @@ pub async fn connect(url: &str) -> anyhow::Result<tokio_postgres::Client> {
 }
 
 async fn connect_with(config: &tokio_postgres::Config) -> anyhow::Result<tokio_postgres::Client> {
-    let (client, connection) = config.connect(tls()).await.with_context(|| {
+    let connected = match may_have_tls(config) {
+        true => config.connect(TLS.clone()).await.map(|(client, connection)| (client, connection.boxed())),
+        false => config.connect(NoTls).await.map(|(client, connection)| (client, connection.boxed())),
+    };
+    let (client, connection) = connected.with_context(|| {
         let host = match config.get_hosts().first() {
             Some(Host::Tcp(name)) => name.clone(),
             Some(Host::Unix(folder)) => folder.display().to_string(),
@@ -155,7 +175,8 @@ async fn connect_with(config: &tokio_postgres::Config) -> anyhow::Result<tokio_p
     })?;
     tokio::spawn(async move {
         if let Err(e) = connection.await {
-            tracing::debug!(error = %crate::error::safe_of_admin(&e), "connection ended");
+            // What the server said may quote a row.
+            tracing::debug!(error = %e, code = e.code().map(|code| code.code()), "connection ended");
         }
     });
     Ok(client)

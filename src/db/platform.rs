@@ -221,6 +221,11 @@ impl Platform {
         self.all(sql!("platform/kept_objects"), params).await
     }
 
+    /// Deletes at most so many runs of workflows and events that are older than `before`; how many rows that were.
+    pub async fn forget_workflow_runs(&self, before: Time, limit: i32) -> Result<i64> {
+        self.one(sql!("platform/forget_workflow_runs"), &[&before, &limit]).await
+    }
+
     /// Counts an attempt in a bucket (a hash, never personal data) and refuses it beyond `allowed` in `per`.
     pub async fn rate_limit(&self, bucket: &str, allowed: i32, per: Duration) -> Result<()> {
         let seconds = per.as_secs_f64();
@@ -243,6 +248,11 @@ impl Platform {
     /// How far the queue is behind.
     pub async fn queue_state(&self) -> Result<QueueState> {
         self.one(sql!("platform/queue_state"), &[]).await
+    }
+
+    /// The newest migration of the oldest program that works with the schema.
+    pub async fn oldest_program(&self) -> Result<i32> {
+        self.one(sql!("platform/oldest_program"), &[]).await
     }
 
     /// The number of the newest migration that ran.

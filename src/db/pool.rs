@@ -3,7 +3,7 @@
 use super::{
     connect,
     connection::{Connection, Fault},
-    parse, tenant, tls,
+    parse, tenant,
 };
 use crate::Result;
 use deadpool::{
@@ -57,7 +57,7 @@ impl Db {
     /// Prepares a pool of at most `size` connections; the first one is opened when it is needed.
     pub fn new(url: &str, size: usize) -> anyhow::Result<Self> {
         let wait = Some(WAIT);
-        let pool = Pool::builder(Connections { config: parse(url)?, tls: tls() })
+        let pool = Pool::builder(Connections { config: parse(url)? })
             .max_size(size)
             .runtime(Runtime::Tokio1)
             .timeouts(Timeouts { wait, create: wait, recycle: wait })
@@ -91,7 +91,6 @@ impl Db {
 /// Makes the pool's connections.
 pub(super) struct Connections {
     config: tokio_postgres::Config,
-    tls: connect::Tls,
 }
 
 impl Manager for Connections {
@@ -100,7 +99,7 @@ impl Manager for Connections {
 
     /// With what every request needs prepared, so that the first one of a connection is not slower than the others.
     async fn create(&self) -> Result<Connection, Fault> {
-        let mut connection = connect::connect(&self.config, &self.tls).await?;
+        let mut connection = connect::connect(&self.config).await?;
         tenant::prepare(&mut connection).await?;
         Ok(connection)
     }

@@ -5,6 +5,7 @@
 //! A new job is a file here with `run`, and a word in `jobs!`. What is done from time to time, for all companies together,
 //! is called by `work` when its turn has come.
 
+pub mod forget_runs;
 pub mod sweep_files;
 
 use crate::{
@@ -75,8 +76,12 @@ pub async fn work(app: &App, stop: impl Future<Output = ()>) {
             asked = Some(Instant::now());
             let app = app.clone();
             app.clone().background.spawn(async move {
-                if let Err(e) = sweep_files::in_turn(&app).await {
+                let (swept, forgot) = tokio::join!(sweep_files::in_turn(&app), forget_runs::in_turn(&app));
+                if let Err(e) = swept {
                     tracing::warn!(error = %format!("{e:#}"), "cannot sweep the store of files");
+                }
+                if let Err(e) = forgot {
+                    tracing::warn!(error = %format!("{e:#}"), "cannot delete old runs of workflows");
                 }
             });
         }

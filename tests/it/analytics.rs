@@ -82,6 +82,21 @@ struct Mail {
     status: &'static str,
     inbound: bool,
     sent: Option<Timestamp>,
+    opened: Option<Timestamp>,
+    clicked: Option<Timestamp>,
+}
+
+/// One of whom a campaign was for.
+#[derive(Clone)]
+struct Recipient {
+    user: Uuid,
+    state: &'static str,
+    sent: Option<Timestamp>,
+    delivered: Option<Timestamp>,
+    opened: Option<Timestamp>,
+    clicked: Option<Timestamp>,
+    bounced: Option<Timestamp>,
+    historical: bool,
 }
 
 /// A company with rows of every kind, and what was put into it.
@@ -96,6 +111,7 @@ struct Filled {
     contacts: Vec<Contact>,
     calls: Vec<Call>,
     mails: Vec<Mail>,
+    recipients: Vec<Recipient>,
 }
 
 fn stamp(time: Timestamp) -> String {
@@ -119,9 +135,9 @@ impl Filled {
         let stages = stages.iter().map(|r| (r.get(0), r.get(1), r.get(2), r.get(3))).collect();
         let people = vec![world.admin.clone(), world.member.clone(), world.person("company_user").await];
         let zone = TimeZone::get(zone).unwrap();
-        let empty = (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let (deals, activities, contacts, calls, mails) = empty;
-        let mut filled = Self { world, zone, people, stages, deals, activities, contacts, calls, mails };
+        let empty = (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (deals, activities, contacts, calls, mails, recipients) = empty;
+        let mut filled = Self { world, zone, people, stages, deals, activities, contacts, calls, mails, recipients };
         filled.make(dice);
         filled.store().await;
         filled
@@ -173,7 +189,18 @@ impl Filled {
                 false => dice.one(&["draft", "sent", "delivered", "opened", "clicked", "bounced", "failed"]),
             };
             let sent = (status != "draft" && !inbound).then(|| dice.moment(300));
-            self.mails.push(Mail { user: dice.one(&people), status, inbound, sent });
+            let clicked = (status == "clicked").then(|| dice.moment(300));
+            // One that was opened before that was noted has no time.
+            let opened = (["opened", "clicked"].contains(&status) && dice.chance(90)).then(|| dice.moment(300));
+            let clicked = clicked.filter(|_| opened.is_some());
+            self.mails.push(Mail { user: dice.one(&people), status, inbound, sent, opened, clicked });
+        }
+        for _ in 0..300 {
+            let state = dice.one(&["sent", "sent", "sent", "sent", "pending", "sending", "failed", "suppressed"]);
+            let mut known = |percent: usize| (state == "sent" && dice.chance(percent)).then(|| dice.moment(300));
+            let (sent, delivered, opened, clicked, bounced) = (known(100), known(60), known(40), known(20), known(10));
+            let (user, historical) = (dice.one(&people), dice.chance(10));
+            self.recipients.push(Recipient { user, state, sent, delivered, opened, clicked, bounced, historical });
         }
     }
 
@@ -239,11 +266,30 @@ impl Filled {
             .iter()
             .map(|m| {
                 json!({"tenant_id": company, "user_id": m.user, "status": m.status, "sent_at": m.sent.map(stamp),
+                "opened_at": m.opened.map(stamp), "clicked_at": m.clicked.map(stamp),
                 "direction": if m.inbound { "inbound" } else { "outbound" }})
             })
             .collect();
-        let insert = "insert into emails (tenant_id, company_id, user_id, direction, status, from_email, to_email, subject, body, sent_at)
-            select tenant_id, tenant_id, user_id, direction, status, 'a', 'b', 'S', 'B', sent_at from jsonb_populate_recordset(null::emails, $1)";
+        let insert = "insert into emails (tenant_id, company_id, user_id, direction, status, from_email, to_email, subject, body, sent_at, opened_at, clicked_at)
+            select tenant_id, tenant_id, user_id, direction, status, 'a', 'b', 'S', 'B', sent_at, opened_at, clicked_at
+            from jsonb_populate_recordset(null::emails, $1)";
+        db.execute(insert, &[&json!(rows)]).await.unwrap();
+        let campaign = "insert into campaigns (tenant_id, company_id, user_id, campaign_name, subject, body, status, total_recipients)
+            values ($1, $1, $2, 'C', 'S', 'B', 'sent', 300) returning id";
+        let campaign: Uuid = self.world.value(campaign, &[&company, &self.people[0].id]).await;
+        let rows: Vec<Value> = self
+            .recipients
+            .iter()
+            .map(|r| {
+                json!({"tenant_id": company, "company_id": own(r.historical), "user_id": r.user, "campaign_id": campaign, "state": r.state,
+                "email": format!("{}@x.example", Uuid::new_v4()), "sent_at": r.sent.map(stamp), "delivered_at": r.delivered.map(stamp),
+                "opened_at": r.opened.map(stamp), "clicked_at": r.clicked.map(stamp), "bounced_at": r.bounced.map(stamp)})
+            })
+            .collect();
+        let insert = "insert into campaign_recipients (tenant_id, company_id, user_id, campaign_id, email, state, sent_at, delivered_at, opened_at,
+              clicked_at, bounced_at)
+            select tenant_id, company_id, user_id, campaign_id, email, state, sent_at, delivered_at, opened_at, clicked_at, bounced_at
+            from jsonb_populate_recordset(null::campaign_recipients, $1)";
         db.execute(insert, &[&json!(rows)]).await.unwrap();
     }
 
@@ -635,32 +681,85 @@ fn activities(acme: &Filled, said: &Value, range: Range, owner: Option<Uuid>, ki
     }
 }
 
+/// What is known of a mail, however it was sent.
+struct Known {
+    kind: &'static str,
+    user: Uuid,
+    delivered: bool,
+    opened: bool,
+    clicked: bool,
+    bounced: bool,
+    opened_at: Option<Timestamp>,
+    clicked_at: Option<Timestamp>,
+}
+
 fn emails(acme: &Filled, said: &Value, range: Range, owner: Option<Uuid>) {
-    let sent: Vec<&Mail> = acme
-        .mails
-        .iter()
-        .filter(|m| !m.inbound && !["draft", "failed"].contains(&m.status))
-        .filter(|m| m.sent.is_some_and(|t| acme.within(t, range)) && owner.is_none_or(|o| m.user == o))
-        .collect();
-    let of = |mails: &[&Mail], states: &[&str]| mails.iter().filter(|m| states.contains(&m.status)).count() as f64;
+    let asks = acme.people[1].id;
+    let within = |sent: Option<Timestamp>, user: Uuid| {
+        sent.is_some_and(|t| acme.within(t, range)) && owner.is_none_or(|o| user == o)
+    };
+    let direct = acme.mails.iter().filter(|m| !m.inbound && !["draft", "failed"].contains(&m.status));
+    let direct = direct.filter(|m| within(m.sent, m.user)).map(|m| Known {
+        kind: "Direct",
+        user: m.user,
+        delivered: ["delivered", "opened", "clicked"].contains(&m.status),
+        opened: ["opened", "clicked"].contains(&m.status),
+        clicked: m.status == "clicked",
+        bounced: m.status == "bounced",
+        opened_at: m.opened,
+        clicked_at: m.clicked,
+    });
+    let by_campaign = acme.recipients.iter().filter(|r| r.state == "sent" && (!r.historical || r.user == asks));
+    let by_campaign = by_campaign.filter(|r| within(r.sent, r.user)).map(|r| Known {
+        kind: "Campaign",
+        user: r.user,
+        delivered: r.delivered.or(r.opened).or(r.clicked).is_some(),
+        opened: r.opened.or(r.clicked).is_some(),
+        clicked: r.clicked.is_some(),
+        bounced: r.bounced.is_some(),
+        opened_at: r.opened,
+        clicked_at: r.clicked,
+    });
+    let sent: Vec<Known> = direct.chain(by_campaign).collect();
+    let of = |is: &dyn Fn(&Known) -> bool| sent.iter().filter(|m| is(m)).count() as f64;
     let m = &said["email_metrics"];
-    let (opened, clicked) = (of(&sent, &["opened", "clicked"]), of(&sent, &["clicked"]));
+    let (opened, clicked) = (of(&|m| m.opened), of(&|m| m.clicked));
     close(&m["total_sent"], sent.len() as f64, 6);
-    close(&m["total_delivered"], of(&sent, &["delivered", "opened", "clicked"]), 6);
+    close(&m["total_delivered"], of(&|m| m.delivered), 6);
     close(&m["total_opened"], opened, 6);
     close(&m["total_clicked"], clicked, 6);
-    close(&m["total_bounced"], of(&sent, &["bounced"]), 6);
+    close(&m["total_bounced"], of(&|m| m.bounced), 6);
     close(&m["open_rate"], percent(opened, sent.len() as f64), 1);
     close(&m["click_rate"], percent(clicked, sent.len() as f64), 1);
-    close(&m["bounce_rate"], percent(of(&sent, &["bounced"]), sent.len() as f64), 1);
+    close(&m["bounce_rate"], percent(of(&|m| m.bounced), sent.len() as f64), 1);
     close(&m["click_to_open_rate"], percent(clicked, opened), 1);
     for key in ["total_sent", "total_opened", "total_clicked", "total_bounced"] {
         assert_eq!(said["email_summary"][key], m[key]);
     }
-    for row in said["email_by_user"].as_array().unwrap() {
-        let own: Vec<&Mail> = sent.iter().copied().filter(|m| row["user_id"] == json!(m.user)).collect();
-        close(&row["sent"], own.len() as f64, 6);
-        close(&row["opened"], of(&own, &["opened", "clicked"]), 6);
+    let parts = |row: &Value, is: &dyn Fn(&Known) -> bool| {
+        let all = of(is);
+        close(&row["sent"], all, 6);
+        close(&row["opened"], of(&|m| is(m) && m.opened), 6);
+        close(&row["clicked"], of(&|m| is(m) && m.clicked), 6);
+        close(&row["open_rate"], percent(of(&|m| is(m) && m.opened), all), 1);
+        close(&row["click_rate"], percent(of(&|m| is(m) && m.clicked), all), 1);
+    };
+    let kinds: BTreeSet<&str> = sent.iter().map(|m| m.kind).collect();
+    let rows = said["email_by_type"].as_array().unwrap();
+    assert_eq!(rows.iter().map(|r| r["type"].as_str().unwrap()).collect::<BTreeSet<_>>(), kinds);
+    rows.iter().for_each(|row| parts(row, &|m| row["type"] == m.kind));
+    let users: BTreeSet<Uuid> = sent.iter().map(|m| m.user).collect();
+    let rows = said["email_by_user"].as_array().unwrap();
+    assert_eq!(rows.len(), users.len());
+    rows.iter().for_each(|row| parts(row, &|m| row["user_id"] == json!(m.user)));
+    let hour = |time: Option<Timestamp>| time.map(|time| i64::from(time.to_zoned(acme.zone.clone()).hour()));
+    let rows = said["engagement_timeline"].as_array().unwrap();
+    let is_known = sent.iter().any(|m| m.opened_at.or(m.clicked_at).is_some());
+    assert_eq!(rows.len(), if is_known { 24 } else { 0 });
+    for (n, row) in rows.iter().enumerate() {
+        let at = |time: Option<Timestamp>| hour(time) == Some(n as i64);
+        let (opens, clicks) = (of(&|m| at(m.opened_at)), of(&|m| at(m.clicked_at)));
+        assert_eq!(*row, json!({"hour": format!("{n:02}:00"), "opens": opens as i64, "clicks": clicks as i64}));
     }
 }
 

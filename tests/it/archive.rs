@@ -1,11 +1,17 @@
 //! A company in a file, and back.
 
-use crate::{isolation::Seeded, schema::OwnDatabase};
+use crate::{
+    commands::{ringfence, run, text},
+    isolation::Seeded,
+    schema::OwnDatabase,
+    world::World,
+};
 use ringfence::{archive, clients::storage::Storage, db};
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::{Read, Write},
     path::{Path, PathBuf},
+    process::Command,
 };
 use tokio_postgres::Client;
 use tokio_util::task::TaskTracker;
@@ -133,6 +139,60 @@ async fn a_database_without_historical_rows_takes_an_archive() {
     std::fs::remove_file(path).unwrap();
     from.drop().await;
     to.drop().await;
+}
+
+/// Where historical rows get their company, two rows may want the same key: each is named, and nothing comes in.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_whose_unique_key_is_taken_are_named() {
+    let (from, to) = (OwnDatabase::new().await, OwnDatabase::new().await);
+    let world = World::within(&from.admin, "Company").await;
+    let contact = "insert into contacts (tenant_id, company_id, owner_id, first_name, last_name, email)
+        values ($1::uuid, case when $3 then $1::uuid end, $2, 'A', 'B', $4) returning id";
+    let mut historical = Vec::new();
+    for n in 0..3 {
+        let email = format!("same{n}@example.com");
+        world.value::<Uuid>(contact, &[&world.company, &world.admin.id, &true, &email]).await;
+        historical.push(world.value::<Uuid>(contact, &[&world.company, &world.admin.id, &false, &email]).await);
+    }
+    let (store, path) = (storage("archive-taken"), file());
+    archive::export(&from.admin, &world.name, &path, &store).await.unwrap();
+    let target = db::connect(&to.admin).await.unwrap();
+    target.batch_execute("call app.finish_backfill()").await.unwrap();
+    let refused = archive::import(&to.admin, &path, true, &store).await.unwrap_err().to_string();
+    for id in historical {
+        let line = format!("contacts {id}: it is historical");
+        assert!(refused.contains(&line) && refused.contains("(contacts_tenant_email_key)"), "{refused}");
+    }
+    assert_eq!(refused.lines().count(), 4, "{refused}");
+    assert!(target.query("select from companies", &[]).await.unwrap().is_empty());
+    drop((target, world));
+    std::fs::remove_file(path).unwrap();
+    from.drop().await;
+    to.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_is_told_once() {
+    let own = OwnDatabase::new().await;
+    let world = World::within(&own.admin, "Company").await;
+    let many = "insert into activities (tenant_id, company_id, owner_id, type, subject)
+        select $1, $1, $2, 'note', md5(n::text) || md5((n + 1)::text) from generate_series(1, 20000) n";
+    world.db.execute(many, &[&world.company, &world.admin.id]).await.unwrap();
+    let path = file();
+    let program = ringfence(&own, &["archive", "export", "--company", &world.name, "--to", path.to_str().unwrap()]);
+    // No file may be longer than so many blocks, which the program is told like a full disk.
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "trap '' XFSZ; ulimit -f 64; exec \"$@\"", "sh"]).arg(program.get_program());
+    limited.args(program.get_args()).env("DATABASE_URL", &own.api).env("DATABASE_ADMIN_URL", &own.admin);
+    let out = run(limited, "");
+    let said = text(&out.stderr);
+    assert!(!out.status.success(), "{said}");
+    assert_eq!(said.matches("too large").count(), 1, "{said}");
+    assert!(said.starts_with(&format!("ringfence: cannot write {}: ", path.display())), "{said}");
+    assert_eq!(said.trim_end().lines().count(), 1, "{said}");
+    assert!(!path.exists(), "a part of an archive is none");
+    drop(world);
+    own.drop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

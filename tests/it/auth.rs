@@ -176,6 +176,17 @@ async fn registration_checks_its_fields() {
         body["password"] = json!(password);
         assert!(nobody.post("/api/auth/register", body).await.detail(400).contains(word), "{password}");
     }
+    let own = format!("ann1-{}", fresh());
+    for (email, password, word) in [(&own, format!("A{}", &own[1..]), "email"), (&fresh(), "P@ssw0rd".into(), "common")]
+    {
+        let mut body = account(email, "x", json!(null));
+        body["password"] = json!(password);
+        assert!(nobody.post("/api/auth/register", body).await.detail(400).contains(word), "{password}");
+    }
+    let (long, mut body) = ("Пароль é1 ".repeat(8), account(&own, "x", json!(null)));
+    body["password"] = json!(long);
+    nobody.post("/api/auth/register", body).await.expect(200);
+    login(&own, &long).await.expect(200);
     for (name, word) in [("", "empty"), ("  ", "empty"), ("<b>Bob</b>", "HTML"), (&*"x".repeat(256), "exceed 255")] {
         let mut body = account(&fresh(), "x", json!(null));
         body["first_name"] = json!(name);

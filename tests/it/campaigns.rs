@@ -193,6 +193,82 @@ async fn a_scheduled_campaign_waits_for_its_time_and_a_deleted_one_never_leaves(
     assert!(inbox.rest().await.is_empty());
 }
 
+/// A job that comes too early, as after a clock that was set back, leaves the campaign as it is and waits for its time.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_early_campaign_is_kept_until_its_time() {
+    let (own, inbox) = (OwnDatabase::new().await, Inbox::open().await);
+    let acme = World::served(&own, relaying(&inbox)).await;
+    let mut later = new(&["ada@x.example"]);
+    later["scheduled_at"] = json!("2099-01-01T00:00:00Z");
+    let path = create(&acme.member, later).await;
+    acme.db.batch_execute("update jobs set run_at = now() - interval '1 second'").await.unwrap();
+    let waits = "select count(*) from jobs where kind = 'campaign' and run_at = '2099-01-01 00:00Z'";
+    until("its time in the queue", async || acme.value::<i64>(waits, &[]).await == 1).await;
+    assert_eq!(acme.member.get(&path).await.expect(200)["status"], "scheduled");
+    assert_eq!(states(&acme.member, &path).await["ada@x.example"], "pending");
+    assert!(inbox.rest().await.is_empty());
+    acme.db.batch_execute("update campaigns set scheduled_at = now(); update jobs set run_at = now()").await.unwrap();
+    becomes(&acme.member, &path, "sent").await;
+    inbox.next().await;
+    assert!(inbox.rest().await.is_empty());
+}
+
+/// What a provider answered while the database was away is written down when it is back, and the mail is not sent again.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_cannot_be_written_down_is_tried_again_and_counts_once() {
+    let (own, inbox) = (OwnDatabase::new().await, Inbox::slowly(Duration::from_millis(700), "250 ok").await);
+    let acme = World::served(&own, relaying(&inbox)).await;
+    let path = create(&acme.member, new(&["ada@x.example", "bob@x.example"])).await;
+    send(&acme.member, &path).await.expect(200);
+    inbox.next().await;
+    inbox.next().await;
+    let sending = "select count(*) from campaign_recipients where state = 'sending'";
+    assert_eq!(acme.value::<i64>(sending, &[]).await, 2, "the provider has not answered yet");
+    let cluster = ringfence::db::connect(&crate::world::admin_url()).await.unwrap();
+    let allow = |yes: bool| format!("alter database {} allow_connections {yes}", own.name);
+    cluster.batch_execute(&allow(false)).await.unwrap();
+    let end = "select pg_terminate_backend(pid) from pg_stat_activity where datname = $1 and usename = 'ringfence_api'";
+    cluster.execute(end, &[&own.name]).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(acme.value::<i64>(sending, &[]).await, 2, "nobody could write the answers down");
+    cluster.batch_execute(&allow(true)).await.unwrap();
+    let campaign = becomes(&acme.member, &path, "sent").await;
+    assert_eq!([&campaign["total_sent"], &campaign["status"]], [&json!(2), &json!("sent")]);
+    assert!(states(&acme.member, &path).await.values().all(|state| state == "sent"));
+    assert!(inbox.rest().await.is_empty(), "nobody is sent to again");
+
+    // The same answers once more, as of a worker that did not hear that they were written.
+    let mut api = ringfence::db::connect(&own.api).await.unwrap();
+    let tx = api.transaction().await.unwrap();
+    let enter = "select set_config('app.company_id', $1, true), set_config('app.user_id', $2, true)";
+    tx.execute(enter, &[&acme.company.to_string(), &acme.member.id.to_string()]).await.unwrap();
+    let ids: Vec<uuid::Uuid> =
+        tx.query("select id from campaign_recipients", &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
+    let (failed, none) = (vec!["failed"; ids.len()], vec![None::<String>; ids.len()]);
+    let again = ringfence::sql!("jobs/campaign_answered").text;
+    assert!(tx.query(again, &[&ids, &failed, &none, &none]).await.unwrap().is_empty());
+    tx.commit().await.unwrap();
+    assert!(states(&acme.member, &path).await.values().all(|state| state == "sent"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_campaign_waits_for_a_relay_that_is_away() {
+    let own = OwnDatabase::new().await;
+    let port = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    let relay = Some(format!("smtp://127.0.0.1:{port}"));
+    let acme = World::served(&own, Config { relay_url: relay, ..config() }).await;
+    let path = create(&acme.member, new(&["ada@x.example"])).await;
+    send(&acme.member, &path).await.expect(200);
+    let waits = "select count(*) from jobs where kind = 'campaign' and run_at > now() + interval '26 seconds'";
+    until("a pause", async || acme.value::<i64>(waits, &[]).await == 1).await;
+    assert_eq!(states(&acme.member, &path).await["ada@x.example"], "pending", "nobody was asked for");
+    let inbox = Inbox::at(port).await;
+    acme.db.batch_execute("update jobs set run_at = now()").await.unwrap();
+    becomes(&acme.member, &path, "sent").await;
+    inbox.next().await;
+    assert!(inbox.rest().await.is_empty());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_takes_nothing_is_asked_again_and_one_that_refuses_is_not() {
     let (own, busy) = (OwnDatabase::new().await, Inbox::answering("451 later").await);

@@ -77,6 +77,9 @@ async fn the_docs_page_loads_nothing_from_elsewhere() {
     let html = page.text.split("<script>").next().unwrap();
     assert!(!html.contains("src=\"http") && !html.contains("href=\"http"), "{html}");
     assert!(page.text.contains("/openapi.json"));
+    // What is added to the library's page is there.
+    let start = page.text.rsplit("<script>").next().unwrap();
+    assert!(html.contains("name=\"viewport\"") && start.contains("\"docExpansion\": \"none\""), "{start}");
 }
 
 #[tokio::test]

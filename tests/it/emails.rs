@@ -443,10 +443,14 @@ async fn a_page_of_long_mails_ends_early() {
     assert_eq!((latest.len(), &latest[15]["subject"]), (16, &json!("40")));
 }
 
+/// The turns of mails are the whole program's, so tests that fill them do so one after the other.
+static TURNS: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 /// A company that is slow to give its mails holds up nobody but itself.
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_mails_of_one_company_do_not_hold_up_anothers() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let _turns = TURNS.lock().await;
     let (slow, other) = (World::new().await, World::new().await);
     let ((theirs, _), (ours, _)) = (hooked(&slow).await, hooked(&other).await);
     let url = Person::nobody().request("post", "/").build().unwrap().url().clone();
@@ -469,6 +473,43 @@ async fn slow_mails_of_one_company_do_not_hold_up_anothers() {
         let mut answer = [0; 12];
         let read = tokio::time::timeout(std::time::Duration::from_secs(30), stream.read_exact(&mut answer)).await;
         read.expect("it waits for ever").unwrap();
-        assert!([&b"HTTP/1.1 422"[..], b"HTTP/1.1 503", b"HTTP/1.1 400"].contains(&&answer[..]), "{answer:?}");
+        assert!([&b"HTTP/1.1 503"[..], b"HTTP/1.1 400"].contains(&&answer[..]), "{answer:?}");
+    }
+}
+
+/// Senders who give a byte now and then have the turns of all companies for some seconds, and no longer.
+#[tokio::test(flavor = "multi_thread")]
+async fn mails_that_trickle_in_lose_their_turn() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let _turns = TURNS.lock().await;
+    let url = Person::nobody().request("post", "/").build().unwrap().url().clone();
+    let mut slow = Vec::new();
+    for _ in 0..16 {
+        let world = World::new().await;
+        let path = hooked(&world).await.0;
+        let mut stream = tokio::net::TcpStream::connect((url.host_str().unwrap(), url.port().unwrap())).await.unwrap();
+        slow.push(tokio::spawn(async move {
+            let _world = world;
+            let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\nContent-Length: 100000\r\n\r\n--b\r\nContent-Disposition: form-data; name=\"text\"\r\n\r\n");
+            stream.write_all(head.as_bytes()).await.unwrap();
+            let start = std::time::Instant::now();
+            let mut answer = Vec::with_capacity(4096);
+            loop {
+                let read = tokio::time::timeout(std::time::Duration::from_millis(500), stream.read_buf(&mut answer)).await;
+                match read {
+                    Ok(_) => return (start.elapsed(), String::from_utf8_lossy(&answer).into_owned()),
+                    Err(_) => stream.write_all(b"x").await.unwrap(),
+                }
+            }
+        }));
+    }
+    let ours = World::new().await;
+    let path = hooked(&ours).await.0;
+    tell(&path, told(&format!("{}@x", Uuid::new_v4()), ""), &[]).await.expect(200);
+    for one in slow {
+        let (took, answer) = one.await.unwrap();
+        assert!(took.as_secs() < 20, "{took:?}");
+        assert!(answer.starts_with("HTTP/1.1 503") && answer.to_lowercase().contains("retry-after"), "{answer}");
+        assert!(answer.contains("mail") && !answer.contains("database"), "{answer}");
     }
 }

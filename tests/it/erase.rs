@@ -182,9 +182,10 @@ async fn a_person_goes_where_only_the_address_or_number_says_so() {
              insert into workflow_steps (tenant_id, company_id, user_id, execution_id, position, action, status, input)
              select $1, $1, $2, r.id, 0, 'send_sms', 'success', r.trigger_data from run r",
             // The company's own mails, which name the address: copies, and one that the person sent as a colleague.
-            "insert into emails (tenant_id, company_id, user_id, direction, status, from_email, to_email, subject, body, cc, bcc)
-               select $1, $1, $2, 'outbound', 'sent', f, 'bob@else.example', 'Ours', left($4, 0), 'eve@else.example, Ada <' || upper($3) || '>', c
-               from (values ('sales@alpha.example', null), ($3, 'x' || $3)) v (f, c)",
+            r#"insert into emails (tenant_id, company_id, user_id, direction, status, from_email, to_email, subject, body, cc, bcc)
+               select $1, $1, $2, 'outbound', 'sent', f, 'bob@else.example', 'Ours', left($4, 0),
+                 'eve@else.example, Ada <' || upper($3) || '>, "Else, Bob" <bob@else.example>,"Gone, \"Ada\", <x>" <' || $3 || '>', c
+               from (values ('sales@alpha.example', null), ($3, 'x' || $3)) v (f, c)"#,
         ] {
             a.db.execute(insert, &[&world.company, &world.admin.id, &email, &number]).await.unwrap_or_else(|e| panic!("{insert}: {e:?}"));
         }
@@ -229,7 +230,7 @@ async fn a_person_goes_where_only_the_address_or_number_says_so() {
     let mails = "select string_agg(concat_ws('|', from_email, cc, bcc), ';' order by from_email) from emails where tenant_id = $1 and subject = 'Ours'";
     assert_eq!(
         a.value::<String>(mails, &[&a.company]).await,
-        "erased@deleted.invalid|eve@else.example|xada@gone.example;sales@alpha.example|eve@else.example"
+        r#"erased@deleted.invalid|eve@else.example, "Else, Bob" <bob@else.example>|xada@gone.example;sales@alpha.example|eve@else.example, "Else, Bob" <bob@else.example>"#
     );
 
     // The rest; then it is unknown, and where nothing but an invitation knows it, that goes too.

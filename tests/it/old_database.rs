@@ -452,18 +452,3 @@ async fn an_interrupted_import_is_completed_by_the_next_one() {
     broken.drop().await;
     old.drop().await;
 }
-
-/// By hand, since it takes minutes: `cargo test --test it a_million_rows -- --ignored --nocapture`.
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes minutes"]
-async fn a_million_rows_come_over_in_minutes() {
-    let scale = std::env::var("OLD_ROWS_THOUSANDS").map_or(1000, |n| n.parse().unwrap());
-    let (old, own) = (Old::new(scale).await, OwnDatabase::new().await);
-    let started = std::time::Instant::now();
-    let outcomes = bring(&own, &old.options()).await;
-    let took = started.elapsed();
-    println!("{}\n{took:?}", outcomes.summary(&old.options()));
-    assert!(took < std::time::Duration::from_secs(300), "{took:?}");
-    own.drop().await;
-    old.drop().await;
-}

@@ -284,7 +284,11 @@ async fn lists_and_searches_read_their_indexes() {
             (sql!("analytics/activities").planned_anew(), deals.to_vec(), &["activities_made"]),
             (sql!("analytics/revenue").planned_once(), vec![], &["deals_won"]),
             (sql!("analytics/users").planned_once(), vec![], &["deal_sums_week"]),
-            (sql!("analytics/emails").planned_once(), deals[..3].to_vec(), &["emails_sent"]),
+            (
+                sql!("analytics/emails").planned_once(),
+                deals[..3].to_vec(),
+                &["emails_sent", "emails_opened", "campaign_recipients_sent"],
+            ),
             (sql!("analytics/calls").planned_anew(), deals[..3].to_vec(), &["calls_made", "calls_recorded"]),
             (sql!("analytics/contacts").planned_anew(), deals[..3].to_vec(), &[]),
             (

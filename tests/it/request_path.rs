@@ -1,10 +1,14 @@
 //! The request path: one round trip, a clean connection after whatever happened, and revocation that works at once.
 
-use crate::world::{World, add_person, admin_url, api_url, config, start_server};
+use crate::{
+    schema::OwnDatabase,
+    world::{World, add_person, admin_url, api_url, config, start_server},
+};
 use ringfence::{
-    Error,
+    App, Error,
     config::{Config, Switch},
     db::{self, Db, Plan, Sql, TenantDb},
+    server,
 };
 use serde_json::json;
 use std::{
@@ -537,4 +541,53 @@ async fn a_failure_to_enter_and_a_changed_table_are_told_for_what_they_are() {
     assert_eq!(tenant.one::<i64>(count, &[]).await.unwrap(), 0);
     drop((db, tenant, admin, acme));
     own.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_without_room_is_told_and_comes_back() {
+    let own = OwnDatabase::new().await;
+    let acme = World::served(&own, Config { pool_size: 1, worker: Switch::Off, ..config() }).await;
+    acme.admin.get("/api/contacts/").await.expect(200);
+    acme.db.batch_execute("begin; lock table contacts in access exclusive mode").await.unwrap();
+    // The first ones wait for the lock until they are given up, one after the other; the last one waits for a connection.
+    let asked = (0..4).map(|_| acme.admin.get("/api/contacts/"));
+    let answers = futures_util::future::join_all(asked).await;
+    let full: Vec<_> = answers.iter().filter(|answer| answer.status == 503).collect();
+    assert!(!full.is_empty() && answers.iter().all(|answer| [409, 503].contains(&answer.status)), "{answers:?}");
+    assert!(full.iter().all(|answer| answer.headers.contains_key("retry-after")), "{full:?}");
+    acme.db.batch_execute("rollback").await.unwrap();
+    acme.admin.get("/api/contacts/").await.expect(200);
+    own.drop().await;
+}
+
+/// A stop takes no new connections, and requests that are under way come to their end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_lets_requests_under_way_finish() {
+    let acme = World::new().await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let app = App::new(Db::new(&api_url(), 2).unwrap(), Config { worker: Switch::Off, ..config() }).unwrap();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let serving = tokio::spawn(server::serve(app, listener, async move { drop(stopped.await) }));
+    let body =
+        json!({"first_name": "Ada", "last_name": "L", "email": format!("{}@example.com", Uuid::new_v4())}).to_string();
+    let head = format!(
+        "POST /api/contacts/ HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        acme.admin.token.as_deref().unwrap(),
+        body.len()
+    );
+    let (first, rest) = body.split_at(10);
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    stream.write_all((head + first).as_bytes()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    stop.send(()).unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(tokio::net::TcpStream::connect(address).await.is_err(), "nobody new comes in");
+    assert!(!serving.is_finished());
+    stream.write_all(rest.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    serving.await.unwrap().unwrap();
+    assert_eq!(acme.admin.get("/api/contacts/").await.expect(200)[0]["first_name"], "Ada");
 }

@@ -1,6 +1,6 @@
 //! Holds the database itself to the rules, and each rule to finding what it is there for.
 
-use crate::world::{admin_url, api_url};
+use crate::world::{World, admin_url, api_url};
 use ringfence::{
     db::{self, migrate},
     doctor, import,
@@ -231,6 +231,28 @@ async fn migrating_twice_and_at_once_is_harmless() {
     let (one, two) = tokio::join!(migrate::migrate(&own.admin, None), migrate::migrate(&own.admin, None));
     one.unwrap();
     two.unwrap();
+    own.drop().await;
+}
+
+/// While servers are replaced one after the other, the old ones serve on what the new one's migrations have made.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_serves_a_newer_schema_that_says_so() {
+    let own = OwnDatabase::new().await;
+    let acme = World::alone(&own).await;
+    let refusal = async || doctor::check_before_serving(&own.api).await.err().map(|e| e.to_string());
+    let ready = async || acme.admin.get("/readyz").await.status;
+    let newer =
+        "insert into refinery_schema_history (version, name, applied_on, checksum) values (9999, 'later', '', '0')";
+    acme.db.batch_execute(newer).await.unwrap();
+    assert_eq!((ready().await, refusal().await), (200, None));
+    let breaks =
+        "create or replace function app.oldest_program() returns int language sql stable parallel safe return 9999";
+    acme.db.batch_execute(breaks).await.unwrap();
+    assert_eq!(ready().await, 503);
+    assert!(refusal().await.unwrap().contains("a newer program"));
+    acme.db.batch_execute("delete from refinery_schema_history where version > 37").await.unwrap();
+    assert_eq!(ready().await, 503);
+    assert!(refusal().await.unwrap().contains("ringfence migrate"));
     own.drop().await;
 }
 

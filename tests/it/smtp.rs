@@ -34,7 +34,15 @@ impl Inbox {
 
     /// Takes so long for each mail.
     pub async fn slowly(pause: Duration, reply: &'static str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::with(TcpListener::bind("127.0.0.1:0").await.unwrap(), pause, reply)
+    }
+
+    /// Listens on this port from now on.
+    pub async fn at(port: u16) -> Self {
+        Self::with(TcpListener::bind(("127.0.0.1", port)).await.unwrap(), Duration::ZERO, "250 ok")
+    }
+
+    fn with(listener: TcpListener, pause: Duration, reply: &'static str) -> Self {
         let port = listener.local_addr().unwrap().port();
         let (sender, mails) = mpsc::unbounded_channel();
         tokio::spawn(async move {

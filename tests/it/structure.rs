@@ -1,10 +1,14 @@
 //! Rules of the code's shape, so that a newcomer finds the place: what is easy to forget fails here and says what to do.
 
-use crate::schema::{files, name};
+use crate::{
+    commands::text,
+    schema::{files, name},
+};
 use ringfence::api;
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 fn sources(folder: &str) -> Vec<(PathBuf, String)> {
@@ -143,5 +147,80 @@ fn statements_and_areas_stay_small() {
     for (path, text) in sources("src/api") {
         let lines = text.lines().count();
         assert!(lines <= 420, "{} has {lines} lines: make a folder of it", path.display());
+    }
+}
+
+/// The words of a text that begin so, of these characters and more.
+fn words<'a>(text: &'a str, start: &'a str, is_part: impl Fn(char) -> bool + 'a) -> impl Iterator<Item = &'a str> {
+    text.match_indices(start).map(move |(place, _)| {
+        let rest = &text[place..];
+        &rest[..rest.find(|c: char| !is_part(c)).unwrap_or(rest.len())]
+    })
+}
+
+#[test]
+fn what_deploy_names_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let help = Command::new(env!("CARGO_BIN_EXE_ringfence")).arg("--help").env_clear().output().unwrap();
+    let (help, metrics) = (text(&help.stdout), std::fs::read_to_string(root.join("src/metrics.rs")).unwrap());
+    let mut seen = 0;
+    for entry in std::fs::read_dir(root.join("deploy")).unwrap() {
+        let path = entry.unwrap().path();
+        let content = std::fs::read_to_string(&path).unwrap();
+        let is_capital = |c: char| c.is_ascii_uppercase() || c == '_';
+        for name in words(&content, "RINGFENCE_", is_capital).chain(words(&content, "DATABASE_", is_capital)) {
+            let known = [']', '='].iter().any(|end| help.contains(&format!("[env: {name}{end}")));
+            assert!(known, "{} names {name}, which `ringfence --help` does not", path.display());
+            seen += 1;
+        }
+        if path.ends_with("alerts.yml") {
+            for name in words(&content, "ringfence_", |c| c.is_ascii_lowercase() || c == '_') {
+                let series = name.trim_end_matches("_bucket");
+                assert!(metrics.contains(&format!("\"{series}\"")), "alerts.yml names {series}, which nobody measures");
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 30, "{seen}");
+}
+
+/// README says where each promise is tested.
+#[test]
+fn the_tests_of_promises_are_there() {
+    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let table = readme.split("### Promises and their tests").nth(1).unwrap().split("\n### ").next().unwrap();
+    let tests: String = sources("tests/it").into_iter().map(|(_, text)| text).collect();
+    let mut seen = 0;
+    for row in table.lines().filter(|line| line.starts_with("| ") && !line.contains("no test:")) {
+        let Some(column) = row.trim_end_matches(['|', ' ']).rsplit('|').next().filter(|c| c.contains('`')) else {
+            continue;
+        };
+        for name in column.split('`').skip(1).step_by(2) {
+            assert!(tests.contains(&format!("fn {name}(")), "README names {name}, and no test is called so");
+            seen += 1;
+        }
+    }
+    assert!(seen > 60, "{seen}");
+}
+
+/// Servers of the version before go on while a migration runs and after it, unless it says that they cannot.
+#[test]
+fn migrations_that_break_older_programs_say_so() {
+    for path in files("migrations", "sql") {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let number: u32 = name[1..5].parse().unwrap();
+        let sql = std::fs::read_to_string(&path).unwrap().to_lowercase();
+        let code: String =
+            sql.lines().filter(|line| !line.trim_start().starts_with("--")).collect::<Vec<_>>().join("\n");
+        if number <= 38 || code.contains("app.oldest_program()") {
+            continue;
+        }
+        for breaking in ["drop table", "drop column", "drop function", "drop view", "rename", "set not null", " type "]
+        {
+            assert!(
+                !code.contains(breaking),
+                "{name} has `{breaking}`: leave that to a later version, or set app.oldest_program() to {number}"
+            );
+        }
     }
 }

@@ -4,13 +4,14 @@ use crate::{
     commands::ringfence,
     jobs::until,
     schema::OwnDatabase,
+    smtp::Inbox,
     twilio::{Account, mails, number},
     world::{Person, World, config, start_server},
 };
 use axum::{Router, body::Bytes, extract::State, http::HeaderMap, response::IntoResponse, routing::post};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use hmac::{Hmac, KeyInit, Mac};
-use ringfence::{clients::webhook::Webhooks, config::Config};
+use ringfence::{App, clients::webhook::Webhooks, config::Config, db::Db, jobs::forget_runs};
 use serde_json::{Value, json};
 use sha2::Sha256;
 use std::{
@@ -18,6 +19,7 @@ use std::{
     sync::{Arc, Mutex},
     time::Duration,
 };
+use tokio::net::TcpListener;
 use uuid::Uuid;
 
 /// Adds an active workflow; its path.
@@ -324,6 +326,68 @@ async fn a_wait_outlives_the_server_and_ends_when_the_workflow_does() {
     assert_eq!(ended(&acme.admin, &path, 2).await[0], "failed");
     assert_eq!(runs(&acme.admin, &path).await[0]["error_message"], "The workflow was switched off");
     assert_eq!(acme.admin.get("/api/activities/").await.expect(200).as_array().unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn old_runs_are_forgotten_and_those_that_wait_are_not() {
+    let own = OwnDatabase::new().await;
+    let acme = World::alone(&own).await;
+    let path = workflow(
+        &acme.admin,
+        "contact_created",
+        json!([{"type": "create_task", "config": {"subject": "{{ contact.first_name }}"}}]),
+    )
+    .await;
+    acme.contact("Ada", "L").await;
+    acme.contact("Bob", "L").await;
+    ended(&acme.admin, &path, 2).await;
+    let waits = workflow(&acme.admin, "deal_won", json!([{"type": "wait", "config": {"days": 365}}])).await;
+    acme.admin.send("POST", &format!("{waits}/execute"), None).await.expect(200);
+
+    let old_id = Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, 1_700_000_000, 0));
+    let event = "insert into workflow_events (id, tenant_id, company_id, user_id, event, record_id, created_at)
+        values ($1, $2, $2, $3, 'deal_won', $1, to_timestamp(1700000000))";
+    acme.db.execute(event, &[&old_id, &acme.company, &acme.admin.id]).await.unwrap();
+    let age = "update workflow_executions set created_at = now() - interval '91 days', completed_at = completed_at - interval '91 days',
+        event_id = coalesce(event_id, $1) where status = 'running' or id = (select id from workflow_executions where status <> 'running' limit 1)";
+    assert_eq!(acme.db.execute(age, &[&old_id]).await.unwrap(), 2);
+    let left = "select array[(select count(*) from workflow_executions), (select count(*) from workflow_steps where status = 'success'),
+        (select count(*) from workflow_events)]";
+    assert_eq!(acme.value::<Vec<i64>>(left, &[]).await, [3, 2, 3]);
+    let app = |days| App::new(Db::new(&own.api, 2).unwrap(), Config { workflow_runs_days: days, ..config() }).unwrap();
+    assert_eq!(forget_runs::forget(&app(0)).await.unwrap(), 0, "nothing where nothing is to be forgotten");
+    assert_eq!(forget_runs::forget(&app(92)).await.unwrap(), 1, "an event, and no run");
+    assert_eq!(forget_runs::forget(&app(90)).await.unwrap(), 1);
+    assert_eq!(acme.value::<Vec<i64>>(left, &[]).await, [2, 1, 2]);
+    assert_eq!(runs(&acme.admin, &waits).await[0]["status"], "running", "it goes on");
+    let counted = acme.admin.get(&path).await.expect(200);
+    assert_eq!(counted["executions_count"], 2, "how often it ran is still known");
+    own.drop().await;
+}
+
+/// A provider that nobody reaches has sent nothing, so a mail may be tried again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mail_is_sent_once_the_relay_is_back() {
+    let own = OwnDatabase::new().await;
+    let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    let relay = Some(format!("smtp://127.0.0.1:{port}"));
+    let acme = World::served(&own, Config { relay_url: relay, ..config() }).await;
+    let actions = json!([{"type": "send_email", "config": {"to": "ada@x.example", "subject": "S", "body": "B"}}]);
+    let path = workflow(&acme.admin, "deal_won", actions).await;
+    acme.admin.send("POST", &format!("{path}/execute"), None).await.expect(200);
+    let again = async || {
+        acme.db.execute("update jobs set run_at = now() where kind = 'workflow_run'", &[]).await.unwrap();
+    };
+    let step = async || steps(&acme.admin, &path).await[0].clone();
+    until("an attempt", async || step().await["status"] == "retrying").await;
+    assert_eq!(runs(&acme.admin, &path).await[0]["status"], "running");
+    again().await;
+    until("another attempt", async || step().await["attempts"] == 2 && step().await["status"] == "retrying").await;
+    let inbox = Inbox::at(port).await;
+    again().await;
+    assert_eq!(ended(&acme.admin, &path, 1).await, ["success"]);
+    assert!(inbox.next().await.to.contains("ada@x.example"));
+    assert!(inbox.rest().await.is_empty(), "once");
 }
 
 #[tokio::test]

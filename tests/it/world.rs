@@ -58,6 +58,7 @@ pub fn config() -> Config {
         storage_url: Some(concat!("file://", env!("CARGO_TARGET_TMPDIR"), "/files").into()),
         upload_limit: bytesize::ByteSize::mib(10),
         deleted_files_days: 30,
+        workflow_runs_days: 90,
         proxy_hops: 0,
         pool_size: 4,
     }

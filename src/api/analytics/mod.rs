@@ -6,17 +6,11 @@ mod export;
 
 use super::prelude::*;
 use crate::db::{Fault, FromRow, Row};
-use aide::{OperationOutput, generate::GenContext, openapi::Operation};
-use axum::{
-    http::{HeaderValue, header},
-    response::{IntoResponse, Response},
-};
 use jiff::civil::Date;
-use postgres_types::{IsNull, ToSql, Type, to_sql_checked};
+use postgres_types::ToSql;
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, value::RawValue};
 use std::{borrow::Cow, str::FromStr};
-use tokio_postgres::types::private::BytesMut;
 
 routes! {
     /// The deals of a period by stage and by owner
@@ -46,7 +40,8 @@ routes! {
 }
 
 /// A day, `YYYY-MM-DD`.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, ToSql)]
+#[postgres(transparent)]
 struct Day(Date);
 
 impl FromStr for Day {
@@ -70,53 +65,15 @@ impl JsonSchema for Day {
     }
 }
 
-impl ToSql for Day {
-    fn to_sql(&self, ty: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
-        self.0.to_sql(ty, out)
-    }
-    fn accepts(ty: &Type) -> bool {
-        <Date as ToSql>::accepts(ty)
-    }
-    to_sql_checked!();
-}
-
-/// A report as the database wrote it.
-#[derive(Debug)]
-struct Report(Box<RawValue>);
+/// A report as the database wrote it: `filters`, as they were understood, and the figures.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(transparent)]
+struct Report(#[schemars(with = "serde_json::Map<String, Value>")] Box<RawValue>);
 
 impl FromRow for Report {
     const NAME: &'static str = "Report";
     fn from_row(row: &Row) -> Result<Self, Fault> {
         row.try_get::<_, postgres_types::Json<Box<RawValue>>>(0).map(|json| Self(json.0))
-    }
-}
-
-impl IntoResponse for Report {
-    fn into_response(self) -> Response {
-        let json = HeaderValue::from_static("application/json");
-        ([(header::CONTENT_TYPE, json)], String::from(Box::<str>::from(self.0))).into_response()
-    }
-}
-
-impl JsonSchema for Report {
-    fn schema_name() -> Cow<'static, str> {
-        "Report".into()
-    }
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "object", "description": "`filters`, as they were understood, and the figures" })
-    }
-}
-
-impl OperationOutput for Report {
-    type Inner = Self;
-    fn operation_response(ctx: &mut GenContext, operation: &mut Operation) -> Option<aide::openapi::Response> {
-        axum::Json::<Self>::operation_response(ctx, operation)
-    }
-    fn inferred_responses(
-        ctx: &mut GenContext,
-        operation: &mut Operation,
-    ) -> Vec<(Option<u16>, aide::openapi::Response)> {
-        Self::operation_response(ctx, operation).map(|r| (Some(200), r)).into_iter().collect()
     }
 }
 
@@ -282,38 +239,38 @@ struct CustomReport {
     summary: CustomSummary,
 }
 
-async fn pipeline(db: UserDb, Query(f): Query<Deals>) -> Result<Report> {
+async fn pipeline(db: UserDb, Query(f): Query<Deals>) -> Result<Json<Report>> {
     let of: [&(dyn ToSql + Sync); 4] = [&f.date_from, &f.date_to, &f.user_id, &f.pipeline_id];
-    db.one(sql!("analytics/pipeline").planned_once(), &of).await
+    db.one(sql!("analytics/pipeline").planned_once(), &of).await.map(Json)
 }
 
-async fn activities(db: UserDb, Query(f): Query<Activities>) -> Result<Report> {
+async fn activities(db: UserDb, Query(f): Query<Activities>) -> Result<Json<Report>> {
     let of: [&(dyn ToSql + Sync); 4] = [&f.date_from, &f.date_to, &f.user_id, &f.activity_type];
-    db.one(sql!("analytics/activities").planned_anew(), &of).await
+    db.one(sql!("analytics/activities").planned_anew(), &of).await.map(Json)
 }
 
-async fn revenue(db: UserDb) -> Result<Report> {
-    db.one(sql!("analytics/revenue").planned_once(), &[]).await
+async fn revenue(db: UserDb) -> Result<Json<Report>> {
+    db.one(sql!("analytics/revenue").planned_once(), &[]).await.map(Json)
 }
 
-async fn users(db: UserDb) -> Result<Report> {
-    db.one(sql!("analytics/users").planned_once(), &[]).await
+async fn users(db: UserDb) -> Result<Json<Report>> {
+    db.one(sql!("analytics/users").planned_once(), &[]).await.map(Json)
 }
 
-async fn emails(db: UserDb, Query(f): Query<Traffic>) -> Result<Report> {
-    db.one(sql!("analytics/emails").planned_once(), &[&f.date_from, &f.date_to, &f.user_id]).await
+async fn emails(db: UserDb, Query(f): Query<Traffic>) -> Result<Json<Report>> {
+    db.one(sql!("analytics/emails").planned_once(), &[&f.date_from, &f.date_to, &f.user_id]).await.map(Json)
 }
 
-async fn calls(db: UserDb, Query(f): Query<Traffic>) -> Result<Report> {
-    db.one(sql!("analytics/calls").planned_anew(), &[&f.date_from, &f.date_to, &f.user_id]).await
+async fn calls(db: UserDb, Query(f): Query<Traffic>) -> Result<Json<Report>> {
+    db.one(sql!("analytics/calls").planned_anew(), &[&f.date_from, &f.date_to, &f.user_id]).await.map(Json)
 }
 
-async fn contacts(db: UserDb, Query(f): Query<Contacts>) -> Result<Report> {
-    db.one(sql!("analytics/contacts").planned_anew(), &[&f.date_from, &f.date_to, &f.source]).await
+async fn contacts(db: UserDb, Query(f): Query<Contacts>) -> Result<Json<Report>> {
+    db.one(sql!("analytics/contacts").planned_anew(), &[&f.date_from, &f.date_to, &f.source]).await.map(Json)
 }
 
-async fn documents(db: UserDb, Query(f): Query<Documents>) -> Result<Report> {
-    db.one(sql!("analytics/documents").planned_once(), &[&f.date_from, &f.date_to, &f.document_type]).await
+async fn documents(db: UserDb, Query(f): Query<Documents>) -> Result<Json<Report>> {
+    db.one(sql!("analytics/documents").planned_once(), &[&f.date_from, &f.date_to, &f.document_type]).await.map(Json)
 }
 
 async fn custom(db: UserDb, Query(f): Query<Custom>) -> Result<Json<CustomReport>> {
@@ -338,7 +295,7 @@ async fn custom(db: UserDb, Query(f): Query<Custom>) -> Result<Json<CustomReport
     Ok(Json(CustomReport { filters, results, summary }))
 }
 
-async fn dashboard(db: UserDb, Query(f): Query<Deals>) -> Result<Report> {
+async fn dashboard(db: UserDb, Query(f): Query<Deals>) -> Result<Json<Report>> {
     let of: [&(dyn ToSql + Sync); 4] = [&f.date_from, &f.date_to, &f.user_id, &f.pipeline_id];
-    db.one(sql!("analytics/dashboard").planned_once(), &of).await
+    db.one(sql!("analytics/dashboard").planned_once(), &of).await.map(Json)
 }

@@ -1,7 +1,10 @@
 //! What SendGrid tells: mails that came in, and what became of those that went out. The key in the address names the company
 //! and proves it (`mail_hooks`); events are signed besides, when the company has entered SendGrid's public key.
 
-use super::super::prelude::*;
+use super::{
+    super::prelude::*,
+    turns::{self, Pace, Turn, slow},
+};
 use crate::clients::storage::Writing;
 use axum::{
     body::Bytes,
@@ -17,12 +20,7 @@ use p256::{
 };
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use std::{
-    collections::HashMap,
-    sync::{Arc, LazyLock, Mutex, PoisonError},
-    time::Duration,
-};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use std::time::Duration;
 
 /// Bytes of a mail with all that comes with it; SendGrid takes 30 MB.
 pub(super) const LIMIT: usize = 32 << 20;
@@ -32,45 +30,8 @@ const TEXT: usize = 1 << 20;
 const FILES: usize = 20;
 /// Of a mail as JSON, which is whole in memory.
 const JSON: usize = 8 << 20;
-/// How long a mail may take to arrive, and each piece of it.
+/// How long a mail may take to arrive, however fast it comes.
 const PATIENCE: Duration = Duration::from_secs(120);
-const IDLE: Duration = Duration::from_secs(10);
-/// How long one waits for its turn; SendGrid tells it again later.
-const WAIT: Duration = Duration::from_secs(15);
-/// Mails at a time; one of each company, so that a slow one holds up its own alone.
-static TURNS: Semaphore = Semaphore::const_new(16);
-static COMPANIES: LazyLock<Mutex<HashMap<Uuid, Arc<Semaphore>>>> = LazyLock::new(Mutex::default);
-
-/// A turn to be read.
-struct Turn {
-    _own: OwnedSemaphorePermit,
-    _any: SemaphorePermit<'static>,
-}
-
-impl Turn {
-    /// Waits for the company's turn.
-    async fn of(company: Uuid) -> Result<Self> {
-        let own = {
-            let mut all = COMPANIES.lock().unwrap_or_else(PoisonError::into_inner);
-            all.retain(|_, turns| Arc::strong_count(turns) > 1);
-            all.entry(company).or_insert_with(|| Arc::new(Semaphore::new(1))).clone()
-        };
-        let turn = async {
-            let own = own.acquire_owned().await.ok()?;
-            Some(Self { _own: own, _any: TURNS.acquire().await.ok()? })
-        };
-        tokio::time::timeout(WAIT, turn).await.ok().flatten().ok_or(Error::Unavailable)
-    }
-}
-
-/// The next piece of a mail, which must not take long.
-async fn soon<T>(piece: impl Future<Output = T>) -> Result<T> {
-    tokio::time::timeout(IDLE, piece).await.map_err(|_| slow())
-}
-
-fn slow() -> Error {
-    Error::invalid("body", "", "The mail took too long to arrive")
-}
 
 /// The key in the address.
 #[derive(Deserialize, Default)]
@@ -190,8 +151,7 @@ pub(super) async fn inbound(app: State<App>, Unread(request): Unread) -> Result<
         tokio::time::timeout(PATIENCE, read(&app, company, form)).await.map_err(|_| slow())??
     } else {
         let (head, body) = request.into_parts();
-        let body = soon(axum::body::to_bytes(body, JSON)).await?.map_err(|_| Error::TooLarge)?;
-        let request = Request::from_parts(head, body.into());
+        let request = Request::from_parts(head, turns::whole(body, JSON).await?.into());
         (Json::<Told>::from_request(request, &app).await?.0, Vec::new(), Vec::new())
     };
     // Another answer than 200 would make SendGrid tell it again and again.
@@ -224,20 +184,21 @@ async fn keep(db: &TenantDb, mail: &Received, files: &[Stored]) -> Result<bool> 
 /// Reads the form part by part; files go into the store as they come.
 async fn read(app: &App, company: Uuid, mut form: Multipart) -> Result<(Told, Vec<Stored>, Vec<Writing>)> {
     let (mut told, mut files, mut objects) = (Told::default(), Vec::new(), Vec::new());
-    while let Some(mut field) = soon(form.next_field()).await?.map_err(wire::body_error)? {
+    let mut pace = Pace::new();
+    while let Some(mut field) = pace.next(form.next_field()).await?.map_err(wire::body_error)? {
         let name = field.name().unwrap_or_default().to_owned();
-        if field.file_name().is_some() {
-            if files.len() < FILES {
-                let (file, object) = store(app, company, field).await?.unzip();
-                files.extend(file);
-                objects.extend(object);
-            }
-        } else if let Some(text) = told.field(&name) {
-            let mut bytes = Vec::new();
-            while let Some(chunk) = soon(field.chunk()).await?.map_err(wire::body_error)? {
-                let room = TEXT - bytes.len();
-                bytes.extend_from_slice(&chunk[..chunk.len().min(room)]);
-            }
+        if field.file_name().is_some() && files.len() < FILES {
+            let (file, object) = store(app, company, field, &mut pace).await?.unzip();
+            files.extend(file);
+            objects.extend(object);
+            continue;
+        }
+        let mut bytes = Vec::new();
+        while let Some(chunk) = pace.chunk(&mut field).await? {
+            let room = TEXT - bytes.len();
+            bytes.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        }
+        if field.file_name().is_none() && let Some(text) = told.field(&name) {
             *text = String::from_utf8_lossy(&bytes).replace('\0', "");
         }
     }
@@ -245,7 +206,12 @@ async fn read(app: &App, company: Uuid, mut form: Multipart) -> Result<(Told, Ve
 }
 
 /// Streams a file into the store; one that is larger than a file may be is left out.
-async fn store(app: &App, company: Uuid, mut field: Field<'_>) -> Result<Option<(Stored, Writing)>> {
+async fn store(
+    app: &App,
+    company: Uuid,
+    mut field: Field<'_>,
+    pace: &mut Pace,
+) -> Result<Option<(Stored, Writing)>> {
     let failed = |e: anyhow::Error| {
         tracing::error!(error = %format!("{e:#}"), "the store of files");
         Error::BadGateway("The store of files does not work right now: try again later".into())
@@ -258,7 +224,7 @@ async fn store(app: &App, company: Uuid, mut field: Field<'_>) -> Result<Option<
     let key = format!("{company}/{id}");
     let mut writing = app.storage.write(&key, &app.background).await.map_err(failed)?;
     let mut is_small = true;
-    while let Some(chunk) = soon(field.chunk()).await?.map_err(wire::body_error)? {
+    while let Some(chunk) = pace.chunk(&mut field).await? {
         is_small &= writing.size() + chunk.len() as u64 <= app.config.upload_limit.as_u64();
         if is_small {
             writing.put(chunk).await.map_err(failed)?;

@@ -102,24 +102,36 @@ row! {
 pub(super) struct Page {
     status: StatusCode,
     title: &'static str,
+    /// Whose mail it is, if that is known.
+    company: String,
     /// HTML.
     text: String,
 }
 
-const STYLE: &str = "*{box-sizing:border-box}body{margin:0;min-height:100vh;display:grid;place-items:center;padding:1.5rem;\
-background:#f3f4f6;color:#1f2937;font:1rem/1.6 system-ui,sans-serif}main{width:100%;max-width:30rem;padding:2.5rem;\
-background:#fff;border-radius:.75rem;box-shadow:0 1px 3px #0002}h1{margin:0 0 .75rem;font-size:1.375rem;line-height:1.3}\
-p{margin:0;overflow-wrap:anywhere}form{margin:1.75rem 0 0}button{padding:.7rem 1.4rem;border:0;border-radius:.5rem;\
-background:#1d4ed8;color:#fff;font:inherit;font-weight:600;cursor:pointer}button:hover,button:focus-visible{background:#1e3a8a}\
-@media(prefers-color-scheme:dark){body{background:#111827;color:#e5e7eb}main{background:#1f2937}button{background:#2563eb}}";
+const STYLE: &str = "\
+:root{color-scheme:light dark;--page:#f4f5f7;--card:#fff;--line:#e2e5ea;--text:#1c2430;--quiet:#5b6675;--button:#1f4fd8;--hover:#173ea8;--on:#fff}\
+@media(prefers-color-scheme:dark){:root{--page:#11151c;--card:#1a202a;--line:#2d3542;--text:#e8ebf0;--quiet:#a3adbb;--button:#3b6cf0;--hover:#5a84f5}}\
+*{box-sizing:border-box}\
+body{margin:0;min-height:100vh;min-height:100svh;display:grid;place-items:center;padding:1.25rem;background:var(--page);color:var(--text);font:1rem/1.6 system-ui,sans-serif}\
+main{width:100%;max-width:28rem;padding:2rem;background:var(--card);border:1px solid var(--line);border-radius:.75rem}\
+header{margin:0 0 1.5rem;padding:0 0 1rem;border-bottom:1px solid var(--line);font-weight:600;overflow-wrap:anywhere}\
+h1{margin:0 0 .5rem;font-size:1.5rem;line-height:1.25;letter-spacing:-.01em}\
+p{margin:0 0 1rem;overflow-wrap:anywhere}p:last-child{margin:0}\
+b{font-weight:600}\
+small{display:block;margin:1rem 0 0;color:var(--quiet);font-size:.875rem;line-height:1.5}\
+form{margin:1.5rem 0 0}\
+button{width:100%;min-height:3rem;padding:.5rem 1.25rem;border:0;border-radius:.5rem;background:var(--button);color:var(--on);font:inherit;font-weight:600;cursor:pointer}\
+button:hover{background:var(--hover)}\
+button:focus-visible{outline:3px solid var(--button);outline-offset:3px}";
 
 impl IntoResponse for Page {
     fn into_response(self) -> Response {
-        let Self { status, title, text } = self;
+        let Self { status, title, company, text } = self;
+        let head = if company.is_empty() { String::new() } else { format!("<header>{company}</header>") };
         let html = format!(
             "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
              <meta name=\"robots\" content=\"noindex\"><title>{title}</title><style>{STYLE}</style></head>\
-             <body><main><h1>{title}</h1>{text}</main></body></html>"
+             <body><main>{head}<h1>{title}</h1>{text}</main></body></html>"
         );
         let style = BASE64_STANDARD.encode(Sha256::digest(STYLE));
         let policy = format!(
@@ -150,8 +162,10 @@ impl aide::OperationOutput for Page {
 async fn recipient(app: &App, token: &str, statement: crate::db::Sql) -> Result<Recipient, Page> {
     let unknown = || Page {
         status: StatusCode::NOT_FOUND,
-        title: "This link is not valid",
-        text: "<p>It may have been cut off. Please copy the whole address from the mail.</p>".into(),
+        title: "This link does not work",
+        company: String::new(),
+        text: "<p>It may have been cut off on its way. Please open it from the e-mail again, or copy the whole address from there.</p>"
+            .into(),
     };
     let link = app.links.read(Purpose::Unsubscribe, token).ok_or_else(unknown)?;
     match TenantDb::for_opt_out(&app.db, link.company, link.user).optional(statement, &[&link.row]).await {
@@ -159,8 +173,13 @@ async fn recipient(app: &App, token: &str, statement: crate::db::Sql) -> Result<
         Err(Error::InvalidToken | Error::NoCompany) => Err(unknown()),
         Err(e) => {
             tracing::warn!(error = %e.for_log(), "an unsubscription did not work");
-            let text = "<p>This does not work right now. Please try again later.</p>".into();
-            Err(Page { status: StatusCode::SERVICE_UNAVAILABLE, title: "Please try again", text })
+            let text = "<p>Something is not working on our side right now, and nothing has been changed. Please try again in a few minutes.</p>".into();
+            Err(Page {
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                title: "Please try again later",
+                company: String::new(),
+                text,
+            })
         }
     }
 }
@@ -171,9 +190,10 @@ pub(super) async fn ask(app: State<App>, Token(token): Token) -> Page {
         Ok(Recipient { email, company }) => {
             let (email, company) = (super::escaped(&email), super::escaped(&company));
             let text = format!(
-                "<p>{company} will send no more e-mail to {email}.</p><form method=\"post\"><button>Unsubscribe</button></form>"
+                "<p>{company} will send no more e-mail to <b>{email}</b>.</p><form method=\"post\"><button>Unsubscribe</button></form>\
+                 <small>Nothing changes until you press the button. You need no account and no password.</small>"
             );
-            Page { status: StatusCode::OK, title: "Unsubscribe?", text }
+            Page { status: StatusCode::OK, title: "Unsubscribe?", company, text }
         }
         Err(page) => page,
     }
@@ -183,8 +203,11 @@ pub(super) async fn unsubscribe(app: State<App>, Token(token): Token) -> Page {
     match recipient(&app, &token, sql!("webhooks/unsubscribe")).await {
         Ok(Recipient { email, company }) => {
             let (email, company) = (super::escaped(&email), super::escaped(&company));
-            let text = format!("<p>{company} sends no more e-mail to {email}.</p>");
-            Page { status: StatusCode::OK, title: "You are unsubscribed", text }
+            let text = format!(
+                "<p>{company} sends no more e-mail to <b>{email}</b>.</p>\
+                 <small>This counts from now on. An e-mail that is on its way already may still arrive. You can close this page.</small>"
+            );
+            Page { status: StatusCode::OK, title: "You are unsubscribed", company, text }
         }
         Err(page) => page,
     }

@@ -1,0 +1,1 @@
+select app.oldest_program()
