@@ -25,6 +25,7 @@ pub mod operator;
 pub mod page;
 pub mod pdf;
 pub mod seal;
+pub mod secrets;
 pub mod server;
 pub mod signed;
 pub mod telephony;

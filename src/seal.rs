@@ -63,6 +63,16 @@ impl Sealer {
         self.try_open(row, field, sealed).map_err(internal)
     }
 
+    /// The id of the key that seals, with which all begins that it sealed.
+    pub fn newest(&self) -> [u8; KEY_ID] {
+        self.0[0].0
+    }
+
+    /// What was sealed under any of the keys for this row and field, sealed under the newest one.
+    pub fn reseal(&self, row: Uuid, field: &str, sealed: &[u8]) -> anyhow::Result<Vec<u8>> {
+        self.try_seal(row, field, &self.try_open(row, field, sealed)?)
+    }
+
     fn try_seal(&self, row: Uuid, field: &str, bytes: &[u8]) -> anyhow::Result<Vec<u8>> {
         let (id, cipher) = &self.0[0];
         let nonce: [u8; NONCE] = crate::auth::random();

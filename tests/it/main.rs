@@ -44,6 +44,7 @@ mod registration;
 mod request_path;
 mod schema;
 mod search;
+mod secrets;
 mod sms;
 mod smtp;
 mod structure;
