@@ -1,12 +1,13 @@
 //! Providers' secrets at rest: AES-256-GCM under a key outside the database, bound to the company and the field, so that
 //! a sealed value is of no use in another row.
 
-use crate::{Error, Result};
+use crate::{Error, Result, signed::mac};
 use aes_gcm::{
     Aes256Gcm, KeyInit, Nonce,
     aead::{Aead, Payload},
 };
 use anyhow::{Context, anyhow, bail};
+use hmac::Mac;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -35,6 +36,13 @@ impl Sealer {
             bail!("RINGFENCE_SECRET_KEY is not set: make one with `openssl rand -hex 32`");
         }
         Ok(Self(ciphers))
+    }
+
+    /// Keys made of these for a purpose of its own: what is sealed all day long wears none of those down that seal secrets.
+    pub fn of(keys: &[String], purpose: &str) -> anyhow::Result<Self> {
+        let hexadecimal = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
+        let derived = |key: &String| hexadecimal(&mac(key.as_bytes(), &[purpose.as_bytes()]).finalize().into_bytes());
+        Self::new(&keys.iter().map(derived).collect::<Vec<_>>())
     }
 
     /// A company's secret as it is stored, without the blanks around it: sealed (key id, nonce, ciphertext with tag), and
