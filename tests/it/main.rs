@@ -37,6 +37,7 @@ mod notifications;
 mod old_database;
 mod operators;
 mod pages;
+mod partitions;
 mod pipelines;
 mod plans;
 mod poolers;
