@@ -3,6 +3,7 @@
 use crate::{
     App, Error, Result,
     db::{AnyUser, Door, Identity, Scoped},
+    position,
 };
 use argon2::{Argon2, PasswordHasher, PasswordVerifier, password_hash::phc::PasswordHash};
 use axum::{
@@ -132,7 +133,8 @@ impl<D: Door> FromRequestParts<App> for Scoped<D> {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self> {
-        Ok(app.db.scoped(identity(&parts.headers, &app.keys, &[TokenKind::Access])?))
+        let who = identity(&parts.headers, &app.keys, &[TokenKind::Access])?;
+        Ok(app.db.scoped(who).reading(position::asked(parts, app, &who)))
     }
 }
 

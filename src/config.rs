@@ -114,7 +114,15 @@ pub struct Config {
     /// How many days the runs of workflows, with their steps and events, stay after their end; 0 keeps them
     #[arg(long, env = "RINGFENCE_WORKFLOW_RUNS_DAYS", default_value_t = 90)]
     pub workflow_runs_days: u16,
-    /// Database connections at most
+    /// A streaming standby of the database, for reads: as DATABASE_URL, at another address. Who calls is still asked of
+    /// DATABASE_URL at each request, as is everything that the standby does not have yet or cannot do
+    #[arg(long, env = "DATABASE_REPLICA_URL", hide_env_values = true)]
+    pub database_replica_url: Option<String>,
+    /// "off" sends each statement with its text, which is slower: for a pooler that does not carry prepared statements from
+    /// one connection to another, such as PgBouncer before 1.21 in transaction mode
+    #[arg(long, env = "RINGFENCE_PREPARED_STATEMENTS", value_enum, default_value = "on")]
+    pub prepared_statements: Switch,
+    /// Database connections at most, and as many to the standby
     #[arg(long, env = "RINGFENCE_POOL_SIZE", default_value_t = 16, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1000))]
     pub pool_size: usize,
 }
@@ -123,6 +131,11 @@ impl Config {
     /// Whether development mode is on, where nobody said so: with the private cluster.
     pub fn is_development(&self) -> bool {
         self.development.unwrap_or(false)
+    }
+
+    /// The address of the standby, if there is one.
+    pub fn standby_url(&self) -> Option<&str> {
+        self.database_replica_url.as_deref().filter(|url| !url.is_empty())
     }
 
     /// The address at which others reach this server, without the slash at its end.

@@ -48,11 +48,11 @@ pub fn rules() -> impl Iterator<Item = Sql> {
     VITAL.iter().chain(FURTHER).copied()
 }
 
-/// What breaks these rules.
+/// What breaks these rules. Nothing is prepared by name here and below, so that it works through any pooler.
 pub async fn findings(client: &Client, rules: impl Iterator<Item = Sql>) -> anyhow::Result<Vec<Finding>> {
     let mut all = Vec::new();
     for rule in rules {
-        for row in client.query(rule.text, &[]).await? {
+        for row in client.query_typed(rule.text, &[]).await? {
             all.push(Finding { rule: rule.name, finding: row.get("finding"), remedy: row.get("remedy") });
         }
     }
@@ -61,7 +61,7 @@ pub async fn findings(client: &Client, rules: impl Iterator<Item = Sql>) -> anyh
 
 /// What is wrong with the role that this connection logged in with, for a server.
 async fn login_problem(client: &Client) -> anyhow::Result<Option<String>> {
-    let row = client.query_one(sql!("platform/login_role").text, &[]).await?;
+    let row = client.query_typed_one(sql!("platform/login_role").text, &[]).await?;
     Ok(row.get(0))
 }
 
@@ -91,19 +91,21 @@ pub async fn check_before_serving(url: &str) -> anyhow::Result<()> {
 
 /// `ringfence doctor`: prints what is wrong, and whether that is anything. Writes nothing to the database.
 pub async fn run(url: &str) -> anyhow::Result<bool> {
-    let client = db::connect(url).await?;
-    client.batch_execute("set default_transaction_read_only = on").await?;
+    let mut client = db::connect(url).await?;
+    // A transaction, since a setting of the session would stay behind in a pooler.
+    let transaction = client.build_transaction().read_only(true).start().await?;
+    let client = transaction.client();
     let mut healthy = true;
     let mut report = |ok: bool, what: &str, problem: String| {
         healthy &= ok;
         println!("{} {what}{problem}", if ok { "ok     " } else { "PROBLEM" });
     };
-    let version = db::migrate::check_server(&client).await;
+    let version = db::migrate::check_server(client).await;
     report(version.is_ok(), "server version", version.err().map(|e| format!(": {e}")).unwrap_or_default());
-    let login = login_problem(&client).await?;
+    let login = login_problem(client).await?;
     let remedy = "DATABASE_URL should log in as ringfence_api";
     report(login.is_none(), "login role", login.map(|p| format!(": it {p}. {remedy}")).unwrap_or_default());
-    if !db::migrate::is_served(&client).await? {
+    if !db::migrate::is_served(client).await? {
         let problem =
             ": not of this program's version, nor of one that it fits. Run `ringfence migrate`, or a newer program";
         report(false, "migrations", problem.into());
@@ -111,7 +113,7 @@ pub async fn run(url: &str) -> anyhow::Result<bool> {
     }
     report(true, "migrations", String::new());
     for rule in rules() {
-        let found = findings(&client, std::iter::once(rule)).await?;
+        let found = findings(client, std::iter::once(rule)).await?;
         let what = rule.name.trim_start_matches("lint/").replace('_', " ");
         if found.is_empty() {
             report(true, &what, String::new());

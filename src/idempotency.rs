@@ -28,8 +28,8 @@ const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 pub const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 const LONGEST: usize = 255;
 /// What the sealed parts of a row are bound to, besides its id.
-const REQUEST: &str = "idempotent request";
-const ANSWER: &str = "idempotent answer";
+pub(crate) const REQUEST: &str = "idempotent request";
+pub(crate) const ANSWER: &str = "idempotent answer";
 
 /// Carries a request out once if it has a key, and otherwise as ever.
 pub async fn keep(State(app): State<App>, request: Request, next: Next) -> Response {

@@ -24,7 +24,9 @@ pub mod metrics;
 pub mod operator;
 pub mod page;
 pub mod pdf;
+pub mod position;
 pub mod seal;
+pub mod secrets;
 pub mod server;
 pub mod signed;
 pub mod telephony;
@@ -55,6 +57,8 @@ pub struct Parts {
     pub links: links::Links,
     /// The keys of the cursors of lists.
     pub cursors: signed::Signer,
+    /// The keys that seal where in the database's log a change is.
+    pub positions: seal::Sealer,
     /// The files' content.
     pub storage: clients::storage::Storage,
     /// Outgoing mail of the platform itself.
@@ -84,6 +88,7 @@ impl App {
             sealer: seal::Sealer::new(&config.secret_key)?,
             links: links::Links::new(&config.secret_key),
             cursors: signed::Signer::new(&config.secret_key, "cursors"),
+            positions: seal::Sealer::of(&config.secret_key, "positions")?,
             storage: clients::storage::Storage::open(config.storage_url.as_deref().unwrap_or_default())?,
             mailer: clients::mail::Mailer::new(&config)?,
             twilio: clients::twilio::Twilio::new(&config)?,

@@ -9,7 +9,7 @@ use ringfence::{
     db::{self, Db, local::Cluster, migrate},
     demo, doctor, erase, import, operator,
     seal::Sealer,
-    server, sql, terminal, workbook,
+    secrets, server, sql, terminal, workbook,
 };
 use std::{
     io::{IsTerminal, Write},
@@ -102,6 +102,9 @@ enum Command {
     /// Erase a company or a person for good (needs DATABASE_ADMIN_URL)
     #[command(subcommand)]
     Erase(erase::Erase),
+    /// Look after what is sealed with RINGFENCE_SECRET_KEY: change the key
+    #[command(subcommand)]
+    Secrets(secrets::Command),
     /// Run a command with a private PostgreSQL, whose addresses are in DATABASE_URL and DATABASE_ADMIN_URL, and for psql in PGHOST and so on
     Local {
         /// A throw-away one, deleted at the end
@@ -251,6 +254,14 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Import(options) => bring_over(cli.database, cli.config, &options).await?,
         Command::Archive(command) => archive_or_restore(cli.database, cli.config, &command).await?,
         Command::Erase(what) => erase_for_good(cli.database, cli.config, &what).await?,
+        Command::Secrets(command) => {
+            let mut config = cli.config;
+            let done = located(cli.database, async |at| {
+                config.settle_stores(at.folder.as_deref())?;
+                secrets::run(&command, at.admin()?, &Sealer::new(&config.secret_key)?).await
+            });
+            return Ok(if done.await? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
         Command::SuperAdmin { email } => {
             administer(cli.database, async |admin| super_admin(admin, &email).await).await?;
         }
@@ -363,8 +374,10 @@ async fn serve(database: Database, mut config: Config) -> anyhow::Result<()> {
             }
         }
         doctor::check_before_serving(&at.api).await?;
+        db::check_pooler(&at.api, &config).await?;
         let address = listener.local_addr()?;
-        let app = App::new(Db::new(&at.api, config.pool_size)?, config)?;
+        let app = App::new(Db::of(&at.api, &config)?, config)?;
+        app.db.check_standby().await?;
         // The first connection is opened now, so that the first request does not wait for it.
         app.db.ping().await.map_err(|_| anyhow::anyhow!("the database does not answer"))?;
         print!(
@@ -399,7 +412,8 @@ async fn with_app(
     let done = async {
         config.settle(at.folder.as_deref())?;
         doctor::check_before_serving(&at.api).await?;
-        run(App::new(Db::new(&at.api, config.pool_size)?, config)?).await
+        db::check_pooler(&at.api, &config).await?;
+        run(App::new(Db::of(&at.api, &config)?, config)?).await
     };
     let done = done.await;
     at.close().await?;

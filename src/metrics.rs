@@ -30,6 +30,8 @@ const POOL: &str = "ringfence_pool_connections";
 const POOL_LIMIT: &str = "ringfence_pool_connections_max";
 const POOL_WAITING: &str = "ringfence_pool_waiting";
 const DATABASE: &str = "ringfence_database_up";
+const STANDBY: &str = "ringfence_standby_up";
+const STANDBY_READS: &str = "ringfence_standby_reads_total";
 const DUE: &str = "ringfence_jobs_due";
 const OLDEST: &str = "ringfence_jobs_oldest_due_seconds";
 
@@ -83,6 +85,8 @@ impl Metrics {
         gauge(POOL_LIMIT, "Connections to the database at most");
         gauge(POOL_WAITING, "Requests that wait for a connection");
         gauge(DATABASE, "Whether the database answered just now");
+        count(STANDBY_READS, "Statements that the standby answered");
+        gauge(STANDBY, "Whether reads go to the standby, where there is one");
         gauge(DUE, "Jobs that are due and not begun, of all companies together");
         gauge(OLDEST, "For how long the oldest of these jobs has been due");
         recorder.describe_histogram(SECONDS.into(), Some(Unit::Seconds), "From a request to its answer".into());
@@ -128,6 +132,11 @@ impl Metrics {
         }
         self.set(POOL_LIMIT, Vec::new(), pool.limit as f64);
         self.set(POOL_WAITING, Vec::new(), pool.waiting as f64);
+        if let Some(is_up) = app.db.standby_is_up() {
+            self.set(STANDBY, Vec::new(), f64::from(u8::from(is_up)));
+            let reads = self.recorder.register_counter(&Key::from_name(STANDBY_READS), &METADATA);
+            reads.absolute(app.db.standby_reads());
+        }
         let queue = tokio::time::timeout(PATIENCE, app.db.platform().queue_state()).await.ok().and_then(Result::ok);
         self.set(DATABASE, Vec::new(), f64::from(u8::from(queue.is_some())));
         self.set(DUE, Vec::new(), queue.as_ref().map_or(f64::NAN, |queue| queue.due as f64));

@@ -1,12 +1,13 @@
 //! Providers' secrets at rest: AES-256-GCM under a key outside the database, bound to the company and the field, so that
 //! a sealed value is of no use in another row.
 
-use crate::{Error, Result};
+use crate::{Error, Result, signed::mac};
 use aes_gcm::{
     Aes256Gcm, KeyInit, Nonce,
     aead::{Aead, Payload},
 };
 use anyhow::{Context, anyhow, bail};
+use hmac::Mac;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -37,6 +38,13 @@ impl Sealer {
         Ok(Self(ciphers))
     }
 
+    /// Keys made of these for a purpose of its own: what is sealed all day long wears none of those down that seal secrets.
+    pub fn of(keys: &[String], purpose: &str) -> anyhow::Result<Self> {
+        let hexadecimal = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
+        let derived = |key: &String| hexadecimal(&mac(key.as_bytes(), &[purpose.as_bytes()]).finalize().into_bytes());
+        Self::new(&keys.iter().map(derived).collect::<Vec<_>>())
+    }
+
     /// A company's secret as it is stored, without the blanks around it: sealed (key id, nonce, ciphertext with tag), and
     /// its last four characters. An empty one is none.
     pub fn seal(&self, company: Uuid, field: &str, secret: &str) -> Result<Option<(Vec<u8>, String)>> {
@@ -61,6 +69,16 @@ impl Sealer {
     /// Opens what [`Sealer::seal_bytes`] made for the same row and field.
     pub fn open_bytes(&self, row: Uuid, field: &str, sealed: &[u8]) -> Result<Vec<u8>> {
         self.try_open(row, field, sealed).map_err(internal)
+    }
+
+    /// The id of the key that seals, with which all begins that it sealed.
+    pub fn newest(&self) -> [u8; KEY_ID] {
+        self.0[0].0
+    }
+
+    /// What was sealed under any of the keys for this row and field, sealed under the newest one.
+    pub fn reseal(&self, row: Uuid, field: &str, sealed: &[u8]) -> anyhow::Result<Vec<u8>> {
+        self.try_seal(row, field, &self.try_open(row, field, sealed)?)
     }
 
     fn try_seal(&self, row: Uuid, field: &str, bytes: &[u8]) -> anyhow::Result<Vec<u8>> {

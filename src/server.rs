@@ -5,7 +5,7 @@ use crate::{
     config::{Config, Switch},
     db::migrate,
     error::Told,
-    idempotency, jobs, metrics, page,
+    idempotency, jobs, metrics, page, position,
     wire::Json,
 };
 use axum::{
@@ -63,7 +63,8 @@ pub fn router(app: App) -> Router {
     let (api, document) = api::router();
     let document: Arc<str> = serde_json::to_string(&document).unwrap_or_default().into();
     let docs: Arc<str> = docs_page().into();
-    api.route("/", get(root))
+    let router = api
+        .route("/", get(root))
         .route("/health", get(health))
         .route("/livez", get(async || "ok"))
         .route("/readyz", get(ready))
@@ -74,7 +75,12 @@ pub fn router(app: App) -> Router {
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| {
             Error::Internal("a handler panicked".into()).into_response()
-        }))
+        }));
+    let router = match app.db.standby_is_up() {
+        Some(_) => router.layer(middleware::from_fn_with_state(app.clone(), position::tell)),
+        None => router,
+    };
+    router
         .layer(middleware::from_fn_with_state(app.clone(), idempotency::keep))
         .layer(cors(&app.config))
         .layer(middleware::from_fn_with_state(app.clone(), request))
@@ -148,7 +154,7 @@ fn cors(config: &Config) -> CorsLayer {
             Method::PUT,
         ])
         .allow_headers(tower_http::cors::AllowHeaders::mirror_request())
-        .expose_headers([X_REQUEST_ID, header::LINK, page::TOTAL_COUNT, idempotency::REPLAYED])
+        .expose_headers([X_REQUEST_ID, header::LINK, page::TOTAL_COUNT, idempotency::REPLAYED, position::POSITION])
         .max_age(Duration::from_secs(600))
 }
 
@@ -289,6 +295,8 @@ pub async fn serve(
         let (app, stop) = (app.clone(), idle.clone().cancelled_owned());
         app.clone().background.spawn(metrics::serve(app, listener, stop));
     }
+    let (watched, stop_watching) = (app.clone(), idle.clone().cancelled_owned());
+    app.background.spawn(async move { watched.db.watch_standby(stop_watching).await });
     if app.config.worker == Switch::On {
         let (app, stop) = (app.clone(), idle.clone().cancelled_owned());
         app.clone().background.spawn(async move { jobs::work(&app, stop).await });

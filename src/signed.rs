@@ -37,7 +37,8 @@ impl Signer {
     }
 }
 
-fn mac(key: &[u8], parts: &[&[u8]]) -> Hmac<Sha256> {
+/// An HMAC of these parts.
+pub(crate) fn mac(key: &[u8], parts: &[&[u8]]) -> Hmac<Sha256> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("an HMAC key has any length");
     for part in parts {
         mac.update(part);

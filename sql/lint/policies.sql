@@ -5,9 +5,11 @@ with policy as (
     (select string_agg(r::regrole::text, ',' order by r::regrole::text) from unnest(p.polroles) r) as roles,
     pg_get_expr(p.polqual, p.polrelid) as rule, pg_get_expr(p.polwithcheck, p.polrelid) as check_rule,
     (select a.attname from pg_constraint k join pg_attribute a on a.attrelid = k.conrelid and a.attnum = k.conkey[2]
-     where k.conrelid = p.polrelid and k.conname = c.relname || '_member_fkey') as owner,
+     where k.conrelid = p.polrelid and k.conname = coalesce(w.relname, c.relname) || '_member_fkey') as owner,
     exists (select from pg_attribute a where a.attrelid = p.polrelid and a.attname = 'company_id' and a.attnotnull) as is_finished
   from pg_policy p join pg_class c on c.oid = p.polrelid
+  -- A partition has the constraints of the whole.
+  left join pg_inherits i on i.inhrelid = c.oid left join pg_class w on w.oid = i.inhparent
   where c.relnamespace in ('public'::regnamespace, 'app'::regnamespace)
 ), known as (
   select *, case

@@ -7,12 +7,14 @@ with part as (
     exists (select from pg_attribute a where a.attrelid = p.polrelid and a.attname = 'tenant_id' and a.attnotnull) as has_tenant,
     exists (select from pg_constraint k where k.conrelid = p.polrelid and k.contype = 'c'
       and pg_get_constraintdef(k.oid) = 'CHECK (((company_id IS NULL) OR (company_id = tenant_id)))') as has_check,
-    exists (select from pg_constraint k where k.conrelid = p.polrelid and k.contype = 'u'
-      and pg_get_constraintdef(k.oid) = 'UNIQUE (tenant_id, id)') as has_key,
+    exists (select from pg_constraint k where k.conrelid = p.polrelid
+      and pg_get_constraintdef(k.oid) in ('UNIQUE (tenant_id, id)', 'PRIMARY KEY (tenant_id, id)')) as has_key,
     exists (select from pg_constraint k join pg_attribute a on a.attrelid = k.conrelid and a.attnum = k.conkey[2]
-      where k.conrelid = p.polrelid and k.contype = 'f' and k.conname = c.relname || '_member_fkey'
+      where k.conrelid = p.polrelid and k.contype = 'f' and k.conname = coalesce(w.relname, c.relname) || '_member_fkey'
         and k.confrelid = 'public.members'::regclass and a.attnotnull) as has_owner
   from pg_policy p join pg_class c on c.oid = p.polrelid
+  -- A partition has the constraints of the whole.
+  left join pg_inherits i on i.inhrelid = c.oid left join pg_class w on w.oid = i.inhparent
   where p.polname = 'tenant'
 )
 select format('%s lacks %s', target::regclass, concat_ws(', ',

@@ -3,7 +3,7 @@
 
 use super::{
     TLS,
-    connection::{Connection, Fault},
+    connection::{Connection, Fault, Statements},
 };
 use socket2::{SockRef, TcpKeepalive};
 use std::{
@@ -112,12 +112,12 @@ where
 const UNCONFIRMED: Duration = Duration::from_secs(30);
 
 /// Connects to the first host that answers and is as the address wants it (`target_session_attrs`).
-pub(super) async fn connect(config: &Config) -> Result<Connection, Fault> {
+pub(super) async fn connect(config: &Config, how: Statements) -> Result<Connection, Fault> {
     let mut last = Fault::Lost(io::ErrorKind::NotFound.into());
     for (place, host) in config.get_hosts().iter().enumerate() {
         let ports = config.get_ports();
         let port = ports.get(place).or_else(|| ports.first()).copied().unwrap_or(5432);
-        let connecting = connect_to(config, host, port);
+        let connecting = connect_to(config, host, port, how);
         let connected = match config.get_connect_timeout() {
             Some(time) => tokio::time::timeout(*time, connecting).await.unwrap_or_else(|_| {
                 Err(Fault::Lost(io::Error::new(io::ErrorKind::TimedOut, "the database does not answer in time")))
@@ -132,13 +132,13 @@ pub(super) async fn connect(config: &Config) -> Result<Connection, Fault> {
     Err(last)
 }
 
-async fn connect_to(config: &Config, host: &Host, port: u16) -> Result<Connection, Fault> {
+async fn connect_to(config: &Config, host: &Host, port: u16, how: Statements) -> Result<Connection, Fault> {
     let mut connection = match host {
         Host::Unix(folder) => {
             let socket = UnixStream::connect(folder.join(format!(".s.PGSQL.{port}"))).await?;
             let socket = Lent::new(Some(socket));
             log_in(config, &socket, NoTls).await?;
-            Connection::new(Box::new(socket.take().ok_or(io::ErrorKind::NotConnected)?))
+            Connection::new(Box::new(socket.take().ok_or(io::ErrorKind::NotConnected)?), how)
         }
         Host::Tcp(name) => {
             let socket = TcpStream::connect((name.as_str(), port)).await?;
@@ -159,15 +159,15 @@ async fn connect_to(config: &Config, host: &Host, port: u16) -> Result<Connectio
             let socket = Lent::new(Some(socket));
             if config.get_ssl_mode() == SslMode::Disable {
                 log_in(config, &socket, NoTls).await?;
-                Connection::new(Box::new(socket.take().ok_or(io::ErrorKind::NotConnected)?))
+                Connection::new(Box::new(socket.take().ok_or(io::ErrorKind::NotConnected)?), how)
             } else {
                 let Ok(connector) = MakeTlsConnect::<Lent<TcpStream>>::make_tls_connect(&mut TLS.clone(), name);
                 let secured = Lent::new(None);
                 log_in(config, &socket, Lending { connector, to: secured.clone() }).await?;
                 // A server without TLS, when the address allows one, leaves the socket as it is.
                 match secured.take() {
-                    Some(secured) => Connection::new(Box::new(secured)),
-                    None => Connection::new(Box::new(socket.take().ok_or(io::ErrorKind::NotConnected)?)),
+                    Some(secured) => Connection::new(Box::new(secured), how),
+                    None => Connection::new(Box::new(socket.take().ok_or(io::ErrorKind::NotConnected)?), how),
                 }
             }
         }

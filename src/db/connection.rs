@@ -9,15 +9,16 @@ use super::{
     connect::Stream,
     row::{Row, Values, find_places},
 };
+use crate::sql;
 use fallible_iterator::FallibleIterator;
 use postgres_protocol::{
     IsNull,
     message::{
-        backend::{DataRowBody, ErrorResponseBody, Message},
+        backend::{DataRowBody, ErrorResponseBody, Message, RowDescriptionBody},
         frontend,
     },
 };
-use postgres_types::{Kind, Type};
+use postgres_types::{Kind, PgLsn, Type};
 use std::{
     collections::HashMap,
     fmt,
@@ -34,6 +35,8 @@ use tokio_util::io::poll_read_buf;
 
 /// Bytes that are read at a time: most answers fit.
 const READ: usize = 32 << 10;
+/// Where in its log a server is that can be written to.
+const POSITION: &str = sql!("platform/position").text;
 /// An answer that takes longer does not come: the server ends each statement after half a minute.
 const PATIENCE: Duration = Duration::from_secs(70);
 
@@ -152,10 +155,22 @@ pub struct Column {
     pub kind: Type,
 }
 
-/// A statement that the server has prepared for this connection.
+/// How statements reach the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Statements {
+    /// Prepared once for a connection, under a name.
+    Named,
+    /// With their text at each call: for a pooler that gives each transaction another connection of its own and does not
+    /// carry names along.
+    Unnamed,
+}
+
+/// A statement whose parameters and columns are known, and which the server has prepared for this connection under its
+/// name if it has one.
 #[derive(Debug)]
 pub(super) struct Statement {
     name: String,
+    text: &'static str,
     parameters: Vec<Type>,
     columns: Arc<[Column]>,
 }
@@ -263,13 +278,15 @@ pub(super) struct Connection {
     /// Whether a prepared statement no longer fits the database, so that nobody else should get the connection.
     stale: bool,
     statements: HashMap<Place, Arc<Statement>>,
+    how: Statements,
     named: u64,
 }
 
 impl Connection {
-    pub(super) fn new(stream: Stream) -> Self {
+    pub(super) fn new(stream: Stream, how: Statements) -> Self {
         Self {
             stream,
+            how,
             out: bytes::BytesMut::with_capacity(1024),
             input: bytes::BytesMut::with_capacity(READ),
             owed: 0,
@@ -281,7 +298,7 @@ impl Connection {
         }
     }
 
-    /// The prepared form of these statements; those that are new are prepared together.
+    /// The prepared form of these statements; those that are new are prepared, or at least described, together.
     pub(super) async fn prepare<const N: usize>(
         &mut self,
         texts: [&'static str; N],
@@ -290,8 +307,11 @@ impl Connection {
         for text in texts {
             if !self.statements.contains_key(&place(text)) && new.iter().all(|(known, _)| *known != text) {
                 self.named += 1;
-                let name = format!("s{}", self.named);
-                new.push((text, Statement { name, parameters: Vec::new(), columns: Arc::new([]) }));
+                let name = match self.how {
+                    Statements::Named => format!("s{}", self.named),
+                    Statements::Unnamed => String::new(),
+                };
+                new.push((text, Statement { name, text, parameters: Vec::new(), columns: Arc::new([]) }));
             }
         }
         if !new.is_empty() {
@@ -310,11 +330,7 @@ impl Connection {
                         new.get_mut(at).ok_or_else(out_of_step)?.1.parameters = types;
                     }
                     Message::RowDescription(body) => {
-                        let columns = body
-                            .fields()
-                            .map(|field| Ok(Column { name: field.name().into(), kind: type_of(field.type_oid()) }))
-                            .collect::<Vec<_>>()?;
-                        new.get_mut(at).ok_or_else(out_of_step)?.1.columns = columns.into();
+                        new.get_mut(at).ok_or_else(out_of_step)?.1.columns = columns(&body)?;
                         at += 1;
                     }
                     Message::NoData => at += 1,
@@ -344,6 +360,20 @@ impl Connection {
         self.send(statements).await
     }
 
+    /// The same, and where in the log the server is after the commit, which is asked for in the same write; `None` when it
+    /// does not say.
+    pub(super) async fn run_and_locate(
+        &mut self,
+        statements: &[(&Arc<Statement>, Params<'_>)],
+    ) -> Result<(Answer, Option<u64>), Fault> {
+        let [position] = self.prepare([POSITION]).await?;
+        self.settle().await?;
+        self.write(statements)?;
+        self.write(&[(&position, &[])])?;
+        let answer = self.answer(statements).await?;
+        Ok((answer, self.located(&position).await))
+    }
+
     /// The same, where the first statement is a `begin`: the transaction is open until [`Connection::commit`], and whoever
     /// leaves before has it rolled back by [`Connection::settle`].
     pub(super) async fn begin(&mut self, statements: &[(&Arc<Statement>, Params<'_>)]) -> Result<Answer, Fault> {
@@ -357,6 +387,26 @@ impl Connection {
         self.drain().await?;
         frontend::query("commit", &mut self.out)?;
         self.owed += 1;
+        self.committed().await
+    }
+
+    /// The same, and where in the log the server is then.
+    pub(super) async fn commit_and_locate(&mut self) -> Result<Option<u64>, Fault> {
+        let [position] = self.prepare([POSITION]).await?;
+        self.drain().await?;
+        frontend::query("commit", &mut self.out)?;
+        self.owed += 1;
+        self.write(&[(&position, &[])])?;
+        self.committed().await?;
+        Ok(self.located(&position).await)
+    }
+
+    async fn located(&mut self, position: &Arc<Statement>) -> Option<u64> {
+        let reply = self.answer(&[(position, &[])]).await.ok()?.last().ok()?;
+        Some(reply.first().ok()??.try_get::<_, PgLsn>(0usize).ok()?.into())
+    }
+
+    async fn committed(&mut self) -> Result<(), Fault> {
         let mut refused = None;
         let mut committed = false;
         loop {
@@ -433,6 +483,12 @@ impl Connection {
     }
 
     async fn send(&mut self, statements: &[(&Arc<Statement>, Params<'_>)]) -> Result<Answer, Fault> {
+        self.write(statements)?;
+        self.answer(statements).await
+    }
+
+    /// Statements with a Sync behind them, which are sent when their answer is waited for.
+    fn write(&mut self, statements: &[(&Arc<Statement>, Params<'_>)]) -> Result<(), Fault> {
         let whole = self.out.len();
         for (statement, params) in statements {
             if let Err(e) = bind(statement, params, &mut self.out) {
@@ -441,12 +497,13 @@ impl Connection {
             }
         }
         self.sync();
-        self.answer(statements).await
+        Ok(())
     }
 
     async fn answer(&mut self, statements: &[(&Arc<Statement>, Params<'_>)]) -> Result<Answer, Fault> {
         let mut answer = Answer { replies: Vec::with_capacity(statements.len()), refused: None };
         let mut rows = Vec::new();
+        let mut described = None;
         loop {
             let message = match self.next().await {
                 Ok(message) => message,
@@ -455,18 +512,22 @@ impl Connection {
             };
             match message {
                 Message::DataRow(body) => rows.push(body),
+                Message::RowDescription(body) => described = Some(columns(&body)?),
                 Message::CommandComplete(_) | Message::EmptyQueryResponse => {
                     let Some((statement, _)) = statements.get(answer.replies.len()) else {
                         return Err(self.fail(out_of_step()));
                     };
-                    let columns = Some(statement.columns.clone());
+                    let columns = Some(described.take().unwrap_or_else(|| statement.columns.clone()));
                     answer.replies.push(Reply { columns, rows: std::mem::take(&mut rows) });
                 }
                 Message::ErrorResponse(body) => {
                     let refusal = Refusal::read(&body)?;
                     // A plan or a statement that is no longer what it was when it was prepared: the next one is prepared
                     // anew, on a new connection.
-                    self.stale |= matches!(refusal.code.code(), "0A000" | "26000");
+                    let code = refusal.code.code();
+                    self.stale |= matches!(code, "0A000" | "26000");
+                    // The types of the parameters are no longer those that were described.
+                    self.stale |= self.how == Statements::Unnamed && code.starts_with("42") && code != "42501";
                     answer.refused = Some(Fault::Refused(Box::new(refusal)));
                 }
                 Message::ReadyForQuery(_) => break,
@@ -549,6 +610,11 @@ fn out_of_step() -> Fault {
     Fault::Unfit("the server's answer does not fit what it was asked".into())
 }
 
+fn columns(body: &RowDescriptionBody) -> io::Result<Arc<[Column]>> {
+    let columns = body.fields().map(|f| Ok(Column { name: f.name().into(), kind: type_of(f.type_oid()) }));
+    Ok(columns.collect::<Vec<_>>()?.into())
+}
+
 /// Types that are no built-in ones are told apart by their number only.
 fn type_of(oid: u32) -> Type {
     Type::from_oid(oid).unwrap_or_else(|| Type::new("other".into(), oid, Kind::Simple, "pg_catalog".into()))
@@ -560,6 +626,10 @@ fn bind(statement: &Statement, params: Params<'_>, out: &mut bytes::BytesMut) ->
         return Err(Fault::Unfit(format!("{given} parameters for a statement with {wanted}")));
     }
     const BINARY: [i16; 1] = [1];
+    let is_unnamed = statement.name.is_empty();
+    if is_unnamed {
+        frontend::parse("", statement.text, statement.parameters.iter().map(Type::oid), out)?;
+    }
     let values = params.iter().zip(&statement.parameters);
     let write = |(value, kind): (&&(dyn postgres_types::ToSql + Sync), &Type), out: &mut bytes::BytesMut| {
         Ok(match value.to_sql_checked(kind, out)? {
@@ -571,6 +641,10 @@ fn bind(statement: &Statement, params: Params<'_>, out: &mut bytes::BytesMut) ->
         frontend::BindError::Conversion(e) => Fault::Unfit(format!("a parameter cannot be sent: {e}")),
         frontend::BindError::Serialization(e) => Fault::Unfit(format!("a parameter cannot be sent: {e}")),
     })?;
+    // Its columns may have changed since it was described, and nothing else would tell.
+    if is_unnamed {
+        frontend::describe(b'P', "", out)?;
+    }
     frontend::execute("", 0, out)?;
     Ok(())
 }

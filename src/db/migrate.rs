@@ -16,9 +16,9 @@ pub fn newest() -> i32 {
 
 /// Whether the newest migration that ran is the newest that this program knows.
 pub async fn is_current(client: &Client) -> anyhow::Result<bool> {
-    let made: bool = client.query_one("select to_regclass('refinery_schema_history') is not null", &[]).await?.get(0);
-    Ok(made
-        && client.query_one(sql!("platform/schema_version").text, &[]).await?.get::<_, Option<i32>>(0)
+    let made = "select to_regclass('refinery_schema_history') is not null";
+    Ok(client.query_typed_one(made, &[]).await?.get(0)
+        && client.query_typed_one(sql!("platform/schema_version").text, &[]).await?.get::<_, Option<i32>>(0)
             == Some(newest()))
 }
 
@@ -46,8 +46,12 @@ const FLOOR: [(i32, i32); 4] = [(15, 14), (16, 10), (17, 6), (18, 0)];
 
 /// Refuses a server without the fixes.
 pub async fn check_server(client: &Client) -> anyhow::Result<()> {
-    let version: String = client.query_one("select current_setting('server_version_num')", &[]).await?.get(0);
-    let number: i32 = version.parse()?;
+    let version = client.query_typed_one("select current_setting('server_version_num')", &[]).await?;
+    check_version(version.get::<_, String>(0).parse()?)
+}
+
+/// The same, by `server_version_num`.
+pub(super) fn check_version(number: i32) -> anyhow::Result<()> {
     let (major, minor) = (number / 10_000, number % 10_000);
     let new_enough = match FLOOR.iter().find(|(m, _)| *m == major) {
         Some((_, floor)) => minor >= *floor,

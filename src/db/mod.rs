@@ -8,8 +8,10 @@ pub mod local;
 pub mod migrate;
 pub mod platform;
 mod pool;
+mod pooler;
 mod row;
 mod rows;
+mod standby;
 mod tenant;
 
 pub use connection::{Column, Fault, Refusal};
@@ -17,8 +19,10 @@ pub use dba::connect_as_dba;
 pub use list::{List, behind};
 pub use pool::{Db, PoolState};
 pub(crate) use pool::{NoConnection, count_connections};
+pub use pooler::check_pooler;
 pub use row::{FromRow, Row, Values, column};
 pub use rows::{Field, Rows, Value, WriteError, WriteRow, place, write_column};
+pub(crate) use standby::note_position;
 pub use tenant::{
     AnyUser, Caller, CompanyAdmin, Door, Identity, Member, RoleRule, Scoped, SettingsAdmin, SuperAdmin, TeamAdmin,
     TenantDb, Tx, UserDb,

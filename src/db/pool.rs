@@ -2,10 +2,15 @@
 
 use super::{
     connect,
-    connection::{Connection, Fault},
-    parse, tenant,
+    connection::{Connection, Fault, Statements},
+    parse,
+    standby::Standby,
+    tenant,
 };
-use crate::Result;
+use crate::{
+    Result,
+    config::{Config, Switch},
+};
 use deadpool::{
     Runtime,
     managed::{Manager, Metrics, Object, Pool, PoolError, RecycleError, RecycleResult, Timeouts},
@@ -13,6 +18,7 @@ use deadpool::{
 use std::{
     cell::Cell,
     ops::{Deref, DerefMut},
+    sync::Arc,
     time::Duration,
 };
 use tokio::runtime::Handle;
@@ -51,23 +57,35 @@ pub struct PoolState {
 #[derive(Clone)]
 pub struct Db {
     pool: Pool<Connections>,
+    /// Where reads may go.
+    pub(super) standby: Option<Arc<Standby>>,
 }
 
 impl Db {
     /// Prepares a pool of at most `size` connections; the first one is opened when it is needed.
     pub fn new(url: &str, size: usize) -> anyhow::Result<Self> {
-        let wait = Some(WAIT);
-        let pool = Pool::builder(Connections { config: parse(url)? })
-            .max_size(size)
-            .runtime(Runtime::Tokio1)
-            .timeouts(Timeouts { wait, create: wait, recycle: wait })
-            .build()?;
-        Ok(Self { pool })
+        let way = Way { config: parse(url)?, statements: Statements::Named };
+        Ok(Self { pool: pool(way, size)?, standby: None })
+    }
+
+    /// The pool of a server with these settings, and of its standby if it has one.
+    pub fn of(url: &str, settings: &Config) -> anyhow::Result<Self> {
+        let statements = match settings.prepared_statements {
+            Switch::On => Statements::Named,
+            Switch::Off => Statements::Unnamed,
+        };
+        let size = settings.pool_size;
+        let way = Way { config: parse(url)?, statements };
+        let standby = settings.standby_url().map(|url| {
+            let way = Way { config: parse(url)?, ..way.clone() };
+            anyhow::Ok(Arc::new(Standby::new(way.clone(), pool(way, size)?)))
+        });
+        Ok(Self { pool: pool(way, size)?, standby: standby.transpose()? })
     }
 
     pub(super) async fn connection(&self) -> Result<Lease> {
         let _ = ASKED.try_with(|asked| asked.set(asked.get() + 1));
-        Ok(Lease(Some(self.pool.get().await?)))
+        Ok(self.pool.get().await?.into())
     }
 
     /// Whether a connection can be had and answers.
@@ -88,10 +106,27 @@ impl Db {
     }
 }
 
-/// Makes the pool's connections.
-pub(super) struct Connections {
-    config: tokio_postgres::Config,
+fn pool(way: Way, size: usize) -> anyhow::Result<Pool<Connections>> {
+    let wait = Some(WAIT);
+    let builder = Pool::builder(Connections(way)).max_size(size).runtime(Runtime::Tokio1);
+    Ok(builder.timeouts(Timeouts { wait, create: wait, recycle: wait }).build()?)
 }
+
+/// How one gets to a database.
+#[derive(Clone)]
+pub(super) struct Way {
+    pub(super) config: tokio_postgres::Config,
+    pub(super) statements: Statements,
+}
+
+impl Way {
+    pub(super) async fn connect(&self) -> Result<Connection, Fault> {
+        connect::connect(&self.config, self.statements).await
+    }
+}
+
+/// Makes the pool's connections.
+pub(super) struct Connections(Way);
 
 impl Manager for Connections {
     type Type = Connection;
@@ -99,7 +134,7 @@ impl Manager for Connections {
 
     /// With what every request needs prepared, so that the first one of a connection is not slower than the others.
     async fn create(&self) -> Result<Connection, Fault> {
-        let mut connection = connect::connect(&self.config).await?;
+        let mut connection = self.0.connect().await?;
         tenant::prepare(&mut connection).await?;
         Ok(connection)
     }
@@ -119,6 +154,12 @@ pub(crate) type NoConnection = PoolError<Fault>;
 /// A connection while somebody has it. One that is given back in the middle of something, because its holder went away
 /// or failed, is brought to an end before anybody else gets it; nobody needs to wait for that.
 pub(super) struct Lease(Option<Object<Connections>>);
+
+impl From<Object<Connections>> for Lease {
+    fn from(connection: Object<Connections>) -> Self {
+        Self(Some(connection))
+    }
+}
 
 impl Deref for Lease {
     type Target = Connection;

@@ -7,7 +7,7 @@
 //! write, so a statement that travelled with a refused *enter* has done nothing.
 
 use super::{
-    Db, Fault, FromRow, Params, Plan, Rows, Sql, WriteRow,
+    Db, Fault, FromRow, Params, Plan, Row, Rows, Sql, WriteRow,
     connection::{Answer, Connection, Reply},
     pool::Lease,
 };
@@ -48,6 +48,17 @@ pub struct Caller {
     pub company_id: Option<Uuid>,
     /// The user's role.
     pub role: String,
+}
+
+impl Caller {
+    /// Who *enter* let in.
+    pub(super) fn from_entered(row: &Row) -> Result<Self, Fault> {
+        Ok(Self {
+            user_id: row.try_get("user_id")?,
+            company_id: row.try_get("company_id")?,
+            role: row.try_get("role")?,
+        })
+    }
 }
 
 /// A door: who comes in by it. The extractor's type is the route's permission.
@@ -118,14 +129,16 @@ impl Door for SuperAdmin {
 
 /// What a handler gets instead of a pool: statements of one caller.
 pub struct Scoped<D> {
-    db: Db,
-    who: Identity,
+    pub(super) db: Db,
+    pub(super) who: Identity,
+    /// For a request that only reads: from which place in the log on a standby may answer it.
+    pub(super) reads: Option<u64>,
     door: PhantomData<D>,
 }
 
 impl<D> Clone for Scoped<D> {
     fn clone(&self) -> Self {
-        Self { db: self.db.clone(), who: self.who, door: PhantomData }
+        Self { db: self.db.clone(), who: self.who, reads: self.reads, door: PhantomData }
     }
 }
 
@@ -137,7 +150,7 @@ pub type TenantDb = Scoped<Member>;
 impl Db {
     /// The handle of somebody the server has proof of.
     pub(crate) fn scoped<D: Door>(&self, who: Identity) -> Scoped<D> {
-        Scoped { db: self.clone(), who, door: PhantomData }
+        Scoped { db: self.clone(), who, reads: None, door: PhantomData }
     }
 }
 
@@ -150,6 +163,13 @@ impl TenantDb {
     /// The same for noting that somebody wants nothing more from a company, which counts while it is suspended, too.
     pub fn for_opt_out(db: &Db, company: Uuid, user: Uuid) -> Self {
         db.scoped(Identity::Job { company, user, even_blocked: true })
+    }
+}
+
+impl<D> Scoped<D> {
+    /// The same for a request that only reads, which a standby may answer if it is there in the log; see src/db/standby.rs.
+    pub(crate) fn reading(self, from: Option<u64>) -> Self {
+        Self { reads: from, ..self }
     }
 }
 
@@ -181,20 +201,47 @@ impl<D: Door> Scoped<D> {
 
     /// One statement in one round trip. Where the role decides, it is looked at before the statement is sent.
     async fn rows(&self, q: Sql, p: Params<'_>) -> Result<Reply> {
+        if let Some(reply) = self.on_standby(q, p).await? {
+            return Ok(reply);
+        }
+        let locate = self.leaves_position(Some(q));
         if D::ROLE.is_some() {
-            return self.tx(async |tx| tx.rows(q, p).await).await;
+            return self.transaction(locate, async |tx| tx.rows(q, p).await).await;
         }
         let mut connection = self.db.connection().await?;
         let [enter, statement] = connection.prepare([self.enter().text, q.text]).await?;
         let entering = self.entering(q.plan);
-        let mut answer = connection.run(&[(&enter, &entering.params()), (&statement, p)]).await?;
-        self.admit(&mut answer, 0)?;
-        Ok(answer.last()?)
+        let statements: &[(_, Params<'_>)] = &[(&enter, &entering.params()), (&statement, p)];
+        let (mut answer, position) = match locate {
+            true => connection.run_and_locate(statements).await?,
+            false => (connection.run(statements).await?, None),
+        };
+        let caller = self.admit(&mut answer, 0)?;
+        let reply = answer.last()?;
+        if locate {
+            self.leave_position(&caller, position);
+        }
+        Ok(reply)
+    }
+
+    /// Who the caller is right now, by the primary.
+    pub(super) async fn known(&self) -> Result<Caller> {
+        let mut connection = self.db.connection().await?;
+        let [enter] = connection.prepare([self.enter().text]).await?;
+        let entering = self.entering(Plan::Auto);
+        let mut answer = connection.run(&[(&enter, &entering.params())]).await?;
+        let caller = self.admit(&mut answer, 0)?;
+        answer.last()?;
+        Ok(caller)
     }
 
     /// Runs `f` in one transaction: commits on `Ok`, rolls back otherwise, also when the caller goes away or panics.
     /// An error of a statement spoils the transaction, even if `f` swallows it.
     pub async fn tx<T>(&self, f: impl AsyncFnOnce(&Tx<'_>) -> Result<T>) -> Result<T> {
+        self.transaction(self.leaves_position(None), f).await
+    }
+
+    async fn transaction<T>(&self, locate: bool, f: impl AsyncFnOnce(&Tx<'_>) -> Result<T>) -> Result<T> {
         let mut connection = self.db.connection().await?;
         let [begin, enter] = connection.prepare([BEGIN, self.enter().text]).await?;
         let entering = self.entering(Plan::Auto);
@@ -206,7 +253,13 @@ impl<D: Door> Scoped<D> {
         if tx.spoilt.load(Relaxed) {
             return Err(Error::Internal("a handler went on after a failed statement".into()));
         }
-        connection.commit().await?;
+        if locate {
+            let caller = tx.caller;
+            let position = connection.commit_and_locate().await?;
+            self.leave_position(&caller, position);
+        } else {
+            connection.commit().await?;
+        }
         Ok(out)
     }
 
@@ -231,11 +284,7 @@ impl<D: Door> Scoped<D> {
         if row.try_get("blocked")? {
             return Err(Error::Suspended);
         }
-        let caller = Caller {
-            user_id: row.try_get("user_id")?,
-            company_id: row.try_get("company_id")?,
-            role: row.try_get("role")?,
-        };
+        let caller = Caller::from_entered(&row)?;
         if let Some(company) = caller.company_id {
             tracing::Span::current().record("company", tracing::field::display(company));
         }

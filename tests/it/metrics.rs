@@ -9,11 +9,11 @@ use serde_json::json;
 use std::net::{SocketAddr, TcpListener};
 
 /// An address that nobody listens on.
-fn free() -> SocketAddr {
+pub fn free() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
-async fn scrape(at: SocketAddr) -> String {
+pub async fn scrape(at: SocketAddr) -> String {
     let answer = reqwest::get(format!("http://{at}/metrics")).await.unwrap();
     assert_eq!(answer.status(), 200);
     assert!(answer.headers()["content-type"].to_str().unwrap().starts_with("text/plain; version=0.0.4"));
@@ -22,7 +22,7 @@ async fn scrape(at: SocketAddr) -> String {
 
 /// The value of a series.
 #[track_caller]
-fn value(text: &str, series: &str) -> f64 {
+pub fn value(text: &str, series: &str) -> f64 {
     let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
     line.unwrap_or_else(|| panic!("{series} is not in:\n{text}")).parse().unwrap()
 }

@@ -126,23 +126,25 @@ async fn a_request_is_one_round_trip() {
     let acme = World::new().await;
     let contact = acme.contact("Ada", "Lovelace").await;
     let path = format!("/api/contacts/{}", contact["id"].as_str().unwrap());
-    let tap = Tap::new();
-    let config = Config { worker: Switch::Off, pool_size: 1, ..config() };
-    let admin = acme.admin.at(&start_server(config, &tap.url));
-    let change = json!({"phone": "+1 555 0100"});
-    for (method, path, body) in
-        [("GET", "/api/contacts/", None), ("GET", path.as_str(), None), ("PATCH", path.as_str(), Some(&change))]
-    {
-        // Prepares the statement.
-        admin.send(method, path, body).await.expect(200);
-        tap.turns();
-        for _ in 0..30 {
+    for prepared_statements in [Switch::On, Switch::Off] {
+        let tap = Tap::new();
+        let config = Config { worker: Switch::Off, pool_size: 1, prepared_statements, ..config() };
+        let admin = acme.admin.at(&start_server(config, &tap.url));
+        let change = json!({"phone": "+1 555 0100"});
+        for (method, path, body) in
+            [("GET", "/api/contacts/", None), ("GET", path.as_str(), None), ("PATCH", path.as_str(), Some(&change))]
+        {
+            // Prepares the statement.
             admin.send(method, path, body).await.expect(200);
-            assert_eq!(
-                tap.turns(),
-                [1],
-                "{method} {path}: the context and the statement travel together, with one Sync"
-            );
+            tap.turns();
+            for _ in 0..30 {
+                admin.send(method, path, body).await.expect(200);
+                assert_eq!(
+                    tap.turns(),
+                    [1],
+                    "{method} {path}: the context and the statement travel together, with one Sync"
+                );
+            }
         }
     }
 }
@@ -293,9 +295,18 @@ async fn work(tenant: TenantDb, kind: u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_abandoned_call_leaves_a_clean_connection() {
+    abandon(Switch::On, 1000).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_abandoned_call_without_prepared_statements_leaves_a_clean_connection() {
+    abandon(Switch::Off, 300).await;
+}
+
+async fn abandon(prepared_statements: Switch, rounds: usize) {
     let mut dice = Dice::new();
     let watch = Watch::new().await;
-    let db = Db::new(&watch.url, 1).unwrap();
+    let db = Db::of(&watch.url, &Config { pool_size: 1, prepared_statements, ..config() }).unwrap();
     let worlds = [World::new().await, World::new().await];
     for (world, contacts) in worlds.iter().zip([1, 2]) {
         for _ in 0..contacts {
@@ -304,7 +315,7 @@ async fn an_abandoned_call_leaves_a_clean_connection() {
     }
     let own = statement("select count(*) filter (where company_id = app.company_id()), count(*) from contacts");
     let tenant = |i: usize| TenantDb::for_company(&db, worlds[i].company, worlds[i].member.id);
-    for round in 0..1000 {
+    for round in 0..rounds {
         let who = round % 2;
         let call = work(tenant(who), dice.below(8));
         let task = tokio::spawn(for_polls(call, [u64::MAX, dice.below(12)][round % 3 / 2]));
@@ -533,6 +544,15 @@ async fn a_failure_to_enter_and_a_changed_table_are_told_for_what_they_are() {
     acme.db.batch_execute("alter table activities alter location type varchar(200)").await.unwrap();
     assert_eq!(code(tenant.all::<String>(all, &[]).await.unwrap_err()).as_deref(), Some("0A000"));
     tenant.all::<String>(all, &[]).await.unwrap();
+
+    // Without prepared statements nothing is old: the columns are those of this moment.
+    let unnamed = Config { pool_size: 1, prepared_statements: Switch::Off, ..config() };
+    let unnamed = TenantDb::for_company(&Db::of(&own.api, &unnamed).unwrap(), acme.company, acme.member.id);
+    let first = statement("select * from (select location from activities) a union all select 'here'");
+    assert_eq!(unnamed.all::<String>(first, &[]).await.unwrap(), ["here"]);
+    acme.db.batch_execute("alter table activities alter location type text").await.unwrap();
+    assert_eq!(unnamed.all::<String>(first, &[]).await.unwrap(), ["here"]);
+    drop(unnamed);
 
     // A connection that the server closes while it is not used is replaced.
     let close = "select count(pg_terminate_backend(pid)) from pg_stat_activity where usename = 'ringfence_api' and datname = current_database()";

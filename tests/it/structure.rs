@@ -103,7 +103,7 @@ fn only_opt_outs_enter_a_suspended_company() {
 fn the_context_is_set_for_a_transaction_and_in_one_place() {
     for path in files("sql", "sql") {
         let text = std::fs::read_to_string(&path).unwrap().to_lowercase();
-        let enter = ["platform/enter", "platform/enter_job"].contains(&name(&path).as_str());
+        let enter = ["platform/enter", "platform/enter_job", "platform/enter_standby"].contains(&name(&path).as_str());
         assert!(
             enter || !text.contains("set_config") && !text.contains("set app."),
             "{} sets the context",

@@ -60,13 +60,15 @@ pub fn config() -> Config {
         deleted_files_days: 30,
         workflow_runs_days: 90,
         proxy_hops: 0,
+        database_replica_url: None,
+        prepared_statements: Switch::On,
         pool_size: 4,
     }
 }
 
 /// A server on a thread and a runtime of its own, so that it outlives the test that started it.
 pub fn start_server(config: Config, database: &str) -> String {
-    let db = Db::new(database, config.pool_size).unwrap();
+    let db = Db::of(database, &config).unwrap();
     // The program that holds the tests cannot read workbooks.
     let _ = workbook::PROGRAM.set(env!("CARGO_BIN_EXE_ringfence").into());
     let (address, started) = mpsc::channel();
@@ -82,6 +84,11 @@ pub fn start_server(config: Config, database: &str) -> String {
 }
 
 static SERVER: LazyLock<String> = LazyLock::new(|| start_server(config(), &api_url()));
+/// The server of those who are at no other one.
+pub fn shared_server() -> &'static str {
+    &SERVER
+}
+
 static KEYS: LazyLock<Keys> = LazyLock::new(|| Keys::new(&config().jwt_secret).unwrap());
 static HASH: LazyLock<String> = LazyLock::new(|| auth::hash_now(PASSWORD).unwrap());
 

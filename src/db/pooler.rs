@@ -1,0 +1,61 @@
+//! Is there a pooler on the way that gives each transaction another connection and loses prepared statements?
+
+use super::{
+    connection::{Connection, Fault, Statement, Statements},
+    parse,
+    pool::Way,
+    tls,
+};
+use crate::config::{Config, Switch};
+use anyhow::bail;
+use std::sync::Arc;
+
+/// Two connections prepare statements under the same names, which differ, and call them in turn. Where both get the same
+/// connection of the server one of them is refused, or is answered what the other one asked for.
+const TURNS: [[(&str, i32); 2]; 4] = [
+    [("select 1", 1), ("select 2", 2)],
+    [("select 3", 3), ("select 4", 4)],
+    [("select 5", 5), ("select 6", 6)],
+    [("select 7", 7), ("select 8", 8)],
+];
+
+/// Refuses a pooler that does not carry prepared statements along, when these are used.
+pub async fn check_pooler(url: &str, settings: &Config) -> anyhow::Result<()> {
+    if settings.prepared_statements == Switch::Off {
+        return Ok(());
+    }
+    let way = Way { config: parse(url)?, tls: tls(), statements: Statements::Named };
+    match carries(&way).await {
+        Ok(true) => Ok(()),
+        Err(Fault::Lost(e)) => bail!("the database does not answer: {e}"),
+        Err(Fault::Unfit(why)) => bail!(why),
+        Err(Fault::Refused(e)) if !["42P05", "26000"].contains(&e.code().code()) => bail!("{}", e.message()),
+        Ok(false) | Err(Fault::Refused(_)) => bail!(
+            "DATABASE_URL leads through a pooler that gives each transaction another connection and loses prepared \
+             statements, such as PgBouncer in transaction mode before 1.21 or with max_prepared_statements = 0. Use \
+             PgBouncer 1.21 or newer with max_prepared_statements = 500, or pool_mode = session, or set \
+             RINGFENCE_PREPARED_STATEMENTS=off, which is slower"
+        ),
+    }
+}
+
+async fn carries(way: &Way) -> Result<bool, Fault> {
+    let mut connections = [way.connect().await?, way.connect().await?];
+    for turn in TURNS {
+        let mut prepared = Vec::new();
+        for (connection, (text, _)) in connections.iter_mut().zip(turn) {
+            prepared.push(connection.prepare([text]).await?);
+        }
+        for ((connection, (_, expected)), [statement]) in connections.iter_mut().zip(turn).zip(&prepared) {
+            if number(connection, statement).await? != Some(expected) {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
+}
+
+async fn number(connection: &mut Connection, statement: &Arc<Statement>) -> Result<Option<i32>, Fault> {
+    let reply = connection.run(&[(statement, &[])]).await?.last()?;
+    reply.first()?.map(|row| row.try_get(0usize)).transpose()
+}

@@ -1,0 +1,382 @@
+//! Reads on a streaming standby.
+//!
+//! What may go there is a single statement of a request that only reads (GET). It runs in a transaction that cannot write,
+//! so whatever the standby refuses is asked of the primary again, and nothing was done. Who is calling is asked of the
+//! primary meanwhile, at each request: a standby that is behind lets nobody in who was removed, suspended, or has moved.
+//!
+//! A caller sees their own changes: the place in the log after each commit is remembered for them, here and in a token that
+//! they may send to another server (src/position.rs), and a standby that is not there yet is waited for a moment only.
+
+use super::{
+    Caller, Db, Door, Fault, Identity, Params, Scoped, Sql,
+    connection::{Connection, Reply},
+    migrate,
+    pool::{Connections, Lease, Way},
+};
+use crate::{Error, Result, error::safe, sql};
+use deadpool::managed::{Pool, PoolError, TimeoutType, Timeouts};
+use postgres_types::PgLsn;
+use std::{
+    cell::Cell,
+    collections::{HashMap, HashSet},
+    pin::pin,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+const ENTER: Sql = sql!("platform/enter_standby");
+/// How often one looks whether the standby answers and how far it is, and how long it may take to say so.
+const BEAT: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_secs(1);
+/// A standby that does not have what the primary had so long ago is not asked.
+const BEHIND: Duration = Duration::from_secs(10);
+/// Places in the log are remembered until each standby that is asked must have them.
+const REMEMBERED: Duration = Duration::from_secs(30);
+/// For so many callers at most; beyond that, one place for everybody.
+const CALLERS: usize = 50_000;
+/// A standby that is not yet where the caller has been is asked so often, with a pause between.
+const ATTEMPTS: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(2);
+/// Where all connections are in use, the primary is the quicker one.
+const TIMEOUTS: Timeouts =
+    Timeouts { wait: Some(Duration::from_millis(20)), create: Some(PATIENCE), recycle: Some(PATIENCE) };
+
+tokio::task_local! {
+    static LEFT: Cell<Option<(Uuid, u64)>>;
+}
+
+/// Runs this and tells who changed something last in it, and where in the log that is.
+pub(crate) async fn note_position<T>(work: impl Future<Output = T>) -> (T, Option<(Uuid, u64)>) {
+    let noted = async {
+        let done = work.await;
+        (done, LEFT.with(Cell::get))
+    };
+    LEFT.scope(Cell::new(None), noted).await
+}
+
+/// A standby of the database.
+pub(super) struct Standby {
+    way: Way,
+    pool: Pool<Connections>,
+    /// Whether it is asked at all.
+    up: watch::Sender<bool>,
+    /// Statements that it answered.
+    answered: AtomicU64,
+    seen: Mutex<Seen>,
+}
+
+/// What was learned of callers and statements.
+#[derive(Default)]
+struct Seen {
+    /// Where in the log each caller's last change is.
+    left: HashMap<Uuid, (u64, Instant)>,
+    /// The same for those whose own place is not remembered.
+    everybody: u64,
+    /// Statements of reading requests that write all the same.
+    writing: HashSet<&'static str>,
+}
+
+/// What speaks against a standby.
+enum Doubt {
+    /// It does not answer, or is far behind.
+    Silent(String),
+    /// It must not be asked.
+    Unfit(String),
+}
+
+impl From<Fault> for Doubt {
+    fn from(e: Fault) -> Self {
+        Doubt::Silent(safe(&e))
+    }
+}
+
+impl From<Error> for Doubt {
+    fn from(e: Error) -> Self {
+        Doubt::Silent(e.for_log())
+    }
+}
+
+impl Standby {
+    /// One that is not asked before [`Db::watch_standby`] has found it well.
+    pub(super) fn new(way: Way, pool: Pool<Connections>) -> Self {
+        Self { way, pool, up: watch::Sender::new(false), answered: AtomicU64::new(0), seen: Mutex::default() }
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where a caller must find the standby.
+    fn floor(&self, user: Uuid) -> u64 {
+        let seen = self.seen();
+        let own = seen.left.get(&user).filter(|(_, at)| at.elapsed() < REMEMBERED);
+        own.map_or(0, |(position, _)| *position).max(seen.everybody)
+    }
+
+    fn remember(&self, user: Uuid, position: u64) {
+        let mut seen = self.seen();
+        if seen.left.len() >= CALLERS && !seen.left.contains_key(&user) {
+            seen.left.retain(|_, (_, at)| at.elapsed() < REMEMBERED);
+            if seen.left.len() >= CALLERS {
+                let last = seen.left.values().map(|(position, _)| *position).filter(|p| *p != u64::MAX).max();
+                seen.everybody = seen.everybody.max(last.unwrap_or(0));
+                seen.left.clear();
+            }
+        }
+        let (at, when) = seen.left.entry(user).or_insert((position, Instant::now()));
+        *at = position.max(if when.elapsed() < REMEMBERED { *at } else { 0 });
+        *when = Instant::now();
+    }
+
+    fn turn(&self, up: bool, why: &str) {
+        let turned = self.up.send_if_modified(|was| std::mem::replace(was, up) != up);
+        match up {
+            _ if !turned => {}
+            true => tracing::info!("reads go to the standby"),
+            false => tracing::warn!(why, "reads go to the primary: the standby is not asked"),
+        }
+    }
+
+    /// What a statement says in a caller's name; `None` where the primary is to be asked.
+    async fn ask(&self, asked: &Asked<'_>) -> Result<Option<(Caller, Reply)>> {
+        let mut up = self.up.subscribe();
+        if !*up.borrow_and_update() {
+            return Ok(None);
+        }
+        // Nobody waits for a standby that is found dead.
+        let answer = tokio::select! {
+            biased;
+            answer = self.answer(asked) => answer,
+            () = async { drop(up.wait_for(|up| !up).await) } => return Ok(None),
+        };
+        match answer {
+            Ok(answer) => Ok(answer),
+            Err(Fault::Refused(refusal)) => match refusal.code().code() {
+                // It has taken its time, which the primary would too.
+                "57014" => Err(Fault::Refused(refusal).into()),
+                "25006" => {
+                    self.seen().writing.insert(asked.statement.name);
+                    Ok(None)
+                }
+                _ => Ok(None),
+            },
+            Err(Fault::Unfit(_)) => Ok(None),
+            Err(e @ Fault::Lost(_)) => {
+                self.turn(false, &safe(&e));
+                Ok(None)
+            }
+        }
+    }
+
+    async fn answer(&self, asked: &Asked<'_>) -> Result<Option<(Caller, Reply)>, Fault> {
+        let mut connection: Lease = match self.pool.timeout_get(&TIMEOUTS).await {
+            Ok(connection) => connection.into(),
+            Err(PoolError::Timeout(TimeoutType::Wait)) => return Ok(None),
+            Err(PoolError::Backend(e)) => return Err(e),
+            Err(_) => return Err(std::io::ErrorKind::TimedOut.into()),
+        };
+        let [enter, statement] = connection.prepare([ENTER.text, asked.statement.text]).await?;
+        let floor = PgLsn::from(self.floor(asked.user).max(asked.floor));
+        let (company, plan) = (asked.company, asked.statement.plan.mode());
+        let entering: Params<'_> = &[&asked.user, &asked.version, &company, &plan, &asked.request, &floor];
+        for _ in 0..ATTEMPTS {
+            let answer = connection.run(&[(&enter, entering), (&statement, asked.params)]).await?;
+            let entered = answer.replies.first().map(Reply::first).transpose()?.flatten();
+            match entered {
+                Some(row) if row.try_get("is_behind")? => tokio::time::sleep(PAUSE).await,
+                Some(row) => return Ok(Some((Caller::from_entered(&row)?, answer.last()?))),
+                // Not somebody yet, or not any more.
+                None => return answer.last().map(|_| None),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether it is a standby of this database, of a version and with a login that the policies hold.
+    async fn vouch(&self, connection: &mut Connection, db: &Db) -> Result<(), Doubt> {
+        let [login, system] =
+            connection.prepare([sql!("platform/login_role").text, sql!("platform/system").text]).await?;
+        let problem = connection.run(&[(&login, &[])]).await?.last()?;
+        let problem: Option<String> = problem.first()?.map(|row| row.try_get(0usize)).transpose()?.flatten();
+        if let Some(problem) = problem {
+            return Err(Doubt::Unfit(format!("its address logs in as a role that {problem}")));
+        }
+        let of = async |connection: &mut Connection, system| {
+            let reply = connection.run(&[(system, &[])]).await?.last()?;
+            let row = reply.first()?.ok_or_else(|| Fault::Unfit("a server without a name".into()))?;
+            Ok::<(String, i32), Fault>((row.try_get("system")?, row.try_get("version")?))
+        };
+        let (name, version) = of(connection, &system).await?;
+        migrate::check_version(version).map_err(|e| Doubt::Unfit(e.to_string()))?;
+        let mut primary = db.connection().await?;
+        let [system] = primary.prepare([sql!("platform/system").text]).await?;
+        if of(&mut primary, &system).await?.0 != name {
+            return Err(Doubt::Unfit("it is of another database server".into()));
+        }
+        Ok(())
+    }
+}
+
+/// A statement and in whose name it is asked.
+struct Asked<'a> {
+    user: Uuid,
+    version: i32,
+    company: bool,
+    request: String,
+    floor: u64,
+    statement: Sql,
+    params: Params<'a>,
+}
+
+impl<D: Door> Scoped<D> {
+    /// The rows of a statement of a request that only reads, from the standby; `None` where the primary is to be asked.
+    pub(super) async fn on_standby(&self, q: Sql, p: Params<'_>) -> Result<Option<Reply>> {
+        let (Some(standby), Some(floor), Identity::Token(user, version)) = (&self.db.standby, self.reads, self.who)
+        else {
+            return Ok(None);
+        };
+        if !*standby.up.borrow() || standby.seen().writing.contains(q.name) {
+            return Ok(None);
+        }
+        let request = crate::server::request_id();
+        let asked = Asked { user, version, company: D::COMPANY, request, floor, statement: q, params: p };
+        let (known, answer) = tokio::join!(self.known(), standby.ask(&asked));
+        // What the primary says of the caller is what counts.
+        let known = known?;
+        let same = |caller: &Caller| caller.company_id == known.company_id && caller.role == known.role;
+        let reply = answer?.filter(|(caller, _)| same(caller)).map(|(_, reply)| reply);
+        standby.answered.fetch_add(u64::from(reply.is_some()), Relaxed);
+        Ok(reply)
+    }
+
+    /// Whether it is noted where in the log this statement, or a transaction, leaves its caller.
+    pub(super) fn leaves_position(&self, q: Option<Sql>) -> bool {
+        let Some(standby) = &self.db.standby else { return false };
+        let reads = self.reads.is_some() && q.is_some_and(|q| !standby.seen().writing.contains(q.name));
+        matches!(self.who, Identity::Token(..)) && !reads
+    }
+
+    /// Notes it; one that the primary did not tell is beyond every standby.
+    pub(super) fn leave_position(&self, caller: &Caller, position: Option<u64>) {
+        let Some(standby) = &self.db.standby else { return };
+        standby.remember(caller.user_id, position.unwrap_or(u64::MAX));
+        if let Some(position) = position {
+            let _ = LEFT.try_with(|left| left.set(Some((caller.user_id, position))));
+        }
+    }
+}
+
+impl Db {
+    /// Whether there is a standby for reads, and if so whether it is asked.
+    pub fn standby_is_up(&self) -> Option<bool> {
+        self.standby.as_ref().map(|standby| *standby.up.borrow())
+    }
+
+    /// How many statements the standby has answered.
+    pub fn standby_reads(&self) -> u64 {
+        self.standby.as_ref().map_or(0, |standby| standby.answered.load(Relaxed))
+    }
+
+    /// Refuses a standby that must not be asked; one that does not answer may do so later.
+    pub async fn check_standby(&self) -> anyhow::Result<()> {
+        let Some(standby) = &self.standby else { return Ok(()) };
+        let mut pulse = Pulse::new();
+        match pulse.take(standby, self).await {
+            Err(Doubt::Unfit(why)) => anyhow::bail!("DATABASE_REPLICA_URL cannot be read from: {why}"),
+            Err(Doubt::Silent(why)) => tracing::warn!(why, "the standby does not answer yet"),
+            Ok(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Looks after the standby until `stop` is done: it is asked while it answers and is not far behind.
+    pub async fn watch_standby(&self, stop: impl Future<Output = ()>) {
+        let Some(standby) = &self.standby else { return };
+        let mut stop = pin!(stop);
+        let mut pulse = Pulse::new();
+        loop {
+            match pulse.take(standby, self).await {
+                Ok(true) => standby.turn(true, ""),
+                // It is not known yet how far it is behind.
+                Ok(false) => {}
+                Err(Doubt::Silent(why) | Doubt::Unfit(why)) => {
+                    pulse.connection = None;
+                    standby.turn(false, &why);
+                }
+            }
+            tokio::select! {
+                () = tokio::time::sleep(BEAT) => {}
+                () = &mut stop => break,
+            }
+        }
+        standby.pool.close();
+    }
+}
+
+/// What is known of the standby's health.
+struct Pulse {
+    started: Instant,
+    /// Its own connection, so that it does not wait for one in use.
+    connection: Option<Connection>,
+    /// Where the primary was at some time.
+    mark: Option<(u64, Instant)>,
+    /// When the primary was where the standby is, or later.
+    reached: Option<Instant>,
+}
+
+impl Pulse {
+    fn new() -> Self {
+        Self { started: Instant::now(), connection: None, mark: None, reached: None }
+    }
+
+    /// Whether it is known to be where the primary was a moment ago.
+    async fn take(&mut self, standby: &Standby, db: &Db) -> Result<bool, Doubt> {
+        let now = Instant::now();
+        let primary = tokio::time::timeout(PATIENCE, position(db)).await.ok().and_then(Result::ok).flatten();
+        let replayed = tokio::time::timeout(PATIENCE * 2, self.replayed(standby, db)).await;
+        let replayed = replayed.unwrap_or_else(|_| Err(Doubt::Silent("it does not answer in time".into())))?;
+        if let Some((mark, at)) = self.mark
+            && replayed >= mark
+        {
+            self.reached = Some(at);
+            self.mark = None;
+        }
+        if self.mark.is_none() {
+            self.mark = primary.map(|primary| (primary, now));
+        }
+        // Without news from the primary there is nothing to be behind of.
+        let behind = self.reached.unwrap_or(self.started).elapsed();
+        if primary.is_some() && behind > BEHIND {
+            return Err(Doubt::Silent(format!("it is {} seconds behind", behind.as_secs())));
+        }
+        Ok(self.reached.is_some())
+    }
+
+    async fn replayed(&mut self, standby: &Standby, db: &Db) -> Result<u64, Doubt> {
+        let connection = match &mut self.connection {
+            Some(connection) => connection,
+            none => {
+                let mut connection = standby.way.connect().await?;
+                standby.vouch(&mut connection, db).await?;
+                none.insert(connection)
+            }
+        };
+        let [replayed] = connection.prepare([sql!("platform/replayed").text]).await?;
+        let reply = connection.run(&[(&replayed, &[])]).await?.last()?;
+        let replayed: Option<PgLsn> = reply.first()?.map(|row| row.try_get(0usize)).transpose()?.flatten();
+        replayed.map(u64::from).ok_or_else(|| Doubt::Unfit("it is no standby".into()))
+    }
+}
+
+/// Where the primary is.
+async fn position(db: &Db) -> Result<Option<u64>> {
+    let mut connection = db.connection().await?;
+    let (answer, position) = connection.run_and_locate(&[]).await?;
+    answer.last()?;
+    Ok(position)
+}

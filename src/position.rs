@@ -1,0 +1,45 @@
+//! Where in the database's log somebody's last change is: an opaque token that goes out after a commit and may come back with
+//! a request that reads, so that a server which did not make the change asks no standby that does not have it. It is sealed
+//! for the user, because the log's length tells how much all companies together write.
+
+use crate::{
+    App,
+    db::{Identity, note_position},
+};
+use axum::{
+    extract::{Request, State},
+    http::{HeaderName, HeaderValue, Method, request::Parts},
+    middleware::Next,
+    response::Response,
+};
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+
+/// The token's header, in requests and in answers.
+pub const POSITION: HeaderName = HeaderName::from_static("x-ringfence-position");
+/// What it is sealed for, besides the user.
+const FIELD: &str = "position";
+
+/// From which place in the log on a request may read from a standby: one that only reads, and wherever that is unless it says
+/// so. A token that is of no use, such as another user's, says nothing.
+pub(crate) fn asked(parts: &Parts, app: &App, who: &Identity) -> Option<u64> {
+    let Identity::Token(user, _) = who else { return None };
+    if app.db.standby_is_up().is_none() || ![Method::GET, Method::HEAD].contains(&parts.method) {
+        return None;
+    }
+    let opened = |token: &HeaderValue| {
+        let sealed = BASE64_URL_SAFE_NO_PAD.decode(token).ok()?;
+        let opened = app.positions.open_bytes(*user, FIELD, &sealed).ok()?;
+        Some(u64::from_be_bytes(opened.try_into().ok()?))
+    };
+    Some(parts.headers.get(POSITION).and_then(opened).unwrap_or(0))
+}
+
+/// Tells whoever changed something where that is.
+pub(crate) async fn tell(State(app): State<App>, request: Request, next: Next) -> Response {
+    let (mut response, left) = note_position(next.run(request)).await;
+    let sealed = left.and_then(|(user, position)| app.positions.seal_bytes(user, FIELD, &position.to_be_bytes()).ok());
+    if let Some(token) = sealed.and_then(|s| HeaderValue::from_str(&BASE64_URL_SAFE_NO_PAD.encode(s)).ok()) {
+        response.headers_mut().insert(POSITION, token);
+    }
+    response
+}

@@ -1,0 +1,194 @@
+//! `ringfence secrets`: seals anew, under the newest key, what is sealed under an older one, while servers run.
+//!
+//! Each value is replaced only if it is still the one that was opened, so what a server writes meanwhile stays. What is done
+//! is done: a run that was broken off is completed by the next one.
+
+use crate::{
+    db::{Sql, connect_as_dba},
+    idempotency,
+    seal::Sealer,
+    sql,
+};
+use clap::Subcommand;
+use futures_util::TryStreamExt;
+use indicatif::{HumanCount, ProgressBar, ProgressStyle};
+use std::{fmt, pin::pin};
+use tokio_postgres::{Client, types::ToSql};
+use uuid::Uuid;
+
+/// What to do with sealed secrets.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Seal everything anew under the newest key of RINGFENCE_SECRET_KEY, while servers run (needs DATABASE_ADMIN_URL)
+    ///
+    /// To change the key without an outage:
+    ///
+    /// 1. Make one: openssl rand -hex 32
+    ///
+    /// 2. Start each server and worker anew with RINGFENCE_SECRET_KEY=OLD,NEW. They still seal under the old key, and can
+    ///    open what others are about to seal under the new one.
+    ///
+    /// 3. Start each of them anew with RINGFENCE_SECRET_KEY=NEW,OLD. From now on they seal under the new one.
+    ///
+    /// 4. With the same RINGFENCE_SECRET_KEY=NEW,OLD run this command, first with --dry-run. It can be broken off and
+    ///    repeated, and costs the servers next to nothing.
+    ///
+    /// 5. Take the old key away: RINGFENCE_SECRET_KEY=NEW. Addresses in mails that were sent before step 3, such as those to
+    ///    unsubscribe at, are proven by the old key and cannot be sealed anew: they end with it. Leave it in the list until
+    ///    the last of these mails is 30 days old, unless the old key has become known.
+    ///
+    /// A backup of before needs the old key. Passwords and tokens have nothing to do with this key;
+    /// RINGFENCE_JWT_SECRET is changed by steps 2, 3 and, after 7 days, 5 alone.
+    Rotate {
+        /// Only open everything and count; changes nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+/// Values that are opened, and replaced by one statement.
+const BATCH: usize = 200;
+/// Servers that were not started anew go on sealing under the old key; so often they are followed.
+const PASSES: usize = 5;
+/// As many of the values that cannot be opened are named.
+const NAMED: u64 = 20;
+
+/// Where sealed values are kept: what they are called, and the statement that replaces them.
+const PLACES: [(&str, Sql); 3] = [
+    ("providers' credentials", sql!("ops/secrets/replace_credentials")),
+    ("requests with an Idempotency-Key", sql!("ops/secrets/replace_requests")),
+    ("their answers", sql!("ops/secrets/replace_answers")),
+];
+
+/// Runs the command at the administrator's address of a database; false when something is left under an older key.
+pub async fn run(command: &Command, admin: &str, sealer: &Sealer) -> anyhow::Result<bool> {
+    let Command::Rotate { dry_run } = *command;
+    let (reading, writing) = (connect_as_dba(admin).await?, connect_as_dba(admin).await?);
+    writing.batch_execute("set lock_timeout = '5s'").await?;
+    let bar = ProgressBar::new_spinner();
+    bar.set_style(ProgressStyle::with_template("{spinner} {human_pos} values sealed anew, {per_sec}")?);
+    let mut done = Pass::default();
+    let mut left = true;
+    for _ in 0..PASSES {
+        let pass = Pass::over(&reading, (!dry_run).then_some(&writing), sealer, &bar).await?;
+        let found = pass.counts.iter().sum::<u64>() + pass.overtaken;
+        done.add(&pass);
+        left = found > 0;
+        if dry_run || !left {
+            break;
+        }
+    }
+    bar.finish_and_clear();
+    let key: String = sealer.newest().iter().map(|byte| format!("{byte:02x}")).collect();
+    match dry_run {
+        true => println!("Would be sealed anew under the newest key ({key}): {done}. Nothing was changed."),
+        false => println!("Sealed anew under the newest key ({key}): {done}."),
+    }
+    if done.unopened > 0 {
+        println!(
+            "{} cannot be opened and stay as they are: give RINGFENCE_SECRET_KEY every key that was in use, or have these credentials entered again.",
+            HumanCount(done.unopened)
+        );
+    } else if left && !dry_run {
+        println!(
+            "A server or worker still seals under an older key: start all of them with the newest key first, then run this again."
+        );
+    } else if !dry_run {
+        println!("Nothing is sealed under an older key. When to take it away: ringfence secrets rotate --help");
+    }
+    Ok(done.unopened == 0 && (dry_run || !left))
+}
+
+/// What one look at everything found.
+#[derive(Default)]
+struct Pass {
+    /// Sealed anew, or in a dry run what would be, by place.
+    counts: [u64; PLACES.len()],
+    /// What a server replaced before this did.
+    overtaken: u64,
+    /// What none of the keys opens.
+    unopened: u64,
+}
+
+impl Pass {
+    /// Looks at what is not under the newest key, and replaces it over `writing` if there is one.
+    async fn over(
+        reading: &Client,
+        writing: Option<&Client>,
+        sealer: &Sealer,
+        bar: &ProgressBar,
+    ) -> anyhow::Result<Self> {
+        let mut pass = Self::default();
+        let newest = sealer.newest();
+        let asked: [&(dyn ToSql + Sync); 3] = [&newest.as_slice(), &idempotency::REQUEST, &idempotency::ANSWER];
+        let rows = reading.query_raw(sql!("ops/secrets/sealed").text, asked).await?;
+        let mut rows = pin!(rows);
+        let mut batches: [Batch; PLACES.len()] = Default::default();
+        while let Some(row) = rows.try_next().await? {
+            let place = usize::try_from(row.get::<_, i32>("place"))?;
+            let (id, field, was): (Uuid, String, Vec<u8>) = (row.get("id"), row.get("field"), row.get("sealed"));
+            match sealer.reseal(id, &field, &was) {
+                Ok(sealed) => batches[place].push(id, field, was, sealed),
+                Err(e) => {
+                    pass.unopened += 1;
+                    if pass.unopened <= NAMED {
+                        bar.suspend(|| eprintln!("cannot be opened: {field} of {id}: {e}"));
+                    }
+                }
+            }
+            if batches[place].ids.len() >= BATCH {
+                pass.settle(place, std::mem::take(&mut batches[place]), writing).await?;
+                bar.set_position(pass.counts.iter().sum());
+            }
+        }
+        for (place, batch) in batches.into_iter().enumerate() {
+            pass.settle(place, batch, writing).await?;
+        }
+        Ok(pass)
+    }
+
+    async fn settle(&mut self, place: usize, batch: Batch, writing: Option<&Client>) -> anyhow::Result<()> {
+        let found = u64::try_from(batch.ids.len())?;
+        let replaced = match writing {
+            Some(db) if found > 0 => {
+                let Batch { ids, fields, were, sealed } = batch;
+                db.execute(PLACES[place].1.text, &[&ids, &fields, &were, &sealed]).await?
+            }
+            _ => found,
+        };
+        self.counts[place] += replaced;
+        self.overtaken += found - replaced;
+        Ok(())
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.counts.iter_mut().zip(other.counts).for_each(|(sum, count)| *sum += count);
+        // The same ones at each look.
+        self.unopened = other.unopened;
+    }
+}
+
+impl fmt::Display for Pass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named = self.counts.iter().zip(PLACES).map(|(count, (name, _))| format!("{} {name}", HumanCount(*count)));
+        f.write_str(&named.collect::<Vec<_>>().join(", "))
+    }
+}
+
+/// Values of one place that are replaced together.
+#[derive(Default)]
+struct Batch {
+    ids: Vec<Uuid>,
+    fields: Vec<String>,
+    were: Vec<Vec<u8>>,
+    sealed: Vec<Vec<u8>>,
+}
+
+impl Batch {
+    fn push(&mut self, id: Uuid, field: String, was: Vec<u8>, sealed: Vec<u8>) {
+        self.ids.push(id);
+        self.fields.push(field);
+        self.were.push(was);
+        self.sealed.push(sealed);
+    }
+}

@@ -1,0 +1,70 @@
+//! A large table that is partitioned by company is what it was, and its partitions are no way around the policies.
+
+use crate::{
+    isolation::{Seeded, same_reads, walk_routes, walk_tables},
+    schema::OwnDatabase,
+    world::{World, config, start_server},
+};
+use ringfence::{
+    config::{Config, Switch},
+    db, doctor,
+};
+use serde_json::json;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_matrix_holds_where_large_tables_are_partitioned() {
+    let own = OwnDatabase::new().await;
+    let server = start_server(Config { worker: Switch::Off, ..config() }, &own.api);
+    let a = Seeded::within(&own.admin).await;
+    let b = World::alone_at(&own, &server).await;
+    let before = a.checksums().await;
+    let script = include_str!("../../sql/ops/partition/by_company.sql");
+    for table in ["sms_messages", "calls", "activities", "campaign_recipients", "workflow_executions", "workflow_steps"]
+    {
+        let settings = format!("set ops.target = '{table}'; set ops.partitions = '4'");
+        b.db.batch_execute(&settings).await.unwrap();
+        b.db.batch_execute(script).await.unwrap_or_else(|e| panic!("{table}: {e:?}"));
+    }
+    // What functions hold on to is left alone.
+    b.db.batch_execute("set ops.target = 'contacts'").await.unwrap();
+    let refused = b.db.batch_execute(script).await.unwrap_err();
+    assert!(refused.as_db_error().unwrap().message().contains("app.contacts_containing"), "{refused:?}");
+
+    let after = a.checksums().await;
+    for (table, sum) in &before {
+        assert_eq!(after.get(table), Some(sum), "rows of {table}");
+    }
+    let mut api = db::connect(&own.api).await.unwrap();
+    let findings = doctor::findings(&api, doctor::rules()).await.unwrap();
+    assert!(findings.is_empty(), "{findings:#?}");
+    doctor::check_before_serving(&own.api).await.unwrap();
+
+    // A page of messages reads the partition of its company alone.
+    let rows = "select count(*) from pg_partition_tree('sms_messages') where isleaf";
+    assert_eq!(b.value::<i64>(rows, &[]).await, 4);
+    let tx = api.transaction().await.unwrap();
+    let enter = format!(
+        "select set_config('app.company_id', '{}', true), set_config('app.user_id', '{}', true)",
+        a.world.company, a.world.admin.id
+    );
+    tx.batch_execute(&enter).await.unwrap();
+    let explain = "explain (analyze, costs off, timing off) select id from sms_messages order by created_at desc, id desc limit 50";
+    let plan: Vec<String> = tx.query(explain, &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
+    let read = |line: &&String| line.contains("_p") && !line.contains("never executed");
+    assert_eq!(plan.iter().filter(read).count(), 1, "{plan:#?}");
+    tx.rollback().await.unwrap();
+
+    // A server whose statements were prepared before goes on, and one that is started now says the same.
+    let fresh = start_server(Config { worker: Switch::Off, ..config() }, &own.api);
+    same_reads(&a, &fresh, &server).await;
+    let activity = json!({"type": "call", "subject": "S", "due_date": "2999-01-01T00:00:00Z"});
+    let made = b.member.post("/api/activities/", activity).await.expect(200);
+    let path = format!("/api/activities/{}", made["id"].as_str().unwrap());
+    assert_eq!(b.member.get(&path).await.expect(200)["subject"], "S");
+    walk_routes(&a, &b, &fresh).await;
+    let context = enter.replace(&a.world.company.to_string(), &b.company.to_string());
+    let context = context.replace(&a.world.admin.id.to_string(), &b.admin.id.to_string());
+    walk_tables(&a, &mut api, "another company's admin", &[context]).await;
+    drop((a, b, api));
+    own.drop().await;
+}

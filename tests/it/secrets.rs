@@ -1,0 +1,138 @@
+//! The key of secrets is changed while servers run.
+
+use crate::{
+    commands::{ringfence, run, text},
+    schema::OwnDatabase,
+    twilio::Account,
+    world::{World, answer, config},
+};
+use ringfence::{config::Config, config::Switch, db, seal::Sealer};
+use serde_json::json;
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+fn key(byte: &str) -> String {
+    byte.repeat(32)
+}
+
+/// A server with these keys.
+fn settings(keys: &[&str]) -> Config {
+    Config { secret_key: keys.iter().map(|k| key(k)).collect(), worker: Switch::Off, ..config() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_key_of_secrets_is_changed_step_by_step() {
+    let own = OwnDatabase::new().await;
+    let rotate = |keys: &[&str], more: &[&str]| {
+        let mut command = ringfence(&own, &[&["secrets", "rotate"], more].concat());
+        let keys: Vec<String> = keys.iter().map(|k| key(k)).collect();
+        command.env("RINGFENCE_SECRET_KEY", keys.join(",")).env("RINGFENCE_DATA", env!("CARGO_TARGET_TMPDIR"));
+        let output = run(command, "");
+        (output.status.success(), text(&output.stdout) + &text(&output.stderr))
+    };
+    let acme = World::served(&own, settings(&["0a"])).await;
+    Account::of(&acme).await;
+    let company_secrets = "select count(*) from app.company_secrets";
+    let credentials = acme.value::<i64>(company_secrets, &[]).await;
+    assert!(credentials > 0);
+    let contact = json!({"first_name": "Ada", "last_name": "L", "email": "ada@x.example"});
+    let once = async |base: &str| {
+        let request = acme.admin.at(base).request("POST", "/api/contacts/").header("idempotency-key", "one");
+        answer(request.json(&contact)).await
+    };
+    let base = crate::world::start_server(settings(&["0a"]), &own.api);
+    let first = once(&base).await;
+    assert_eq!(first.status, 200, "{}", first.text);
+
+    // Sealed values by place, with the moment at which credentials were entered.
+    let sealed = async || {
+        let all = "select company_id || name as place, sealed, updated_at::text from app.company_secrets
+            union all select id || 'request', request, '' from app.idempotency_keys
+            union all select id || 'answer', body, '' from app.idempotency_keys";
+        let rows = acme.db.query(all, &[]).await.unwrap();
+        rows.iter()
+            .map(|r| (r.get::<_, String>(0), (r.get::<_, Vec<u8>>(1), r.get::<_, String>(2))))
+            .collect::<BTreeMap<_, _>>()
+    };
+    let before = sealed().await;
+    let audited: i64 = acme.value("select count(*) from audit_log", &[]).await;
+
+    // Without the key under which they are sealed nothing is done, and one is told.
+    let (fine, said) = rotate(&["0b"], &[]);
+    assert!(!fine && said.contains("cannot be opened") && !said.contains(&key("0b")), "{said}");
+    assert_eq!(sealed().await, before);
+    let (fine, said) = rotate(&["0b", "0a"], &["--dry-run"]);
+    let counted = format!("{credentials} providers' credentials, 1 requests with an Idempotency-Key, 1 their answers");
+    assert!(fine && said.contains("Would be sealed anew") && said.contains(&counted), "{said}");
+    assert_eq!(sealed().await, before);
+
+    let (fine, said) = rotate(&["0b", "0a"], &[]);
+    assert!(fine && said.contains(&counted) && said.contains("Nothing is sealed under an older key"), "{said}");
+    let newest = Sealer::new(&[key("0b")]).unwrap().newest();
+    let after = sealed().await;
+    for (place, (value, entered)) in &after {
+        assert!(value.starts_with(&newest), "{place}");
+        assert_eq!(*entered, before[place].1, "{place} was not entered anew");
+    }
+    assert_eq!(after.len(), before.len());
+    let still: i64 = acme.value("select count(*) from audit_log", &[]).await;
+    assert_eq!(still, audited, "nobody changed anything");
+    let (fine, said) = rotate(&["0b", "0a"], &[]);
+    assert!(fine && said.contains("0 providers' credentials, 0 requests"), "{said}");
+    assert_eq!(sealed().await, after);
+
+    // A server with the new key alone sends, and knows what was asked.
+    let base = crate::world::start_server(settings(&["0b"]), &own.api);
+    let again = once(&base).await;
+    assert_eq!((again.status, &again.body), (200, &first.body));
+    assert_eq!(again.headers["idempotency-replayed"], "true");
+    acme.admin.at(&base).post("/api/twilio-settings/verify", json!({})).await.expect(200);
+    own.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_server_writes_meanwhile_stays() {
+    let own = OwnDatabase::new().await;
+    let admin = db::connect(&own.admin).await.unwrap();
+    let company = "insert into companies (name) values ('Acme') returning id";
+    let company: Uuid = admin.query_one(company, &[]).await.unwrap().get(0);
+    let (old, both) = (Sealer::new(&[key("0a")]).unwrap(), Sealer::new(&[key("0b"), key("0a")]).unwrap());
+    let insert = "insert into app.company_secrets (company_id, name, sealed, last_four) values ($1, $2, $3, '')";
+    for n in 0..500 {
+        let name = format!("secret {n:03}");
+        let (sealed, _) = old.seal(company, &name, &format!("value {n}")).unwrap().unwrap();
+        admin.execute(insert, &[&company, &name, &sealed]).await.unwrap();
+    }
+    // A server that was not started anew goes on under the old key until the run is well under way; it holds a row that the
+    // run wants and lets go of it with another value.
+    let mut server = db::connect(&own.admin).await.unwrap();
+    let tx = server.transaction().await.unwrap();
+    let (other, _) = old.seal(company, "secret 250", "another value").unwrap().unwrap();
+    let write = "update app.company_secrets set sealed = $2 where company_id = $1 and name = 'secret 250'";
+    tx.execute(write, &[&company, &other]).await.unwrap();
+    let command = {
+        let mut command = ringfence(&own, &["secrets", "rotate"]);
+        command.env("RINGFENCE_SECRET_KEY", format!("{},{}", key("0b"), key("0a")));
+        command.env("RINGFENCE_DATA", env!("CARGO_TARGET_TMPDIR"));
+        command
+    };
+    let running = std::thread::spawn(move || run(command, ""));
+    let waiting =
+        "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+    while admin.query_one(waiting, &[]).await.unwrap().get::<_, i64>(0) == 0 {
+        assert!(!running.is_finished());
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    tx.commit().await.unwrap();
+    let output = running.join().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stdout) + &text(&output.stderr));
+    let rows = admin.query("select name, sealed from app.company_secrets order by name", &[]).await.unwrap();
+    for (n, row) in rows.iter().enumerate() {
+        let (name, sealed): (String, Vec<u8>) = (row.get(0), row.get(1));
+        assert!(sealed.starts_with(&both.newest()), "{name}");
+        let value = if n == 250 { "another value".into() } else { format!("value {n}") };
+        assert_eq!(both.open(company, &name, &sealed).unwrap(), value);
+    }
+    drop((admin, server));
+    own.drop().await;
+}

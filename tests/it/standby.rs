@@ -1,0 +1,362 @@
+//! Reads on a streaming standby: the matrix, one's own changes, revocation, and a standby that dies and comes back. The test
+//! starts both servers itself.
+
+use crate::{
+    isolation::{Seeded, same_reads, walk_routes, walk_tables},
+    metrics::{free, scrape, value},
+    poolers::{as_owner, folder_like, socket},
+    world::{Answer, Person, World, answer, api_url, config, start_server},
+};
+use ringfence::{
+    config::{Config, Switch},
+    db::{self, Db, local::Cluster, migrate},
+};
+use serde_json::json;
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+use tokio_postgres::Client;
+use uuid::Uuid;
+
+const HEADER: &str = "x-ringfence-position";
+
+/// A PostgreSQL with a standby that streams from it, both gone at the end.
+struct Pair {
+    standby: Standby,
+    cluster: Cluster,
+    admin: String,
+    api: String,
+}
+
+struct Standby {
+    folder: PathBuf,
+    pg_ctl: PathBuf,
+    admin: String,
+    api: String,
+}
+
+impl Pair {
+    async fn start() -> Self {
+        let cluster = Cluster::temporary().await.unwrap();
+        let maintenance = db::connect(&cluster.url("ringfence_admin", "postgres")).await.unwrap();
+        maintenance.batch_execute("create database crm").await.unwrap();
+        let (admin, api) = (cluster.url("ringfence_admin", "crm"), cluster.url("ringfence_api", "crm"));
+        migrate::migrate(&admin, None).await.unwrap();
+        // What is committed is sent at once, and an administrator's changes are on the standby when they are done.
+        let settings = "alter role ringfence_api set synchronous_commit = 'local';
+            alter role ringfence_admin set synchronous_commit = 'remote_apply'";
+        maintenance.batch_execute(settings).await.unwrap();
+        let config: tokio_postgres::Config = admin.parse().unwrap();
+        let (primary, port) = (socket(&admin), config.get_ports()[0]);
+        let folder = primary.with_file_name("standby");
+        folder_like(&primary, &folder);
+        let mut copy = as_owner(&primary, &cluster.bin("pg_basebackup"));
+        copy.arg("-D").arg(&folder).arg("-h").arg(&primary).args(["-p", &port.to_string(), "-U", "ringfence_admin"]);
+        let copied = copy.args(["-R", "-X", "stream", "-c", "fast", "--no-sync"]).output().unwrap();
+        assert!(copied.status.success(), "{copied:?}");
+        let more = format!(
+            "\nlisten_addresses = ''\nport = {port}\nunix_socket_directories = '{}'\nmax_connections = 200\n\
+             cluster_name = 'standby'\nhot_standby_feedback = on\nfsync = off\nshared_buffers = 64MB\n",
+            folder.display()
+        );
+        let file = folder.join("postgresql.auto.conf");
+        let settings = std::fs::read_to_string(&file).unwrap() + &more;
+        std::fs::write(&file, settings).unwrap();
+        let at = |url: &str| url.replace("%2Fsocket", "%2Fstandby");
+        let standby = Standby { folder, pg_ctl: cluster.bin("pg_ctl"), admin: at(&admin), api: at(&api) };
+        assert!(standby.admin != admin, "{admin}");
+        standby.control(&["start", "-w", "-l", "standby.log"]);
+        maintenance.batch_execute("alter system set synchronous_standby_names = 'standby'").await.unwrap();
+        maintenance.batch_execute("select pg_reload_conf()").await.unwrap();
+        Self { standby, cluster, admin, api }
+    }
+
+    /// A server that reads from the standby, once it does.
+    async fn serve(&self) -> (String, SocketAddr) {
+        let at = free();
+        let database_replica_url = Some(self.standby.api.clone());
+        let settings = Config { worker: Switch::Off, metrics_listen: Some(at), database_replica_url, ..config() };
+        let base = start_server(settings, &self.api);
+        answers(&base).await;
+        until("the standby is asked", async || is_up(at).await).await;
+        (base, at)
+    }
+
+    async fn stop(self) {
+        drop(self.standby);
+        self.cluster.close().await.unwrap();
+    }
+}
+
+impl Standby {
+    fn control(&self, arguments: &[&str]) {
+        let mut command = as_owner(&self.folder, &self.pg_ctl);
+        command.current_dir(&self.folder).args(arguments).arg("-s").arg("-D").arg(&self.folder);
+        // Its output would be the server's too, and so never end.
+        command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null());
+        let log = |folder: &Path| std::fs::read_to_string(folder.join("standby.log")).unwrap_or_default();
+        assert!(command.status().unwrap().success(), "pg_ctl {arguments:?}: {}", log(&self.folder));
+    }
+
+    async fn replay(&self, goes_on: bool) {
+        let admin = db::connect(&self.admin).await.unwrap();
+        let call = if goes_on { "select pg_wal_replay_resume()" } else { "select pg_wal_replay_pause()" };
+        admin.batch_execute(call).await.unwrap();
+        if !goes_on {
+            let paused = "select pg_get_wal_replay_pause_state() = 'paused'";
+            until("replay is paused", async || admin.query_one(paused, &[]).await.unwrap().get(0)).await;
+        }
+    }
+}
+
+impl Drop for Standby {
+    fn drop(&mut self) {
+        let mut command = as_owner(&self.folder, &self.pg_ctl);
+        let _ = command.args(["stop", "-s", "-m", "immediate", "-D"]).arg(&self.folder).status();
+    }
+}
+
+async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
+    let started = Instant::now();
+    while !is_so().await {
+        assert!(started.elapsed() < Duration::from_secs(30), "{what}: not within half a minute");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+async fn answers(base: &str) {
+    Person::nobody().at(base).get("/livez").await;
+}
+
+async fn is_up(at: SocketAddr) -> bool {
+    value(&scrape(at).await, "ringfence_standby_up") == 1.0
+}
+
+async fn reads(at: SocketAddr) -> f64 {
+    value(&scrape(at).await, "ringfence_standby_reads_total")
+}
+
+/// The last names of the contacts that somebody sees.
+async fn names(who: &Person) -> Vec<String> {
+    seen(who.get("/api/contacts/").await)
+}
+
+fn seen(answer: Answer) -> Vec<String> {
+    let all = answer.expect(200);
+    let mut names: Vec<_> =
+        all.as_array().unwrap().iter().map(|c| c["last_name"].as_str().unwrap().to_owned()).collect();
+    names.sort();
+    names
+}
+
+async fn add(who: &Person, last_name: &str) -> Answer {
+    let email = format!("{}@x.example", Uuid::new_v4().simple());
+    who.post("/api/contacts/", json!({"first_name": "A", "last_name": last_name, "email": email})).await
+}
+
+/// The same by the administrator, whose commits do not wait for the standby while its replay is paused.
+async fn insert(db: &Client, company: Uuid, owner: Uuid, last_name: &str) {
+    db.batch_execute("set synchronous_commit = local").await.unwrap();
+    let insert = "insert into contacts (tenant_id, company_id, owner_id, first_name, last_name, email)
+        values ($1, $1, $2, 'A', $3, gen_random_uuid() || '@x.example')";
+    db.execute(insert, &[&company, &owner, &last_name]).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_matrix_holds_where_a_standby_answers_reads() {
+    let pair = Pair::start().await;
+    let (server, at) = pair.serve().await;
+    let primary = start_server(Config { worker: Switch::Off, ..config() }, &pair.api);
+    let a = Seeded::within(&pair.admin).await;
+    let b = World::within(&pair.admin, "Company").await;
+    let b = World { admin: b.admin.at(&server), member: b.member.at(&server), ..b };
+
+    let before = reads(at).await;
+    same_reads(&a, &server, &primary).await;
+    let between = reads(at).await;
+    assert!(between - before > 40.0, "the standby answered {} statements only", between - before);
+    walk_routes(&a, &b, &server).await;
+    let after = reads(at).await;
+    assert!(after - between > 100.0, "the standby answered {} statements only", after - between);
+
+    let mut stranger = db::connect(&pair.standby.api).await.unwrap();
+    let set = format!(
+        "select set_config('app.company_id', '{}', true), set_config('app.user_id', '{}', true)",
+        b.company, b.admin.id
+    );
+    walk_tables(&a, &mut stranger, "another company's admin on the standby", &[set]).await;
+    walk_tables(&a, &mut stranger, "a statement without context on the standby", &[]).await;
+    let login = "create role op_reads login in role ringfence_operator";
+    b.db.batch_execute(login).await.unwrap();
+    b.db.execute("insert into app.operator_grant values ('op_reads', $1)", &[&b.company]).await.unwrap();
+    let mut operator = db::connect(&pair.standby.admin.replace("ringfence_admin", "op_reads")).await.unwrap();
+    let trick = format!("set local app.company_id = '{}'", a.world.company);
+    walk_tables(&a, &mut operator, "another company's operator on the standby", &[trick]).await;
+    drop((a, b, stranger, operator));
+    pair.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_reads_ones_own_changes_and_is_out_at_once_however_far_a_standby_is_behind() {
+    let pair = Pair::start().await;
+    let (server, at) = pair.serve().await;
+    let (other_server, _) = pair.serve().await;
+    let [a, b] = [World::within(&pair.admin, "A").await, World::within(&pair.admin, "B").await];
+    let (member, colleague) = (a.member.at(&server), a.admin.at(&server));
+    insert(&a.db, a.company, a.admin.id, "First").await;
+    insert(&b.db, b.company, b.admin.id, "Of B").await;
+    until("the standby has it", async || names(&colleague).await == ["First"]).await;
+    let (leaver, mover, demoted) =
+        (a.person("company_user").await, a.person("company_user").await, a.person("company_admin").await);
+    a.db.batch_execute("set synchronous_commit = remote_apply; update companies set city = city").await.unwrap();
+    let [leaver, mover, demoted] = [leaver, mover, demoted].map(|person| person.at(&server));
+
+    pair.standby.replay(false).await;
+    insert(&a.db, a.company, a.admin.id, "Second").await;
+    let count = reads(at).await;
+    assert_eq!(names(&member).await, ["First"], "the standby answers, which does not have the second one");
+    assert!(reads(at).await > count);
+
+    // One's own change is there at the next request, without the client's help at the server that made it.
+    let made = add(&member, "Third").await;
+    assert_eq!(made.status, 200, "{}", made.text);
+    let token = made.headers[HEADER].to_str().unwrap().to_owned();
+    assert_eq!(names(&member).await, ["First", "Second", "Third"]);
+    let id = made.body["id"].as_str().unwrap();
+    member.get(&format!("/api/contacts/{id}")).await.expect(200);
+    assert_eq!(names(&colleague).await, ["First"]);
+    // Several statements in one transaction leave a place too.
+    let quote =
+        json!({"title": "Q", "amount": 1, "line_items": [{"description": "S", "quantity": 1, "unit_price": 100}]});
+    let quote = colleague.post("/api/quotes/", quote).await;
+    assert!(quote.status < 300 && quote.headers.contains_key(HEADER), "{quote:?}");
+    assert_eq!(names(&colleague).await.len(), 3);
+
+    // At another one it takes the token, which is of no use to anybody else and tells nothing.
+    let elsewhere = member.at(&other_server);
+    let with = async |who: &Person, token: &str| {
+        let started = Instant::now();
+        let seen = seen(answer(who.request("GET", "/api/contacts/").header(HEADER, token)).await);
+        assert!(started.elapsed() < Duration::from_secs(2));
+        seen.len()
+    };
+    assert_eq!(names(&elsewhere).await, ["First"]);
+    assert_eq!(with(&elsewhere, &token).await, 3);
+    let third = a.person("company_user").await;
+    assert_eq!(with(&mover, &token).await, 1, "another user's token");
+    for nonsense in ["", "x", "////", &token[..10], &"A".repeat(54)] {
+        assert_eq!(with(&elsewhere, nonsense).await, 1, "{nonsense}");
+    }
+    // Whoever the standby does not know is asked of the primary.
+    assert_eq!(names(&third.at(&server)).await.len(), 3);
+
+    // Who may do what is the primary's to say, at each request.
+    let local = "set synchronous_commit = local";
+    for db in [&a.db, &b.db] {
+        db.batch_execute(local).await.unwrap();
+    }
+    assert_eq!(names(&leaver).await, ["First"]);
+    a.db.execute("update users set is_deleted = true where id = $1", &[&leaver.id]).await.unwrap();
+    leaver.get("/api/contacts/").await.expect(401);
+    assert_eq!(names(&mover).await, ["First"]);
+    a.db.execute("update users set company_id = $2 where id = $1", &[&mover.id, &b.company]).await.unwrap();
+    assert_eq!(names(&mover).await, ["Of B"]);
+    demoted.get("/api/audit/").await.expect(200);
+    a.db.execute("update users set user_role = 'company_user' where id = $1", &[&demoted.id]).await.unwrap();
+    demoted.get("/api/audit/").await.expect(403);
+    assert_eq!(names(&b.admin.at(&server)).await, ["Of B"]);
+    b.db.execute("update companies set status = 'suspended' where id = $1", &[&b.company]).await.unwrap();
+    b.admin.at(&server).get("/api/contacts/").await.expect(403);
+
+    // Too far behind, it is not asked.
+    until("nobody asks a standby that is far behind", async || !is_up(at).await).await;
+    let count = reads(at).await;
+    assert_eq!(names(&a.person("company_user").await.at(&server)).await.len(), 3);
+    assert_eq!(reads(at).await, count);
+
+    // It is waited for, and asked again.
+    pair.standby.replay(true).await;
+    until("the standby has caught up", async || is_up(at).await).await;
+    let count = reads(at).await;
+    until("it answers", async || names(&member).await.len() == 3 && reads(at).await > count).await;
+    for n in 0..50 {
+        add(&member, &format!("Of many {n:02}")).await.expect(200);
+        assert_eq!(names(&member).await.len(), 4 + n, "the one of just now is there");
+    }
+
+    // A reading request that writes all the same is carried out, by the primary.
+    let writes = "create sequence searches; grant usage on sequence searches to ringfence_api;
+        create or replace function app.contains(part text) returns text language plpgsql volatile as $$
+        begin perform nextval('public.searches'); return '%' || part || '%'; end $$";
+    a.db.batch_execute(&format!("set synchronous_commit = remote_apply; {writes}")).await.unwrap();
+    let written = "select case when is_called then last_value else 0 end from searches";
+    for _ in 0..2 {
+        let before: i64 = a.value(written, &[]).await;
+        assert_eq!(seen(colleague.get("/api/contacts/?q=third").await), ["Third"]);
+        assert!(a.value::<i64>(written, &[]).await > before);
+    }
+    drop((a, b));
+    pair.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_standby_delays_nobody_and_is_asked_again_when_it_is_back() {
+    let pair = Pair::start().await;
+    let (server, at) = pair.serve().await;
+    let world = World::within(&pair.admin, "A").await;
+    let member = world.member.at(&server);
+    insert(&world.db, world.company, world.admin.id, "Only").await;
+    until("the standby has it", async || names(&member).await == ["Only"]).await;
+    let count = reads(at).await;
+    names(&member).await;
+    assert!(reads(at).await > count);
+
+    pair.standby.control(&["stop", "-m", "immediate"]);
+    for _ in 0..50 {
+        let started = Instant::now();
+        assert_eq!(names(&member).await, ["Only"]);
+        assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+    }
+    assert!(!is_up(at).await);
+    // A server that is started meanwhile serves.
+    let database_replica_url = Some(pair.standby.api.clone());
+    let settings = Config { worker: Switch::Off, database_replica_url, ..config() };
+    Db::of(&pair.api, &settings).unwrap().check_standby().await.unwrap();
+    let late = start_server(settings, &pair.api);
+    assert_eq!(names(&member.at(&late)).await, ["Only"]);
+
+    pair.standby.control(&["start", "-w", "-l", "standby.log"]);
+    until("the standby is asked again", async || is_up(at).await).await;
+    let count = reads(at).await;
+    until("it answers", async || names(&member).await == ["Only"] && reads(at).await > count).await;
+
+    // What is no standby of this database, or whose login the policies would not hold, is never asked.
+    for (address, why) in [
+        (pair.api.clone(), "no standby"),
+        (pair.standby.admin.clone(), "superuser"),
+        (api_url(), "another database server"),
+    ] {
+        let settings = Config { database_replica_url: Some(address), metrics_listen: Some(free()), ..config() };
+        let said = Db::of(&pair.api, &settings).unwrap().check_standby().await.unwrap_err().to_string();
+        assert!(said.contains("DATABASE_REPLICA_URL") && said.contains(why), "{said}");
+        let at = settings.metrics_listen.unwrap();
+        let wrong = start_server(Config { worker: Switch::Off, ..settings }, &pair.api);
+        for _ in 0..10 {
+            assert_eq!(names(&member.at(&wrong)).await, ["Only"]);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        assert_eq!((is_up(at).await, reads(at).await), (false, 0.0));
+    }
+
+    // A standby that has become a primary of its own is none any more.
+    let promoted = db::connect(&pair.standby.admin).await.unwrap();
+    promoted.query_one("select pg_promote()", &[]).await.unwrap();
+    insert(&promoted, world.company, world.admin.id, "Astray").await;
+    assert_eq!(names(&member).await, ["Only"]);
+    until("it is not asked any more", async || !is_up(at).await).await;
+    assert_eq!(names(&member).await, ["Only"]);
+    drop((promoted, world));
+    pair.stop().await;
+}
