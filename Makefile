@@ -16,8 +16,8 @@ test: tools ## Run all tests on a throw-away PostgreSQL.
 	@if cargo nextest --version >/dev/null 2>&1; then run="nextest run"; else run=test; fi; \
 	set -x; exec "$(built)/debug/ringfence" local --temporary -- cargo $$run
 
-bench: tools ## Measure the requests of a running system; ONLY=talking measures campaigns, scheduled texts and callbacks.
-	cargo bench --bench $(or $(ONLY),requests)
+bench: tools ## Measure what a request costs beside pgbench; ARGS=--quick takes minutes, ONLY=talking, workflows or reports is another one.
+	cargo bench --bench $(or $(ONLY),requests) -- $(ARGS)
 
 lint: tools ## Check format, lints, and the licences and sources of dependencies (with cargo-deny, if installed).
 	cargo fmt --check
