@@ -111,12 +111,18 @@ pub struct Config {
     /// How many days the content of a deleted file stays
     #[arg(long, env = "RINGFENCE_DELETED_FILES_DAYS", default_value_t = 30)]
     pub deleted_files_days: u16,
-    /// Database connections at most
-    #[arg(long, env = "RINGFENCE_POOL_SIZE", default_value_t = 16, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1000))]
-    pub pool_size: usize,
+    /// Database connections at most. When not given: four for each processor, from 8 to 64, with a database on this
+    /// machine, and 16 with one elsewhere
+    #[arg(long, env = "RINGFENCE_POOL_SIZE", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1000))]
+    pub pool_size: Option<usize>,
 }
 
 impl Config {
+    /// How many connections a server has to the database at this address.
+    pub fn connections(&self, url: &str) -> anyhow::Result<usize> {
+        self.pool_size.map_or_else(|| crate::db::default_pool_size(url), Ok)
+    }
+
     /// Whether development mode is on, where nobody said so: with the private cluster.
     pub fn is_development(&self) -> bool {
         self.development.unwrap_or(false)

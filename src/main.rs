@@ -364,7 +364,7 @@ async fn serve(database: Database, mut config: Config) -> anyhow::Result<()> {
         }
         doctor::check_before_serving(&at.api).await?;
         let address = listener.local_addr()?;
-        let app = App::new(Db::new(&at.api, config.pool_size)?, config)?;
+        let app = App::new(Db::new(&at.api, config.connections(&at.api)?)?, config)?;
         // The first connection is opened now, so that the first request does not wait for it.
         app.db.ping().await.map_err(|_| anyhow::anyhow!("the database does not answer"))?;
         print!(
@@ -399,7 +399,7 @@ async fn with_app(
     let done = async {
         config.settle(at.folder.as_deref())?;
         doctor::check_before_serving(&at.api).await?;
-        run(App::new(Db::new(&at.api, config.pool_size)?, config)?).await
+        run(App::new(Db::new(&at.api, config.connections(&at.api)?)?, config)?).await
     };
     let done = done.await;
     at.close().await?;

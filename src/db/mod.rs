@@ -15,7 +15,7 @@ mod tenant;
 pub use connection::{Column, Fault, Refusal};
 pub use dba::connect_as_dba;
 pub use list::{List, behind};
-pub use pool::{Db, PoolState};
+pub use pool::{Db, PoolState, default_pool_size};
 pub(crate) use pool::{NoConnection, count_connections};
 pub use row::{FromRow, Row, Values, column};
 pub use rows::{Field, Rows, Value, WriteError, WriteRow, place, write_column};

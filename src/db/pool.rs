@@ -12,10 +12,13 @@ use deadpool::{
 };
 use std::{
     cell::Cell,
+    net::IpAddr,
     ops::{Deref, DerefMut},
+    thread,
     time::Duration,
 };
 use tokio::runtime::Handle;
+use tokio_postgres::config::Host;
 
 /// How long one waits for a connection, a free one or a new one.
 const WAIT: Duration = Duration::from_secs(5);
@@ -45,6 +48,19 @@ pub struct PoolState {
     pub in_use: usize,
     /// Requests that wait for one.
     pub waiting: usize,
+}
+
+/// How many connections a server has when nobody says. More than the database has processors for make nothing faster and
+/// each answer's time less certain; fewer would let some long reports keep everybody else waiting. So there are four for
+/// each processor, within bounds. Of a database elsewhere nobody knows them, for PostgreSQL does not tell.
+pub fn default_pool_size(url: &str) -> anyhow::Result<usize> {
+    const ELSEWHERE: usize = 16;
+    let here = |host: &Host| match host {
+        Host::Unix(_) => true,
+        Host::Tcp(name) => name == "localhost" || name.parse().is_ok_and(|ip: IpAddr| ip.is_loopback()),
+    };
+    let processors = thread::available_parallelism().map_or(2, |n| n.get());
+    Ok(if parse(url)?.get_hosts().iter().all(here) { (4 * processors).clamp(8, 64) } else { ELSEWHERE })
 }
 
 /// The pool of the API's own login. Nothing outside this module gets a connection of it.

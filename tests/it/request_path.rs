@@ -123,7 +123,7 @@ async fn a_request_is_one_round_trip() {
     let contact = acme.contact("Ada", "Lovelace").await;
     let path = format!("/api/contacts/{}", contact["id"].as_str().unwrap());
     let tap = Tap::new();
-    let config = Config { worker: Switch::Off, pool_size: 1, ..config() };
+    let config = Config { worker: Switch::Off, pool_size: Some(1), ..config() };
     let admin = acme.admin.at(&start_server(config, &tap.url));
     let change = json!({"phone": "+1 555 0100"});
     for (method, path, body) in
@@ -345,7 +345,7 @@ impl db::FromRow for Seen {
 async fn a_client_that_goes_away_leaves_a_clean_connection() {
     let mut dice = Dice::new();
     let watch = Watch::new().await;
-    let config = Config { worker: Switch::Off, pool_size: 1, ..config() };
+    let config = Config { worker: Switch::Off, pool_size: Some(1), ..config() };
     let base = start_server(config, &watch.url);
     let worlds = [World::new().await, World::new().await];
     let mut contacts = Vec::new();
@@ -537,4 +537,19 @@ async fn a_failure_to_enter_and_a_changed_table_are_told_for_what_they_are() {
     assert_eq!(tenant.one::<i64>(count, &[]).await.unwrap(), 0);
     drop((db, tenant, admin, acme));
     own.drop().await;
+}
+
+#[test]
+fn the_pool_follows_the_processors_of_a_database_on_this_machine() {
+    let of = |url: &str| Config { pool_size: None, ..config() }.connections(url).unwrap();
+    let here = of(&api_url());
+    let processors = std::thread::available_parallelism().unwrap().get();
+    assert!((8..=64).contains(&here) && (here >= processors || here == 64), "{here}");
+    for url in ["postgres://a@localhost/x", "postgres://a@127.0.0.1:6432/x", "postgres://a@[::1]/x"] {
+        assert_eq!(of(url), here, "{url}");
+    }
+    for url in ["postgres://a@db.internal/x", "postgres://a@10.0.0.7/x", "postgres://a@localhost,db.internal/x"] {
+        assert_eq!(of(url), 16, "{url}");
+    }
+    assert_eq!(Config { pool_size: Some(3), ..config() }.connections("postgres://a@localhost/x").unwrap(), 3);
 }

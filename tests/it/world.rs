@@ -59,13 +59,13 @@ pub fn config() -> Config {
         upload_limit: bytesize::ByteSize::mib(10),
         deleted_files_days: 30,
         proxy_hops: 0,
-        pool_size: 4,
+        pool_size: Some(4),
     }
 }
 
 /// A server on a thread and a runtime of its own, so that it outlives the test that started it.
 pub fn start_server(config: Config, database: &str) -> String {
-    let db = Db::new(database, config.pool_size).unwrap();
+    let db = Db::new(database, config.connections(database).unwrap()).unwrap();
     // The program that holds the tests cannot read workbooks.
     let _ = workbook::PROGRAM.set(env!("CARGO_BIN_EXE_ringfence").into());
     let (address, started) = mpsc::channel();
