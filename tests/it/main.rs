@@ -42,6 +42,7 @@ mod plans;
 mod quotes;
 mod registration;
 mod request_path;
+mod scale;
 mod schema;
 mod search;
 mod sms;
