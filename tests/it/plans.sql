@@ -33,8 +33,8 @@ update emails set status = case when direction = 'outbound' and right(id::text, 
   is_deleted = right(id::text, 1) in ('2', '3'), thread_id = null;
 insert into suppressions (tenant_id, company_id, user_id, channel, address, reason, created_at)
 select tenant_id, company_id, owner_id, 'email', id || '@x.example', 'bounce', created_at from contacts where company_id is not null;
-insert into audit_log (company_id, table_name, record_id, action, user_id, role, created_at)
-select company_id, (array['contacts', 'deals'])[1 + length(title) % 2], id, 'update', owner_id, 'company_user', created_at from deals;
+insert into audit_log (tenant_id, company_id, table_name, record_id, action, user_id, role, created_at)
+select tenant_id, company_id, (array['contacts', 'deals'])[1 + length(title) % 2], id, 'update', owner_id, 'company_user', created_at from deals;
 insert into teams (tenant_id, company_id, user_id, name)
 select k.company_id, k.company_id, k.user_id, 'Team ' || n from (select distinct on (company_id) * from app.caller where company_id is not null) k, generate_series(1, 9) n;
 insert into sms_templates (tenant_id, company_id, user_id, name, body, usage_count)
