@@ -52,7 +52,7 @@ fn mode(plan: Plan) -> &'static str {
 /// How many seconds pgbench runs besides those that count, in which it connects, and each connection prepares its
 /// statements and fills its caches.
 pub fn warming(connections: usize) -> u64 {
-    1 + connections.div_ceil(128) as u64
+    1 + connections as u64 / 100
 }
 
 /// Runs a script on so many connections.
