@@ -16,8 +16,8 @@ test: tools ## Run all tests on a throw-away PostgreSQL.
 	@if cargo nextest --version >/dev/null 2>&1; then run="nextest run"; else run=test; fi; \
 	set -x; exec "$(built)/debug/ringfence" local --temporary -- cargo $$run
 
-bench: tools ## Measure the requests of a running system; ONLY=talking measures campaigns, scheduled texts and callbacks.
-	cargo bench --bench $(or $(ONLY),requests)
+bench: tools ## Measure what a request costs beside pgbench; ARGS=--quick takes minutes, ONLY=talking, workflows or reports is another one.
+	cargo bench --bench $(or $(ONLY),requests) -- $(ARGS)
 
 fuzz: tools ## Send what the API's document allows and forbids (needs schemathesis and curl: pip install schemathesis); ARGS="…" is passed on.
 	@command -v schemathesis >/dev/null || { echo "make fuzz needs schemathesis: pip install schemathesis" >&2; exit 1; }

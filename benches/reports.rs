@@ -2,22 +2,18 @@
 //! that the database keeps their sums. A program to run by hand, as nothing but time is tested.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a program to run by hand")]
 
+mod shared;
+
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use ringfence::{
-    auth::{Keys, TokenKind},
     clients,
-    db::{self, local::Cluster, migrate},
+    db::{self, local::Cluster},
     demo,
 };
 use serde_json::{Value, json};
-use std::{
-    env,
-    net::TcpListener,
-    path::PathBuf,
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
-};
+use shared::{ADDED, Database, Server};
+use std::{env, path::PathBuf, time::Instant};
 use tokio_postgres::Client;
 use uuid::Uuid;
 
@@ -44,28 +40,20 @@ struct Options {
     bench: bool,
 }
 
-const SECRET: &str = "a secret that only the benchmark knows";
-/// The title by which the deals that the benchmark adds are found and deleted.
-const ADDED: &str = "Added by the benchmark";
-
 fn main() -> Result<()> {
     clients::use_ring();
     let options = Options::parse();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         if let (Ok(api), Ok(admin)) = (env::var("DATABASE_URL"), env::var("DATABASE_ADMIN_URL")) {
-            return run(&options, &api, &admin).await;
+            let database = Database { api, admin };
+            database.migrate().await?;
+            return run(&options, &database).await;
         }
-        let default = if nix::unistd::geteuid().is_root() { "/var/lib/ringfence-bench" } else { ".ringfence-bench" };
-        let cluster = Cluster::open(&options.data.clone().unwrap_or_else(|| default.into())).await?;
-        let database = format!("reports_{}_{}", options.companies, options.rows);
+        let cluster = Cluster::open(&shared::folder(options.data.as_ref())).await?;
         let done = async {
-            let postgres = db::connect(&cluster.url("ringfence_admin", "postgres")).await?;
-            if postgres.query_opt("select from pg_database where datname = $1", &[&database]).await?.is_none() {
-                postgres.batch_execute(&format!("create database {database}")).await?;
-            }
-            let urls = ["ringfence_api", "ringfence_admin"].map(|user| cluster.url(user, &database));
-            run(&options, &urls[0], &urls[1]).await
+            let name = format!("reports_{}_{}", options.companies, options.rows);
+            run(&options, &Database::open(&cluster, &name).await?).await
         };
         let done = done.await;
         cluster.close().await?;
@@ -73,16 +61,15 @@ fn main() -> Result<()> {
     })
 }
 
-async fn run(options: &Options, api: &str, admin_url: &str) -> Result<()> {
-    migrate::migrate(admin_url, Some(api)).await?;
-    let admin = db::connect(admin_url).await?;
+async fn run(options: &Options, database: &Database) -> Result<()> {
+    let admin = db::connect(&database.admin).await?;
     let empty: bool = admin.query_one("select not exists (select from deals)", &[]).await?.get(0);
     if empty {
         eprintln!("Loading {} rows of each kind, once …", options.rows);
         let Options { contacts, rows, companies, .. } = *options;
         let amounts =
             demo::Amounts { contacts, messages: rows, deals: rows, activities: rows, ..demo::Amounts::default() };
-        demo::generate(admin_url, companies, amounts).await?;
+        demo::generate(&database.admin, companies, amounts).await?;
     }
     admin.batch_execute("checkpoint").await?;
     let largest =
@@ -91,67 +78,40 @@ async fn run(options: &Options, api: &str, admin_url: &str) -> Result<()> {
     let (company, deals): (Uuid, i64) = (row.get(0), row.get(1));
     let caller = "select user_id, token_version from app.caller where company_id = $1 and not blocked limit 1";
     let caller = admin.query_one(caller, &[&company]).await?;
-    let token = Keys::new(&[SECRET.into()])?.issue(TokenKind::Access, caller.get(0), caller.get(1));
-    let server = Server::start(api, token.map_err(|e| anyhow::anyhow!("{e:?}"))?).await?;
+    let token = shared::token(caller.get(0), caller.get(1))?;
+    let server = Server::start(shared::ringfence(&database.api, &["serve"])).await?;
+    let asker = Asker { base: format!("http://{}", server.address), token, http: reqwest::Client::new() };
     println!("Reports of a company with {deals} deals: milliseconds of {} requests", options.rounds);
     println!("{:<44} {:>8} {:>8} {:>8}", "", "least", "median", "most");
     let period = "?date_from=2026-02-10&date_to=2026-08-20";
     for report in
         ["dashboard", "pipeline", "activities", "revenue", "users", "emails", "calls", "contacts", "documents"]
     {
-        server.time(options.rounds, report).await?;
+        asker.time(options.rounds, report).await?;
         if !["revenue", "users", "documents"].contains(&report) {
-            server.time(options.rounds, &format!("{report}{period}")).await?;
+            asker.time(options.rounds, &format!("{report}{period}")).await?;
         }
     }
     for unit in ["", "?group_by=day", "?group_by=month", "?group_by=user", "?group_by=team"] {
-        server.time(options.rounds, &format!("custom{unit}")).await?;
+        asker.time(options.rounds, &format!("custom{unit}")).await?;
     }
-    server.time(options.rounds, "export/pdf").await?;
-    server.time(3, "export/csv").await?;
-    let cost = server.writes(&admin).await;
+    asker.time(options.rounds, "export/pdf").await?;
+    asker.time(3, "export/csv").await?;
+    let cost = asker.writes(&admin).await;
     let triggers = "alter table deals enable trigger sums_inserted, enable trigger sums_updated";
     admin.batch_execute(triggers).await?;
     admin.execute("delete from deals where title like $1", &[&format!("{ADDED}%")]).await?;
     cost
 }
 
-/// The program under test.
-struct Server {
-    child: Child,
+/// Somebody who asks the server.
+struct Asker {
     base: String,
     token: String,
     http: reqwest::Client,
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Server {
-    async fn start(database: &str, token: String) -> Result<Self> {
-        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        let child = Command::new(env!("CARGO_BIN_EXE_ringfence"))
-            .env("RINGFENCE_LISTEN", address.to_string())
-            .env("DATABASE_URL", database)
-            .env_remove("DATABASE_ADMIN_URL")
-            .env("RINGFENCE_JWT_SECRET", SECRET)
-            .env("RINGFENCE_SECRET_KEY", "5e".repeat(32))
-            .env("RUST_LOG", "warn")
-            .stdout(Stdio::null())
-            .spawn()?;
-        let server = Self { child, base: format!("http://{address}"), token, http: reqwest::Client::new() };
-        let start = Instant::now();
-        while !server.http.get(format!("{}/readyz", server.base)).send().await.is_ok_and(|r| r.status() == 200) {
-            ensure!(start.elapsed() < Duration::from_secs(20), "the server does not get ready");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        Ok(server)
-    }
-
+impl Asker {
     async fn ask(&self, method: reqwest::Method, path: &str, body: Option<Value>) -> Result<Vec<u8>> {
         let request = self.http.request(method, format!("{}{path}", self.base)).bearer_auth(&self.token);
         let response = match body {

@@ -2,27 +2,30 @@
 //! Twilio. Everything is real but the other side: an SMTP server and Twilio's API, in this process.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a program to run by hand")]
 
+mod shared;
+
 use anyhow::{Context, Result, ensure};
 use axum::{Json, Router, response::IntoResponse, routing::post};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use clap::Parser;
 use hmac::{Hmac, KeyInit, Mac};
 use ringfence::{
-    db::{self, local::Cluster, migrate},
+    db::{self, local::Cluster},
     seal::Sealer,
 };
 use serde_json::json;
 use sha1::Sha1;
+use shared::{Connection, Database, Process, SECRET, Server};
 use std::{
     collections::HashMap,
     net::SocketAddr,
     path::PathBuf,
-    process::{Child, Command, Stdio},
+    process::Command,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
     net::{TcpListener, TcpStream},
 };
 use tokio_postgres::Client;
@@ -53,16 +56,14 @@ struct Options {
 
 const DATABASE: &str = "bench_talking";
 const PUBLIC_URL: &str = "https://crm.example";
-const SECRET: &str = "a secret that only the benchmark knows";
 /// Connections by which Twilio tells.
 const CLIENTS: usize = 8;
 
 fn main() -> Result<()> {
     let options = Options::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let default = if nix::unistd::geteuid().is_root() { "/var/lib/ringfence-bench" } else { ".ringfence-bench" };
     runtime.block_on(async {
-        let cluster = Cluster::open(&options.data.clone().unwrap_or_else(|| default.into())).await?;
+        let cluster = Cluster::open(&shared::folder(options.data.as_ref())).await?;
         let done = run(&options, &cluster).await;
         cluster.close().await?;
         done
@@ -78,13 +79,9 @@ struct Bench {
 }
 
 async fn run(options: &Options, cluster: &Cluster) -> Result<()> {
-    let postgres = db::connect(&cluster.url("ringfence_admin", "postgres")).await?;
-    postgres.batch_execute(&format!("drop database if exists {DATABASE} with (force)")).await?;
-    postgres.batch_execute(&format!("create database {DATABASE}")).await?;
-    let (admin_url, api_url) = (cluster.url("ringfence_admin", DATABASE), cluster.url("ringfence_api", DATABASE));
-    migrate::migrate(&admin_url, Some(&api_url)).await?;
-    let admin = db::connect(&admin_url).await?;
-    let bench = Bench { admin, api_url, inbox: Inbox::open().await?, twilio: twilio().await? };
+    let database = Database::anew(cluster, DATABASE).await?;
+    let admin = db::connect(&database.admin).await?;
+    let bench = Bench { admin, api_url: database.api, inbox: Inbox::open().await?, twilio: twilio().await? };
     let is_asked = |name: &str| name.contains(&options.only);
     if is_asked("campaign") {
         campaign(&bench, options.recipients).await?;
@@ -102,21 +99,17 @@ async fn run(options: &Options, cluster: &Cluster) -> Result<()> {
 }
 
 impl Bench {
-    /// `ringfence` with these arguments, killed when dropped.
-    fn start(&self, arguments: &[&str]) -> Result<Process> {
-        let child = Command::new(env!("CARGO_BIN_EXE_ringfence"))
-            .args(arguments)
-            .env("DATABASE_URL", &self.api_url)
-            .env_remove("DATABASE_ADMIN_URL")
-            .env("RINGFENCE_JWT_SECRET", SECRET)
-            .env("RINGFENCE_SECRET_KEY", "5e".repeat(32))
-            .env("RINGFENCE_PUBLIC_URL", PUBLIC_URL)
-            .env("RINGFENCE_RELAY_URL", format!("smtp://{}", self.inbox.address))
-            .env("RINGFENCE_TWILIO_URL", format!("http://{}", self.twilio))
-            .env("RUST_LOG", "warn")
-            .stdout(Stdio::null())
-            .spawn()?;
-        Ok(Process(child))
+    /// `ringfence` with these arguments.
+    fn program(&self, arguments: &[&str]) -> Command {
+        let mut program = shared::ringfence(&self.api_url, arguments);
+        program.env("RINGFENCE_PUBLIC_URL", PUBLIC_URL);
+        program.env("RINGFENCE_RELAY_URL", format!("smtp://{}", self.inbox.address));
+        program.env("RINGFENCE_TWILIO_URL", format!("http://{}", self.twilio));
+        program
+    }
+
+    fn worker(&self) -> Result<Process> {
+        Process::start(self.program(&["worker"]))
     }
 
     /// A company with a user.
@@ -135,7 +128,7 @@ impl Bench {
             "insert into twilio_settings (tenant_id, company_id, user_id, account_sid, phone_number, is_verified)
             values ($1, $1, $2, 'AC00000000000000000000000000000001', '+14155550100', true)";
         self.admin.execute(settings, &[&company, &user]).await?;
-        let sealer = Sealer::new(&["5e".repeat(32)])?;
+        let sealer = Sealer::new(&[shared::secret_key()])?;
         let sealed = sealer.seal(company, "twilio_auth_token", SECRET).map_err(|e| anyhow::anyhow!("{e:?}"))?;
         let (sealed, last_four) = sealed.context("no token")?;
         let keep = "insert into app.company_secrets (company_id, name, sealed, last_four) values ($1, 'twilio_auth_token', $2, $3)";
@@ -180,7 +173,7 @@ async fn campaign(bench: &Bench, recipients: i32) -> Result<()> {
     let campaign = bench.campaign(many, user, recipients, 0.0).await?;
     let single = bench.campaign(one, other, 1, 0.0).await?;
     bench.inbox.clear();
-    let worker = bench.start(&["worker"])?;
+    let worker = bench.worker()?;
     tokio::time::sleep(Duration::from_secs(1)).await;
     bench.admin.execute(START, &[&campaign]).await?;
     bench.inbox.wait_for(recipients as usize / 10).await?;
@@ -216,17 +209,16 @@ async fn killed(bench: &Bench, recipients: i32) -> Result<()> {
     let (company, user) = bench.company("killed").await?;
     let campaign = bench.campaign(company, user, recipients, 0.0).await?;
     bench.inbox.clear();
-    let mut worker = bench.start(&["worker"])?;
+    let mut worker = bench.worker()?;
     bench.admin.execute(START, &[&campaign]).await?;
     bench.inbox.wait_for(recipients as usize / 2).await?;
-    worker.0.kill()?;
-    worker.0.wait()?;
+    worker.kill()?;
     let killed = Instant::now();
     tokio::time::sleep(Duration::from_millis(200)).await;
     let (first, before) = (bench.inbox.span().0, bench.inbox.count());
     let doubt = "select count(*) from campaign_recipients where campaign_id = $1 and state = 'sending'";
     let doubt: i64 = bench.one(doubt, campaign).await?;
-    let worker = bench.start(&["worker"])?;
+    let worker = bench.worker()?;
     bench.inbox.wait_for(before + 1).await?;
     let (again, pause) = (Instant::now(), killed.elapsed());
     bench.ended(campaign).await?;
@@ -254,7 +246,7 @@ async fn killed(bench: &Bench, recipients: i32) -> Result<()> {
 /// Texts that are due at the same moment.
 async fn scheduled(bench: &Bench, texts: i32) -> Result<()> {
     let (company, user) = bench.with_twilio("scheduled").await?;
-    let worker = bench.start(&["worker"])?;
+    let worker = bench.worker()?;
     let insert = "insert into scheduled_sms (tenant_id, company_id, user_id, from_address, to_address, body, scheduled_at)
         select $1, $1, $2, '+14155550100', '+1415555' || 2000 + n, 'Text ' || n, now() + interval '3 seconds' from generate_series(1, $3) n";
     bench.admin.execute(insert, &[&company, &user, &texts]).await?;
@@ -300,23 +292,14 @@ async fn callbacks(bench: &Bench, messages: i32) -> Result<()> {
             .fold(7_u64, |hash, byte| hash.wrapping_mul(31) ^ u64::from(*byte))
             .wrapping_mul(0x9e37_79b9_7f4a_7c15)
     });
-    let address = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-    let listen = address.to_string();
-    let server = bench.start(&["--listen", &listen, "--worker", "off"])?;
-    while TcpStream::connect(address).await.is_err() {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let server = Server::start(bench.program(&["--worker", "off"])).await?;
+    let address = server.address;
     let start = Instant::now();
     let tell = async |requests: &[Vec<u8>]| -> Result<()> {
-        let mut stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        let mut answer = vec![0; 1 << 14];
+        let mut connection = Connection::open(address).await?;
         for request in requests {
-            stream.write_all(request).await?;
-            // The short answer comes in one piece.
-            let length = stream.read(&mut answer).await?;
-            let said = String::from_utf8_lossy(&answer[..length]);
-            ensure!(said.starts_with("HTTP/1.1 200"), "a callback was answered {said}");
+            let (status, said) = connection.ask(request).await?;
+            ensure!(status == 200, "a callback was answered {status} {}", String::from_utf8_lossy(said));
         }
         Ok(())
     };
@@ -350,16 +333,6 @@ fn signed(path: &str, fields: &[(&str, &str)]) -> Vec<u8> {
          content-length: {length}\r\n\r\n{body}"
     )
     .into_bytes()
-}
-
-/// A process that does not outlive the benchmark.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 /// Twilio's API, as far as it takes texts.

@@ -2,19 +2,17 @@
 //! although workers are killed on the way.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a program to run by hand")]
 
+mod shared;
+
 use anyhow::{Result, ensure};
 use clap::Parser;
 use ringfence::{
-    auth::{self, Keys, TokenKind},
-    clients,
-    db::{self, local::Cluster, migrate},
+    auth, clients,
+    db::{self, local::Cluster},
 };
 use serde_json::{Value, json};
-use std::{
-    env,
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
-};
+use shared::{Database, Process, Server};
+use std::time::{Duration, Instant};
 use tokio_postgres::Client;
 use uuid::Uuid;
 
@@ -35,7 +33,6 @@ struct Options {
     bench: bool,
 }
 
-const SECRET: &str = "a secret that only the benchmark knows";
 const DATABASE: &str = "workflows";
 
 #[tokio::main]
@@ -49,30 +46,22 @@ async fn main() -> Result<()> {
 }
 
 async fn run(options: &Options, cluster: &Cluster) -> Result<()> {
-    let postgres = db::connect(&cluster.url("ringfence_admin", "postgres")).await?;
-    postgres.batch_execute(&format!("create database {DATABASE}")).await?;
-    let (admin_url, api_url) = (cluster.url("ringfence_admin", DATABASE), cluster.url("ringfence_api", DATABASE));
-    migrate::migrate(&admin_url, Some(&api_url)).await?;
-    let admin = db::connect(&admin_url).await?;
+    let database = Database::open(cluster, DATABASE).await?;
+    let admin = db::connect(&database.admin).await?;
     let company: Uuid =
         admin.query_one("insert into companies (name) values ('Bench') returning id", &[]).await?.get(0);
     let add = "select id from app.add_user('bench@x.example', $2, 'A', 'B', 'company_admin', $1, 'active')";
     let user: Uuid = admin.query_one(add, &[&company, &auth::hash_now("unused")?]).await?.get(0);
-    let token = Keys::new(&[SECRET.into()])?.issue(TokenKind::Access, user, 1).map_err(|e| anyhow::anyhow!("{e:?}"))?;
-    let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-    let mut server = ringfence(&api_url, "serve", port)?;
-    let caller = Caller { http: reqwest::Client::new(), base: format!("http://127.0.0.1:{port}"), token };
-    let result = measure(options, &admin, &caller, &api_url).await;
-    server.kill()?;
-    server.wait()?;
-    result
+    let mut program = shared::ringfence(&database.api, &["serve"]);
+    program.env("RINGFENCE_WORKER", "off");
+    let server = Server::start(program).await?;
+    let base = format!("http://{}", server.address);
+    let caller = Caller { http: reqwest::Client::new(), base, token: shared::token(user, 1)? };
+    measure(options, &admin, &caller, &database.api).await
 }
 
 async fn measure(options: &Options, admin: &Client, caller: &Caller, api_url: &str) -> Result<()> {
     let n = options.contacts;
-    while caller.http.get(format!("{}/readyz", caller.base)).send().await.is_err() {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
     println!("{n} contacts while nobody waits for them: {:.2?}", caller.import(n, "nobody").await?);
     let workflow = json!({"name": "Call new contacts", "trigger_type": "contact_created", "is_active": true, "actions": [
         {"type": "create_task", "config": {"subject": "Call {{ contact.email }}", "due_in_hours": 48}}]});
@@ -84,32 +73,28 @@ async fn measure(options: &Options, admin: &Client, caller: &Caller, api_url: &s
     ensure!(count("workflow_executions").await? == n, "not a run for each contact");
 
     let start = Instant::now();
+    let worker = || Process::start(shared::ringfence(api_url, &["worker"]));
     let mut workers = Vec::new();
     for _ in 0..options.workers {
-        workers.push(ringfence(api_url, "worker", 0)?);
+        workers.push(worker()?);
     }
     for kill in 1..=options.kills {
         while count("activities").await? < n * kill / (options.kills + 1) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        let victim = &mut workers[0];
-        victim.kill()?;
-        victim.wait()?;
+        workers[0].kill()?;
         // The claims of the dead end after five minutes; here they end at once. The living keep theirs.
         let claimed = "update jobs set run_at = now() where kind = 'workflow_run' and run_at > now()";
         let freed = admin.execute(claimed, &[]).await?;
         println!("killed a worker after {} tasks; {freed} runs were claimed", count("activities").await?);
-        workers[0] = ringfence(api_url, "worker", 0)?;
+        workers[0] = worker()?;
     }
     while count("jobs where kind = 'workflow_run'").await? > 0 {
         ensure!(start.elapsed() < Duration::from_secs(600), "the runs do not come to an end");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let took = start.elapsed();
-    for worker in &mut workers {
-        worker.kill()?;
-        worker.wait()?;
-    }
+    drop(workers);
     let runs = count("workflow_executions where status = 'success'").await?;
     let (events, tasks) =
         (count("(select distinct event_id from workflow_executions) e").await?, count("activities").await?);
@@ -119,22 +104,6 @@ async fn measure(options: &Options, admin: &Client, caller: &Caller, api_url: &s
     println!("runs {runs}, events {events}, tasks {tasks}, different ones {subjects}, counted {counted}");
     ensure!([runs, events, tasks, subjects, counted].iter().all(|found| *found == n), "not exactly one of each");
     Ok(())
-}
-
-/// A process of the program itself.
-fn ringfence(api_url: &str, command: &str, port: u16) -> Result<Child> {
-    let mut program = Command::new(env!("CARGO_BIN_EXE_ringfence"));
-    for (name, _) in env::vars().filter(|(name, _)| name.starts_with("RINGFENCE_")) {
-        program.env_remove(name);
-    }
-    program.arg(command).env("DATABASE_URL", api_url).env_remove("DATABASE_ADMIN_URL").env("RUST_LOG", "warn");
-    program
-        .env("RINGFENCE_JWT_SECRET", SECRET)
-        .env("RINGFENCE_SECRET_KEY", "0a".repeat(32))
-        .env("RINGFENCE_WORKER", "off");
-    program.env("RINGFENCE_STORAGE_URL", format!("file://{}", env::temp_dir().join("ringfence-bench").display()));
-    program.env("RINGFENCE_LISTEN", format!("127.0.0.1:{port}"));
-    Ok(program.stdout(Stdio::null()).spawn()?)
 }
 
 struct Caller {

@@ -15,8 +15,13 @@ use hmac::{Hmac, KeyInit, Mac};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::{sync::Arc, time::Duration};
-use tokio::sync::Semaphore;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Mutex, PoisonError, mpsc},
+    thread,
+    time::Duration,
+};
+use tokio::sync::oneshot;
 use uuid::Uuid;
 
 const ACCESS_LIFE: Duration = Duration::from_secs(30 * 60);
@@ -174,18 +179,36 @@ impl aide::OperationInput for RefreshDb {
     }
 }
 
-/// Hashes and checks passwords off the async threads, a few at a time: each takes 19 MiB.
+/// Hashes and checks passwords on threads of its own, so that people who log in, however many, do not slow down those who
+/// work. Who has hung up is not hashed for.
 #[derive(Clone)]
 pub struct Hasher {
-    permits: Arc<Semaphore>,
+    queue: mpsc::Sender<Work>,
     /// Verified when the account is unknown, so that the answer takes as long.
     dummy: Arc<str>,
 }
 
+type Work = Box<dyn FnOnce() + Send>;
+
+/// The name of the threads that hash.
+pub const HASHING: &str = "passwords";
+
 impl Hasher {
-    /// At most `parallel` passwords at a time.
-    pub fn new(parallel: usize) -> anyhow::Result<Self> {
-        Ok(Self { permits: Arc::new(Semaphore::new(parallel)), dummy: hash_now(&Uuid::new_v4().to_string())?.into() })
+    /// A hasher with so many threads.
+    pub fn new(threads: usize) -> anyhow::Result<Self> {
+        let (queue, waiting) = mpsc::channel::<Work>();
+        let waiting = Arc::new(Mutex::new(waiting));
+        for _ in 0..threads {
+            let waiting = waiting.clone();
+            thread::Builder::new().name(HASHING.into()).spawn(move || hash_what_waits(&waiting))?;
+        }
+        Ok(Self { queue, dummy: hash_now(&Uuid::new_v4().to_string())?.into() })
+    }
+
+    /// How many threads to have beside a server on a machine with so many processors: fewer than those, so that one is left
+    /// for everybody else, and at most four, because each takes 19 MiB.
+    pub fn threads(processors: usize) -> usize {
+        processors.saturating_sub(1).clamp(1, 4)
     }
 
     /// The argon2id hash of a password, a PHC string.
@@ -202,14 +225,34 @@ impl Hasher {
     }
 
     async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-        let permit = self.permits.clone().acquire_owned().await.map_err(|_| Error::Unavailable)?;
-        let done = tokio::task::spawn_blocking(move || {
-            let _permit = permit;
-            work()
-        });
+        let (answer, done) = oneshot::channel();
+        let work = move || {
+            if !answer.is_closed() {
+                let _ = answer.send(work());
+            }
+        };
+        self.queue.send(Box::new(work)).map_err(|_| Error::Unavailable)?;
         done.await.map_err(|_| Error::Internal("the hashing thread panicked".into()))
     }
 }
+
+/// Works until the hasher is gone.
+fn hash_what_waits(waiting: &Mutex<mpsc::Receiver<Work>>) {
+    // On Linux a thread has a niceness of its own: whoever else wants the processor comes first.
+    #[cfg(target_os = "linux")]
+    if let Err(e) = rustix::process::setpriority_process(None, NICENESS) {
+        tracing::warn!(error = %e, "passwords are hashed at the priority of everything else");
+    }
+    loop {
+        let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(work) = next else { return };
+        let _ = catch_unwind(AssertUnwindSafe(work));
+    }
+}
+
+/// Of 19: a third of what everybody else gets of a busy processor, so that people still get in.
+#[cfg(target_os = "linux")]
+const NICENESS: i32 = 5;
 
 /// Whether a stored hash is of an older kind than new ones and should be replaced at the next login.
 pub fn is_outdated(hash: &str) -> bool {

@@ -122,12 +122,18 @@ pub struct Config {
     /// one connection to another, such as PgBouncer before 1.21 in transaction mode
     #[arg(long, env = "RINGFENCE_PREPARED_STATEMENTS", value_enum, default_value = "on")]
     pub prepared_statements: Switch,
-    /// Database connections at most, and as many to the standby
-    #[arg(long, env = "RINGFENCE_POOL_SIZE", default_value_t = 16, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1000))]
-    pub pool_size: usize,
+    /// Database connections at most, and as many to the standby. When not given: four for each processor, from 8 to 64, with a database on this
+    /// machine, and 16 with one elsewhere
+    #[arg(long, env = "RINGFENCE_POOL_SIZE", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1000))]
+    pub pool_size: Option<usize>,
 }
 
 impl Config {
+    /// How many connections a server has to the database at this address.
+    pub fn connections(&self, url: &str) -> anyhow::Result<usize> {
+        self.pool_size.map_or_else(|| crate::db::default_pool_size(url), Ok)
+    }
+
     /// Whether development mode is on, where nobody said so: with the private cluster.
     pub fn is_development(&self) -> bool {
         self.development.unwrap_or(false)

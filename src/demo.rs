@@ -187,6 +187,12 @@ pub struct Amounts {
     /// And this many messages altogether
     #[arg(long, default_value_t = 0)]
     pub messages: u64,
+    /// And this many mails altogether
+    #[arg(long, default_value_t = 0)]
+    pub emails: u64,
+    /// And this many calls altogether
+    #[arg(long, default_value_t = 0)]
+    pub calls: u64,
     /// And this many deals altogether
     #[arg(long, default_value_t = 0)]
     pub deals: u64,
@@ -225,6 +231,8 @@ pub async fn generate(admin_url: &str, companies: u32, amounts: Amounts) -> anyh
     for (what, statement, total) in [
         ("contacts", sql!("demo/contacts"), amounts.contacts),
         ("messages", sql!("demo/messages"), amounts.messages),
+        ("mails", sql!("demo/generated_emails"), amounts.emails),
+        ("calls", sql!("demo/generated_calls"), amounts.calls),
         ("deals", sql!("demo/generated_deals"), amounts.deals),
         ("activities", sql!("demo/generated_activities"), amounts.activities),
         ("historical messages", sql!("demo/generated_historical"), amounts.historical),

@@ -80,11 +80,11 @@ pub struct Parts {
 impl App {
     /// Builds the application on a database; `config` is settled.
     pub fn new(db: db::Db, config: config::Config) -> anyhow::Result<Self> {
-        let cores = std::thread::available_parallelism().map_or(2, |n| n.get());
+        let processors = std::thread::available_parallelism().map_or(2, |n| n.get());
         Ok(Self(Arc::new(Parts {
             db,
             keys: auth::Keys::new(&config.jwt_secret)?,
-            hasher: auth::Hasher::new(cores)?,
+            hasher: auth::Hasher::new(auth::Hasher::threads(processors))?,
             sealer: seal::Sealer::new(&config.secret_key)?,
             links: links::Links::new(&config.secret_key),
             cursors: signed::Signer::new(&config.secret_key, "cursors"),

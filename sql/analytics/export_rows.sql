@@ -5,9 +5,10 @@ with p as materialized (
   select * from app.period($1, $2)
 )
 select d.id, d.created_at, d.title, '$' || to_char(d.value, 'FM9,999,999,999,999,990.00') as value, d.status,
-  (select s.name from pipeline_stages s where s.id = d.stage_id) as stage, to_char(d.created_at at time zone p.zone, 'YYYY-MM-DD') as created,
-  to_char(d.actual_close_date at time zone p.zone, 'YYYY-MM-DD') as closed, d.company
-from p, deals d
-where not d.is_deleted and d.created_at >= p.starts and d.created_at < p.ends and (d.created_at, d.id) > ($5, $6)
+  (select s.name from pipeline_stages s where s.id = d.stage_id) as stage, to_char(d.created_at at time zone (select p.zone from p), 'YYYY-MM-DD') as created,
+  to_char(d.actual_close_date at time zone (select p.zone from p), 'YYYY-MM-DD') as closed, d.company
+-- Not joined with the period: PostgreSQL would sort what follows, because it does not know that there is one.
+from deals d
+where not d.is_deleted and d.created_at >= (select p.starts from p) and d.created_at < (select p.ends from p) and (d.created_at, d.id) > ($5, $6)
   and ($3::uuid is null or d.owner_id = $3) and ($4::uuid is null or d.pipeline_id = $4)
 order by d.created_at, d.id limit $7

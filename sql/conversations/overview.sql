@@ -1,10 +1,12 @@
 -- Figures of the company's own conversations and numbers.
-with number as (
+with active as (
+  select from_twilio_number, count(*) as conversations from conversations where conversation_status = 'active' and not is_deleted group by 1
+), number as (
   select n.phone_number, n.friendly_name, n.rotation_enabled, n.rotation_priority, n.last_used_at at time zone 'UTC' as last_used_at,
-    (select count(*) from conversations c
-      where c.from_twilio_number = n.phone_number and c.conversation_status = 'active' and not c.is_deleted) as active_conversations,
+    coalesce(a.conversations, 0) as active_conversations,
     n.total_messages_sent + n.total_messages_received as total_messages
-  from phone_numbers n where n.is_active and not n.is_deleted
+  from phone_numbers n left join active a on a.from_twilio_number = n.phone_number
+  where n.is_active and not n.is_deleted
   order by n.rotation_priority desc, n.created_at, n.id
 )
 select count(*) as total_conversations,

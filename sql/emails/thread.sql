@@ -5,7 +5,7 @@ from (
   select *, sum(octet_length(body)) over (order by created_at desc, id desc rows unbounded preceding) - octet_length(body) as bytes_before
   from email_card
   where not is_deleted and id in (
-    select e.id from emails e, (select coalesce(x.thread_id, x.id) as first from emails x where x.id = $1) t
-    where e.thread_id = t.first or e.id = t.first)) mail
+    with thread as materialized (select coalesce(x.thread_id, x.id) as first from emails x where x.id = $1)
+    select first from thread union select e.id from thread t join emails e on e.thread_id = t.first)) mail
 where bytes_before < 16 << 20
 order by created_at, id

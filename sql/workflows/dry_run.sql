@@ -1,7 +1,7 @@
 -- What a run would know.   $1 workflow id   $2 record, or null for the newest that its trigger is about
 with workflow as (
   select * from workflows where id = $1 and not is_deleted
-), record as (
+), record as materialized (
   select coalesce(app.found('Record', $2::uuid, (app.workflow_context(w.trigger, $2::uuid) -> 'record' ->> 'id')::uuid), case app.record_kind(w.trigger)
     when 'deal' then (select d.id from deals d where not d.is_deleted order by d.created_at desc, d.id desc limit 1)
     when 'contact' then (select c.id from contacts c where not c.is_deleted order by c.created_at desc, c.id desc limit 1)

@@ -17,7 +17,7 @@ mod tenant;
 pub use connection::{Column, Fault, Refusal};
 pub use dba::connect_as_dba;
 pub use list::{List, behind};
-pub use pool::{Db, PoolState};
+pub use pool::{Db, PoolState, default_pool_size};
 pub(crate) use pool::{NoConnection, count_connections};
 pub use pooler::check_pooler;
 pub use row::{FromRow, Row, Values, column};

@@ -17,11 +17,14 @@ use deadpool::{
 };
 use std::{
     cell::Cell,
+    net::IpAddr,
     ops::{Deref, DerefMut},
     sync::Arc,
+    thread,
     time::Duration,
 };
 use tokio::runtime::Handle;
+use tokio_postgres::config::Host;
 
 /// How long one waits for a connection, a free one or a new one.
 const WAIT: Duration = Duration::from_secs(5);
@@ -53,6 +56,19 @@ pub struct PoolState {
     pub waiting: usize,
 }
 
+/// How many connections a server has when nobody says. More than the database has processors for make nothing faster and
+/// each answer's time less certain; fewer would let some long reports keep everybody else waiting. So there are four for
+/// each processor, within bounds. Of a database elsewhere nobody knows them, for PostgreSQL does not tell.
+pub fn default_pool_size(url: &str) -> anyhow::Result<usize> {
+    const ELSEWHERE: usize = 16;
+    let here = |host: &Host| match host {
+        Host::Unix(_) => true,
+        Host::Tcp(name) => name == "localhost" || name.parse().is_ok_and(|ip: IpAddr| ip.is_loopback()),
+    };
+    let processors = thread::available_parallelism().map_or(2, |n| n.get());
+    Ok(if parse(url)?.get_hosts().iter().all(here) { (4 * processors).clamp(8, 64) } else { ELSEWHERE })
+}
+
 /// The pool of the API's own login. Nothing outside this module gets a connection of it.
 #[derive(Clone)]
 pub struct Db {
@@ -74,7 +90,7 @@ impl Db {
             Switch::On => Statements::Named,
             Switch::Off => Statements::Unnamed,
         };
-        let size = settings.pool_size;
+        let size = settings.connections(url)?;
         let way = Way { config: parse(url)?, statements };
         let standby = settings.standby_url().map(|url| {
             let way = Way { config: parse(url)?, ..way.clone() };

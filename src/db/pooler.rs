@@ -24,7 +24,7 @@ pub async fn check_pooler(url: &str, settings: &Config) -> anyhow::Result<()> {
     if settings.prepared_statements == Switch::Off {
         return Ok(());
     }
-    let way = Way { config: parse(url)?, tls: tls(), statements: Statements::Named };
+    let way = Way { config: parse(url)?, statements: Statements::Named };
     match carries(&way).await {
         Ok(true) => Ok(()),
         Err(Fault::Lost(e)) => bail!("the database does not answer: {e}"),

@@ -4,8 +4,18 @@ use crate::{
     smtp::Inbox,
     world::{PASSWORD, Person, World, api_url, config, start_server},
 };
-use ringfence::config::Switch;
+use ringfence::{
+    auth::{HASHING, Hasher},
+    config::Switch,
+};
 use serde_json::{Value, json};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
 use uuid::Uuid;
 
 fn fresh() -> String {
@@ -289,4 +299,67 @@ async fn attempts_are_limited_by_address_and_account_over_all_servers() {
 
 fn rand_byte() -> u8 {
     ringfence::auth::random::<1>()[0]
+}
+
+/// Hashing has threads of its own, fewer than there are processors, so reads are answered while many people log in.
+#[tokio::test(flavor = "multi_thread")]
+async fn logins_do_not_keep_reads_waiting() {
+    const LOGINS: usize = 100;
+    for processors in 1..=256 {
+        let threads = Hasher::threads(processors);
+        assert!((1..=4).contains(&threads) && (threads < processors || processors == 1), "{threads} of {processors}");
+    }
+    let acme = World::new().await;
+    let logged_in = Arc::new(AtomicUsize::new(0));
+    let logins: Vec<_> = (0..LOGINS)
+        .map(|_| {
+            let (email, logged_in) = (acme.member.email.clone(), logged_in.clone());
+            tokio::spawn(async move {
+                login(&email, PASSWORD).await.expect(200);
+                logged_in.fetch_add(1, Relaxed);
+            })
+        })
+        .collect();
+    while logged_in.load(Relaxed) == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    for _ in 0..5 {
+        acme.admin.get("/api/contacts/").await.expect(200);
+    }
+    assert!(logged_in.load(Relaxed) < LOGINS, "the reads waited for all logins");
+    for login in logins {
+        login.await.unwrap();
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn hashing_comes_after_everything_else() {
+    let hasher = Hasher::new(2).unwrap();
+    let hash = hasher.hash(PASSWORD).await.unwrap();
+    assert!(hasher.verify(PASSWORD, Some(&hash)).await.unwrap());
+    assert!(!hasher.verify("another", Some(&hash)).await.unwrap());
+    assert!(!hasher.verify(PASSWORD, None).await.unwrap());
+    // (name, niceness) of this program's threads (proc(5)).
+    let threads = || -> Vec<(String, i64)> {
+        let all = std::fs::read_dir("/proc/self/task").unwrap();
+        let stats = all.filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("stat")).ok());
+        stats
+            .map(|stat| {
+                let (name, rest) = stat.split_once('(').unwrap().1.rsplit_once(')').unwrap();
+                (name.to_owned(), rest.split_whitespace().nth(16).unwrap().parse().unwrap())
+            })
+            .collect()
+    };
+    let start = Instant::now();
+    loop {
+        let (hashing, others): (Vec<_>, Vec<_>) = threads().into_iter().partition(|(name, _)| name == HASHING);
+        let most = others.iter().map(|(_, niceness)| *niceness).max().unwrap();
+        if hashing.len() >= 2 && hashing.iter().all(|(_, niceness)| *niceness > most) {
+            break;
+        }
+        // One that another test has just started may not be there yet.
+        assert!(start.elapsed() < Duration::from_secs(10), "{hashing:?} {others:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }

@@ -341,7 +341,7 @@ async fn somebody_without_company_and_somebody_who_changes_their_password_have_k
 #[tokio::test]
 async fn what_is_kept_cannot_be_read_in_the_database_and_goes_with_a_person() {
     let own = OwnDatabase::new().await;
-    let acme = World::served(&own, Config { pool_size: 2, ..config() }).await;
+    let acme = World::served(&own, Config { pool_size: Some(2), ..config() }).await;
     let contact = json!({"first_name": "Ada", "last_name": "Secretname", "email": "ada@secret.example"});
     let first = with_key(&acme.member, "/api/contacts/", "secretkey", &contact).await;
     assert_eq!(first.status, 200);

@@ -44,6 +44,7 @@ mod poolers;
 mod quotes;
 mod registration;
 mod request_path;
+mod scale;
 mod schema;
 mod search;
 mod secrets;

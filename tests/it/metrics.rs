@@ -31,7 +31,7 @@ pub fn value(text: &str, series: &str) -> f64 {
 async fn requests_pool_queue_and_refusals_are_measured_without_a_company() {
     let own = OwnDatabase::new().await;
     let at = free();
-    let config = Config { metrics_listen: Some(at), worker: Switch::Off, pool_size: 3, ..config() };
+    let config = Config { metrics_listen: Some(at), worker: Switch::Off, pool_size: Some(3), ..config() };
     let acme = World::served(&own, config).await;
     // Whoever is answered by the server finds them too.
     acme.member.get("/livez").await;

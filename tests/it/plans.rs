@@ -1,7 +1,10 @@
 //! Plans, not times: lists walk an index in their order and stop, searches read an index, the policy is evaluated once a
 //! statement, for the largest company and a small one alike.
 
-use crate::{schema::OwnDatabase, world::admin_url};
+use crate::{
+    schema::{OwnDatabase, files, name},
+    world::admin_url,
+};
 use ringfence::{
     db::{self, List, Plan, Sql},
     demo, list, sql,
@@ -12,6 +15,11 @@ use uuid::Uuid;
 
 /// The plan of a statement as its callers get it: prepared, and executed often enough for PostgreSQL to have settled.
 async fn plan(api: &Client, statement: Sql, parameters: &[&str]) -> Value {
+    explain(api, statement, parameters, "format json").await
+}
+
+/// The same with what `explain` is told.
+pub async fn explain(api: &Client, statement: Sql, parameters: &[&str], options: &str) -> Value {
     let mode = match statement.plan {
         Plan::Auto => "auto",
         Plan::Once => "force_generic_plan",
@@ -26,7 +34,7 @@ async fn plan(api: &Client, statement: Sql, parameters: &[&str]) -> Value {
     for _ in 0..6 {
         api.batch_execute(&call).await.unwrap_or_else(|e| panic!("{}: {e:?}", statement.name));
     }
-    let explained = api.simple_query(&format!("explain (format json) {call}")).await.unwrap();
+    let explained = api.simple_query(&format!("explain ({options}) {call}")).await.unwrap();
     let text = explained.iter().find_map(|m| match m {
         tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0),
         _ => None,
@@ -37,7 +45,7 @@ async fn plan(api: &Client, statement: Sql, parameters: &[&str]) -> Value {
 }
 
 /// Every node of a plan, the subplans of policies too.
-fn nodes(plan: &Value) -> Vec<&Value> {
+pub fn nodes(plan: &Value) -> Vec<&Value> {
     let below = plan["Plans"].as_array().map(Vec::as_slice).unwrap_or_default();
     std::iter::once(plan).chain(below.iter().flat_map(nodes)).collect()
 }
@@ -60,6 +68,22 @@ fn reads(plan: &Value, what: &str, indexes: &[&str], ordered: bool) {
         let filter = format!("{} {}", node["Filter"], node["Index Cond"]);
         assert!(!filter.contains("current_setting"), "{what} evaluates the policy for each row: {plan:#}");
     }
+}
+
+/// Fills a database with so many companies, of which the first is the largest, and about so many rows of each kind.
+pub async fn fill(own: &OwnDatabase, companies: u32, of_each: u64) -> Client {
+    let amounts = demo::Amounts {
+        contacts: of_each,
+        messages: of_each,
+        deals: of_each,
+        activities: of_each,
+        ..demo::Amounts::default()
+    };
+    demo::generate(&own.admin, companies, amounts).await.unwrap();
+    let admin = db::connect(&own.admin).await.unwrap();
+    admin.batch_execute(include_str!("plans.sql")).await.unwrap();
+    admin.batch_execute("vacuum analyze").await.unwrap();
+    admin
 }
 
 /// The look-ups across companies, by the indexes over app.global_key.
@@ -120,56 +144,38 @@ async fn walks(api: &Client, list: List, filters: &[&str], index: &str) {
     }
 }
 
+/// A statement that reads many rows and that nothing here asks for a plan of would be slow unnoticed.
+#[test]
+fn every_list_search_and_report_has_a_plan() {
+    let (plans, scale) = (include_str!("plans.rs"), include_str!("scale.rs"));
+    for path in files("sql", "sql") {
+        let name = name(&path);
+        let elsewhere = ["platform/", "lint/", "ops/", "import/", "demo/", "jobs/"];
+        if elsewhere.iter().any(|folder| name.starts_with(folder)) {
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        let code: String = text.lines().filter(|l| !l.trim_start().starts_with("--")).flat_map(|l| [l, "\n"]).collect();
+        let writes = ["insert into", "update ", "delete from"].iter().any(|word| code.contains(word));
+        let reads_many =
+            ["order by", "limit $", "count(", "sum(", "_containing("].iter().any(|word| code.contains(word));
+        let asked = [format!("sql!(\"{name}\")"), format!("list!(\"{name}\"")];
+        let is_asked = |source: &str| asked.iter().any(|call| source.contains(call));
+        assert!(
+            writes || !reads_many || is_asked(plans),
+            "sql/{name}.sql reads many rows: add it to a test of its plan in tests/it/plans.rs"
+        );
+        assert!(
+            writes || !code.contains("limit $") || is_asked(scale),
+            "sql/{name}.sql is a page: add it to tests/it/scale.rs, which sees what a page costs when the company grows"
+        );
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn lists_and_searches_read_their_indexes() {
     let own = OwnDatabase::new().await;
-    let amounts =
-        demo::Amounts { contacts: 40_000, messages: 40_000, deals: 40_000, activities: 40_000, historical: 0 };
-    demo::generate(&own.admin, 40, amounts).await.unwrap();
-    let admin = db::connect(&own.admin).await.unwrap();
-    let busiest = "insert into calls (tenant_id, company_id, user_id, direction, status, from_address, to_address, created_at)
-        select tenant_id, company_id, user_id, direction, 'completed', from_address, to_address, created_at from sms_messages;
-        insert into emails (tenant_id, company_id, user_id, direction, status, from_email, to_email, subject, body, created_at)
-        select tenant_id, company_id, user_id, direction, case direction when 'inbound' then 'received' else 'sent' end, from_address, to_address, 'S', body, created_at from sms_messages;
-        insert into campaigns (tenant_id, company_id, user_id, campaign_name, subject, body, status, total_recipients, created_at)
-        select tenant_id, company_id, user_id, 'C', 'S', body, 'sent', 1, created_at from sms_messages;
-        insert into campaign_recipients (tenant_id, company_id, user_id, campaign_id, email)
-        select tenant_id, company_id, user_id, id, id::text from campaigns;
-        insert into notifications (tenant_id, company_id, user_id, title, message)
-        select tenant_id, company_id, user_id, 'T', 'M' from sms_messages where company_id is not null;
-        insert into quotes (tenant_id, company_id, owner_id, quote_number, title, amount, status, created_at)
-        select tenant_id, company_id, owner_id, 'Q-' || title, title, 1, (array['draft', 'sent'])[1 + length(title) % 2], created_at from deals;
-        insert into quote_lines (tenant_id, company_id, owner_id, quote_id, position, description, unit_price)
-        select tenant_id, company_id, owner_id, id, 1, title, 100 from quotes;
-        insert into workflows (tenant_id, company_id, owner_id, name, status, created_at)
-        select tenant_id, company_id, owner_id, title || id, (array['inactive', 'paused'])[1 + length(title) % 2], created_at from deals;
-        insert into workflow_executions (tenant_id, company_id, user_id, workflow_id, event, status, created_at)
-        select w.tenant_id, w.company_id, w.owner_id, w.id, 'deal_won', 'success', w.created_at
-        from (select distinct on (tenant_id) * from workflows order by tenant_id, id) w, generate_series(1, 400);
-        insert into files (tenant_id, company_id, owner_id, name, original_name, category, created_at)
-        select tenant_id, company_id, owner_id, title, title, left(md5(title), 1), created_at from deals";
-    admin.batch_execute(busiest).await.unwrap();
-    for table in [
-        "contacts",
-        "sms_messages",
-        "calls",
-        "emails",
-        "conversations",
-        "campaigns",
-        "campaign_recipients",
-        "notifications",
-        "users",
-        "quotes",
-        "quote_lines",
-        "files",
-        "workflows",
-        "workflow_executions",
-        "deals",
-        "deal_sums",
-        "activities",
-    ] {
-        admin.batch_execute(&format!("vacuum analyze {table}")).await.unwrap();
-    }
+    let admin = fill(&own, 40, 40_000).await;
     let by_size = "select k.company_id, min(u.id::text)::uuid, count(*), min(k.id::text)::uuid from contacts k
         join users u on u.company_id = k.company_id where k.company_id is not null group by 1 order by 3 desc";
     let companies = admin.query(by_size, &[]).await.unwrap();
@@ -192,7 +198,9 @@ async fn lists_and_searches_read_their_indexes() {
         let deal: String = admin.query_one(deal, &[&id]).await.unwrap().get(0);
         let workflow = "select min(id::text) from workflows where tenant_id = $1";
         let workflow: String = admin.query_one(workflow, &[&id]).await.unwrap().get(0);
-        let (stage, deal, workflow) = (format!("'{stage}'"), format!("'{deal}'"), format!("'{workflow}'"));
+        let folder = "select min(id::text) from folders where tenant_id = $1 and parent_id is null";
+        let folder: String = admin.query_one(folder, &[&id]).await.unwrap().get(0);
+        let [stage, deal, workflow, folder] = [stage, deal, workflow, folder].map(|id| format!("'{id}'"));
         // Once for a page, and once for all rows, which is what the frontend asks for.
         for limit in ["50", "9223372036854775807"] {
             for (list, parameters, index) in [
@@ -211,6 +219,7 @@ async fn lists_and_searches_read_their_indexes() {
                     "activities_deal",
                 ),
                 (sql!("emails/received"), vec![limit, "0"], "emails_received"),
+                (sql!("suppressions/list"), vec![limit, "0"], "suppressions_feed"),
                 (sql!("conversations/list"), vec!["null", limit, "0"], "conversations_feed"),
                 (sql!("campaigns/list"), vec!["null", limit, "0"], "campaigns_feed"),
                 (sql!("quotes/list"), vec![limit, "0"], "quotes_feed"),
@@ -223,6 +232,18 @@ async fn lists_and_searches_read_their_indexes() {
             ] {
                 reads(&plan(&api, list.planned_once(), &parameters).await, list.name, &[index], true);
             }
+        }
+        for (list, parameters, index) in [
+            (sql!("contacts/filter"), &["'Lead'", "null", "null"][..], "contacts_feed"),
+            (sql!("contacts/filter"), &["null", "'customer'", "null"], "contacts_feed"),
+            (sql!("files/of_folder"), &[&folder, "null"], "files_folder"),
+            (sql!("emails/list"), &["'all'"], "emails_feed"),
+            (sql!("emails/list"), &["'sent'"], "emails_of_sender"),
+            (sql!("emails/list"), &["'draft'"], "emails_drafts"),
+            (sql!("emails/list"), &["'trash'"], "emails_trash"),
+        ] {
+            let parameters = [parameters, &["50", "0"]].concat();
+            reads(&plan(&api, list.planned_anew(), &parameters).await, list.name, &[index], true);
         }
         for (feed, index) in [(sql!("sms/list"), "sms_messages_feed"), (sql!("calls/list"), "calls_feed")] {
             for direction in ["null", "'inbound'"] {
@@ -256,6 +277,7 @@ async fn lists_and_searches_read_their_indexes() {
         ] {
             walks(&api, list.planned_once(), filters, index).await;
         }
+        walks(&api, list!("files/of_folder").planned_anew(), &[&folder, "null"], "files_folder").await;
         let campaign = "select min(id::text) from campaigns where tenant_id = $1";
         let campaign: String = admin.query_one(campaign, &[&id]).await.unwrap().get(0);
         let campaign = format!("'{campaign}'");
@@ -278,6 +300,19 @@ async fn lists_and_searches_read_their_indexes() {
         let deals: &[&str] = &["'2025-12-24'", "'2026-06-30'", "null", "null"];
         let part = [deals, &["'0001-01-01'", "'00000000-0000-0000-0000-000000000000'", "100"]].concat();
         let by = |unit: &'static str| [deals, &["null", unit]].concat();
+        let first = async |table: &str| -> String {
+            let first = format!("select quote_literal(min(id::text)) from {table} where tenant_id = $1");
+            admin.query_one(&first, &[&id]).await.unwrap().get(0)
+        };
+        let (pipeline, deal, conversation) =
+            (first("pipelines").await, first("deals").await, first("conversations").await);
+        let (folder, email, run, workflow) = (
+            first("folders").await,
+            first("emails").await,
+            first("workflow_executions").await,
+            first("workflows").await,
+        );
+        let file = format!("array[{}::uuid]", first("files").await);
         for (report, parameters, indexes) in [
             (sql!("analytics/dashboard").planned_once(), deals.to_vec(), &["deals_feed", "activities_feed"][..]),
             (sql!("analytics/pipeline").planned_once(), deals.to_vec(), &["deal_sums_week", "deals_feed"]),
@@ -300,6 +335,31 @@ async fn lists_and_searches_read_their_indexes() {
             (sql!("analytics/custom_by_time").planned_once(), by("'day'"), &["deals_feed", "activities_made"]),
             (sql!("analytics/export_totals").planned_once(), deals.to_vec(), &["deal_sums_week"]),
             (sql!("analytics/export_rows").planned_once(), part, &["deals_feed"]),
+            (sql!("contacts/summary"), vec![], &[]),
+            (sql!("emails/stats"), vec![], &[]),
+            (sql!("sms/analytics"), vec!["30"], &["sms_messages_feed"]),
+            (sql!("conversations/overview"), vec![], &["conversations_feed"]),
+            (sql!("notifications/unread_count"), vec![], &["notifications_feed"]),
+            // Lists that have no pages: a company has some dozen of each.
+            (sql!("companies/users"), vec![], &["users_company"]),
+            (sql!("users/list"), vec![], &["users_company"]),
+            (sql!("teams/list"), vec![], &["users_team"]),
+            (sql!("pipelines/list"), vec![], &["pipelines_feed"]),
+            (sql!("pipelines/stages"), vec![&pipeline], &["pipeline_stages_order"]),
+            (sql!("sms/phone_numbers"), vec![], &[]),
+            (sql!("sms/templates"), vec![], &[]),
+            (sql!("sms/scheduled"), vec![], &["scheduled_sms_feed"]),
+            (sql!("files/root_folders"), vec![], &["folders_by_name", "files_folder"]),
+            (sql!("files/subfolders"), vec![&folder], &["folders_by_name", "files_folder"]),
+            // What belongs to one row.
+            (sql!("deals/history"), vec![&deal], &["deal_stage_history_deal"]),
+            (sql!("conversations/get"), vec![&conversation, "50"], &["sms_messages_conversation"]),
+            (sql!("emails/thread"), vec![&email], &["emails_thread"]),
+            (sql!("mailing/attachments"), vec![&file], &[]),
+            (sql!("workflows/steps"), vec![&run], &["workflow_steps_position_key"]),
+            (sql!("workflows/dry_run"), vec![&workflow, "null"], &["workflows_pkey"]),
+            (sql!("audit/list"), vec!["null", "null", "null", "50", "0"], &["audit_log_feed"]),
+            (sql!("audit/list").planned_anew(), vec!["null", &deal, "null", "50", "0"], &["audit_log_record"]),
         ] {
             let plan = plan(&api, report, &parameters).await;
             reads(&plan, report.name, indexes, false);

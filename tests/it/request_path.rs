@@ -128,7 +128,7 @@ async fn a_request_is_one_round_trip() {
     let path = format!("/api/contacts/{}", contact["id"].as_str().unwrap());
     for prepared_statements in [Switch::On, Switch::Off] {
         let tap = Tap::new();
-        let config = Config { worker: Switch::Off, pool_size: 1, prepared_statements, ..config() };
+        let config = Config { worker: Switch::Off, pool_size: Some(1), prepared_statements, ..config() };
         let admin = acme.admin.at(&start_server(config, &tap.url));
         let change = json!({"phone": "+1 555 0100"});
         for (method, path, body) in
@@ -306,7 +306,7 @@ async fn an_abandoned_call_without_prepared_statements_leaves_a_clean_connection
 async fn abandon(prepared_statements: Switch, rounds: usize) {
     let mut dice = Dice::new();
     let watch = Watch::new().await;
-    let db = Db::of(&watch.url, &Config { pool_size: 1, prepared_statements, ..config() }).unwrap();
+    let db = Db::of(&watch.url, &Config { pool_size: Some(1), prepared_statements, ..config() }).unwrap();
     let worlds = [World::new().await, World::new().await];
     for (world, contacts) in worlds.iter().zip([1, 2]) {
         for _ in 0..contacts {
@@ -360,7 +360,7 @@ impl db::FromRow for Seen {
 async fn a_client_that_goes_away_leaves_a_clean_connection() {
     let mut dice = Dice::new();
     let watch = Watch::new().await;
-    let config = Config { worker: Switch::Off, pool_size: 1, ..config() };
+    let config = Config { worker: Switch::Off, pool_size: Some(1), ..config() };
     let base = start_server(config, &watch.url);
     let worlds = [World::new().await, World::new().await];
     let mut contacts = Vec::new();
@@ -546,7 +546,7 @@ async fn a_failure_to_enter_and_a_changed_table_are_told_for_what_they_are() {
     tenant.all::<String>(all, &[]).await.unwrap();
 
     // Without prepared statements nothing is old: the columns are those of this moment.
-    let unnamed = Config { pool_size: 1, prepared_statements: Switch::Off, ..config() };
+    let unnamed = Config { pool_size: Some(1), prepared_statements: Switch::Off, ..config() };
     let unnamed = TenantDb::for_company(&Db::of(&own.api, &unnamed).unwrap(), acme.company, acme.member.id);
     let first = statement("select * from (select location from activities) a union all select 'here'");
     assert_eq!(unnamed.all::<String>(first, &[]).await.unwrap(), ["here"]);
@@ -566,7 +566,7 @@ async fn a_failure_to_enter_and_a_changed_table_are_told_for_what_they_are() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_without_room_is_told_and_comes_back() {
     let own = OwnDatabase::new().await;
-    let acme = World::served(&own, Config { pool_size: 1, worker: Switch::Off, ..config() }).await;
+    let acme = World::served(&own, Config { pool_size: Some(1), worker: Switch::Off, ..config() }).await;
     acme.admin.get("/api/contacts/").await.expect(200);
     acme.db.batch_execute("begin; lock table contacts in access exclusive mode").await.unwrap();
     // The first ones wait for the lock until they are given up, one after the other; the last one waits for a connection.
@@ -610,4 +610,19 @@ async fn a_stop_lets_requests_under_way_finish() {
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     serving.await.unwrap().unwrap();
     assert_eq!(acme.admin.get("/api/contacts/").await.expect(200)[0]["first_name"], "Ada");
+}
+
+#[test]
+fn the_pool_follows_the_processors_of_a_database_on_this_machine() {
+    let of = |url: &str| Config { pool_size: None, ..config() }.connections(url).unwrap();
+    let here = of(&api_url());
+    let processors = std::thread::available_parallelism().unwrap().get();
+    assert!((8..=64).contains(&here) && (here >= processors || here == 64), "{here}");
+    for url in ["postgres://a@localhost/x", "postgres://a@127.0.0.1:6432/x", "postgres://a@[::1]/x"] {
+        assert_eq!(of(url), here, "{url}");
+    }
+    for url in ["postgres://a@db.internal/x", "postgres://a@10.0.0.7/x", "postgres://a@localhost,db.internal/x"] {
+        assert_eq!(of(url), 16, "{url}");
+    }
+    assert_eq!(Config { pool_size: Some(3), ..config() }.connections("postgres://a@localhost/x").unwrap(), 3);
 }

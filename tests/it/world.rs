@@ -62,7 +62,7 @@ pub fn config() -> Config {
         proxy_hops: 0,
         database_replica_url: None,
         prepared_statements: Switch::On,
-        pool_size: 4,
+        pool_size: Some(4),
     }
 }
 

@@ -149,7 +149,7 @@ async fn list(db: TenantDb, Query(filter): Query<Filter>, page: Paging<{ page::A
     let category = filter.category.filter(|text| !text.is_empty());
     match (&filter.folder_id, &category) {
         (Some(folder), category) => {
-            page.list(&db, list!("files/of_folder").planned_once(), &[folder, category]).await
+            page.list(&db, list!("files/of_folder").planned_anew(), &[folder, category]).await
         }
         (None, Some(category)) => {
             page.list(&db, list!("files/of_category").planned_once(), &[category]).await

@@ -1,0 +1,120 @@
+//! Asks the server. The client runs on the same processors, so it does as little as it can: one thread, requests that are
+//! made before, and answers that are looked at once.
+
+use crate::{
+    cases::Case,
+    shared::{Connection, Postgres, Server},
+};
+use anyhow::{Context, Result, ensure};
+use futures_util::future::{try_join_all, try_join3};
+use std::{
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+/// What came of a load.
+#[derive(Clone, Copy, Debug)]
+pub struct Figures {
+    pub per_second: f64,
+    /// Processor time of the server and of the database for one request, in microseconds.
+    pub server_cpu: f64,
+    pub database_cpu: f64,
+    /// Milliseconds.
+    pub p50: f64,
+    pub p99: f64,
+}
+
+/// Microseconds, from the least to the most.
+pub struct Latencies(Vec<u32>);
+
+impl Latencies {
+    pub fn of(mut micros: Vec<u32>) -> Self {
+        micros.sort_unstable();
+        Self(micros)
+    }
+
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Milliseconds within which this part of them ended.
+    pub fn at(&self, part: f64) -> f64 {
+        let place = (self.0.len().saturating_sub(1)) as f64 * part;
+        self.0.get(place as usize).map_or(f64::NAN, |micros| f64::from(*micros) / 1000.0)
+    }
+}
+
+/// For how long the server's connections prepare their statements before it counts.
+const WARMING: Duration = Duration::from_millis(400);
+
+/// Asks over so many keep-alive connections, one question at a time on each. `beside` is asked over others at the same
+/// time: how many of it are answered in a second comes second.
+pub fn run(
+    server: &Server,
+    postgres: &Postgres,
+    case: &Case,
+    connections: usize,
+    time: Duration,
+    beside: Option<(&Case, usize)>,
+) -> Result<(Figures, f64)> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let from = Instant::now() + WARMING;
+    let until = from + time;
+    runtime.block_on(async {
+        let counted = try_join_all((0..connections).map(|_| ask(server, case, from, until)));
+        let others = beside.into_iter().flat_map(|(case, connections)| (0..connections).map(move |_| case));
+        let others = try_join_all(others.map(|case| ask(server, case, from, until)));
+        let cpu = async {
+            tokio::time::sleep_until(from.into()).await;
+            let begun = (server.process.cpu(), postgres.cpu());
+            tokio::time::sleep_until(until.into()).await;
+            anyhow::Ok((server.process.cpu() - begun.0, postgres.cpu() - begun.1))
+        };
+        let (counted, others, (server_cpu, database_cpu)) = try_join3(counted, others, cpu).await?;
+        let answered = |all: &[Asked]| all.iter().map(|asked| asked.in_time).sum::<usize>();
+        let (in_time, others) = (answered(&counted), answered(&others));
+        let latencies = Latencies::of(counted.into_iter().flat_map(|asked| asked.micros).collect());
+        ensure!(in_time > 0, "{}: no request ended in time", case.name());
+        let figures = Figures {
+            per_second: in_time as f64 / time.as_secs_f64(),
+            server_cpu: server_cpu / in_time as f64,
+            database_cpu: database_cpu / in_time as f64,
+            p50: latencies.at(0.5),
+            p99: latencies.at(0.99),
+        };
+        Ok((figures, others as f64 / time.as_secs_f64()))
+    })
+}
+
+#[derive(Default)]
+struct Asked {
+    /// How long each request took that was asked in time.
+    micros: Vec<u32>,
+    /// How many were answered in time.
+    in_time: usize,
+}
+
+async fn ask(server: &Server, case: &Case, from: Instant, until: Instant) -> Result<Asked> {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let mut connection = Connection::open(server.address).await?;
+    let (mut all, mut length) = (Asked::default(), 0);
+    loop {
+        let request = (case.request)(NEXT.fetch_add(1, Relaxed) as usize);
+        let asked = Instant::now();
+        if asked >= until {
+            return Ok(all);
+        }
+        let answer = connection.ask(&request).await;
+        let (status, body) = answer.with_context(|| format!("{} has no answer", case.name()))?;
+        let answered = Instant::now();
+        if asked >= from {
+            all.micros.push((answered - asked).as_micros() as u32);
+        }
+        all.in_time += usize::from(answered >= from && answered < until);
+        // What was right is right when it is as long as before: reading it takes time from the server, which runs on the
+        // same processors.
+        let right = body.len() == length || (case.right)(body);
+        ensure!(status == 200 && right, "{} was answered {status} {}", case.name(), String::from_utf8_lossy(body));
+        length = body.len();
+    }
+}

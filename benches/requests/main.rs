@@ -1,0 +1,346 @@
+//! What a request costs: the server beside pgbench with the same statements, users and parameters, and beside pgbench
+//! with the company written into the statement by hand, on the same PostgreSQL and in turns, because a machine's speed
+//! changes from minute to minute.
+#![allow(missing_docs, unreachable_pub, clippy::unwrap_used, reason = "a program to run by hand")]
+
+mod cases;
+mod charts;
+mod load;
+mod page;
+mod pgbench;
+mod results;
+#[path = "../shared/mod.rs"]
+mod shared;
+
+use anyhow::{Result, bail, ensure};
+use cases::Case;
+use clap::Parser;
+use results::{Measured, Memory, Results, Round, Setting, Storm, USUAL, bars, median};
+use ringfence::{
+    db::{self, local::Cluster},
+    demo,
+};
+use shared::{ADDED, Database, Postgres, Server};
+use std::{
+    fs,
+    path::PathBuf,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+use tokio_postgres::Client;
+
+/// Measures the requests of a running system.
+#[derive(Parser)]
+struct Options {
+    /// How long each is measured at a time
+    #[arg(long, default_value_t = 1)]
+    seconds: u64,
+    /// How many times each is measured
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// On how many connections
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 8, 32, 256])]
+    connections: Vec<usize>,
+    /// Companies in the database
+    #[arg(long, default_value_t = 1000)]
+    companies: u32,
+    /// Contacts in the database; three messages (texts, mails and calls) for each, and three deals and activities for ten
+    #[arg(long, default_value_t = 1_000_000)]
+    contacts: u64,
+    /// Only what has this in its name, such as "deep page", largest or storm
+    #[arg(long, default_value = "")]
+    only: String,
+    /// A first look, within some minutes: the largest company, 8 and 256 connections, once
+    #[arg(long)]
+    quick: bool,
+    /// Fail when a bar is missed
+    #[arg(long)]
+    check: bool,
+    /// Connections of the server to the database, when not its own choice
+    #[arg(long)]
+    pool_size: Option<usize>,
+    /// Folder of the cluster with the data, which is kept
+    #[arg(long, env = "RINGFENCE_BENCH_DATA")]
+    data: Option<PathBuf>,
+    /// What `cargo bench` adds
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// People who log in at the same time.
+const STORM: usize = 256;
+/// What PostgreSQL must let in for pgbench to have as many connections as the server's clients.
+const MOST_CONNECTIONS: usize = 320;
+
+fn main() -> Result<ExitCode> {
+    let mut options = Options::parse();
+    if options.quick {
+        (options.rounds, options.connections) = (1, vec![USUAL, STORM]);
+    }
+    let most = options.connections.iter().copied().max().unwrap_or(0);
+    ensure!(most + 40 <= MOST_CONNECTIONS, "give at most {} connections", MOST_CONNECTIONS - 40);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let cluster = runtime.block_on(open(&options))?;
+    let done = run(&options, &runtime, &cluster);
+    runtime.block_on(cluster.close())?;
+    let met = done?;
+    Ok(if met || !options.check { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The cluster, which lets in as many as are needed.
+async fn open(options: &Options) -> Result<Cluster> {
+    let folder = shared::folder(options.data.as_ref());
+    let cluster = Cluster::open(&folder).await?;
+    let allowed = async |cluster: &Cluster| {
+        let admin = db::connect(&cluster.url("ringfence_admin", "postgres")).await?;
+        let allowed: i32 = admin.query_one("select current_setting('max_connections')::int", &[]).await?.get(0);
+        anyhow::Ok((admin, allowed as usize >= MOST_CONNECTIONS))
+    };
+    let (admin, enough) = allowed(&cluster).await?;
+    if enough {
+        return Ok(cluster);
+    }
+    admin.batch_execute(&format!("alter system set max_connections = {MOST_CONNECTIONS}")).await?;
+    drop(admin);
+    cluster.close().await?;
+    let cluster = Cluster::open(&folder).await?;
+    if !allowed(&cluster).await?.1 {
+        bail!("another program uses the cluster in {}: end it, and try again", folder.display());
+    }
+    Ok(cluster)
+}
+
+/// Messages, deals and activities that belong to so many contacts, and how many of the messages are texts.
+fn amounts(contacts: u64) -> demo::Amounts {
+    let messages = contacts * 3;
+    let (emails, calls) = (messages / 10, messages / 10);
+    let deals = contacts * 3 / 10;
+    let messages = messages - emails - calls;
+    demo::Amounts { contacts, messages, emails, calls, deals, activities: deals, historical: 0 }
+}
+
+/// Whether all bars are met.
+fn run(options: &Options, runtime: &tokio::runtime::Runtime, cluster: &Cluster) -> Result<bool> {
+    let name = format!("requests_{}_{}", options.companies, options.contacts);
+    let database = runtime.block_on(Database::open(cluster, &name))?;
+    let admin = runtime.block_on(prepare(&database, options))?;
+    let postgres = runtime.block_on(Postgres::of(&admin))?;
+    let mut command = shared::ringfence(&database.api, &["serve"]);
+    command.env("RINGFENCE_WORKER", "off");
+    if let Some(size) = options.pool_size {
+        command.env("RINGFENCE_POOL_SIZE", size.to_string());
+    }
+    let server = runtime.block_on(Server::start(command))?;
+    let mut memory = vec![Memory { after: "start".into(), mib: server.process.memory().1 }];
+    let (all, login) = runtime.block_on(async {
+        let mut all = Vec::new();
+        for company in cases::companies(&admin, &server).await? {
+            all.extend(cases::of_company(&company)?);
+        }
+        anyhow::Ok((all, cases::login(&admin).await?))
+    })?;
+    let is_asked = |case: &&Case| {
+        case.name().contains(&options.only)
+            && (!options.quick || case.company.is_none_or(|(name, _)| name == "largest"))
+    };
+    let cases: Vec<&Case> = all.iter().chain([&login]).filter(is_asked).collect();
+    let largest = |case: &&Case| {
+        ["get by id", "newest page"].contains(&case.operation)
+            && case.company.is_some_and(|(name, _)| name == "largest")
+    };
+    let storms: Vec<&Case> =
+        if "login storm".contains(&options.only) { all.iter().filter(largest).collect() } else { Vec::new() };
+    ensure!(!cases.is_empty() || !storms.is_empty(), "nothing has '{}' in its name", options.only);
+
+    let bench = Bench { options, cluster, database: &name, postgres, server: &server };
+    let start = Instant::now();
+    let steps = options.rounds * (cases.len() * options.connections.len() + storms.len());
+    eprintln!("This takes about {}.", minutes(bench.estimate(&cases, &storms)));
+    let mut measured: Vec<Measured> = Vec::new();
+    for &connections in &options.connections {
+        let of = |case: &&Case| Measured {
+            operation: case.operation,
+            company: case.company,
+            connections,
+            rounds: Vec::new(),
+        };
+        measured.extend(cases.iter().map(of));
+    }
+    let mut reads: Vec<Vec<Storm>> = storms.iter().map(|_| Vec::new()).collect();
+    let mut done = 0;
+    let mut tell = |what: String, steps_done: usize| {
+        if steps_done == 0 {
+            return;
+        }
+        done += steps_done;
+        let left = start.elapsed().mul_f64((steps - done) as f64 / done as f64);
+        eprintln!("{what}: done, {} left", minutes(left));
+    };
+    for round in 0..options.rounds {
+        for (at, &connections) in options.connections.iter().enumerate() {
+            for (case, measured) in cases.iter().zip(&mut measured[at * cases.len()..]) {
+                measured.rounds.push(bench.round(case, connections, round)?);
+            }
+            if round == 0 && !cases.is_empty() {
+                memory.push(Memory { after: format!("{connections} connections"), mib: server.process.memory().1 });
+            }
+            tell(format!("round {} of {}, {connections} connections", round + 1, options.rounds), cases.len());
+        }
+        for (case, reads) in storms.iter().zip(&mut reads) {
+            reads.push(bench.storm(case, &login, round)?);
+        }
+        if round == 0 && !storms.is_empty() {
+            memory.push(Memory { after: format!("{STORM} logins"), mib: server.process.memory().1 });
+        }
+        tell(format!("round {} of {}, logins", round + 1, options.rounds), storms.len());
+    }
+    memory.push(Memory { after: "the end".into(), mib: server.process.memory().1 });
+    server.process.stop()?;
+    runtime.block_on(clean(&admin))?;
+
+    let requests: Vec<_> = measured.iter().map(Measured::row).collect();
+    let logins: Vec<_> = reads.iter().map(|rounds| storm_of(rounds)).collect();
+    let bars = bars(&requests, &logins, &memory);
+    let setting = runtime.block_on(setting(options, &database, &admin))?;
+    let results = Results { setting, bars, requests, logins, memory };
+    results.print();
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/bench-results");
+    fs::create_dir_all(&folder)?;
+    fs::write(folder.join("requests.json"), results.json()?)?;
+    fs::write(folder.join("requests.html"), page::render(&results)?)?;
+    println!("\nSee {}, and requests.json beside it.", folder.join("requests.html").display());
+    Ok(results.bars.iter().all(results::Bar::is_met))
+}
+
+fn minutes(time: Duration) -> String {
+    match time.as_secs() {
+        seconds @ 0..100 => format!("{seconds} s"),
+        seconds => format!("{} min", seconds.div_ceil(60)),
+    }
+}
+
+/// The database with so much in it, as an earlier run left it.
+async fn prepare(database: &Database, options: &Options) -> Result<Client> {
+    let admin = db::connect(&database.admin).await?;
+    let empty: bool = admin.query_one("select not exists (select from contacts)", &[]).await?.get(0);
+    if empty {
+        let amounts = amounts(options.contacts);
+        let demo::Amounts { contacts, messages, emails, calls, deals, activities, .. } = amounts;
+        let messages = messages + emails + calls;
+        eprintln!(
+            "Loading {} companies, {contacts} contacts, {messages} messages, {deals} deals and {activities} activities, once …",
+            options.companies
+        );
+        demo::generate(&database.admin, options.companies, amounts).await?;
+    } else {
+        clean(&admin).await?;
+    }
+    admin.batch_execute("checkpoint").await?;
+    Ok(admin)
+}
+
+/// Takes away what was added, without a note of each in the audit log.
+async fn clean(admin: &Client) -> Result<()> {
+    admin.batch_execute("set session_replication_role = replica").await?;
+    admin.execute("delete from contacts where last_name = $1", &[&ADDED]).await?;
+    for statement in ["reset session_replication_role", "vacuum analyze contacts", "vacuum analyze users"] {
+        admin.batch_execute(statement).await?;
+    }
+    Ok(())
+}
+
+async fn setting(options: &Options, database: &Database, admin: &Client) -> Result<Setting> {
+    let demo::Amounts { contacts, messages, emails, calls, deals, activities, .. } = amounts(options.contacts);
+    Ok(Setting {
+        version: env!("CARGO_PKG_VERSION"),
+        at: jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC").to_string(),
+        processors: std::thread::available_parallelism().map_or(0, |n| n.get()),
+        postgresql: admin.query_one("select current_setting('server_version')", &[]).await?.get(0),
+        pool_size: options.pool_size.map_or_else(|| db::default_pool_size(&database.api), Ok)?,
+        companies: options.companies,
+        contacts,
+        messages: messages + emails + calls,
+        deals,
+        activities,
+        seconds: options.seconds,
+        rounds: options.rounds,
+    })
+}
+
+/// What is measured, and where.
+struct Bench<'a> {
+    options: &'a Options,
+    cluster: &'a Cluster,
+    database: &'a str,
+    postgres: Postgres,
+    server: &'a Server,
+}
+
+impl Bench<'_> {
+    fn time(&self) -> Duration {
+        Duration::from_secs(self.options.seconds)
+    }
+
+    fn estimate(&self, cases: &[&Case], storms: &[&Case]) -> Duration {
+        let ours = self.time() + Duration::from_millis(500);
+        let of = |case: &Case, connections: usize| {
+            let by_hand = u32::from(case.by_hand.is_some());
+            let times = 1 + by_hand + if connections == USUAL { by_hand } else { 0 };
+            ours + (self.time() + Duration::from_secs(pgbench::warming(connections)) + ours / 5) * times
+        };
+        let connections = self.options.connections.iter();
+        let requests: Duration =
+            connections.flat_map(|c| cases.iter().map(|case| of(case, *c)).collect::<Vec<_>>()).sum();
+        // The last of those who log in wait for all that are before them.
+        let logins = (self.time() + ours * 2 + Duration::from_secs(6)) * storms.len() as u32;
+        (requests + logins) * self.options.rounds as u32
+    }
+
+    /// All sides of a case once. Who is first changes, because the first one fills the caches.
+    fn round(&self, case: &Case, connections: usize, round: usize) -> Result<Round> {
+        let pgbench =
+            |script| pgbench::run(self.cluster, self.database, &self.postgres, script, connections, self.time());
+        let server = || load::run(self.server, &self.postgres, case, connections, self.time(), None);
+        let first = if round.is_multiple_of(2) { Some(server()?.0) } else { None };
+        let context = pgbench(&case.context)?;
+        let no_policies = case.no_policies.as_ref().filter(|_| connections == USUAL).map(pgbench).transpose()?;
+        let by_hand = case.by_hand.as_ref().map(pgbench).transpose()?;
+        let server = match first {
+            Some(server) => server,
+            None => server()?.0,
+        };
+        Ok(Round { server, context, by_hand, no_policies })
+    }
+
+    /// A read while nobody logs in, and while hundreds do.
+    fn storm(&self, case: &Case, login: &Case, round: usize) -> Result<Storm> {
+        // So long that the slowest hundredth is some dozen requests.
+        let time = self.time() * 2;
+        let read = |beside| load::run(self.server, &self.postgres, case, USUAL, time, beside);
+        let before = if round.is_multiple_of(2) { Some(read(None)?.0) } else { None };
+        let (during, logins_per_second) = read(Some((login, STORM)))?;
+        let calm = match before {
+            Some(calm) => calm,
+            None => read(None)?.0,
+        };
+        Ok(Storm {
+            operation: case.operation,
+            company: case.company.unwrap_or_default().0,
+            p99_ms: calm.p99,
+            p99_ms_while_logging_in: during.p99,
+            logins_per_second,
+            ratio: during.p99 / calm.p99,
+        })
+    }
+}
+
+fn storm_of(rounds: &[Storm]) -> Storm {
+    let of = |figure: fn(&Storm) -> f64| median(rounds.iter().map(figure));
+    Storm {
+        p99_ms: of(|s| s.p99_ms),
+        p99_ms_while_logging_in: of(|s| s.p99_ms_while_logging_in),
+        logins_per_second: of(|s| s.logins_per_second),
+        ratio: of(|s| s.ratio),
+        ..rounds[0].clone()
+    }
+}

@@ -1,0 +1,134 @@
+//! pgbench with a handler's statement: what PostgreSQL does by itself.
+
+use crate::{
+    load::{Figures, Latencies},
+    shared::Postgres,
+};
+use anyhow::{Context, Result, ensure};
+use ringfence::{
+    db::{Plan, Sql, local::Cluster},
+    sql,
+};
+use std::{
+    env, fs,
+    path::Path,
+    process::{self, Command},
+    time::Duration,
+};
+
+/// What pgbench executes.
+pub struct Script {
+    /// One text for each of the rows that are asked for, in turns.
+    pub texts: Vec<String>,
+    pub variables: Vec<(String, String)>,
+    /// Whether it runs as somebody whom no policy concerns.
+    pub without_policies: bool,
+    /// How its statements are planned where *enter* does not say.
+    pub plan: Plan,
+}
+
+/// A statement with pgbench's variables for its parameters. A null is written out, for pgbench has none.
+pub fn given(statement: &str, values: &[&str]) -> String {
+    let lines = statement.lines().filter(|line| !line.trim_start().starts_with("--"));
+    let text: String = lines.map(|line| format!("{line}\n")).collect();
+    values.iter().enumerate().rev().fold(text, |text, (i, value)| text.replace(&format!("${}", i + 1), value))
+}
+
+/// The handler's transaction: *enter* and this statement, written together.
+pub fn in_context(statement: Sql, text: &str) -> String {
+    let enter =
+        given(sql!("platform/enter").text, &[":me", "1", "true", &format!("'{}'", mode(statement.plan)), "'bench'"]);
+    format!("\\startpipeline\nbegin;\n{enter};\n{text};\ncommit;\n\\endpipeline\n")
+}
+
+fn mode(plan: Plan) -> &'static str {
+    match plan {
+        Plan::Auto => "auto",
+        Plan::Once => "force_generic_plan",
+        Plan::Anew => "force_custom_plan",
+    }
+}
+
+/// How many seconds pgbench runs besides those that count, in which it connects, and each connection prepares its
+/// statements and fills its caches.
+pub fn warming(connections: usize) -> u64 {
+    1 + connections as u64 / 100
+}
+
+/// Runs a script on so many connections.
+pub fn run(
+    cluster: &Cluster,
+    database: &str,
+    postgres: &Postgres,
+    script: &Script,
+    connections: usize,
+    time: Duration,
+) -> Result<Figures> {
+    let folder = env::temp_dir().join(format!("ringfence-bench-{}", process::id()));
+    fs::create_dir_all(&folder)?;
+    let done = run_in(&folder, cluster, database, postgres, script, connections, time);
+    fs::remove_dir_all(&folder)?;
+    done
+}
+
+fn run_in(
+    folder: &Path,
+    cluster: &Cluster,
+    database: &str,
+    postgres: &Postgres,
+    script: &Script,
+    connections: usize,
+    time: Duration,
+) -> Result<Figures> {
+    let user = if script.without_policies { "ringfence_admin" } else { "ringfence_api" };
+    let seconds = time.as_secs() + warming(connections);
+    let mut command = Command::new(cluster.bin("pgbench"));
+    command.args(["-n", "-M", "prepared", "-j", "2", "-c", &connections.to_string(), "-T", &seconds.to_string()]);
+    // A line for each transaction.
+    command.arg("-l").arg(format!("--log-prefix={}", folder.join("log").display()));
+    command.env("PGOPTIONS", format!("-c plan_cache_mode={}", mode(script.plan)));
+    for (name, value) in &script.variables {
+        command.args(["-D", &format!("{name}={value}")]);
+    }
+    for (i, text) in script.texts.iter().enumerate() {
+        let file = folder.join(format!("{i}.sql"));
+        fs::write(&file, text)?;
+        command.arg("-f").arg(file);
+    }
+    let cpu = postgres.cpu();
+    let output = command.arg(cluster.url(user, database)).output().context("pgbench does not run")?;
+    let cpu = postgres.cpu() - cpu;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let failed = !text.contains("number of failed transactions: 0 ");
+    ensure!(output.status.success() && !failed, "pgbench failed: {text}{errors}\n{}", script.texts[0]);
+
+    // (microseconds since 1970 at which it ended, microseconds that it took)
+    let mut all: Vec<(u64, u32)> = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("log")) {
+            for line in fs::read_to_string(&path)?.lines() {
+                let mut words = line.split(' ').skip(2);
+                let mut next =
+                    || words.next().and_then(|w| w.parse::<u64>().ok()).context("pgbench's log is not as expected");
+                let (took, _, second, micro) = (next()?, next()?, next()?, next()?);
+                all.push((second * 1_000_000 + micro, took as u32));
+            }
+        }
+    }
+    // It ends by beginning nothing more, so what counts is the time before that.
+    let begun = || all.iter().map(|(ended, took)| ended - u64::from(*took));
+    let until = begun().max().context("pgbench did nothing")?;
+    let from = begun().min().unwrap_or(0).max(until.saturating_sub(time.as_micros() as u64));
+    ensure!(until > from, "pgbench took all of its time to connect");
+    let counted = all.iter().filter(|(ended, _)| (from..until).contains(ended)).map(|(_, took)| *took);
+    let latencies = Latencies::of(counted.collect());
+    Ok(Figures {
+        per_second: latencies.count() as f64 * 1e6 / (until - from) as f64,
+        server_cpu: 0.0,
+        database_cpu: cpu / all.len() as f64,
+        p50: latencies.at(0.5),
+        p99: latencies.at(0.99),
+    })
+}

@@ -1,0 +1,280 @@
+//! What was found: ratios, the bars that they are held against, a table, and the files.
+
+use crate::load::Figures;
+use anyhow::Result;
+use serde::Serialize;
+
+/// Connections at which the sides are compared where one number has to do.
+pub const USUAL: usize = 8;
+/// Resident memory at the most, in MiB.
+pub const MEMORY: f64 = 128.0;
+
+/// What one case did on so many connections.
+pub struct Measured {
+    pub operation: &'static str,
+    pub company: Option<(&'static str, i64)>,
+    pub connections: usize,
+    pub rounds: Vec<Round>,
+}
+
+pub struct Round {
+    pub server: Figures,
+    pub context: Figures,
+    pub by_hand: Option<Figures>,
+    pub no_policies: Option<Figures>,
+}
+
+/// One side, in medians of the rounds.
+#[derive(Serialize, Clone)]
+pub struct Side {
+    pub per_second: f64,
+    pub p50_ms: f64,
+    pub p99_ms: f64,
+    pub server_cpu_us: f64,
+    pub database_cpu_us: f64,
+}
+
+/// What came of a case. Ratios are of each round by itself, so that a slow minute counts for both sides.
+#[derive(Serialize, Clone)]
+pub struct Row {
+    pub operation: &'static str,
+    pub company: &'static str,
+    pub contacts: i64,
+    pub connections: usize,
+    pub server: Side,
+    /// The same statements in the same context.
+    pub pgbench: Side,
+    /// The statement with the company written into it, alone and without policies.
+    pub by_hand: Option<Side>,
+    /// The same in as many statements as the handler's.
+    pub no_policies: Option<Side>,
+    /// Throughput of the server to that of pgbench.
+    pub to_pgbench: f64,
+    pub to_by_hand: Option<f64>,
+    /// What the policies cost: throughput without them to that with them.
+    pub policies: Option<f64>,
+    /// How much longer the tail is: p99/p50 of the server to that of pgbench.
+    pub tail: f64,
+}
+
+/// Reads while hundreds of people log in.
+#[derive(Serialize, Clone)]
+pub struct Storm {
+    pub operation: &'static str,
+    pub company: &'static str,
+    pub p99_ms: f64,
+    pub p99_ms_while_logging_in: f64,
+    pub logins_per_second: f64,
+    /// p99 while they do to p99 while they do not.
+    pub ratio: f64,
+}
+
+/// Resident memory in MiB at the most so far.
+#[derive(Serialize, Clone)]
+pub struct Memory {
+    pub after: String,
+    pub mib: f64,
+}
+
+/// Where and on what it was measured.
+#[derive(Serialize)]
+pub struct Setting {
+    pub version: &'static str,
+    pub at: String,
+    pub processors: usize,
+    pub postgresql: String,
+    pub pool_size: usize,
+    pub companies: u32,
+    pub contacts: u64,
+    pub messages: u64,
+    pub deals: u64,
+    pub activities: u64,
+    pub seconds: u64,
+    pub rounds: usize,
+}
+
+/// What is asked for.
+#[derive(Serialize, Clone)]
+pub struct Bar {
+    pub what: &'static str,
+    pub bar: f64,
+    pub at_least: bool,
+    pub worst: f64,
+    /// Of which it is the worst.
+    pub of: String,
+    pub met: usize,
+    pub all: usize,
+}
+
+impl Bar {
+    pub fn is_met(&self) -> bool {
+        self.met == self.all
+    }
+
+    fn of(what: &'static str, bar: f64, at_least: bool, found: Vec<(f64, String)>) -> Option<Self> {
+        let keeps = |value: f64| if at_least { value >= bar } else { value <= bar };
+        let worse =
+            |a: &&(f64, String), b: &&(f64, String)| if at_least { b.0.total_cmp(&a.0) } else { a.0.total_cmp(&b.0) };
+        let (worst, of) = found.iter().max_by(worse)?.clone();
+        let met = found.iter().filter(|(value, _)| keeps(*value)).count();
+        Some(Self { what, bar, at_least, worst, of, met, all: found.len() })
+    }
+}
+
+/// All of it.
+#[derive(Serialize)]
+pub struct Results {
+    pub setting: Setting,
+    pub bars: Vec<Bar>,
+    pub requests: Vec<Row>,
+    pub logins: Vec<Storm>,
+    pub memory: Vec<Memory>,
+}
+
+pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.into_iter().collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+fn side<'a>(rounds: impl Iterator<Item = &'a Figures> + Clone) -> Side {
+    let of = |figure: fn(&Figures) -> f64| median(rounds.clone().map(figure));
+    Side {
+        per_second: of(|f| f.per_second),
+        p50_ms: of(|f| f.p50),
+        p99_ms: of(|f| f.p99),
+        server_cpu_us: of(|f| f.server_cpu),
+        database_cpu_us: of(|f| f.database_cpu),
+    }
+}
+
+impl Measured {
+    pub fn row(&self) -> Row {
+        let rounds = &self.rounds;
+        let maybe = |get: fn(&Round) -> Option<&Figures>| {
+            let found = rounds.iter().filter_map(get);
+            found.clone().next().map(|_| side(found))
+        };
+        let ratio = |of: fn(&Round) -> Option<f64>| {
+            let found: Vec<f64> = rounds.iter().filter_map(of).collect();
+            (!found.is_empty()).then(|| median(found))
+        };
+        let tail = |f: &Figures| f.p99 / f.p50;
+        let (company, contacts) = self.company.unwrap_or_default();
+        Row {
+            operation: self.operation,
+            company,
+            contacts,
+            connections: self.connections,
+            server: side(rounds.iter().map(|r| &r.server)),
+            pgbench: side(rounds.iter().map(|r| &r.context)),
+            by_hand: maybe(|r| r.by_hand.as_ref()),
+            no_policies: maybe(|r| r.no_policies.as_ref()),
+            to_pgbench: median(rounds.iter().map(|r| r.server.per_second / r.context.per_second)),
+            to_by_hand: ratio(|r| Some(r.server.per_second / r.by_hand.as_ref()?.per_second)),
+            policies: ratio(|r| Some(r.no_policies.as_ref()?.per_second / r.context.per_second)),
+            tail: median(rounds.iter().map(|r| tail(&r.server) / tail(&r.context))),
+        }
+    }
+}
+
+impl Row {
+    pub fn name(&self) -> String {
+        [self.operation, self.company].join(" ").trim_end().to_owned()
+    }
+}
+
+/// What is asked for, and what was found.
+pub fn bars(rows: &[Row], logins: &[Storm], memory: &[Memory]) -> Vec<Bar> {
+    let at = |row: &Row| format!("{}, {} connections", row.name(), row.connections);
+    // pgbench does not hash, so it tells nothing of how long a login takes.
+    let requests = || rows.iter().filter(|row| row.operation != "login");
+    let of = |operation: &'static str| {
+        let found = requests().filter(move |r| r.operation == operation && r.connections == USUAL);
+        found.map(|r| (r.to_pgbench, at(r))).collect::<Vec<_>>()
+    };
+    let most = rows.iter().map(|row| row.connections).max().unwrap_or(0);
+    let usual = |row: &Row| {
+        let same = |r: &&Row| r.name() == row.name() && r.connections == USUAL;
+        rows.iter().find(same).map(|usual| row.server.per_second / usual.server.per_second)
+    };
+    let many = rows.iter().filter(|row| row.connections == most && most > USUAL);
+    let many = many.filter_map(|row| Some((usual(row)?, row.name()))).collect();
+    let tails = requests().map(|row| (row.tail, at(row))).collect();
+    let policies = requests().filter_map(|row| Some((row.policies?, at(row)))).collect();
+    let storms = logins.iter().map(|s| (s.ratio, format!("{} {}", s.operation, s.company))).collect();
+    let memory = memory.iter().map(|m| (m.mib, m.after.clone())).collect();
+    [
+        Bar::of("Throughput of the most connections to that of 8", 0.9, true, many),
+        Bar::of("Throughput to pgbench's: get by id", 0.4, true, of("get by id")),
+        Bar::of("Throughput to pgbench's: first page", 0.55, true, of("first page")),
+        Bar::of("p99/p50 to pgbench's", 2.0, false, tails),
+        Bar::of("Throughput of pgbench without policies to that with them", 1.1, false, policies),
+        Bar::of("p99 of reads while 256 log in, to that while nobody does", 2.0, false, storms),
+        Bar::of("Resident memory, MiB", MEMORY, false, memory),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+impl Results {
+    pub fn print(&self) {
+        println!(
+            "\n{:<22} {:>8} {:>5} {:>9} {:>8} {:>8} {:>8} {:>8} {:>9} {:>7} {:>8} {:>8} {:>6}",
+            "",
+            "contacts",
+            "conn",
+            "server/s",
+            "p50 ms",
+            "p99 ms",
+            "cpu µs",
+            "db µs",
+            "pgbench/s",
+            "ratio",
+            "by hand",
+            "policies",
+            "tail"
+        );
+        let optional = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.2}"));
+        for row in &self.requests {
+            let Side { per_second, p50_ms, p99_ms, server_cpu_us, database_cpu_us } = row.server;
+            println!(
+                "{:<22} {:>8} {:>5} {per_second:>9.0} {p50_ms:>8.3} {p99_ms:>8.3} {server_cpu_us:>8.0} {database_cpu_us:>8.0} {:>9.0} {:>7.2} {:>8} {:>8} {:>6.2}",
+                row.name(),
+                row.contacts,
+                row.connections,
+                row.pgbench.per_second,
+                row.to_pgbench,
+                optional(row.to_by_hand),
+                optional(row.policies),
+                row.tail
+            );
+        }
+        println!(
+            "\nMedians of {} rounds. ratio: the server's throughput to that of pgbench with the same statements; by hand: to that of\n\
+            the statement alone with the company written into it; policies: pgbench without them to with them, as many\n\
+            statements; tail: p99/p50 of the server to that of pgbench; cpu, db: processor time of server and database a request.",
+            self.setting.rounds
+        );
+        for storm in &self.logins {
+            println!(
+                "p99 of {}, {}: {:.2} ms, and {:.2} ms while 256 log in ({:.0} logins/s)",
+                storm.operation, storm.company, storm.p99_ms, storm.p99_ms_while_logging_in, storm.logins_per_second
+            );
+        }
+        println!();
+        for bar in &self.bars {
+            let sign = if bar.at_least { ">=" } else { "<=" };
+            let met = if bar.is_met() { "met" } else { "MISSED" };
+            println!(
+                "{met:<6} {} {sign} {}: {} of {}, worst {:.2} ({})",
+                bar.what, bar.bar, bar.met, bar.all, bar.worst, bar.of
+            );
+        }
+    }
+
+    pub fn json(&self) -> Result<String> {
+        Ok(serde_json::to_string_pretty(self)?)
+    }
+}

@@ -1,0 +1,274 @@
+//! What the benchmarks share: the cluster that keeps their data, the program under test, what processes cost, and HTTP
+//! that costs little.
+#![allow(
+    dead_code,
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "a program to run by hand, of which each benchmark uses a part"
+)]
+
+use anyhow::{Context, Result, ensure};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use ringfence::{
+    auth::{Keys, TokenKind},
+    db::{self, local::Cluster, migrate},
+};
+use std::{
+    env, fs,
+    net::{SocketAddr, TcpListener},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+use tokio_postgres::Client;
+use uuid::Uuid;
+
+pub const SECRET: &str = "a secret that only the benchmark knows";
+/// The name by which the rows that a benchmark adds are found and deleted.
+pub const ADDED: &str = "Added by the benchmark";
+
+/// The key that seals secrets.
+pub fn secret_key() -> String {
+    "5e".repeat(32)
+}
+
+/// Where the data of the benchmarks are kept.
+pub fn folder(given: Option<&PathBuf>) -> PathBuf {
+    let default = if nix::unistd::geteuid().is_root() { "/var/lib/ringfence-bench" } else { ".ringfence-bench" };
+    given.cloned().unwrap_or_else(|| default.into())
+}
+
+/// A database's addresses, for the API's own login and for an administrator.
+#[derive(Clone)]
+pub struct Database {
+    pub api: String,
+    pub admin: String,
+}
+
+impl Database {
+    /// The migrated database of this name.
+    pub async fn open(cluster: &Cluster, name: &str) -> Result<Self> {
+        let postgres = db::connect(&cluster.url("ringfence_admin", "postgres")).await?;
+        if postgres.query_opt("select from pg_database where datname = $1", &[&name]).await?.is_none() {
+            postgres.batch_execute(&format!("create database {name}")).await?;
+        }
+        let database = Self { api: cluster.url("ringfence_api", name), admin: cluster.url("ringfence_admin", name) };
+        database.migrate().await?;
+        Ok(database)
+    }
+
+    /// The same without what it held before.
+    pub async fn anew(cluster: &Cluster, name: &str) -> Result<Self> {
+        let postgres = db::connect(&cluster.url("ringfence_admin", "postgres")).await?;
+        postgres.batch_execute(&format!("drop database if exists {name} with (force)")).await?;
+        Self::open(cluster, name).await
+    }
+
+    pub async fn migrate(&self) -> Result<()> {
+        migrate::migrate(&self.admin, Some(&self.api)).await
+    }
+}
+
+/// An access token of the programs under test.
+pub fn token(user: Uuid, version: i32) -> Result<String> {
+    let keys = Keys::new(&[SECRET.into()])?;
+    keys.issue(TokenKind::Access, user, version).map_err(|e| anyhow::anyhow!("{e:?}"))
+}
+
+/// The program under test with these arguments, on a database, with the settings that all benchmarks have.
+pub fn ringfence(api_url: &str, arguments: &[&str]) -> Command {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_ringfence"));
+    for (name, _) in env::vars().filter(|(name, _)| name.starts_with("RINGFENCE_")) {
+        program.env_remove(name);
+    }
+    program.args(arguments).env("DATABASE_URL", api_url).env_remove("DATABASE_ADMIN_URL");
+    program.env("RINGFENCE_JWT_SECRET", SECRET).env("RINGFENCE_SECRET_KEY", secret_key());
+    let files = env::temp_dir().join("ringfence-bench");
+    program.env("RINGFENCE_STORAGE_URL", format!("file://{}", files.display()));
+    program.env("RINGFENCE_RATE_LIMITS", "off").env("RUST_LOG", "warn").stdout(Stdio::null());
+    program
+}
+
+/// A process that does not outlive the benchmark.
+pub struct Process(Child);
+
+impl Process {
+    pub fn start(mut command: Command) -> Result<Self> {
+        Ok(Self(command.spawn()?))
+    }
+
+    /// Ends it as a power failure would.
+    pub fn kill(&mut self) -> Result<()> {
+        self.0.kill()?;
+        self.0.wait()?;
+        Ok(())
+    }
+
+    /// Ends it as its supervisor would.
+    pub fn stop(mut self) -> Result<()> {
+        kill(Pid::from_raw(self.0.id() as i32), Signal::SIGTERM)?;
+        let status = self.0.wait()?;
+        ensure!(status.success(), "the program ended with {status}");
+        Ok(())
+    }
+
+    /// Processor time that it has taken, in microseconds.
+    pub fn cpu(&self) -> f64 {
+        stat(self.0.id()).map_or(f64::NAN, |stat| stat.own)
+    }
+
+    /// Resident memory in MiB, now and at the most so far.
+    pub fn memory(&self) -> (f64, f64) {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap_or_default();
+        let of = |name: &str| {
+            let line = status.lines().find_map(|l| l.strip_prefix(name));
+            line.and_then(|l| l.trim().split(' ').next()?.parse::<f64>().ok()).unwrap_or(f64::NAN) / 1024.0
+        };
+        (of("VmRSS:"), of("VmHWM:"))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A server that is ready.
+pub struct Server {
+    pub process: Process,
+    pub address: SocketAddr,
+}
+
+impl Server {
+    pub async fn start(mut command: Command) -> Result<Self> {
+        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        command.env("RINGFENCE_LISTEN", address.to_string());
+        let mut server = Self { process: Process::start(command)?, address };
+        let start = Instant::now();
+        loop {
+            ensure!(server.process.0.try_wait()?.is_none(), "the server ended at once");
+            let ready = async {
+                let mut connection = Connection::open(address).await?;
+                anyhow::Ok(connection.ask(&request("GET", "/readyz", "", "")).await?.0)
+            };
+            if ready.await.is_ok_and(|status| status == 200) {
+                return Ok(server);
+            }
+            ensure!(start.elapsed() < Duration::from_secs(20), "the server does not get ready");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+/// What proc(5) says of a process.
+struct Stat {
+    parent: u32,
+    /// Processor time in microseconds: its own, and that of children that have ended.
+    own: f64,
+    ended: f64,
+}
+
+fn stat(pid: u32) -> Option<Stat> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // Behind the name, which may hold anything. Times are in hundredths of a second, of user and system.
+    let numbers: Vec<i64> =
+        stat.rsplit(')').next()?.split_whitespace().skip(1).filter_map(|n| n.parse().ok()).collect();
+    let micros = |at: usize| Some((numbers.get(at)? + numbers.get(at + 1)?) as f64 * 10_000.0);
+    Some(Stat { parent: u32::try_from(*numbers.first()?).ok()?, own: micros(10)?, ended: micros(12)? })
+}
+
+/// The processes of a PostgreSQL server on this machine.
+pub struct Postgres {
+    first: u32,
+}
+
+impl Postgres {
+    pub async fn of(client: &Client) -> Result<Self> {
+        let pid: i32 = client.query_one("select pg_backend_pid()", &[]).await?.get(0);
+        let first = stat(pid as u32).context("the database is not on this machine")?.parent;
+        Ok(Self { first })
+    }
+
+    /// Processor time that they have taken, in microseconds, those that have ended too.
+    pub fn cpu(&self) -> f64 {
+        loop {
+            let Some(before) = stat(self.first) else { return f64::NAN };
+            let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+            let all = processes.filter_map(|entry| stat(entry.file_name().to_str()?.parse().ok()?));
+            let alive: f64 = all.filter(|s| s.parent == self.first).map(|s| s.own).sum();
+            // One that ends meanwhile would be missed, or counted twice.
+            if stat(self.first).is_some_and(|after| after.ended <= before.ended) {
+                return before.own + before.ended + alive;
+            }
+        }
+    }
+}
+
+/// A request as bytes.
+pub fn request(method: &str, path: &str, token: &str, body: &str) -> Vec<u8> {
+    let token = if token.is_empty() { String::new() } else { format!("authorization: Bearer {token}\r\n") };
+    format!(
+        "{method} {path} HTTP/1.1\r\nhost: localhost\r\n{token}accept: application/json\r\ncontent-type: application/json\r\n\
+        content-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
+}
+
+/// A keep-alive HTTP connection that understands just what the server sends.
+pub struct Connection {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+impl Connection {
+    pub async fn open(address: SocketAddr) -> Result<Self> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, buffer: vec![0; 1 << 14] })
+    }
+
+    /// The answer's status, head and body.
+    pub async fn ask_all(&mut self, request: &[u8]) -> Result<(u16, &str, &[u8])> {
+        self.stream.write_all(request).await?;
+        let (mut length, mut whole, mut head) = (0, usize::MAX, 0);
+        while length < whole {
+            if length == self.buffer.len() {
+                self.buffer.resize(2 * length, 0);
+            }
+            let got = self.stream.read(&mut self.buffer[length..]).await?;
+            ensure!(got > 0, "the server hung up");
+            length += got;
+            if head == 0 {
+                let read = &self.buffer[..length];
+                let Some(end) = read.windows(4).position(|w| w == b"\r\n\r\n") else { continue };
+                let text = std::str::from_utf8(&read[..end])?;
+                let body =
+                    text.lines().find_map(|l| l.strip_prefix("content-length: ")).context("no content-length")?;
+                head = end + 4;
+                whole = head + body.parse::<usize>()?;
+                if whole > self.buffer.len() {
+                    self.buffer.resize(whole, 0);
+                }
+            }
+        }
+        let text = std::str::from_utf8(&self.buffer[..head])?;
+        Ok((text[9..12].parse()?, text, &self.buffer[head..whole]))
+    }
+
+    /// The answer's status and body.
+    pub async fn ask(&mut self, request: &[u8]) -> Result<(u16, &[u8])> {
+        let (status, _, body) = self.ask_all(request).await?;
+        Ok((status, body))
+    }
+}
