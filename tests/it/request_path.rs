@@ -538,3 +538,17 @@ async fn a_failure_to_enter_and_a_changed_table_are_told_for_what_they_are() {
     drop((db, tenant, admin, acme));
     own.drop().await;
 }
+
+#[tokio::test]
+async fn what_is_known_nowhere_else_is_written_down_when_the_database_is_back() {
+    let mut insistence = db::Insistence::default();
+    let lost = || Error::Database(db::Fault::Lost(std::io::ErrorKind::UnexpectedEof.into()));
+    assert!(!insistence.goes_on(&Ok(())).await);
+    assert!(insistence.goes_on(&Err::<(), _>(Error::Unavailable)).await);
+    assert!(!insistence.perhaps_done, "without a connection nothing was done");
+    let start = Instant::now();
+    while insistence.goes_on(&Err::<(), _>(lost())).await {
+        assert!(insistence.perhaps_done && start.elapsed() < Duration::from_secs(20), "not for ever");
+    }
+    assert!(start.elapsed() > Duration::from_secs(10));
+}
