@@ -2,7 +2,7 @@
 export PATH := $(PATH):$(HOME)/.cargo/bin
 built = $${CARGO_TARGET_DIR:-target}
 
-.PHONY: help run test bench fuzz lint tools
+.PHONY: help run test chaos bench fuzz lint tools
 
 help: ## List these targets.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,6 +15,10 @@ test: tools ## Run all tests on a throw-away PostgreSQL.
 	cargo build --bins --tests
 	@if cargo nextest --version >/dev/null 2>&1; then run="nextest run"; else run=test; fi; \
 	set -x; exec "$(built)/debug/ringfence" local --temporary -- cargo $$run
+
+chaos: tools ## Strike a running system with faults for some minutes and look whether all is whole; MINUTES=30, ONLY="a fault".
+	cargo build --bins --tests
+	CHAOS_MINUTES="$(or $(MINUTES),3)" CHAOS_ONLY="$(ONLY)" cargo test --test it chaos:: -- --ignored --test-threads 1 --nocapture
 
 bench: tools ## Measure what a request costs beside pgbench; ARGS=--quick takes minutes, ONLY=talking, workflows or reports is another one.
 	cargo bench --bench $(or $(ONLY),requests) -- $(ARGS)

@@ -54,6 +54,8 @@ pub enum Error {
     Busy(&'static str),
     /// No connection to the database in time (503).
     Unavailable,
+    /// It was given up before its end, and may have been done (503).
+    TookTooLong,
     /// The database refused; its SQLSTATE decides.
     Database(Fault),
     /// A broken promise of our own; the text is for the log (500).
@@ -90,6 +92,15 @@ impl Error {
     /// A 400 with a sentence.
     pub fn bad_request(detail: impl Into<Cow<'static, str>>) -> Self {
         Error::BadRequest(detail.into())
+    }
+
+    /// Whether the database was not there for it, or not any more: a fault that passes, and no word about what was asked.
+    pub fn is_unavailable(&self) -> bool {
+        match self {
+            Error::Unavailable => true,
+            Error::Database(e) => is_gone(e),
+            _ => false,
+        }
     }
 
     /// What the log and a job's row may say of it: nothing personal.
@@ -206,7 +217,7 @@ impl From<NoConnection> for Error {
 }
 
 /// What a database error may say in the log: never the message of a data error, which can quote a row.
-fn safe(e: &Fault) -> String {
+pub(crate) fn safe(e: &Fault) -> String {
     let Some(db) = e.as_db_error() else { return e.to_string() };
     let code = db.code().code();
     let mut text = format!("SQLSTATE {code}");
@@ -267,6 +278,11 @@ impl Error {
             Error::BadGateway(detail) => (S::BAD_GATEWAY, detail),
             Error::Busy(detail) => return (S::SERVICE_UNAVAILABLE, Detail::Sentence(detail.into()), Some(10)),
             Error::Unavailable => return unavailable(),
+            Error::TookTooLong => {
+                tracing::error!("given up: it took too long");
+                let detail = "It took too long and was given up: look whether it was done before you try again";
+                (S::SERVICE_UNAVAILABLE, detail.into())
+            }
             Error::Internal(why) => {
                 tracing::error!(%why, "internal error");
                 (S::INTERNAL_SERVER_ERROR, "Internal Server Error".into())
@@ -280,6 +296,12 @@ impl Error {
 fn unavailable() -> (StatusCode, Detail, Option<u32>) {
     let detail = "The database is not available right now: try again in a moment".into();
     (StatusCode::SERVICE_UNAVAILABLE, Detail::Sentence(detail), Some(1))
+}
+
+/// Connection lost, out of resources, cancelled by a timeout, shutting down.
+fn is_gone(e: &Fault) -> bool {
+    let code = e.code().map_or("", |c| c.code());
+    matches!(e, Fault::Lost(_)) || ["08", "53", "57"].iter().any(|class| code.starts_with(class))
 }
 
 /// The table from SQLSTATE (PostgreSQL, appendix A) to status.
@@ -296,8 +318,7 @@ fn database(e: &Fault) -> (StatusCode, Detail, Option<u32>) {
             S::UNPROCESSABLE_ENTITY,
             "A value cannot be stored: it is too large or has characters that text cannot have",
         ),
-        // Connection lost, out of resources, cancelled by a timeout, shutting down.
-        _ if matches!(e, Fault::Lost(_)) || ["08", "53", "57"].iter().any(|class| code.starts_with(class)) => {
+        _ if is_gone(e) => {
             tracing::error!(error = %safe(e), "database unavailable");
             return unavailable();
         }

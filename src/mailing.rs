@@ -9,7 +9,7 @@ use crate::{
         Failure,
         mail::{Attachment, Letter},
     },
-    db::{Params, TenantDb, Tx},
+    db::{Insistence, Params, TenantDb, Tx},
     links::{self, Link, Purpose},
     row, sql,
 };
@@ -212,7 +212,14 @@ pub async fn send(app: &App, db: &TenantDb, mail: Mail) -> Result<(Uuid, Result<
         let outcome = way.deliver(&work, &letter).await;
         let error = outcome.as_ref().err().map(words);
         let provider_id = outcome.as_ref().ok().cloned().flatten();
-        if let Err(e) = db.optional::<Uuid>(sql!("mailing/answered"), &[&id, &provider_id, &error]).await {
+        let mut insistence = Insistence::default();
+        let written = loop {
+            let written = db.optional::<Uuid>(sql!("mailing/answered"), &[&id, &provider_id, &error]).await;
+            if !insistence.goes_on(&written).await {
+                break written;
+            }
+        };
+        if let Err(e) = written {
             tracing::error!(error = %e.for_log(), mail = %id, "the provider's answer could not be written down");
         }
         (id, outcome)

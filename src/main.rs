@@ -304,7 +304,8 @@ impl Location {
             bail!("DATABASE_ADMIN_URL is set and DATABASE_URL is not: set both, or neither for a private PostgreSQL");
         }
         let folder = given.data.unwrap_or_else(db::local::default_folder);
-        let cluster = Cluster::open(&folder).await?;
+        let mut cluster = Cluster::open(&folder).await?;
+        cluster.keep_running();
         let (api, admin) = (cluster.url("ringfence_api", DATABASE), cluster.url("ringfence_admin", DATABASE));
         ensure_database(&cluster).await?;
         Ok(Self { cluster: Some(cluster), folder: Some(folder), api, admin: Some(admin) })

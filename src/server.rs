@@ -41,6 +41,10 @@ use uuid::Uuid;
 const BODY_LIMIT: usize = 1 << 20;
 /// How long a stop waits for the requests that are under way.
 const GRACE: Duration = Duration::from_secs(30);
+/// How long a request may take until its answer begins, whatever it waits for: a provider and then the database, several
+/// statements of half a minute each. An open transaction is rolled back; a statement that was sent by itself may be carried
+/// out, and what must go on when a client is gone goes on.
+const PATIENCE: Duration = Duration::from_secs(60);
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 tokio::task_local! {
@@ -82,6 +86,7 @@ pub fn router(app: App) -> Router {
     };
     router
         .layer(middleware::from_fn_with_state(app.clone(), idempotency::keep))
+        .layer(middleware::from_fn(in_time))
         .layer(cors(&app.config))
         .layer(middleware::from_fn_with_state(app.clone(), request))
         .with_state(app)
@@ -156,6 +161,16 @@ fn cors(config: &Config) -> CorsLayer {
         .allow_headers(tower_http::cors::AllowHeaders::mirror_request())
         .expose_headers([X_REQUEST_ID, header::LINK, page::TOTAL_COUNT, idempotency::REPLAYED, position::POSITION])
         .max_age(Duration::from_secs(600))
+}
+
+/// Gives a request up that takes too long. A form with a file has limits of its own: on how fast it comes, and on its length.
+async fn in_time(request: Request, next: Next) -> Response {
+    let kind = request.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    if kind.get(..10).is_some_and(|start| start.eq_ignore_ascii_case(b"multipart/")) {
+        return next.run(request).await;
+    }
+    let answered = tokio::time::timeout(PATIENCE, next.run(request)).await;
+    answered.unwrap_or_else(|_| Error::TookTooLong.into_response())
 }
 
 /// Gives each request an id, a span and a log line, and each answer its safety headers.

@@ -9,7 +9,7 @@ use crate::{
         Failure,
         twilio::{Credentials, Taken, sentence},
     },
-    db::{Scoped, TenantDb, Tx},
+    db::{Insistence, Scoped, TenantDb, Tx},
     row, sql,
 };
 use uuid::Uuid;
@@ -176,15 +176,24 @@ pub async fn finish(app: &App, db: &TenantDb, account: Account, message: Queued,
             Err(Failure::Refused { code: Some(code), .. }) => Some(code.to_string()),
             _ => None,
         };
-        let written = db.tx(async |tx| {
-            tx.optional::<Uuid>(sql!("telephony/answered"), &[&message.id, &sid, &code, &error, &template]).await?;
-            if code.as_deref() == Some("21610") {
-                let params: crate::db::Params<'_> = &[&"sms", to_address, &"provider"];
-                tx.optional::<Uuid>(sql!("suppressions/add_found"), params).await?;
+        let mut insistence = Insistence::default();
+        let written = loop {
+            let perhaps_done = insistence.perhaps_done;
+            let written = db.tx(async |tx| {
+                let params: crate::db::Params<'_> = &[&message.id, &sid, &code, &error, &template, &perhaps_done];
+                tx.optional::<Uuid>(sql!("telephony/answered"), params).await?;
+                if code.as_deref() == Some("21610") {
+                    let params: crate::db::Params<'_> = &[&"sms", to_address, &"provider"];
+                    tx.optional::<Uuid>(sql!("suppressions/add_found"), params).await?;
+                }
+                Ok(())
+            });
+            let written = written.await;
+            if !insistence.goes_on(&written).await {
+                break written;
             }
-            Ok(())
-        });
-        if let Err(e) = written.await {
+        };
+        if let Err(e) = written {
             tracing::error!(error = %e.for_log(), message = %message.id, "the provider's answer could not be written down");
         }
         Sent { message, outcome }
@@ -287,7 +296,14 @@ pub async fn call(app: &App, db: &TenantDb, new: NewCall) -> Result<(Uuid, Taken
             work.twilio.call(&account.credentials, from_address, to_address, GREETING, callback.as_deref()).await;
         let sid = outcome.as_ref().ok().map(|taken| taken.sid.as_str());
         let error = outcome.as_ref().err().map(words);
-        if let Err(e) = db.optional::<Uuid>(sql!("telephony/call_answered"), &[id, &sid, &error]).await {
+        let mut insistence = Insistence::default();
+        let written = loop {
+            let written = db.optional::<Uuid>(sql!("telephony/call_answered"), &[id, &sid, &error]).await;
+            if !insistence.goes_on(&written).await {
+                break written;
+            }
+        };
+        if let Err(e) = written {
             tracing::error!(error = %e.for_log(), call = %id, "the provider's answer could not be written down");
         }
         Ok((*id, outcome.map_err(crate::telephony::error)?))

@@ -8,7 +8,8 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::thread::sleep;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread::{self, JoinHandle, sleep};
 use std::time::{Duration, Instant};
 use std::{env, process};
 
@@ -25,6 +26,9 @@ const TEMPORARY: &str = "ringfence-test-";
 const START_LOCK: &str = "start.lock";
 const USERS_LOCK: &str = "users.lock";
 const LOG: &str = "data/server.log";
+/// How often a server that must keep running is looked at, and how long after a start that failed.
+const LOOK: Duration = Duration::from_millis(250);
+const PAUSE: Duration = Duration::from_secs(5);
 
 /// A running PostgreSQL server of our own, reachable through a unix socket that only its owner
 /// (and root) can open. Its superuser is `ringfence_admin`.
@@ -39,6 +43,14 @@ pub struct Cluster {
     temporary: bool,
     /// Held shared by everyone who uses the cluster; gone once closed.
     users: Option<File>,
+    keeper: Option<Keeper>,
+}
+
+/// What looks after a server; it ends when it is told to, or when nobody could tell it any more.
+#[derive(Debug)]
+struct Keeper {
+    stop: mpsc::Sender<()>,
+    thread: JoinHandle<()>,
 }
 
 /// The default data folder: `/var/lib/ringfence` for root, otherwise `.ringfence` in the current
@@ -76,6 +88,47 @@ impl Cluster {
         if beside.is_file() { beside } else { program.into() }
     }
 
+    /// Starts the server again whenever it is gone, killed or crashed, until the cluster is closed. Nobody stops it on
+    /// purpose meanwhile: who closes the cluster leaves the server to those who still use it.
+    pub fn keep_running(&mut self) {
+        let server = Self {
+            folder: self.folder.clone(),
+            socket: self.socket.clone(),
+            programs: self.programs.clone(),
+            owner: self.owner.clone(),
+            temporary: self.temporary,
+            // Dropping it stops nothing.
+            users: None,
+            keeper: None,
+        };
+        let (stop, stopped) = mpsc::channel();
+        let look_after = move || {
+            let mut pause = LOOK;
+            while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(pause) {
+                pause = LOOK;
+                if server.accepts() {
+                    continue;
+                }
+                tracing::error!("PostgreSQL is gone: starting it again");
+                match server.start_again() {
+                    Ok(()) => tracing::info!("PostgreSQL is back"),
+                    Err(error) => {
+                        tracing::error!(error = %format!("{error:#}"), "PostgreSQL cannot be started");
+                        pause = PAUSE;
+                    }
+                }
+            }
+        };
+        self.keeper = Some(Keeper { stop, thread: thread::spawn(look_after) });
+    }
+
+    fn start_again(&self) -> Result<()> {
+        // Another process that uses the cluster may be doing the same.
+        let start = lock_file(&self.folder, START_LOCK)?;
+        told(&self.folder, start.lock())?;
+        self.launch()
+    }
+
     /// Stops the server unless another process uses it; a temporary one is also deleted.
     pub async fn close(mut self) -> Result<()> {
         tokio::task::spawn_blocking(move || self.shut()).await?
@@ -96,7 +149,7 @@ impl Cluster {
         told(&folder, users.lock_shared())?;
         let owner = server_user(&folder)?;
         let socket = socket_folder(&folder, &owner);
-        let cluster = Self { folder, socket, programs, owner, temporary, users: Some(users) };
+        let cluster = Self { folder, socket, programs, owner, temporary, users: Some(users), keeper: None };
         if temporary {
             cluster.sweep();
         }
@@ -257,6 +310,10 @@ impl Cluster {
     }
 
     fn shut(&mut self) -> Result<()> {
+        if let Some(Keeper { stop, thread }) = self.keeper.take() {
+            drop(stop);
+            let _ = thread.join();
+        }
         let Some(users) = self.users.take() else {
             return Ok(());
         };
@@ -310,6 +367,7 @@ impl Cluster {
                     folder,
                     temporary: true,
                     users: Some(users),
+                    keeper: None,
                 });
             }
         }

@@ -28,13 +28,13 @@ pub use tenant::{
     TenantDb, Tx, UserDb,
 };
 
-use crate::Error;
+use crate::{Error, Result};
 use anyhow::Context;
 use futures_util::FutureExt;
 use postgres_types::ToSql;
 use std::{
     sync::{Arc, LazyLock},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio_postgres::{
     NoTls,
@@ -102,6 +102,32 @@ macro_rules! sql {
             plan: $crate::db::Plan::Auto,
         }
     };
+}
+
+/// How long what is known nowhere else is kept for a database that is away.
+const INSISTENCE: Duration = Duration::from_secs(15);
+
+/// Patience with what is known nowhere else, such as a provider's answer, and must be written down: a database that is away
+/// for a moment is waited for.
+#[derive(Debug, Default)]
+pub struct Insistence {
+    since: Option<Instant>,
+    /// Whether what was tried before may have been done.
+    pub perhaps_done: bool,
+}
+
+impl Insistence {
+    /// Whether to try again after this outcome, a second later.
+    pub async fn goes_on<T>(&mut self, outcome: &Result<T>) -> bool {
+        let Err(e) = outcome else { return false };
+        if self.since.get_or_insert_with(Instant::now).elapsed() > INSISTENCE {
+            return false;
+        }
+        tracing::warn!(error = %e.for_log(), "what is known nowhere else cannot be written down yet");
+        self.perhaps_done |= !matches!(e, Error::Unavailable);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        true
+    }
 }
 
 fn parse(url: &str) -> anyhow::Result<tokio_postgres::Config> {

@@ -4,7 +4,6 @@ use super::{
     connection::{Connection, Fault, Statement, Statements},
     parse,
     pool::Way,
-    tls,
 };
 use crate::config::{Config, Switch};
 use anyhow::bail;

@@ -8,7 +8,7 @@
 use crate::{
     App, Error, Result,
     clients::{Failure, mail::Letter},
-    db::{Params, TenantDb, platform::Job},
+    db::{Insistence, Params, TenantDb, platform::Job},
     links::{self, Link, Purpose},
     mailing::{self, Way},
     row, sql,
@@ -32,8 +32,6 @@ const START: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(15);
 /// How long a campaign sends before it queues again.
 const TURN: Duration = Duration::from_secs(8);
-/// How often, a second apart, it is tried again to write down what became of a batch.
-const ANSWERED: u32 = 5;
 /// How long it waits for a provider that takes nothing, in seconds.
 const PAUSE: i64 = 30;
 
@@ -91,7 +89,8 @@ impl Answers {
 
 pub(super) async fn run(app: &App, db: &TenantDb, job: &Job) -> Result<()> {
     let campaign = db.tx(async |tx| {
-        let begun: Option<Sending> = tx.optional(sql!("jobs/campaign_begin"), &[&job.id, &job.record_id, &LEASE]).await?;
+        let begun: Option<Sending> =
+            tx.optional(sql!("jobs/campaign_begin"), &[&job.id, &job.record_id, &LEASE]).await?;
         if begun.is_some() {
             tx.optional::<Uuid>(sql!("jobs/campaign_lease"), &[&job.id, &LEASE]).await?;
         }
@@ -130,20 +129,15 @@ pub(super) async fn run(app: &App, db: &TenantDb, job: &Job) -> Result<()> {
     }
 }
 
-/// Writes down what became of a batch. It is known nowhere else, so a database that is away for a moment is waited for; what
-/// was written down already is not written again.
+/// Writes down what became of a batch; what was written down already is not written again.
 async fn answered(db: &TenantDb, answers: &Answers) -> Result<()> {
     let Answers { ids, outcomes, provider_ids, errors } = answers;
     let params: Params<'_> = &[ids, outcomes, provider_ids, errors];
-    let mut tries = 0;
+    let mut insistence = Insistence::default();
     loop {
-        match db.all::<Uuid>(sql!("jobs/campaign_answered").planned_once(), params).await {
-            Err(e) if tries < ANSWERED => {
-                tracing::warn!(error = %e.for_log(), "what became of a campaign's mails cannot be written down yet");
-                tries += 1;
-                tokio::time::sleep(Duration::from_secs(1)).await;
-            }
-            done => return done.map(drop),
+        let written = db.all::<Uuid>(sql!("jobs/campaign_answered").planned_once(), params).await;
+        if !insistence.goes_on(&written).await {
+            return written.map(drop);
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::{
 };
 use ringfence::{
     App,
+    config::{Config, Switch},
     db::{self, Db},
     jobs,
 };
@@ -227,6 +228,60 @@ async fn a_job_that_was_claimed_ten_times_is_given_up() {
     assert_eq!((claim().await, claim().await), (0, 0));
     let job = admin.query_one("select failed_at is not null, last_error from jobs", &[]).await.unwrap();
     assert_eq!((job.get(0), job.get(1)), (true, "given up after 10 claims"));
+}
+
+#[tokio::test]
+async fn what_a_job_that_is_given_up_was_about_says_so() {
+    let own = OwnDatabase::new().await;
+    let acme = World::served(&own, Config { worker: Switch::Off, ..config() }).await;
+    let db = Db::new(&own.api, 2).unwrap();
+    acme.listen(&["deal_created"]).await;
+    let insert = "with campaign as (
+        insert into campaigns (tenant_id, company_id, user_id, campaign_name, subject, body, status, total_recipients)
+          values ($1, $1, $2, 'C', 'S', 'B', 'draft', 3) returning id
+      ), recipient as (
+        insert into campaign_recipients (tenant_id, company_id, user_id, campaign_id, email, state)
+          select $1, $1, $2, id, state || '@x.example', state from campaign, unnest(array['sent', 'sending', 'pending']) state
+      )
+      insert into scheduled_sms (tenant_id, company_id, user_id, from_address, to_address, body, scheduled_at)
+        values ($1, $1, $2, '+14155550100', '+14155550101', 'Text', now())";
+    // By the claim that is one too many, and by the failure of the last attempt.
+    for by_claim in [true, false] {
+        acme.db.execute(insert, &[&acme.company, &acme.admin.id]).await.unwrap();
+        acme.db.execute("update campaigns set status = 'sending' where status = 'draft'", &[]).await.unwrap();
+        acme.admin
+            .post("/api/deals/", json!({"title": Uuid::new_v4(), "value": 1, "stage_id": "Lead"}))
+            .await
+            .expect(200);
+        let step = "insert into workflow_steps (tenant_id, company_id, user_id, execution_id, position, action, status)
+            select tenant_id, company_id, user_id, id, 0, 'wait', 'waiting' from workflow_executions where status = 'running'";
+        acme.db.execute(step, &[]).await.unwrap();
+        acme.db.execute("update jobs set attempts = 10, run_at = now()", &[]).await.unwrap();
+        if by_claim {
+            assert!(db.platform().claim_jobs(jobs::KINDS, 10, &[]).await.unwrap().is_empty());
+        } else {
+            for job in acme.db.query("select id from jobs where failed_at is null", &[]).await.unwrap() {
+                db.platform().retry_job(job.get(0), "an internal reason").await.unwrap();
+            }
+        }
+        let open = "select (select count(*) from campaigns where status = 'sending')
+            + (select count(*) from campaign_recipients where state = 'sending')
+            + (select count(*) from workflow_executions where status = 'running')
+            + (select count(*) from workflow_steps where status = 'waiting')
+            + (select count(*) from scheduled_sms where not is_cancelled) + (select count(*) from jobs where failed_at is null)";
+        assert_eq!(acme.value::<i64>(open, &[]).await, 0);
+    }
+    let said = "select distinct error_message from (select error_message from campaigns union all select error_message from workflow_executions
+        union all select error_message from workflow_steps union all select error_message from scheduled_sms) all_of_them";
+    let said = acme.db.query(said, &[]).await.unwrap();
+    assert_eq!(said.len(), 1);
+    assert!(said[0].get::<_, String>(0).contains("tried ten times"));
+    let states = "select string_agg(state, ' ' order by state) from campaign_recipients";
+    assert_eq!(acme.value::<String>(states, &[]).await, "failed failed pending pending sent sent");
+    let steps =
+        "select sum(failure_count) from workflow_executions where status = 'failed' and completed_at is not null";
+    assert_eq!(acme.value::<i64>(steps, &[]).await, 2);
+    own.drop().await;
 }
 
 #[tokio::test]

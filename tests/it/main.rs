@@ -16,6 +16,7 @@ mod backup;
 mod bad_input;
 mod calls;
 mod campaigns;
+mod chaos;
 mod commands;
 mod companies;
 mod contacts;

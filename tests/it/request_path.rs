@@ -626,3 +626,17 @@ fn the_pool_follows_the_processors_of_a_database_on_this_machine() {
     }
     assert_eq!(Config { pool_size: Some(3), ..config() }.connections("postgres://a@localhost/x").unwrap(), 3);
 }
+
+#[tokio::test]
+async fn what_is_known_nowhere_else_is_written_down_when_the_database_is_back() {
+    let mut insistence = db::Insistence::default();
+    let lost = || Error::Database(db::Fault::Lost(std::io::ErrorKind::UnexpectedEof.into()));
+    assert!(!insistence.goes_on(&Ok(())).await);
+    assert!(insistence.goes_on(&Err::<(), _>(Error::Unavailable)).await);
+    assert!(!insistence.perhaps_done, "without a connection nothing was done");
+    let start = Instant::now();
+    while insistence.goes_on(&Err::<(), _>(lost())).await {
+        assert!(insistence.perhaps_done && start.elapsed() < Duration::from_secs(20), "not for ever");
+    }
+    assert!(start.elapsed() > Duration::from_secs(10));
+}

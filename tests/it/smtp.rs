@@ -69,7 +69,8 @@ impl Inbox {
     }
 }
 
-async fn converse(
+/// Speaks with one client.
+pub async fn converse(
     stream: TcpStream,
     mails: mpsc::UnboundedSender<Mail>,
     pause: Duration,

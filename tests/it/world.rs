@@ -83,7 +83,9 @@ pub fn start_server(config: Config, database: &str) -> String {
     format!("http://{}", started.recv().unwrap())
 }
 
-static SERVER: LazyLock<String> = LazyLock::new(|| start_server(config(), &api_url()));
+/// The server that all tests share: one that runs already, at `TEST_SERVER`, or one of their own.
+static SERVER: LazyLock<String> =
+    LazyLock::new(|| std::env::var("TEST_SERVER").unwrap_or_else(|_| start_server(config(), &api_url())));
 /// The server of those who are at no other one.
 pub fn shared_server() -> &'static str {
     &SERVER
@@ -137,6 +139,11 @@ impl Person {
     /// Somebody without a token.
     pub fn nobody() -> Self {
         Self::new(Uuid::nil(), "", None, &SERVER)
+    }
+
+    /// The same at this server.
+    pub fn visitor(base: &str) -> Self {
+        Self::new(Uuid::nil(), "", None, base)
     }
 
     /// The same person at another server.

@@ -60,7 +60,7 @@ async fn go_on(app: &App, db: &TenantDb, execution: Uuid) -> Result<()> {
     let ran = steps(app, db, execution).await;
     let Err(e) = &ran else { return ran };
     // What the queue tries again by itself is no fault of the run.
-    if matches!(e, Error::Unavailable | Error::Suspended | Error::InvalidToken) {
+    if e.is_unavailable() || matches!(e, Error::Suspended | Error::InvalidToken) {
         return ran;
     }
     tracing::warn!(error = %e.for_log(), %execution, "a workflow's run failed");
@@ -260,8 +260,13 @@ impl At<'_, '_> {
     }
 }
 
-/// Writes down what became of what was done outside.
+/// Writes down what became of what was done outside, unless another worker has gone on meanwhile: one whose clock says that
+/// the claim is over, or that found the run after this one had stood still.
 async fn close(tx: &Tx<'_>, execution: Uuid, errand: &Errand, outcome: &Outcome) -> Result<Turn> {
+    let held: Option<Uuid> = tx.optional(sql!("jobs/workflow_hold"), &[&execution, &errand.position]).await?;
+    if held.is_none() {
+        return Ok(Turn::Rest);
+    }
     let (name, input) = (errand.action.name(), errand.action.config());
     let nothing = json!({});
     let (status, result, why) = match outcome {

@@ -1,0 +1,121 @@
+//! A TCP proxy that does to connections what networks do.
+
+use super::below;
+use std::{io, path::PathBuf, time::Duration};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::{TcpListener, TcpStream, UnixStream},
+    sync::watch,
+    task::JoinSet,
+};
+
+/// What becomes of what is sent through it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Mode {
+    /// It arrives.
+    Pass,
+    /// It arrives when the mode is another one.
+    Stall,
+    /// What comes back arrives so much later.
+    Slow(Duration),
+    /// One time in four, an arbitrary part of it arrives and the connection ends.
+    Cut,
+    /// Nobody listens, and the connections that there were have ended.
+    Gone,
+}
+
+/// Where it leads.
+#[derive(Clone, Debug)]
+pub enum Target {
+    Socket(PathBuf),
+    Port(u16),
+}
+
+pub struct Proxy {
+    pub port: u16,
+    mode: watch::Sender<Mode>,
+}
+
+impl Proxy {
+    pub async fn to(target: Target) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (mode, told) = watch::channel(Mode::Pass);
+        tokio::spawn(listen(listener, port, target, told));
+        Self { port, mode }
+    }
+
+    pub fn set(&self, mode: Mode) {
+        self.mode.send_replace(mode);
+    }
+}
+
+async fn listen(first: TcpListener, port: u16, target: Target, mut mode: watch::Receiver<Mode>) {
+    let mut listener = Some(first);
+    let mut connections = JoinSet::new();
+    loop {
+        if *mode.borrow_and_update() == Mode::Gone {
+            listener = None;
+            connections.abort_all();
+        } else if listener.is_none() {
+            listener = TcpListener::bind(("127.0.0.1", port)).await.ok();
+        }
+        let accepted = async {
+            match &listener {
+                Some(listener) => listener.accept().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            changed = mode.changed() => if changed.is_err() { return },
+            Ok((client, _)) = accepted => {
+                connections.spawn(connect(client, target.clone(), mode.clone()));
+            }
+            Some(_) = connections.join_next(), if !connections.is_empty() => {}
+        }
+    }
+}
+
+async fn connect(client: TcpStream, target: Target, mode: watch::Receiver<Mode>) -> io::Result<()> {
+    client.set_nodelay(true)?;
+    match target {
+        Target::Socket(path) => pass(client, UnixStream::connect(path).await?, mode).await,
+        Target::Port(port) => pass(client, TcpStream::connect(("127.0.0.1", port)).await?, mode).await,
+    }
+}
+
+/// Until either side, or the mode, ends it.
+async fn pass(client: TcpStream, server: impl AsyncRead + AsyncWrite, mode: watch::Receiver<Mode>) -> io::Result<()> {
+    let (from_client, to_client) = tokio::io::split(client);
+    let (from_server, to_server) = tokio::io::split(server);
+    tokio::select! {
+        end = pump(from_client, to_server, mode.clone(), false) => end,
+        end = pump(from_server, to_client, mode, true) => end,
+    }
+}
+
+async fn pump(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    mut mode: watch::Receiver<Mode>,
+    is_answer: bool,
+) -> io::Result<()> {
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        let length = from.read(&mut buffer).await?;
+        if length == 0 {
+            return to.shutdown().await;
+        }
+        let now = *mode.borrow();
+        match now {
+            Mode::Stall => drop(mode.wait_for(|mode| *mode != Mode::Stall).await),
+            Mode::Slow(pause) if is_answer => tokio::time::sleep(pause).await,
+            Mode::Cut if below(4) == 0 => {
+                to.write_all(&buffer[..below(length)]).await?;
+                return to.flush().await;
+            }
+            _ => {}
+        }
+        to.write_all(&buffer[..length]).await?;
+    }
+}
