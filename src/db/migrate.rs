@@ -27,12 +27,12 @@ pub async fn is_served(client: &Client) -> anyhow::Result<bool> {
     if is_current(client).await? {
         return Ok(true);
     }
-    let made: bool = client.query_one("select to_regprocedure('app.oldest_program()') is not null", &[]).await?.get(0);
-    if !made {
+    let made = "select to_regprocedure('app.oldest_program()') is not null";
+    if !client.query_typed_one(made, &[]).await?.get::<_, bool>(0) {
         return Ok(false);
     }
-    let version: Option<i32> = client.query_one(sql!("platform/schema_version").text, &[]).await?.get(0);
-    let oldest: i32 = client.query_one(sql!("platform/oldest_program").text, &[]).await?.get(0);
+    let version: Option<i32> = client.query_typed_one(sql!("platform/schema_version").text, &[]).await?.get(0);
+    let oldest: i32 = client.query_typed_one(sql!("platform/oldest_program").text, &[]).await?.get(0);
     Ok(fits(version.unwrap_or(0), oldest))
 }
 
