@@ -112,6 +112,13 @@ impl Process {
         Ok(())
     }
 
+    /// Waits for its own end.
+    pub fn finish(mut self) -> Result<()> {
+        let status = self.0.wait()?;
+        ensure!(status.success(), "the program ended with {status}");
+        Ok(())
+    }
+
     /// Ends it as its supervisor would.
     pub fn stop(mut self) -> Result<()> {
         kill(Pid::from_raw(self.0.id() as i32), Signal::SIGTERM)?;

@@ -1,0 +1,184 @@
+//! How fast historical rows get their company while the API serves updates, with the program killed on the way, and that
+//! nothing is lost, wrong, or left when it is taken back.
+#![allow(missing_docs, clippy::unwrap_used, reason = "a program to run by hand")]
+
+mod shared;
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+use ringfence::{
+    db::{self, local::Cluster},
+    demo,
+};
+use shared::{Connection, Database, Process, Server};
+use std::{
+    path::PathBuf,
+    process::Command,
+    time::{Duration, Instant},
+};
+use tokio::sync::watch;
+use tokio_postgres::Client;
+use uuid::Uuid;
+
+/// Gives historical messages their company while contacts are updated, and takes it back.
+#[derive(Parser)]
+struct Options {
+    /// Historical messages
+    #[arg(long, default_value_t = 2_000_000)]
+    rows: u64,
+    /// Workers of the backfill
+    #[arg(long, default_value_t = 2)]
+    workers: u32,
+    /// Updates a second meanwhile
+    #[arg(long, default_value_t = 300)]
+    updates: u32,
+    /// How many times the backfill is killed with -9
+    #[arg(long, default_value_t = 2)]
+    kills: u64,
+    /// Folder of the cluster, in which the data are made anew each time
+    #[arg(long, env = "RINGFENCE_BENCH_DATA")]
+    data: Option<PathBuf>,
+    /// What `cargo bench` adds
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+const DATABASE: &str = "bench_backfill";
+const CONTACTS: u64 = 20_000;
+const CONNECTIONS: u32 = 8;
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let options = Options::parse();
+    let cluster = Cluster::open(&shared::folder(options.data.as_ref())).await?;
+    let done = run(&options, &cluster).await;
+    cluster.close().await?;
+    done
+}
+
+async fn run(options: &Options, cluster: &Cluster) -> Result<()> {
+    let database = Database::anew(cluster, DATABASE).await?;
+    println!("Making {} historical messages …", options.rows);
+    let amounts = demo::Amounts { contacts: CONTACTS, historical: options.rows, ..Default::default() };
+    demo::generate(&database.admin, 50, amounts).await?;
+    let admin = db::connect(&database.admin).await?;
+    let before = fingerprint(&admin).await?;
+
+    let server = Server::start(shared::ringfence(&database.api, &["serve"])).await?;
+    let (stop, stopped) = watch::channel(false);
+    let mut updating = Vec::new();
+    for n in 0..CONNECTIONS {
+        let update = Updates::of(&admin, &server, n).await?;
+        let pause = Duration::from_secs(1) * CONNECTIONS / options.updates;
+        updating.push(tokio::spawn(update.run(pause, stopped.clone())));
+    }
+
+    let workers = options.workers.to_string();
+    let backfill = || {
+        let mut program = shared::ringfence(&database.api, &["backfill", "run", "--workers", &workers]);
+        program.env("DATABASE_ADMIN_URL", &database.admin);
+        Process::start(program)
+    };
+    let mut took = Duration::ZERO;
+    for kill in 1..=options.kills {
+        let start = Instant::now();
+        let mut process = backfill()?;
+        while moved(&admin).await? < options.rows * kill / (options.kills + 1) {
+            ensure!(start.elapsed() < Duration::from_secs(600), "the backfill does not get on");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        process.kill()?;
+        took += start.elapsed();
+        println!("killed after about {} rows", moved(&admin).await?);
+    }
+    let start = Instant::now();
+    tokio::task::spawn_blocking({
+        let process = backfill()?;
+        move || process.finish()
+    })
+    .await??;
+    took += start.elapsed();
+    stop.send(true)?;
+    let mut millis = Vec::new();
+    for updates in updating {
+        millis.extend(updates.await??);
+    }
+    millis.sort_by(f64::total_cmp);
+    let at = |part: f64| millis[((millis.len() - 1) as f64 * part) as usize];
+
+    let left: i64 = admin.query_one("select count(*) from sms_messages where company_id is null", &[]).await?.get(0);
+    ensure!(left == 0, "{left} rows are left");
+    let wrong = "select count(*) from sms_messages m join users u on u.id = m.user_id where m.company_id <> u.company_id";
+    let wrong: i64 = admin.query_one(wrong, &[]).await?.get(0);
+    ensure!(wrong == 0, "{wrong} rows are in a company that is not their user's");
+    let rate = options.rows as f64 / took.as_secs_f64();
+    println!(
+        "{} rows in {took:.1?} by {workers} workers, killed {} times: {rate:.0} a second (bar: 50000)",
+        options.rows, options.kills
+    );
+    println!(
+        "meanwhile {} updates, {:.0} a second: p50 {:.1} ms, p99 {:.1} ms (bar: 20), most {:.1} ms",
+        millis.len(),
+        millis.len() as f64 / took.as_secs_f64(),
+        at(0.5),
+        at(0.99),
+        at(1.0)
+    );
+    for command in ["verify", "undo"] {
+        let start = Instant::now();
+        let mut program: Command = shared::ringfence(&database.api, &["backfill", command]);
+        let status = program.env("DATABASE_ADMIN_URL", &database.admin).status()?;
+        ensure!(status.success(), "ringfence backfill {command} ended with {status}");
+        println!("{command} in {:.1?}", start.elapsed());
+    }
+    ensure!(fingerprint(&admin).await? == before, "undo has not restored every row as it was");
+    println!("undo has restored every row as it was");
+    Ok(())
+}
+
+/// Rows that have got their company, in whole batches.
+async fn moved(admin: &Client) -> Result<u64> {
+    let there: bool = admin.query_one("select to_regclass('app.backfill_batch') is not null", &[]).await?.get(0);
+    ensure!(there, "there is no record of the backfill");
+    let batches: i64 = admin.query_one("select count(*) from app.backfill_batch", &[]).await?.get(0);
+    Ok(batches.unsigned_abs() * 2000)
+}
+
+/// What all messages are, byte for byte.
+async fn fingerprint(admin: &Client) -> Result<String> {
+    let sum = "select count(*) || ' ' || sum(hashtextextended(m::text, 0)::numeric) from sms_messages m";
+    Ok(admin.query_one(sum, &[]).await?.get(0))
+}
+
+/// One who updates a contact again and again.
+struct Updates {
+    connection: Connection,
+    request: Vec<u8>,
+}
+
+impl Updates {
+    async fn of(admin: &Client, server: &Server, company: u32) -> Result<Self> {
+        let one = "select c.id, u.id, u.token_version from contacts c join users u on u.company_id = c.company_id
+            where u.email = $1 limit 1";
+        let email = format!("admin@company{}.generated.example", company + 1);
+        let row = admin.query_opt(one, &[&email]).await?.context("a company has no contact")?;
+        let (contact, user, version): (Uuid, Uuid, i32) = (row.get(0), row.get(1), row.get(2));
+        let (path, token) = (format!("/api/contacts/{contact}"), shared::token(user, version)?);
+        let request = shared::request("PATCH", &path, &token, r#"{"title": "Buyer"}"#);
+        Ok(Self { connection: Connection::open(server.address).await?, request })
+    }
+
+    /// How long each took, from when it was due.
+    async fn run(mut self, pause: Duration, stopped: watch::Receiver<bool>) -> Result<Vec<f64>> {
+        let mut millis = Vec::new();
+        let mut due = Instant::now();
+        while !*stopped.borrow() {
+            tokio::time::sleep(due.saturating_duration_since(Instant::now())).await;
+            let (status, _) = self.connection.ask(&self.request).await?;
+            ensure!(status == 200, "an update was answered by {status}");
+            millis.push(due.elapsed().as_secs_f64() * 1000.0);
+            due += pause;
+        }
+        Ok(millis)
+    }
+}
