@@ -108,7 +108,8 @@ async fn run(options: &Options, cluster: &Cluster) -> Result<()> {
 
     let left: i64 = admin.query_one("select count(*) from sms_messages where company_id is null", &[]).await?.get(0);
     ensure!(left == 0, "{left} rows are left");
-    let wrong = "select count(*) from sms_messages m join users u on u.id = m.user_id where m.company_id <> u.company_id";
+    let wrong =
+        "select count(*) from sms_messages m join users u on u.id = m.user_id where m.company_id <> u.company_id";
     let wrong: i64 = admin.query_one(wrong, &[]).await?.get(0);
     ensure!(wrong == 0, "{wrong} rows are in a company that is not their user's");
     let rate = options.rows as f64 / took.as_secs_f64();
