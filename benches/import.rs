@@ -2,15 +2,18 @@
 //! tests, many times as many. A program to run by hand.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a program to run by hand")]
 
+mod shared;
+
 use anyhow::Result;
 use clap::Parser;
 use ringfence::{
     clients,
     clients::storage::Storage,
-    db::{self, local::Cluster, migrate},
+    db::{self, local::Cluster},
     import,
     seal::Sealer,
 };
+use shared::Database;
 use std::time::Instant;
 
 /// Measures an import.
@@ -39,8 +42,7 @@ fn main() -> Result<()> {
 async fn run(options: &Options, cluster: &Cluster) -> Result<()> {
     let url = |database: &str| cluster.url("ringfence_admin", database);
     db::connect(&url("postgres")).await?.batch_execute("create database old").await?;
-    db::connect(&url("postgres")).await?.batch_execute("create database new").await?;
-    migrate::migrate(&url("new"), None).await?;
+    let new = Database::open(cluster, "new").await?;
     eprintln!("Making the old database …");
     let rows = include_str!("../tests/it/old_rows.sql").replace("{companies}", "12");
     // Nobody logs in here, so the hash is none.
@@ -51,10 +53,10 @@ async fn run(options: &Options, cluster: &Cluster) -> Result<()> {
     let folder = std::env::temp_dir().join(format!("ringfence-import-{}", std::process::id()));
     std::fs::create_dir_all(&folder)?;
     let storage = Storage::open(url::Url::from_directory_path(&folder).unwrap().as_str())?;
-    let sealer = Sealer::new(&["5e".repeat(32)])?;
+    let sealer = Sealer::new(&[shared::secret_key()])?;
     let import = import::Options { from: url("old"), files: None, dry_run: false, report: folder.join("report.csv") };
     let started = Instant::now();
-    let outcomes = import::run(&url("new"), &import, &sealer, &storage).await?;
+    let outcomes = import::run(&new.admin, &import, &sealer, &storage).await?;
     let took = started.elapsed();
     let rows: u64 = outcomes.tables.iter().map(|(_, outcome)| outcome.now).sum();
     print!("{}", outcomes.summary(&import));

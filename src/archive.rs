@@ -8,6 +8,7 @@
 use crate::{
     clients::storage::Storage,
     db::{connect_as_dba, migrate},
+    seal::hexadecimal,
     sql,
 };
 use anyhow::{Context, bail, ensure};
@@ -155,7 +156,7 @@ impl Writer {
     }
 
     fn end(&mut self) {
-        self.entry.sha256 = hex(&self.hash.clone().finalize());
+        self.entry.sha256 = hexadecimal(&self.hash.clone().finalize());
         self.entries.insert(std::mem::take(&mut self.name), std::mem::take(&mut self.entry));
     }
 }
@@ -167,10 +168,6 @@ fn unwritable(path: &Path, e: impl Into<ZipError>) -> anyhow::Error {
         e => anyhow::Error::new(e),
     };
     e.context(format!("cannot write {}", path.display()))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// Writes all of a company into a file, which must not exist.
@@ -349,7 +346,10 @@ fn verify(zip: &mut ZipArchive<BufReader<File>>, manifest: &Manifest) -> anyhow:
             bytes += read as u64;
             hash.update(&buffer[..read]);
         }
-        ensure!(bytes == entry.bytes && hex(&hash.finalize()) == entry.sha256, "{name} is not what the manifest says");
+        ensure!(
+            bytes == entry.bytes && hexadecimal(&hash.finalize()) == entry.sha256,
+            "{name} is not what the manifest says"
+        );
     }
     Ok(())
 }

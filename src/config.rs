@@ -202,7 +202,7 @@ fn settle_secret(secret: &mut Vec<String>, name: &str, file: Option<PathBuf>, de
 
 /// The secret in this file, made up the first time; without a file, one for this run.
 fn kept_secret(file: Option<PathBuf>) -> anyhow::Result<String> {
-    let fresh = || crate::auth::random::<32>().iter().map(|b| format!("{b:02x}")).collect::<String>();
+    let fresh = || crate::seal::hexadecimal(&crate::auth::random::<32>());
     let Some(file) = file else { return Ok(fresh()) };
     match std::fs::read_to_string(&file) {
         Ok(text) => Ok(text.trim().to_owned()),

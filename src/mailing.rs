@@ -9,7 +9,7 @@ use crate::{
         Failure,
         mail::{Attachment, Letter},
     },
-    db::{Insistence, Params, TenantDb, Tx},
+    db::{self, Params, TenantDb, Tx},
     links::{self, Link, Purpose},
     row, sql,
 };
@@ -212,14 +212,9 @@ pub async fn send(app: &App, db: &TenantDb, mail: Mail) -> Result<(Uuid, Result<
         let outcome = way.deliver(&work, &letter).await;
         let error = outcome.as_ref().err().map(words);
         let provider_id = outcome.as_ref().ok().cloned().flatten();
-        let mut insistence = Insistence::default();
-        let written = loop {
-            let written = db.optional::<Uuid>(sql!("mailing/answered"), &[&id, &provider_id, &error]).await;
-            if !insistence.goes_on(&written).await {
-                break written;
-            }
-        };
-        if let Err(e) = written {
+        let answered = sql!("mailing/answered");
+        let write = |_| async { db.optional::<Uuid>(answered, &[&id, &provider_id, &error]).await };
+        if let Err(e) = db::insist(write).await {
             tracing::error!(error = %e.for_log(), mail = %id, "the provider's answer could not be written down");
         }
         (id, outcome)

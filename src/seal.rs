@@ -40,7 +40,6 @@ impl Sealer {
 
     /// Keys made of these for a purpose of its own: what is sealed all day long wears none of those down that seal secrets.
     pub fn of(keys: &[String], purpose: &str) -> anyhow::Result<Self> {
-        let hexadecimal = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
         let derived = |key: &String| hexadecimal(&mac(key.as_bytes(), &[purpose.as_bytes()]).finalize().into_bytes());
         Self::new(&keys.iter().map(derived).collect::<Vec<_>>())
     }
@@ -97,6 +96,11 @@ impl Sealer {
         let payload = Payload { msg: text, aad: &bound_to(row, field) };
         cipher.decrypt(&Nonce::from(*nonce), payload).map_err(|_| anyhow!("{field} was sealed for another row"))
     }
+}
+
+/// Two digits for each byte, as keys are given.
+pub fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 fn internal(e: anyhow::Error) -> Error {

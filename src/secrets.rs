@@ -6,7 +6,7 @@
 use crate::{
     db::{Sql, connect_as_dba},
     idempotency,
-    seal::Sealer,
+    seal::{Sealer, hexadecimal},
     sql,
 };
 use clap::Subcommand;
@@ -79,7 +79,7 @@ pub async fn run(command: &Command, admin: &str, sealer: &Sealer) -> anyhow::Res
         }
     }
     bar.finish_and_clear();
-    let key: String = sealer.newest().iter().map(|byte| format!("{byte:02x}")).collect();
+    let key = hexadecimal(&sealer.newest());
     match dry_run {
         true => println!("Would be sealed anew under the newest key ({key}): {done}. Nothing was changed."),
         false => println!("Sealed anew under the newest key ({key}): {done}."),

@@ -9,7 +9,7 @@ use crate::{
         Failure,
         twilio::{Credentials, Taken, sentence},
     },
-    db::{Insistence, Scoped, TenantDb, Tx},
+    db::{self, Params, Scoped, TenantDb, Tx},
     row, sql,
 };
 use uuid::Uuid;
@@ -176,24 +176,20 @@ pub async fn finish(app: &App, db: &TenantDb, account: Account, message: Queued,
             Err(Failure::Refused { code: Some(code), .. }) => Some(code.to_string()),
             _ => None,
         };
-        let mut insistence = Insistence::default();
-        let written = loop {
-            let perhaps_done = insistence.perhaps_done;
-            let written = db.tx(async |tx| {
-                let params: crate::db::Params<'_> = &[&message.id, &sid, &code, &error, &template, &perhaps_done];
+        let (db, id, code, error, template) = (&db, &message.id, &code, &error, &template);
+        let write = |perhaps_done: bool| async move {
+            db.tx(async |tx| {
+                let params: Params<'_> = &[id, &sid, code, error, template, &perhaps_done];
                 tx.optional::<Uuid>(sql!("telephony/answered"), params).await?;
                 if code.as_deref() == Some("21610") {
-                    let params: crate::db::Params<'_> = &[&"sms", to_address, &"provider"];
+                    let params: Params<'_> = &[&"sms", to_address, &"provider"];
                     tx.optional::<Uuid>(sql!("suppressions/add_found"), params).await?;
                 }
                 Ok(())
-            });
-            let written = written.await;
-            if !insistence.goes_on(&written).await {
-                break written;
-            }
+            })
+            .await
         };
-        if let Err(e) = written {
+        if let Err(e) = db::insist(write).await {
             tracing::error!(error = %e.for_log(), message = %message.id, "the provider's answer could not be written down");
         }
         Sent { message, outcome }
@@ -296,14 +292,9 @@ pub async fn call(app: &App, db: &TenantDb, new: NewCall) -> Result<(Uuid, Taken
             work.twilio.call(&account.credentials, from_address, to_address, GREETING, callback.as_deref()).await;
         let sid = outcome.as_ref().ok().map(|taken| taken.sid.as_str());
         let error = outcome.as_ref().err().map(words);
-        let mut insistence = Insistence::default();
-        let written = loop {
-            let written = db.optional::<Uuid>(sql!("telephony/call_answered"), &[id, &sid, &error]).await;
-            if !insistence.goes_on(&written).await {
-                break written;
-            }
-        };
-        if let Err(e) = written {
+        let answered = sql!("telephony/call_answered");
+        let write = |_| async { db.optional::<Uuid>(answered, &[id, &sid, &error]).await };
+        if let Err(e) = db::insist(write).await {
             tracing::error!(error = %e.for_log(), call = %id, "the provider's answer could not be written down");
         }
         Ok((*id, outcome.map_err(crate::telephony::error)?))

@@ -37,16 +37,8 @@ pub fn given(statement: &str, values: &[&str]) -> String {
 /// The handler's transaction: *enter* and this statement, written together.
 pub fn in_context(statement: Sql, text: &str) -> String {
     let enter =
-        given(sql!("platform/enter").text, &[":me", "1", "true", &format!("'{}'", mode(statement.plan)), "'bench'"]);
+        given(sql!("platform/enter").text, &[":me", "1", "true", &format!("'{}'", statement.plan.mode()), "'bench'"]);
     format!("\\startpipeline\nbegin;\n{enter};\n{text};\ncommit;\n\\endpipeline\n")
-}
-
-fn mode(plan: Plan) -> &'static str {
-    match plan {
-        Plan::Auto => "auto",
-        Plan::Once => "force_generic_plan",
-        Plan::Anew => "force_custom_plan",
-    }
 }
 
 /// How many seconds pgbench runs besides those that count, in which it connects, and each connection prepares its
@@ -86,7 +78,7 @@ fn run_in(
     command.args(["-n", "-M", "prepared", "-j", "2", "-c", &connections.to_string(), "-T", &seconds.to_string()]);
     // A line for each transaction.
     command.arg("-l").arg(format!("--log-prefix={}", folder.join("log").display()));
-    command.env("PGOPTIONS", format!("-c plan_cache_mode={}", mode(script.plan)));
+    command.env("PGOPTIONS", format!("-c plan_cache_mode={}", script.plan.mode()));
     for (name, value) in &script.variables {
         command.args(["-D", &format!("{name}={value}")]);
     }

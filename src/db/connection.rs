@@ -62,6 +62,10 @@ pub struct Refusal {
 }
 
 impl Fault {
+    fn read(body: &ErrorResponseBody) -> io::Result<Self> {
+        Ok(Fault::Refused(Box::new(Refusal::read(body)?)))
+    }
+
     /// The SQLSTATE of a refusal.
     pub fn code(&self) -> Option<&SqlState> {
         self.as_db_error().map(|refusal| &refusal.code)
@@ -334,7 +338,7 @@ impl Connection {
                         at += 1;
                     }
                     Message::NoData => at += 1,
-                    Message::ErrorResponse(body) => refused = Some(Fault::Refused(Box::new(Refusal::read(&body)?))),
+                    Message::ErrorResponse(body) => refused = Some(Fault::read(&body)?),
                     Message::ReadyForQuery(_) => break,
                     _ => {}
                 }
@@ -385,8 +389,7 @@ impl Connection {
     /// Ends an open transaction by `commit`; an error when it did not.
     pub(super) async fn commit(&mut self) -> Result<(), Fault> {
         self.drain().await?;
-        frontend::query("commit", &mut self.out)?;
-        self.owed += 1;
+        self.say("commit")?;
         self.committed().await
     }
 
@@ -394,8 +397,7 @@ impl Connection {
     pub(super) async fn commit_and_locate(&mut self) -> Result<Option<u64>, Fault> {
         let [position] = self.prepare([POSITION]).await?;
         self.drain().await?;
-        frontend::query("commit", &mut self.out)?;
-        self.owed += 1;
+        self.say("commit")?;
         self.write(&[(&position, &[])])?;
         self.committed().await?;
         Ok(self.located(&position).await)
@@ -412,7 +414,7 @@ impl Connection {
         loop {
             match self.next().await? {
                 Message::CommandComplete(body) => committed = body.tag()? == "COMMIT",
-                Message::ErrorResponse(body) => refused = Some(Fault::Refused(Box::new(Refusal::read(&body)?))),
+                Message::ErrorResponse(body) => refused = Some(Fault::read(&body)?),
                 Message::ReadyForQuery(_) => break,
                 _ => {}
             }
@@ -455,8 +457,7 @@ impl Connection {
             return Ok(());
         }
         if self.open {
-            frontend::query("rollback", &mut self.out)?;
-            self.owed += 1;
+            self.say("rollback")?;
         }
         self.drain().await?;
         if self.open { Err(self.fail(Fault::Unfit("a transaction cannot be ended".into()))) } else { Ok(()) }
@@ -538,6 +539,12 @@ impl Connection {
             return Err(self.fail(out_of_step()));
         }
         Ok(answer)
+    }
+
+    fn say(&mut self, command: &str) -> Result<(), Fault> {
+        frontend::query(command, &mut self.out)?;
+        self.owed += 1;
+        Ok(())
     }
 
     fn sync(&mut self) {

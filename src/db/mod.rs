@@ -83,7 +83,7 @@ impl Sql {
 
 impl Plan {
     /// The value of `plan_cache_mode`.
-    fn mode(self) -> &'static str {
+    pub fn mode(self) -> &'static str {
         match self {
             Plan::Auto => "auto",
             Plan::Once => "force_generic_plan",
@@ -127,6 +127,17 @@ impl Insistence {
         self.perhaps_done |= !matches!(e, Error::Unavailable);
         tokio::time::sleep(Duration::from_secs(1)).await;
         true
+    }
+}
+
+/// Writes down what is known nowhere else; `attempt` is told whether what was tried before may have been done.
+pub async fn insist<T, F: Future<Output = Result<T>>>(attempt: impl Fn(bool) -> F) -> Result<T> {
+    let mut insistence = Insistence::default();
+    loop {
+        let outcome = attempt(insistence.perhaps_done).await;
+        if !insistence.goes_on(&outcome).await {
+            return outcome;
+        }
     }
 }
 

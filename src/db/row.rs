@@ -74,6 +74,12 @@ impl<'a> Values<'a> {
     }
 }
 
+/// Where the column of this name is.
+pub(super) fn place_of(columns: &[Column], name: &str) -> Result<usize, Fault> {
+    let place = columns.iter().position(|column| *column.name == *name);
+    place.ok_or_else(|| Fault::Unfit(format!("the statement has no column {name}")))
+}
+
 /// What tells a column.
 pub trait Place {
     /// Where it is in the row.
@@ -88,8 +94,7 @@ impl Place for usize {
 
 impl Place for &str {
     fn find(self, row: &Row) -> Result<usize, Fault> {
-        let place = row.columns.iter().position(|column| *column.name == *self);
-        place.ok_or_else(|| Fault::Unfit(format!("the statement has no column {self}")))
+        place_of(&row.columns, self)
     }
 }
 

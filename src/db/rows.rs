@@ -1,7 +1,11 @@
 //! The rows of a list as its JSON answer, written straight from the database's messages. A page has hundreds of values, and
 //! making a struct of each row and a `String` of each text before they are written takes most of the request's time.
 
-use super::{Column, Fault, FromRow, connection::Reply, row::Values};
+use super::{
+    Column, Fault, FromRow,
+    connection::Reply,
+    row::{Values, place_of},
+};
 use crate::wire::Time;
 use bytes::BytesMut;
 use postgres_types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
@@ -109,8 +113,7 @@ impl ToSql for Value {
 
 /// The place of a field's column.
 pub fn place<T: Field>(columns: &[Column], name: &str) -> Result<usize, WriteError> {
-    let place = columns.iter().position(|column| *column.name == *name);
-    let place = place.ok_or_else(|| format!("the statement has no column {name}"))?;
+    let place = place_of(columns, name)?;
     let kind = &columns[place].kind;
     if T::accepts(kind) { Ok(place) } else { Err(format!("the column {name} is of another type: {kind}").into()) }
 }

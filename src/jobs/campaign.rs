@@ -8,7 +8,7 @@
 use crate::{
     App, Error, Result,
     clients::{Failure, mail::Letter},
-    db::{Insistence, Params, TenantDb, platform::Job},
+    db::{self, Params, TenantDb, platform::Job},
     links::{self, Link, Purpose},
     mailing::{self, Way},
     row, sql,
@@ -133,13 +133,8 @@ pub(super) async fn run(app: &App, db: &TenantDb, job: &Job) -> Result<()> {
 async fn answered(db: &TenantDb, answers: &Answers) -> Result<()> {
     let Answers { ids, outcomes, provider_ids, errors } = answers;
     let params: Params<'_> = &[ids, outcomes, provider_ids, errors];
-    let mut insistence = Insistence::default();
-    loop {
-        let written = db.all::<Uuid>(sql!("jobs/campaign_answered").planned_once(), params).await;
-        if !insistence.goes_on(&written).await {
-            return written.map(drop);
-        }
-    }
+    let statement = sql!("jobs/campaign_answered").planned_once();
+    db::insist(|_| async { db.all::<Uuid>(statement, params).await }).await.map(drop)
 }
 
 async fn fail(db: &TenantDb, campaign: &Sending, why: &str) -> Result<()> {

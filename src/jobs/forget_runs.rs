@@ -1,19 +1,16 @@
 //! Deletes the history of workflows that is older than a company needs it: runs that are at their end, their steps, and the
 //! events that caused them.
 
-use crate::{App, Error, wire::Time};
+use crate::{App, wire::Time};
 use jiff::{SignedDuration, Timestamp};
-use std::time::Duration;
 
 /// Rows of one transaction, of runs and of events.
 const BATCH: i32 = 1000;
 
 /// Deletes once an hour, whichever server or worker asks first.
 pub(super) async fn in_turn(app: &App) -> anyhow::Result<()> {
-    match app.db.platform().rate_limit("job forget_runs", 1, Duration::from_secs(60 * 60)).await {
-        Ok(()) => {}
-        Err(Error::TooManyRequests(_)) => return Ok(()),
-        Err(e) => return Err(e.into()),
+    if !super::is_first_in_hour(app, "forget_runs").await? {
+        return Ok(());
     }
     let rows = forget(app).await?;
     if rows > 0 {

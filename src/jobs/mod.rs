@@ -138,3 +138,12 @@ fn start(app: &App, job: Job, running: &mut JoinSet<Uuid>) {
         .instrument(span),
     );
 }
+
+/// Whether no other server or worker has begun this within the hour.
+async fn is_first_in_hour(app: &App, what: &str) -> Result<bool> {
+    match app.db.platform().rate_limit(&format!("job {what}"), 1, Duration::from_secs(60 * 60)).await {
+        Ok(()) => Ok(true),
+        Err(Error::TooManyRequests(_)) => Ok(false),
+        Err(e) => Err(e),
+    }
+}

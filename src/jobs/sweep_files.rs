@@ -1,6 +1,6 @@
 //! Deletes the objects that no file needs: left behind by a killed server, of a deleted company, or deleted long ago.
 
-use crate::{App, Error, wire::Time};
+use crate::{App, wire::Time};
 use futures_util::StreamExt;
 use jiff::{SignedDuration, Timestamp};
 use object_store::ObjectMeta;
@@ -28,10 +28,8 @@ pub struct Swept {
 
 /// Sweeps once an hour, whichever server or worker asks first.
 pub(super) async fn in_turn(app: &App) -> anyhow::Result<()> {
-    match app.db.platform().rate_limit("job sweep_files", 1, Duration::from_secs(60 * 60)).await {
-        Ok(()) => {}
-        Err(Error::TooManyRequests(_)) => return Ok(()),
-        Err(e) => return Err(e.into()),
+    if !super::is_first_in_hour(app, "sweep_files").await? {
+        return Ok(());
     }
     let swept = sweep(app, false, |_| ()).await?;
     tracing::info!(seen = swept.seen, deleted = swept.deleted, bytes = swept.bytes, "swept the store of files");

@@ -117,15 +117,20 @@ async fn a_job_never_reaches_another_companys_row() {
     assert!(job_of(&a, &theirs).await.is_some());
 }
 
+async fn company_and_user(admin: &tokio_postgres::Client) -> (Uuid, Uuid) {
+    let company: Uuid =
+        admin.query_one("insert into companies (name) values ('A') returning id", &[]).await.unwrap().get(0);
+    let add = "select id from app.add_user('a@x.example', 'x', 'A', 'B', 'company_user', $1, 'active')";
+    let user: Uuid = admin.query_one(add, &[&company]).await.unwrap().get(0);
+    (company, user)
+}
+
 /// Own databases, in which no other worker takes the job.
 #[tokio::test]
 async fn a_claimed_job_of_a_dead_worker_comes_back_and_a_failing_one_is_given_up() {
     let own = OwnDatabase::new().await;
     let admin = db::connect(&own.admin).await.unwrap();
-    let company: Uuid =
-        admin.query_one("insert into companies (name) values ('A') returning id", &[]).await.unwrap().get(0);
-    let add = "select id from app.add_user('a@x.example', 'x', 'A', 'B', 'company_user', $1, 'active')";
-    let user: Uuid = admin.query_one(add, &[&company]).await.unwrap().get(0);
+    let (company, user) = company_and_user(&admin).await;
     let insert = "insert into activities (tenant_id, company_id, owner_id, type, subject, due_date)
         values ($1, $1, $2, 'call', 'Secret subject', now() - interval '1 minute') returning id";
     let activity: Uuid = admin.query_one(insert, &[&company, &user]).await.unwrap().get(0);
@@ -211,10 +216,7 @@ async fn a_claimed_job_of_a_dead_worker_comes_back_and_a_failing_one_is_given_up
 async fn a_job_that_was_claimed_ten_times_is_given_up() {
     let own = OwnDatabase::new().await;
     let admin = db::connect(&own.admin).await.unwrap();
-    let company: Uuid =
-        admin.query_one("insert into companies (name) values ('A') returning id", &[]).await.unwrap().get(0);
-    let add = "select id from app.add_user('a@x.example', 'x', 'A', 'B', 'company_user', $1, 'active')";
-    let user: Uuid = admin.query_one(add, &[&company]).await.unwrap().get(0);
+    let (company, user) = company_and_user(&admin).await;
     let insert = "insert into jobs (tenant_id, company_id, user_id, kind, record_id) values ($1, $1, $2, 'unanswered', gen_random_uuid())";
     admin.execute(insert, &[&company, &user]).await.unwrap();
     let db = Db::new(&own.api, 2).unwrap();

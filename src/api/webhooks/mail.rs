@@ -5,7 +5,7 @@ use super::{
     super::prelude::*,
     turns::{self, Pace, Turn, slow},
 };
-use crate::clients::storage::Writing;
+use crate::{clients::storage::Writing, seal::hexadecimal};
 use axum::{
     body::Bytes,
     extract::{FromRequest, Multipart, Request, multipart::Field},
@@ -287,7 +287,7 @@ impl Received {
         // The same mail has the same id, also when its sender gave it none.
         let id = id.unwrap_or_else(|| {
             let all = [&*told.from, &told.to, &told.subject, &told.headers, &told.text, &told.html].join("\0");
-            let hash: String = Sha256::digest(all).iter().map(|b| format!("{b:02x}")).collect();
+            let hash = hexadecimal(&Sha256::digest(all));
             format!("{hash}@received.invalid")
         });
         let subject = told.subject.chars().map(|c| if c.is_control() { ' ' } else { c }).take(500).collect();
