@@ -51,7 +51,8 @@ struct Claims {
 /// The keys of the tokens. The first secret signs; all of them verify, so that a secret can be replaced while tokens of
 /// the old one are about.
 pub struct Keys {
-    signing: (String, EncodingKey),
+    signing: (Header, EncodingKey),
+    /// By a token's first part, which has the key's id and is the same in each token of a key.
     verifying: Vec<(String, DecodingKey)>,
     validation: Validation,
     pepper: Vec<u8>,
@@ -71,12 +72,17 @@ impl Keys {
         }
         // A key's id is public, so it is a hash of the secret under a purpose of its own.
         let id = |secret: &str| BASE64_URL_SAFE_NO_PAD.encode(&Sha256::digest(format!("key id of {secret}"))[..6]);
+        let header = |kid| Header { kid: Some(kid), ..Header::new(Algorithm::HS256) };
+        let verifying = secrets.iter().map(|secret| {
+            let head = BASE64_URL_SAFE_NO_PAD.encode(serde_json::to_vec(&header(id(secret)))?);
+            Ok((head, DecodingKey::from_secret(secret.as_bytes())))
+        });
         let mut validation = Validation::new(Algorithm::HS256);
         validation.leeway = 30;
         validation.set_required_spec_claims(&["exp", "sub"]);
         Ok(Self {
-            signing: (id(first), EncodingKey::from_secret(first.as_bytes())),
-            verifying: secrets.iter().map(|s| (id(s), DecodingKey::from_secret(s.as_bytes()))).collect(),
+            signing: (header(id(first)), EncodingKey::from_secret(first.as_bytes())),
+            verifying: verifying.collect::<Result<_, serde_json::Error>>()?,
             validation,
             pepper: first.as_bytes().to_vec(),
         })
@@ -91,13 +97,13 @@ impl Keys {
         };
         let exp = now + life.as_secs() as i64;
         let claims = Claims { sub: user_id, typ: kind, ver: version, iat: now, exp, jti: Uuid::new_v4() };
-        let header = Header { kid: Some(self.signing.0.clone()), ..Header::new(Algorithm::HS256) };
-        jsonwebtoken::encode(&header, &claims, &self.signing.1).map_err(|e| Error::Internal(e.to_string().into()))
+        jsonwebtoken::encode(&self.signing.0, &claims, &self.signing.1)
+            .map_err(|e| Error::Internal(e.to_string().into()))
     }
 
     fn verify(&self, token: &str) -> Option<Claims> {
-        let kid = jsonwebtoken::decode_header(token).ok()?.kid?;
-        let (_, key) = self.verifying.iter().find(|(id, _)| *id == kid)?;
+        let (head, _) = token.split_once('.')?;
+        let (_, key) = self.verifying.iter().find(|(known, _)| known == head)?;
         Some(jsonwebtoken::decode::<Claims>(token, key, &self.validation).ok()?.claims)
     }
 

@@ -10,11 +10,11 @@ use crate::{
     api::{self, Access},
     db::{UserDb, count_connections, platform::HeldKey},
     error::Told,
-    server, wire,
+    position, server, wire,
 };
 use axum::{
     body::Body,
-    extract::{FromRequestParts, MatchedPath, Request, State},
+    extract::{FromRequestParts, MatchedPath, Request},
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Response},
@@ -32,16 +32,16 @@ pub(crate) const REQUEST: &str = "idempotent request";
 pub(crate) const ANSWER: &str = "idempotent answer";
 
 /// Carries a request out once if it has a key, and otherwise as ever.
-pub async fn keep(State(app): State<App>, request: Request, next: Next) -> Response {
+pub(crate) async fn keep(app: App, request: Request, next: Next) -> Response {
     if request.method() != Method::POST || !request.headers().contains_key(KEY) {
-        return next.run(request).await;
+        return position::tell(&app, request, next).await;
     }
     once(app, request, next).await.unwrap_or_else(Error::into_response)
 }
 
 async fn once(app: App, request: Request, next: Next) -> Result<Response> {
     let matched = request.extensions().get::<MatchedPath>().and_then(|path| api::find("post", path.as_str()));
-    let Some(route) = matched else { return Ok(next.run(request).await) };
+    let Some(route) = matched else { return Ok(position::tell(&app, request, next).await) };
     let (mut parts, body) = request.into_parts();
     let key = key(&parts.headers)?;
     if route.access == Access::public {
@@ -75,7 +75,7 @@ async fn once(app: App, request: Request, next: Next) -> Result<Response> {
     let work = app.clone();
     let request = Request::from_parts(parts, Body::from(body));
     let carried_out = async move {
-        let (response, connections) = count_connections(next.run(request)).await;
+        let (response, connections) = count_connections(position::tell(&work, request, next)).await;
         settle(&work, id, response, connections).await
     };
     let carried_out = app.background.spawn(server::as_part_of_request(carried_out)).await;

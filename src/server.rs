@@ -67,8 +67,7 @@ pub fn router(app: App) -> Router {
     let (api, document) = api::router();
     let document: Arc<str> = serde_json::to_string(&document).unwrap_or_default().into();
     let docs: Arc<str> = docs_page().into();
-    let router = api
-        .route("/", get(root))
+    api.route("/", get(root))
         .route("/health", get(health))
         .route("/livez", get(async || "ok"))
         .route("/readyz", get(ready))
@@ -76,19 +75,16 @@ pub fn router(app: App) -> Router {
         .route("/docs", get(async move || ([(header::CONTENT_SECURITY_POLICY, DOCS_POLICY)], Html(docs.to_string()))))
         .fallback(async || plain(StatusCode::NOT_FOUND))
         .method_not_allowed_fallback(async || plain(StatusCode::METHOD_NOT_ALLOWED))
-        .layer(DefaultBodyLimit::max(BODY_LIMIT))
-        .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| {
-            Error::Internal("a handler panicked".into()).into_response()
-        }));
-    let router = match app.db.standby_is_up() {
-        Some(_) => router.layer(middleware::from_fn_with_state(app.clone(), position::tell)),
-        None => router,
-    };
-    router
-        .layer(middleware::from_fn_with_state(app.clone(), idempotency::keep))
-        .layer(middleware::from_fn(in_time))
-        .layer(cors(&app.config))
-        .layer(middleware::from_fn_with_state(app.clone(), request))
+        // The first is the outermost. Together they are one layer to the router, which makes a box for each.
+        .layer((
+            middleware::from_fn_with_state(app.clone(), request),
+            cors(&app.config),
+            middleware::from_fn_with_state(app.clone(), once_and_in_time),
+            CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| {
+                Error::Internal("a handler panicked".into()).into_response()
+            }),
+            DefaultBodyLimit::max(BODY_LIMIT),
+        ))
         .with_state(app)
 }
 
@@ -163,14 +159,16 @@ fn cors(config: &Config) -> CorsLayer {
         .max_age(Duration::from_secs(600))
 }
 
-/// Gives a request up that takes too long. A form with a file has limits of its own: on how fast it comes, and on its length.
-async fn in_time(request: Request, next: Next) -> Response {
+/// Carries a request out once if it has a key for that, and gives it up when it takes too long. A form with a file has limits
+/// of its own: on how fast it comes, and on its length.
+async fn once_and_in_time(State(app): State<App>, request: Request, next: Next) -> Response {
     let kind = request.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-    if kind.get(..10).is_some_and(|start| start.eq_ignore_ascii_case(b"multipart/")) {
-        return next.run(request).await;
+    let is_form = kind.get(..10).is_some_and(|start| start.eq_ignore_ascii_case(b"multipart/"));
+    let answer = idempotency::keep(app, request, next);
+    if is_form {
+        return answer.await;
     }
-    let answered = tokio::time::timeout(PATIENCE, next.run(request)).await;
-    answered.unwrap_or_else(|_| Error::TookTooLong.into_response())
+    tokio::time::timeout(PATIENCE, answer).await.unwrap_or_else(|_| Error::TookTooLong.into_response())
 }
 
 /// Gives each request an id, a span and a log line, and each answer its safety headers.

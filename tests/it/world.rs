@@ -83,9 +83,12 @@ pub fn start_server(config: Config, database: &str) -> String {
     format!("http://{}", started.recv().unwrap())
 }
 
-/// The server that all tests share: one that runs already, at `TEST_SERVER`, or one of their own.
-static SERVER: LazyLock<String> =
-    LazyLock::new(|| std::env::var("TEST_SERVER").unwrap_or_else(|_| start_server(config(), &api_url())));
+/// The server of the database that all tests share: one that runs already, at `TEST_SERVER`, or one of their own. It runs no
+/// jobs, because a test that ends would take other tests' jobs with it: whoever waits for jobs is [`World::alone`].
+static SERVER: LazyLock<String> = LazyLock::new(|| {
+    let own = || start_server(Config { worker: Switch::Off, ..config() }, &api_url());
+    std::env::var("TEST_SERVER").unwrap_or_else(|_| own())
+});
 /// The server of those who are at no other one.
 pub fn shared_server() -> &'static str {
     &SERVER
