@@ -50,6 +50,7 @@ async fn run(options: &Options, cluster: &Cluster) -> Result<()> {
     let old = db::connect(&url("old")).await?;
     old.batch_execute(include_str!("../tests/it/old_database.sql")).await?;
     old.batch_execute(&rows).await?;
+    drop(old);
     let folder = std::env::temp_dir().join(format!("ringfence-import-{}", std::process::id()));
     std::fs::create_dir_all(&folder)?;
     let storage = Storage::open(url::Url::from_directory_path(&folder).unwrap().as_str())?;

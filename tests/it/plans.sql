@@ -7,11 +7,8 @@ insert into campaigns (tenant_id, company_id, user_id, campaign_name, subject, b
 select tenant_id, company_id, user_id, 'C', 'S', body, 'sent', 1, created_at from sms_messages;
 insert into campaign_recipients (tenant_id, company_id, user_id, campaign_id, email)
 select tenant_id, company_id, user_id, id, id::text from campaigns;
--- To the admin, so that they are as many times more as the company is larger.
 insert into notifications (tenant_id, company_id, user_id, title, message)
-select m.tenant_id, m.company_id, k.user_id, 'T', 'M' from sms_messages m
-join (select distinct on (company_id) company_id, user_id from app.caller where role = 'company_admin' order by company_id, user_id) k
-  using (company_id);
+select tenant_id, company_id, user_id, 'T', 'M' from sms_messages where company_id is not null;
 insert into quotes (tenant_id, company_id, owner_id, quote_number, title, amount, status, created_at)
 select tenant_id, company_id, owner_id, 'Q-' || title, title, 1, (array['draft', 'sent'])[1 + length(title) % 2], created_at from deals;
 insert into quote_lines (tenant_id, company_id, owner_id, quote_id, position, description, unit_price)

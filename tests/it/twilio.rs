@@ -180,9 +180,18 @@ impl Account {
     pub async fn tells(&self, path: &str, fields: &[(&str, &str)]) -> Answer {
         signed_with(&self.token, path, fields).await
     }
+
+    /// The same at another server than the shared one.
+    pub async fn tells_at(&self, base: &str, path: &str, fields: &[(&str, &str)]) -> Answer {
+        signed_at(&Person::visitor(base), &self.token, path, fields).await
+    }
 }
 
 pub async fn signed_with(token: &str, path: &str, fields: &[(&str, &str)]) -> Answer {
+    signed_at(&Person::nobody(), token, path, fields).await
+}
+
+async fn signed_at(at: &Person, token: &str, path: &str, fields: &[(&str, &str)]) -> Answer {
     let mut sorted = fields.to_vec();
     sorted.sort();
     let mut mac = Hmac::<Sha1>::new_from_slice(token.as_bytes()).unwrap();
@@ -192,6 +201,6 @@ pub async fn signed_with(token: &str, path: &str, fields: &[(&str, &str)]) -> An
         mac.update(value.as_bytes());
     }
     let signature = BASE64_STANDARD.encode(mac.finalize().into_bytes());
-    let request = Person::nobody().request("post", path).header("x-twilio-signature", signature).form(fields);
+    let request = at.request("post", path).header("x-twilio-signature", signature).form(fields);
     answer(request).await
 }

@@ -57,7 +57,9 @@ async fn deal(who: &Person, contact: &Value) -> String {
 
 #[tokio::test]
 async fn each_trigger_starts_each_workflow_once() {
-    let (acme, other) = (World::new().await, World::new().await);
+    let own = OwnDatabase::new().await;
+    let base = start_server(config(), &own.api);
+    let (acme, other) = (World::alone_at(&own, &base).await, World::alone_at(&own, &base).await);
     let account = Account::of(&acme).await;
     let triggers = [
         ("deal_created", 1),
@@ -95,9 +97,9 @@ async fn each_trigger_starts_each_workflow_once() {
     acme.member.post("/api/files/webhook/document-signed", signed).await.expect(200);
     let text = [("From", "+14155550199"), ("To", &account.number), ("Body", "Is it mine?"), ("MessageSid", "SMx")];
     for _ in 0..2 {
-        assert_eq!(account.tells("/api/sms/webhook/incoming", &text).await.status, 200);
+        assert_eq!(account.tells_at(&base, "/api/sms/webhook/incoming", &text).await.status, 200);
     }
-    let mut db = ringfence::db::connect(&crate::world::api_url()).await.unwrap();
+    let mut db = ringfence::db::connect(&own.api).await.unwrap();
     let tx = db.transaction().await.unwrap();
     let enter = "select set_config('app.company_id', $1, true), set_config('app.user_id', $2, true)";
     tx.execute(enter, &[&acme.company.to_string(), &acme.member.id.to_string()]).await.unwrap();
@@ -392,7 +394,8 @@ async fn a_mail_is_sent_once_the_relay_is_back() {
 
 #[tokio::test]
 async fn conditions_decide_whether_a_run_begins() {
-    let acme = World::new().await;
+    let own = OwnDatabase::new().await;
+    let acme = World::alone(&own).await;
     let contact = acme.contact("Ada", "L").await;
     let path = workflow(&acme.admin, "deal_created", json!([])).await;
     let conditions = json!([{"field": "deal.value", "operator": "greater_than", "value": 2000}]);
@@ -412,7 +415,8 @@ async fn conditions_decide_whether_a_run_begins() {
 
 #[tokio::test]
 async fn workflows_cannot_start_each_other_forever() {
-    let acme = World::new().await;
+    let own = OwnDatabase::new().await;
+    let acme = World::alone(&own).await;
     let path = workflow(
         &acme.admin,
         "deal_created",
@@ -433,7 +437,8 @@ async fn workflows_cannot_start_each_other_forever() {
 /// Few levels are many runs where each starts several.
 #[tokio::test]
 async fn one_event_leads_to_so_many_runs_and_no_more() {
-    let acme = World::new().await;
+    let own = OwnDatabase::new().await;
+    let acme = World::alone(&own).await;
     let path = workflow(
         &acme.admin,
         "deal_created",
@@ -525,7 +530,9 @@ async fn the_clock_starts_workflows_by_the_companys_time() {
 
 #[tokio::test]
 async fn a_job_never_runs_another_companys_workflow() {
-    let (a, b) = (World::new().await, World::new().await);
+    let own = OwnDatabase::new().await;
+    let base = start_server(config(), &own.api);
+    let (a, b) = (World::alone_at(&own, &base).await, World::alone_at(&own, &base).await);
     let path = workflow(&a.admin, "deal_won", json!([{"type": "create_task", "config": {"subject": "S"}}])).await;
     let insert = "insert into workflow_executions (tenant_id, company_id, user_id, workflow_id, event)
         select tenant_id, company_id, owner_id, id, 'deal_won' from workflows where tenant_id = $1 returning id";
