@@ -19,6 +19,7 @@ pub mod idempotency;
 pub mod import;
 pub mod jobs;
 pub mod links;
+pub mod log;
 pub mod mailing;
 pub mod metrics;
 pub mod operator;

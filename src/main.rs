@@ -7,20 +7,15 @@ use ringfence::{
     clients::storage::Storage,
     config::{Config, Database, LogFormat},
     db::{self, Db, local::Cluster, migrate},
-    demo, doctor, erase, import, operator,
+    demo, doctor, erase, import, log, operator,
     seal::Sealer,
     secrets, server, sql, terminal, workbook,
 };
-use std::{
-    io::{IsTerminal, Write},
-    path::PathBuf,
-    process::ExitCode,
-};
+use std::{io::Write, path::PathBuf, process::ExitCode};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
 };
-use tracing_subscriber::EnvFilter;
 
 /// A request allocates a few hundred small texts and frees them on whatever thread it ends, where this one is quicker:
 /// `make bench` shows a fifth less processor time for a page of contacts. Without huge pages, which would keep twice the
@@ -172,7 +167,7 @@ fn main() -> ExitCode {
         return code;
     }
     let cli = Cli::parse();
-    start_log(cli.log_format);
+    log::start(cli.log_format);
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(e) => {
@@ -203,17 +198,6 @@ fn explain(e: &anyhow::Error) -> String {
         }
     }
     parts.join(": ")
-}
-
-fn start_log(format: Option<LogFormat>) {
-    let mut filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,refinery_core=warn"));
-    // Below this these write what passes through them: parameters of statements, mails, headers.
-    for talkative in ["tokio_postgres=warn", "lettre=info", "hyper=info", "hyper_util=info"] {
-        filter = filter.add_directive(talkative.parse().expect("a level that exists"));
-    }
-    let human = format.map_or_else(|| std::io::stderr().is_terminal(), |f| f == LogFormat::Human);
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if human { log.with_target(false).compact().init() } else { log.json().init() }
 }
 
 async fn run(cli: Cli) -> anyhow::Result<ExitCode> {

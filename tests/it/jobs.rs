@@ -2,7 +2,7 @@
 
 use crate::{
     schema::OwnDatabase,
-    world::{Person, World, api_url, config},
+    world::{Person, World, config, start_server},
 };
 use ringfence::{
     App,
@@ -44,9 +44,10 @@ async fn make_due(world: &World, activity: &Value) {
 
 #[tokio::test]
 async fn an_activity_that_is_due_notifies_its_owner_once() {
-    let acme = World::new().await;
+    let own = OwnDatabase::new().await;
+    let acme = World::alone(&own).await;
     // Several workers beside the server's own.
-    let app = App::new(Db::new(&api_url(), 4).unwrap(), config()).unwrap();
+    let app = App::new(Db::new(&own.api, 4).unwrap(), config()).unwrap();
     let (stop, _) = tokio::sync::watch::channel(());
     for _ in 0..3 {
         let (app, mut stopped) = (app.clone(), stop.subscribe());
@@ -71,6 +72,9 @@ async fn an_activity_that_is_due_notifies_its_owner_once() {
         assert_eq!(seen.iter().filter(|n| n["title"] == json!(title)).count(), 1);
     }
     assert_eq!(notes(&acme.admin).await, Vec::<Value>::new(), "nobody else is told");
+    stop.send(()).unwrap();
+    app.db.close();
+    own.drop().await;
 }
 
 #[tokio::test]
@@ -102,7 +106,9 @@ async fn a_reminder_follows_its_activity() {
 
 #[tokio::test]
 async fn a_job_never_reaches_another_companys_row() {
-    let (a, b) = (World::new().await, World::new().await);
+    let own = OwnDatabase::new().await;
+    let base = start_server(config(), &own.api);
+    let (a, b) = (World::alone_at(&own, &base).await, World::alone_at(&own, &base).await);
     let theirs = activity(&a.admin, "2099-01-01").await;
     let forged = "insert into jobs (tenant_id, company_id, user_id, kind, record_id) values ($1, $1, $2, 'activity_due', $3) returning id";
     let id: Uuid = theirs["id"].as_str().unwrap().parse().unwrap();
@@ -115,6 +121,7 @@ async fn a_job_never_reaches_another_companys_row() {
         assert_eq!(notes(who).await, Vec::<Value>::new());
     }
     assert!(job_of(&a, &theirs).await.is_some());
+    own.drop().await;
 }
 
 async fn company_and_user(admin: &tokio_postgres::Client) -> (Uuid, Uuid) {

@@ -33,6 +33,7 @@ mod invitations;
 mod isolation;
 mod jobs;
 mod leaks;
+mod log;
 mod metrics;
 mod notifications;
 mod old_database;

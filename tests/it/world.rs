@@ -1,7 +1,7 @@
 //! A company to test with, and HTTP clients that are its people. Each test makes its own company in one shared database,
 //! so the suite is itself a test of isolation.
 
-use crate::schema::OwnDatabase;
+use crate::{log, schema::OwnDatabase};
 use reqwest::{Method, header::HeaderMap, multipart};
 use ringfence::{
     App,
@@ -66,8 +66,14 @@ pub fn config() -> Config {
     }
 }
 
-/// A server on a thread and a runtime of its own, so that it outlives the test that started it.
-pub fn start_server(config: Config, database: &str) -> String {
+/// A server on a thread and a runtime of its own, so that it outlives the test that started it. On the database that all
+/// tests share it runs no jobs, because a test that ends would take other tests' jobs with it: whoever waits for jobs is
+/// [`World::alone`].
+pub fn start_server(mut config: Config, database: &str) -> String {
+    log::watch();
+    if database == api_url() {
+        config.worker = Switch::Off;
+    }
     let db = Db::of(database, &config).unwrap();
     // The program that holds the tests cannot read workbooks.
     let _ = workbook::PROGRAM.set(env!("CARGO_BIN_EXE_ringfence").into());
@@ -83,12 +89,9 @@ pub fn start_server(config: Config, database: &str) -> String {
     format!("http://{}", started.recv().unwrap())
 }
 
-/// The server of the database that all tests share: one that runs already, at `TEST_SERVER`, or one of their own. It runs no
-/// jobs, because a test that ends would take other tests' jobs with it: whoever waits for jobs is [`World::alone`].
-static SERVER: LazyLock<String> = LazyLock::new(|| {
-    let own = || start_server(Config { worker: Switch::Off, ..config() }, &api_url());
-    std::env::var("TEST_SERVER").unwrap_or_else(|_| own())
-});
+/// The server of the database that all tests share: one that runs already, at `TEST_SERVER`, or one of their own.
+static SERVER: LazyLock<String> =
+    LazyLock::new(|| std::env::var("TEST_SERVER").unwrap_or_else(|_| start_server(config(), &api_url())));
 /// The server of those who are at no other one.
 pub fn shared_server() -> &'static str {
     &SERVER
@@ -201,6 +204,7 @@ impl Person {
 
 /// Sends a request and reads its answer.
 pub async fn answer(request: reqwest::RequestBuilder) -> Answer {
+    log::remember(&request);
     let response = request.send().await.unwrap();
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     let text = response.text().await.unwrap();
