@@ -1,16 +1,17 @@
 //! Requests that are done once, however often they are sent: the header `Idempotency-Key`.
 //!
-//! The key is taken in a transaction of its own before the request is carried out, and its answer is kept in another one
-//! afterwards. So a key's request is carried out at most once in 24 hours, whatever happens: when the server dies between the
-//! two, nobody knows whether it was done, and the key stays taken without an answer. It is given back only when it is
-//! certain that nothing was done.
+//! The key is taken before the request is carried out, and its answer kept by the commit of what the request does
+//! (src/db/held.rs): when the server dies, both are there or neither, and a repeat gets the answer or carries the request out.
+//! A request of several transactions, or one that reaches a provider, says so by its first commit. When the server dies
+//! after that, nobody knows how far it came, and the key stays taken without an answer: at most once in 24 hours,
+//! whatever happens. It is given back when nothing was committed.
 
 use crate::{
     App, Error, Result,
     api::{self, Access},
-    db::{UserDb, count_connections, platform::HeldKey},
+    db::{Held, UserDb, commit_held, hold, platform::HeldKey},
     error::Told,
-    position, server, wire,
+    position, wire,
 };
 use axum::{
     body::Body,
@@ -34,14 +35,19 @@ pub(crate) const ANSWER: &str = "idempotent answer";
 /// Carries a request out once if it has a key, and otherwise as ever.
 pub(crate) async fn keep(app: App, request: Request, next: Next) -> Response {
     if request.method() != Method::POST || !request.headers().contains_key(KEY) {
-        return position::tell(&app, request, next).await;
+        return position::tell(&app, next.run(request)).await;
     }
     once(app, request, next).await.unwrap_or_else(Error::into_response)
 }
 
+/// To be said before anything leaves that cannot be taken back: what the request has done so far is committed.
+pub(crate) async fn leaving() -> Result<()> {
+    commit_held().await
+}
+
 async fn once(app: App, request: Request, next: Next) -> Result<Response> {
     let matched = request.extensions().get::<MatchedPath>().and_then(|path| api::find("post", path.as_str()));
-    let Some(route) = matched else { return Ok(position::tell(&app, request, next).await) };
+    let Some(route) = matched else { return Ok(position::tell(&app, next.run(request)).await) };
     let (mut parts, body) = request.into_parts();
     let key = key(&parts.headers)?;
     if route.access == Access::public {
@@ -75,11 +81,13 @@ async fn once(app: App, request: Request, next: Next) -> Result<Response> {
     let work = app.clone();
     let request = Request::from_parts(parts, Body::from(body));
     let carried_out = async move {
-        let (response, connections) = count_connections(position::tell(&work, request, next)).await;
-        settle(&work, id, response, connections).await
+        let answer = async {
+            let (response, held) = hold(&work.db, id, next.run(request)).await;
+            settle(&work, id, held, response).await.unwrap_or_else(Error::into_response)
+        };
+        position::tell(&work, answer).await
     };
-    let carried_out = app.background.spawn(server::as_part_of_request(carried_out)).await;
-    carried_out.unwrap_or_else(|_| Err(Error::Internal("a request with a key panicked".into())))
+    app.see_through(carried_out).await
 }
 
 /// The key of a request that has one.
@@ -121,37 +129,39 @@ enum Verdict {
     Unknown,
 }
 
-/// `connections` is how often the request had asked for a connection to the database. Whatever lasts is written there
-/// first, also what is sent, so a failure of the first time has left nothing.
-fn verdict(status: StatusCode, did_nothing: bool, connections: u32) -> Verdict {
+/// `did_nothing` is what the error knows of its last statement, `is_used` whether anything may have been committed: whatever
+/// lasts is written there first, also what is sent.
+fn verdict(status: StatusCode, did_nothing: bool, is_used: bool) -> Verdict {
     match status {
         StatusCode::TOO_MANY_REQUESTS => Verdict::Release,
         // A provider did not do what it was asked, or may have.
         StatusCode::BAD_GATEWAY => Verdict::Keep,
-        StatusCode::UNAUTHORIZED | StatusCode::CONFLICT if did_nothing && connections <= 1 => Verdict::Release,
+        StatusCode::UNAUTHORIZED | StatusCode::CONFLICT if did_nothing && !is_used => Verdict::Release,
         status if !status.is_server_error() => Verdict::Keep,
-        _ if did_nothing && connections <= 1 => Verdict::Release,
+        _ if !is_used => Verdict::Release,
         _ => Verdict::Unknown,
     }
 }
 
-async fn settle(app: &App, id: Uuid, response: Response, connections: u32) -> Result<Response> {
+async fn settle(app: &App, id: Uuid, held: Held, response: Response) -> Result<Response> {
     let did_nothing = response.extensions().get::<Told>().is_some_and(|told| told.did_nothing);
     let (parts, body) = response.into_parts();
     let body = body.collect().await.map_err(|_| Error::Internal("an answer could not be read".into()))?.to_bytes();
-    let platform = app.db.platform();
-    let settled = match verdict(parts.status, did_nothing, connections) {
+    let (with_effect, settled) = match verdict(parts.status, did_nothing, held.is_used()) {
         Verdict::Keep => {
             let kind = parts.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
             let sealed = app.sealer.seal_bytes(id, ANSWER, &body)?;
-            platform.keep_idempotent_answer(id, parts.status.as_u16().into(), kind, &sealed).await
+            held.keep(parts.status.as_u16().into(), kind, &sealed).await
         }
-        Verdict::Release => platform.release_idempotency_key(id).await,
-        Verdict::Unknown => Ok(()),
+        Verdict::Release => (false, held.give_back().await),
+        Verdict::Unknown => (false, Ok(())),
     };
-    // The client gets the answer all the same, and whoever repeats the request is told that its end is not known.
-    if let Err(e) = settled {
-        tracing::error!(error = %e.for_log(), "the answer to a request with a key could not be kept");
+    match settled {
+        Err(e) if with_effect => return Err(e),
+        // The client gets the answer all the same, and whoever repeats the request is told that its end is not known, or has it
+        // carried out if nothing was committed.
+        Err(e) => tracing::error!(error = %e.for_log(), "the answer to a request with a key could not be kept"),
+        Ok(()) => {}
     }
     Ok(Response::from_parts(parts, Body::from(body)))
 }

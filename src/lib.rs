@@ -100,6 +100,17 @@ impl App {
             config,
         })))
     }
+
+    /// Work of a request that goes on when its client goes away. It is outside of the request's transaction, so what the
+    /// request has done so far is committed before.
+    pub(crate) async fn see_through<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T> {
+        idempotency::leaving().await?;
+        let done = self.background.spawn(server::as_part_of_request(work)).await;
+        done.map_err(|_| Error::Internal("work that goes on by itself panicked".into()))
+    }
 }
 
 impl Deref for App {

@@ -206,8 +206,7 @@ pub async fn send(app: &App, db: &TenantDb, mail: Mail) -> Result<(Uuid, Result<
     let queued = db.tx(async |tx| keep(tx, &mail, way.host(), false).await).await?;
     let letter = letter(app, &way, mail, &queued, attachments);
     let (work, db, id) = (app.clone(), db.clone(), queued.id);
-    // It goes on when the caller goes away.
-    let sent = app.background.spawn(async move {
+    let sent = app.see_through(async move {
         let _turn = turn;
         let outcome = way.deliver(&work, &letter).await;
         let error = outcome.as_ref().err().map(words);
@@ -219,7 +218,7 @@ pub async fn send(app: &App, db: &TenantDb, mail: Mail) -> Result<(Uuid, Result<
         }
         (id, outcome)
     });
-    Ok(sent.await.expect("nothing in it panics"))
+    sent.await
 }
 
 /// A mail as it leaves. What its row keeps is without the pixel, which would count those who wrote it.

@@ -7,9 +7,7 @@ use crate::{
     db::{Identity, note_position},
 };
 use axum::{
-    extract::Request,
     http::{HeaderName, HeaderValue, Method, request::Parts},
-    middleware::Next,
     response::Response,
 };
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -34,12 +32,12 @@ pub(crate) fn asked(parts: &Parts, app: &App, who: &Identity) -> Option<u64> {
     Some(parts.headers.get(POSITION).and_then(opened).unwrap_or(0))
 }
 
-/// Carries a request out, and tells whoever changed something where that is, if there is a standby.
-pub(crate) async fn tell(app: &App, request: Request, next: Next) -> Response {
+/// Waits for an answer, and tells whoever changed something where that is, if there is a standby.
+pub(crate) async fn tell(app: &App, answer: impl Future<Output = Response>) -> Response {
     if app.db.standby_is_up().is_none() {
-        return next.run(request).await;
+        return answer.await;
     }
-    let (mut response, left) = note_position(next.run(request)).await;
+    let (mut response, left) = note_position(answer).await;
     let sealed = left.and_then(|(user, position)| app.positions.seal_bytes(user, FIELD, &position.to_be_bytes()).ok());
     if let Some(token) = sealed.and_then(|s| HeaderValue::from_str(&BASE64_URL_SAFE_NO_PAD.encode(s)).ok()) {
         response.headers_mut().insert(POSITION, token);

@@ -138,7 +138,7 @@ pub async fn send(app: &App, db: &TenantDb, mut text: Text) -> Result<Sent> {
         return Err(Error::bad_request("Text messages are switched off in the Twilio settings"));
     }
     let message = db.tx(async |tx| queue(tx, &text).await).await?;
-    Ok(finish(app, db, account, message, text.template).await)
+    finish(app, db, account, message, text.template).await
 }
 
 /// Writes a text down in the caller's transaction.
@@ -164,10 +164,16 @@ const BODY: usize = 1600;
 
 /// Asks Twilio for a text that is written down and committed, and writes down the answer. The work goes on when the caller
 /// goes away.
-pub async fn finish(app: &App, db: &TenantDb, account: Account, message: Queued, template: Option<Uuid>) -> Sent {
+pub async fn finish(
+    app: &App,
+    db: &TenantDb,
+    account: Account,
+    message: Queued,
+    template: Option<Uuid>,
+) -> Result<Sent> {
     let callback = callback(app, "/api/sms/webhook/status", account.company, message.id);
     let (work, db) = (app.clone(), db.clone());
-    let sent = app.background.spawn(async move {
+    let sent = app.see_through(async move {
         let Queued { from_address, to_address, body, .. } = &message;
         let outcome = work.twilio.send(&account.credentials, from_address, to_address, body, callback.as_deref()).await;
         let sid = outcome.as_ref().ok().map(|taken| taken.sid.as_str());
@@ -194,7 +200,7 @@ pub async fn finish(app: &App, db: &TenantDb, account: Account, message: Queued,
         }
         Sent { message, outcome }
     });
-    sent.await.expect("nothing in it panics")
+    sent.await
 }
 
 /// The address at which Twilio tells what becomes of a row; its signature covers the company and the row. None while
@@ -286,7 +292,7 @@ pub async fn call(app: &App, db: &TenantDb, new: NewCall) -> Result<(Uuid, Taken
     let call: QueuedCall = db.one(sql!("telephony/queue_call"), params).await?;
     let callback = callback(app, "/api/calls/webhook", account.company, call.id);
     let (work, db) = (app.clone(), db.clone());
-    let made = app.background.spawn(async move {
+    let made = app.see_through(async move {
         let QueuedCall { id, from_address, to_address } = &call;
         let outcome =
             work.twilio.call(&account.credentials, from_address, to_address, GREETING, callback.as_deref()).await;
@@ -299,5 +305,5 @@ pub async fn call(app: &App, db: &TenantDb, new: NewCall) -> Result<(Uuid, Taken
         }
         Ok((*id, outcome.map_err(crate::telephony::error)?))
     });
-    made.await.expect("nothing in it panics")
+    made.await?
 }

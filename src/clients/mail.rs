@@ -1,7 +1,7 @@
 //! Mail over SMTP: the platform's own (reset codes and invitations), and companies' mail through the relay.
 
 use super::Failure;
-use crate::{Error, Result, config::Config};
+use crate::{Error, Result, config::Config, idempotency};
 use anyhow::Context;
 use lettre::{
     Address, AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor,
@@ -102,6 +102,7 @@ impl Mailer {
             .header(ContentType::TEXT_PLAIN)
             .body(text)
             .map_err(|e| Error::Internal(e.to_string().into()))?;
+        idempotency::leaving().await?;
         smtp.send(mail).await.map(drop).map_err(|e| {
             tracing::warn!(permanent = e.is_permanent(), "the SMTP server did not take a mail");
             Error::BadGateway("The mail could not be sent: the mail server did not accept it".into())
@@ -126,6 +127,7 @@ impl Mailer {
         let mail = message(letter)
             .ok_or_else(|| Failure::Refused { code: None, message: "the mail cannot be written".into() })?;
         let Some(relay) = &self.relay else { return Err(Failure::Busy) };
+        idempotency::leaving().await.map_err(|_| Failure::Busy)?;
         match relay.send(mail).await {
             Ok(_) => Ok(()),
             Err(e) if e.is_permanent() => {

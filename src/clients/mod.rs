@@ -6,6 +6,7 @@ pub mod storage;
 pub mod twilio;
 pub mod webhook;
 
+use crate::idempotency;
 use reqwest::{StatusCode, header::HeaderMap};
 use std::time::Duration;
 
@@ -44,6 +45,7 @@ fn http() -> anyhow::Result<reqwest::Client> {
 
 /// Sends a request and reads its whole answer.
 async fn exchange(request: reqwest::RequestBuilder) -> Result<(StatusCode, HeaderMap, Vec<u8>), Failure> {
+    idempotency::leaving().await.map_err(|_| Failure::Busy)?;
     let failure = |e: reqwest::Error| if e.is_connect() || e.is_builder() { Failure::Busy } else { Failure::Unclear };
     let mut answer = request.send().await.map_err(failure)?;
     let mut body = Vec::new();

@@ -4,7 +4,7 @@
 //! Standard Webhooks 1.0 says.
 
 use super::Failure;
-use crate::config::Config;
+use crate::{config::Config, idempotency};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use hmac::{Hmac, KeyInit, Mac};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
@@ -96,6 +96,7 @@ impl Webhooks {
             .header("webhook-timestamp", call.timestamp)
             .header("webhook-signature", signature)
             .body(call.body.clone());
+        idempotency::leaving().await.map_err(|_| Failure::Busy)?;
         let answer = request.send().await.map_err(|e| {
             let is_private = std::iter::successors(std::error::Error::source(&e), |e| e.source())
                 .any(|cause| cause.to_string() == PRIVATE);

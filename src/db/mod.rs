@@ -3,6 +3,7 @@
 mod connect;
 mod connection;
 mod dba;
+mod held;
 mod list;
 pub mod local;
 pub mod migrate;
@@ -16,9 +17,10 @@ mod tenant;
 
 pub use connection::{Column, Fault, Refusal};
 pub use dba::connect_as_dba;
+pub(crate) use held::{Held, commit_held, hold};
 pub use list::{List, behind};
+pub(crate) use pool::NoConnection;
 pub use pool::{Db, PoolState, default_pool_size};
-pub(crate) use pool::{NoConnection, count_connections};
 pub use pooler::check_pooler;
 pub use row::{FromRow, Row, Values, column};
 pub use rows::{Field, Rows, Value, WriteError, WriteRow, place, write_column};

@@ -11,6 +11,11 @@ use serde_json::Value;
 use std::time::Duration;
 use uuid::Uuid;
 
+/// Locks the row of a request's key, notes that something is committed under it, and keeps the answer (src/db/held.rs).
+pub(super) const HOLD_KEY: Sql = sql!("platform/hold_idempotency_key");
+pub(super) const COMMIT_KEY: Sql = sql!("platform/commit_idempotency_key");
+pub(super) const KEEP_ANSWER: Sql = sql!("platform/keep_idempotent_answer");
+
 row! {
     /// What a signed-in person's token and answer are made of.
     pub struct Account as "User" {
@@ -100,7 +105,7 @@ row! {
 }
 
 row! {
-    /// Who has a key: the request that was just given it, or an earlier one (src/idempotency.rs).
+    /// Who has a key: the request that was just given it, or another one (src/idempotency.rs).
     pub struct HeldKey {
         /// The id of that request.
         holder: Uuid,
@@ -237,7 +242,7 @@ impl Platform {
 
     /// Keeps what the request that has a key was answered, with its body sealed.
     pub async fn keep_idempotent_answer(&self, id: Uuid, status: i32, kind: Option<&str>, body: &[u8]) -> Result<()> {
-        self.rows(sql!("platform/keep_idempotent_answer"), &[&id, &status, &kind, &body]).await.map(drop)
+        self.rows(KEEP_ANSWER, &[&id, &status, &kind, &body]).await.map(drop)
     }
 
     /// Gives back the key of a request that did nothing.
@@ -294,7 +299,7 @@ impl<D: Door> Scoped<D> {
         self.optional(sql!("platform/twilio_account").planned_once(), &[]).await
     }
 
-    /// Takes the caller's key of a route for the request `id`, unless an earlier one has it.
+    /// Takes the caller's key of a route for the request `id`, unless another one has it.
     pub async fn take_idempotency_key(&self, id: Uuid, route: &str, key: &str, request: &[u8]) -> Result<HeldKey> {
         self.one(sql!("platform/take_idempotency_key"), &[&id, &route, &key, &request]).await
     }

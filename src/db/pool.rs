@@ -3,6 +3,7 @@
 use super::{
     connect,
     connection::{Connection, Fault, Statements},
+    held::commit_held,
     parse,
     standby::Standby,
     tenant,
@@ -16,7 +17,6 @@ use deadpool::{
     managed::{Manager, Metrics, Object, Pool, PoolError, RecycleError, RecycleResult, Timeouts},
 };
 use std::{
-    cell::Cell,
     net::IpAddr,
     ops::{Deref, DerefMut},
     sync::Arc,
@@ -30,19 +30,6 @@ use tokio_postgres::config::Host;
 const WAIT: Duration = Duration::from_secs(5);
 /// How long the answers that nobody waits for may take before their connection is given up.
 const SETTLE: Duration = Duration::from_secs(60);
-
-tokio::task_local! {
-    static ASKED: Cell<u32>;
-}
-
-/// Runs this and tells how often it asked for a connection, whether or not it got one.
-pub(crate) async fn count_connections<T>(work: impl Future<Output = T>) -> (T, u32) {
-    let counted = async {
-        let done = work.await;
-        (done, ASKED.with(Cell::get))
-    };
-    ASKED.scope(Cell::new(0), counted).await
-}
 
 /// How the connections of a pool are used.
 pub struct PoolState {
@@ -99,8 +86,13 @@ impl Db {
         Ok(Self { pool: pool(way, size)?, standby: standby.transpose()? })
     }
 
+    /// A connection, before which a request with a key commits what it has done.
     pub(super) async fn connection(&self) -> Result<Lease> {
-        let _ = ASKED.try_with(|asked| asked.set(asked.get() + 1));
+        commit_held().await?;
+        self.lease().await
+    }
+
+    pub(super) async fn lease(&self) -> Result<Lease> {
         Ok(self.pool.get().await?.into())
     }
 

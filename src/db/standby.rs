@@ -260,18 +260,18 @@ impl<D: Door> Scoped<D> {
         let reads = self.reads.is_some() && q.is_some_and(|q| !standby.seen().writing.contains(q.name));
         matches!(self.who, Identity::Token(..)) && !reads
     }
+}
 
-    /// Notes it; one that the primary did not tell is beyond every standby.
+impl Db {
+    /// Notes where in the log a caller's change is; one that the primary did not tell is beyond every standby.
     pub(super) fn leave_position(&self, caller: &Caller, position: Option<u64>) {
-        let Some(standby) = &self.db.standby else { return };
+        let Some(standby) = &self.standby else { return };
         standby.remember(caller.user_id, position.unwrap_or(u64::MAX));
         if let Some(position) = position {
             let _ = LEFT.try_with(|left| left.set(Some((caller.user_id, position))));
         }
     }
-}
 
-impl Db {
     /// Whether there is a standby for reads, and if so whether it is asked.
     pub fn standby_is_up(&self) -> Option<bool> {
         self.standby.as_ref().map(|standby| *standby.up.borrow())

@@ -9,6 +9,7 @@
 use super::{
     Db, Fault, FromRow, Params, Plan, Row, Rows, Sql, WriteRow,
     connection::{Answer, Connection, Reply},
+    held::{self, Turn},
     pool::Lease,
 };
 use crate::{Error, Result, server::request_id, sql};
@@ -148,6 +149,17 @@ pub type UserDb = Scoped<AnyUser>;
 pub type TenantDb = Scoped<Member>;
 
 impl Db {
+    /// Ends a caller's transaction, and notes where in the log that is if it matters.
+    pub(super) async fn commit(&self, connection: &mut Lease, caller: &Caller, locate: bool) -> Result<()> {
+        if locate {
+            let position = connection.commit_and_locate().await?;
+            self.leave_position(caller, position);
+        } else {
+            connection.commit().await?;
+        }
+        Ok(())
+    }
+
     /// The handle of somebody the server has proof of.
     pub(crate) fn scoped<D: Door>(&self, who: Identity) -> Scoped<D> {
         Scoped { db: self.clone(), who, reads: None, door: PhantomData }
@@ -205,7 +217,7 @@ impl<D: Door> Scoped<D> {
             return Ok(reply);
         }
         let locate = self.leaves_position(Some(q));
-        if D::ROLE.is_some() {
+        if D::ROLE.is_some() || held::is_held() {
             return self.transaction(locate, async |tx| tx.rows(q, p).await).await;
         }
         let mut connection = self.db.connection().await?;
@@ -219,7 +231,7 @@ impl<D: Door> Scoped<D> {
         let caller = self.admit(&mut answer, 0)?;
         let reply = answer.last()?;
         if locate {
-            self.leave_position(&caller, position);
+            self.db.leave_position(&caller, position);
         }
         Ok(reply)
     }
@@ -235,30 +247,33 @@ impl<D: Door> Scoped<D> {
         Ok(caller)
     }
 
-    /// Runs `f` in one transaction: commits on `Ok`, rolls back otherwise, also when the caller goes away or panics.
-    /// An error of a statement spoils the transaction, even if `f` swallows it.
+    /// Runs `f` in one transaction: commits on `Ok` (with the answer, if the request has a key: src/db/held.rs), rolls back
+    /// otherwise, also when the caller goes away or panics. An error of a statement spoils the transaction, even if `f`
+    /// swallows it.
     pub async fn tx<T>(&self, f: impl AsyncFnOnce(&Tx<'_>) -> Result<T>) -> Result<T> {
         self.transaction(self.leaves_position(None), f).await
     }
 
     async fn transaction<T>(&self, locate: bool, f: impl AsyncFnOnce(&Tx<'_>) -> Result<T>) -> Result<T> {
-        let mut connection = self.db.connection().await?;
+        let turn = Turn::next().await?;
+        let mut connection = self.db.lease().await?;
         let [begin, enter] = connection.prepare([BEGIN, self.enter().text]).await?;
         let entering = self.entering(Plan::Auto);
         let mut answer = connection.begin(&[(&begin, &[]), (&enter, &entering.params())]).await?;
         let caller = self.admit(&mut answer, 1)?;
         answer.last()?;
+        if let Some(turn) = &turn {
+            turn.lock(&mut connection).await?;
+        }
         let tx = Tx { connection: Mutex::new(&mut connection), caller, spoilt: AtomicBool::new(false) };
         let out = f(&tx).await?;
         if tx.spoilt.load(Relaxed) {
             return Err(Error::Internal("a handler went on after a failed statement".into()));
         }
-        if locate {
-            let caller = tx.caller;
-            let position = connection.commit_and_locate().await?;
-            self.leave_position(&caller, position);
-        } else {
-            connection.commit().await?;
+        let caller = tx.caller;
+        match turn {
+            Some(turn) => turn.leave(connection, caller, locate),
+            None => self.db.commit(&mut connection, &caller, locate).await?,
         }
         Ok(out)
     }

@@ -52,7 +52,7 @@ pub(super) async fn run(app: &App, db: &TenantDb, job: &Job) -> Result<()> {
         Err(Error::BadRequest(why) | Error::NotFound(why)) => return fail(db, scheduled, &why).await,
         Err(e) => return Err(e),
     };
-    match telephony::finish(app, db, account, message, None).await.outcome {
+    match telephony::finish(app, db, account, message, None).await?.outcome {
         Ok(_) => Ok(()),
         Err(Failure::Busy) if !is_late => {
             db.optional::<Uuid>(sql!("jobs/repeat_scheduled_sms"), &[&scheduled]).await.map(drop)

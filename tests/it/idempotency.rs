@@ -225,16 +225,99 @@ async fn a_key_is_given_back_only_when_nothing_was_done() {
     assert!(!is_replayed(&again));
     assert_eq!(again.expect(200)["status"], "active");
 
-    // The connection broke under it, and nobody knows.
+    // The connection broke under it, and with it went what it had done.
     let holder = hold(&own.admin, &acme).await;
     let first = send(&broken);
     let pid = waiting_for(&holder, &acme.db).await;
     acme.db.execute("select pg_terminate_backend($1)", &[&pid]).await.unwrap();
     first.await.unwrap().detail(503);
     holder.batch_execute("rollback").await.unwrap();
-    let again = send(&broken).await.unwrap().detail(409);
-    assert!(again.contains("may have been carried out"), "{again}");
+    let again = send(&broken).await.unwrap();
+    assert!(!is_replayed(&again));
+    assert_eq!(again.expect(200)["status"], "inactive");
+    assert_eq!(status(&acme, id).await, "inactive");
+    own.drop().await;
+}
+
+#[tokio::test]
+async fn the_effect_and_the_answer_are_one_commit() {
+    let acme = World::new().await;
+    with_key(&acme.member, NOTE, "a", &note("One statement")).await.expect(200);
+    let several = with_key(&acme.member, "/api/pipelines", "a", &json!({"name": "Several statements"})).await;
+    assert!(several.status < 300, "{}", several.text);
+    let made = several.body["id"].as_str().unwrap().parse::<Uuid>().unwrap();
+    acme.db.execute("delete from pipelines where tenant_id = $1 and id <> $2", &[&acme.company, &made]).await.unwrap();
+    for (table, route) in [("activities", NOTE), ("pipelines", "/api/pipelines")] {
+        let together = format!(
+            "select k.xmin = t.xmin from {table} t, app.idempotency_keys k where t.tenant_id = $1 and k.tenant_id = $1 and k.route = $2"
+        );
+        assert!(acme.value::<bool>(&together, &[&acme.company, &route]).await, "{table}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_under_which_nothing_was_committed_goes_to_the_next() {
+    let acme = World::new().await;
+    let (id, path) = switch(&acme).await;
+    let state = "update app.idempotency_keys set status = null, body = null, committed = $2 where tenant_id = $1";
+    let send = async || with_key(&acme.member, &path, "a", &json!({})).await;
+    send().await.expect(200);
+    // A server that died before the commit left this, one that died between two commits that.
+    acme.db.execute(state, &[&acme.company, &true]).await.unwrap();
+    let unknown = send().await.detail(409);
+    assert!(unknown.contains("may have been carried out"), "{unknown}");
     assert_eq!(status(&acme, id).await, "active");
+    acme.db.execute(state, &[&acme.company, &false]).await.unwrap();
+    let again = send().await;
+    assert!(!is_replayed(&again));
+    assert_eq!(again.expect(200)["status"], "inactive");
+    assert!(is_replayed(&send().await));
+    assert_eq!(status(&acme, id).await, "inactive");
+
+    // A program from before says nothing of what it commits.
+    let take = "select holder from app.take_idempotency_key($1, 'x', 'k', 'asked')";
+    let context = format!(
+        "set role ringfence_api; set app.user_id = '{}'; set app.company_id = '{}'",
+        acme.member.id, acme.company
+    );
+    acme.db.batch_execute(&context).await.unwrap();
+    let (first, second) = (Uuid::new_v4(), Uuid::new_v4());
+    for id in [first, second] {
+        assert_eq!(acme.value::<Uuid>(take, &[&id]).await, first);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_to_be_sent_is_committed_before_it_leaves() {
+    let own = OwnDatabase::new().await;
+    let acme = World::alone(&own).await;
+    let account = Account::of(&acme).await;
+    // The provider's answer cannot be written down while this is locked.
+    acme.db
+        .batch_execute(
+            "create function public.wait() returns trigger language plpgsql as $$ begin perform pg_advisory_xact_lock(7); return new; end $$;
+            create trigger wait before update on sms_messages for each row execute function wait();
+            select pg_advisory_lock(7)",
+        )
+        .await
+        .unwrap();
+    let text = json!({"to": "+14155550123", "body": "Hello"});
+    let first = tokio::spawn({
+        let (who, text) = (acme.member.clone(), text.clone());
+        async move { with_key(&who, "/api/sms/send", "a", &text).await }
+    });
+    let watch = db::connect(&own.admin).await.unwrap();
+    waiting_for(&acme.db, &watch).await;
+    assert_eq!(account.asked().len(), 1);
+    let known = "select k.committed and k.status is null from app.idempotency_keys k, sms_messages m";
+    assert!(watch.query_one(known, &[]).await.unwrap().get::<_, bool>(0));
+    with_key(&acme.member, "/api/sms/send", "a", &text).await.detail(409);
+    acme.db.batch_execute("select pg_advisory_unlock(7)").await.unwrap();
+    let first = first.await.unwrap();
+    assert_eq!(first.status, 200, "{}", first.text);
+    let again = with_key(&acme.member, "/api/sms/send", "a", &text).await;
+    assert!(is_replayed(&again));
+    assert_eq!((again.text, account.asked().len()), (first.text, 1));
     own.drop().await;
 }
 

@@ -87,6 +87,16 @@ fn only_the_database_module_can_connect() {
     }
 }
 
+/// A task of its own does not see what its request has not committed.
+#[test]
+fn requests_go_on_elsewhere_only_after_a_commit() {
+    let allowed = ["src/lib.rs", "src/server.rs", "src/jobs/mod.rs", "src/api/auth.rs"];
+    for (path, text) in sources("src") {
+        let is_allowed = allowed.iter().any(|file| path.ends_with(file));
+        assert!(is_allowed || !text.contains("background.spawn("), "{}: use App::see_through", path.display());
+    }
+}
+
 /// Of a suspended company nothing works but that somebody wants no more from it.
 #[test]
 fn only_opt_outs_enter_a_suspended_company() {

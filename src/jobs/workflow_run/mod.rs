@@ -48,12 +48,11 @@ pub(super) async fn run(app: &App, db: &TenantDb, job: &Job) -> Result<()> {
     go_on(app, db, job.record_id).await
 }
 
-/// Runs what somebody started by hand, until it waits or is done. It goes on when they go away.
+/// Runs what somebody started by hand, until it waits or is done.
 pub async fn at_once(app: &App, company: Uuid, owner: Uuid, execution: Uuid) -> Result<()> {
     let db = TenantDb::for_company(&app.db, company, owner);
     let work = app.clone();
-    let ran = app.background.spawn(async move { go_on(&work, &db, execution).await });
-    ran.await.map_err(|_| Error::Internal("a run by hand panicked".into()))?
+    app.see_through(async move { go_on(&work, &db, execution).await }).await?
 }
 
 async fn go_on(app: &App, db: &TenantDb, execution: Uuid) -> Result<()> {

@@ -1,0 +1,2 @@
+-- $1 id
+select app.commit_idempotency_key($1)

@@ -1,0 +1,2 @@
+-- $1 id
+select app.hold_idempotency_key($1)

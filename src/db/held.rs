@@ -1,0 +1,165 @@
+//! The transaction of a request with an Idempotency-Key, which ends with the answer.
+//!
+//! Each transaction of such a request locks the key's row and stays open when its handler is done with it, so that one
+//! commit makes both the effect and the answer. Where a request needs more than that, another connection or the outside
+//! world, what it did is committed first ([`commit_held`]) with the note that the key is used: nobody may begin with it again.
+
+use super::{
+    Caller, Db, Sql,
+    platform::{COMMIT_KEY, HOLD_KEY, KEEP_ANSWER},
+    pool::Lease,
+    tenant::first,
+};
+use crate::{Error, Result};
+use std::{cell::RefCell, mem};
+use uuid::Uuid;
+
+tokio::task_local! {
+    static HELD: RefCell<Held>;
+}
+
+/// What became of a key while its request was carried out.
+pub(crate) struct Held {
+    db: Db,
+    id: Uuid,
+    /// Whether something was committed, or may have been.
+    used: bool,
+    /// Whether a transaction is under way in the handler.
+    busy: bool,
+    open: Option<Open>,
+}
+
+/// A transaction whose handler is done with it.
+struct Open {
+    connection: Lease,
+    caller: Caller,
+    locate: bool,
+}
+
+/// Carries out the request that has a key, the row with this id.
+pub(crate) async fn hold<T>(db: &Db, id: Uuid, work: impl Future<Output = T>) -> (T, Held) {
+    let new = || Held { db: db.clone(), id, used: false, busy: false, open: None };
+    let held = async {
+        let done = work.await;
+        (done, HELD.with(|held| held.replace(new())))
+    };
+    HELD.scope(RefCell::new(new()), held).await
+}
+
+/// Commits what the request has done so far, if it has a key.
+pub(crate) async fn commit_held() -> Result<()> {
+    let take = |held: &RefCell<Held>| {
+        let mut held = held.borrow_mut();
+        (held.db.clone(), held.id, held.busy, mem::replace(&mut held.used, true), held.open.take())
+    };
+    let Ok((db, id, busy, used, open)) = HELD.try_with(take) else { return Ok(()) };
+    if busy {
+        return Err(within_another());
+    }
+    match open {
+        Some(mut open) => {
+            if !used {
+                tell(&mut open.connection, COMMIT_KEY, id).await?;
+            }
+            open.commit(&db).await
+        }
+        None if used => Ok(()),
+        None => {
+            let mut connection = db.lease().await?;
+            let [statement] = connection.prepare([COMMIT_KEY.text]).await?;
+            mine(first(&connection.run(&[(&statement, &[&id])]).await?.last()?)?)
+        }
+    }
+}
+
+/// Whether a request with a key is carried out.
+pub(super) fn is_held() -> bool {
+    HELD.try_with(|_| ()).is_ok()
+}
+
+/// A transaction of a request with a key.
+pub(super) struct Turn(Uuid);
+
+impl Turn {
+    /// The next one of the request, if it has a key; what the one before did is committed.
+    pub(super) async fn next() -> Result<Option<Self>> {
+        let Ok(open) = HELD.try_with(|held| held.borrow().open.is_some()) else { return Ok(None) };
+        if open {
+            commit_held().await?;
+        }
+        HELD.with(|held| {
+            let mut held = held.borrow_mut();
+            match mem::replace(&mut held.busy, true) {
+                true => Err(within_another()),
+                false => Ok(Some(Self(held.id))),
+            }
+        })
+    }
+
+    /// Locks the key's row.
+    pub(super) async fn lock(&self, connection: &mut Lease) -> Result<()> {
+        tell(connection, HOLD_KEY, self.0).await
+    }
+
+    /// Leaves the transaction open for the answer.
+    pub(super) fn leave(self, connection: Lease, caller: Caller, locate: bool) {
+        HELD.with(|held| held.borrow_mut().open = Some(Open { connection, caller, locate }));
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let _ = HELD.try_with(|held| held.borrow_mut().busy = false);
+    }
+}
+
+impl Open {
+    async fn commit(mut self, db: &Db) -> Result<()> {
+        db.commit(&mut self.connection, &self.caller, self.locate).await
+    }
+}
+
+/// Says this of the key's row within a transaction.
+async fn tell(connection: &mut Lease, what: Sql, id: Uuid) -> Result<()> {
+    let [statement] = connection.prepare([what.text]).await?;
+    mine(first(&connection.within(&statement, &[&id]).await?)?)
+}
+
+/// Whether the key is still this request's: one that waits before its first transaction can lose it to a repeat.
+fn mine(is_mine: Option<bool>) -> Result<()> {
+    match is_mine {
+        Some(true) => Ok(()),
+        _ => Err(Error::Conflict("Another request with this key is under way".into())),
+    }
+}
+
+fn within_another() -> Error {
+    Error::Internal("a request with a key needs another connection within a transaction".into())
+}
+
+impl Held {
+    /// Whether something was committed under the key, or may have been.
+    pub(crate) fn is_used(&self) -> bool {
+        self.used
+    }
+
+    /// Keeps the answer, with its body sealed, together with what is not yet committed. Whether there is such: then an error
+    /// says that it was not done.
+    pub(crate) async fn keep(mut self, status: i32, kind: Option<&str>, body: &[u8]) -> (bool, Result<()>) {
+        let Some(mut open) = self.open.take() else {
+            return (false, self.db.platform().keep_idempotent_answer(self.id, status, kind, body).await);
+        };
+        let kept = async {
+            let [statement] = open.connection.prepare([KEEP_ANSWER.text]).await?;
+            open.connection.within(&statement, &[&self.id, &status, &kind, &body]).await?;
+            open.commit(&self.db).await
+        };
+        (true, kept.await)
+    }
+
+    /// Undoes what is not yet committed, and gives the key back.
+    pub(crate) async fn give_back(self) -> Result<()> {
+        drop(self.open);
+        self.db.platform().release_idempotency_key(self.id).await
+    }
+}
