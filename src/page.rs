@@ -89,14 +89,9 @@ struct Walk {
 }
 
 #[derive(Deserialize, JsonSchema)]
-struct RawPaging {
-    /// Rows to leave out (default 0).
-    #[serde(default, deserialize_with = "wire::blank_is_none")]
-    skip: Option<i64>,
-    /// Rows to return at most (the default is the list's own; 1000 at most, also by default when there is a cursor).
-    #[serde(default, deserialize_with = "wire::blank_is_none")]
-    limit: Option<i64>,
-    /// Empty for the first page, and then as the `Link` header of the page before has it.
+struct RawWalk {
+    /// Empty for the first page, and then as the `Link` header of the page before has it. With one, a list without a limit
+    /// has one of 1000.
     cursor: Option<String>,
     /// Whether the answer has the number of rows of the whole list, in the header `X-Total-Count`.
     #[serde(default, deserialize_with = "wire::flag")]
@@ -107,19 +102,20 @@ impl<const LIMIT: i64> FromRequestParts<App> for Paging<LIMIT> {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self> {
-        let RawPaging { skip, limit, cursor, count } = wire::query(parts.uri.query())?;
-        Self::new(Page::new(skip, limit)?, cursor, count, parts, app)
+        Self::new(Page::from_request_parts(parts, app).await?, parts, app)
     }
 }
 
 impl<const LIMIT: i64> aide::OperationInput for Paging<LIMIT> {
     fn operation_input(ctx: &mut GenContext, operation: &mut Operation) {
-        wire::document_query::<RawPaging>(ctx, operation);
+        Page::<LIMIT>::operation_input(ctx, operation);
+        wire::document_query::<RawWalk>(ctx, operation);
     }
 }
 
 impl<const LIMIT: i64> Paging<LIMIT> {
-    fn new(mut page: Page<LIMIT>, cursor: Option<String>, count: bool, parts: &Parts, app: &App) -> Result<Self> {
+    fn new(mut page: Page<LIMIT>, parts: &Parts, app: &App) -> Result<Self> {
+        let RawWalk { cursor, count } = wire::query(parts.uri.query())?;
         let walk = cursor.map(|cursor| Box::new(Walk { app: app.clone(), uri: parts.uri.clone(), cursor }));
         if walk.is_some() {
             page.limit = page.limit.min(MOST);
@@ -144,7 +140,7 @@ impl<const LIMIT: i64> Paging<LIMIT> {
         given.extend(start.iter().map(|value| value as &(dyn ToSql + Sync)));
         let rows = db.list(if start.is_empty() { list.first } else { list.behind }, &given).await?;
         let next = match &self.walk {
-            Some(walk) if i64::try_from(rows.len()) == Ok(self.page.limit) => walk.next(&list, &rows)?,
+            Some(walk) if list.is_cut || i64::try_from(rows.len()) == Ok(self.page.limit) => walk.next(&list, &rows)?,
             _ => None,
         };
         let total = if self.count {
@@ -169,12 +165,13 @@ impl Walk {
         key.ok_or_else(|| Error::invalid("query", "cursor", "Input should be a cursor that this list has given"))
     }
 
-    /// The `Link` header of a full page (RFC 8288): the same query behind its last row. The count is not asked for again.
+    /// The `Link` header of a page (RFC 8288): the same query behind its last row, if it has one. The count is not asked for
+    /// again.
     fn next<T>(&self, list: &List, rows: &Rows<T>) -> Result<Option<HeaderValue>> {
         let Some(key) = rows.last(list.key)? else { return Ok(None) };
         let mut query = form_urlencoded::Serializer::new(String::new());
         let given = form_urlencoded::parse(self.uri.query().unwrap_or_default().as_bytes());
-        query.extend_pairs(given.filter(|(name, _)| !["skip", "cursor", "count"].contains(&&**name)));
+        query.extend_pairs(given.filter(|(name, _)| !["skip", "offset", "cursor", "count"].contains(&&**name)));
         query.append_pair("cursor", &self.app.cursors.sign(&what(list), pack(&key)));
         let link = HeaderValue::try_from(format!("<{}?{}>; rel=\"next\"", self.uri.path(), query.finish()));
         link.map(Some).map_err(|e| Error::Internal(e.to_string().into()))
@@ -267,6 +264,36 @@ impl<T: JsonSchema> aide::OperationOutput for Paged<T> {
         operation: &mut Operation,
     ) -> Vec<(Option<u16>, aide::openapi::Response)> {
         Self::operation_response(ctx, operation).map(|r| (Some(200), r)).into_iter().collect()
+    }
+}
+
+/// The [`Paging`] of a list whose pages are [`bounded`].
+pub struct Bounded(pub Paging);
+
+#[derive(Deserialize, JsonSchema)]
+struct RawBounded {
+    /// From 1 to 100 (default 50).
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    limit: Option<i64>,
+    /// Rows to leave out (default 0).
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    offset: Option<i64>,
+}
+
+impl FromRequestParts<App> for Bounded {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self> {
+        let RawBounded { limit, offset } = wire::query(parts.uri.query())?;
+        let (limit, skip) = bounded(limit, offset)?;
+        Paging::new(Page { skip, limit }, parts, app).map(Self)
+    }
+}
+
+impl aide::OperationInput for Bounded {
+    fn operation_input(ctx: &mut GenContext, operation: &mut Operation) {
+        wire::document_query::<RawBounded>(ctx, operation);
+        wire::document_query::<RawWalk>(ctx, operation);
     }
 }
 

@@ -1,7 +1,8 @@
 //! A list's statement and what is made of it: the page behind a row, and the number of rows.
 //!
 //! The file has the condition of a page behind a row as a comment, `-- cursor: and (created_at, id) > ($3, $4)`. So the
-//! statement without it is the file as it stands, with its own plan, and both keep the same columns and filters.
+//! statement without it is the file as it stands, with its own plan, and both keep the same columns and filters. A line
+//! that starts with `/* cut */` ends a page before its limit; it is left out of the number of rows.
 
 use super::{Plan, Sql};
 
@@ -16,6 +17,8 @@ pub struct List {
     pub count: Sql,
     /// The columns by which it is ordered: what a cursor holds, in the order of its parameters.
     pub key: &'static [&'static str],
+    /// Whether a page may end before its limit, so that one that is not full need not be the last.
+    pub is_cut: bool,
 }
 
 impl List {
@@ -34,34 +37,73 @@ impl List {
             first: Sql { plan, ..self.first },
             behind: Sql { plan, ..self.behind },
             count: Sql { plan, ..self.count },
-            key: self.key,
+            ..self
         }
     }
 }
 
-/// What stands before the condition of a page behind a row.
-const MARK: &[u8] = b"-- cursor:";
+/// A comment in the statement of a list, and what it is where the statement is made into another one.
+#[derive(Clone, Copy, Debug)]
+pub struct Mark {
+    comment: &'static str,
+    /// No longer than the comment, so that what is made is as long as what it is made of.
+    becomes: &'static str,
+}
 
-/// The statement with these conditions in force; one that has none does not compile.
-pub const fn behind<const LENGTH: usize>(text: &str) -> [u8; LENGTH] {
-    let text = text.as_bytes();
-    let mut out = [b' '; LENGTH];
-    let (mut at, mut found) = (0, false);
-    while at < LENGTH {
+impl Mark {
+    /// Before the condition of a page behind a row.
+    pub const CURSOR: Self = Self { comment: "-- cursor:", becomes: "" };
+    /// Before what ends a page before its limit.
+    pub const CUT: Self = Self { comment: "/* cut */", becomes: "--" };
+
+    const fn is_at(self, at: usize, text: &[u8]) -> bool {
+        let comment = self.comment.as_bytes();
         let mut same = 0;
-        while same < MARK.len() && at + same < LENGTH && text[at + same] == MARK[same] {
+        while same < comment.len() && at + same < text.len() && text[at + same] == comment[same] {
             same += 1;
         }
-        if same == MARK.len() {
-            found = true;
-            at += same;
-        } else {
-            out[at] = text[at];
+        same == comment.len()
+    }
+
+    /// Whether the statement has it.
+    pub const fn is_in(self, text: &str) -> bool {
+        let mut at = 0;
+        while at < text.len() && !self.is_at(at, text.as_bytes()) {
             at += 1;
         }
+        at < text.len()
     }
-    assert!(found, "the statement of a list needs the condition of its cursor");
-    out
+
+    /// The statement with the comment made into what it becomes.
+    pub const fn replaced<const LENGTH: usize>(self, text: &str) -> [u8; LENGTH] {
+        let (text, becomes) = (text.as_bytes(), self.becomes.as_bytes());
+        let mut out = [b' '; LENGTH];
+        let mut at = 0;
+        while at < LENGTH {
+            if self.is_at(at, text) {
+                let mut done = 0;
+                while done < becomes.len() {
+                    out[at + done] = becomes[done];
+                    done += 1;
+                }
+                at += self.comment.len();
+            } else {
+                out[at] = text[at];
+                at += 1;
+            }
+        }
+        out
+    }
+}
+
+impl Sql {
+    /// What is made of the statement, planned as it is.
+    pub const fn made(self, text: &'static [u8]) -> Self {
+        match str::from_utf8(text) {
+            Ok(text) => Self { text, ..self },
+            Err(_) => panic!("the statement is not UTF-8"),
+        }
+    }
 }
 
 /// `list!("contacts/list")` is the list of `sql/contacts/list.sql`, ordered by `created_at` and `id`, or by the columns that
@@ -73,23 +115,26 @@ macro_rules! list {
     };
     ($path:literal, $($key:literal),+) => {{
         const FIRST: $crate::db::Sql = $crate::sql!($path);
-        const BEHIND: [u8; FIRST.text.len()] = $crate::db::behind(FIRST.text);
+        const ALL: &str = concat!(
+            "select count(*) from (",
+            include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/sql/", $path, ".sql")),
+            ") list"
+        );
+        const BEHIND: [u8; FIRST.text.len()] = $crate::db::Mark::CURSOR.replaced(FIRST.text);
+        const COUNT: [u8; ALL.len()] = $crate::db::Mark::CUT.replaced(ALL);
         const LIST: $crate::db::List = $crate::db::List {
             first: FIRST,
-            behind: match str::from_utf8(&BEHIND) {
-                Ok(text) => $crate::db::Sql { text, ..FIRST },
-                Err(_) => panic!("the statement is not UTF-8"),
-            },
-            count: $crate::db::Sql {
-                text: concat!(
-                    "select count(*) from (",
-                    include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/sql/", $path, ".sql")),
-                    ") list"
-                ),
-                ..FIRST
-            },
+            behind: FIRST.made(&BEHIND),
+            count: FIRST.made(&COUNT),
             key: &[$($key),+],
+            is_cut: $crate::db::Mark::CUT.is_in(FIRST.text),
         };
+        const {
+            assert!(
+                $crate::db::Mark::CURSOR.is_in(FIRST.text),
+                "the statement of a list needs the condition of its cursor"
+            );
+        }
         LIST
     }};
 }

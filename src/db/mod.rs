@@ -18,7 +18,7 @@ mod tenant;
 pub use connection::{Column, Fault, Refusal};
 pub use dba::connect_as_dba;
 pub(crate) use held::{Held, commit_held, hold};
-pub use list::{List, behind};
+pub use list::{List, Mark};
 pub(crate) use pool::NoConnection;
 pub use pool::{Db, PoolState, default_pool_size};
 pub use pooler::check_pooler;
