@@ -9,7 +9,7 @@ from (
     where is_deleted = ($1 = 'trash') and case $1
         when 'sent' then direction = 'outbound' and user_id = (select app.user_id()) and status in ('sent', 'delivered', 'opened', 'clicked', 'bounced')
         when 'draft' then status = 'draft' else true end
+    -- cursor: and (created_at, id) < ($4, $5)
     order by created_at desc, id desc
     limit $2 offset $3) page) mail
-where bytes_before < 16 << 20
-order by created_at desc, id desc
+/* cut */ where bytes_before < 16 << 20 order by created_at desc, id desc

@@ -5,7 +5,7 @@ from (
   select *, sum(octet_length(body)) over (order by created_at desc, id desc rows unbounded preceding) - octet_length(body) as bytes_before
   from (
     select * from email_card where status = 'received' and not is_deleted
+    -- cursor: and (created_at, id) < ($3, $4)
     order by created_at desc, id desc
     limit $1 offset $2) page) mail
-where bytes_before < 16 << 20
-order by created_at desc, id desc
+/* cut */ where bytes_before < 16 << 20 order by created_at desc, id desc

@@ -8,6 +8,7 @@ with message as (
       m.from_address, m.to_address, null as subject, m.body, m.created_at as sent_at, m.delivered_at, m.read_at, m.contact_id
     from sms_messages m) text
   where ($1::text is null or $1 = 'sms') and ($2::text is null or direction = $2) and ($3::text is null or status = $3)
+  -- cursor: and (sent_at, id) < ($6, $7)
   order by sent_at desc, id desc limit $4::bigint + $5::bigint)
   union all
   (select * from (
@@ -17,6 +18,7 @@ with message as (
       e.from_email, e.to_email, e.subject, e.body, e.created_at as sent_at, null::timestamptz, e.read_at, e.contact_id
     from emails e where e.status <> 'draft' and not e.is_deleted) email
   where ($1::text is null or $1 = 'email') and ($2::text is null or direction = $2) and ($3::text is null or status = $3)
+  -- cursor: and (sent_at, id) < ($6, $7)
   order by sent_at desc, id desc limit $4::bigint + $5::bigint)
   union all
   (select * from (
@@ -25,11 +27,11 @@ with message as (
       c.from_address, c.to_address, null, coalesce(c.notes, ''), c.created_at as sent_at, c.ended_at, c.read_at, c.contact_id
     from calls c) call
   where ($1::text is null or $1 = 'voice') and ($2::text is null or direction = $2) and ($3::text is null or status = $3)
+  -- cursor: and (sent_at, id) < ($6, $7)
   order by sent_at desc, id desc limit $4::bigint + $5::bigint)
 )
 select id, message_type, direction, status, from_address, to_address, subject, body, sent_at, delivered_at, read_at, contact_id
 from (
   select *, sum(octet_length(body)) over (order by sent_at desc, id desc rows unbounded preceding) - octet_length(body) as bytes_before
   from (select * from message order by sent_at desc, id desc limit $4 offset $5) page) message
-where bytes_before < 16 << 20
-order by sent_at desc, id desc
+/* cut */ where bytes_before < 16 << 20 order by sent_at desc, id desc

@@ -194,10 +194,10 @@ fn one_line(text: &str, _: &()) -> garde::Result {
     if text.chars().any(char::is_control) { Err(garde::Error::new("The subject must be one line")) } else { Ok(()) }
 }
 
-async fn list(db: TenantDb, Query(filter): Query<Filter>, page: Page<50>) -> Result<Rows<Email>> {
+async fn list(db: TenantDb, Query(filter): Query<Filter>, page: Paging<50>) -> Result<Paged<Email>> {
     match filter.kind.as_deref() {
-        None | Some("inbox") => db.list(sql!("emails/received").planned_once(), &[&page.limit, &page.skip]).await,
-        Some(kind) => db.list(sql!("emails/list").planned_anew(), &[&kind, &page.limit, &page.skip]).await,
+        None | Some("inbox") => page.list(&db, list!("emails/received").planned_once(), &[]).await,
+        Some(kind) => page.list(&db, list!("emails/list").planned_anew(), &[&kind]).await,
     }
 }
 

@@ -67,12 +67,6 @@ struct Filter {
     message_type: Option<MessageType>,
     direction: Option<Direction>,
     status: Option<MessageStatus>,
-    /// From 1 to 100 (default 50).
-    #[serde(default, deserialize_with = "wire::blank_is_none")]
-    limit: Option<i64>,
-    /// Rows to leave out (default 0).
-    #[serde(default, deserialize_with = "wire::blank_is_none")]
-    offset: Option<i64>,
 }
 
 #[derive(Deserialize, Validate, JsonSchema)]
@@ -131,23 +125,22 @@ struct MailResult {
     status_code: u16,
 }
 
-async fn messages(db: TenantDb, filter: Filter) -> Result<Rows<InboxMessage>> {
-    let (limit, offset) = page::bounded(filter.limit, filter.offset)?;
+async fn messages(db: TenantDb, filter: Filter, page: Paging) -> Result<Paged<InboxMessage>> {
     let kind = filter.message_type.map(MessageType::word);
     let (direction, status) = (filter.direction.map(Direction::word), filter.status.map(MessageStatus::word));
-    db.list(sql!("inbox/list").planned_anew(), &[&kind, &direction, &status, &limit, &offset]).await
+    page.list(&db, list!("inbox/list", "sent_at", "id").planned_anew(), &[&kind, &direction, &status]).await
 }
 
-async fn list(db: TenantDb, Query(filter): Query<Filter>) -> Result<Rows<InboxMessage>> {
-    messages(db, filter).await
+async fn list(db: TenantDb, Query(filter): Query<Filter>, Bounded(page): Bounded) -> Result<Paged<InboxMessage>> {
+    messages(db, filter, page).await
 }
 
-async fn list_sms(db: TenantDb, Query(filter): Query<Filter>) -> Result<Rows<InboxMessage>> {
-    messages(db, Filter { message_type: Some(MessageType::Sms), ..filter }).await
+async fn list_sms(db: TenantDb, Query(filter): Query<Filter>, Bounded(page): Bounded) -> Result<Paged<InboxMessage>> {
+    messages(db, Filter { message_type: Some(MessageType::Sms), ..filter }, page).await
 }
 
-async fn list_emails(db: TenantDb, Query(filter): Query<Filter>) -> Result<Rows<InboxMessage>> {
-    messages(db, Filter { message_type: Some(MessageType::Email), ..filter }).await
+async fn list_emails(db: TenantDb, Query(filter): Query<Filter>, Bounded(page): Bounded) -> Result<Paged<InboxMessage>> {
+    messages(db, Filter { message_type: Some(MessageType::Email), ..filter }, page).await
 }
 
 async fn send_sms(app: State<App>, db: TenantDb, Json(new): Json<NewSms>) -> Result<Json<SmsAnswer>> {

@@ -18,7 +18,7 @@ mod prelude {
         db::{CompanyAdmin, Rows, Scoped, SettingsAdmin, SuperAdmin, TeamAdmin, TenantDb, UserDb},
         error::ResultExt,
         list,
-        page::{self, Page, Paged, Paging},
+        page::{self, Bounded, Page, Paged, Paging},
         row,
         server::Client,
         sql,

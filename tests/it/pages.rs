@@ -3,7 +3,7 @@
 use crate::world::{Answer, Person, World, answer, api_url, config, start_server};
 use flate2::read::GzDecoder;
 use serde_json::{Value, json};
-use std::io::Read;
+use std::{collections::HashSet, io::Read};
 use uuid::Uuid;
 
 /// Seven rows of each kind, in twos and threes of one moment, and a row of another colleague's.
@@ -18,9 +18,9 @@ async fn fill(world: &World) -> (Uuid, Uuid, Uuid, Uuid) {
            select '{a}', '{a}', '{m}', 'outbound', 'sent', '+15550100', '+15550101', 'sms' || i, t from moment;
          insert into calls (tenant_id, company_id, user_id, direction, status, from_address, to_address, created_at)
            select '{a}', '{a}', '{m}', 'outbound', 'completed', '+15550100', '+15550101', t from moment;
-         insert into emails (tenant_id, company_id, user_id, direction, status, from_email, to_email, subject, body, created_at)
-           select '{a}', '{a}', '{m}', d, s, 'a@x.io', 'b@x.io', s || i, 'B', t from moment,
-             (values ('inbound', 'received'), ('outbound', 'sent')) v (d, s);
+         insert into emails (tenant_id, company_id, user_id, direction, status, from_email, to_email, subject, body, is_deleted, created_at)
+           select '{a}', '{a}', '{m}', d, s, 'a@x.io', 'b@x.io', s || i, 'B', trash, t from moment,
+             (values ('inbound', 'received', false), ('outbound', 'sent', false), ('outbound', 'draft', false), ('inbound', 'received', true)) v (d, s, trash);
          insert into deals (tenant_id, company_id, owner_id, title, pipeline_id, stage_id, contact_id, created_at)
            select '{a}', '{a}', '{m}', 'D' || i, s.pipeline_id, s.id, '{contact}', t from moment, pipeline_stages s where s.id = '{stage}';
          insert into activities (tenant_id, company_id, owner_id, type, subject, due_date, contact_id, deal_id, created_at)
@@ -83,6 +83,16 @@ async fn a_cursor_walks_each_list_once_in_its_order() {
         ("files/?", 7),
         ("files/?category=c", 7),
         (&*format!("files/?folder_id={folder}"), 7),
+        ("emails/?", 7),
+        ("emails/?type=sent", 7),
+        ("emails/?type=draft", 7),
+        ("emails/?type=trash", 7),
+        ("emails/?type=all", 21),
+        ("inbox/?", 28),
+        ("inbox/?direction=inbound", 7),
+        ("inbox/?message_type=voice", 7),
+        ("inbox/sms?", 7),
+        ("inbox/emails?status=sent", 7),
     ] {
         let who = &world.member;
         let plain = who.get(&format!("/api/{list}&limit=100&count=true")).await;
@@ -132,6 +142,8 @@ async fn a_link_keeps_the_query_and_costs_nothing_to_who_does_not_ask() {
     assert!(!second.headers.contains_key("x-total-count"));
     assert!(next(&get("?cursor=&limit=9").await).is_none(), "a page that is not full is the last one");
     assert!(next(&get("?cursor=&limit=0").await).is_none());
+    let inbox = next(&world.member.get("/api/inbox/?direction=outbound&offset=0&limit=2&cursor=").await).unwrap();
+    assert!(inbox.starts_with("/api/inbox/?direction=outbound&limit=2&cursor="), "{inbox}");
     let browser = world.member.request("GET", "/api/contacts/").header("origin", "http://localhost:5173");
     let exposed = answer(browser).await.headers["access-control-expose-headers"].to_str().unwrap().to_lowercase();
     assert!(exposed.contains("link") && exposed.contains("x-total-count"), "{exposed}");
@@ -170,6 +182,9 @@ async fn a_cursor_that_was_not_given_by_this_list_is_refused() {
     for bad in ["cursor=&skip=1", "count=x", "cursor=&limit=-1", &format!("skip=1&cursor={good}")] {
         world.member.get(&format!("/api/contacts/?{bad}")).await.expect(422);
     }
+    for bad in ["cursor=&offset=1", "cursor=&limit=101", &format!("cursor={good}")] {
+        world.member.get(&format!("/api/inbox/?{bad}")).await.expect(422);
+    }
 }
 
 #[tokio::test]
@@ -178,7 +193,17 @@ async fn another_companys_cursor_shows_ones_own_rows() {
     fill(&acme).await;
     fill(&other).await;
     let stranger = World::new().await;
-    for list in ["contacts/?", "sms/messages?", "calls/?", "deals/?", "activities/?", "quotes/?", "files/?"] {
+    for list in [
+        "contacts/?",
+        "sms/messages?",
+        "calls/?",
+        "deals/?",
+        "activities/?",
+        "quotes/?",
+        "files/?",
+        "emails/?",
+        "inbox/?",
+    ] {
         let link = next(&acme.member.get(&format!("/api/{list}limit=1&cursor=")).await).unwrap();
         let link = link.replace("limit=1&", "limit=100&");
         let theirs = other.member.get(&link).await.expect(200);
@@ -187,6 +212,25 @@ async fn another_companys_cursor_shows_ones_own_rows() {
         assert!(theirs.as_array().unwrap().iter().all(|row| own.contains(row)), "{list}");
         assert_eq!(stranger.member.get(&link).await.expect(200), json!([]), "{list}");
         assert_eq!(Person::nobody().get(&link).await.status, 403, "{list}");
+    }
+}
+
+#[tokio::test]
+async fn a_cursor_goes_on_where_a_page_of_long_mails_ends_early() {
+    let world = World::new().await;
+    let long = "insert into emails (tenant_id, company_id, user_id, direction, status, from_email, to_email, subject, body)
+        select $1, $1, $2, 'inbound', 'received', 'a@x.io', 'b@x.io', i::text, repeat('x', 1 << 20) from generate_series(1, 20) i";
+    world.db.execute(long, &[&world.company, &world.member.id]).await.unwrap();
+    for list in ["emails/?", "emails/?type=all&", "inbox/?"] {
+        let first = world.member.get(&format!("/api/{list}limit=100&cursor=&count=true")).await;
+        assert_eq!(first.headers["x-total-count"], "20", "{list}");
+        let second = world.member.get(&next(&first).unwrap()).await;
+        let last = world.member.get(&next(&second).unwrap()).await;
+        assert!(next(&last).is_none(), "{list}");
+        let pages = [first, second, last].map(|page| page.expect(200).as_array().unwrap().clone());
+        assert_eq!(pages.each_ref().map(Vec::len), [16, 4, 0], "{list}");
+        let mails: HashSet<&str> = pages.iter().flatten().map(|mail| mail["id"].as_str().unwrap()).collect();
+        assert_eq!(mails.len(), 20, "{list}");
     }
 }
 
