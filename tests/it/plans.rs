@@ -44,10 +44,22 @@ pub async fn explain(api: &Client, statement: Sql, parameters: &[&str], options:
     plan[0]["Plan"].clone()
 }
 
-/// Every node of a plan, the subplans of policies too.
+/// Every node of a plan that is carried out, the subplans of policies too.
 pub fn nodes(plan: &Value) -> Vec<&Value> {
-    let below = plan["Plans"].as_array().map(Vec::as_slice).unwrap_or_default();
-    std::iter::once(plan).chain(below.iter().flat_map(nodes)).collect()
+    if is_idle(plan) {
+        return Vec::new();
+    }
+    std::iter::once(plan).chain(below(plan).iter().flat_map(nodes)).collect()
+}
+
+fn below(plan: &Value) -> &[Value] {
+    plan["Plans"].as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+/// Whether a filter that is known before, such as that on the kind of a message, leaves nothing to do.
+fn is_idle(plan: &Value) -> bool {
+    let outer = below(plan).iter().find(|node| node["Parent Relationship"] == "Outer");
+    plan["One-Time Filter"] == "false" || outer.is_some_and(is_idle)
 }
 
 #[track_caller]
