@@ -47,7 +47,7 @@ pub struct Run {
     #[arg(long)]
     rate: Option<u32>,
     /// Vacuum a table each time that so many of its rows have changed; 0 leaves it to autovacuum
-    #[arg(long, default_value_t = 250_000)]
+    #[arg(long, default_value_t = 500_000)]
     vacuum_every: u64,
 }
 

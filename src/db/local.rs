@@ -283,8 +283,12 @@ impl Cluster {
     /// Errors stay out of the log, for their texts quote values.
     fn settings(&self) -> String {
         let buffers = if self.temporary { 128 } else { (memory() / 4 / (1 << 20)).clamp(16, 2048) };
-        let durability =
-            if self.temporary { "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\n" } else { "" };
+        // While much is written, a new file of the log that is made instead of used again holds up everybody's commits.
+        let durability = if self.temporary {
+            "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\n"
+        } else {
+            "min_wal_size = 1GB\nmax_wal_size = 4GB\n"
+        };
         format!(
             "# Written at each start: settings of your own belong in data/postgresql.conf, and \
              those below win.\n\
