@@ -33,7 +33,8 @@ begin
           and (o.created_at < now() - interval '24 hours' or o.status is null and not o.committed)
         for update skip locked);
     end if;
-    return query select k.id, k.request, k.status, k.content_type, k.body from app.idempotency_keys k
+    return query select k.id, k.request, case when k.created_at >= now() - interval '24 hours' then k.status end, k.content_type, k.body
+      from app.idempotency_keys k
       where k.tenant_id = tenant and k.user_id = app.user_id() and k.route = $2 and k.key_hash = hash;
     -- Not there: another request has just given it back.
     exit when found;

@@ -3,7 +3,7 @@
 use crate::{
     App, Error, Result,
     db::{AnyUser, Door, Identity, Scoped},
-    position,
+    idempotency, position,
 };
 use argon2::{Argon2, PasswordHasher, PasswordVerifier, password_hash::phc::PasswordHash};
 use axum::{
@@ -231,6 +231,7 @@ impl Hasher {
     }
 
     async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+        idempotency::leaving().await?;
         let (answer, done) = oneshot::channel();
         let work = move || {
             if !answer.is_closed() {

@@ -40,7 +40,8 @@ pub(crate) async fn keep(app: App, request: Request, next: Next) -> Response {
     once(app, request, next).await.unwrap_or_else(Error::into_response)
 }
 
-/// To be said before anything leaves that cannot be taken back: what the request has done so far is committed.
+/// To be said before anything leaves that cannot be taken back, and before a wait for anything but the database: what the
+/// request has done so far is committed.
 pub(crate) async fn leaving() -> Result<()> {
     commit_held().await
 }
@@ -136,11 +137,15 @@ fn verdict(status: StatusCode, did_nothing: bool, is_used: bool) -> Verdict {
         StatusCode::TOO_MANY_REQUESTS => Verdict::Release,
         // A provider did not do what it was asked, or may have.
         StatusCode::BAD_GATEWAY => Verdict::Keep,
-        StatusCode::UNAUTHORIZED | StatusCode::CONFLICT if did_nothing && !is_used => Verdict::Release,
-        status if !status.is_server_error() => Verdict::Keep,
-        _ if !is_used => Verdict::Release,
-        _ => Verdict::Unknown,
+        status if !status.is_server_error() && !(did_nothing && is_unfinished(status)) => Verdict::Keep,
+        _ if is_used => Verdict::Unknown,
+        _ => Verdict::Release,
     }
+}
+
+/// Of one whose token has ended, or that has waited in vain, there is no answer yet.
+fn is_unfinished(status: StatusCode) -> bool {
+    [StatusCode::UNAUTHORIZED, StatusCode::CONFLICT].contains(&status)
 }
 
 async fn settle(app: &App, id: Uuid, held: Held, response: Response) -> Result<Response> {
@@ -154,7 +159,7 @@ async fn settle(app: &App, id: Uuid, held: Held, response: Response) -> Result<R
             held.keep(parts.status.as_u16().into(), kind, &sealed).await
         }
         Verdict::Release => (false, held.give_back().await),
-        Verdict::Unknown => (false, Ok(())),
+        Verdict::Unknown => (false, held.leave_unanswered().await),
     };
     match settled {
         Err(e) if with_effect => return Err(e),

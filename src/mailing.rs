@@ -10,6 +10,7 @@ use crate::{
         mail::{Attachment, Letter},
     },
     db::{self, Params, TenantDb, Tx},
+    idempotency,
     links::{self, Link, Purpose},
     row, sql,
 };
@@ -175,6 +176,7 @@ async fn attached(app: &App, db: &TenantDb, ids: &Vec<Uuid>) -> Result<Vec<Attac
         return Ok(Vec::new());
     }
     let files: Vec<Attached> = db.all(sql!("mailing/attachments"), &[ids]).await?;
+    idempotency::leaving().await?;
     if files.iter().map(|file| file.id).collect::<BTreeSet<_>>() != ids.iter().copied().collect() {
         return Err(Error::not_found("File"));
     }
@@ -198,6 +200,7 @@ async fn attached(app: &App, db: &TenantDb, ids: &Vec<Uuid>) -> Result<Vec<Attac
 pub async fn send(app: &App, db: &TenantDb, mail: Mail) -> Result<(Uuid, Result<Option<String>, Failure>)> {
     check(&mail)?;
     let way = need_way(app, db).await?;
+    idempotency::leaving().await?;
     let turn = match mail.attachments.is_empty() {
         true => None,
         false => Some(LARGE.acquire().await.map_err(|_| Error::Unavailable)?),

@@ -12,7 +12,7 @@ use crate::{
 use clap::Subcommand;
 use futures_util::TryStreamExt;
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
-use std::{fmt, pin::pin};
+use std::{fmt, pin::pin, time::Duration};
 use tokio_postgres::{Client, types::ToSql};
 use uuid::Uuid;
 
@@ -50,6 +50,7 @@ pub enum Command {
 const BATCH: usize = 200;
 /// Servers that were not started anew go on sealing under the old key; so often they are followed.
 const PASSES: usize = 5;
+const PAUSE: Duration = Duration::from_millis(200);
 /// As many of the values that cannot be opened are named.
 const NAMED: u64 = 20;
 
@@ -77,6 +78,8 @@ pub async fn run(command: &Command, admin: &str, sealer: &Sealer) -> anyhow::Res
         if dry_run || !left {
             break;
         }
+        // So that requests under way come to their end.
+        tokio::time::sleep(PAUSE).await;
     }
     bar.finish_and_clear();
     let key = hexadecimal(&sealer.newest());

@@ -22,11 +22,19 @@ tokio::task_local! {
 pub(crate) struct Held {
     db: Db,
     id: Uuid,
-    /// Whether something was committed, or may have been.
-    used: bool,
     /// Whether a transaction is under way in the handler.
     busy: bool,
     open: Option<Open>,
+    note: Note,
+}
+
+/// Whether the key's row says that something was committed under it.
+#[derive(Clone, Copy, PartialEq)]
+enum Note {
+    None,
+    /// It was tried, and nobody knows: nothing more may be done.
+    Unknown,
+    Committed,
 }
 
 /// A transaction whose handler is done with it.
@@ -38,7 +46,7 @@ struct Open {
 
 /// Carries out the request that has a key, the row with this id.
 pub(crate) async fn hold<T>(db: &Db, id: Uuid, work: impl Future<Output = T>) -> (T, Held) {
-    let new = || Held { db: db.clone(), id, used: false, busy: false, open: None };
+    let new = || Held { db: db.clone(), id, busy: false, open: None, note: Note::None };
     let held = async {
         let done = work.await;
         (done, HELD.with(|held| held.replace(new())))
@@ -50,26 +58,30 @@ pub(crate) async fn hold<T>(db: &Db, id: Uuid, work: impl Future<Output = T>) ->
 pub(crate) async fn commit_held() -> Result<()> {
     let take = |held: &RefCell<Held>| {
         let mut held = held.borrow_mut();
-        (held.db.clone(), held.id, held.busy, mem::replace(&mut held.used, true), held.open.take())
+        if held.busy || held.note == Note::Unknown {
+            return Err(Error::Internal("a request with a key goes on within a transaction or after a failure".into()));
+        }
+        let note = mem::replace(&mut held.note, Note::Unknown);
+        Ok((held.db.clone(), held.id, note, held.open.take()))
     };
-    let Ok((db, id, busy, used, open)) = HELD.try_with(take) else { return Ok(()) };
-    if busy {
-        return Err(within_another());
-    }
+    let Ok(taken) = HELD.try_with(take) else { return Ok(()) };
+    let (db, id, note, open) = taken?;
     match open {
         Some(mut open) => {
-            if !used {
+            if note == Note::None {
                 tell(&mut open.connection, COMMIT_KEY, id).await?;
             }
-            open.commit(&db).await
+            open.commit(&db).await?;
         }
-        None if used => Ok(()),
-        None => {
+        None if note == Note::None => {
             let mut connection = db.lease().await?;
             let [statement] = connection.prepare([COMMIT_KEY.text]).await?;
-            mine(first(&connection.run(&[(&statement, &[&id])]).await?.last()?)?)
+            mine(first(&connection.run(&[(&statement, &[&id])]).await?.last()?)?)?;
         }
+        None => {}
     }
+    HELD.with(|held| held.borrow_mut().note = Note::Committed);
+    Ok(())
 }
 
 /// Whether a request with a key is carried out.
@@ -83,16 +95,19 @@ pub(super) struct Turn(Uuid);
 impl Turn {
     /// The next one of the request, if it has a key; what the one before did is committed.
     pub(super) async fn next() -> Result<Option<Self>> {
-        let Ok(open) = HELD.try_with(|held| held.borrow().open.is_some()) else { return Ok(None) };
-        if open {
-            commit_held().await?;
+        let free = |held: &RefCell<Held>| {
+            let held = held.borrow();
+            held.open.is_none() && !held.busy && held.note != Note::Unknown
+        };
+        match HELD.try_with(free) {
+            Err(_) => return Ok(None),
+            Ok(true) => {}
+            Ok(false) => commit_held().await?,
         }
         HELD.with(|held| {
             let mut held = held.borrow_mut();
-            match mem::replace(&mut held.busy, true) {
-                true => Err(within_another()),
-                false => Ok(Some(Self(held.id))),
-            }
+            held.busy = true;
+            Ok(Some(Self(held.id)))
         })
     }
 
@@ -133,14 +148,10 @@ fn mine(is_mine: Option<bool>) -> Result<()> {
     }
 }
 
-fn within_another() -> Error {
-    Error::Internal("a request with a key needs another connection within a transaction".into())
-}
-
 impl Held {
     /// Whether something was committed under the key, or may have been.
     pub(crate) fn is_used(&self) -> bool {
-        self.used
+        self.note != Note::None
     }
 
     /// Keeps the answer, with its body sealed, together with what is not yet committed. Whether there is such: then an error
@@ -157,9 +168,20 @@ impl Held {
         (true, kept.await)
     }
 
-    /// Undoes what is not yet committed, and gives the key back.
-    pub(crate) async fn give_back(self) -> Result<()> {
-        drop(self.open);
+    /// Gives the key back. Where something was committed, the rest is, too; otherwise nothing is.
+    pub(crate) async fn give_back(mut self) -> Result<()> {
+        let open = self.open.take();
+        if let Some(open) = open.filter(|_| self.is_used()) {
+            open.commit(&self.db).await?;
+        }
         self.db.platform().release_idempotency_key(self.id).await
+    }
+
+    /// Leaves the key taken: nobody knows what the request came to, and what it did stays.
+    pub(crate) async fn leave_unanswered(self) -> Result<()> {
+        match self.open {
+            Some(open) => open.commit(&self.db).await,
+            None => Ok(()),
+        }
     }
 }
