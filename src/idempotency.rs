@@ -133,19 +133,16 @@ enum Verdict {
 /// `did_nothing` is what the error knows of its last statement, `is_used` whether anything may have been committed: whatever
 /// lasts is written there first, also what is sent.
 fn verdict(status: StatusCode, did_nothing: bool, is_used: bool) -> Verdict {
+    // Of one whose token has ended, or that has waited in vain, there is no answer yet.
+    let waited = did_nothing && matches!(status, StatusCode::UNAUTHORIZED | StatusCode::CONFLICT);
     match status {
         StatusCode::TOO_MANY_REQUESTS => Verdict::Release,
         // A provider did not do what it was asked, or may have.
         StatusCode::BAD_GATEWAY => Verdict::Keep,
-        status if !status.is_server_error() && !(did_nothing && is_unfinished(status)) => Verdict::Keep,
+        _ if !waited && !status.is_server_error() => Verdict::Keep,
         _ if is_used => Verdict::Unknown,
         _ => Verdict::Release,
     }
-}
-
-/// Of one whose token has ended, or that has waited in vain, there is no answer yet.
-fn is_unfinished(status: StatusCode) -> bool {
-    [StatusCode::UNAUTHORIZED, StatusCode::CONFLICT].contains(&status)
 }
 
 async fn settle(app: &App, id: Uuid, held: Held, response: Response) -> Result<Response> {
