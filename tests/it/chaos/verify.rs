@@ -38,30 +38,35 @@ const COUNTERS: &[(&str, &str)] = &[
     ),
     (
         "the mails of a campaign",
-        "select c.campaign_name from campaigns c where c.campaign_name like 'c%-campaign'
-         and (c.total_recipients, c.total_sent) <>
-           (select count(*)::int, (count(*) filter (where r.state = 'sent'))::int from campaign_recipients r where r.campaign_id = c.id)",
+        "select c.campaign_name from campaigns c
+         left join (select campaign_id, count(*) as mails, count(*) filter (where state = 'sent') as sent from campaign_recipients group by 1) r
+         on r.campaign_id = c.id where c.campaign_name like 'c%-campaign'
+         and (c.total_recipients, c.total_sent) <> (coalesce(r.mails, 0), coalesce(r.sent, 0))",
     ),
     (
         "the messages of a conversation",
         "select v.to_number from conversations v join companies c on c.id = v.company_id and c.name like 'Chaos %'
-         where v.message_count is distinct from (select count(*) from sms_messages m where m.conversation_id = v.id)",
+         left join (select conversation_id, count(*) as texts from sms_messages group by 1) m on m.conversation_id = v.id
+         where v.message_count is distinct from coalesce(m.texts, 0)",
     ),
     (
         "the texts of a number",
         "select n.phone_number from phone_numbers n join companies c on c.id = n.company_id and c.name like 'Chaos %'
-         where n.total_messages_sent is distinct from (select count(*) from sms_messages m where m.sender_id = n.id and m.twilio_sid is not null)",
+         left join (select sender_id, count(*) as texts from sms_messages where twilio_sid is not null group by 1) m on m.sender_id = n.id
+         where n.total_messages_sent is distinct from coalesce(m.texts, 0)",
     ),
     (
         "the steps of a run",
         "select x.id::text from workflow_executions x join companies c on c.id = x.company_id and c.name like 'Chaos %'
-         where (x.success_count, x.failure_count) <> (select (count(*) filter (where s.status = 'success'))::int,
-           (count(*) filter (where s.status = 'failed'))::int from workflow_steps s where s.execution_id = x.id)",
+         left join (select execution_id, count(*) filter (where status = 'success') as done, count(*) filter (where status = 'failed') as failed
+           from workflow_steps group by 1) s on s.execution_id = x.id
+         where (x.success_count, x.failure_count) <> (coalesce(s.done, 0), coalesce(s.failed, 0))",
     ),
     (
         "the runs of a deal",
         "select d.title from deals d join companies c on c.id = d.company_id and c.name like 'Chaos %'
-         where 1 <> (select count(*) from workflow_executions x where x.record_id = d.id and x.tenant_id = d.tenant_id)",
+         left join (select tenant_id, record_id, count(*) as runs from workflow_executions group by 1, 2) x
+         on x.tenant_id = d.tenant_id and x.record_id = d.id where coalesce(x.runs, 0) <> 1",
     ),
     (
         "the tasks of a run",
