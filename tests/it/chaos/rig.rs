@@ -28,8 +28,8 @@ use uuid::Uuid;
 
 /// Connections of the server to the database.
 pub const POOL: usize = 8;
-/// Bytes of the disk for files, where it is one of its own.
-const DISK: u64 = 64 << 20;
+/// Bytes of the disk for files, where it is one of its own: an hour of uploads fits.
+const DISK: u64 = 512 << 20;
 
 pub struct Rig {
     pub providers: Providers,
