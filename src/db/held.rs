@@ -58,11 +58,9 @@ pub(crate) async fn hold<T>(db: &Db, id: Uuid, work: impl Future<Output = T>) ->
 pub(crate) async fn commit_held() -> Result<()> {
     let take = |held: &RefCell<Held>| {
         let mut held = held.borrow_mut();
-        if held.busy || held.note == Note::Unknown {
-            return Err(Error::Internal("a request with a key goes on within a transaction or after a failure".into()));
-        }
+        held.may_go_on()?;
         let note = mem::replace(&mut held.note, Note::Unknown);
-        Ok((held.db.clone(), held.id, note, held.open.take()))
+        Ok::<_, Error>((held.db.clone(), held.id, note, held.open.take()))
     };
     let Ok(taken) = HELD.try_with(take) else { return Ok(()) };
     let (db, id, note, open) = taken?;
@@ -95,17 +93,13 @@ pub(super) struct Turn(Uuid);
 impl Turn {
     /// The next one of the request, if it has a key; what the one before did is committed.
     pub(super) async fn next() -> Result<Option<Self>> {
-        let free = |held: &RefCell<Held>| {
-            let held = held.borrow();
-            held.open.is_none() && !held.busy && held.note != Note::Unknown
-        };
-        match HELD.try_with(free) {
-            Err(_) => return Ok(None),
-            Ok(true) => {}
-            Ok(false) => commit_held().await?,
+        let Ok(open) = HELD.try_with(|held| held.borrow().open.is_some()) else { return Ok(None) };
+        if open {
+            commit_held().await?;
         }
         HELD.with(|held| {
             let mut held = held.borrow_mut();
+            held.may_go_on()?;
             held.busy = true;
             Ok(Some(Self(held.id)))
         })
@@ -149,6 +143,13 @@ fn mine(is_mine: Option<bool>) -> Result<()> {
 }
 
 impl Held {
+    fn may_go_on(&self) -> Result<()> {
+        if self.busy || self.note == Note::Unknown {
+            return Err(Error::Internal("a request with a key goes on within a transaction or after a failure".into()));
+        }
+        Ok(())
+    }
+
     /// Whether something was committed under the key, or may have been.
     pub(crate) fn is_used(&self) -> bool {
         self.note != Note::None
