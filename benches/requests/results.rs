@@ -8,6 +8,8 @@ use serde::Serialize;
 pub const USUAL: usize = 8;
 /// Resident memory at the most, in MiB.
 pub const MEMORY: f64 = 128.0;
+/// What changes something.
+const CHANGES: [&str; 2] = ["create", "update"];
 
 /// What one case did on so many connections.
 pub struct Measured {
@@ -199,6 +201,17 @@ pub fn bars(rows: &[Row], logins: &[Storm], memory: &[Memory]) -> Vec<Bar> {
         rows.iter().find(same).map(|usual| row.server.per_second / usual.server.per_second)
     };
     let many = rows.iter().filter(|row| row.connections == most && most > USUAL);
+    // How much slower a request of the largest company is than of the smallest, where PostgreSQL by itself is not.
+    let sizes = requests()
+        .filter(|row| row.company == "largest" && row.connections == USUAL && !CHANGES.contains(&row.operation));
+    let sizes = sizes.filter_map(|large| {
+        let small = rows.iter().find(|r| {
+            r.operation == large.operation && r.company == "smallest" && r.connections == large.connections
+        })?;
+        let slower = |side: fn(&Row) -> &Side| side(small).per_second / side(large).per_second;
+        (slower(|r| &r.pgbench) <= 1.3).then(|| (slower(|r| &r.server), at(large)))
+    });
+    let sizes = sizes.collect();
     let many = many.filter_map(|row| Some((usual(row)?, row.name()))).collect();
     let tails = requests().map(|row| (row.tail, at(row))).collect();
     let policies = requests().filter_map(|row| Some((row.policies?, at(row)))).collect();
@@ -206,8 +219,13 @@ pub fn bars(rows: &[Row], logins: &[Storm], memory: &[Memory]) -> Vec<Bar> {
     let memory = memory.iter().map(|m| (m.mib, m.after.clone())).collect();
     [
         Bar::of("Throughput of the most connections to that of 8", 0.9, true, many),
-        Bar::of("Throughput to pgbench's: get by id", 0.4, true, of("get by id")),
+        Bar::of("Throughput to pgbench's: get by id", 0.5, true, of("get by id")),
         Bar::of("Throughput to pgbench's: first page", 0.55, true, of("first page")),
+        Bar::of("Throughput to pgbench's: newest page", 0.7, true, of("newest page")),
+        Bar::of("Throughput to pgbench's: inbox", 0.7, true, of("inbox")),
+        Bar::of("Throughput to pgbench's: create", 0.7, true, of("create")),
+        Bar::of("Throughput to pgbench's: update", 0.7, true, of("update")),
+        Bar::of("Throughput of the smallest company to that of the largest", 1.3, false, sizes),
         Bar::of("p99/p50 to pgbench's", 2.0, false, tails),
         Bar::of("Throughput of pgbench without policies to that with them", 1.1, false, policies),
         Bar::of("p99 of reads while 256 log in, to that while nobody does", 2.0, false, storms),

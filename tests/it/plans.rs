@@ -226,12 +226,12 @@ async fn lists_and_searches_read_their_indexes() {
                 (
                     sql!("activities/of_contact"),
                     vec!["null", "null", "null", &contact, limit, "0"],
-                    "activities_contact",
+                    "activities_of_contact",
                 ),
                 (
                     sql!("activities/of_deal"),
                     vec!["null", "null", "null", &deal, "null", limit, "0"],
-                    "activities_deal",
+                    "activities_of_deal",
                 ),
                 (sql!("emails/received"), vec![limit, "0"], "emails_received"),
                 (sql!("suppressions/list"), vec![limit, "0"], "suppressions_feed"),
@@ -278,12 +278,12 @@ async fn lists_and_searches_read_their_indexes() {
             (
                 list!("activities/of_contact", "due_order", "created_at", "id"),
                 &["null", "null", "null", &contact],
-                "activities_contact",
+                "activities_of_contact",
             ),
             (
                 list!("activities/of_deal", "due_order", "created_at", "id"),
                 &["null", "null", "null", &deal, "null"],
-                "activities_deal",
+                "activities_of_deal",
             ),
             (list!("quotes/list"), &[], "quotes_feed"),
             (list!("quotes/of_status"), &["'sent'"], "quotes_status"),
@@ -380,8 +380,8 @@ async fn lists_and_searches_read_their_indexes() {
             (sql!("files/subfolders"), vec![&folder], &["folders_by_name", "files_folder"]),
             // What belongs to one row.
             (sql!("deals/history"), vec![&deal], &["deal_stage_history_deal"]),
-            (sql!("conversations/get"), vec![&conversation, "50"], &["sms_messages_conversation"]),
-            (sql!("emails/thread"), vec![&email], &["emails_thread"]),
+            (sql!("conversations/get"), vec![&conversation, "50"], &["sms_messages_of_conversation"]),
+            (sql!("emails/thread"), vec![&email], &["emails_of_thread"]),
             (sql!("mailing/attachments"), vec![&file], &[]),
             (sql!("workflows/steps"), vec![&run], &["workflow_steps_position_key"]),
             (sql!("workflows/dry_run"), vec![&workflow, "null"], &["workflows_pkey"]),
