@@ -298,10 +298,11 @@ fn unavailable() -> (StatusCode, Detail, Option<u32>) {
     (StatusCode::SERVICE_UNAVAILABLE, Detail::Sentence(detail), Some(1))
 }
 
-/// Connection lost, out of resources, cancelled by a timeout, shutting down.
+/// Connection lost, out of resources, cancelled by a timeout, shutting down, or ended because nothing came for too long.
 fn is_gone(e: &Fault) -> bool {
     let code = e.code().map_or("", |c| c.code());
-    matches!(e, Fault::Lost(_)) || ["08", "53", "57"].iter().any(|class| code.starts_with(class))
+    let ended = ["08", "53", "57", "25P03", "25P04"];
+    matches!(e, Fault::Lost(_)) || ended.iter().any(|start| code.starts_with(start))
 }
 
 /// The table from SQLSTATE (PostgreSQL, appendix A) to status.
