@@ -26,6 +26,8 @@ use tokio::net::TcpListener;
 const REQUESTS: &str = "ringfence_http_requests_total";
 const SECONDS: &str = "ringfence_http_request_duration_seconds";
 const REFUSALS: &str = "ringfence_refusals_total";
+/// Their kinds (src/error.rs).
+const REFUSED: [&str; 2] = ["no_company", "policy_or_grant"];
 const POOL: &str = "ringfence_pool_connections";
 const POOL_LIMIT: &str = "ringfence_pool_connections_max";
 const POOL_WAITING: &str = "ringfence_pool_waiting";
@@ -90,6 +92,11 @@ impl Metrics {
         gauge(DUE, "Jobs that are due and not begun, of all companies together");
         gauge(OLDEST, "For how long the oldest of these jobs has been due");
         recorder.describe_histogram(SECONDS.into(), Some(Unit::Seconds), "From a request to its answer".into());
+        // A count that begins with the first refusal would not be seen to rise.
+        for reason in REFUSED {
+            let key = Key::from_parts(REFUSALS, vec![Label::new("reason", reason)]);
+            recorder.register_counter(&key, &METADATA).increment(0);
+        }
         let mut routes: HashMap<String, Vec<Arc<Measured>>> = HashMap::new();
         for Route { method, path, .. } in api::routes() {
             let measured = Arc::new(Measured::new(method, path));
