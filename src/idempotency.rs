@@ -34,10 +34,16 @@ pub(crate) const ANSWER: &str = "idempotent answer";
 
 /// Carries a request out once if it has a key, and otherwise as ever.
 pub(crate) async fn keep(app: App, request: Request, next: Next) -> Response {
-    if request.method() != Method::POST || !request.headers().contains_key(KEY) {
-        return position::tell(&app, next.run(request)).await;
-    }
-    once(app, request, next).await.unwrap_or_else(Error::into_response)
+    let has_key = request.method() == Method::POST && request.headers().contains_key(KEY);
+    let told = app.clone();
+    let answer = async {
+        match has_key {
+            // Apart, because it is large and few requests have a key.
+            true => Box::pin(once(app, request, next)).await.unwrap_or_else(Error::into_response),
+            false => next.run(request).await,
+        }
+    };
+    position::tell(&told, answer).await
 }
 
 /// To be said before anything leaves that cannot be taken back, and before a wait for anything but the database: what the
@@ -48,7 +54,7 @@ pub(crate) async fn leaving() -> Result<()> {
 
 async fn once(app: App, request: Request, next: Next) -> Result<Response> {
     let matched = request.extensions().get::<MatchedPath>().and_then(|path| api::find("post", path.as_str()));
-    let Some(route) = matched else { return Ok(position::tell(&app, next.run(request)).await) };
+    let Some(route) = matched else { return Ok(next.run(request).await) };
     let (mut parts, body) = request.into_parts();
     let key = key(&parts.headers)?;
     if route.access == Access::public {
@@ -82,11 +88,8 @@ async fn once(app: App, request: Request, next: Next) -> Result<Response> {
     let work = app.clone();
     let request = Request::from_parts(parts, Body::from(body));
     let carried_out = async move {
-        let answer = async {
-            let (response, held) = hold(&work.db, id, next.run(request)).await;
-            settle(&work, id, held, response).await.unwrap_or_else(Error::into_response)
-        };
-        position::tell(&work, answer).await
+        let (response, held) = hold(&work.db, id, next.run(request)).await;
+        settle(&work, id, held, response).await.unwrap_or_else(Error::into_response)
     };
     app.see_through(carried_out).await
 }

@@ -108,8 +108,11 @@ impl App {
         work: impl Future<Output = T> + Send + 'static,
     ) -> Result<T> {
         idempotency::leaving().await?;
-        let done = self.background.spawn(server::as_part_of_request(work)).await;
-        done.map_err(|_| Error::Internal("work that goes on by itself panicked".into()))
+        let work = server::as_part_of_request(db::note_position(work));
+        let done = self.background.spawn(work).await;
+        let (done, left) = done.map_err(|_| Error::Internal("work that goes on by itself panicked".into()))?;
+        db::leave_noted(left);
+        Ok(done)
     }
 }
 

@@ -9,7 +9,10 @@ use super::{
     connect::Stream,
     row::{Row, Values, find_places},
 };
-use crate::sql;
+use crate::{
+    config::{Config, Switch},
+    sql,
+};
 use fallible_iterator::FallibleIterator;
 use postgres_protocol::{
     IsNull,
@@ -167,6 +170,15 @@ pub(super) enum Statements {
     /// With their text at each call: for a pooler that gives each transaction another connection of its own and does not
     /// carry names along.
     Unnamed,
+}
+
+impl Statements {
+    pub(super) fn of(settings: &Config) -> Self {
+        match settings.prepared_statements {
+            Switch::On => Self::Named,
+            Switch::Off => Self::Unnamed,
+        }
+    }
 }
 
 /// A statement whose parameters and columns are known, and which the server has prepared for this connection under its

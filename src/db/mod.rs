@@ -24,7 +24,7 @@ pub use pool::{Db, PoolState, default_pool_size};
 pub use pooler::check_pooler;
 pub use row::{FromRow, Row, Values, column};
 pub use rows::{Field, Rows, Value, WriteError, WriteRow, place, write_column};
-pub(crate) use standby::note_position;
+pub(crate) use standby::{leave_noted, note_position};
 pub use tenant::{
     AnyUser, Caller, CompanyAdmin, Door, Identity, Member, RoleRule, Scoped, SettingsAdmin, SuperAdmin, TeamAdmin,
     TenantDb, Tx, UserDb,

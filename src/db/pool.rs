@@ -8,10 +8,7 @@ use super::{
     standby::Standby,
     tenant,
 };
-use crate::{
-    Result,
-    config::{Config, Switch},
-};
+use crate::{Result, config::Config};
 use deadpool::{
     Runtime,
     managed::{Manager, Metrics, Object, Pool, PoolError, RecycleError, RecycleResult, Timeouts},
@@ -73,10 +70,7 @@ impl Db {
 
     /// The pool of a server with these settings, and of its standby if it has one.
     pub fn of(url: &str, settings: &Config) -> anyhow::Result<Self> {
-        let statements = match settings.prepared_statements {
-            Switch::On => Statements::Named,
-            Switch::Off => Statements::Unnamed,
-        };
+        let statements = Statements::of(settings);
         let size = settings.connections(url)?;
         let way = Way { config: parse(url)?, statements };
         let standby = settings.standby_url().map(|url| {

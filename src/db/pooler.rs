@@ -5,7 +5,7 @@ use super::{
     parse,
     pool::Way,
 };
-use crate::config::{Config, Switch};
+use crate::config::Config;
 use anyhow::bail;
 use std::sync::Arc;
 
@@ -20,21 +20,29 @@ const TURNS: [[(&str, i32); 2]; 4] = [
 
 /// Refuses a pooler that does not carry prepared statements along, when these are used.
 pub async fn check_pooler(url: &str, settings: &Config) -> anyhow::Result<()> {
-    if settings.prepared_statements == Switch::Off {
-        return Ok(());
-    }
-    let way = Way { config: parse(url)?, statements: Statements::Named };
-    match carries(&way).await {
-        Ok(true) => Ok(()),
+    let way = Way { config: parse(url)?, statements: Statements::of(settings) };
+    match loses_statements(&way).await {
+        Ok(false) => Ok(()),
+        Ok(true) => bail!("DATABASE_URL {LOSES}"),
         Err(Fault::Lost(e)) => bail!("the database does not answer: {e}"),
         Err(Fault::Unfit(why)) => bail!(why),
-        Err(Fault::Refused(e)) if !["42P05", "26000"].contains(&e.code().code()) => bail!("{}", e.message()),
-        Ok(false) | Err(Fault::Refused(_)) => bail!(
-            "DATABASE_URL leads through a pooler that gives each transaction another connection and loses prepared \
-             statements, such as PgBouncer in transaction mode before 1.21 or with max_prepared_statements = 0. Use \
-             PgBouncer 1.21 or newer with max_prepared_statements = 500, or pool_mode = session, or set \
-             RINGFENCE_PREPARED_STATEMENTS=off, which is slower"
-        ),
+        Err(Fault::Refused(e)) => bail!("{}", e.message()),
+    }
+}
+
+/// What is wrong with an address that does.
+pub(super) const LOSES: &str = "leads through a pooler that gives each transaction another connection and loses prepared statements, such as \
+     PgBouncer in transaction mode before 1.21 or with max_prepared_statements = 0. Use PgBouncer 1.21 or newer with \
+     max_prepared_statements = 500, or pool_mode = session, or set RINGFENCE_PREPARED_STATEMENTS=off, which is slower";
+
+/// Whether prepared statements are used and do not come along.
+pub(super) async fn loses_statements(way: &Way) -> Result<bool, Fault> {
+    if way.statements == Statements::Unnamed {
+        return Ok(false);
+    }
+    match carries(way).await {
+        Err(Fault::Refused(e)) if ["42P05", "26000"].contains(&e.code().code()) => Ok(true),
+        carries => carries.map(|carries| !carries),
     }
 }
 

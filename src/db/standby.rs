@@ -12,6 +12,7 @@ use super::{
     connection::{Connection, Reply},
     migrate,
     pool::{Connections, Lease, Way},
+    pooler,
 };
 use crate::{Error, Result, error::safe, sql};
 use deadpool::managed::{Pool, PoolError, TimeoutType, Timeouts};
@@ -57,6 +58,13 @@ pub(crate) async fn note_position<T>(work: impl Future<Output = T>) -> (T, Optio
         (done, LEFT.with(Cell::get))
     };
     LEFT.scope(Cell::new(None), noted).await
+}
+
+/// Hands on what [`note_position`] told of work that a request has done in a task of its own.
+pub(crate) fn leave_noted(left: Option<(Uuid, u64)>) {
+    if left.is_some() {
+        let _ = LEFT.try_with(|noted| noted.set(left));
+    }
 }
 
 /// A standby of the database.
@@ -206,6 +214,9 @@ impl Standby {
         if let Some(problem) = problem {
             return Err(Doubt::Unfit(format!("its address logs in as a role that {problem}")));
         }
+        if pooler::loses_statements(&self.way).await? {
+            return Err(Doubt::Unfit(format!("it {}", pooler::LOSES)));
+        }
         let of = async |connection: &mut Connection, system| {
             let reply = connection.run(&[(system, &[])]).await?.last()?;
             let row = reply.first()?.ok_or_else(|| Fault::Unfit("a server without a name".into()))?;
@@ -267,9 +278,7 @@ impl Db {
     pub(super) fn leave_position(&self, caller: &Caller, position: Option<u64>) {
         let Some(standby) = &self.standby else { return };
         standby.remember(caller.user_id, position.unwrap_or(u64::MAX));
-        if let Some(position) = position {
-            let _ = LEFT.try_with(|left| left.set(Some((caller.user_id, position))));
-        }
+        leave_noted(position.map(|position| (caller.user_id, position)));
     }
 
     /// Whether there is a standby for reads, and if so whether it is asked.
@@ -349,9 +358,9 @@ impl Pulse {
         if self.mark.is_none() {
             self.mark = primary.map(|primary| (primary, now));
         }
-        // Without news from the primary there is nothing to be behind of.
+        // Where the primary has no connection to spare, nobody knows how far behind it is.
         let behind = self.reached.unwrap_or(self.started).elapsed();
-        if primary.is_some() && behind > BEHIND {
+        if behind > BEHIND {
             return Err(Doubt::Silent(format!("it is {} seconds behind", behind.as_secs())));
         }
         Ok(self.reached.is_some())

@@ -240,6 +240,14 @@ async fn one_reads_ones_own_changes_and_is_out_at_once_however_far_a_standby_is_
     assert!(quote.status < 300 && quote.headers.contains_key(HEADER), "{quote:?}");
     assert_eq!(names(&colleague).await.len(), 3);
 
+    // So does what a request with a key does, which goes on in a task of its own, and a repeat that is answered as before.
+    for replayed in [false, true] {
+        let note = colleague.request("POST", "/api/activities/").header("idempotency-key", "a note");
+        let noted = answer(note.json(&json!({"type": "note", "subject": "Kept"}))).await;
+        assert!(noted.status == 200 && noted.headers.contains_key(HEADER), "{noted:?}");
+        assert_eq!(noted.headers.contains_key("idempotency-replayed"), replayed);
+    }
+
     // At another one it takes the token, which is of no use to anybody else and tells nothing.
     let elsewhere = member.at(&other_server);
     let with = async |who: &Person, token: &str| {
