@@ -56,11 +56,13 @@ impl SendGrid {
         let (status, headers, said) =
             super::exchange(request.header("content-type", "application/json").body(body.to_string())).await?;
         let id = headers.get("x-message-id").and_then(|id| id.to_str().ok()).map(|id| id.chars().take(255).collect());
+        let said: serde_json::Value = serde_json::from_slice(&said).unwrap_or_default();
         match status.as_u16() {
             200..=299 => Ok(id),
-            429 | 503 => Err(Failure::Busy),
+            429 => Err(Failure::Busy),
+            // SendGrid's own, and not that of something between, which may have handed the request on.
+            503 if said["errors"].is_array() => Err(Failure::Busy),
             400..=499 => {
-                let said: serde_json::Value = serde_json::from_slice(&said).unwrap_or_default();
                 let message = said["errors"][0]["message"].as_str().unwrap_or("no reason given").to_owned();
                 Err(Failure::Refused { code: None, message })
             }

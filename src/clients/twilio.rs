@@ -164,7 +164,9 @@ async fn answer<T: for<'a> Deserialize<'a>>(request: reqwest::RequestBuilder) ->
     }
     let said: Option<Refusal> = serde_json::from_slice(&body).ok();
     match status.as_u16() {
-        429 | 503 => Err(Failure::Busy),
+        429 => Err(Failure::Busy),
+        // Twilio's own, and not that of something between, which may have handed the request on.
+        503 if said.as_ref().is_some_and(|said| said.code.is_some()) => Err(Failure::Busy),
         400..=499 => Err(Failure::Refused {
             code: said.as_ref().and_then(|said| said.code),
             message: said.and_then(|said| said.message).unwrap_or_else(|| "no reason given".into()),
