@@ -16,18 +16,24 @@ use axum::{
     middleware::{self, Next},
     response::{Html, IntoResponse, Response},
     routing::get,
-    serve::ListenerExt,
+    serve::Listener,
+};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::GracefulShutdown,
 };
 use serde_json::json;
 use std::{
     convert::Infallible,
     net::{IpAddr, SocketAddr},
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tower::{Layer, ServiceExt};
+use tower::{Layer, Service, ServiceExt};
 use tower_http::{
     CompressionLevel,
     catch_panic::CatchPanicLayer,
@@ -41,6 +47,9 @@ use uuid::Uuid;
 const BODY_LIMIT: usize = 1 << 20;
 /// How long a stop waits for the requests that are under way.
 const GRACE: Duration = Duration::from_secs(30);
+/// How long the head of a request may take, from when the connection is there or has got its last answer. It is more than
+/// proxies keep a connection that nobody uses (nginx: 60 s), so that none of them writes to one that is being closed.
+const HEAD: Duration = Duration::from_secs(75);
 /// How long a request may take until its answer begins, whatever it waits for: a provider and then the database, several
 /// statements of half a minute each. An open transaction is rolled back; a statement that was sent by itself may be carried
 /// out, and what must go on when a client is gone goes on.
@@ -175,7 +184,9 @@ async fn once_and_in_time(State(app): State<App>, request: Request, next: Next) 
 async fn request(State(app): State<App>, request: Request, next: Next) -> Response {
     let given = request.headers().get(&X_REQUEST_ID).and_then(|v| v.to_str().ok());
     let fresh = || (&*Uuid::now_v7().hyphenated().encode_lower(&mut Uuid::encode_buffer())).into();
-    let id: Arc<str> = given.filter(|id| (1..=100).contains(&id.len())).map_or_else(fresh, Into::into);
+    // A job's id has a blank, so nobody's request looks like a job in the audit log.
+    let is_fit = |id: &&str| (1..=100).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic());
+    let id: Arc<str> = given.filter(is_fit).map_or_else(fresh, Into::into);
     let method = request.method().clone();
     // The route and not the path: paths hold e-mail addresses and tokens.
     let route = request.extensions().get::<MatchedPath>().cloned();
@@ -248,7 +259,7 @@ pub struct Client(Option<IpAddr>);
 impl Client {
     /// Counts one attempt of `action` for this address with this account, and refuses it with 429 beyond `allowed` in
     /// `per`. An address may try ten accounts as often, and an account is tried ten times as often by everybody
-    /// together: a stranger cannot lock somebody out from elsewhere.
+    /// together: one stranger cannot lock somebody out from elsewhere, but ten networks together can while they go on.
     pub async fn limit(
         &self,
         app: &App,
@@ -289,17 +300,37 @@ impl FromRequestParts<App> for Client {
 
 impl aide::OperationInput for Client {}
 
+/// Answers who connects until `stop` is done; the connections that are still open come back.
+async fn accept(mut listener: TcpListener, router: &Router, stop: impl Future<Output = ()>) -> GracefulShutdown {
+    let connections = GracefulShutdown::new();
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD);
+    let mut stop = pin!(stop);
+    loop {
+        let (stream, peer) = tokio::select! {
+            accepted = Listener::accept(&mut listener) => accepted,
+            () = &mut stop => return connections,
+        };
+        let _ = stream.set_nodelay(true);
+        let router = router.clone();
+        let answer = service_fn(move |mut request: hyper::Request<Incoming>| {
+            request.extensions_mut().insert(ConnectInfo(peer));
+            router.clone().call(request)
+        });
+        let connection = connections.watch(http.serve_connection(TokioIo::new(stream), answer));
+        tokio::spawn(async move {
+            // A client that breaks off is no news.
+            let _ = connection.await;
+        });
+    }
+}
+
 /// Serves until `stop` is done, then lets the requests under way finish.
 pub async fn serve(
     app: App,
     listener: TcpListener,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    let listener = listener.tap_io(|stream| {
-        let _ = stream.set_nodelay(true);
-    });
-    let service = router(app.clone()).into_make_service_with_connect_info::<SocketAddr>();
-    let (stopping, stopped) = tokio::sync::oneshot::channel();
     let idle = CancellationToken::new();
     if let Some(address) = app.config.metrics_listen {
         let listener = TcpListener::bind(address).await;
@@ -314,19 +345,9 @@ pub async fn serve(
         let (app, stop) = (app.clone(), idle.clone().cancelled_owned());
         app.clone().background.spawn(async move { jobs::work(&app, stop).await });
     }
-    let server = axum::serve(listener, service).with_graceful_shutdown(async move {
-        stop.await;
-        let _ = stopping.send(());
-    });
-    let late = async {
-        if stopped.await.is_err() {
-            std::future::pending::<()>().await;
-        }
-        tokio::time::sleep(GRACE).await;
-    };
-    tokio::select! {
-        done = async { server.await } => done?,
-        () = late => tracing::warn!("stopped with requests still under way"),
+    let connections = accept(listener, &router(app.clone()), stop).await;
+    if tokio::time::timeout(GRACE, connections.shutdown()).await.is_err() {
+        tracing::warn!("stopped with requests still under way");
     }
     idle.cancel();
     app.background.close();

@@ -191,6 +191,9 @@ async fn errors_have_the_contracts_shape_and_the_request_id() {
     assert_eq!(bad.headers["x-content-type-options"], "nosniff");
     let own = world.admin.get("/api/auth/me").await;
     assert!(own.headers["x-request-id"].len() > 10);
+    // As a job in the audit log has it.
+    let posing = answer(world.admin.request("get", "/api/auth/me").header("x-request-id", "job 123")).await;
+    assert_ne!(posing.headers["x-request-id"], "job 123");
     assert_eq!(own.headers["cache-control"], "no-store");
     let missing = world.admin.post("/api/contacts/", json!({"first_name": "A", "last_name": 1})).await.expect(422);
     assert_eq!(missing["detail"][0]["loc"], json!(["body", "last_name"]));

@@ -592,14 +592,17 @@ async fn a_stop_lets_requests_under_way_finish() {
     let body =
         json!({"first_name": "Ada", "last_name": "L", "email": format!("{}@example.com", Uuid::new_v4())}).to_string();
     let head = format!(
-        "POST /api/contacts/ HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        "POST /api/contacts/ HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nExpect: 100-continue\r\nContent-Length: {}\r\n\r\n",
         acme.admin.token.as_deref().unwrap(),
         body.len()
     );
     let (first, rest) = body.split_at(10);
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
     stream.write_all((head + first).as_bytes()).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    // The handler waits for the rest.
+    let mut go_on = [0; b"HTTP/1.1 100 Continue\r\n\r\n".len()];
+    stream.read_exact(&mut go_on).await.unwrap();
+    assert!(go_on.starts_with(b"HTTP/1.1 100 "));
     stop.send(()).unwrap();
     let start = Instant::now();
     while tokio::net::TcpStream::connect(address).await.is_ok() {
