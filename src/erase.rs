@@ -67,17 +67,27 @@ const BATCH: i64 = 2000;
 
 /// The mails of a person: to or from the contact, and what came from or went to the address.
 const MAILS: &str = "contact_id = $2 or contact_id is null and $3 = lower(case direction when 'inbound' then from_email else to_email end)";
-const TEXTS: &str = "contact_id = $2 or contact_id is null and $4 in (regexp_replace(from_address, '\\D', '', 'g'), regexp_replace(to_address, '\\D', '', 'g'))";
-const SCHEDULED: &str = "contact_id = $2 or contact_id is null and $4 = regexp_replace(to_address, '\\D', '', 'g')";
+
+/// Whether a number is the contact's: with or without the country, as those who call and write are found
+/// (sql/webhooks/incoming_sms.sql).
+fn is_theirs(number: &str) -> String {
+    let digits = format!("regexp_replace({number}, '\\D', '', 'g')");
+    format!("$4 in ({digits}, right({digits}, 10))")
+}
 
 /// Of a contact, the rows that go with it; `$1` is the tenant, `$2` the contact, `$3` the address, `$4` the digits of the number.
 fn of_person() -> Vec<(&'static str, String)> {
+    let [from, to] = ["from_address", "to_address"].map(is_theirs);
+    let texts = format!("contact_id = $2 or contact_id is null and ({from} or {to})");
+    let scheduled = format!("contact_id = $2 or contact_id is null and {to}");
     let said = |data: &str| {
         format!(
             "record_id = $2 or {data} ->> 'contact_id' = $2::text or $3 in (lower({data} ->> 'from'), lower({data} ->> 'to'))
-               or $4 in (regexp_replace({data} ->> 'from', '\\D', '', 'g'), regexp_replace({data} ->> 'to', '\\D', '', 'g'))
+               or {} or {}
                or record_id in (select id from emails where tenant_id = $1 and ({MAILS}))
-               or record_id in (select id from sms_messages where tenant_id = $1 and ({TEXTS}))"
+               or record_id in (select id from sms_messages where tenant_id = $1 and ({texts}))",
+            is_theirs(&format!("({data} ->> 'from')")),
+            is_theirs(&format!("({data} ->> 'to')"))
         )
     };
     let rows = [
@@ -95,7 +105,7 @@ fn of_person() -> Vec<(&'static str, String)> {
         (
             "jobs",
             format!(
-                "record_id = $2 or record_id in (select id from scheduled_sms where tenant_id = $1 and ({SCHEDULED}))"
+                "record_id = $2 or record_id in (select id from scheduled_sms where tenant_id = $1 and ({scheduled}))"
             ),
         ),
         // What came with a mail of theirs, unless another one has it too. What the company sent is its own.
@@ -107,10 +117,10 @@ fn of_person() -> Vec<(&'static str, String)> {
                    except select unnest(attachments) from emails where tenant_id = $1 and ({MAILS}) is not true)"
             ),
         ),
-        ("sms_messages", TEXTS.to_owned()),
-        ("scheduled_sms", SCHEDULED.to_owned()),
-        ("calls", TEXTS.to_owned()),
-        ("conversations", "$4 = regexp_replace(to_number, '\\D', '', 'g')".to_owned()),
+        ("sms_messages", texts.clone()),
+        ("scheduled_sms", scheduled.clone()),
+        ("calls", texts.clone()),
+        ("conversations", is_theirs("to_number")),
         ("emails", MAILS.to_owned()),
         ("campaign_recipients", "email = $3".to_owned()),
         ("activities", "contact_id = $2".to_owned()),

@@ -1,7 +1,7 @@
 -- The contacts with an address, the users, and the companies that know it without such a contact: from mails, campaigns or
--- an invitation.
+-- an invitation. The digits of a number are those without the zeros that stand for the country or before a town.
 -- $1 address, lower-cased   $2 company, or null
-select 'contact' as kind, c.id, c.tenant_id, coalesce(nullif(c.phone_digits, ''), '-') as digits from contacts c
+select 'contact' as kind, c.id, c.tenant_id, coalesce(nullif(ltrim(c.phone_digits, '0'), ''), '-') as digits from contacts c
 where lower(c.email) = $1 and ($2::uuid is null or c.tenant_id = $2)
 union all
 select 'user', u.id, coalesce(u.company_id, u.id), '-' from users u
