@@ -513,6 +513,19 @@ async fn an_operator_without_personal_data_reads_the_open_columns() {
     login.remove(&a.world).await;
 }
 
+/// A login of this name that was dropped by other means was another person's.
+#[tokio::test]
+async fn an_operator_made_anew_has_the_companies_that_are_named() {
+    let (a, b) = (World::new().await, World::new().await);
+    let login = Login::operator(&a, &[&a.name], false, true).await;
+    a.db.batch_execute(&format!("drop role {}", login.name)).await.unwrap();
+    let add = "select app.add_operator($1::text::name, $2)";
+    a.db.execute(add, &[&login.name, &[&b.name].as_slice()]).await.unwrap();
+    let companies = said(&login.connect().await, "select * from app.my_companies()").await;
+    assert!(companies.contains(&b.name) && !companies.contains(&a.name), "{companies}");
+    login.remove(&a).await;
+}
+
 #[tokio::test]
 async fn staff_get_lists_across_companies_and_leave_a_trace() {
     let a = Seeded::new().await;
@@ -553,6 +566,11 @@ async fn staff_get_lists_across_companies_and_leave_a_trace() {
     }
     // A report that is not written down is not given.
     assert!(staff.batch_execute("begin read only; select * from app.staff_companies()").await.is_err());
+    // Nor does one who takes it back keep it to themselves.
+    let url = login.database.replace("ringfence_admin", &login.name);
+    let said =
+        psql(&url, "set client_min_messages = log;\nbegin;\nselect count(*) from app.staff_companies();\nrollback;\n");
+    assert!(said.contains(&format!("staff report \"companies\" for {}", login.name)), "{said}");
     drop(staff);
     a.world.db.batch_execute(&format!("drop role {}", login.name)).await.unwrap();
 }
