@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::task::JoinSet;
-use tokio_postgres::{Client, error::SqlState};
+use tokio_postgres::{Client, Row, Statement, error::SqlState, types::ToSql};
 
 /// What to do with historical rows.
 #[derive(Subcommand)]
@@ -130,7 +130,7 @@ struct Shared {
 
 impl Run {
     async fn run(self, client: &Client, admin: &str) -> anyhow::Result<()> {
-        client.execute(sql!("ops/backfill/open").text, &[&self.workers]).await?;
+        client.execute(sql!("ops/backfill/open").text, &[&self.workers, &true]).await?;
         let mut progress = Progress::of(client).await?;
         let style =
             ProgressStyle::with_template("{msg} {wide_bar} {human_pos}/{human_len} rows, {per_sec}, {eta} left")?;
@@ -149,7 +149,7 @@ impl Run {
             while let Some(worker) = workers.join_next().await {
                 worker??;
             }
-            client.execute(sql!("ops/backfill/open").text, &[&options.workers]).await?;
+            client.execute(sql!("ops/backfill/open").text, &[&options.workers, &false]).await?;
             progress = Progress::of(client).await?;
         }
         let moved = std::mem::take(&mut *shared.moved.lock().unwrap_or_else(|e| e.into_inner()));
@@ -178,18 +178,7 @@ impl Run {
     async fn work(&self, client: &Client, shared: &Arc<Shared>) -> anyhow::Result<()> {
         let step = client.prepare(sql!("ops/backfill/step").text).await?;
         loop {
-            let row = match client.query_one(&step, &[&self.batch]).await {
-                Ok(row) => row,
-                // Somebody held a row for long, or each waited for the other: the batch is as before, and tried again.
-                Err(e)
-                    if [Some(&SqlState::LOCK_NOT_AVAILABLE), Some(&SqlState::T_R_DEADLOCK_DETECTED)]
-                        .contains(&e.code()) =>
-                {
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                    continue;
-                }
-                Err(e) => return Err(e.into()),
-            };
+            let row = take(client, &step, &[&self.batch]).await?;
             let Some(table) = row.get::<_, Option<String>>("target") else {
                 if row.get("is_done") {
                     return Ok(());
@@ -220,6 +209,21 @@ impl Run {
                 let due = Duration::from_secs_f64(shared.bar.position() as f64 / f64::from(rate.max(1)));
                 tokio::time::sleep(due.saturating_sub(shared.started.elapsed())).await;
             }
+        }
+    }
+}
+
+/// Takes a step. Where somebody held a row for long, or each waited for the other, all is as before, and it is tried again.
+async fn take(client: &Client, step: &Statement, params: &[&(dyn ToSql + Sync)]) -> anyhow::Result<Row> {
+    loop {
+        match client.query_one(step, params).await {
+            Err(e)
+                if [Some(&SqlState::LOCK_NOT_AVAILABLE), Some(&SqlState::T_R_DEADLOCK_DETECTED)]
+                    .contains(&e.code()) =>
+            {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            taken => return Ok(taken?),
         }
     }
 }
@@ -277,7 +281,7 @@ async fn undo(client: &Client) -> anyhow::Result<()> {
     let (mut restored, mut stayed) = (0_u64, 0_u64);
     let step = client.prepare(sql!("ops/backfill/undo_step").text).await?;
     loop {
-        let row = client.query_one(&step, &[]).await?;
+        let row = take(client, &step, &[]).await?;
         if row.get::<_, Option<String>>("target").is_none() {
             break;
         }

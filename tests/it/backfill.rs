@@ -271,6 +271,18 @@ async fn the_same_is_done_at_psql_and_finished() {
         a.value("select count(*) from contacts where company_id is null and tenant_id = $1", &[&a.company]).await;
     assert_eq!(stayed, 2);
 
+    // What was settled is taken up by the next run.
+    a.db.execute(
+        "update contacts set email = 'settled@example.com' where company_id is null and email = 'both@example.com'",
+        &[],
+    )
+    .await
+    .unwrap();
+    dba.batch_execute(&plain("run")).await.unwrap();
+    let stayed = "select string_agg(x.email, ' ') from contacts x join app.backfill_collision k on k.id = x.id and k.target = 'contacts'
+        where x.company_id is null and x.tenant_id = $1";
+    assert_eq!(a.value::<String>(stayed, &[&a.company]).await, "twice@example.com");
+
     // A user who gets a company later brings rows along; the next run takes them up.
     a.db.execute("select app.assign_company($1, $2)", &[&lone, &a.company]).await.unwrap();
     dba.batch_execute(&plain("run")).await.unwrap();
