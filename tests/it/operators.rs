@@ -699,6 +699,17 @@ async fn the_questions_of_operator_psql_are_answered() {
     assert!(!staff.contains("ERROR") && staff.contains("Data of: all companies"), "{staff}");
     login.remove(&b).await;
 
+    // One who sees no personal data is told so, and gets the rest.
+    let limited = Login::operator(&b, &[&b.name], false, false).await;
+    let url = limited.database.replace("ringfence_admin", &limited.name);
+    let input = format!(
+        "{start}:distribution\n:historical\n\\set who {}\n:user_company\n:backlog\n:sizes\n:policies\n",
+        b.admin.email
+    );
+    let answers = psql(&url, &input);
+    assert!(!answers.contains("ERROR") && answers.contains("does not see personal data"), "{answers}");
+    limited.remove(&b).await;
+
     // A login of this cluster has nothing in another database of it.
     let own = OwnDatabase::new().await;
     Seeded::within(&own.admin).await;

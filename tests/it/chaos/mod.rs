@@ -25,7 +25,11 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::task::JoinSet;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    task::JoinSet,
+};
 use uuid::Uuid;
 
 /// How soon all is well again after a fault.
@@ -264,6 +268,8 @@ async fn a_request_is_given_up_after_a_minute() {
     let someone = Person::visitor(&rig.base);
     let login = json!({"email": "nobody@example.com", "password": "Wrong-Horse-1"});
     someone.post("/api/auth/login", login.clone()).await.expect(401);
+    let mut half = TcpStream::connect(rig.base.trim_start_matches("http://")).await.unwrap();
+    half.write_all(b"GET /livez HTTP/1.1\r\nHost: ").await.unwrap();
     rig.database.set(Mode::Stall);
     let begun = Instant::now();
     let given_up = someone.post("/api/auth/login", login.clone()).await;
@@ -272,5 +278,8 @@ async fn a_request_is_given_up_after_a_minute() {
     assert!((59.0..63.0).contains(&took), "{took} s");
     rig.database.set(Mode::Pass);
     someone.post("/api/auth/login", login).await.expect(401);
+    // Nor is the rest of a head waited for longer.
+    let ended = tokio::time::timeout(Duration::from_secs(20), half.read_to_end(&mut Vec::new())).await;
+    assert!(ended.is_ok(), "a connection without a request is kept");
     rig.close().await;
 }
