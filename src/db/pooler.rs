@@ -31,9 +31,10 @@ pub async fn check_pooler(url: &str, settings: &Config) -> anyhow::Result<()> {
 }
 
 /// What is wrong with an address that does.
-pub(super) const LOSES: &str = "leads through a pooler that gives each transaction another connection and loses prepared statements, such as \
-     PgBouncer in transaction mode before 1.21 or with max_prepared_statements = 0. Use PgBouncer 1.21 or newer with \
-     max_prepared_statements = 500, or pool_mode = session, or set RINGFENCE_PREPARED_STATEMENTS=off, which is slower";
+pub(super) const LOSES: &str = "leads through a pooler that gives each transaction another connection and loses \
+     prepared statements, such as PgBouncer in transaction mode before 1.21 or with max_prepared_statements = 0. Use \
+     PgBouncer 1.21 or newer with max_prepared_statements = 500, or pool_mode = session, or set \
+     RINGFENCE_PREPARED_STATEMENTS=off, which is slower";
 
 /// Whether prepared statements are used and do not come along.
 pub(super) async fn loses_statements(way: &Way) -> Result<bool, Fault> {
