@@ -8,9 +8,12 @@ with changed as (
     user_role = coalesce(nullif(btrim(s.user_role), ''), 'Regular User'),
     company_id = (select c.id from companies c where c.id = s.company_id)
   from old_users was where was.id = s.id
-  returning s.id, was.status as old_status, s.status, was.company_id as old_company, s.company_id
+  returning s.id, was.status as old_status, s.status, was.company_id as old_company, s.company_id,
+    s.last_login is null and btrim(s.last_login_text) <> '' as is_no_time
 )
 insert into old_report (table_name, id, action, reason)
 select 'users', c.id, 'changed', 'the status is none of today''s: suspended' from changed c where c.status is distinct from c.old_status
 union all
 select 'users', c.id, 'detached', 'the company did not come over' from changed c where c.company_id is distinct from c.old_company
+union all
+select 'users', c.id, 'changed', 'last_login is no time: it has none' from changed c where c.is_no_time

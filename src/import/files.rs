@@ -5,7 +5,7 @@ use anyhow::Context;
 use bytes::Bytes;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     path::{Component, Path, PathBuf},
 };
 use tokio::io::AsyncReadExt;
@@ -26,27 +26,31 @@ pub(super) async fn bring(
     let folder = folder.map(|folder| folder.canonicalize().with_context(|| format!("no folder {}", folder.display())));
     let folder = folder.transpose()?;
     let waiting = db.query(sql!("import/files_without_content").text, &[]).await?;
-    let paths = old.query("select id, storage_path from files where storage_path <> ''", &[]).await?;
-    let paths: HashMap<Uuid, String> = paths.iter().map(|row| (row.get(0), row.get(1))).collect();
+    let rows = old.query("select id, storage_path, size from files where storage_path <> ''", &[]).await?;
+    let olds: HashMap<Uuid, Old> =
+        rows.iter().map(|row| (row.get("id"), Old { path: row.get("storage_path"), size: row.get("size") })).collect();
+    // Of all old rows, whatever became of them, so that each run comes to the same.
+    let places = folder.as_deref().map(|folder| locate(folder, olds.values().map(|old| old.path.as_str())));
     let bar = ProgressBar::new(waiting.len() as u64).with_message("contents of files");
     bar.set_style(ProgressStyle::with_template("{msg:>20} {wide_bar} {human_pos}/{human_len} {per_sec}, {eta} left")?);
     let (tracker, mut stored) = (TaskTracker::new(), 0);
     for row in &waiting {
         let (id, tenant): (Uuid, Uuid) = (row.get("id"), row.get("tenant_id"));
         bar.inc(1);
-        let found = paths.get(&id).zip(folder.as_deref()).and_then(|(path, folder)| find(folder, path));
-        let reason = match (paths.get(&id), &folder, &found) {
-            (None, _, _) => Some("it had no content"),
-            (_, None, _) => Some("its content was not brought: no --files was given"),
-            (_, _, None) => Some("its content is not in the folder"),
-            _ => None,
+        let found = match (olds.get(&id), &places) {
+            (None, _) => Err("it had no content"),
+            (_, None) => Err("its content was not brought: no --files was given"),
+            (Some(old), Some(places)) => old.content(places),
         };
-        if let Some(reason) = reason {
-            db.execute(sql!("import/no_content").text, &[&id, &reason]).await?;
-        }
-        let Some(file) = found else { continue };
+        let file = match found {
+            Ok(file) => file,
+            Err(reason) => {
+                db.execute(sql!("import/no_content").text, &[&id, &reason]).await?;
+                continue;
+            }
+        };
         if !dry_run {
-            store(db, storage, &tracker, &file, id, tenant).await.with_context(|| format!("the file {id}"))?;
+            store(db, storage, &tracker, file, id, tenant).await.with_context(|| format!("the file {id}"))?;
         }
         stored += 1;
     }
@@ -56,30 +60,74 @@ pub(super) async fn bring(
     Ok(stored)
 }
 
-/// The file of an old storage path: the same path below the folder, or else its name there. Never one outside.
-fn find(folder: &Path, stored: &str) -> Option<PathBuf> {
-    let parts: Vec<_> = Path::new(stored).components().collect();
-    if parts.contains(&Component::ParentDir) {
-        return None;
-    }
-    let below: PathBuf = parts.iter().filter(|part| matches!(part, Component::Normal(_))).collect();
-    // The path may begin above the folder: `/srv/app/uploads/a/b.pdf` is `a/b.pdf` or `b.pdf` of it.
-    let mut tail = below.as_path();
-    loop {
-        let file = folder.join(tail).canonicalize();
-        if let Ok(file) = file
-            && file.starts_with(folder)
-            && file.is_file()
-        {
-            return Some(file);
+/// What the old row says of its content.
+struct Old {
+    path: String,
+    size: Option<i64>,
+}
+
+impl Old {
+    /// The file with its content, or why there is none.
+    fn content<'a>(&self, places: &'a Places<'_>) -> Result<&'a Path, &'static str> {
+        let file = places.of.get(self.path.as_str()).ok_or("its content is not in the folder")?;
+        if places.claims[file] > 1 {
+            return Err("its content was not brought: another storage path leads to the same file of the folder");
         }
-        let mut rest = tail.components();
-        rest.next();
-        tail = rest.as_path();
-        if tail.as_os_str().is_empty() {
-            return None;
+        let length = file.metadata().map_or(0, |file| file.len());
+        if self.size.is_some_and(|size| u64::try_from(size) != Ok(length)) {
+            return Err("its content was not brought: the file in the folder has another size");
+        }
+        Ok(file)
+    }
+}
+
+/// Where the old storage paths lead, and how many of them to each file.
+#[derive(Default)]
+struct Places<'a> {
+    of: HashMap<&'a str, PathBuf>,
+    claims: HashMap<PathBuf, usize>,
+}
+
+/// The paths may begin above the folder: `/srv/app/uploads/a/b.pdf` is `a/b.pdf` of it. How many folders they begin above it is
+/// decided once for those from the root and once for the others, as it finds the most of them. Decided for each path by itself,
+/// `uploads/a/b.pdf` that is missing would be another one's `b.pdf`.
+fn locate<'a>(folder: &Path, stored: impl Iterator<Item = &'a str>) -> Places<'a> {
+    let mut places = Places::default();
+    let stored: BTreeSet<&str> =
+        stored.filter(|path| !Path::new(path).components().any(|c| c == Component::ParentDir)).collect();
+    for from_root in [true, false] {
+        let stored = || stored.iter().filter(|path| Path::new(path).is_absolute() == from_root);
+        let mut found: Vec<usize> = Vec::new();
+        for path in stored() {
+            for above in 0..names(path).count() {
+                if found.len() <= above {
+                    found.push(0);
+                }
+                found[above] += usize::from(folder.join(below(path, above)).is_file());
+            }
+        }
+        // Of equals the smallest.
+        let Some(above) = (0..found.len()).rev().max_by_key(|&above| found[above]) else { continue };
+        for path in stored().filter(|path| names(path).count() > above) {
+            // Never one outside of the folder.
+            if let Ok(file) = folder.join(below(path, above)).canonicalize()
+                && file.starts_with(folder)
+                && file.is_file()
+            {
+                *places.claims.entry(file.clone()).or_default() += 1;
+                places.of.insert(path, file);
+            }
         }
     }
+    places
+}
+
+fn names(path: &str) -> impl Iterator<Item = Component<'_>> {
+    Path::new(path).components().filter(|part| matches!(part, Component::Normal(_)))
+}
+
+fn below(path: &str, above: usize) -> PathBuf {
+    names(path).skip(above).collect()
 }
 
 async fn store(

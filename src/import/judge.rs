@@ -11,7 +11,7 @@ use tokio_postgres::GenericClient;
 pub(super) fn create_stage(table: &Table) -> String {
     let columns: Vec<String> = table.columns().map(|(name, kind, _)| format!("{name} {kind}")).collect();
     format!(
-        "create temporary table {} (n bigint generated always as identity primary key, problem text, tenant_id uuid, {})",
+        "create temporary table {} (n bigint generated always as identity primary key, problem text, tenant_id uuid, altered text[], {})",
         table.stage(),
         columns.join(", ")
     )
@@ -75,7 +75,13 @@ pub(super) async fn judge(db: &impl GenericClient, table: &Table) -> anyhow::Res
     }
     fits_columns(db, &stage, &columns).await?;
     fits_checks(db, &stage, new, &columns).await?;
-    fits_keys(db, &stage, new, &columns).await
+    fits_keys(db, &stage, new, &columns).await?;
+    let altered = format!(
+        "insert into old_report (table_name, id, action, reason) select '{}', id, 'changed', unnest(altered) from {stage} where problem is null",
+        table.name()
+    );
+    db.execute(&altered, &[]).await?;
+    Ok(())
 }
 
 async fn reject(db: &impl GenericClient, stage: &str, reason: &str, condition: &str) -> anyhow::Result<()> {

@@ -29,7 +29,7 @@ pub struct Options {
     /// The old database (postgres://user:password@host/database); it is only read
     #[arg(long, env = "RINGFENCE_OLD_DATABASE_URL", hide_env_values = true, value_name = "URL")]
     pub from: String,
-    /// Folder with the content of the old files, as their storage paths or by their names
+    /// Folder with the content of the old files, as their storage paths or the ends of them
     #[arg(long, value_name = "FOLDER")]
     pub files: Option<PathBuf>,
     /// Do all of it in one transaction, report, and take it back
@@ -56,10 +56,12 @@ pub struct Outcome {
 /// What an import did.
 #[derive(Debug, Default)]
 pub struct Outcomes {
-    /// By the table's name in the old database, in the order in which they came.
+    /// By the table's name in the old database, in the order in which they came; opt-outs of campaigns by a name of their own.
     pub tables: Vec<(&'static str, Outcome)>,
     /// Rows of old tables that have no place here.
     pub no_place: BTreeMap<String, i64>,
+    /// Values of old columns (`table.column`) that have no place here, though their rows have one.
+    pub values: BTreeMap<String, i64>,
     /// Files whose content came over.
     pub contents: u64,
     /// How often each reason is in the report, by table, what was done, and why.
@@ -115,16 +117,19 @@ async fn finish(db: &Client) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The columns of the old database's tables; refuses what is no old database.
-async fn old_columns(old: &Transaction<'_>) -> anyhow::Result<BTreeMap<String, Vec<String>>> {
-    let mut columns: BTreeMap<String, Vec<String>> = BTreeMap::new();
+/// The columns of the old database's tables, by table and name, each with when a value of it says something.
+type Columns = BTreeMap<String, BTreeMap<String, String>>;
+
+/// Refuses what is no old database.
+async fn old_columns(old: &Transaction<'_>) -> anyhow::Result<Columns> {
+    let mut columns = Columns::new();
     for row in old.query(sql!("import/old_columns").text, &[]).await? {
-        columns.entry(row.get(0)).or_default().push(row.get(1));
+        columns.entry(row.get(0)).or_default().insert(row.get(1), row.get(2));
     }
     if columns.contains_key("refinery_schema_history") {
         bail!("--from is a database of Ringfence itself, and not of the old backend");
     }
-    let known = columns.get("users").is_some_and(|users| users.iter().any(|column| column == "hashed_password"));
+    let known = columns.get("users").is_some_and(|users| users.contains_key("hashed_password"));
     if !known || !columns.contains_key("companies") {
         bail!("--from has no tables companies and users of the old backend");
     }
@@ -133,7 +138,7 @@ async fn old_columns(old: &Transaction<'_>) -> anyhow::Result<BTreeMap<String, V
 
 struct Run<'a> {
     old: Transaction<'a>,
-    columns: BTreeMap<String, Vec<String>>,
+    columns: Columns,
     options: &'a Options,
     outcomes: Outcomes,
 }
@@ -151,8 +156,8 @@ impl Run<'_> {
             if !self.columns.contains_key(table.old) {
                 continue;
             }
-            let outcome = self.table(db, table).await.with_context(|| format!("the table {}", table.old))?;
-            self.outcomes.tables.push((table.old, outcome));
+            let outcome = self.table(db, table).await.with_context(|| format!("the table {}", table.name()))?;
+            self.outcomes.tables.push((table.name(), outcome));
             if table.new == "teams" {
                 db.execute(sql!("import/users_without_team").text, &[]).await?;
             }
@@ -163,6 +168,7 @@ impl Run<'_> {
             self.outcomes.contents = files::bring(&self.old, db, storage, files, self.options.dry_run).await?;
         }
         self.count_the_rest().await?;
+        self.count_lost_values().await?;
         self.report(db).await
     }
 
@@ -179,7 +185,7 @@ impl Run<'_> {
 
     async fn table(&mut self, db: &mut impl GenericClient, table: &Table) -> anyhow::Result<Outcome> {
         let (stage, new) = (table.stage(), table.new);
-        let bar = ProgressBar::new_spinner().with_message(table.old);
+        let bar = ProgressBar::new_spinner().with_message(table.name());
         bar.set_style(ProgressStyle::with_template("{msg:>20} {spinner} reading, {bytes}")?);
         let old = self.copy(db, table, &bar).await?;
         for statement in table.keep {
@@ -203,7 +209,7 @@ impl Run<'_> {
         let now = insert(db, table, &bar).await?;
         let left_out = format!(
             "insert into old_report (table_name, id, action, reason) select '{}', id, 'left out', problem from {stage} where problem is not null",
-            table.old
+            table.name()
         );
         let left_out = db.execute(&left_out, &[]).await?;
         // Whose team did not come over is told later.
@@ -218,17 +224,15 @@ impl Run<'_> {
     async fn copy(&self, db: &impl GenericClient, table: &Table, bar: &ProgressBar) -> anyhow::Result<u64> {
         let there = &self.columns[table.old];
         let expressions = table.columns().map(|(name, kind, expression)| match (expression, kind) {
-            (None, _) if !there.iter().any(|column| column == name) => format!("null::{kind}"),
+            (None, _) if !there.contains_key(name) => format!("null::{kind}"),
             (None, "timestamptz") => format!("{name} at time zone 'UTC'"),
             (None, _) => format!("{name}::{kind}"),
             (Some(expression), _) => format!("({expression})::{kind}"),
         });
-        let expressions = expressions.collect::<Vec<_>>().join(", ");
-        let names = table.columns().map(|(name, _, _)| name).collect::<Vec<_>>().join(", ");
-        let out = format!(
-            "copy (select {expressions} from {} order by {}) to stdout (format binary)",
-            table.old, table.order
-        );
+        let expressions = expressions.chain([altered(table)]).collect::<Vec<_>>().join(", ");
+        let names = table.columns().map(|(name, _, _)| name).chain(["altered"]).collect::<Vec<_>>().join(", ");
+        let rows = table.rows.map_or_else(|| table.old.to_owned(), |rows| format!("({rows}) {}", table.old));
+        let out = format!("copy (select {expressions} from {rows} order by {}) to stdout (format binary)", table.order);
         let mut out = pin!(self.old.copy_out(&out).await?);
         let into = format!("copy {} ({names}) from stdin (format binary)", table.stage());
         let mut into = pin!(db.client().copy_in(&into).await?);
@@ -254,10 +258,40 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Values of old columns that come over nowhere; one pass over each table.
+    async fn count_lost_values(&mut self) -> anyhow::Result<()> {
+        for (table, columns) in self.columns.iter().filter(|(name, _)| TABLES.iter().any(|table| table.old == *name)) {
+            let lost: Vec<_> = columns
+                .iter()
+                .filter_map(|(column, says_something)| Some((column, tables::lost(table, column, says_something)?)))
+                .collect();
+            if lost.is_empty() {
+                continue;
+            }
+            let counts: Vec<String> = lost.iter().map(|(_, when)| format!("count(*) filter (where {when})")).collect();
+            let counts = format!("select {} from {}", counts.join(", "), quoted(table));
+            let counts = self.old.query_one(&counts, &[]).await?;
+            for (i, (column, _)) in lost.iter().enumerate() {
+                let values: i64 = counts.get(i);
+                if values > 0 {
+                    self.outcomes.values.insert(format!("{table}.{column}"), values);
+                }
+            }
+        }
+        Ok(())
+    }
+
     async fn report(&mut self, db: &impl GenericClient) -> anyhow::Result<()> {
         let file = &self.options.report;
         let mut out = csv::Writer::from_path(file).with_context(|| format!("cannot write {}", file.display()))?;
         out.write_record(["table", "id", "action", "reason"])?;
+        for (table, rows) in &self.outcomes.no_place {
+            out.write_record([table, "", "no place", &format!("{rows} rows have no place here")])?;
+        }
+        for (name, values) in &self.outcomes.values {
+            let (table, column) = name.split_once('.').unwrap_or((name, ""));
+            out.write_record([table, "", "no place", &format!("{column}: {values} values have no place here")])?;
+        }
         let none: [&str; 0] = [];
         let mut rows = pin!(db.query_raw(sql!("import/report").text, none).await?);
         while let Some(row) = rows.next().await {
@@ -269,6 +303,12 @@ impl Run<'_> {
         }
         Ok(out.flush()?)
     }
+}
+
+/// What the expressions change in a row, as an array of reasons.
+fn altered(table: &Table) -> String {
+    let cases = table.altered.iter().map(|(when, what)| format!("case when {when} then '{what}' end"));
+    format!("array_remove(array[{}]::text[], null)", cases.collect::<Vec<_>>().join(", "))
 }
 
 fn quoted(name: &str) -> String {
@@ -368,6 +408,12 @@ impl Outcomes {
         }
         for (table, rows) in &self.no_place {
             let _ = writeln!(text, "  {table:<30}{rows:>10} rows");
+        }
+        if !self.values.is_empty() {
+            text += "\nValues without a place here, in rows that have one:\n";
+        }
+        for (column, values) in &self.values {
+            let _ = writeln!(text, "  {column:<44}{values:>10} values");
         }
         if !self.reasons.is_empty() {
             let _ = writeln!(text, "\nEach row with its id is in {}:", options.report.display());

@@ -1,14 +1,14 @@
 //! The credentials of the companies' providers, which were in clear and are sealed on the way.
 
+use super::Columns;
 use crate::{seal::Sealer, sql};
-use std::collections::BTreeMap;
 use tokio_postgres::{GenericClient, Transaction};
 use uuid::Uuid;
 
 /// Seals what companies have that came over and that have none here.
 pub(super) async fn seal(
     old: &Transaction<'_>,
-    columns: &BTreeMap<String, Vec<String>>,
+    columns: &Columns,
     db: &impl GenericClient,
     sealer: &Sealer,
 ) -> anyhow::Result<()> {
@@ -25,7 +25,7 @@ pub(super) async fn seal(
             }
         }
     }
-    if columns["companies"].iter().any(|column| column == "twilio_auth_token") {
+    if columns["companies"].contains_key("twilio_auth_token") {
         let unused = "select id from companies where coalesce(twilio_auth_token, sendgrid_api_key, '') <> ''";
         for row in old.query(unused, &[]).await? {
             let id: Uuid = row.get(0);

@@ -7,11 +7,20 @@ use crate::{db::Sql, sql};
 pub(super) struct Table {
     /// Its name there.
     pub(super) old: &'static str,
+    /// What the counts and the report call it, if not by its old name.
+    pub(super) called: Option<&'static str>,
+    /// The query whose rows are read, if not all of the old table's.
+    pub(super) rows: Option<&'static str>,
     /// Its name here.
     pub(super) new: &'static str,
     /// The columns of the staging table: `name type`, and `= expression` where it is not the old column of that name. They
     /// are read into columns here of the same name, if there are any.
     pub(super) columns: &'static str,
+    /// What the expressions change: when, asked of the old row, and what the report says of it.
+    pub(super) altered: &'static [(&'static str, &'static str)],
+    /// Old columns whose values an expression reads and drops: when. `false` where something else reads the column, or
+    /// makes its value anew.
+    pub(super) dropped: &'static [(&'static str, &'static str)],
     /// The column with the user whose row it is.
     pub(super) owner: Option<&'static str>,
     /// Columns that name other rows.
@@ -29,6 +38,11 @@ pub(super) struct Table {
 }
 
 impl Table {
+    /// What the counts and the report call it.
+    pub(super) fn name(&self) -> &'static str {
+        self.called.unwrap_or(self.old)
+    }
+
     /// The temporary table.
     pub(super) fn stage(&self) -> String {
         format!("old_{}", self.new)
@@ -44,14 +58,42 @@ impl Table {
             column.trim().split_once(' ').map(|(name, kind)| (name, kind.trim(), expression))
         })
     }
+
+    /// Whether an expression reads the column of the old table.
+    fn reads(&self, column: &str) -> bool {
+        self.columns().any(|(name, _, expression)| match expression {
+            None => name == column,
+            // Outside of quotes, and not of another table.
+            Some(expression) => expression.split('\'').step_by(2).any(|code| {
+                code.split(|c: char| !c.is_alphanumeric() && c != '_' && c != '.').any(|word| {
+                    let (table, word) = word.split_once('.').unwrap_or((self.old, word));
+                    table == self.old && word == column
+                })
+            }),
+        })
+    }
+}
+
+/// When a value of an old column that says something comes over nowhere; none if it always does.
+pub(super) fn lost<'a>(table: &str, column: &str, says_something: &'a str) -> Option<&'a str> {
+    let mut tables = TABLES.iter().filter(|t| t.old == table);
+    let dropped = tables.clone().flat_map(|t| t.dropped).find(|(name, _)| *name == column);
+    match dropped {
+        Some((_, when)) => (*when != "false").then_some(*when),
+        None => (!tables.any(|t| t.reads(column))).then_some(says_something),
+    }
 }
 
 const BY_TIME: &str = "created_at, id";
 
 const EMPTY: Table = Table {
     old: "",
+    called: None,
+    rows: None,
     new: "",
     columns: "",
+    altered: &[],
+    dropped: &[],
     owner: None,
     references: &[],
     order: BY_TIME,
@@ -71,6 +113,9 @@ pub(super) const TABLES: &[Table] = &[
             domain text = nullif(btrim(domain), ''); logo_url text; timezone text; currency text; email text; phone text;
             address text; city text; state text; zip text; created_at timestamptz; updated_at timestamptz;
             was_closed boolean = is_deleted or not is_active",
+        altered: &[("monthly_price not between 0 and 1e12", "monthly_price is outside 0 to 1e12: the default")],
+        // Each company that has one is noted.
+        dropped: &[("twilio_auth_token", "false"), ("sendgrid_api_key", "false")],
         prepare: &[sql!("import/companies"), sql!("import/company_names")],
         ..EMPTY
     },
@@ -112,7 +157,9 @@ pub(super) const TABLES: &[Table] = &[
         new: "pipelines",
         columns: "id uuid; company_id uuid = coalesce(company_id, (select case when count(distinct d.company_id) = 1
               then min(d.company_id::text)::uuid end from deals d where d.pipeline_id = pipelines.id));
-            owner_id uuid = null::uuid; name text; description text; is_default boolean; order_index int; is_active boolean;
+            owner_id uuid = case when company_id is null then (select case when count(distinct d.owner_id) = 1
+              then min(d.owner_id::text)::uuid end from deals d where d.pipeline_id = pipelines.id) end;
+            name text; description text; is_default boolean; order_index int; is_active boolean;
             is_deleted boolean; created_at timestamptz; updated_at timestamptz",
         owner: Some("owner_id"),
         prepare: &[sql!("import/pipeline_owners"), sql!("import/pipeline_defaults"), sql!("import/made_pipelines")],
@@ -134,6 +181,7 @@ pub(super) const TABLES: &[Table] = &[
         columns: "id uuid; company_id uuid; owner_id uuid; first_name text; last_name text; email text;
             phone text = coalesce(nullif(btrim(phone), ''), nullif(btrim(mobile), '')); company text; title text; type text;
             status text = upper(status::text); is_deleted boolean; created_at timestamptz; updated_at timestamptz",
+        dropped: &[("mobile", "btrim(phone) <> '' and btrim(mobile) not in ('', btrim(phone))")],
         owner: Some("owner_id"),
         ..EMPTY
     },
@@ -149,10 +197,19 @@ pub(super) const TABLES: &[Table] = &[
             probability float8 = case when probability between 0 and 100 then probability end; lost_reason text; won_reason text;
             tags jsonb = nullif(tags, 'null'); custom_fields jsonb = nullif(custom_fields, 'null'); is_deleted boolean;
             created_at timestamptz; updated_at timestamptz;
-            stage_name text = (select s.name from pipeline_stages s where s.id = stage_id)",
+            stage_name text = (select s.name from pipeline_stages s where s.id = stage_id);
+            stage jsonb = case when company_id is null then (select jsonb_build_object('place', s.order_index, 'probability', s.probability,
+              'is_closed', s.is_closed, 'is_won', s.is_won) from pipeline_stages s where s.id = stage_id) end",
+        altered: &[
+            ("probability not between 0 and 100", "the probability is outside 0 to 100: it has none"),
+            ("length(btrim(currency)) > 3", "the currency is longer than three letters: cut"),
+            ("round(value::numeric, 2) <> value::numeric", "the value has more than two decimals: rounded"),
+        ],
+        // Made of the value and the probability.
+        dropped: &[("weighted_value", "false")],
         owner: Some("owner_id"),
         references: &[("contact_id", "contacts")],
-        settle: &[sql!("import/deal_stages")],
+        settle: &[sql!("import/own_pipelines"), sql!("import/deal_stages")],
         ..EMPTY
     },
     Table {
@@ -175,6 +232,7 @@ pub(super) const TABLES: &[Table] = &[
             sent_at timestamptz = coalesce(sent_at::timestamp, case lower(status::text) when 'sent' then updated_at end) at time zone 'UTC';
             accepted_at timestamptz = coalesce(accepted_at::timestamp, case lower(status::text) when 'accepted' then updated_at end) at time zone 'UTC';
             description text; terms text; notes text; is_deleted boolean; created_at timestamptz; updated_at timestamptz",
+        altered: &[("round(amount, 2) <> amount", "the amount has more than two decimals: rounded")],
         owner: Some("owner_id"),
         references: &[("client_id", "contacts"), ("deal_id", "deals")],
         ..EMPTY
@@ -194,6 +252,7 @@ pub(super) const TABLES: &[Table] = &[
         columns: "id uuid; company_id uuid; owner_id uuid; folder_id uuid; name text; original_name text;
             file_type text = coalesce(nullif(mime_type, ''), nullif(file_type, '')); size bigint; category text; description text;
             status text; tags text[]; contact_id uuid; deal_id uuid; is_deleted boolean; created_at timestamptz; updated_at timestamptz",
+        dropped: &[("storage_path", "false"), ("file_type", "mime_type <> '' and file_type not in ('', mime_type)")],
         owner: Some("owner_id"),
         references: &[("folder_id", "folders"), ("contact_id", "contacts"), ("deal_id", "deals")],
         ..EMPTY
@@ -206,6 +265,7 @@ pub(super) const TABLES: &[Table] = &[
             account_sid text; phone_number text = nullif(btrim(phone_number), ''); sendgrid_from_email text; sms_enabled boolean;
             voice_enabled boolean; email_enabled boolean; is_active boolean; is_verified boolean; last_verified_at timestamptz;
             created_at timestamptz; updated_at timestamptz; was_deleted boolean = is_deleted",
+        dropped: &[("auth_token", "false"), ("sendgrid_api_key", "false")],
         owner: Some("user_id"),
         ..EMPTY
     },
@@ -247,6 +307,8 @@ pub(super) const TABLES: &[Table] = &[
             status text = lower(status::text); from_address text; to_address text; body text; is_auto_response boolean;
             read_at timestamptz; delivered_at timestamptz; twilio_sid text = nullif(btrim(twilio_sid), ''); error_code text;
             error_message text; created_at timestamptz; updated_at timestamptz; was_deleted boolean = is_deleted",
+        // Found by the numbers.
+        dropped: &[("conversation_id", "false")],
         owner: Some("user_id"),
         references: &[("contact_id", "contacts")],
         prepare: &[sql!("import/queued_sms")],
@@ -282,13 +344,18 @@ pub(super) const TABLES: &[Table] = &[
         new: "emails",
         columns: "id uuid; company_id uuid; user_id uuid = owner_id; contact_id uuid;
             direction text = case lower(status::text) when 'received' then 'inbound' else 'outbound' end;
-            status text = lower(status::text); from_email text; to_email text; subject text; body text = coalesce(body_html, body_text, '');
+            status text = lower(status::text); from_email text; to_email text; subject text; body text = coalesce(nullif(body_html, ''), body_text, '');
             cc text = case jsonb_typeof(cc_emails) when 'array' then (select string_agg(a.address, ', ') from jsonb_array_elements_text(cc_emails) a (address))
               when 'string' then cc_emails #>> '{}' end;
             bcc text = case jsonb_typeof(bcc_emails) when 'array' then (select string_agg(a.address, ', ') from jsonb_array_elements_text(bcc_emails) a (address))
               when 'string' then bcc_emails #>> '{}' end;
             provider_id text = provider_message_id; open_count int; sent_at timestamptz; read_at timestamptz = opened_at at time zone 'UTC';
-            is_deleted boolean; created_at timestamptz; updated_at timestamptz",
+            opened_at timestamptz; clicked_at timestamptz; is_deleted boolean; created_at timestamptz; updated_at timestamptz",
+        altered: &[
+            ("jsonb_typeof(cc_emails) not in ('array', 'string', 'null')", "cc_emails is no list of addresses: it has none"),
+            ("jsonb_typeof(bcc_emails) not in ('array', 'string', 'null')", "bcc_emails is no list of addresses: it has none"),
+        ],
+        dropped: &[("body_text", "body_html <> '' and body_text <> ''")],
         owner: Some("user_id"),
         references: &[("contact_id", "contacts")],
         ..EMPTY
@@ -303,6 +370,11 @@ pub(super) const TABLES: &[Table] = &[
             actions jsonb = case jsonb_typeof(actions) when 'array' then actions else '[]' end;
             max_executions int = case when max_executions > 0 then max_executions end; execution_count int; last_executed_at timestamptz;
             is_deleted boolean; created_at timestamptz; updated_at timestamptz",
+        altered: &[
+            ("jsonb_typeof(trigger_conditions) not in ('array', 'object', 'null')", "the conditions are no list: it has none"),
+            ("jsonb_typeof(actions) not in ('array', 'null')", "the actions are no list: it has none"),
+            ("max_executions <= 0", "max_executions is below 1: it has no limit"),
+        ],
         owner: Some("owner_id"),
         prepare: &[sql!("import/workflows")],
         ..EMPTY
@@ -317,6 +389,9 @@ pub(super) const TABLES: &[Table] = &[
             success_count int; failure_count int; error_message text = left(error_message, 500);
             started_at timestamptz = coalesce(started_at, created_at) at time zone 'UTC'; completed_at timestamptz; created_at timestamptz;
             was_deleted boolean = is_deleted",
+        altered: &[("length(error_message) > 500", "the error message is longer than 500 characters: cut")],
+        // Made of the times.
+        dropped: &[("duration_seconds", "false")],
         owner: Some("user_id"),
         references: &[("workflow_id", "workflows")],
         prepare: &[sql!("import/workflow_executions")],
@@ -339,10 +414,31 @@ pub(super) const TABLES: &[Table] = &[
         columns: "id uuid; company_id uuid = (select u.company_id from bulk_email_campaigns c join users u on u.id = c.user_id where c.id = campaign_id);
             user_id uuid = (select c.user_id from bulk_email_campaigns c where c.id = campaign_id); campaign_id uuid;
             email text = lower(btrim(recipient_email)); state text = case when sent_at is null then 'pending' else 'sent' end;
-            open_count int = opened::int; sent_at timestamptz; delivered_at timestamptz; opened_at timestamptz; clicked_at timestamptz;
-            bounced_at timestamptz; was_deleted boolean = is_deleted",
+            open_count int = (opened_at is not null or coalesce(opened, false))::int; sent_at timestamptz; delivered_at timestamptz;
+            opened_at timestamptz = coalesce(opened_at, case when opened then updated_at end) at time zone 'UTC';
+            clicked_at timestamptz = coalesce(clicked_at, case when clicked then updated_at end) at time zone 'UTC';
+            bounced_at timestamptz = coalesce(bounced_at, case when bounced then updated_at end) at time zone 'UTC';
+            error_message text = left(nullif(bounce_reason, ''), 500); was_deleted boolean = is_deleted",
+        altered: &[("length(bounce_reason) > 500", "the reason of the bounce is longer than 500 characters: cut")],
         owner: Some("user_id"),
         references: &[("campaign_id", "campaigns")],
+        ..EMPTY
+    },
+    // Who wants no mail, or cannot get it, gets none from here either: also where the recipient's row does not come over.
+    Table {
+        old: "bulk_email_analytics",
+        called: Some("opt-outs"),
+        rows: Some(
+            "select distinct on (coalesce(u.company_id, c.user_id, a.campaign_id), lower(btrim(a.recipient_email))) a.*, u.company_id, c.user_id
+             from bulk_email_analytics a left join bulk_email_campaigns c on c.id = a.campaign_id left join users u on u.id = c.user_id
+             where a.unsubscribed or a.bounced or a.bounced_at is not null
+             order by coalesce(u.company_id, c.user_id, a.campaign_id), lower(btrim(a.recipient_email)), a.unsubscribed desc nulls last, a.created_at, a.id",
+        ),
+        new: "suppressions",
+        columns: "id uuid; company_id uuid = company_id; user_id uuid = user_id; channel text = 'email';
+            address text = lower(btrim(recipient_email)); reason text = case when unsubscribed then 'unsubscribe' else 'bounce' end;
+            created_at timestamptz = updated_at at time zone 'UTC'",
+        owner: Some("user_id"),
         ..EMPTY
     },
     Table {

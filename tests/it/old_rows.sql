@@ -87,7 +87,7 @@ select pg_temp.id('folder', i), 'Folder ' || i, case when i % 40 = 0 then pg_tem
   pg_temp.owner(i), pg_temp.company(i), array['a'], '2024-07-01', '2025-01-01', true, false
 from generate_series(1, {scale} * 10 + 1) i;
 insert into files (id, name, original_name, mime_type, size, storage_path, folder_id, contact_id, owner_id, company_id, created_at, updated_at, is_active, is_deleted)
-select pg_temp.id('file', i), 'file' || i || '.txt', 'file' || i || '.txt', 'text/plain', 5,
+select pg_temp.id('file', i), 'file' || i || '.txt', 'file' || i || '.txt', 'text/plain', length('content ' || i),
   case when i = 3 then '../../etc/passwd' when i % 2 = 0 then '/srv/old/uploads/a/file' || i || '.txt' else 'uploads/file' || i || '.txt' end,
   pg_temp.related('folder', i, {scale} * 10), pg_temp.related('contact', i, {scale} * 300), pg_temp.owner(i), pg_temp.company(i), '2024-07-02', '2025-01-01', true, i % 19 = 0
 from generate_series(1, {scale} * 20) i;
@@ -144,7 +144,7 @@ insert into bulk_email_campaigns (id, user_id, campaign_name, subject, body, sta
 select pg_temp.id('campaign', i), pg_temp.owner(i), 'Campaign ' || i, 'Subject', 'Body', (array['draft', 'scheduled', 'SENDING', 'sent'])[1 + i % 4],
   now() + interval '5 days', 3, '2024-12-01', '2025-01-01', true, false
 from generate_series(1, {scale} * 5) i;
-insert into bulk_email_analytics (id, campaign_id, recipient_email, sent_at, opened, created_at, updated_at, is_active, is_deleted)
+insert into bulk_email_analytics (id, campaign_id, recipient_email, sent_at, opened, unsubscribed, bounced, created_at, updated_at, is_active, is_deleted)
 select pg_temp.id('recipient', i), pg_temp.id('campaign', case when i % 13 = 0 then -1 else 1 + i % ({scale} * 5) end),
-  'R' || case when i % 7 = 0 then 0 else i end || '@old.example', case when i % 2 = 0 then timestamp '2024-12-02' end, i % 4 = 0, '2024-12-01', '2025-01-01', true, false
+  'R' || case when i % 7 = 0 then 0 else i end || '@old.example', case when i % 2 = 0 then timestamp '2024-12-02' end, i % 4 = 0, i % 9 = 0, i % 7 = 0, '2024-12-01', '2025-01-01', true, i % 18 = 0
 from generate_series(1, {scale} * 20) i;
