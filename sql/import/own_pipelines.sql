@@ -3,7 +3,7 @@
 with homeless as (
   select s.n, s.tenant_id, s.owner_id, s.stage, m.pipeline_id, m.name, md5(m.pipeline_id || m.name)::uuid as stage_id
   from old_deals s
-  cross join lateral (select md5('pipeline of ' || s.owner_id)::uuid as pipeline_id, coalesce(nullif(btrim(s.stage_name), ''), 'Lead') as name) m
+  cross join lateral (select md5('pipeline of ' || s.owner_id)::uuid as pipeline_id, left(coalesce(nullif(btrim(s.stage_name), ''), 'Lead'), 255) as name) m
   where s.problem is null and s.company_id is null and s.tenant_id = s.owner_id
     and not exists (select from pipeline_stages p where p.id = s.stage_id and p.tenant_id = s.tenant_id)
     and not exists (select from pipelines p where p.id = m.pipeline_id and p.tenant_id <> s.tenant_id)

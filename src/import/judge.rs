@@ -76,6 +76,9 @@ pub(super) async fn judge(db: &impl GenericClient, table: &Table) -> anyhow::Res
     fits_columns(db, &stage, &columns).await?;
     fits_checks(db, &stage, new, &columns).await?;
     fits_keys(db, &stage, new, &columns).await?;
+    if table.altered.is_empty() {
+        return Ok(());
+    }
     let altered = format!(
         "insert into old_report (table_name, id, action, reason) select '{}', id, 'changed', unnest(altered) from {stage} where problem is null",
         table.name()
