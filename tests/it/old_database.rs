@@ -447,6 +447,7 @@ async fn an_interrupted_import_is_completed_by_the_next_one() {
         "select to_number || tenant_id, to_jsonb(message_count) from conversations order by 1",
         "select kind || record_id, to_jsonb(run_at) from jobs order by 1",
         "select company_id || name, to_jsonb(last_four) from app.company_secrets order by 1",
+        "select tenant_id || address, to_jsonb(reason) from suppressions order by 1",
     ] {
         let rows = async |db: &Client| -> Vec<(String, Value)> {
             let rows = db.query(statement, &[]).await.unwrap_or_else(|e| panic!("{statement}: {e:?}"));
@@ -462,7 +463,7 @@ async fn an_interrupted_import_is_completed_by_the_next_one() {
     old.drop().await;
 }
 
-/// Rows of files: id, storage path, and the size that it had there.
+/// A file of a company as the old database has it; answers its id.
 async fn add_file(old: &Old, company: i32, path: &str, size: i64) -> Uuid {
     let add = "insert into files (id, name, original_name, size, storage_path, owner_id, company_id, created_at, updated_at, is_active, is_deleted)
         values (gen_random_uuid(), $2, $2, $3, $2, md5('user' || ($1::int - 1) * 6 + 1)::uuid, md5('company' || $1::int)::uuid, '2025-01-01', '2025-01-01', true, false)
