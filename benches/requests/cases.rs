@@ -279,7 +279,7 @@ pub fn of_company(company: &Company) -> Result<Vec<Case>> {
             one("/api/inbox/?limit=50"),
             has(br#""message_type":"#, messages.min(50)),
             Statement::of(
-                sql!("inbox/list").planned_anew(),
+                sql!("inbox/list").planned_once(),
                 &["null", "null", "null", "50", "0"],
                 &[
                     ("from sms_messages m)", "from sms_messages m where m.tenant_id = :company)"),

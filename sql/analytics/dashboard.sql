@@ -20,11 +20,12 @@ with zone as materialized (
   select w.week, w.stage_id, w.status, sum(w.deals) as deals, sum(w.value) as value from deal_sums w
   where ($3::uuid is null or w.owner_id = $3) and ($4::uuid is null or w.pipeline_id = $4)
   group by 1, 2, 3
+), whole as materialized (  -- once for each span, and not again for each week
+  select s.name as span, x.first, x.until from span s cross join lateral app.whole_weeks(s.starts, s.ends) x
 ), made as materialized (
   select d.span, d.stage_id, d.status, sum(d.deals) as deals, sum(d.value) as value
   from (
-    select s.name as span, w.stage_id, w.status, w.deals, w.value
-    from span s cross join lateral app.whole_weeks(s.starts, s.ends) x join week w on w.week >= x.first and w.week < x.until
+    select x.span, w.stage_id, w.status, w.deals, w.value from whole x join week w on w.week >= x.first and w.week < x.until
     union all
     select s.name, d.stage_id, d.status, d.deals, d.value from span s cross join lateral app.deals_beside_weeks(s.starts, s.ends) d
     where ($3::uuid is null or d.owner_id = $3) and ($4::uuid is null or d.pipeline_id = $4)) d
