@@ -1,18 +1,29 @@
 //! The object store with the files' content: a local folder, S3, Google Cloud Storage or Azure, by the address.
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, TryStreamExt, stream::BoxStream};
 use object_store::{
-    GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, WriteMultipart, local::LocalFileSystem, path::Path,
-    prefix::PrefixStore,
+    GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, ObjectStoreScheme, RetryConfig, WriteMultipart,
+    aws::AmazonS3Builder, azure::MicrosoftAzureBuilder, gcp::GoogleCloudStorageBuilder, local::LocalFileSystem,
+    path::Path, prefix::PrefixStore,
 };
 use sha2::{Digest, Sha256};
-use std::{fs::DirBuilder, ops::Range, os::unix::fs::DirBuilderExt, path::PathBuf, sync::Arc, time::SystemTime};
+use std::{
+    fs::DirBuilder,
+    ops::Range,
+    os::unix::fs::DirBuilderExt,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 use tokio_util::task::TaskTracker;
 
 /// Bytes of a part, which is the least that S3 takes.
 const PART: usize = 5 << 20;
+/// A store that does not answer is asked again so often and so long: somebody is waiting.
+const RETRIES: usize = 3;
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The store.
 #[derive(Clone)]
@@ -33,8 +44,8 @@ pub struct Content {
 }
 
 impl Storage {
-    /// `file:///folder`, which is made when it is missing, or an address that `object_store` knows, with the provider's
-    /// variables of the environment.
+    /// `file:///folder`, which is made when it is missing, or `s3://bucket/…`, `gs://bucket/…` or `az://container/…`, with
+    /// the provider's variables of the environment.
     pub fn open(url: &str) -> Result<Self> {
         let url: url::Url = url.parse().with_context(|| format!("RINGFENCE_STORAGE_URL is no address: {url}"))?;
         if url.scheme() == "file" {
@@ -51,11 +62,21 @@ impl Storage {
             return Ok(Self { store: Arc::new(store), folder: Some(folder) });
         }
         super::use_ring();
-        // The providers' own variables only: the store would take one called `TOKEN` for its own, too.
-        let variables = std::env::vars().map(|(name, value)| (name.to_lowercase(), value));
-        let variables = variables.filter(|(name, _)| ["aws_", "azure_", "google_"].iter().any(|p| name.starts_with(p)));
-        let (store, prefix) = object_store::parse_url_opts(&url, variables)
+        let (scheme, prefix) = ObjectStoreScheme::parse(&url)
             .with_context(|| format!("RINGFENCE_STORAGE_URL cannot be used: {}", url.scheme()))?;
+        let retry = RetryConfig { max_retries: RETRIES, retry_timeout: PATIENCE, ..RetryConfig::default() };
+        let store: Arc<dyn ObjectStore> = match scheme {
+            ObjectStoreScheme::AmazonS3 => {
+                Arc::new(AmazonS3Builder::from_env().with_url(url).with_retry(retry).build()?)
+            }
+            ObjectStoreScheme::GoogleCloudStorage => {
+                Arc::new(GoogleCloudStorageBuilder::from_env().with_url(url).with_retry(retry).build()?)
+            }
+            ObjectStoreScheme::MicrosoftAzure => {
+                Arc::new(MicrosoftAzureBuilder::from_env().with_url(url).with_retry(retry).build()?)
+            }
+            _ => bail!("RINGFENCE_STORAGE_URL begins with file:, s3:, gs: or az:, and not with {}:", url.scheme()),
+        };
         Ok(Self { store: Arc::new(PrefixStore::new(store, prefix)), folder: None })
     }
 

@@ -3,6 +3,12 @@
 use crate::world::{Answer, Person, World, answer};
 use ringfence::api::{self, Access, Route};
 use serde_json::{Value, json};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    task::JoinSet,
+};
 use uuid::Uuid;
 
 /// A row for each name in a path.
@@ -143,6 +149,39 @@ fn fields(document: &Value, route: &Route) -> Option<Vec<String>> {
     Some(schema["properties"].as_object()?.keys().cloned().collect())
 }
 
+/// A body that most routes with these fields accept.
+fn good(route: &Route, fields: &[String]) -> Value {
+    let email = format!("{}@example.com", Uuid::new_v4().simple());
+    let mut body = json!({});
+    for known in fields {
+        let good = match known.as_str() {
+            "email" | "admin_email" => json!(email),
+            "password" | "admin_password" | "new_password" => json!("Another-Horse-8"),
+            "first_name" | "last_name" | "admin_first_name" | "admin_last_name" => json!("S"),
+            "name" | "company_name" | "campaign_name" => json!(format!("N {email}")),
+            "token" | "reset_code" | "current_password" => json!("unknown"),
+            "title" | "subject" => json!(format!("N {email}")),
+            "value" | "amount" | "order_index" => json!(1),
+            "type" if route.path.starts_with("/api/activities") => json!("call"),
+            "to" | "to_number" | "phone_number" => json!("+14155550123"),
+            "address" => json!("+14155550123"),
+            "channel" => json!("sms"),
+            "to_email" => json!(email),
+            "recipients" => json!([email]),
+            "message" | "html_content" => json!("Hello"),
+            "body" => json!("Hello"),
+            "from_number" => json!(""),
+            "scheduled_at" => json!("2999-01-01T00:00:00Z"),
+            "account_sid" => json!(format!("AC{}", "0".repeat(32))),
+            "auth_token" => json!("0".repeat(32)),
+            "stage_id" if route.method == "post" => json!("Lead"),
+            _ => continue,
+        };
+        body[known] = good;
+    }
+    body
+}
+
 #[tokio::test]
 async fn malformed_bodies_are_refused_everywhere() {
     let world = World::new().await;
@@ -205,34 +244,7 @@ async fn no_value_of_any_field_breaks_a_route() {
             let path = path(route, &world, &who).await;
             for value in &values {
                 // Otherwise good, so that the field under test decides.
-                let email = format!("{}@example.com", Uuid::new_v4().simple());
-                let mut body = json!({});
-                for known in &fields {
-                    let good = match known.as_str() {
-                        "email" | "admin_email" => json!(email),
-                        "password" | "admin_password" | "new_password" => json!("Another-Horse-8"),
-                        "first_name" | "last_name" | "admin_first_name" | "admin_last_name" => json!("S"),
-                        "name" | "company_name" | "campaign_name" => json!(format!("N {email}")),
-                        "token" | "reset_code" | "current_password" => json!("unknown"),
-                        "title" | "subject" => json!(format!("N {email}")),
-                        "value" | "amount" | "order_index" => json!(1),
-                        "type" if route.path.starts_with("/api/activities") => json!("call"),
-                        "to" | "to_number" | "phone_number" => json!("+14155550123"),
-                        "address" => json!("+14155550123"),
-                        "channel" => json!("sms"),
-                        "to_email" => json!(email),
-                        "recipients" => json!([email]),
-                        "message" | "html_content" => json!("Hello"),
-                        "body" => json!("Hello"),
-                        "from_number" => json!(""),
-                        "scheduled_at" => json!("2999-01-01T00:00:00Z"),
-                        "account_sid" => json!(format!("AC{}", "0".repeat(32))),
-                        "auth_token" => json!("0".repeat(32)),
-                        "stage_id" if route.method == "post" => json!("Lead"),
-                        _ => continue,
-                    };
-                    body[known] = good;
-                }
+                let mut body = good(route, &fields);
                 body[field] = value.clone();
                 let answer = who.send(route.method, &path, Some(&body)).await;
                 shaped(&answer, &format!("{name} with {field} = {:.60}", value.to_string()));
@@ -307,6 +319,133 @@ async fn no_path_or_query_breaks_a_route() {
     for (skip, status) in [("9223372036854775807", 200), ("9223372036854775808", 422)] {
         assert_eq!(world.admin.get(&format!("/api/contacts/?skip={skip}")).await.status, status);
     }
+}
+
+/// Numbers that look random, and are the same each time (Marsaglia's xorshift).
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % end.max(1) as u64) as usize
+    }
+
+    /// Breaks something of these bytes.
+    fn harm(&mut self, bytes: &mut Vec<u8>) {
+        const ODD: [&[u8]; 14] = [
+            b"\0",
+            b"\xff\xfe",
+            b"\r\n",
+            b"\r\n\r\n",
+            b"\"",
+            b"}",
+            b"[[[[",
+            b"%00",
+            b"%",
+            b"1e999",
+            b"-9223372036854775809",
+            b"\xf0\x9f\xa6\x80",
+            b"\\ud800",
+            b"null",
+        ];
+        let at = self.below(bytes.len());
+        match self.below(6) {
+            0 => bytes[at] ^= 1 << self.below(8),
+            1 => drop(bytes.splice(at..at, ODD[self.below(ODD.len())].iter().copied())),
+            2 => bytes.truncate(at.max(1)),
+            3 => drop(bytes.drain(at..(at + 1 + self.below(20)).min(bytes.len()))),
+            4 => {
+                let part = bytes[at..(at + 1 + self.below(200)).min(bytes.len())].to_vec();
+                bytes.splice(at..at, part);
+            }
+            _ => bytes[at] = self.below(256) as u8,
+        }
+        if bytes.is_empty() {
+            bytes.push(0);
+        }
+    }
+}
+
+/// Sends these bytes; what comes back until the end. A server that waits for more is told that no more will come.
+async fn say(address: &str, bytes: &[u8]) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    // Whoever does not like the beginning does not read to the end.
+    let _ = stream.write_all(bytes).await;
+    let mut said = Vec::new();
+    let end = tokio::time::timeout(Duration::from_millis(200), stream.read_to_end(&mut said)).await;
+    if end.is_err() {
+        let _ = stream.shutdown().await;
+        let end = tokio::time::timeout(Duration::from_secs(60), stream.read_to_end(&mut said)).await;
+        assert!(end.is_ok(), "no end after {}", String::from_utf8_lossy(bytes));
+    }
+    String::from_utf8_lossy(&said).into_owned()
+}
+
+/// Requests that are good but for what is broken in their bytes, of the head or of the body: on the wire as they are.
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_malformed_requests_break_nothing() {
+    const REQUESTS: usize = 10_000;
+    const AT_ONCE: usize = 8;
+    let world = World::new().await;
+    let document = Person::nobody().get("/openapi.json").await.expect(200);
+    let mut requests = Vec::new();
+    for route in api::routes() {
+        let who = caller(&world, route).await;
+        let query = ["", "?limit=5&skip=0", "?search=a&status=active"][requests.len() % 3];
+        let path = path(route, &world, &who).await + if route.method == "get" { query } else { "" };
+        let head = format!(
+            "{} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nauthorization: Bearer {}\r\nidempotency-key: {}\r\n",
+            route.method.to_uppercase(),
+            who.token.as_deref().unwrap_or_default(),
+            Uuid::new_v4()
+        );
+        let (kind, body) = match fields(&document, route) {
+            Some(fields) => ("application/json", good(route, &fields).to_string()),
+            None if route.method == "get" || route.method == "delete" => ("", String::new()),
+            None => (
+                "multipart/form-data; boundary=b",
+                "--b\r\ncontent-disposition: form-data; name=\"file\"; filename=\"c.csv\"\r\ncontent-type: text/csv\r\n\r\nemail\na@x.example\n\r\n--b--\r\n".to_owned(),
+            ),
+        };
+        requests.push((head, kind, body));
+    }
+    let address = world.admin.request("GET", "/").build().unwrap().url().authority().to_owned();
+    let requests = Arc::new(requests);
+    let mut tasks = JoinSet::new();
+    for task in 0..AT_ONCE {
+        let (requests, address) = (requests.clone(), address.clone());
+        tasks.spawn(async move {
+            let (mut dice, mut statuses) = (Dice(0x9e37_79b9 + task as u64), BTreeMap::<u16, usize>::new());
+            for n in (task..REQUESTS).step_by(AT_ONCE) {
+                let (head, kind, body) = &requests[n % requests.len()];
+                let (mut head, mut body) = (head.clone().into_bytes(), body.clone().into_bytes());
+                let harms_body = !body.is_empty() && dice.below(4) > 0;
+                for _ in 0..=dice.below(3) {
+                    dice.harm(if harms_body { &mut body } else { &mut head });
+                }
+                let length = if dice.below(20) == 0 { body.len() + dice.below(50) } else { body.len() };
+                head.extend(format!("content-type: {kind}\r\ncontent-length: {length}\r\n\r\n").bytes());
+                head.extend(body);
+                let said = say(&address, &head).await;
+                let asked = || String::from_utf8_lossy(&head).into_owned();
+                let status = said.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok());
+                assert!(status.is_some() || said.is_empty(), "{said}\nto\n{}", asked());
+                assert!(status.unwrap_or(0) < 500, "{said}\nto\n{}", asked());
+                *statuses.entry(status.unwrap_or(0)).or_default() += 1;
+            }
+            statuses
+        });
+    }
+    let mut statuses = BTreeMap::<u16, usize>::new();
+    while let Some(done) = tasks.join_next().await {
+        done.unwrap().into_iter().for_each(|(status, times)| *statuses.entry(status).or_default() += times);
+    }
+    assert_eq!(statuses.values().sum::<usize>(), REQUESTS);
+    let refused: usize = statuses.iter().filter(|(status, _)| **status >= 400).map(|(_, times)| times).sum();
+    assert!(refused > REQUESTS / 2, "{statuses:?}");
+    Person::nobody().get("/readyz").await.expect(200);
 }
 
 #[tokio::test]

@@ -2,13 +2,13 @@
 
 use crate::{
     schema::OwnDatabase,
-    world::{PASSWORD, Person},
+    world::{PASSWORD, Person, config},
 };
 use ringfence::db;
 use serde_json::{Value, json};
 use std::{
     io::{BufRead, BufReader, Read, Write},
-    process::{Command, Output, Stdio},
+    process::{Child, Command, Output, Stdio},
 };
 use uuid::Uuid;
 
@@ -20,6 +20,25 @@ pub fn ringfence(own: &OwnDatabase, arguments: &[&str]) -> Command {
     }
     command.args(arguments).env("DATABASE_URL", &own.api).env("DATABASE_ADMIN_URL", &own.admin).env_remove("RUST_LOG");
     command
+}
+
+/// The program with the tests' own secrets, in development mode.
+pub fn configured(own: &OwnDatabase, arguments: &[&str]) -> Command {
+    let (mut command, config) = (ringfence(own, arguments), config());
+    command.env("RINGFENCE_JWT_SECRET", &config.jwt_secret[0]).env("RINGFENCE_SECRET_KEY", &config.secret_key[0]);
+    command.env("RINGFENCE_DEVELOPMENT", "true").env("RINGFENCE_LISTEN", "127.0.0.1:0").env("RUST_LOG", "off");
+    command.env("RINGFENCE_STORAGE_URL", config.storage_url.unwrap());
+    command
+}
+
+/// Starts a server and waits until it serves; its address.
+pub fn serve(command: &mut Command) -> (Child, String) {
+    let mut server = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(server.stdout.take().unwrap()).lines();
+    let base =
+        lines.find_map(|l| l.unwrap().strip_prefix("Ringfence serves on ").map(str::to_owned)).expect("it serves");
+    std::thread::spawn(move || lines.for_each(drop));
+    (server, base)
 }
 
 /// Runs it to its end with this on standard input.

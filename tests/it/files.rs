@@ -1,11 +1,21 @@
 //! Files, folders and their content (contract: files).
 
-use crate::world::{Answer, Person, World, answer, api_url, config, start_server};
+use crate::{
+    commands::{configured, run, serve, text},
+    schema::OwnDatabase,
+    tls::Authority,
+    world::{Answer, Person, World, answer, api_url, config, start_server},
+};
 use reqwest::multipart::{Form, Part};
 use ringfence::{App, config::Config, db::Db, jobs::sweep_files};
+use s3s::{auth::SimpleAuth, service::S3ServiceBuilder};
+use s3s_fs::FileSystem;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use std::time::{Duration, SystemTime};
+use std::{
+    process::Command,
+    time::{Duration, SystemTime},
+};
 use uuid::Uuid;
 
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR";
@@ -412,6 +422,71 @@ async fn a_sweep_deletes_what_no_file_needs() {
     for path in [orphan, part, format!("{folder}/not-ours.txt")] {
         std::fs::remove_file(path).unwrap();
     }
+}
+
+/// A store that speaks S3 over https, with a certificate of its own authority.
+#[tokio::test(flavor = "multi_thread")]
+async fn files_are_kept_in_an_s3_store() {
+    let (own, authority) = (OwnDatabase::new().await, Authority::new());
+    let root = std::path::PathBuf::from(format!("{}/s3-{}", env!("CARGO_TARGET_TMPDIR"), Uuid::new_v4()));
+    std::fs::create_dir_all(root.join("bucket")).unwrap();
+    let mut store = S3ServiceBuilder::new(FileSystem::new(&root).unwrap());
+    store.set_auth(SimpleAuth::from_single("key", "the secret of the store"));
+    let port = authority.serve("localhost", store.build()).await;
+    let stored = |mut command: Command| {
+        command.env("RINGFENCE_STORAGE_URL", "s3://bucket/crm").env("SSL_CERT_FILE", authority.file());
+        command.env("AWS_ENDPOINT", format!("https://localhost:{port}")).env("AWS_REGION", "eu-central-1");
+        command.env("AWS_ACCESS_KEY_ID", "key").env("AWS_SECRET_ACCESS_KEY", "the secret of the store");
+        command
+    };
+    let (mut served, base) = serve(&mut stored(configured(&own, &["serve"])));
+    let acme = World::alone_at(&own, &base).await;
+    let place = |of: &str| root.join(format!("bucket/crm/{}/{of}", acme.company));
+
+    let small = upload(&acme.admin, "hello.txt", "hello", &[]).await.expect(200);
+    assert_eq!(std::fs::read(place(id(&small))).unwrap(), b"hello");
+    // Three parts.
+    let bytes: Vec<u8> = (0..3_000_000_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    upload(&acme.admin, "too-large.bin", bytes.clone(), &[]).await.expect(413);
+    let bytes = &bytes[..10_400_000];
+    let large = upload(&acme.admin, "large.bin", bytes, &[]).await.expect(200);
+    let whole = download(&acme.member, &large, &[]).await;
+    assert_eq!(whole.bytes().await.unwrap(), bytes);
+    let part = download(&acme.member, &large, &[("range", "bytes=5242870-5242889")]).await;
+    assert_eq!((part.status().as_u16(), part.bytes().await.unwrap().as_ref()), (206, &bytes[5_242_870..5_242_890]));
+    let other = World::alone_at(&own, &base).await;
+    assert_eq!(download(&other.admin, &large, &[]).await.status(), 404);
+
+    // What nobody needs any more goes, and what is not ours stays.
+    let gone = upload(&acme.admin, "gone.txt", "gone", &[]).await.expect(200);
+    acme.admin.delete(&format!("/api/files/{}", id(&gone))).await.expect(200);
+    acme.db.execute("update files set deleted_at = now() - interval '31 days' where is_deleted", &[]).await.unwrap();
+    let orphan = Uuid::now_v7().to_string();
+    std::fs::write(place(&orphan), "x").unwrap();
+    std::fs::write(root.join("bucket/not-ours"), "x").unwrap();
+    for object in [id(&small), id(&large), id(&gone), &orphan] {
+        let object = std::fs::File::options().write(true).open(place(object)).unwrap();
+        object.set_modified(SystemTime::now() - Duration::from_secs(2 * 24 * 60 * 60)).unwrap();
+    }
+    let swept = run(stored(configured(&own, &["files", "sweep"])), "");
+    assert!(swept.status.success(), "{}", text(&swept.stderr));
+    let kept = [id(&small), id(&large), id(&gone), &orphan].map(|object| place(object).exists());
+    assert_eq!(kept, [true, true, false, false], "{}", text(&swept.stdout));
+    assert!(root.join("bucket/not-ours").exists());
+    served.kill().unwrap();
+
+    // Another key, and a store that is not trusted, are told of in time.
+    for (name, value) in [("AWS_SECRET_ACCESS_KEY", "another"), ("SSL_CERT_FILE", "/dev/null")] {
+        let (mut served, base) = serve(stored(configured(&own, &["serve"])).env(name, value));
+        let refused = upload(&acme.admin.at(&base), "more.txt", "more", &[]).await;
+        assert_eq!(refused.detail(502), "The store of files does not work right now: try again later");
+        served.kill().unwrap();
+    }
+    let rows: i64 = acme.value("select count(*) from files where not is_deleted", &[]).await;
+    assert_eq!(rows, 2);
+    let files = std::fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert_eq!(files.filter(|name| name.contains("upload")).count(), 0, "parts of the upload that was refused");
+    std::fs::remove_dir_all(root).unwrap();
 }
 
 #[tokio::test]

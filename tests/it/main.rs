@@ -56,6 +56,7 @@ mod standby;
 mod structure;
 mod suppressions;
 mod teams;
+mod tls;
 mod twilio;
 mod twilio_settings;
 mod users;

@@ -1,16 +1,18 @@
 //! Workflows at work: what starts them, what each action does, and that nothing is done twice or forgotten.
 
 use crate::{
-    commands::ringfence,
+    commands::{configured, ringfence, serve},
     jobs::until,
     schema::OwnDatabase,
     smtp::Inbox,
+    tls::Authority,
     twilio::{Account, mails, number},
     world::{Person, World, config, start_server},
 };
 use axum::{Router, body::Bytes, extract::State, http::HeaderMap, response::IntoResponse, routing::post};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use hmac::{Hmac, KeyInit, Mac};
+use hyper::service::service_fn;
 use ringfence::{App, clients::webhook::Webhooks, config::Config, db::Db, jobs::forget_runs};
 use serde_json::{Value, json};
 use sha2::Sha256;
@@ -20,6 +22,7 @@ use std::{
     time::Duration,
 };
 use tokio::net::TcpListener;
+use tower::ServiceExt;
 use uuid::Uuid;
 
 /// Adds an active workflow; its path.
@@ -564,10 +567,14 @@ impl Hooks {
         let hooks = Self::default();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let place = listener.local_addr().unwrap().to_string();
-        let router =
-            Router::new().route("/hook", post(Self::take)).route("/moved", post(Self::moved)).with_state(hooks.clone());
+        let router = hooks.router();
         tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         (hooks, place)
+    }
+
+    fn router(&self) -> Router {
+        let router = Router::new().route("/hook", post(Self::take)).route("/moved", post(Self::moved));
+        router.with_state(self.clone())
     }
 
     async fn take(State(hooks): State<Self>, headers: HeaderMap, body: Bytes) -> impl IntoResponse {
@@ -616,6 +623,42 @@ async fn a_webhook_is_signed_repeated_under_its_id_and_follows_no_redirect() {
     assert_eq!(steps[1]["input"]["payload"], json!({"who": contact["email"], "n": [1, "Hook"]}));
     let history = json!(steps).to_string();
     assert!(!history.contains("a secret of the receiver") && !history.contains("whsec_"), "{history}");
+}
+
+/// As a receiver on the internet is called: by a name and https, with a certificate of that name from somebody known.
+/// Only that the name is of this machine is made up for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_needs_a_certificate_of_its_name() {
+    let (own, known, hooks) = (OwnDatabase::new().await, Authority::new(), Hooks::default());
+    let https = || {
+        let router = hooks.router();
+        service_fn(move |request| router.clone().oneshot(request))
+    };
+    let right = known.serve("localhost", https()).await;
+    let misnamed = known.serve("example.com", https()).await;
+    let unknown = Authority::new().serve("localhost", https()).await;
+    let private = known.serve("localhost", https()).await;
+    let mut command = configured(&own, &["serve"]);
+    let allowed = [right, misnamed, unknown].map(|port| format!("localhost:{port}")).join(",");
+    command.env("RINGFENCE_WEBHOOK_ALLOW", allowed).env("SSL_CERT_FILE", known.file()).env("RINGFENCE_WORKER", "off");
+    let (mut server, base) = serve(&mut command);
+    let acme = World::alone_at(&own, &base).await;
+    // The receiver answers the first call that reaches it with a 503.
+    for (port, status, error, calls) in [
+        (misnamed, "retrying", json!(null), 0),
+        (unknown, "retrying", json!(null), 0),
+        (private, "failed", json!("The address is not on the public internet"), 0),
+        (right, "retrying", json!(null), 1),
+        (right, "success", json!(null), 2),
+    ] {
+        let call = json!([{"type": "webhook", "config": {"url": format!("https://localhost:{port}/hook")}}]);
+        let path = workflow(&acme.admin, "deal_won", call).await;
+        acme.admin.send("POST", &format!("{path}/execute"), None).await.expect(200);
+        let step = steps(&acme.admin, &path).await.remove(0);
+        assert_eq!([&step["status"], &step["error_message"]], [&json!(status), &error], "{step}");
+        assert_eq!(hooks.0.lock().unwrap().len(), calls, "{step}");
+    }
+    server.kill().unwrap();
 }
 
 #[tokio::test]

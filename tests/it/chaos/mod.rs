@@ -8,7 +8,11 @@ mod proxy;
 mod rig;
 mod verify;
 
-use crate::{commands::ringfence, schema::OwnDatabase, world::Person};
+use crate::{
+    commands::{ringfence, serve},
+    schema::OwnDatabase,
+    world::Person,
+};
 use faults::{ALL, Fault};
 use load::{Failure, Load};
 use nix::{
@@ -20,8 +24,6 @@ use rig::Rig;
 use serde_json::json;
 use std::{
     collections::BTreeMap,
-    io::{BufRead, BufReader},
-    process::Stdio,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -227,11 +229,7 @@ async fn the_private_postgresql_is_started_again() {
     let nowhere = OwnDatabase { name: String::new(), admin: String::new(), api: String::new() };
     let mut server = ringfence(&nowhere, &["serve", "--data", &folder]);
     server.env("RINGFENCE_LISTEN", "127.0.0.1:0");
-    let mut server = server.env("RUST_LOG", "off").stdout(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(server.stdout.take().unwrap()).lines();
-    let base =
-        lines.find_map(|l| l.unwrap().strip_prefix("Ringfence serves on ").map(str::to_owned)).expect("it serves");
-    std::thread::spawn(move || lines.for_each(drop));
+    let (mut server, base) = serve(server.env("RUST_LOG", "off"));
     let login = json!({"email": "olivia@harborvale.example", "password": "Demo-Ring-2026"});
     let someone = Person::visitor(&base);
     let token = someone.post("/api/auth/login", login).await.expect(200)["access_token"].clone();
