@@ -137,12 +137,14 @@ async fn ready(State(app): State<App>) -> Response {
     let ready = async {
         app.db.ping().await?;
         let platform = app.db.platform();
-        Ok::<_, Error>((platform.schema_version().await?, platform.oldest_program().await?))
+        let (version, oldest) = (platform.schema_version().await?, platform.oldest_program().await?);
+        let versions = || format!("the database is at migration {version}, this program at {}", migrate::newest());
+        let role = platform.login_problem().await?.map(|problem| format!("the role of DATABASE_URL {problem}"));
+        Ok::<_, Error>((!migrate::fits(version, oldest)).then(versions).or(role))
     };
     match ready.await {
-        Ok((version, oldest)) if migrate::fits(version, oldest) => Json(json!({ "status": "ready" })).into_response(),
-        Ok((version, _)) => {
-            let detail = format!("the database is at migration {version}, this program at {}", migrate::newest());
+        Ok(None) => Json(json!({ "status": "ready" })).into_response(),
+        Ok(Some(detail)) => {
             (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "status": "not ready", "detail": detail }))).into_response()
         }
         Err(e) => e.into_response(),

@@ -260,6 +260,11 @@ impl Platform {
         self.one(sql!("platform/oldest_program"), &[]).await
     }
 
+    /// Why the policies would not hold the role that this server logs in as, if so.
+    pub async fn login_problem(&self) -> Result<Option<String>> {
+        self.one(sql!("platform/login_role"), &[]).await
+    }
+
     /// The number of the newest migration that ran.
     pub async fn schema_version(&self) -> Result<i32> {
         self.one(sql!("platform/schema_version"), &[]).await

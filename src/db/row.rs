@@ -172,4 +172,4 @@ macro_rules! scalar {
         }
     )*};
 }
-scalar! { bool i32 i64 String Vec<u8> uuid::Uuid serde_json::Value crate::wire::Time }
+scalar! { bool i32 i64 String Option<String> Vec<u8> uuid::Uuid serde_json::Value crate::wire::Time }

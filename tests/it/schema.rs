@@ -1,10 +1,11 @@
 //! Holds the database itself to the rules, and each rule to finding what it is there for.
 
-use crate::world::{World, admin_url, api_url};
+use crate::world::{Person, World, admin_url, api_url, config, start_server};
 use ringfence::{
     db::{self, migrate},
     doctor, import,
 };
+use serde_json::json;
 use std::path::{Path, PathBuf};
 use tokio_postgres::Client;
 use uuid::Uuid;
@@ -200,7 +201,19 @@ async fn the_server_refuses_an_unsafe_database_or_login() {
         let said = doctor::check_before_serving(&url).await.unwrap_err().to_string();
         assert!(said.contains("member") || said.contains("bypasses"), "{said}");
     }
-    admin.batch_execute(&format!("drop role {role}; create table notes (id uuid)")).await.unwrap();
+    // Also when it becomes so while a server runs.
+    let (member, ready) = (format!("create role {role} login in role ringfence_api"), json!({"status": "ready"}));
+    admin.batch_execute(&format!("drop role {role}; {member}")).await.unwrap();
+    let server = Person::visitor(&start_server(config(), &own.api.replace("ringfence_api", &role)));
+    assert_eq!(server.get("/readyz").await.expect(200), ready);
+    admin.batch_execute(&format!("alter role {role} bypassrls")).await.unwrap();
+    assert_eq!(
+        server.get("/readyz").await.expect(503),
+        json!({"status": "not ready", "detail": "the role of DATABASE_URL bypasses row-level security"})
+    );
+    admin.batch_execute(&format!("alter role {role} nobypassrls")).await.unwrap();
+    assert_eq!(server.get("/readyz").await.expect(200), ready);
+    admin.batch_execute(&format!("alter role {role} nologin; create table notes (id uuid)")).await.unwrap();
     let said = doctor::check_before_serving(&own.api).await.unwrap_err().to_string();
     assert!(said.contains("notes") && said.contains("app.protect"), "{said}");
     admin.batch_execute("drop table notes; delete from refinery_schema_history where version = (select max(version) from refinery_schema_history)").await.unwrap();
