@@ -280,7 +280,7 @@ pub fn of_company(company: &Company) -> Result<Vec<Case>> {
             has(br#""message_type":"#, messages.min(50)),
             Statement::of(
                 sql!("inbox/list").planned_once(),
-                &["null", "null", "null", "50", "0"],
+                &["50", "0"],
                 &[
                     ("from sms_messages m)", "from sms_messages m where m.tenant_id = :company)"),
                     ("from emails e where", "from emails e where e.tenant_id = :company and"),

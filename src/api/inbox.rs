@@ -128,7 +128,13 @@ struct MailResult {
 async fn messages(db: TenantDb, filter: Filter, page: Paging) -> Result<Paged<InboxMessage>> {
     let kind = filter.message_type.map(MessageType::word);
     let (direction, status) = (filter.direction.map(Direction::word), filter.status.map(MessageStatus::word));
-    page.list(&db, list!("inbox/list", "sent_at", "id").planned_once(), &[&kind, &direction, &status]).await
+    match (&kind, &direction, &status) {
+        (None, None, None) => page.list(&db, list!("inbox/list", "sent_at", "id").planned_once(), &[]).await,
+        filter => {
+            let (kind, direction, status) = filter;
+            page.list(&db, list!("inbox/filter", "sent_at", "id").planned_once(), &[kind, direction, status]).await
+        }
+    }
 }
 
 async fn list(db: TenantDb, Query(filter): Query<Filter>, Bounded(page): Bounded) -> Result<Paged<InboxMessage>> {

@@ -133,8 +133,8 @@ async fn costs(companies: u32, of_each: u64) -> BTreeMap<String, (With, Cost)> {
         (list!("emails/list").planned_anew(), &["'sent'"]),
         (list!("emails/list").planned_anew(), &["'draft'"]),
         (list!("emails/list").planned_anew(), &["'trash'"]),
-        (list!("inbox/list", "sent_at", "id").planned_once(), &["null", "null", "null"]),
-        (list!("inbox/list", "sent_at", "id").planned_once(), &["'email'", "'inbound'", "null"]),
+        (list!("inbox/list", "sent_at", "id").planned_once(), none),
+        (list!("inbox/filter", "sent_at", "id").planned_once(), &["'email'", "'inbound'", "null"]),
     ] {
         let name = named(list.first, filters);
         add(name.clone(), With::Page, cost(&api, list.first, &[filters, &["20", "0"]].concat()).await);
