@@ -18,6 +18,8 @@ pub enum Fault {
     ProvidersSlow,
     ProvidersGone,
     ProvidersCut,
+    ProvidersSilent,
+    ProvidersBroken,
     WorkersKilled,
     DiskFull,
     ClockStepped,
@@ -25,7 +27,7 @@ pub enum Fault {
     ServerKilled,
 }
 
-pub const ALL: [Fault; 13] = [
+pub const ALL: [Fault; 15] = [
     Fault::PostgresKilled,
     Fault::BackendKilled,
     Fault::ConnectionsCut,
@@ -34,6 +36,8 @@ pub const ALL: [Fault; 13] = [
     Fault::ProvidersSlow,
     Fault::ProvidersGone,
     Fault::ProvidersCut,
+    Fault::ProvidersSilent,
+    Fault::ProvidersBroken,
     Fault::WorkersKilled,
     Fault::DiskFull,
     Fault::ClockStepped,
@@ -52,6 +56,8 @@ impl Fault {
             Fault::ProvidersSlow => "providers slow",
             Fault::ProvidersGone => "providers dead",
             Fault::ProvidersCut => "providers cut off",
+            Fault::ProvidersSilent => "providers silent",
+            Fault::ProvidersBroken => "providers broken",
             Fault::WorkersKilled => "workers killed",
             Fault::DiskFull => "disk full",
             Fault::ClockStepped => "clock stepped",
@@ -117,6 +123,17 @@ impl Fault {
                 providers(rig, Mode::Cut);
                 seconds(5).await;
                 providers(rig, Mode::Pass);
+            }
+            Fault::ProvidersSilent => {
+                // Longer than an answer is waited for; what was asked arrives afterwards.
+                providers(rig, Mode::Stall);
+                seconds(20).await;
+                providers(rig, Mode::Pass);
+            }
+            Fault::ProvidersBroken => {
+                rig.providers.set_broken(true);
+                seconds(6).await;
+                rig.providers.set_broken(false);
             }
             Fault::WorkersKilled => {
                 for _ in 0..8 {

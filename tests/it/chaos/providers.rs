@@ -12,7 +12,10 @@ use axum::{
 use serde_json::json;
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 use tokio::{net::TcpListener, sync::Notify, sync::mpsc};
@@ -25,6 +28,8 @@ struct Taken {
     /// By the recipient: how many mails.
     mails: Mutex<HashMap<String, usize>>,
     delivered: Notify,
+    /// Texts go out, and the answer is an error.
+    is_broken: AtomicBool,
 }
 
 #[derive(Clone)]
@@ -73,6 +78,11 @@ impl Providers {
         self.taken.delivered.notified().await;
     }
 
+    /// Lets texts go out and answers with an error, or as it should be.
+    pub fn set_broken(&self, is_broken: bool) {
+        self.taken.is_broken.store(is_broken, Relaxed);
+    }
+
     pub fn texts(&self) -> HashMap<String, Vec<String>> {
         self.taken.texts.lock().unwrap().clone()
     }
@@ -86,6 +96,9 @@ async fn text(State(taken): State<Arc<Taken>>, Path(account): Path<String>, body
     let form: HashMap<String, String> = form_urlencoded::parse(&body).into_owned().collect();
     taken.texts.lock().unwrap().entry(form["Body"].clone()).or_default().push(account);
     taken.delivered.notify_waiters();
+    if taken.is_broken.load(Relaxed) {
+        return (StatusCode::INTERNAL_SERVER_ERROR, "<html>Something went wrong</html>").into_response();
+    }
     created().await
 }
 
