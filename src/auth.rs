@@ -3,7 +3,7 @@
 use crate::{
     App, Error, Result,
     db::{AnyUser, Door, Identity, Scoped},
-    idempotency, position,
+    idempotency, position, server,
 };
 use argon2::{Argon2, PasswordHasher, PasswordVerifier, password_hash::phc::PasswordHash};
 use axum::{
@@ -136,7 +136,7 @@ fn identity(headers: &HeaderMap, keys: &Keys, kinds: &[TokenKind]) -> Result<Ide
         return Err(Error::WrongScheme);
     }
     let claims = keys.verify(token.trim()).filter(|c| kinds.contains(&c.typ)).ok_or(Error::InvalidToken)?;
-    tracing::Span::current().record("user", tracing::field::display(claims.sub));
+    server::note_user(claims.sub);
     Ok(Identity::Token(claims.sub, claims.ver))
 }
 

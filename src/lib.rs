@@ -26,6 +26,7 @@ pub mod operator;
 pub mod page;
 pub mod pdf;
 pub mod position;
+pub mod refusals;
 pub mod seal;
 pub mod secrets;
 pub mod server;
@@ -70,6 +71,8 @@ pub struct Parts {
     pub sendgrid: clients::sendgrid::SendGrid,
     /// Calls to addresses that companies' workflows name.
     pub webhooks: clients::webhook::Webhooks,
+    /// What was refused.
+    pub refusals: refusals::Refusals,
     /// What is measured, if it is read.
     pub metrics: Option<metrics::Metrics>,
     /// The settings.
@@ -95,6 +98,7 @@ impl App {
             twilio: clients::twilio::Twilio::new(&config)?,
             sendgrid: clients::sendgrid::SendGrid::new(&config)?,
             webhooks: clients::webhook::Webhooks::new(&config)?,
+            refusals: refusals::Refusals::default(),
             metrics: config.metrics_listen.map(|_| metrics::Metrics::new()).transpose()?,
             background: tokio_util::task::TaskTracker::new(),
             config,

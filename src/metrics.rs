@@ -4,7 +4,6 @@
 use crate::{
     App,
     api::{self, Route},
-    error::Told,
 };
 use anyhow::Context;
 use axum::{
@@ -108,7 +107,14 @@ impl Metrics {
     }
 
     /// Counts an answer; `path` is what the router matched.
-    pub fn answered(&self, method: &Method, path: &str, status: StatusCode, took: Duration, told: Option<&Told>) {
+    pub fn answered(
+        &self,
+        method: &Method,
+        path: &str,
+        status: StatusCode,
+        took: Duration,
+        refusal: Option<&'static str>,
+    ) {
         let of_path = self.routes.get(path).map(Vec::as_slice).unwrap_or_default();
         let route = of_path.iter().find(|measured| method.as_str().eq_ignore_ascii_case(measured.method));
         let route = route.map_or(&self.other, Arc::as_ref);
@@ -121,7 +127,7 @@ impl Metrics {
             self.recorder.register_counter(&Key::from_parts(REQUESTS, labels), &METADATA)
         };
         route.answers[class - 1].get_or_init(answers).increment(1);
-        if let Some(reason) = told.and_then(|told| told.refusal) {
+        if let Some(reason) = refusal {
             let key = Key::from_parts(REFUSALS, vec![Label::new("reason", reason)]);
             self.recorder.register_counter(&key, &METADATA).increment(1);
         }

@@ -28,7 +28,7 @@ use std::{
     convert::Infallible,
     net::{IpAddr, SocketAddr},
     pin::pin,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 use tokio::net::TcpListener;
@@ -57,18 +57,32 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 tokio::task_local! {
-    static REQUEST_ID: Arc<str>;
+    static ASKED: Arc<Asked>;
+}
+
+/// The request that a task answers.
+#[derive(Default)]
+struct Asked {
+    id: Box<str>,
+    /// Who asks, once it is known.
+    user: OnceLock<Uuid>,
 }
 
 /// The id of the request that this task answers; empty outside of one.
 pub fn request_id() -> String {
-    REQUEST_ID.try_with(|id| id.to_string()).unwrap_or_default()
+    ASKED.try_with(|asked| asked.id.to_string()).unwrap_or_default()
+}
+
+/// Notes who asks, for the log and for what is refused.
+pub(crate) fn note_user(user: Uuid) {
+    tracing::Span::current().record("user", tracing::field::display(user));
+    let _ = ASKED.try_with(|asked| asked.user.set(user));
 }
 
 /// Carries work out as a part of this request, also where it runs in a task of its own.
 pub fn as_part_of_request<F: Future>(work: F) -> impl Future<Output = F::Output> {
-    let id = REQUEST_ID.try_with(Arc::clone).unwrap_or_default();
-    REQUEST_ID.scope(id, work).in_current_span()
+    let asked = ASKED.try_with(Arc::clone).unwrap_or_default();
+    ASKED.scope(asked, work).in_current_span()
 }
 
 /// The whole application as a router.
@@ -188,7 +202,7 @@ async fn request(State(app): State<App>, request: Request, next: Next) -> Respon
     let fresh = || (&*Uuid::now_v7().hyphenated().encode_lower(&mut Uuid::encode_buffer())).into();
     // A job's id has a blank, so nobody's request looks like a job in the audit log.
     let is_fit = |id: &&str| (1..=100).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic());
-    let id: Arc<str> = given.filter(is_fit).map_or_else(fresh, Into::into);
+    let id: Box<str> = given.filter(is_fit).map_or_else(fresh, Into::into);
     let method = request.method().clone();
     // The route and not the path: paths hold e-mail addresses and tokens.
     let route = request.extensions().get::<MatchedPath>().cloned();
@@ -196,21 +210,29 @@ async fn request(State(app): State<App>, request: Request, next: Next) -> Respon
     let span = tracing::info_span!("request", %id, %method, route, user = tracing::field::Empty, company = tracing::field::Empty);
     let preflight = method == Method::OPTIONS && request.headers().contains_key(header::ORIGIN);
     let started = Instant::now();
-    let mut response = REQUEST_ID.scope(id.clone(), answer(request, next)).instrument(span.clone()).await;
+    let asked = Arc::new(Asked { id, user: OnceLock::new() });
+    let mut response = ASKED.scope(asked.clone(), answer(request, next)).instrument(span.clone()).await;
     // A browser of a foreign origin is told so plainly, and not by an answer without headers.
     if preflight && !response.headers().contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN) {
         *response.status_mut() = StatusCode::BAD_REQUEST;
     }
     let headers = response.headers_mut();
-    if let Ok(value) = HeaderValue::from_str(&id) {
+    if let Ok(value) = HeaderValue::from_str(&asked.id) {
         headers.insert(X_REQUEST_ID, value);
     }
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     let status = response.status().as_u16();
     let took = started.elapsed();
+    let refusal = response.extensions().get::<Told>().and_then(|told| told.refusal);
     if let Some(metrics) = &app.metrics {
-        metrics.answered(&method, route, response.status(), took, response.extensions().get::<Told>());
+        metrics.answered(&method, route, response.status(), took, refusal);
+    }
+    if let (Some(reason), Some(user)) = (refusal, asked.user.get())
+        && app.refusals.note(*user, format!("{method} {route}"), reason, &asked.id)
+    {
+        let app = app.clone();
+        app.clone().background.spawn(async move { app.refusals.write_soon(&app).await });
     }
     let millis = took.as_secs_f64() * 1000.0;
     span.in_scope(|| tracing::info!(status, millis, "answered"));

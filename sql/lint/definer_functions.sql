@@ -10,10 +10,11 @@ with function as (
      where x.privilege_type = 'EXECUTE' and x.grantee <> p.proowner
        and coalesce(nullif(x.grantee, 0)::regrole::text, 'everybody') <> 'ringfence_api'
        and not (x.grantee in ('ringfence_operator'::regrole, 'ringfence_operator_limited'::regrole)
-         and p.oid::regprocedure::text in ('app.operator_company()', 'app.historical_rows()', 'app.use_company(text)', 'app.my_companies()'))
+         and p.oid::regprocedure::text in ('app.operator_company()', 'app.historical_rows()', 'app.use_company(text)', 'app.my_companies()',
+           'app.company_refusals()'))
        and not (x.grantee = 'ringfence_operator_write'::regrole and p.oid::regprocedure::text = 'app.lock_name(text,text)')
        and not (x.grantee = 'ringfence_staff'::regrole
-         and p.oid::regprocedure::text in ('app.staff_companies()', 'app.staff_users_without_company()', 'app.staff_queue()', 'app.staff_historical_rows()'))
+         and p.oid::regprocedure::text in ('app.staff_companies()', 'app.staff_users_without_company()', 'app.staff_queue()', 'app.staff_historical_rows()', 'app.staff_refusals()'))
       ) as others
   from pg_proc p
   where p.prosecdef and p.pronamespace not in ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)

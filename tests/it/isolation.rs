@@ -249,6 +249,13 @@ impl Seeded {
         )
         .await
         .unwrap();
+        db.execute(
+            "insert into app.refusals (tenant_id, company_id, user_id, hour, route, reason, times, last_at, request_id)
+             values ($1, $1, $2, now(), $3, $3, 1, now(), $3)",
+            &[&a, &admin, &c],
+        )
+        .await
+        .unwrap();
         for insert in [
             "insert into app.backfill (target, part, next_block, until_block, finished_at) values ($1::text::name, 1, 0, 0, now())",
             "insert into app.backfill_batch (target, ids) values ($1::text::name, '{}')",

@@ -3,11 +3,16 @@
 use crate::{
     commands::{ringfence, run, text},
     isolation::{Seeded, walk_tables},
+    jobs::until,
     schema::{OwnDatabase, with_database},
-    world::{World, admin_url},
+    world::{World, admin_url, config, start_server},
 };
 use futures_util::TryStreamExt;
-use ringfence::db;
+use ringfence::{
+    config::{Config, Switch},
+    db,
+};
+use serde_json::json;
 use std::{
     collections::BTreeMap,
     process::{Command, Stdio},
@@ -544,6 +549,7 @@ async fn staff_get_lists_across_companies_and_leave_a_trace() {
         ("staff_companies", vec!["id", "name", "plan", "status", "subscription_status", "users", "created_at"]),
         ("staff_queue", vec!["company", "kind", "waiting", "due", "given_up", "late"]),
         ("staff_historical_rows", vec!["table_name", "company", "row_count"]),
+        ("staff_refusals", vec!["last_at", "company", "user_id", "route", "reason", "times", "request_id"]),
     ] {
         let statement = staff.prepare(&format!("select * from app.{report}()")).await.unwrap();
         assert_eq!(statement.columns().iter().map(|c| c.name()).collect::<Vec<_>>(), columns);
@@ -560,7 +566,7 @@ async fn staff_get_lists_across_companies_and_leave_a_trace() {
             &[&login.name],
         )
         .await;
-    assert_eq!(traces, 5);
+    assert_eq!(traces, 6);
     for change in ["update app.staff_log set report = 'x'", "delete from app.staff_log", "truncate app.staff_log"] {
         assert!(a.world.db.batch_execute(change).await.unwrap_err().to_string().contains("db error"), "{change}");
     }
@@ -573,6 +579,46 @@ async fn staff_get_lists_across_companies_and_leave_a_trace() {
     assert!(said.contains(&format!("staff report \"companies\" for {}", login.name)), "{said}");
     drop(staff);
     a.world.db.batch_execute(&format!("drop role {}", login.name)).await.unwrap();
+}
+
+/// Whom the API refuses something is known to the operators of their company and to staff, and to nobody else.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_refused_what_is_known_to_operators_of_their_company_and_to_staff() {
+    let own = OwnDatabase::new().await;
+    let server = start_server(Config { worker: Switch::Off, ..config() }, &own.api);
+    let (acme, other) = (World::alone_at(&own, &server).await, World::alone_at(&own, &server).await);
+    let lone = acme.lone().await.at(&server);
+    for _ in 0..3 {
+        lone.get("/api/sms/messages").await.expect(403);
+    }
+    acme.db.batch_execute("revoke insert on contacts from ringfence_api").await.unwrap();
+    let refused = json!({"first_name": "B", "last_name": "B", "email": "b@x.example"});
+    acme.member.post("/api/contacts/", refused).await.expect(403);
+    until("it is written down", async || {
+        acme.value::<i64>("select coalesce(sum(times), 0) from app.refusals", &[]).await == 4
+    })
+    .await;
+    let theirs = format!("{}|POST /api/contacts/|policy_or_grant|1|", acme.member.id);
+    let nobodys = format!("{}|GET /api/sms/messages|no_company|3|", lone.id);
+    let asked = "select user_id, route, reason, times from app.company_refusals()";
+    for (world, expected) in [(&acme, theirs.as_str()), (&other, "")] {
+        let login = Login { database: own.admin.clone(), ..Login::new("") };
+        let add = "select app.add_operator($1::text::name, $2)";
+        world.db.execute(add, &[&login.name, &[&world.name].as_slice()]).await.unwrap();
+        assert_eq!(said(&login.connect().await, asked).await, expected);
+        let url = login.database.replace("ringfence_admin", &login.name);
+        let shown = psql(&url, "\\i sql/ops/operator.psql\n:refusals\n");
+        assert_eq!(shown.contains(&acme.member.id.to_string()), !expected.is_empty(), "{shown}");
+        login.remove(world).await;
+    }
+    let login = Login { database: own.admin.clone(), ..Login::new("") };
+    acme.db.batch_execute(&format!("create role {} login in role ringfence_staff", login.name)).await.unwrap();
+    let all = said(&login.connect().await, "select user_id, route, reason, times from app.staff_refusals()").await;
+    assert!(all.contains(&theirs) && all.contains(&nobodys), "{all}");
+    let url = login.database.replace("ringfence_admin", &login.name);
+    let shown = psql(&url, "\\i sql/ops/operator.psql\n:refusals\n");
+    assert!(shown.contains(&lone.id.to_string()), "{shown}");
+    acme.db.batch_execute(&format!("drop role {}", login.name)).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -686,7 +732,7 @@ async fn the_questions_of_operator_psql_are_answered() {
         &format!("Data of: {}", b.name),
         &b.admin.email,
         "company_admin",
-        "\"status\":403",
+        "request_id",
         "contacts",
         "no_new_historical",
         "pg_stat_statements",
