@@ -427,6 +427,12 @@ impl Insert {
                 vec![add(&columns.replace("storage_bytes", "0").replace("file_count", "0"), "id", "")]
             }
             "users" => vec![add(&columns, "company_id", "")],
+            // Read by their user, whatever company that is of.
+            "notifications" => {
+                let of_nobody_else =
+                    "and not exists (select from users u where u.id = r.user_id and u.company_id is distinct from $2)";
+                vec![add(&columns.replace("company_id", "$2::uuid"), "tenant_id", of_nobody_else)]
+            }
             "members" => vec![
                 // Who has left the company stays as somebody whose rows these are, and without a name.
                 format!(

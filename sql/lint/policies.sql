@@ -28,14 +28,14 @@ with policy as (
         ('companies', '(id = ( SELECT app.operator_company() AS operator_company))'),
         ('users', '(company_id = ( SELECT app.operator_company() AS operator_company))'),
         ('members', '(tenant_id = ( SELECT app.operator_company() AS operator_company))'),
-        ('audit_log', '(tenant_id = ( SELECT app.operator_company() AS operator_company))'))
+        ('audit_log', '((tenant_id = ( SELECT app.operator_company() AS operator_company)) AND (company_id IS NOT NULL))'))
       when polcmd = '*' then check_rule = rule and rule = '((tenant_id = ( SELECT app.operator_company() AS operator_company)) AND (company_id IS NOT NULL))'
       end
     when roles = 'ringfence_api' and polcmd = '*' and polpermissive then rule = check_rule and (target, polname::text, rule) in (
       ('companies', 'own', '(id = ( SELECT app.company_id() AS company_id))'),
       ('users', 'colleagues', '((company_id = ( SELECT app.company_id() AS company_id)) OR ((id = ( SELECT app.user_id() AS user_id)) AND (( SELECT app.company_id() AS company_id) IS NULL)))'),
       ('members', 'own', '(tenant_id = ( SELECT app.company_id() AS company_id))'),
-      ('audit_log', 'own', '(tenant_id = ( SELECT app.company_id() AS company_id))'),
+      ('audit_log', 'own', '((tenant_id = ( SELECT app.company_id() AS company_id)) AND (company_id IS NOT NULL))'),
       ('notifications', 'own', '((user_id = ( SELECT app.user_id() AS user_id)) AND ((company_id IS NULL) OR (company_id = ( SELECT app.company_id() AS company_id))))'))
     end as is_known
   from policy

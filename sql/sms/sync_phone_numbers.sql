@@ -1,5 +1,5 @@
 -- Makes the company's numbers those of its account. A number that another company uses is added and not active.
--- $1 the account's numbers: [{sid, phone_number, friendly_name, capabilities: {sms, voice, mms}}]
+-- $1 the account's numbers: [{sid, phone_number, friendly_name, capabilities: {sms, voice, mms}}]   $2 those of other companies
 with given as (
   select distinct on (g.phone_number) g.phone_number, g.sid, left(g.friendly_name, 255) as friendly_name,
     coalesce((g.capabilities ->> 'sms')::boolean, false) as sms, coalesce((g.capabilities ->> 'voice')::boolean, false) as voice,
@@ -19,7 +19,7 @@ with given as (
 ), added as (
   insert into phone_numbers (phone_number, friendly_name, twilio_sid, sms_enabled, voice_enabled, mms_enabled, is_active)
   select g.phone_number, g.friendly_name, g.sid, g.sms, g.voice, g.mms,
-    not exists (select from app.companies_of_number(g.phone_number) o where o.company_id <> (select app.company_id()))
+    g.phone_number <> all ($2)
   from given g where g.phone_number not in (select u.phone_number from updated u)
   returning id
 )

@@ -3,7 +3,7 @@
 with message as (
   insert into sms_messages (direction, status, from_address, to_address, body, twilio_sid, contact_id)
   select 'inbound', 'received', $2, $3, $4, $1,
-    (select c.id from contacts c where c.phone_digits in ($5, right($5, 10)) and not c.is_deleted order by c.created_at, c.id limit 1)
+    (select c.id from contacts c where c.phone_digits in ($5, right($5, 10)) and not c.is_deleted and c.company_id is not null order by c.created_at, c.id limit 1)
   -- What comes twice counts in its conversation before it conflicts.
   where not exists (select from sms_messages m where m.twilio_sid = $1)
   on conflict (tenant_id, twilio_sid) where company_id is not null do nothing

@@ -5,7 +5,7 @@ with mail as (
   select app.uuid_v7() as id
 ), known as (
   select coalesce(e.thread_id, e.id) as thread_id from emails e
-  where e.message_id = any ($8::text[])
+  where e.message_id = any ($8::text[]) and e.company_id is not null
   order by array_position($8::text[], e.message_id) desc, e.created_at
   limit 1
 )
@@ -13,7 +13,7 @@ insert into emails (id, direction, status, from_email, to_email, subject, body, 
   contact_id)
 select m.id, 'inbound', 'received', $1, $2, $3, $4, $5, $6, $7, nullif(array_to_string($8::text[], ' '), ''), $9,
   coalesce((select k.thread_id from known k), m.id),
-  (select c.id from contacts c where c.email in ($1, lower($1)) and not c.is_deleted order by c.created_at, c.id limit 1)
+  (select c.id from contacts c where c.email in ($1, lower($1)) and not c.is_deleted and c.company_id is not null order by c.created_at, c.id limit 1)
 from mail m
 on conflict (tenant_id, message_id) where direction = 'inbound' and company_id is not null do nothing
 returning id

@@ -204,8 +204,8 @@ impl Platform {
     }
 
     /// The companies that say a phone number is theirs, and in whose name its messages come in.
-    pub async fn companies_of_number(&self, number: &str) -> Result<Vec<NumberOwner>> {
-        self.all(sql!("platform/companies_of_number"), &[&number]).await
+    pub async fn companies_of_number(&self, number: &str, account: &str) -> Result<Vec<NumberOwner>> {
+        self.all(sql!("platform/companies_of_number"), &[&number, &account]).await
     }
 
     /// Takes at most so many due jobs of these kinds for five minutes, turn by turn of each company but the `busy` ones.
@@ -258,6 +258,19 @@ impl Platform {
     /// The newest migration of the oldest program that works with the schema.
     pub async fn oldest_program(&self) -> Result<i32> {
         self.one(sql!("platform/oldest_program"), &[]).await
+    }
+
+    /// Writes down who was refused what, how often, by which request at last.
+    pub async fn note_refusals(
+        &self,
+        users: &[Uuid],
+        routes: &[String],
+        reasons: &[&str],
+        times: &[i32],
+        request_ids: &[String],
+    ) -> Result<()> {
+        let params: Params = &[&users, &routes, &reasons, &times, &request_ids];
+        self.rows(sql!("platform/note_refusals"), params).await.map(drop)
     }
 
     /// Why the policies would not hold the role that this server logs in as, if so.
@@ -338,6 +351,11 @@ impl Tx<'_> {
         self.optional::<bool>(sql!("platform/keep_company_secret"), &[&name, &sealed, &last_four, &company])
             .await
             .map(drop)
+    }
+
+    /// Those of these phone numbers that another company works with.
+    pub async fn numbers_taken(&self, numbers: &[&str]) -> Result<Vec<String>> {
+        self.all(sql!("platform/numbers_taken"), &[&numbers]).await
     }
 
     /// A sealed secret of the caller's company.

@@ -367,6 +367,19 @@ async fn usage_is_right_whoever_changes_the_rows() {
     assert_eq!(usage(&acme.admin).await, (0, 0));
 }
 
+/// A historical file is its owner's and counts when the company gets it.
+#[tokio::test]
+async fn a_historical_file_counts_once_it_is_the_companys() {
+    let acme = World::new().await;
+    let historical = "insert into files (tenant_id, company_id, owner_id, name, original_name, size) values ($1, null, $2, 'F', 'F', 12345) returning id";
+    let id: Uuid = acme.value(historical, &[&acme.company, &acme.admin.id]).await;
+    assert_eq!(usage(&acme.member).await, (0, 0));
+    acme.db.execute("update files set company_id = tenant_id where id = $1", &[&id]).await.unwrap();
+    assert_eq!(usage(&acme.member).await, (1, 12_345));
+    acme.db.execute("update files set company_id = null where id = $1", &[&id]).await.unwrap();
+    assert_eq!(usage(&acme.member).await, (0, 0));
+}
+
 #[tokio::test]
 async fn a_sweep_deletes_what_no_file_needs() {
     let (acme, other) = (World::new().await, World::new().await);

@@ -5,6 +5,7 @@ use crate::{
     world::World,
 };
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 async fn messages(world: &World) -> Vec<Value> {
     world.admin.get("/api/sms/messages").await.expect(200).as_array().unwrap().clone()
@@ -40,6 +41,61 @@ async fn a_text_comes_in_once_to_the_company_of_its_number() {
     let id = conversations[0]["id"].as_str().unwrap();
     acme.member.put(&format!("/api/conversations/{id}/mark-read"), json!({})).await.expect(200);
     assert_eq!(acme.member.get("/api/conversations/").await.expect(200)[0]["unread_count"], 0);
+}
+
+/// Anybody can say that a number is theirs, and know what account it is of: that does not keep the company that has it from
+/// hearing what is sent to it.
+#[tokio::test]
+async fn a_number_that_others_claim_is_heard_for_its_account() {
+    let number = number();
+    let mut claims = Vec::new();
+    let account = Account::new();
+    for n in 0..21 {
+        let other = World::new().await;
+        let sid = if n % 2 == 0 { account.sid.clone() } else { format!("AC{}", Uuid::new_v4().simple()) };
+        let claim = json!({"account_sid": sid, "auth_token": "0".repeat(32), "phone_number": number});
+        other.admin.post("/api/twilio-settings/", claim).await.expect(201);
+        // One of them has it in use.
+        if n == 0 {
+            other.admin.post("/api/sms/phone-numbers", json!({"phone_number": number})).await.expect(200);
+        }
+        claims.push(other);
+    }
+    let acme = World::new().await;
+    let settings = json!({"account_sid": account.sid, "auth_token": account.token, "phone_number": ""});
+    acme.admin.post("/api/twilio-settings/", settings).await.expect(201);
+    account.has(&[&number]);
+    acme.admin.post("/api/twilio/sync/phone-numbers", json!({})).await.expect(200);
+    let stop = [
+        ("AccountSid", account.sid.as_str()),
+        ("MessageSid", "SM1"),
+        ("From", "+14155550123"),
+        ("To", &number),
+        ("Body", "STOP"),
+    ];
+    account.tells("/api/sms/webhook/incoming", &stop).await.expect(200);
+    let suppressed = "select count(*) from suppressions where tenant_id = $1 and address = '+14155550123'";
+    assert_eq!(acme.value::<i64>(suppressed, &[&acme.company]).await, 1);
+    for other in claims {
+        assert_eq!(messages(&other).await, Vec::<Value>::new());
+    }
+}
+
+/// Settings from before there were companies are their user's: nothing is sent or heard by them.
+#[tokio::test]
+async fn historical_settings_stand_in_nobodys_way() {
+    let acme = World::new().await;
+    let old = "insert into twilio_settings (tenant_id, company_id, user_id, account_sid, phone_number, sendgrid_from_email, is_active, created_at)
+        values ($1, null, $2, 'ACold', '+14155550188', 'old@x.example', true, now() - interval '1 year')";
+    acme.db.execute(old, &[&acme.company, &acme.admin.id]).await.unwrap();
+    let account = Account::of(&acme).await;
+    acme.admin.post("/api/sms/send", json!({"to": number(), "body": "T"})).await.expect(200);
+    assert_eq!(acme.admin.get("/api/twilio-settings/").await.expect(200)["account_sid"], json!(account.sid));
+    let stop = [("MessageSid", "SM2"), ("From", "+14155550124"), ("To", &account.number), ("Body", "STOP")];
+    account.tells("/api/sms/webhook/incoming", &stop).await.expect(200);
+    acme.admin.put("/api/twilio-settings/", json!({"sms_enabled": true})).await.expect(200);
+    let kept = "select count(*) from twilio_settings where tenant_id = $1 and account_sid = 'ACold' and is_active";
+    assert_eq!(acme.value::<i64>(kept, &[&acme.company]).await, 1);
 }
 
 #[tokio::test]

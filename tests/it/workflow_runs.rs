@@ -625,6 +625,38 @@ async fn a_webhook_is_signed_repeated_under_its_id_and_follows_no_redirect() {
     assert!(!history.contains("a secret of the receiver") && !history.contains("whsec_"), "{history}");
 }
 
+/// A run is the company's: what only its owner may see, it does not.
+#[tokio::test]
+async fn a_run_sees_no_historical_row_of_its_owner() {
+    let acme = World::new().await;
+    let historical = "insert into contacts (tenant_id, company_id, owner_id, first_name, last_name, email, phone)
+        values ($1, null, $2, 'Hidden', 'Person', 'hidden@x.example', '+14155550177') returning id";
+    let contact: Uuid = acme.value(historical, &[&acme.company, &acme.admin.id]).await;
+    let contact = json!({"id": contact});
+    acme.admin.get(&format!("/api/contacts/{}", contact["id"].as_str().unwrap())).await.expect(200);
+    let record = deal(&acme.admin, &contact).await;
+    let actions = json!([
+        {"type": "create_task", "config": {"subject": "Of {{ contact.name }} {{ contact.email }} {{ contact.phone }}"}},
+        {"type": "update_field", "config": {"on": "contact", "field": "phone", "value": "+14155550178"}},
+    ]);
+    let path = workflow(&acme.admin, "deal_won", actions).await;
+    acme.member.send("POST", &format!("{path}/execute?record_id={record}"), None).await.expect(200);
+    let steps = steps(&acme.member, &path).await;
+    assert_eq!(steps[0]["status"], "success", "{steps:?}");
+    assert_eq!(steps[1]["status"], "failed", "{steps:?}");
+    let seen = json!(steps).to_string() + &acme.member.get("/api/activities/").await.text;
+    assert!(!seen.contains("Hidden") && !seen.contains("hidden@") && !seen.contains("5550177"), "{seen}");
+    let phone: String = acme
+        .value("select phone from contacts where email = 'hidden@x.example' and tenant_id = $1", &[&acme.company])
+        .await;
+    assert_eq!(phone, "+14155550177");
+    // Nor is it started by hand for such a row.
+    let path =
+        workflow(&acme.admin, "contact_created", json!([{"type": "create_task", "config": {"subject": "S"}}])).await;
+    let of = format!("{path}/execute?record_id={}", contact["id"].as_str().unwrap());
+    assert_eq!(acme.admin.send("POST", &of, None).await.status, 404);
+}
+
 /// As a receiver on the internet is called: by a name and https, with a certificate of that name from somebody known.
 /// Only that the name is of this machine is made up for.
 #[tokio::test(flavor = "multi_thread")]

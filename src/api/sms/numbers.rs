@@ -117,5 +117,10 @@ pub(super) async fn set_active(
 pub(super) async fn sync(app: State<App>, db: Scoped<SettingsAdmin>) -> Result<Json<Synced>> {
     let account = telephony::need_account(&app, &db).await?;
     let numbers = app.twilio.numbers(&account.credentials, usize::MAX).await.map_err(telephony::unanswered)?;
-    Ok(Json(db.one(sql!("sms/sync_phone_numbers"), &[&Jsonb(&numbers)]).await?))
+    let known: Vec<&str> = numbers.iter().map(|number| number.phone_number.as_str()).collect();
+    let synced = db.tx(async |tx| {
+        let taken = tx.numbers_taken(&known).await?;
+        tx.one(sql!("sms/sync_phone_numbers"), &[&Jsonb(&numbers), &taken]).await
+    });
+    Ok(Json(synced.await?))
 }

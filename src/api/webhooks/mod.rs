@@ -198,7 +198,7 @@ async fn incoming_sms(app: State<App>, signed: Signed) -> Result<Twiml> {
     let (from, to, sid) = (signed.field("From"), signed.field("To"), signed.field("MessageSid"));
     let body = signed.field("Body").replace('\0', "");
     let keyword = keyword(&body);
-    let owners = app.db.platform().companies_of_number(to).await?;
+    let owners = app.db.platform().companies_of_number(to, signed.field("AccountSid")).await?;
     let Entered { db, is_suspended } = signed.entered(&app, owners, keyword == Some("stop")).await?;
     if sid.is_empty() || from.is_empty() {
         return Err(Error::invalid("body", "MessageSid", "Field required"));
@@ -258,8 +258,9 @@ async fn call_status(app: State<App>, signed: Signed) -> Result<Json<wire::Done>
     let candidates = match signed.query.company {
         Some(company) => named(Some(company)),
         None => {
-            let mut owners = app.db.platform().companies_of_number(to).await?;
-            owners.extend(app.db.platform().companies_of_number(from).await?);
+            let account = signed.field("AccountSid");
+            let mut owners = app.db.platform().companies_of_number(to, account).await?;
+            owners.extend(app.db.platform().companies_of_number(from, account).await?);
             owners
         }
     };
