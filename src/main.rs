@@ -591,7 +591,8 @@ async fn assign(
         bail!("{email} is the last admin of {left}: make somebody else an admin there first");
     }
     let (user, role) = match known {
-        Some(row) => (row.get::<_, uuid::Uuid>("id"), role),
+        // What somebody was in another company says nothing about this one.
+        Some(row) => (row.get::<_, uuid::Uuid>("id"), role.or(left.as_ref().map(|_| "company_user"))),
         None => {
             let first_name = email.split('@').next().unwrap_or("New");
             (add_user(admin, &email, first_name, "").await?, role.or(Some("company_user")))

@@ -206,6 +206,8 @@ struct ResetPassword {
 async fn reset_password(app: State<App>, client: Client, Json(body): Json<ResetPassword>) -> Result<Json<Message>> {
     let email = body.email.to_lowercase();
     client.limit(&app, "reset", &email, 10, Duration::from_secs(15 * 60)).await?;
+    // A code has six digits: whoever asks for one after the other must not get far in guessing them.
+    client.limit(&app, "reset of a day", &email, 20, Duration::from_secs(24 * 60 * 60)).await?;
     auth::check_password(&body.new_password, &email, true)?;
     let hash = app.hasher.hash(&body.new_password).await?;
     let code = app.keys.code_hash(&email, body.reset_code.trim());
