@@ -148,7 +148,7 @@ async fn jobs_and_people_at_psql_are_named() {
 async fn a_historical_row_is_not_in_the_companys_log() {
     let acme = World::new().await;
     let new = "insert into workflows (tenant_id, company_id, owner_id, name, trigger, status)
-        values ($1, null, $2, 'Secret plan', 'deal_won', 'draft') returning id";
+        values ($1, null, $2, 'Secret plan', 'deal_won', 'inactive') returning id";
     let id: Uuid = acme.value(new, &[&acme.company, &acme.member.id]).await;
     acme.db.execute("update workflows set name = 'Secret acquisition' where id = $1", &[&id]).await.unwrap();
     let noted: i64 = acme.value("select count(*) from audit_log where record_id = $1", &[&id]).await;

@@ -295,6 +295,14 @@ async fn one_reads_ones_own_changes_and_is_out_at_once_however_far_a_standby_is_
     until("the standby has caught up", async || is_up(at).await).await;
     let count = reads(at).await;
     until("it answers", async || names(&member).await.len() == 3 && reads(at).await > count).await;
+
+    // What it knows of a suspension may be over.
+    pair.standby.replay(false).await;
+    let over = "set synchronous_commit = local; update companies set status = 'active' where status = 'suspended'";
+    b.db.batch_execute(over).await.unwrap();
+    assert_eq!(names(&b.admin.at(&server)).await, ["Of B"]);
+    pair.standby.replay(true).await;
+    until("the standby goes on", async || is_up(at).await).await;
     for n in 0..50 {
         add(&member, &format!("Of many {n:02}")).await.expect(200);
         assert_eq!(names(&member).await.len(), 4 + n, "the one of just now is there");
