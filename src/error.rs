@@ -112,6 +112,16 @@ impl Error {
         }
     }
 
+    /// Whether the statement or transaction that ended with this has certainly done nothing: it was not begun, or refused and
+    /// rolled back. Of an error as the database's handle gave it; a lost connection may have done it.
+    pub fn is_undone(&self) -> bool {
+        let refused = matches!(
+            self,
+            Error::Suspended | Error::NoCompany | Error::Forbidden(_) | Error::NotFound(_) | Error::BadRequest(_)
+        );
+        refused || self.told().did_nothing
+    }
+
     fn told(&self) -> Told {
         let code = match self {
             Error::Database(Fault::Refused(refusal)) => Some(refusal.code().code()),

@@ -80,7 +80,7 @@ impl Storage {
         Ok(Self { store: Arc::new(PrefixStore::new(store, prefix)), folder: None })
     }
 
-    /// Starts an object, which is deleted again unless [`Writing::keep`] is called in the end.
+    /// Starts an object, which is deleted again unless [`Writing::keep`] is called.
     pub async fn write(&self, key: &str, tracker: &TaskTracker) -> Result<Writing> {
         let key = Path::parse(key)?;
         let upload = self.store.put_multipart(&key).await?;
@@ -193,9 +193,15 @@ impl Writing {
         Ok(self.hash.clone().finalize().into())
     }
 
-    /// A row refers to the object: it stays.
-    pub fn keep(mut self) {
+    /// The object stays from here on: its row is there, or about to be written. Said before the statement, it holds
+    /// whatever becomes of it: one that is broken off may have been done, and an object without a row is swept.
+    pub fn keep(&mut self) {
         self.kept = true;
+    }
+
+    /// No row refers to the object, for certain: it goes.
+    pub fn discard(mut self) {
+        self.kept = false;
     }
 }
 

@@ -1,6 +1,7 @@
 //! E-mail (contract: emails).
 
 use crate::{
+    files::LostCommit,
     smtp::Inbox,
     twilio::{Account, mails},
     world::{Answer, Person, World, answer, api_url, config, start_server},
@@ -163,6 +164,10 @@ fn told(id: &str, answers: &str) -> Vec<(&'static str, String)> {
 }
 
 async fn tell(path: &str, fields: Vec<(&'static str, String)>, files: &[(&str, &[u8])]) -> Answer {
+    tell_at(&Person::nobody(), path, fields, files).await
+}
+
+async fn tell_at(server: &Person, path: &str, fields: Vec<(&'static str, String)>, files: &[(&str, &[u8])]) -> Answer {
     let mut form = multipart::Form::new();
     for (n, (name, bytes)) in files.iter().enumerate() {
         let part = multipart::Part::bytes(bytes.to_vec()).file_name((*name).to_owned()).mime_str("text/plain").unwrap();
@@ -171,7 +176,25 @@ async fn tell(path: &str, fields: Vec<(&'static str, String)>, files: &[(&str, &
     for (name, text) in fields {
         form = form.text(name, text);
     }
-    answer(Person::nobody().request("post", path).multipart(form)).await
+    answer(server.request("post", path).multipart(form)).await
+}
+
+/// The provider, who was told nothing of it, tells the mail again.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_mail_brings_stays_when_the_connection_is_lost_at_the_commit() {
+    let lost = LostCommit::new().await;
+    let (path, _) = hooked(&lost.world).await;
+    let (server, mail) = (Person::visitor(&lost.base), told("lost@mail.example", ""));
+    let first = (server.clone(), path.clone(), mail.clone());
+    lost.lose(async move { tell_at(&first.0, &first.1, first.2, &[("notes.txt", b"one")]).await }).await;
+    let again = tell_at(&server, &path, mail, &[("notes.txt", b"one")]).await.expect(200);
+    assert_eq!(again["message"], "The email is known already");
+    let list = lost.world.admin.get("/api/emails/").await.expect(200);
+    let attached = list[0]["attachments"].as_array().unwrap();
+    assert_eq!((list.as_array().unwrap().len(), attached.len()), (1, 1), "{list}");
+    let path = format!("/api/files/{}/download", attached[0].as_str().unwrap());
+    assert_eq!(lost.world.member.get(&path).await.text, "one");
+    lost.own.drop().await;
 }
 
 #[tokio::test]

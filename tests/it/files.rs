@@ -1,21 +1,29 @@
 //! Files, folders and their content (contract: files).
 
 use crate::{
+    chaos::proxy::{Mode, Proxy, Target},
     commands::{configured, run, serve, text},
+    idempotency::waiting_for,
     schema::OwnDatabase,
     tls::Authority,
-    world::{Answer, Person, World, answer, api_url, config, start_server},
+    world::{Answer, Person, World, admin_url, answer, api_url, config, start_server},
 };
 use reqwest::multipart::{Form, Part};
-use ringfence::{App, config::Config, db::Db, jobs::sweep_files};
+use ringfence::{
+    App,
+    config::{Config, Switch},
+    db::{self, Db},
+    jobs::sweep_files,
+};
 use s3s::{auth::SimpleAuth, service::S3ServiceBuilder};
 use s3s_fs::FileSystem;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::{
     process::Command,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
+use tokio_postgres::config::Host;
 use uuid::Uuid;
 
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR";
@@ -207,6 +215,98 @@ async fn what_is_refused_leaves_nothing_behind() {
     for who in [acme.lone().await, acme.super_admin().await] {
         assert_eq!(upload(&who, "x", "x", &[]).await.detail(403), "No company associated with user");
     }
+}
+
+/// Waits for something to become so.
+async fn until(what: &str, mut is: impl AsyncFnMut() -> bool) {
+    let start = Instant::now();
+    while !is().await {
+        assert!(start.elapsed() < Duration::from_secs(10), "it never happens: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// What a client who has gone away has begun comes to its end: a row with its content, or neither.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_whose_client_goes_away_is_whole_or_nothing() {
+    let acme = World::new().await;
+    let watch = db::connect(&admin_url()).await.unwrap();
+    // The second finds the name taken.
+    for _ in 0..2 {
+        let lock =
+            format!("begin; set local app.company_id = '{}'; select app.lock_name('file', 'late.txt')", acme.company);
+        acme.db.batch_execute(&lock).await.unwrap();
+        let before = objects(acme.company).len();
+        let who = acme.member.clone();
+        let gone = tokio::spawn(async move { upload(&who, "late.txt", "late", &[]).await });
+        waiting_for(&acme.db, &watch).await;
+        assert_eq!(objects(acme.company).len(), before + 1);
+        gone.abort();
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        acme.db.batch_execute("commit").await.unwrap();
+        until("one file with its content", async || {
+            names(&acme.admin, "/api/files/").await == ["late.txt"] && objects(acme.company).len() == 1
+        })
+        .await;
+    }
+    let file = acme.admin.get("/api/files/").await.expect(200)[0].clone();
+    assert_eq!(download(&acme.member, &file, &[]).await.text().await.unwrap(), "late");
+}
+
+/// A server in a database of its own whose connections to it can be cut, and where the commit of a file waits for a lock that
+/// the world's connection has.
+pub struct LostCommit {
+    pub own: OwnDatabase,
+    pub world: World,
+    pub base: String,
+    proxy: Proxy,
+}
+
+impl LostCommit {
+    pub async fn new() -> Self {
+        let own = OwnDatabase::new().await;
+        let api: tokio_postgres::Config = own.api.parse().unwrap();
+        let port = api.get_ports()[0];
+        let target = match &api.get_hosts()[0] {
+            Host::Unix(folder) => Target::Socket(folder.join(format!(".s.PGSQL.{port}"))),
+            Host::Tcp(_) => Target::Port(port),
+        };
+        let proxy = Proxy::to(target).await;
+        let password = api.get_password().map(|word| format!(":{}", String::from_utf8_lossy(word))).unwrap_or_default();
+        let (user, port, name) = (api.get_user().unwrap(), proxy.port, &own.name);
+        let url = format!("postgres://{user}{password}@127.0.0.1:{port}/{name}?sslmode=disable");
+        let base = start_server(Config { worker: Switch::Off, ..config() }, &url);
+        let world = World::alone_at(&own, &base).await;
+        let wait = "create function public.wait() returns trigger language plpgsql as $$ begin perform pg_advisory_xact_lock(7); return null; end $$;
+            create constraint trigger wait after insert on files deferrable initially deferred for each row execute function wait();
+            select pg_advisory_lock(7)";
+        world.db.batch_execute(wait).await.unwrap();
+        Self { own, world, base, proxy }
+    }
+
+    /// Loses the connection while this request commits, which is done all the same.
+    pub async fn lose(&self, request: impl Future<Output = Answer> + Send + 'static) {
+        let watch = db::connect(&self.own.admin).await.unwrap();
+        let request = tokio::spawn(request);
+        waiting_for(&self.world.db, &watch).await;
+        self.proxy.set(Mode::Gone);
+        request.await.unwrap().expect(503);
+        self.world.db.batch_execute("select pg_advisory_unlock(7)").await.unwrap();
+        until("the commit", async || self.world.value::<i64>("select count(*) from files", &[]).await == 1).await;
+        self.proxy.set(Mode::Pass);
+        until("the connection", async || self.world.admin.get("/api/files/usage").await.status == 200).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_content_stays_when_the_connection_is_lost_at_the_commit() {
+    let lost = LostCommit::new().await;
+    let who = lost.world.member.clone();
+    lost.lose(async move { upload(&who, "a.txt", "a", &[]).await }).await;
+    assert_eq!(upload(&lost.world.member, "a.txt", "again", &[]).await.status, 400, "it is there");
+    let file = lost.world.admin.get("/api/files/").await.expect(200)[0].clone();
+    assert_eq!(download(&lost.world.admin, &file, &[]).await.text().await.unwrap(), "a");
+    lost.own.drop().await;
 }
 
 #[tokio::test]

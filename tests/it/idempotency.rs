@@ -56,7 +56,7 @@ async fn status(world: &World, id: Uuid) -> String {
 }
 
 /// Waits until somebody waits for what this connection has locked, and says who.
-async fn waiting_for(holder: &Client, watch: &Client) -> i32 {
+pub async fn waiting_for(holder: &Client, watch: &Client) -> i32 {
     let me: i32 = holder.query_one("select pg_backend_pid()", &[]).await.unwrap().get(0);
     let start = Instant::now();
     loop {

@@ -65,6 +65,12 @@ pub(super) async fn upload(app: State<App>, db: TenantDb, form: Upload) -> Resul
         }
     }
     let stored = stored.ok_or_else(|| Error::invalid("body", "file", "Field required"))?;
+    // The statement goes on when the client is gone, and so does what its end means for the content.
+    Ok(Json(app.see_through(write_down(db, id, stored, fields)).await??))
+}
+
+/// Writes the row of a file whose content is in the store; without the row the content goes, and in doubt it stays.
+async fn write_down(db: TenantDb, id: Uuid, mut stored: Stored, fields: Fields) -> Result<File> {
     let (size, sha256) = (stored.writing.size() as i64, stored.sha256.as_slice());
     let params: [&(dyn ToSql + Sync); 9] = [
         &id,
@@ -77,9 +83,12 @@ pub(super) async fn upload(app: State<App>, db: TenantDb, form: Upload) -> Resul
         &fields.folder,
         &fields.tags,
     ];
-    let file = db.one(sql!("files/upload"), &params).await?;
     stored.writing.keep();
-    Ok(Json(file))
+    let file = db.one(sql!("files/upload"), &params).await;
+    if file.as_ref().is_err_and(Error::is_undone) {
+        stored.writing.discard();
+    }
+    file
 }
 
 /// Waits for the next of a form, and not forever.

@@ -158,14 +158,27 @@ pub(super) async fn inbound(app: State<App>, Unread(request): Unread) -> Result<
     let Some(mail) = Received::of(told) else {
         return Ok(Json(Heard { status: "error", message: "The sender or the recipient is no e-mail address" }));
     };
-    if !keep(&db, &mail, &files).await? {
-        return Ok(Json(Heard { status: "ok", message: "The email is known already" }));
-    }
-    objects.into_iter().for_each(Writing::keep);
-    Ok(Json(Heard { status: "ok", message: "Email received" }))
+    // It goes on when the sender is gone, and so does what its end means for the files' content.
+    let message = match app.see_through(write_down(db, mail, files, objects)).await?? {
+        true => "Email received",
+        false => "The email is known already",
+    };
+    Ok(Json(Heard { status: "ok", message }))
 }
 
-/// Writes a mail down with its files, unless it is known already.
+/// Writes a mail down with its files, unless it is known already. Without the files' rows their content goes, and in doubt it
+/// stays: the sender tells the mail again, and it is known then.
+async fn write_down(db: TenantDb, mail: Received, files: Vec<Stored>, mut objects: Vec<Writing>) -> Result<bool> {
+    objects.iter_mut().for_each(Writing::keep);
+    let kept = keep(&db, &mail, &files).await;
+    let is_undone = kept.as_ref().map_or_else(Error::is_undone, |kept| !kept);
+    if is_undone {
+        objects.into_iter().for_each(Writing::discard);
+    }
+    kept
+}
+
+/// Whether it was not known.
 async fn keep(db: &TenantDb, mail: &Received, files: &[Stored]) -> Result<bool> {
     let ids: Vec<Uuid> = files.iter().map(|file| file.id).collect();
     let kept = db.tx(async |tx| {

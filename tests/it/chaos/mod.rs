@@ -4,7 +4,7 @@
 mod faults;
 mod load;
 mod providers;
-mod proxy;
+pub mod proxy;
 mod rig;
 mod verify;
 
