@@ -33,6 +33,7 @@ pub mod server;
 pub mod signed;
 pub mod telephony;
 pub mod terminal;
+pub mod turns;
 pub mod wire;
 pub mod workbook;
 pub mod workflow;

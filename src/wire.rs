@@ -4,6 +4,7 @@ use crate::{
     App, Error, Result,
     db::{Rows, WriteRow},
     error::Problem,
+    turns::{Pace, Turn, Turns},
 };
 use aide::{generate::GenContext, openapi::Operation};
 use axum::{
@@ -19,7 +20,7 @@ use postgres_types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned};
 use std::{borrow::Cow, fmt, str::FromStr, time::Duration};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use uuid::Uuid;
 
 /// A moment. On the wire ISO 8601 without zone, UTC, with microseconds that are left out when zero
 /// (`2026-11-23T03:57:04.282579`); input may carry `Z` or an offset.
@@ -329,14 +330,14 @@ pub struct File {
     pub name: String,
     /// The content.
     pub bytes: Vec<u8>,
-    _turn: SemaphorePermit<'static>,
+    _turn: Turn,
 }
 
-/// Files are held in memory while they are read, so only so many at a time.
-static UPLOADS: Semaphore = Semaphore::const_new(2);
+/// Files are held in memory while they are read, so only so many at a time; one of each company.
+static UPLOADS: Turns = Turns::new(2, 1);
 /// How long one waits for its turn.
 const UPLOAD_WAIT: Duration = Duration::from_secs(30);
-/// How long one may take to arrive.
+/// How long one may take to arrive, however fast it comes.
 const UPLOAD_PATIENCE: Duration = Duration::from_secs(300);
 
 impl<S: Send + Sync> FromRequest<S> for Upload {
@@ -347,26 +348,37 @@ impl<S: Send + Sync> FromRequest<S> for Upload {
     }
 }
 
+/// Waits for the next of an upload's form, as long as its pace allows.
+pub async fn patiently<T, E: std::error::Error>(
+    pace: &mut Pace,
+    next: impl Future<Output = Result<T, E>>,
+) -> Result<T> {
+    pace.next(next).await.ok_or_else(slow)?.map_err(body_error)
+}
+
+fn slow() -> Error {
+    Error::invalid("body", "file", "The file took too long to arrive")
+}
+
 impl Upload {
     /// The form, part by part, for content that is streamed.
     pub async fn form(self) -> Result<Multipart> {
         Multipart::from_request(self.0, &()).await.map_err(body_error)
     }
 
-    /// Reads the file; 413 beyond the route's limit.
-    pub async fn read(self) -> Result<File> {
-        let busy = || Error::Busy("Too many files are being read right now: try again in a moment");
-        let turn = tokio::time::timeout(UPLOAD_WAIT, UPLOADS.acquire()).await.map_err(|_| busy())?;
-        let turn = turn.map_err(|_| busy())?;
-        let slow = |_| Error::invalid("body", "file", "The file took too long to arrive");
-        tokio::time::timeout(UPLOAD_PATIENCE, self.part(turn)).await.map_err(slow)?
+    /// Reads the file in the company's turn; 413 beyond the route's limit.
+    pub async fn read(self, company: Uuid) -> Result<File> {
+        let busy = Error::Busy("Too many files are being read right now: try again in a moment");
+        let turn = UPLOADS.next(company, UPLOAD_WAIT).await.ok_or(busy)?;
+        tokio::time::timeout(UPLOAD_PATIENCE, self.part(turn)).await.map_err(|_| slow())?
     }
 
-    async fn part(self, turn: SemaphorePermit<'static>) -> Result<File> {
+    async fn part(self, turn: Turn) -> Result<File> {
         let length = self.0.headers().get(header::CONTENT_LENGTH);
         let length: usize = length.and_then(|v| v.to_str().ok()?.parse().ok()).unwrap_or(0);
         let mut form = Multipart::from_request(self.0, &()).await.map_err(body_error)?;
-        while let Some(mut field) = form.next_field().await.map_err(body_error)? {
+        let mut pace = Pace::of_upload();
+        while let Some(mut field) = patiently(&mut pace, form.next_field()).await? {
             if field.name() != Some("file") {
                 continue;
             }
@@ -374,7 +386,8 @@ impl Upload {
             // Room for all of it from the start: a buffer that grows is copied, and held twice meanwhile. The system
             // gives memory when it is written to, so a length that is a lie costs nothing.
             let mut bytes = Vec::with_capacity(length.min(64 << 20));
-            while let Some(chunk) = field.chunk().await.map_err(body_error)? {
+            while let Some(chunk) = patiently(&mut pace, field.chunk()).await? {
+                pace.came(chunk.len());
                 bytes.extend_from_slice(&chunk);
             }
             return Ok(File { name, bytes, _turn: turn });

@@ -309,6 +309,46 @@ async fn the_content_stays_when_the_connection_is_lost_at_the_commit() {
     lost.own.drop().await;
 }
 
+/// Senders of one company who give a byte now and then hold up its own files for a while, and nobody else's.
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_uploads_of_one_company_do_not_hold_up_anothers() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let (acme, other) = (World::new().await, World::new().await);
+    let url = acme.admin.request("GET", "/").build().unwrap().url().clone();
+    let slow = |path: &str| {
+        let (host, port) = (url.host_str().unwrap().to_owned(), url.port().unwrap());
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-length: 9000000\r\ncontent-type: multipart/form-data; boundary=b\r\n\r\n--b\r\ncontent-disposition: form-data; name=\"file\"; filename=\"slow.csv\"\r\n\r\n",
+            acme.member.token.as_deref().unwrap()
+        );
+        tokio::spawn(async move {
+            let mut stream = tokio::net::TcpStream::connect((host, port)).await.unwrap();
+            stream.write_all(head.as_bytes()).await.unwrap();
+            let (start, mut answer) = (Instant::now(), Vec::with_capacity(4096));
+            while tokio::time::timeout(Duration::from_millis(500), stream.read_buf(&mut answer)).await.is_err() {
+                stream.write_all(b"x").await.unwrap();
+            }
+            (start.elapsed(), String::from_utf8_lossy(&answer).into_owned())
+        })
+    };
+    let (upload_path, import_path) = ("/api/files/upload", "/api/contacts/upload-csv");
+    let first = [slow(upload_path), slow(upload_path), slow(import_path)];
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let more = [slow(upload_path), slow(upload_path), slow(import_path)];
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let start = Instant::now();
+    upload(&other.admin, "quick.txt", "quick", &[]).await.expect(200);
+    let form = Form::new().part("file", part("email,first_name,last_name\nada@x.example,Ada,L\n", "a.csv", "text/csv"));
+    answer(other.admin.request("POST", import_path).multipart(form)).await.expect(200);
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    more.iter().for_each(|one| one.abort());
+    for one in first {
+        let (took, answer) = one.await.unwrap();
+        assert!(took < Duration::from_secs(45), "{took:?}");
+        assert!(answer.starts_with("HTTP/1.1 422") && answer.contains("too long to arrive"), "{answer}");
+    }
+}
+
 #[tokio::test]
 async fn files_are_listed_changed_and_deleted() {
     let acme = World::new().await;

@@ -28,15 +28,15 @@ pub(super) struct Outcome {
 }
 
 pub(super) async fn csv(db: TenantDb, upload: Upload) -> Result<Json<Outcome>> {
-    check_caller(&db).await?;
-    let file = upload.read().await?;
+    let company = check_caller(&db).await?;
+    let file = upload.read(company).await?;
     check_ending(&file.name, &[".csv"], "The file must be a CSV file: its name ends in .csv")?;
     import(db, file.bytes).await
 }
 
 pub(super) async fn excel(db: TenantDb, upload: Upload) -> Result<Json<Outcome>> {
-    check_caller(&db).await?;
-    let file = upload.read().await?;
+    let company = check_caller(&db).await?;
+    let file = upload.read(company).await?;
     check_ending(&file.name, &[".xlsx", ".xls"], "The file must be an Excel workbook: its name ends in .xlsx or .xls")?;
     // The header, and one row more than allowed, so that too many are noticed.
     import(db, workbook::to_csv(file.bytes, 1 + MAX_ROWS + 1).await?).await
@@ -47,9 +47,9 @@ fn check_ending(name: &str, endings: &[&str], otherwise: &'static str) -> Result
     if endings.iter().any(|e| name.ends_with(e)) { Ok(()) } else { Err(Error::bad_request(otherwise)) }
 }
 
-/// Nobody makes the server read 50 MiB who may not come in.
-async fn check_caller(db: &TenantDb) -> Result<()> {
-    db.tx(async |_| Ok(())).await.must_have_company()
+/// The caller's company. Nobody makes the server read 50 MiB who may not come in.
+async fn check_caller(db: &TenantDb) -> Result<Uuid> {
+    db.tx(async |tx| tx.caller().company_id.ok_or(Error::NoCompany)).await.must_have_company()
 }
 
 async fn import(db: TenantDb, csv: Vec<u8>) -> Result<Json<Outcome>> {

@@ -1,7 +1,11 @@
 //! The content of files: streamed in and out, never held as a whole.
 
 use super::{super::prelude::*, File, Upload};
-use crate::clients::storage::{Content, Writing};
+use crate::{
+    clients::storage::{Content, Writing},
+    turns::{Pace, Turns},
+    wire::patiently,
+};
 use axum::{
     body::Body,
     extract::multipart::Field,
@@ -10,20 +14,12 @@ use axum::{
 };
 use bytes::{Bytes, BytesMut};
 use postgres_types::ToSql;
-use std::{
-    ops::Range,
-    time::{Duration, Instant},
-};
-use tokio::{sync::Semaphore, time::timeout};
+use std::{ops::Range, time::Duration};
 
-/// Uploads at a time: each holds two parts of 5 MiB.
-static UPLOADS: Semaphore = Semaphore::const_new(4);
+/// Uploads at a time, and of one company: each holds two parts of 5 MiB.
+static UPLOADS: Turns = Turns::new(4, 2);
 /// How long one waits for its turn.
 const TURN: Duration = Duration::from_secs(30);
-/// How long the next bytes may take.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// Bytes a second, below which a sender keeps others waiting for nothing; from the second minute on.
-const PACE: f64 = 4096.0;
 /// Of the other fields of the form.
 const TEXT_LIMIT: usize = 64 << 10;
 /// What tells a file's type is within its first bytes.
@@ -50,17 +46,16 @@ struct Stored {
 
 pub(super) async fn upload(app: State<App>, db: TenantDb, form: Upload) -> Result<Json<File>> {
     let company = db.tx(async |tx| Ok(tx.caller().company_id)).await?.ok_or(Error::NoCompany)?;
-    let busy = |_| Error::TooManyRequests(5);
-    let _turn = timeout(TURN, UPLOADS.acquire()).await.map_err(busy)?.map_err(|_| Error::Unavailable)?;
+    let _turn = UPLOADS.next(company, TURN).await.ok_or(Error::TooManyRequests(5))?;
     let id = Uuid::now_v7();
     let mut form = form.form().await?;
-    let (mut stored, mut fields) = (None, Fields::default());
-    while let Some(field) = patiently(form.next_field()).await? {
+    let (mut stored, mut fields, mut pace) = (None, Fields::default(), Pace::of_upload());
+    while let Some(field) = patiently(&mut pace, form.next_field()).await? {
         match field.name().unwrap_or_default() {
-            "file" if stored.is_none() => stored = Some(store(&app, format!("{company}/{id}"), field).await?),
-            "category" => fields.category = Some(text(field).await?).filter(|text| !text.is_empty()),
-            "folder_id" => fields.folder = text(field).await?.parse().ok(),
-            "tags" => fields.tags = tags(&text(field).await?),
+            "file" if stored.is_none() => stored = Some(store(&app, format!("{company}/{id}"), field, &mut pace).await?),
+            "category" => fields.category = Some(text(field, &mut pace).await?).filter(|text| !text.is_empty()),
+            "folder_id" => fields.folder = text(field, &mut pace).await?.parse().ok(),
+            "tags" => fields.tags = tags(&text(field, &mut pace).await?),
             _ => {}
         }
     }
@@ -91,16 +86,17 @@ async fn write_down(db: TenantDb, id: Uuid, mut stored: Stored, fields: Fields) 
     file
 }
 
-/// Waits for the next of a form, and not forever.
-async fn patiently<T>(next: impl Future<Output = Result<T, axum::extract::multipart::MultipartError>>) -> Result<T> {
-    let slow = |_| Error::invalid("body", "file", "The file took too long to arrive");
-    timeout(PATIENCE, next).await.map_err(slow)?.map_err(wire::body_error)
+/// The next bytes of a field.
+async fn chunk(field: &mut Field<'_>, pace: &mut Pace) -> Result<Option<Bytes>> {
+    let chunk = patiently(pace, field.chunk()).await?;
+    pace.came(chunk.as_ref().map_or(0, Bytes::len));
+    Ok(chunk)
 }
 
-async fn text(mut field: Field<'_>) -> Result<String> {
+async fn text(mut field: Field<'_>, pace: &mut Pace) -> Result<String> {
     let mut bytes = Vec::new();
     let name = field.name().unwrap_or_default().to_owned();
-    while let Some(chunk) = patiently(field.chunk()).await? {
+    while let Some(chunk) = chunk(&mut field, pace).await? {
         bytes.extend_from_slice(&chunk);
         if bytes.len() > TEXT_LIMIT {
             return Err(Error::TooLarge);
@@ -130,7 +126,7 @@ fn store_failed(e: anyhow::Error) -> Error {
 }
 
 /// Streams a part of the form into the store.
-async fn store(app: &App, key: String, mut field: Field<'_>) -> Result<Stored> {
+async fn store(app: &App, key: String, mut field: Field<'_>, pace: &mut Pace) -> Result<Stored> {
     let limit = app.config.upload_limit.as_u64();
     let name = base_name(field.file_name().unwrap_or_default());
     if name.chars().count() > 255 {
@@ -139,13 +135,9 @@ async fn store(app: &App, key: String, mut field: Field<'_>) -> Result<Stored> {
     let kind = field.content_type().map(str::to_owned).filter(|kind| !kind.is_empty());
     let mut writing = app.storage.write(&key, &app.background).await.map_err(store_failed)?;
     let mut head = BytesMut::new();
-    let (mut size, mut checked, start) = (0, false, Instant::now());
-    while let Some(chunk) = patiently(field.chunk()).await? {
+    let (mut size, mut checked) = (0, false);
+    while let Some(chunk) = chunk(&mut field, pace).await? {
         size += chunk.len() as u64;
-        let seconds = start.elapsed().as_secs_f64();
-        if seconds > 60.0 && size as f64 / seconds < PACE {
-            return Err(Error::invalid("body", "file", "The file took too long to arrive"));
-        }
         if size > limit {
             // Nothing more is stored; what goes on coming is dropped.
             if size > limit + DRAIN_LIMIT {

@@ -3,7 +3,7 @@
 
 use super::{
     super::prelude::*,
-    turns::{self, Pace, Turn, slow},
+    turns::{self, Pace, slow},
 };
 use crate::{clients::storage::Writing, seal::hexadecimal};
 use axum::{
@@ -144,7 +144,7 @@ pub(super) struct Heard {
 
 pub(super) async fn inbound(app: State<App>, Unread(request): Unread) -> Result<Json<Heard>> {
     let Known { company, db, .. } = known(&app, request.uri().query(), false).await?;
-    let _turn = Turn::of(company).await?;
+    let _turn = turns::turn(company).await?;
     let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let (told, files, objects) = if kind.starts_with("multipart/") {
         let form = Multipart::from_request(request, &()).await.map_err(wire::body_error)?;

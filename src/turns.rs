@@ -1,0 +1,79 @@
+//! Turns at what comes from outside and takes memory while it comes: only so much at a time, of one company less than all,
+//! so that it holds up nobody but itself; and whoever is slow to give it loses the turn.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, LazyLock, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit},
+    time::timeout,
+};
+use uuid::Uuid;
+
+/// Turns of one kind, of the whole program.
+pub struct Turns {
+    all: Semaphore,
+    of_one: usize,
+    companies: LazyLock<Mutex<HashMap<Uuid, Arc<Semaphore>>>>,
+}
+
+/// A turn, until it is dropped.
+pub struct Turn {
+    _own: OwnedSemaphorePermit,
+    _any: SemaphorePermit<'static>,
+}
+
+impl Turns {
+    /// So many at a time, and of one company so many.
+    pub const fn new(all: usize, of_one: usize) -> Self {
+        Self { all: Semaphore::const_new(all), of_one, companies: LazyLock::new(Mutex::default) }
+    }
+
+    /// Waits so long for a company's turn.
+    pub async fn next(&'static self, company: Uuid, wait: Duration) -> Option<Turn> {
+        let own = {
+            let mut companies = self.companies.lock().unwrap_or_else(PoisonError::into_inner);
+            companies.retain(|_, turns| Arc::strong_count(turns) > 1);
+            companies.entry(company).or_insert_with(|| Arc::new(Semaphore::new(self.of_one))).clone()
+        };
+        let turn = async {
+            let own = own.acquire_owned().await.ok()?;
+            Some(Turn { _own: own, _any: self.all.acquire().await.ok()? })
+        };
+        timeout(wait, turn).await.ok().flatten()
+    }
+}
+
+/// What is left of the time for which a sender may be waited for. What is done with the bytes meanwhile does not count.
+pub struct Pace {
+    left: Duration,
+    behind: Duration,
+    per_second: f64,
+}
+
+impl Pace {
+    /// Bytes a second, and how far the sender may be behind that: whoever stands still has lost its turn so soon.
+    pub fn new(per_second: u32, behind: Duration) -> Self {
+        Self { left: behind, behind, per_second: per_second.into() }
+    }
+
+    /// That of a person's file: a poor line has it, and may be away for a moment.
+    pub fn of_upload() -> Self {
+        Self::new(16 << 10, Duration::from_secs(30))
+    }
+
+    /// Waits for the next piece; `None` when the time is over.
+    pub async fn next<T>(&mut self, piece: impl Future<Output = T>) -> Option<T> {
+        let start = Instant::now();
+        let piece = timeout(self.left, piece).await.ok()?;
+        self.left = self.left.saturating_sub(start.elapsed());
+        Some(piece)
+    }
+
+    /// So many bytes came.
+    pub fn came(&mut self, bytes: usize) {
+        self.left = (self.left + Duration::from_secs_f64(bytes as f64 / self.per_second)).min(self.behind);
+    }
+}
