@@ -178,7 +178,7 @@ async fn write_down(db: TenantDb, mail: Received, files: Vec<Stored>, mut object
     kept
 }
 
-/// Whether it was not known.
+/// Writes them in one transaction; whether the mail was not known before.
 async fn keep(db: &TenantDb, mail: &Received, files: &[Stored]) -> Result<bool> {
     let ids: Vec<Uuid> = files.iter().map(|file| file.id).collect();
     let kept = db.tx(async |tx| {
