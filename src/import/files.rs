@@ -150,7 +150,8 @@ async fn store(
         writing.put(Bytes::copy_from_slice(&buffer[..read])).await?;
     }
     let (size, sha256) = (i64::try_from(writing.size())?, writing.finish().await?);
-    db.execute(sql!("import/content").text, &[&id, &key, &size, &sha256.as_slice()]).await?;
+    // A connection that is lost may have written the row; content without one is swept.
     writing.keep();
+    db.execute(sql!("import/content").text, &[&id, &key, &size, &sha256.as_slice()]).await?;
     Ok(())
 }
