@@ -87,6 +87,7 @@ async fn contents(db: &Client) -> BTreeMap<String, String> {
         let rows = match table.as_str() {
             "deal_sums" => "(select tenant_id, company_id, owner_id, week, pipeline_id, stage_id, status, sum(deals), sum(value), sum(stage_seconds),
                 sum(running), sum(closed), sum(closed_seconds) from deal_sums group by 1, 2, 3, 4, 5, 6, 7 having sum(deals) <> 0)",
+            "companies" => "(select to_jsonb(c) - 'storage_bytes' - 'file_count' as t from companies c)",
             name => name,
         };
         let sql = format!("select coalesce(md5(string_agg(t::text, '|' order by t::text)), '') from {rows} t");
@@ -195,6 +196,9 @@ async fn a_backfill_that_is_killed_twice_loses_nothing_and_can_be_undone() {
           on (s.company_id, s.owner_id, s.status, s.deals, s.value) = (d.company_id, d.owner_id, d.status, d.deals, d.value)
         where s.owner_id is null or d.owner_id is null";
     assert_eq!(a.value::<i64>(wrong_sums, &[]).await, 0, "the sums follow the deals");
+    let files = "select count(*) from companies c where (c.file_count, c.storage_bytes) is distinct from (
+        select count(*), coalesce(sum(f.size), 0) from files f where f.tenant_id = c.id and f.company_id is not null and not f.is_deleted)";
+    assert_eq!(a.value::<i64>(files, &[]).await, 0, "a company's files count from now on");
     let verified = go(&["verify"]);
     assert!(
         verified.status.success() && text(&verified.stdout).contains("ok      sms_messages: 5,500 rows"),
@@ -212,6 +216,7 @@ async fn a_backfill_that_is_killed_twice_loses_nothing_and_can_be_undone() {
     let undone = go(&["undo"]);
     assert!(undone.status.success(), "{}", text(&undone.stderr));
     assert_eq!(contents(&a.db).await, before, "byte for byte");
+    assert_eq!(a.value::<i64>(files, &[]).await, 0, "and no more from now on");
     assert_eq!(visible(&own, &a.db, &people).await, seen);
     own.drop().await;
 }

@@ -320,6 +320,10 @@ async fn a_company_with_many_jobs_does_not_hold_up_another() {
         admin.execute(due, &[&company, &user, &jobs]).await.unwrap();
         companies.push(company);
     }
+    // A historical row is nobody's work.
+    let historical = "insert into jobs (tenant_id, company_id, user_id, kind, record_id, run_at)
+        select tenant_id, null, user_id, kind, gen_random_uuid(), now() - interval '1 day' from jobs where tenant_id = $1 limit 1";
+    assert_eq!(admin.execute(historical, &[&companies[1]]).await.unwrap(), 1);
     let db = Db::new(&own.api, 2).unwrap();
     let claimed = db.platform().claim_jobs(jobs::KINDS, 8, &[]).await.unwrap();
     assert_eq!(claimed.len(), 8);
