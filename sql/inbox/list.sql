@@ -1,6 +1,6 @@
 -- Texts, mail and calls in one list, the newest first; each arm reads no more than the page needs. A page ends where its
 -- bodies are 16 MiB; what follows is on the next one.
--- Without the conditions of inbox/filter, whose mere presence takes PostgreSQL as long as half of this.
+-- Without the conditions of inbox/filter, each of which PostgreSQL sets up at each execution, whether it is asked for or not.
 -- $1 limit   $2 skip
 with message as (
   (select * from (
