@@ -9,10 +9,11 @@ use crate::{
 use aide::{generate::GenContext, openapi::Operation};
 use axum::{
     body::Body,
-    extract::{FromRequest, FromRequestParts, Multipart, RawPathParams, Request},
+    extract::{FromRequest, FromRequestParts, Multipart, RawPathParams, Request, multipart::Field},
     http::{HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
+use bytes::Bytes;
 use garde::Validate;
 use http_body_util::BodyExt;
 use jiff::{Timestamp, civil, tz::TimeZone};
@@ -356,6 +357,13 @@ pub async fn patiently<T, E: std::error::Error>(
     pace.next(next).await.ok_or_else(slow)?.map_err(body_error)
 }
 
+/// The next bytes of a field of it.
+pub async fn chunk(field: &mut Field<'_>, pace: &mut Pace) -> Result<Option<Bytes>> {
+    let chunk = patiently(pace, field.chunk()).await?;
+    pace.came(chunk.as_ref().map_or(0, Bytes::len));
+    Ok(chunk)
+}
+
 fn slow() -> Error {
     Error::invalid("body", "file", "The file took too long to arrive")
 }
@@ -386,8 +394,7 @@ impl Upload {
             // Room for all of it from the start: a buffer that grows is copied, and held twice meanwhile. The system
             // gives memory when it is written to, so a length that is a lie costs nothing.
             let mut bytes = Vec::with_capacity(length.min(64 << 20));
-            while let Some(chunk) = patiently(&mut pace, field.chunk()).await? {
-                pace.came(chunk.len());
+            while let Some(chunk) = chunk(&mut field, &mut pace).await? {
                 bytes.extend_from_slice(&chunk);
             }
             return Ok(File { name, bytes, _turn: turn });

@@ -4,7 +4,7 @@ use super::{super::prelude::*, File, Upload};
 use crate::{
     clients::storage::{Content, Writing},
     turns::{Pace, Turns},
-    wire::patiently,
+    wire::{chunk, patiently},
 };
 use axum::{
     body::Body,
@@ -84,13 +84,6 @@ async fn write_down(db: TenantDb, id: Uuid, mut stored: Stored, fields: Fields) 
         stored.writing.discard();
     }
     file
-}
-
-/// The next bytes of a field.
-async fn chunk(field: &mut Field<'_>, pace: &mut Pace) -> Result<Option<Bytes>> {
-    let chunk = patiently(pace, field.chunk()).await?;
-    pace.came(chunk.as_ref().map_or(0, Bytes::len));
-    Ok(chunk)
 }
 
 async fn text(mut field: Field<'_>, pace: &mut Pace) -> Result<String> {
