@@ -157,27 +157,6 @@ async fn a_historical_row_is_not_in_the_companys_log() {
     assert!(!acme.admin.get("/api/audit/").await.text.contains("Secret"));
 }
 
-/// Who a person at psql says they are is not believed.
-#[tokio::test]
-async fn an_operator_speaks_in_nobodys_name() {
-    let (acme, other) = (World::new().await, World::new().await);
-    let login = format!("op_{}", Uuid::new_v4().simple());
-    let add = "select app.add_operator($1::text::name, $2, true)";
-    acme.db.execute(add, &[&login, &[&acme.name].as_slice()]).await.unwrap();
-    let operator = db::connect(&admin_url().replace("ringfence_admin", &login)).await.unwrap();
-    let set = format!(
-        "set app.user_id = '{}'; set app.request_id = 'job x'; update pipelines set name = 'Renamed' where is_default",
-        other.admin.id
-    );
-    operator.batch_execute(&set).await.unwrap();
-    let asked = "select user_id::text, role, request_id, db_role::text from audit_log where table_name = 'pipelines' and after ->> 'name' = 'Renamed'";
-    let row = operator.query_one(asked, &[]).await.unwrap();
-    let said: Vec<Option<String>> = (0..4).map(|n| row.get(n)).collect();
-    assert_eq!(said, [None, None, None, Some(login.clone())]);
-    drop(operator);
-    acme.db.execute("select app.remove_operator($1::text::name)", &[&login]).await.unwrap();
-}
-
 #[tokio::test]
 async fn the_log_is_only_added_to() {
     let acme = World::new().await;

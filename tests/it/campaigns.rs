@@ -1,6 +1,7 @@
 //! Campaigns (contract: bulk-email-campaigns): what is sent, to whom, and what is known of it; also when a worker dies.
 
 use crate::{
+    commands::configured,
     emails::with_key,
     jobs::until,
     schema::OwnDatabase,
@@ -12,7 +13,7 @@ use ringfence::config::{Config, Switch};
 use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
     time::{Duration, Instant},
 };
 
@@ -302,22 +303,9 @@ async fn a_server_that_takes_nothing_is_asked_again_and_one_that_refuses_is_not(
 
 /// Starts `ringfence worker` as a process of its own.
 fn worker(own: &OwnDatabase, inbox: &Inbox) -> Child {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ringfence"));
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("RINGFENCE_")) {
-        command.env_remove(name);
-    }
-    let config = config();
-    command
-        .arg("worker")
-        .env("DATABASE_URL", &own.api)
-        .env_remove("DATABASE_ADMIN_URL")
-        .env("RINGFENCE_JWT_SECRET", &config.jwt_secret[0])
-        .env("RINGFENCE_SECRET_KEY", &config.secret_key[0])
-        .env("RINGFENCE_PUBLIC_URL", &config.public_url)
-        .env("RINGFENCE_STORAGE_URL", config.storage_url.unwrap())
-        .env("RINGFENCE_RELAY_URL", inbox.url())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
+    let mut command = configured(own, &["worker"]);
+    command.env_remove("DATABASE_ADMIN_URL").env("RINGFENCE_PUBLIC_URL", config().public_url);
+    command.env("RINGFENCE_RELAY_URL", inbox.url()).stdout(Stdio::null()).stderr(Stdio::null());
     command.spawn().unwrap()
 }
 

@@ -6,7 +6,7 @@ use crate::{
     idempotency::waiting_for,
     schema::OwnDatabase,
     tls::Authority,
-    world::{Answer, Person, World, admin_url, answer, api_url, config, start_server},
+    world::{Answer, Person, World, admin_url, answer, api_url, config, start_server, within},
 };
 use reqwest::multipart::{Form, Part};
 use ringfence::{
@@ -217,13 +217,8 @@ async fn what_is_refused_leaves_nothing_behind() {
     }
 }
 
-/// Waits for something to become so.
-async fn until(what: &str, mut is: impl AsyncFnMut() -> bool) {
-    let start = Instant::now();
-    while !is().await {
-        assert!(start.elapsed() < Duration::from_secs(10), "it never happens: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
+    within(Duration::from_secs(10), what, is_so).await;
 }
 
 /// What a client who has gone away has begun comes to its end: a row with its content, or neither.

@@ -2,7 +2,7 @@
 
 use crate::{
     schema::OwnDatabase,
-    world::{Person, World, config, start_server},
+    world::{Person, World, config, start_server, within},
 };
 use ringfence::{
     App,
@@ -11,16 +11,12 @@ use ringfence::{
     jobs,
 };
 use serde_json::{Value, json};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use uuid::Uuid;
 
 /// Waits until this is so: workers look for work every two seconds.
 pub async fn until(what: &str, so: impl AsyncFn() -> bool) {
-    let start = Instant::now();
-    while !so().await {
-        assert!(start.elapsed() < Duration::from_secs(60), "{what} did not happen");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    within(Duration::from_secs(60), what, so).await;
 }
 
 async fn notes(who: &Person) -> Vec<Value> {

@@ -581,6 +581,25 @@ async fn staff_get_lists_across_companies_and_leave_a_trace() {
     a.world.db.batch_execute(&format!("drop role {}", login.name)).await.unwrap();
 }
 
+/// Who a person at psql says they are is not believed.
+#[tokio::test]
+async fn an_operator_speaks_in_nobodys_name() {
+    let (acme, other) = (World::new().await, World::new().await);
+    let login = Login::operator(&acme, &[&acme.name], true, true).await;
+    let operator = login.connect().await;
+    let set = format!(
+        "set app.user_id = '{}'; set app.request_id = 'job x'; update pipelines set name = 'Renamed' where is_default",
+        other.admin.id
+    );
+    operator.batch_execute(&set).await.unwrap();
+    let asked = "select user_id::text, role, request_id, db_role::text from audit_log where table_name = 'pipelines' and after ->> 'name' = 'Renamed'";
+    let row = operator.query_one(asked, &[]).await.unwrap();
+    let said: Vec<Option<String>> = (0..4).map(|n| row.get(n)).collect();
+    assert_eq!(said, [None, None, None, Some(login.name.clone())]);
+    drop(operator);
+    login.remove(&acme).await;
+}
+
 /// Whom the API refuses something is known to the operators of their company and to staff, and to nobody else.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_was_refused_what_is_known_to_operators_of_their_company_and_to_staff() {
@@ -602,7 +621,7 @@ async fn who_was_refused_what_is_known_to_operators_of_their_company_and_to_staf
     let nobodys = format!("{}|GET /api/sms/messages|no_company|3|", lone.id);
     let asked = "select user_id, route, reason, times from app.company_refusals()";
     for (world, expected) in [(&acme, theirs.as_str()), (&other, "")] {
-        let login = Login { database: own.admin.clone(), ..Login::new("") };
+        let login = Login::new(&own.admin);
         let add = "select app.add_operator($1::text::name, $2)";
         world.db.execute(add, &[&login.name, &[&world.name].as_slice()]).await.unwrap();
         assert_eq!(said(&login.connect().await, asked).await, expected);
@@ -611,7 +630,7 @@ async fn who_was_refused_what_is_known_to_operators_of_their_company_and_to_staf
         assert_eq!(shown.contains(&acme.member.id.to_string()), !expected.is_empty(), "{shown}");
         login.remove(world).await;
     }
-    let login = Login { database: own.admin.clone(), ..Login::new("") };
+    let login = Login::new(&own.admin);
     acme.db.batch_execute(&format!("create role {} login in role ringfence_staff", login.name)).await.unwrap();
     let all = said(&login.connect().await, "select user_id, route, reason, times from app.staff_refusals()").await;
     assert!(all.contains(&theirs) && all.contains(&nobodys), "{all}");

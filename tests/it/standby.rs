@@ -5,7 +5,7 @@ use crate::{
     isolation::{Seeded, same_reads, walk_routes, walk_tables},
     metrics::{free, scrape, value},
     poolers::{as_owner, folder_like, socket},
-    world::{Answer, Person, World, answer, api_url, config, start_server},
+    world::{Answer, Person, World, answer, api_url, config, start_server, within},
 };
 use ringfence::{
     config::{Config, Switch},
@@ -119,11 +119,7 @@ impl Drop for Standby {
 }
 
 async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
-    let started = Instant::now();
-    while !is_so().await {
-        assert!(started.elapsed() < Duration::from_secs(30), "{what}: not within half a minute");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    within(Duration::from_secs(30), what, is_so).await;
 }
 
 async fn answers(base: &str) {

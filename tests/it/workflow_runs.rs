@@ -1,7 +1,7 @@
 //! Workflows at work: what starts them, what each action does, and that nothing is done twice or forgotten.
 
 use crate::{
-    commands::{configured, ringfence, serve},
+    commands::{configured, serve},
     jobs::until,
     schema::OwnDatabase,
     smtp::Inbox,
@@ -760,10 +760,9 @@ async fn webhooks_reach_nothing_but_the_public_internet() {
 }
 
 fn worker(own: &OwnDatabase) -> Child {
-    let (mut command, config) = (ringfence(own, &["worker"]), config());
-    command.env("RINGFENCE_JWT_SECRET", "x".repeat(32)).env("RINGFENCE_SECRET_KEY", &config.secret_key[0]);
-    command.env("RINGFENCE_TWILIO_URL", &config.twilio_url).env("RINGFENCE_STORAGE_URL", config.storage_url.unwrap());
-    command.env("RUST_LOG", "warn").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    let mut command = configured(own, &["worker"]);
+    command.env("RINGFENCE_TWILIO_URL", config().twilio_url).stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().unwrap()
 }
 
 /// Workers that are killed in the middle of their work, twice: each contact has one run, each run its one task and its

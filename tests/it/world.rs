@@ -15,6 +15,7 @@ use serde_json::Value;
 use std::{
     net::SocketAddr,
     sync::{LazyLock, mpsc},
+    time::{Duration, Instant},
 };
 use tokio_postgres::{Client, types::ToSql};
 use uuid::Uuid;
@@ -300,6 +301,15 @@ impl World {
         params: &[&(dyn ToSql + Sync)],
     ) -> T {
         self.db.query_one(sql, params).await.unwrap().get(0)
+    }
+}
+
+/// Waits so long at most until this is so.
+pub async fn within(limit: Duration, what: &str, is_so: impl AsyncFn() -> bool) {
+    let start = Instant::now();
+    while !is_so().await {
+        assert!(start.elapsed() < limit, "{what}: not within {limit:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
