@@ -46,13 +46,19 @@ pub struct Run {
     /// At most this many rows a second altogether
     #[arg(long)]
     rate: Option<u32>,
-    /// Vacuum a table each time that so many of its rows have changed; 0 leaves it to autovacuum
-    #[arg(long, default_value_t = 500_000)]
-    vacuum_every: u64,
+    /// Make room for new versions each time that so many rows of a table have changed; 0 leaves it to autovacuum
+    /// [default: a tenth of all, at least 50000]
+    ///
+    /// The old versions are removed without looking at the indexes, which is quick, so that the table does not grow to twice
+    /// its size. At the end the tables are vacuumed as a whole.
+    #[arg(long)]
+    vacuum_every: Option<u64>,
 }
 
-/// What rows a second to expect where no run has been measured.
-const USUAL_RATE: u64 = 50_000;
+/// In how many parts of a run its tables are vacuumed: each time all of what has changed so far is looked at again.
+const VACUUMS: u64 = 10;
+/// Rows for which a vacuum is worth while.
+const WORTH_VACUUMING: u64 = 50_000;
 
 /// Runs the command at the administrator's address of a database; false when `verify` found a difference.
 pub async fn run(command: Command, admin: &str) -> anyhow::Result<bool> {
@@ -86,7 +92,7 @@ async fn bypassing(admin: &str) -> anyhow::Result<Client> {
 
 async fn plan(client: &Client) -> anyhow::Result<()> {
     let rows = client.query(sql!("ops/backfill/plan").text.trim_end_matches(['\n', ';']), &[]).await?;
-    let (mut total, mut undecided, mut table) = (0_u64, 0_u64, String::new());
+    let (mut total, mut undecided, mut seconds, mut table) = (0_u64, 0_u64, 0_u64, String::new());
     for row in &rows {
         let count = row.get::<_, i64>("row_count").unsigned_abs();
         let name: String = row.get("table_name");
@@ -102,16 +108,17 @@ async fn plan(client: &Client) -> anyhow::Result<()> {
             None => total += count,
             Some(_) => undecided += count,
         }
+        seconds += row.get::<_, Option<i64>>("seconds").unwrap_or_default().unsigned_abs();
         println!("  {:>12} {whose}", HumanCount(count).to_string());
     }
     for row in client.query("select * from app.backfill_collisions()", &[]).await? {
         let (table, key, count): (String, String, i64) = (row.get(0), row.get(1), row.get(2));
         println!("{table}: {count} rows stay, because the company has another row with the same {key}");
     }
-    let time = HumanDuration(Duration::from_secs(total.div_ceil(USUAL_RATE)));
     println!(
-        "{} rows get their company, in about {time} at {USUAL_RATE} a second; {} cannot be decided.",
+        "{} rows get their company, by one worker in about {}; {} cannot be decided.",
         HumanCount(total),
+        HumanDuration(Duration::from_secs(seconds)),
         HumanCount(undecided)
     );
     if undecided > 0 {
@@ -125,6 +132,8 @@ struct Shared {
     bar: ProgressBar,
     started: Instant,
     moved: Mutex<BTreeMap<String, u64>>,
+    /// After how many rows of a table it is vacuumed, if at all.
+    vacuum_every: Option<u64>,
     vacuuming: tokio::sync::Mutex<Client>,
 }
 
@@ -137,7 +146,10 @@ impl Run {
         let bar = ProgressBar::new(progress.left_over).with_style(style).with_message("backfill");
         // Whoever owns the tables vacuums them, which ringfence_dba does not.
         let vacuuming = tokio::sync::Mutex::new(db::connect(admin).await?);
-        let shared = Arc::new(Shared { bar, started: Instant::now(), moved: Mutex::default(), vacuuming });
+        let vacuum_every = self.vacuum_every.unwrap_or((progress.left_over / VACUUMS).max(WORTH_VACUUMING));
+        let vacuum_every = Some(vacuum_every).filter(|rows| *rows > 0);
+        let shared = Shared { bar, started: Instant::now(), moved: Mutex::default(), vacuum_every, vacuuming };
+        let shared = Arc::new(shared);
         let options = Arc::new(self);
         // Once, and again for rows that somebody changed, and so moved, while they were passed.
         while progress.is_under_way {
@@ -155,9 +167,9 @@ impl Run {
         let moved = std::mem::take(&mut *shared.moved.lock().unwrap_or_else(|e| e.into_inner()));
         shared.bar.finish_and_clear();
         let (rows, seconds) = (moved.values().sum::<u64>(), shared.started.elapsed().as_secs_f64());
-        if options.vacuum_every > 0 {
+        if shared.vacuum_every.is_some() {
             for table in moved.keys() {
-                vacuum(&*shared.vacuuming.lock().await, table).await?;
+                vacuum(&*shared.vacuuming.lock().await, "analyze, truncate off", table).await?;
             }
         }
         println!(
@@ -194,14 +206,14 @@ impl Run {
                 let count = all.entry(table.clone()).or_default();
                 let was = *count;
                 *count += moved;
-                self.vacuum_every > 0 && was / self.vacuum_every != *count / self.vacuum_every
+                shared.vacuum_every.is_some_and(|every| was / every != *count / every)
             };
             if due {
                 let shared = shared.clone();
                 tokio::spawn(async move {
                     // One at a time; who comes while it goes on is served by it.
                     if let Ok(vacuuming) = shared.vacuuming.try_lock() {
-                        let _ = vacuum(&vacuuming, &table).await;
+                        let _ = vacuum(&vacuuming, "index_cleanup off, truncate off", &table).await;
                     }
                 });
             }
@@ -228,9 +240,10 @@ async fn take(client: &Client, step: &Statement, params: &[&(dyn ToSql + Sync)])
     }
 }
 
-/// The old versions of the rows make room for the next ones.
-async fn vacuum(admin: &Client, table: &str) -> anyhow::Result<()> {
-    Ok(admin.batch_execute(&format!("vacuum (analyze) public.\"{table}\"")).await?)
+/// The old versions of the rows make room for the next ones. Never by giving space back to the system, for which nobody may
+/// read the table.
+async fn vacuum(admin: &Client, how: &str, table: &str) -> anyhow::Result<()> {
+    Ok(admin.batch_execute(&format!("vacuum ({how}) public.\"{table}\"")).await?)
 }
 
 struct Progress {
