@@ -250,6 +250,11 @@ impl Reply {
     pub(super) fn len(&self) -> usize {
         self.rows.len()
     }
+
+    /// How many bytes they have as the server sent them.
+    pub(super) fn bytes(&self) -> usize {
+        self.rows.iter().map(|row| row.buffer().len()).sum()
+    }
 }
 
 /// What the server answered up to a Sync: the replies of the statements that ran, and why the next one did not.

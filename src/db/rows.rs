@@ -20,6 +20,10 @@ pub trait WriteRow: FromRow {
     fn write_row(row: &Values<'_>, places: &[usize], out: &mut Vec<u8>) -> Result<(), WriteError>;
 }
 
+/// About how many bytes a member takes in JSON beyond those of its value in the database: its name, and what a key or a time
+/// needs to be text.
+const MEMBER: usize = 32;
+
 /// A row whose columns do not fit its struct.
 pub type WriteError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -47,7 +51,7 @@ impl<T: WriteRow> Rows<T> {
     pub fn json(&self) -> Result<Vec<u8>, WriteError> {
         let Some(columns) = self.reply.columns().filter(|_| !self.is_empty()) else { return Ok(b"[]".to_vec()) };
         let places = T::places(columns)?;
-        let mut out = Vec::with_capacity(self.len() * 512 + 2);
+        let mut out = Vec::with_capacity(self.reply.bytes() + self.len() * columns.len() * MEMBER + 2);
         out.push(b'[');
         self.reply.each_raw(|row| {
             let start = out.len();
