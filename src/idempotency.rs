@@ -35,15 +35,13 @@ pub(crate) const ANSWER: &str = "idempotent answer";
 /// Carries a request out once if it has a key, and otherwise as ever.
 pub(crate) async fn keep(app: App, request: Request, next: Next) -> Response {
     let has_key = request.method() == Method::POST && request.headers().contains_key(KEY);
+    if !has_key {
+        return position::tell(&app, next.run(request)).await;
+    }
     let told = app.clone();
-    let answer = async {
-        match has_key {
-            // Apart, because it is large and few requests have a key.
-            true => Box::pin(once(app, request, next)).await.unwrap_or_else(Error::into_response),
-            false => next.run(request).await,
-        }
-    };
-    position::tell(&told, answer).await
+    let answer = async { once(app, request, next).await.unwrap_or_else(Error::into_response) };
+    // Apart, because it is large and few requests have a key.
+    Box::pin(position::tell(&told, answer)).await
 }
 
 /// To be said before anything leaves that cannot be taken back, and before a wait for anything but the database: what the

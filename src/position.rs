@@ -37,7 +37,7 @@ pub(crate) async fn tell(app: &App, answer: impl Future<Output = Response>) -> R
     if app.db.standby_is_up().is_none() {
         return answer.await;
     }
-    let (mut response, left) = note_position(answer).await;
+    let (mut response, left) = Box::pin(note_position(answer)).await;
     let sealed = left.and_then(|(user, position)| app.positions.seal_bytes(user, FIELD, &position.to_be_bytes()).ok());
     if let Some(token) = sealed.and_then(|s| HeaderValue::from_str(&BASE64_URL_SAFE_NO_PAD.encode(s)).ok()) {
         response.headers_mut().insert(POSITION, token);

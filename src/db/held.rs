@@ -63,7 +63,11 @@ pub(crate) async fn commit_held() -> Result<()> {
         Ok::<_, Error>((held.db.clone(), held.id, note, held.open.take()))
     };
     let Ok(taken) = HELD.try_with(take) else { return Ok(()) };
-    let (db, id, note, open) = taken?;
+    // Apart, because every request comes by here and few have a key.
+    Box::pin(commit(taken?)).await
+}
+
+async fn commit((db, id, note, open): (Db, Uuid, Note, Option<Open>)) -> Result<()> {
     match open {
         Some(mut open) => {
             if note == Note::None {

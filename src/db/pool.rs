@@ -135,8 +135,9 @@ impl Manager for Connections {
     type Error = Fault;
 
     /// With what every request needs prepared, so that the first one of a connection is not slower than the others.
+    /// Connecting is apart, because it is rare and its state large, which every request's would have in it several times.
     async fn create(&self) -> Result<Connection, Fault> {
-        let mut connection = self.0.connect().await?;
+        let mut connection = Box::pin(self.0.connect()).await?;
         tenant::prepare(&mut connection).await?;
         Ok(connection)
     }

@@ -245,6 +245,11 @@ struct Asked<'a> {
 }
 
 impl<D: Door> Scoped<D> {
+    /// Whether this is a request that a standby may answer, and there is one.
+    pub(super) fn may_ask_standby(&self) -> bool {
+        self.db.standby.is_some() && self.reads.is_some()
+    }
+
     /// The rows of a statement of a request that only reads, from the standby; `None` where the primary is to be asked.
     pub(super) async fn on_standby(&self, q: Sql, p: Params<'_>) -> Result<Option<Reply>> {
         let (Some(standby), Some(floor), Identity::Token(user, version)) = (&self.db.standby, self.reads, self.who)

@@ -211,14 +211,17 @@ impl<D: Door> Scoped<D> {
         first(&self.rows(q, p).await?)
     }
 
-    /// One statement in one round trip. Where the role decides, it is looked at before the statement is sent.
+    /// One statement in one round trip. Where the role decides, it is looked at before the statement is sent. The rarer
+    /// ways are apart: what a request needs to remember is copied several times on its way to the handler.
     async fn rows(&self, q: Sql, p: Params<'_>) -> Result<Reply> {
-        if let Some(reply) = self.on_standby(q, p).await? {
+        if self.may_ask_standby()
+            && let Some(reply) = Box::pin(self.on_standby(q, p)).await?
+        {
             return Ok(reply);
         }
         let locate = self.leaves_position(Some(q));
         if D::ROLE.is_some() || held::is_held() {
-            return self.transaction(locate, async |tx| tx.rows(q, p).await).await;
+            return Box::pin(self.transaction(locate, async |tx| tx.rows(q, p).await)).await;
         }
         let mut connection = self.db.connection().await?;
         let [enter, statement] = connection.prepare([self.enter().text, q.text]).await?;
