@@ -169,7 +169,7 @@ impl Run {
         let (rows, seconds) = (moved.values().sum::<u64>(), shared.started.elapsed().as_secs_f64());
         if shared.vacuum_every.is_some() {
             for table in moved.keys() {
-                vacuum(&*shared.vacuuming.lock().await, "analyze, truncate off", table).await?;
+                vacuum(&*shared.vacuuming.lock().await, "analyze", table).await?;
             }
         }
         println!(
@@ -213,7 +213,7 @@ impl Run {
                 tokio::spawn(async move {
                     // One at a time; who comes while it goes on is served by it.
                     if let Ok(vacuuming) = shared.vacuuming.try_lock() {
-                        let _ = vacuum(&vacuuming, "index_cleanup off, truncate off", &table).await;
+                        let _ = vacuum(&vacuuming, "index_cleanup off", &table).await;
                     }
                 });
             }
@@ -243,7 +243,7 @@ async fn take(client: &Client, step: &Statement, params: &[&(dyn ToSql + Sync)])
 /// The old versions of the rows make room for the next ones. Never by giving space back to the system, for which nobody may
 /// read the table.
 async fn vacuum(admin: &Client, how: &str, table: &str) -> anyhow::Result<()> {
-    Ok(admin.batch_execute(&format!("vacuum ({how}) public.\"{table}\"")).await?)
+    Ok(admin.batch_execute(&format!("vacuum ({how}, truncate off) public.\"{table}\"")).await?)
 }
 
 struct Progress {
