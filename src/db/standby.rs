@@ -245,11 +245,6 @@ struct Asked<'a> {
 }
 
 impl<D: Door> Scoped<D> {
-    /// Whether this is a request that a standby may answer, and there is one.
-    pub(super) fn may_ask_standby(&self) -> bool {
-        self.db.standby.is_some() && self.reads.is_some()
-    }
-
     /// The rows of a statement of a request that only reads, from the standby; `None` where the primary is to be asked.
     pub(super) async fn on_standby(&self, q: Sql, p: Params<'_>) -> Result<Option<Reply>> {
         let (Some(standby), Some(floor), Identity::Token(user, version)) = (&self.db.standby, self.reads, self.who)
@@ -261,7 +256,8 @@ impl<D: Door> Scoped<D> {
         }
         let request = crate::server::request_id();
         let asked = Asked { user, version, company: D::COMPANY, request, floor, statement: q, params: p };
-        let (known, answer) = tokio::join!(self.known(), standby.ask(&asked));
+        // Apart, because every request comes by here and few servers have a standby.
+        let (known, answer) = Box::pin(async { tokio::join!(self.known(), standby.ask(&asked)) }).await;
         // What the primary says of the caller is what counts.
         let known = known?;
         let same = |caller: &Caller| caller.company_id == known.company_id && caller.role == known.role;

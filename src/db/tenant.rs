@@ -211,12 +211,10 @@ impl<D: Door> Scoped<D> {
         first(&self.rows(q, p).await?)
     }
 
-    /// One statement in one round trip. Where the role decides, it is looked at before the statement is sent. The rarer
-    /// ways are apart: what a request needs to remember is copied several times on its way to the handler.
+    /// One statement in one round trip. Where the role decides, it is looked at before the statement is sent; that
+    /// is apart, because it is rarer, and what a request needs to remember is copied several times on its way to the handler.
     async fn rows(&self, q: Sql, p: Params<'_>) -> Result<Reply> {
-        if self.may_ask_standby()
-            && let Some(reply) = Box::pin(self.on_standby(q, p)).await?
-        {
+        if let Some(reply) = self.on_standby(q, p).await? {
             return Ok(reply);
         }
         let locate = self.leaves_position(Some(q));
