@@ -182,10 +182,11 @@ pub async fn finish(
             Err(Failure::Refused { code: Some(code), .. }) => Some(code.to_string()),
             _ => None,
         };
+        let may_later = matches!(outcome, Err(Failure::Busy));
         let (db, id, code, error, template) = (&db, &message.id, &code, &error, &template);
         let write = |perhaps_done: bool| async move {
             db.tx(async |tx| {
-                let params: Params<'_> = &[id, &sid, code, error, template, &perhaps_done];
+                let params: Params<'_> = &[id, &sid, code, error, template, &perhaps_done, &may_later];
                 tx.optional::<Uuid>(sql!("telephony/answered"), params).await?;
                 if code.as_deref() == Some("21610") {
                     let params: Params<'_> = &[&"sms", to_address, &"provider"];

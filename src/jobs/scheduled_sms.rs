@@ -1,9 +1,8 @@
 //! Sends a text whose time has come, through the company's account. Once Twilio was asked it is not asked again, unless
-//! it certainly took nothing.
+//! it certainly took nothing: that is written down together with its answer (sql/telephony/answered.sql).
 
 use crate::{
     App, Error, Result,
-    clients::Failure,
     db::{TenantDb, platform::Job},
     row, sql,
     telephony::{self, Text},
@@ -19,7 +18,6 @@ row! {
         body: String,
         contact_id: Option<Uuid>,
         quiet_until: Option<Time>,
-        is_late: bool,
     }
 }
 
@@ -44,20 +42,13 @@ pub(super) async fn run(app: &App, db: &TenantDb, job: &Job) -> Result<()> {
         };
         let message = telephony::queue(tx, &text).await?;
         tx.optional::<Uuid>(sql!("jobs/begin_scheduled_sms"), &[&scheduled, &message.id]).await?;
-        Ok(Some((message, due.is_late)))
+        Ok(Some(message))
     });
-    let (message, is_late) = match begun.await {
-        Ok(Some(begun)) => begun,
-        Ok(None) => return Ok(()),
-        Err(Error::BadRequest(why) | Error::NotFound(why)) => return fail(db, scheduled, &why).await,
-        Err(e) => return Err(e),
-    };
-    match telephony::finish(app, db, account, message, None).await?.outcome {
-        Ok(_) => Ok(()),
-        Err(Failure::Busy) if !is_late => {
-            db.optional::<Uuid>(sql!("jobs/repeat_scheduled_sms"), &[&scheduled]).await.map(drop)
-        }
-        Err(failure) => fail(db, scheduled, &telephony::words(&failure)).await,
+    match begun.await {
+        Ok(Some(message)) => telephony::finish(app, db, account, message, None).await.map(drop),
+        Ok(None) => Ok(()),
+        Err(Error::BadRequest(why) | Error::NotFound(why)) => fail(db, scheduled, &why).await,
+        Err(e) => Err(e),
     }
 }
 

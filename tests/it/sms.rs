@@ -1,6 +1,7 @@
 //! SMS messages (contract: sms).
 
 use crate::{
+    jobs::until,
     schema::OwnDatabase,
     twilio::{Account, number},
     world::{World, config, start_server},
@@ -142,6 +143,35 @@ async fn a_scheduled_text_leaves_when_its_time_has_come_unless_it_is_cancelled()
     let gone = acme.member.delete(&format!("/api/sms/scheduled/{}", kept["id"].as_str().unwrap())).await;
     assert_eq!((gone.status, gone.text.contains("already sent")), (400, true), "{}", gone.text);
     assert_eq!(acme.member.get("/api/sms/messages").await.expect(200)[0]["body"], "kept");
+}
+
+#[tokio::test]
+async fn a_scheduled_text_that_twilio_cannot_take_is_tried_again_for_an_hour() {
+    let own = OwnDatabase::new().await;
+    let acme = World::alone(&own).await;
+    let account = Account::of(&acme).await;
+    let insert =
+        "insert into scheduled_sms (tenant_id, company_id, user_id, from_address, to_address, body, scheduled_at)
+        values ($1, $1, $2, $3, '+14155550004', 'Text', now() - interval '10 minutes')";
+    acme.db.execute(insert, &[&acme.company, &acme.member.id, &account.number]).await.unwrap();
+    let asked = async |times: usize| {
+        until("Twilio has been asked and has answered", async || {
+            let failed = "select count(*) from sms_messages where status = 'failed'";
+            account.asked().len() == times && acme.value::<i64>(failed, &[]).await == times as i64
+        })
+        .await;
+    };
+    asked(1).await;
+    // The answer and what follows from it are one commit: the next attempt is there when the failure is.
+    let waits = "select not is_sent and not is_cancelled and error_message is null and run_at - now() between interval '9 minutes' and interval '11 minutes'
+        from scheduled_sms s join jobs j on j.record_id = s.id";
+    assert!(acme.value::<bool>(waits, &[]).await);
+    let late = "update scheduled_sms set scheduled_at = now() - interval '61 minutes'; update jobs set run_at = now()";
+    acme.db.batch_execute(late).await.unwrap();
+    asked(2).await;
+    let given_up = "select not is_sent and is_cancelled and error_message like '%nothing was sent' from scheduled_sms";
+    assert!(acme.value::<bool>(given_up, &[]).await);
+    assert_eq!(acme.value::<i64>("select count(*) from jobs", &[]).await, 0);
 }
 
 #[tokio::test]

@@ -169,7 +169,9 @@ const UNDONE: &[(&str, &str)] = &[
     ),
     (
         "scheduled texts",
-        "select count(*) from scheduled_sms s join companies c on c.id = s.company_id and c.name like 'Chaos %' where not s.is_sent and not s.is_cancelled",
+        "select count(*) from scheduled_sms s join companies c on c.id = s.company_id and c.name like 'Chaos %'
+        left join sms_messages m on m.id = s.message_id
+        where not s.is_cancelled and (not s.is_sent or m.status = 'failed' and m.error_message like '%nothing was sent')",
     ),
     (
         "texts without an answer",
