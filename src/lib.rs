@@ -78,7 +78,7 @@ pub struct Parts {
     pub metrics: Option<metrics::Metrics>,
     /// The settings.
     pub config: config::Config,
-    /// Work that goes on after its answer was sent, which a graceful stop waits for.
+    /// Work that goes on after its answer was sent, which a graceful stop waits for; closed when that begins.
     pub background: tokio_util::task::TaskTracker,
 }
 

@@ -98,6 +98,8 @@ pub async fn work(app: &App, stop: impl Future<Output = ()>) {
             ended(done, &mut of_company);
         }
     }
+    // Those that have several things to do leave the rest to another worker.
+    app.background.close();
     running.join_all().await;
 }
 

@@ -13,7 +13,13 @@ use axum::{Router, body::Bytes, extract::State, http::HeaderMap, response::IntoR
 use base64::{Engine, prelude::BASE64_STANDARD};
 use hmac::{Hmac, KeyInit, Mac};
 use hyper::service::service_fn;
-use ringfence::{App, clients::webhook::Webhooks, config::Config, db::Db, jobs::forget_runs};
+use ringfence::{
+    App,
+    clients::webhook::Webhooks,
+    config::{Config, Switch},
+    db::Db,
+    jobs::{self, forget_runs},
+};
 use serde_json::{Value, json};
 use sha2::Sha256;
 use std::{
@@ -276,6 +282,45 @@ async fn what_was_being_sent_when_the_worker_died_is_not_sent_again() {
     assert!(steps[0]["error_message"].as_str().unwrap().contains("may have arrived"), "{steps:?}");
     assert_eq!(steps[1]["status"], "success");
     assert!(account.asked().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_database_did_not_take_is_sent_later_and_once() {
+    let own = OwnDatabase::new().await;
+    let acme = World::alone(&own).await;
+    let account = Account::of(&acme).await;
+    let full = "create function is_full() returns trigger language plpgsql as $$
+        begin raise exception using errcode = '53100', message = 'no space left'; end $$;
+        create trigger a_full before insert on sms_messages for each row execute function is_full()";
+    acme.db.batch_execute(full).await.unwrap();
+    let action = json!([{"type": "send_sms", "config": {"to": number(), "body": "Hi"}}]);
+    let path = workflow(&acme.admin, "deal_won", action).await;
+    let ran = acme.admin.send("POST", &format!("{path}/execute"), None).await.expect(200);
+    assert_eq!(ran["status"], "running");
+    assert_eq!(steps(&acme.admin, &path).await[0]["status"], "retrying");
+    let again = "drop trigger a_full on sms_messages; update jobs set run_at = now() where kind = 'workflow_run'";
+    acme.db.batch_execute(again).await.unwrap();
+    assert_eq!(ended(&acme.admin, &path, 1).await, ["success"]);
+    assert_eq!(account.asked().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_stops_leaves_the_rest_of_a_run_to_another_one() {
+    let own = OwnDatabase::new().await;
+    let acme = World::served(&own, Config { worker: Switch::Off, ..config() }).await;
+    let account = Account::of(&acme).await;
+    let text = json!({"type": "send_sms", "config": {"to": number(), "body": "Hi"}});
+    let path = workflow(&acme.admin, "deal_created", json!([text, text])).await;
+    deal(&acme.admin, &json!({"id": null})).await;
+    let run = acme.db.query_one("select id, user_id from workflow_executions", &[]).await.unwrap();
+    let app = App::new(Db::new(&own.api, 2).unwrap(), config()).unwrap();
+    app.background.close();
+    jobs::at_once(&app, acme.company, run.get("user_id"), run.get("id")).await.unwrap();
+    assert_eq!(account.asked().len(), 1);
+    assert!(acme.value::<bool>("select run_at <= now() from jobs where kind = 'workflow_run'", &[]).await);
+    start_server(config(), &own.api);
+    assert_eq!(ended(&acme.admin, &path, 1).await, ["success"]);
+    assert_eq!(account.asked().len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

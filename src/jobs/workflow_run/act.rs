@@ -158,8 +158,11 @@ pub(super) async fn run(app: &App, db: &TenantDb, errand: &Errand) -> Result<Out
     }
 }
 
-/// A refusal is the step's failure; a fault stays one.
-fn refusal(e: Error) -> Result<Outcome> {
+/// What was not given to a provider: a refusal is the step's failure, a database that is away passes, and a fault stays one.
+fn not_sent(e: Error) -> Result<Outcome> {
+    if e.is_unavailable() {
+        return Ok(Outcome::Later("The database could not be reached: nothing was sent".into()));
+    }
     words(&e).map(Outcome::Failed).ok_or(e)
 }
 
@@ -173,7 +176,7 @@ async fn send_text(app: &App, db: &TenantDb, errand: &Errand, text: &workflow::S
     };
     let sent = match telephony::send(app, db, text).await {
         Ok(sent) => sent,
-        Err(e) => return refusal(e),
+        Err(e) => return not_sent(e),
     };
     Ok(match &sent.outcome {
         Ok(taken) => Outcome::Done(json!({ "message_id": sent.message.id, "sid": taken.sid })),
@@ -195,7 +198,7 @@ async fn send_mail(app: &App, db: &TenantDb, errand: &Errand, mail: &workflow::S
     Ok(match mailing::send(app, db, mail).await {
         Ok((id, Ok(_))) => Outcome::Done(json!({ "email_id": id })),
         Ok((_, Err(failure))) => failed(&failure, mailing::words(&failure)),
-        Err(e) => return refusal(e),
+        Err(e) => return not_sent(e),
     })
 }
 

@@ -7,7 +7,7 @@ mod act;
 
 use crate::{
     App, Error, Result,
-    db::{TenantDb, Tx, platform::Job},
+    db::{self, TenantDb, Tx, platform::Job},
     row, sql,
     wire::Time,
     workflow::{Action, Context, Step, hold},
@@ -88,8 +88,15 @@ async fn steps(app: &App, db: &TenantDb, execution: Uuid) -> Result<()> {
             Ok(Turn::Rest) => return Ok(()),
             Ok(Turn::Outside(errand)) => {
                 let outcome = act::run(app, db, &errand).await?;
-                if let Turn::Rest = db.tx(async |tx| close(tx, execution, &errand, &outcome).await).await? {
+                // What left is known nowhere else.
+                let (errand, outcome) = (&errand, &outcome);
+                let write = |_| db.tx(async move |tx| close(tx, execution, errand, outcome).await);
+                if let Turn::Rest = db::insist(write).await? {
                     return Ok(());
+                }
+                // A server that stops leaves the rest to another one, for which the next step might not end in time.
+                if app.background.is_closed() {
+                    return db.optional::<Uuid>(sql!("jobs/workflow_leave"), &[&execution]).await.map(drop);
                 }
             }
             // A refusal of the database is the step's failure, and has undone what else the transaction did.

@@ -1,0 +1,2 @@
+-- Whoever asks for jobs next goes on with the run.   $1 execution
+update jobs set run_at = now(), attempts = 0 where kind = 'workflow_run' and record_id = $1 returning id
