@@ -78,6 +78,28 @@ pub(super) struct Standby {
     seen: Mutex<Seen>,
 }
 
+/// A change of a caller whose place in the log is not known yet. Should nobody learn it, because the answer is lost or is not
+/// waited for any more, the change is beyond every standby.
+pub(super) struct Unlocated<'a> {
+    standby: Option<&'a Standby>,
+    user: Uuid,
+}
+
+impl Unlocated<'_> {
+    /// Its place was told, or there was no change.
+    pub(super) fn settle(mut self) {
+        self.standby = None;
+    }
+}
+
+impl Drop for Unlocated<'_> {
+    fn drop(&mut self) {
+        if let Some(standby) = self.standby {
+            standby.remember(self.user, u64::MAX);
+        }
+    }
+}
+
 /// What was learned of callers and statements.
 #[derive(Default)]
 struct Seen {
@@ -275,6 +297,11 @@ impl<D: Door> Scoped<D> {
 }
 
 impl Db {
+    /// To be made before a change is sent whose place in the log is to be noted.
+    pub(super) fn unlocated(&self, user: Uuid) -> Unlocated<'_> {
+        Unlocated { standby: self.standby.as_deref(), user }
+    }
+
     /// Notes where in the log a caller's change is; one that the primary did not tell is beyond every standby.
     pub(super) fn leave_position(&self, caller: &Caller, position: Option<u64>) {
         let Some(standby) = &self.standby else { return };

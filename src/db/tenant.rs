@@ -152,7 +152,9 @@ impl Db {
     /// Ends a caller's transaction, and notes where in the log that is if it matters.
     pub(super) async fn commit(&self, connection: &mut Lease, caller: &Caller, locate: bool) -> Result<()> {
         if locate {
+            let change = self.unlocated(caller.user_id);
             let position = connection.commit_and_locate().await?;
+            change.settle();
             self.leave_position(caller, position);
         } else {
             connection.commit().await?;
@@ -225,9 +227,14 @@ impl<D: Door> Scoped<D> {
         let [enter, statement] = connection.prepare([self.enter().text, q.text]).await?;
         let entering = self.entering(q.plan);
         let statements: &[(_, Params<'_>)] = &[(&enter, &entering.params()), (&statement, p)];
-        let (mut answer, position) = match locate {
-            true => connection.run_and_locate(statements).await?,
-            false => (connection.run(statements).await?, None),
+        let (mut answer, position) = match (locate, self.who) {
+            (true, Identity::Token(user, _)) => {
+                let change = self.db.unlocated(user);
+                let located = connection.run_and_locate(statements).await?;
+                change.settle();
+                located
+            }
+            _ => (connection.run(statements).await?, None),
         };
         let caller = self.admit(&mut answer, 0)?;
         let reply = answer.last()?;

@@ -236,6 +236,17 @@ async fn one_reads_ones_own_changes_and_is_out_at_once_however_far_a_standby_is_
     assert!(quote.status < 300 && quote.headers.contains_key(HEADER), "{quote:?}");
     assert_eq!(names(&colleague).await.len(), 3);
 
+    // A change of which nobody knows whether it was made is looked for where it would be.
+    let falls = "set synchronous_commit = local;
+        create function falls() returns trigger language plpgsql as $$
+          begin perform pg_terminate_backend(pg_backend_pid()); return null; end $$;
+        create constraint trigger falls after insert on contacts deferrable initially deferred for each row
+          when (new.last_name = 'Lost') execute function falls()";
+    assert_eq!(names(&demoted).await, ["First"]);
+    a.db.batch_execute(falls).await.unwrap();
+    assert_eq!(add(&demoted, "Lost").await.status, 503);
+    assert_eq!(names(&demoted).await, ["First", "Second", "Third"]);
+
     // So does what a request with a key does, which goes on in a task of its own, and a repeat that is answered as before.
     for replayed in [false, true] {
         let note = colleague.request("POST", "/api/activities/").header("idempotency-key", "a note");
