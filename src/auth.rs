@@ -21,7 +21,7 @@ use std::{
     thread,
     time::Duration,
 };
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use uuid::Uuid;
 
 const ACCESS_LIFE: Duration = Duration::from_secs(30 * 60);
@@ -190,11 +190,15 @@ impl aide::OperationInput for RefreshDb {
 #[derive(Clone)]
 pub struct Hasher {
     queue: mpsc::Sender<Work>,
+    places: Arc<Semaphore>,
     /// Verified when the account is unknown, so that the answer takes as long.
     dummy: Arc<str>,
 }
 
 type Work = Box<dyn FnOnce() + Send>;
+
+/// How many may wait at a time: as many as are hashed in the time after which a request is given up, about.
+const PLACES: usize = 1000;
 
 /// The name of the threads that hash.
 pub const HASHING: &str = "passwords";
@@ -208,7 +212,11 @@ impl Hasher {
             let waiting = waiting.clone();
             thread::Builder::new().name(HASHING.into()).spawn(move || hash_what_waits(&waiting))?;
         }
-        Ok(Self { queue, dummy: hash_now(&Uuid::new_v4().to_string())?.into() })
+        Ok(Self {
+            queue,
+            places: Arc::new(Semaphore::new(PLACES)),
+            dummy: hash_now(&Uuid::new_v4().to_string())?.into(),
+        })
     }
 
     /// How many threads to have beside a server on a machine with so many processors: fewer than those, so that one is left
@@ -232,6 +240,8 @@ impl Hasher {
 
     async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
         idempotency::leaving().await?;
+        let busy = |_| Error::Busy("Too many people are logging in right now: try again in a moment");
+        let _place = self.places.try_acquire().map_err(busy)?;
         let (answer, done) = oneshot::channel();
         let work = move || {
             if !answer.is_closed() {

@@ -5,6 +5,7 @@ use crate::{
     world::{PASSWORD, Person, World, api_url, config, start_server},
 };
 use ringfence::{
+    Error,
     auth::{HASHING, Hasher},
     config::Switch,
 };
@@ -14,6 +15,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
+    task::Poll,
     time::{Duration, Instant},
 };
 use uuid::Uuid;
@@ -330,6 +332,25 @@ async fn logins_do_not_keep_reads_waiting() {
     for login in logins {
         login.await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn only_so_many_wait_for_their_password_to_be_looked_at() {
+    let hasher = Hasher::new(1).unwrap();
+    let mut waiting = Vec::new();
+    let busy = loop {
+        let mut hash = Box::pin(hasher.hash(PASSWORD));
+        match futures_util::poll!(&mut hash) {
+            Poll::Pending => waiting.push(hash),
+            Poll::Ready(done) => break done.err(),
+        }
+        assert!(waiting.len() < 100_000, "as many as want to");
+    };
+    assert!(matches!(busy, Some(Error::Busy(_))), "{busy:?}");
+    assert!(waiting.len() >= 256, "a company that comes to work at once");
+    // Who has gone leaves room, and nobody hashes for them.
+    drop(waiting);
+    hasher.hash(PASSWORD).await.unwrap();
 }
 
 #[cfg(target_os = "linux")]
