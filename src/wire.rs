@@ -28,6 +28,8 @@ use uuid::Uuid;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time(pub Timestamp);
 
+/// The first that the wire's form, which has four digits for a year, can tell from others.
+const FIRST: Timestamp = Timestamp::constant(-62_135_596_800, 0);
 /// From 1970, where [`Timestamp`] begins, to 2000, where PostgreSQL's `timestamptz` does.
 const MICROS_TO_2000: i64 = 946_684_800_000_000;
 
@@ -79,7 +81,8 @@ impl FromStr for Time {
         let moment = text.parse::<Timestamp>().or_else(|_| {
             text.parse::<civil::DateTime>().and_then(|t| t.to_zoned(TimeZone::UTC)).map(|z| z.timestamp())
         });
-        moment.map(Time).map_err(|_| "a time such as 2026-11-23T03:57:04 is expected")
+        let moment = moment.ok().filter(|moment| *moment >= FIRST);
+        moment.map(Time).ok_or("a time such as 2026-11-23T03:57:04 is expected")
     }
 }
 
