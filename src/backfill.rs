@@ -79,6 +79,9 @@ pub async fn run(command: Command, admin: &str) -> anyhow::Result<bool> {
 /// A connection as the role that sees historical rows.
 async fn bypassing(admin: &str) -> anyhow::Result<Client> {
     let client = db::connect(admin).await?;
+    // Pages that change for the first time since a checkpoint are written whole, for which everybody's commits wait. Not every
+    // administrator may set it, and not every PostgreSQL has lz4.
+    let _ = client.batch_execute("set wal_compression = 'lz4'").await;
     if !db::migrate::is_current(&client).await? {
         bail!("the database is not at this program's version: run `ringfence migrate` first");
     }

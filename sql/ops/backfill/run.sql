@@ -1,5 +1,6 @@
 -- Gives historical rows their company, 2000 in a transaction; may be stopped at any time and called again, also twice at once.
 -- First: set role ringfence_dba.  With pauses of a tenth of a second: call app.run_backfill(1000, 0.1);
+-- As a superuser, before that: set wal_compression = 'lz4' makes others wait less for their commits.
 -- How far it is: select * from app.backfill;  What stayed for a unique key: table app.backfill_collision;
 -- Elsewhere, so that the table does not grow to twice its size: vacuum (index_cleanup off, truncate off) sms_messages \watch 2
 -- In the end: vacuum (analyze) sms_messages;
