@@ -32,6 +32,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::net::TcpListener;
+use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tower::{Layer, Service, ServiceExt};
 use tower_http::{
@@ -50,6 +51,8 @@ const GRACE: Duration = Duration::from_secs(30);
 /// How long the head of a request may take, from when the connection is there or has got its last answer. It is more than
 /// proxies keep a connection that nobody uses (nginx: 60 s), so that none of them writes to one that is being closed.
 const HEAD: Duration = Duration::from_secs(75);
+/// How long a client may leave what is sent to it unread: it is in memory until then.
+const UNREAD: Duration = Duration::from_secs(60);
 /// How long a request may take until its answer begins, whatever it waits for: a provider and then the database, several
 /// statements of half a minute each. An open transaction is rolled back; a statement that was sent by itself may be carried
 /// out, and what must go on when a client is gone goes on.
@@ -184,16 +187,23 @@ fn cors(config: &Config) -> CorsLayer {
         .max_age(Duration::from_secs(600))
 }
 
-/// Carries a request out once if it has a key for that, and gives it up when it takes too long. A form with a file has limits
-/// of its own: on how fast it comes, and on its length.
+/// Carries a request out once if it has a key for that, and gives it up when it takes too long. A form with a file, where one
+/// is taken, has limits of its own: on how fast it comes, and on its length.
 async fn once_and_in_time(State(app): State<App>, request: Request, next: Next) -> Response {
     let kind = request.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
     let is_form = kind.get(..10).is_some_and(|start| start.eq_ignore_ascii_case(b"multipart/"));
+    let takes_file = is_form && takes_files(&request);
     let answer = idempotency::keep(app, request, next);
-    if is_form {
+    if takes_file {
         return answer.await;
     }
     tokio::time::timeout(PATIENCE, answer).await.unwrap_or_else(|_| Error::TookTooLong.into_response())
+}
+
+fn takes_files(request: &Request) -> bool {
+    let path = request.extensions().get::<MatchedPath>();
+    let route = path.and_then(|path| api::find(&request.method().as_str().to_lowercase(), path.as_str()));
+    route.is_some_and(|route| route.limit.is_some())
 }
 
 /// Gives each request an id, a span and a log line, and each answer its safety headers.
@@ -336,6 +346,8 @@ async fn accept(mut listener: TcpListener, router: &Router, stop: impl Future<Ou
             () = &mut stop => return connections,
         };
         let _ = stream.set_nodelay(true);
+        let mut stream = Box::pin(TimeoutStream::new(stream));
+        stream.as_mut().set_write_timeout_pinned(Some(UNREAD));
         let router = router.clone();
         let answer = service_fn(move |mut request: hyper::Request<Incoming>| {
             request.extensions_mut().insert(ConnectInfo(peer));

@@ -1,5 +1,5 @@
 //! Turns at what comes from outside and takes memory while it comes: only so much at a time, of one company less than all,
-//! so that it holds up nobody but itself; and whoever is slow to give it loses the turn.
+//! so that no company alone holds up others; and whoever is slow to give it loses the turn.
 
 use std::{
     collections::HashMap,

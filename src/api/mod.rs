@@ -40,6 +40,8 @@ pub struct Route {
     pub method: &'static str,
     /// The path, as the contract writes it; the form with or without a slash at the end is served too.
     pub path: &'static str,
+    /// How many bytes its body may have, if it takes files.
+    pub limit: Option<usize>,
     /// The area it belongs to.
     pub area: &'static str,
     /// What it does, a sentence.
@@ -71,6 +73,7 @@ macro_rules! routes {
             access: Access::$access,
             method: stringify!($method),
             path: $path,
+            limit: [None, $(Some($limit))?].as_slice().last().copied().flatten(),
             area: module_path!(),
             summary: concat!($($summary),+),
         },)*];

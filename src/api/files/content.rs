@@ -17,7 +17,7 @@ use postgres_types::ToSql;
 use std::{ops::Range, time::Duration};
 
 /// Uploads at a time, and of one company: each holds two parts of 5 MiB.
-static UPLOADS: Turns = Turns::new(4, 2);
+static UPLOADS: Turns = Turns::new(16, 2);
 /// How long one waits for its turn.
 const TURN: Duration = Duration::from_secs(30);
 /// Of the other fields of the form.
