@@ -1,6 +1,6 @@
 -- What was won in a period beside the one before (as many days; the last calendar month when there is no period), and what
--- is open now, whenever it was made, with its growth in thirty days. `activities_today` are those that are due on the
--- company's own day, as all days of the reports are its own: UTC's, as the contract has it, unless the company has set a time zone.
+-- is open now, whenever it was made, with its growth in thirty days. `activities_today` are those that are due on what is
+-- today for the company; the day of an activity is what was given, which is kept as a time in UTC.
 -- $1 first day   $2 last day   $3 owner   $4 pipeline: each null for all
 with zone as materialized (
   select z.zone, (now() at time zone z.zone)::date as today from app.company_zone() z (zone)
@@ -52,8 +52,8 @@ select jsonb_build_object(
     'total_pipeline', a.open_value,
     'pipeline_growth', case when m.open_value > 0 and mb.open_value = 0 then 100 else app.growth(m.open_value, mb.open_value) end,
     'active_deals', a.open, 'deal_growth', case when m.open > 0 and mb.open = 0 then 100 else app.growth(m.open, mb.open) end,
-    'activities_today', (select count(*) from activities x where x.due_order >= (select app.midnight(z.today, z.zone) from zone z)
-      and x.due_order < (select app.midnight(z.today + 1, z.zone) from zone z) and ($3::uuid is null or x.owner_id = $3))),
+    'activities_today', (select count(*) from activities x where x.due_order >= (select z.today::timestamp at time zone 'UTC' from zone z)
+      and x.due_order < (select (z.today + 1)::timestamp at time zone 'UTC' from zone z) and ($3::uuid is null or x.owner_id = $3))),
   'pipeline_by_stage', coalesce((select jsonb_agg(jsonb_build_object('stage_name', s.name, 'deal_count', s.deals, 'total_value', s.value,
     'percentage', app.percent(s.value, a.value)) order by s.order_index, s.name) from stage s), '[]'))
 from sum n, sum b, sum a, sum m, sum mb

@@ -56,12 +56,15 @@ fn join(list: Vec<Value>, between: Option<String>) -> Result<String, Error> {
     Ok(list.iter().map(Value::to_string).collect::<Vec<_>>().join(&between))
 }
 
-/// `deal.expected_close_date|date`: a time in the company's zone, by default as `2026-11-23`.
+/// `deal.expected_close_date|date`: a time in the company's zone, by default as `2026-11-23`. What was given as a day is
+/// kept as midnight in UTC (contract: deals, activities), and is that day everywhere.
 fn date(state: &State<'_, '_>, moment: String, format: Option<String>) -> Result<String, Error> {
     let wrong = |what: &'static str| Error::new(ErrorKind::InvalidOperation, what);
     let moment = moment.parse::<crate::wire::Time>().map_err(|_| wrong("`date` needs a time"))?;
     let company = state.lookup("company").and_then(|company| company.get_attr("timezone").ok());
-    let zone = company.and_then(|zone| jiff::tz::TimeZone::get(zone.as_str()?).ok()).unwrap_or(jiff::tz::TimeZone::UTC);
+    let zone = company.and_then(|zone| jiff::tz::TimeZone::get(zone.as_str()?).ok());
+    let is_day = moment.0.as_nanosecond() % jiff::SignedDuration::from_hours(24).as_nanos() == 0;
+    let zone = zone.filter(|_| !is_day).unwrap_or(jiff::tz::TimeZone::UTC);
     let format = format.unwrap_or_else(|| "%Y-%m-%d".into());
     // A width would make a long text of a short one.
     let has_width =

@@ -286,6 +286,24 @@ async fn a_dry_run_shows_what_would_happen_and_does_nothing() {
 }
 
 #[tokio::test]
+async fn a_day_is_the_same_in_every_time_zone_and_a_time_is_the_companys() {
+    let acme = World::new().await;
+    let set = "update companies set timezone = 'America/New_York' where id = $1";
+    acme.db.execute(set, &[&acme.company]).await.unwrap();
+    let subject = "{{ activity.due_date|date(\"%d.%m.%Y %H:%M\") }}";
+    let new = json!({"name": "Look", "trigger_type": "activity_completed",
+        "actions": [{"type": "create_task", "config": {"subject": subject}}]});
+    let made = acme.admin.post(LIST, new).await.expect(200);
+    for (due, shown) in [("2026-12-24", "24.12.2026 00:00"), ("2026-12-24T03:30:00Z", "23.12.2026 22:30")] {
+        let activity = json!({"type": "task", "subject": "S", "due_date": due});
+        let activity = acme.admin.post("/api/activities/", activity).await.expect(200);
+        let dry_run = format!("{}/dry-run?record_id={}", path(&made), activity["id"].as_str().unwrap());
+        let dry_run = acme.admin.send("POST", &dry_run, None).await.expect(200);
+        assert_eq!(dry_run["steps"][0]["input"]["subject"], shown);
+    }
+}
+
+#[tokio::test]
 async fn an_answer_to_a_text_goes_to_who_wrote() {
     let acme = World::new().await;
     let insert =
