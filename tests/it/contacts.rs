@@ -17,6 +17,19 @@ async fn create_answers_the_contact_and_lists_it() {
     assert_eq!(acme.admin.get(&format!("/api/contacts/{id}")).await.expect(200), made);
 }
 
+/// What PostgreSQL can hold and a calendar cannot breaks no list.
+#[tokio::test]
+async fn times_beyond_the_calendar_are_shown_as_the_nearest() {
+    let acme = World::new().await;
+    acme.contact("Ada", "L").await;
+    for (odd, shown) in [("infinity", "9999-12-30"), ("-infinity", "0001-01-01"), ("4000-01-01 BC", "0001-01-01")] {
+        let set = "update contacts set created_at = $2::text::timestamptz where tenant_id = $1";
+        acme.db.execute(set, &[&acme.company, &odd]).await.unwrap();
+        let listed = acme.admin.get("/api/contacts/").await.expect(200);
+        assert!(listed[0]["created_at"].as_str().unwrap().starts_with(shown), "{odd}: {listed}");
+    }
+}
+
 #[tokio::test]
 async fn an_email_is_used_once_in_a_company_and_freely_across() {
     let (acme, other) = (World::new().await, World::new().await);
