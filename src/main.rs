@@ -508,10 +508,18 @@ fn stop_signal() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
     })
 }
 
+/// The settings of the environment.
+#[derive(Parser)]
+struct Settings {
+    #[command(flatten)]
+    config: Config,
+}
+
 async fn local(database: Database, temporary: bool, command: Vec<String>) -> anyhow::Result<ExitCode> {
+    let folder = database.data.unwrap_or_else(db::local::default_folder);
     let cluster = match temporary {
         true => Cluster::temporary().await?,
-        false => Cluster::open(&database.data.unwrap_or_else(db::local::default_folder)).await?,
+        false => Cluster::open(&folder).await?,
     };
     let run = async {
         ensure_database(&cluster).await?;
@@ -521,6 +529,14 @@ async fn local(database: Database, temporary: bool, command: Vec<String>) -> any
         let (program, arguments) = command.split_first().context("no command given")?;
         let mut child = tokio::process::Command::new(program);
         child.args(arguments).env("DATABASE_URL", &api).env("DATABASE_ADMIN_URL", &admin);
+        if !temporary {
+            // This program finds its files and keys as it would if it had opened the folder.
+            let mut settings = Settings::parse_from(["ringfence"]).config;
+            settings.settle(Some(&folder))?;
+            child.env("RINGFENCE_STORAGE_URL", settings.storage_url.unwrap_or_default());
+            child.env("RINGFENCE_JWT_SECRET", settings.jwt_secret.join(","));
+            child.env("RINGFENCE_SECRET_KEY", settings.secret_key.join(","));
+        }
         // So that psql and its like are there without an argument.
         child.envs(db::libpq_environment(&admin)?);
         let mut child = child.spawn().with_context(|| format!("cannot run {program}"))?;
