@@ -1,1 +1,7 @@
-select distinct table_name, id::text, action, reason from old_report order by 1, 3, 4, 2
+-- Of runs before that did not come to their end, what they said of rows that came over.
+select distinct table_name, id::text, action, reason from (
+  table old_report
+  union all
+  select r.table_name, r.id, r.action, r.reason from ops.import_report r
+  where exists (select from ops.imported i where i.id = r.id)
+) r order by 1, 3, 4, 2

@@ -1,4 +1,6 @@
+-- Told at each run, as what is left out is.
 insert into old_report (table_name, id, action, reason)
 select 'users', u.id, 'detached', 'team_id is another company''s or did not come over'
-from old_users s join users u on u.id = s.id
-where s.problem is null and s.old_team_id is not null and u.team_id is null
+from old_user_teams m join users u on u.id = m.user_id
+where u.team_id is null and exists (select from ops.imported i where i.table_name = 'users' and i.id = u.id)
+  and not exists (select from teams t where t.id = m.team_id and t.tenant_id = u.company_id)

@@ -15,7 +15,8 @@ use uuid::Uuid;
 
 const CHUNK: usize = 256 << 10;
 
-/// Stores the content of every file that came over and has none; answers how many got theirs.
+/// Stores the content of every file that came over and has none, from a folder whose path is canonical; answers how many got
+/// theirs.
 pub(super) async fn bring(
     old: &Transaction<'_>,
     db: &impl GenericClient,
@@ -23,14 +24,12 @@ pub(super) async fn bring(
     folder: Option<&Path>,
     dry_run: bool,
 ) -> anyhow::Result<u64> {
-    let folder = folder.map(|folder| folder.canonicalize().with_context(|| format!("no folder {}", folder.display())));
-    let folder = folder.transpose()?;
     let waiting = db.query(sql!("import/files_without_content").text, &[]).await?;
     let rows = old.query("select id, storage_path, size from files where storage_path <> ''", &[]).await?;
     let olds: HashMap<Uuid, Old> =
         rows.iter().map(|row| (row.get("id"), Old { path: row.get("storage_path"), size: row.get("size") })).collect();
     // Of all old rows, whatever became of them, so that each run comes to the same.
-    let places = folder.as_deref().map(|folder| locate(folder, olds.values().map(|old| old.path.as_str())));
+    let places = folder.map(|folder| locate(folder, olds.values().map(|old| old.path.as_str())));
     let bar = ProgressBar::new(waiting.len() as u64).with_message("contents of files");
     bar.set_style(ProgressStyle::with_template("{msg:>20} {wide_bar} {human_pos}/{human_len} {per_sec}, {eta} left")?);
     let (tracker, mut stored) = (TaskTracker::new(), 0);

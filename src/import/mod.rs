@@ -18,7 +18,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use futures_util::{SinkExt, StreamExt};
 use indicatif::{ProgressBar, ProgressStyle};
-use std::{collections::BTreeMap, fmt::Write, path::PathBuf, pin::pin};
+use std::{collections::BTreeMap, fmt::Write, fs::File, path::PathBuf, pin::pin};
 use tables::{TABLES, Table};
 use tokio_postgres::{Client, GenericClient, IsolationLevel, Transaction};
 
@@ -86,6 +86,10 @@ pub async fn create_staging(db: &impl GenericClient) -> anyhow::Result<()> {
 
 /// Imports; answers what became of each table.
 pub async fn run(admin_url: &str, options: &Options, sealer: &Sealer, storage: &Storage) -> anyhow::Result<Outcomes> {
+    // What is only needed in the end is looked at before anything is done.
+    let folder = options.files.as_deref();
+    let folder = folder.map(|folder| folder.canonicalize().with_context(|| format!("no folder {}", folder.display())));
+    let folder = folder.transpose()?;
     let mut source = db::connect(&options.from).await.context("the old database")?;
     let old =
         source.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true).start().await?;
@@ -97,7 +101,9 @@ pub async fn run(admin_url: &str, options: &Options, sealer: &Sealer, storage: &
     }
     // What a crash of the server takes back, the next run brings again.
     db.batch_execute("set synchronous_commit = off").await?;
-    let mut run = Run { old, columns, options, outcomes: Outcomes::default() };
+    let file = &options.report;
+    let report = csv::Writer::from_path(file).with_context(|| format!("cannot write {}", file.display()))?;
+    let mut run = Run { old, columns, options, folder, report, outcomes: Outcomes::default() };
     if options.dry_run {
         let mut tx = db.transaction().await?;
         run.everything(&mut tx, sealer, storage).await?;
@@ -109,11 +115,12 @@ pub async fn run(admin_url: &str, options: &Options, sealer: &Sealer, storage: &
     Ok(run.outcomes)
 }
 
-/// Makes sure that all of it is on disk, and that the planner knows of it.
+/// Makes sure that all of it is on disk, that the planner knows of it, and that it is not told again.
 async fn finish(db: &Client) -> anyhow::Result<()> {
     db.batch_execute("set synchronous_commit = on; create temporary table done (); reset role").await?;
     let analyze: Vec<String> = TABLES.iter().map(|table| format!("analyze {}", table.new)).collect();
     db.batch_execute(&analyze.join("; ")).await?;
+    db.batch_execute(sql!("import/forget_report").text).await?;
     Ok(())
 }
 
@@ -140,6 +147,9 @@ struct Run<'a> {
     old: Transaction<'a>,
     columns: Columns,
     options: &'a Options,
+    /// The folder with the content of files, if one is given.
+    folder: Option<PathBuf>,
+    report: csv::Writer<File>,
     outcomes: Outcomes,
 }
 
@@ -163,7 +173,7 @@ impl Run<'_> {
             }
         }
         secrets::seal(&self.old, &self.columns, db, sealer).await?;
-        let files = self.options.files.as_deref();
+        let files = self.folder.as_deref();
         if self.columns.contains_key("files") {
             self.outcomes.contents = files::bring(&self.old, db, storage, files, self.options.dry_run).await?;
         }
@@ -199,6 +209,8 @@ impl Run<'_> {
         db.batch_execute(&format!("analyze {stage}")).await?;
         bar.set_style(ProgressStyle::with_template("{msg:>20} {spinner} {human_pos} rows: do they fit?")?);
         judge::judge(db, table).await?;
+        // Kept with the rows that are committed from here on, should this run not come to its report.
+        db.execute(sql!("import/keep_report").text, &[]).await?;
 
         let fit = format!("select count(*) from {stage} where problem is null");
         let fit: i64 = db.query_one(&fit, &[]).await?.get(0);
@@ -282,8 +294,7 @@ impl Run<'_> {
     }
 
     async fn report(&mut self, db: &impl GenericClient) -> anyhow::Result<()> {
-        let file = &self.options.report;
-        let mut out = csv::Writer::from_path(file).with_context(|| format!("cannot write {}", file.display()))?;
+        let out = &mut self.report;
         out.write_record(["table", "id", "action", "reason"])?;
         for (table, rows) in &self.outcomes.no_place {
             out.write_record([table, "", "no place", &format!("{rows} rows have no place here")])?;

@@ -85,6 +85,11 @@ pub(super) fn lost<'a>(table: &str, column: &str, says_something: &'a str) -> Op
 }
 
 const BY_TIME: &str = "created_at, id";
+/// Tags that are no list of texts.
+const ODD_TAGS: (&str, &str) = (
+    "array_ndims(tags) > 1 or exists (select from unnest(tags) t where t is null)",
+    "the tags are no plain list: their texts are",
+);
 
 const EMPTY: Table = Table {
     old: "",
@@ -240,8 +245,10 @@ pub(super) const TABLES: &[Table] = &[
     Table {
         old: "folders",
         new: "folders",
-        columns: "id uuid; company_id uuid; owner_id uuid; parent_id uuid; name text; description text; status text; tags text[];
+        columns: "id uuid; company_id uuid; owner_id uuid; parent_id uuid; name text; description text; status text;
+            tags text[] = case when tags is not null then array(select t from unnest(tags) t where t is not null) end;
             is_deleted boolean; created_at timestamptz; updated_at timestamptz",
+        altered: &[ODD_TAGS],
         owner: Some("owner_id"),
         settle: &[sql!("import/folders")],
         ..EMPTY
@@ -251,7 +258,9 @@ pub(super) const TABLES: &[Table] = &[
         new: "files",
         columns: "id uuid; company_id uuid; owner_id uuid; folder_id uuid; name text; original_name text;
             file_type text = coalesce(nullif(mime_type, ''), nullif(file_type, '')); size bigint; category text; description text;
-            status text; tags text[]; contact_id uuid; deal_id uuid; is_deleted boolean; created_at timestamptz; updated_at timestamptz",
+            status text; tags text[] = case when tags is not null then array(select t from unnest(tags) t where t is not null) end;
+            contact_id uuid; deal_id uuid; is_deleted boolean; created_at timestamptz; updated_at timestamptz",
+        altered: &[ODD_TAGS],
         dropped: &[("storage_path", "false"), ("file_type", "mime_type <> '' and file_type not in ('', mime_type)")],
         owner: Some("owner_id"),
         references: &[("folder_id", "folders"), ("contact_id", "contacts"), ("deal_id", "deals")],

@@ -426,6 +426,11 @@ async fn imported(db: &Client) -> BTreeSet<(String, Uuid)> {
 async fn an_interrupted_import_is_completed_by_the_next_one() {
     let (old, whole, broken) = (Old::new(2).await, OwnDatabase::new().await, OwnDatabase::new().await);
     bring(&whole, &old.options()).await;
+    // What became of rows that came over.
+    let told = |report: Vec<[String; 4]>| -> BTreeSet<[String; 4]> {
+        report.into_iter().filter(|line| ["changed", "detached"].contains(&line[2].as_str())).collect()
+    };
+    let whole_report = told(old.report());
     let new = db::connect(&broken.admin).await.unwrap();
     let (mut interruptions, mut millis) = (0, 100);
     while tokio::time::timeout(std::time::Duration::from_millis(millis), bring(&broken, &old.options())).await.is_err()
@@ -439,6 +444,10 @@ async fn an_interrupted_import_is_completed_by_the_next_one() {
         }
     }
     assert!(interruptions > 2, "{interruptions} interruptions");
+    assert!(!whole_report.is_empty());
+    assert_eq!(told(old.report()), whole_report);
+    let kept = "select count(*) from ops.import_report";
+    assert_eq!(new.query_one(kept, &[]).await.unwrap().get::<_, i64>(0), 0);
     let other = db::connect(&whole.admin).await.unwrap();
     assert_eq!(imported(&new).await, imported(&other).await);
     for statement in [
@@ -463,6 +472,24 @@ async fn an_interrupted_import_is_completed_by_the_next_one() {
     drop((new, other));
     whole.drop().await;
     broken.drop().await;
+    old.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_only_needed_in_the_end_is_looked_at_first() {
+    let (old, own) = (Old::new(1).await, OwnDatabase::new().await);
+    let config = config();
+    let storage = Storage::open(config.storage_url.as_deref().unwrap()).unwrap();
+    let sealer = Sealer::new(&config.secret_key).unwrap();
+    let missing = old.folder.join("not/there");
+    for options in [
+        Options { files: Some(missing.clone()), ..old.options() },
+        Options { report: missing.join("report.csv"), ..old.options() },
+    ] {
+        import::run(&own.admin, &options, &sealer, &storage).await.err().unwrap();
+        assert!(imported(&db::connect(&own.admin).await.unwrap()).await.is_empty());
+    }
+    own.drop().await;
     old.drop().await;
 }
 
@@ -580,7 +607,10 @@ async fn values_without_a_place_are_counted_and_changed_ones_are_told() {
         update workflow_executions set actions_executed = '[1]', error_message = repeat('x', 501);
         alter table deals alter currency type text;
         update deals set currency = 'Euro' where id = md5('deal3')::uuid;
-        update companies set monthly_price = -1 where id = md5('company2')::uuid";
+        update companies set monthly_price = -1 where id = md5('company2')::uuid;
+        update files set tags = array['a', null];
+        update folders set tags = '{{a,b},{c,d}}';
+        update users set last_login = '0000-01-01T00:00:00' where last_login is distinct from 'never' and id < '8'";
     let values = values.replace("< '4'", "< '40000000-0000-0000-0000-000000000000'");
     let values = values.replace("< '2'", "< '20000000-0000-0000-0000-000000000000'");
     let values = values.replace("< '8'", "< '80000000-0000-0000-0000-000000000000'");
@@ -630,7 +660,9 @@ async fn values_without_a_place_are_counted_and_changed_ones_are_told() {
         ("companies", "monthly_price", "monthly_price < 0"),
         ("quotes", "more than two decimals", "round(amount, 2) <> amount"),
         ("workflow_executions", "longer than 500", "length(error_message) > 500"),
-        ("users", "last_login", "last_login = 'never'"),
+        ("users", "last_login", "last_login in ('never', '0000-01-01T00:00:00')"),
+        ("files", "no plain list", "array_position(tags, null) is not null"),
+        ("folders", "no plain list", "array_ndims(tags) > 1"),
     ] {
         let here = new.query("select id from ops.imported where table_name = $1", &[&table]).await.unwrap();
         let here: BTreeSet<Uuid> = here.iter().map(|row| row.get(0)).collect();

@@ -124,6 +124,10 @@ async fn fifty_at_once_get_fifty_consecutive_numbers_in_each_company() {
     acme.db.execute(forged, &[&acme.company, &acme.admin.id, &number(999)]).await.unwrap();
     assert_eq!(quote(&acme.admin, json!({})).await["quote_number"], json!(number(1000)));
     assert_eq!(quote(&acme.admin, json!({})).await["quote_number"], json!(number(1001)));
+    // Behind the last one there is come those that were left out.
+    acme.db.execute(forged, &[&acme.company, &acme.admin.id, &number(999_999_999)]).await.unwrap();
+    assert_eq!(quote(&acme.admin, json!({})).await["quote_number"], json!(number(53)));
+    assert_eq!(quote(&acme.admin, json!({})).await["quote_number"], json!(number(54)));
 }
 
 #[tokio::test]
