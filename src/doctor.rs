@@ -1,5 +1,5 @@
 //! Is this database as safe as the migrations left it? The rules are statements in `sql/lint/`: each lists what breaks it
-//! and the remedy, and nothing when all is well. They only read the catalog.
+//! and the remedy, and nothing when all is well. They only read the catalog, and to which logins companies were granted.
 
 use crate::{
     db::{self, Sql},
@@ -30,6 +30,7 @@ const FURTHER: &[Sql] = &[
     sql!("lint/grants"),
     sql!("lint/update_triggers"),
     sql!("lint/insert_triggers"),
+    sql!("lint/operator_grants"),
 ];
 
 /// One thing that is wrong.

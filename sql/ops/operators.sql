@@ -6,5 +6,5 @@ select g.db_role::text as name, pg_has_role(g.db_role, 'ringfence_operator_write
   array_agg(c.name order by c.name) as companies
 from app.operator_grant g
 join companies c on c.id = g.company_id
-join pg_roles r on r.rolname = g.db_role
+join pg_roles r on r.oid = g.role_oid and r.rolname = g.db_role
 group by g.db_role order by g.db_role

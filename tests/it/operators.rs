@@ -531,6 +531,57 @@ async fn an_operator_made_anew_has_the_companies_that_are_named() {
     login.remove(&a).await;
 }
 
+/// Logins are the server's: somebody else may have a name when it is still granted something in another database.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_database_granted_to_a_login_is_not_its_successors() {
+    let (one, two) = (OwnDatabase::new().await, OwnDatabase::new().await);
+    let bluepeak = World::within(&one.admin, "Bluepeak Solar").await;
+    let harbor = Seeded::within(&two.admin).await.world;
+    harbor.db.batch_execute("delete from app.operator_grant").await.unwrap();
+    let other = World::within(&two.admin, "Other").await;
+    let eve = Login::new(&two.admin);
+    let add = "select app.add_operator($1::text::name, $2)";
+    let grant = "select app.grant_operator($1::text::name, $2)";
+    harbor.db.execute(add, &[&eve.name, &vec![&harbor.name, &other.name]]).await.unwrap();
+    let first = eve.connect().await;
+    let use_harbor = format!("select app.use_company('{}')", harbor.name);
+    said(&first, &use_harbor).await;
+    let token: String = first.query_one("select current_setting('app.operator_choice')", &[]).await.unwrap().get(0);
+    let count = "select count(*) from contacts";
+    assert_ne!(said(&first, count).await, "0|");
+    drop(first);
+
+    bluepeak.db.execute(grant, &[&eve.name, &bluepeak.name]).await.unwrap();
+    bluepeak.db.execute("select app.remove_operator($1::text::name)", &[&eve.name]).await.unwrap();
+    bluepeak.db.execute(add, &[&eve.name, &vec![&bluepeak.name]]).await.unwrap();
+    let second = eve.connect().await;
+    second.batch_execute(&format!("set app.operator_choice = '{token}'")).await.unwrap();
+    assert_eq!(said(&second, count).await, "0|");
+    assert_eq!(said(&second, "select * from app.my_companies()").await, "");
+    let refused = said(&second, &use_harbor).await;
+    assert!(refused.contains("is no operator of a company named"), "{refused}");
+    assert_eq!(said(&second, count).await, "0|");
+    // The doctor tells, and the list has nobody.
+    let doctor = text(&run(ringfence(&two, &["doctor"]), "").stdout);
+    assert!(doctor.contains(&format!("2 companies of the operator {}", eve.name)), "{doctor}");
+    let listed = text(&run(ringfence(&two, &["operator", "list"]), "").stdout);
+    assert!(listed.contains("There are no operators"), "{listed}");
+
+    // She has what is granted to her, and nothing of her predecessor's.
+    harbor.db.execute(grant, &[&eve.name, &other.name]).await.unwrap();
+    let companies = said(&second, "select company from app.my_companies()").await;
+    assert_eq!(companies, format!("{}|", other.name));
+    let doctor = run(ringfence(&two, &["doctor"]), "");
+    assert!(doctor.status.success(), "{}", text(&doctor.stdout));
+    let at_home = db::connect(&one.admin.replace("ringfence_admin", &eve.name)).await.unwrap();
+    assert_eq!(said(&at_home, "select name from companies").await, format!("{}|", bluepeak.name));
+    drop((second, at_home));
+    eve.remove(&other).await;
+    drop((bluepeak, harbor, other));
+    one.drop().await;
+    two.drop().await;
+}
+
 #[tokio::test]
 async fn staff_get_lists_across_companies_and_leave_a_trace() {
     let a = Seeded::new().await;

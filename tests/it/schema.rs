@@ -12,10 +12,13 @@ use uuid::Uuid;
 
 #[tokio::test]
 async fn the_migrated_database_breaks_no_rule() {
-    let client = db::connect(&api_url()).await.unwrap();
+    let own = OwnDatabase::new().await;
+    let client = db::connect(&own.api).await.unwrap();
     let findings = doctor::findings(&client, doctor::rules()).await.unwrap();
     assert!(findings.is_empty(), "{findings:#?}");
-    doctor::check_before_serving(&api_url()).await.unwrap();
+    doctor::check_before_serving(&own.api).await.unwrap();
+    drop(client);
+    own.drop().await;
 }
 
 #[tokio::test]
@@ -158,6 +161,14 @@ const HARM: &[(&str, &str)] = &[
     (
         "create trigger told after insert on contacts for each row when (new.company_id is not null) execute function app.keep_activity()",
         "lint/insert_triggers",
+    ),
+    (
+        "insert into companies (name) values ('A'); insert into app.operator_grant (db_role, company_id) select 'op_harm', id from companies",
+        "lint/operator_grants",
+    ),
+    (
+        "insert into companies (name) values ('A'); create role op_harm login in role ringfence_operator; select app.grant_operator('op_harm', 'A'); alter role op_harm rename to op_other",
+        "lint/operator_grants",
     ),
 ];
 

@@ -192,7 +192,9 @@ async fn the_matrix_holds_where_a_standby_answers_reads() {
     walk_tables(&a, &mut stranger, "a statement without context on the standby", &[]).await;
     let login = "create role op_reads login in role ringfence_operator";
     b.db.batch_execute(login).await.unwrap();
-    b.db.execute("insert into app.operator_grant values ('op_reads', $1)", &[&b.company]).await.unwrap();
+    let grant =
+        "insert into app.operator_grant (db_role, role_oid, company_id) values ('op_reads', 'op_reads'::regrole, $1)";
+    b.db.execute(grant, &[&b.company]).await.unwrap();
     let mut operator = db::connect(&pair.standby.admin.replace("ringfence_admin", "op_reads")).await.unwrap();
     let trick = format!("set local app.company_id = '{}'", a.world.company);
     walk_tables(&a, &mut operator, "another company's operator on the standby", &[trick]).await;
