@@ -6,7 +6,7 @@ use anyhow::{Context, bail, ensure};
 use clap::Args;
 use indicatif::HumanCount;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
@@ -30,7 +30,9 @@ pub struct Restore {
 }
 
 const DUMP: &str = "database.dump";
-const ROLES: &str = "roles.sql";
+const LOGINS: &str = "logins.json";
+/// What a backup has instead whose logins are statements, which would give rights to whoever has these names by now.
+const STATEMENTS: &str = "roles.sql";
 const COUNTS: &str = "rows.json";
 
 type Counts = BTreeMap<String, i64>;
@@ -93,8 +95,8 @@ async fn write(
     // The dump and the counts are of the same moment.
     let tx = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true).start().await?;
     let snapshot: String = tx.query_one("select pg_export_snapshot()", &[]).await?.get(0);
-    let roles: Option<String> = tx.query_one(sql!("ops/backup/roles").text, &[]).await?.get(0);
-    fs::write(folder.join(ROLES), roles.unwrap_or_default())?;
+    let logins: String = tx.query_one(sql!("ops/backup/logins").text, &[]).await?.get(0);
+    fs::write(folder.join(LOGINS), logins)?;
     let mut dump = Command::new(pg_dump);
     dump.envs(db::libpq_environment(admin)?)
         .args(["--format=custom", "--compress=6"])
@@ -120,15 +122,18 @@ impl Restore {
             fs::read_to_string(&path)
                 .with_context(|| format!("{} is no backup: {} is missing", self.folder.display(), path.display()))
         };
-        let (roles, expected) = (read(ROLES)?, read(COUNTS)?);
-        let expected: Counts = serde_json::from_str(&expected)?;
-        let client = db::connect(admin).await?;
+        let logins = match self.folder.join(STATEMENTS).exists() {
+            true => "{}".to_owned(),
+            false => read(LOGINS)?,
+        };
+        let expected: Counts = serde_json::from_str(&read(COUNTS)?)?;
+        let mut client = db::connect(admin).await?;
         let tables: i64 = client.query_one(sql!("ops/backup/tables_there").text, &[]).await?.get(0);
         if tables > 0 {
             bail!("the database has tables already: create an empty one, and give its address in DATABASE_ADMIN_URL");
         }
         db::migrate::roles(admin, Some(api)).await?;
-        client.batch_execute(&roles).await?;
+        let logins = Logins::of(&client, logins).await?;
         let mut restore = Command::new(pg_restore);
         let environment = db::libpq_environment(admin)?;
         let database = environment.iter().find(|(name, _)| *name == "PGDATABASE").map(|(_, name)| name.clone());
@@ -137,8 +142,9 @@ impl Restore {
             .args(["--single-transaction", "--exit-on-error", "--dbname", &database.unwrap_or_default()])
             .arg(self.folder.join(DUMP));
         run(restore, "pg_restore").await?;
-        client.batch_execute(sql!("ops/backup/settle").text).await?;
         let found = counts(&client).await?;
+        client.batch_execute(sql!("ops/backup/settle").text).await?;
+        let without = logins.forget_grants(&client).await?;
         if found != expected {
             let differing = expected.iter().filter(|(table, n)| found.get(*table) != Some(n));
             let names: Vec<_> = differing.map(|(table, _)| table.as_str()).collect();
@@ -146,7 +152,11 @@ impl Restore {
         }
         db::migrate::migrate(admin, Some(api)).await?;
         client.batch_execute("analyze").await?;
-        let findings = doctor::findings(&client, doctor::rules()).await?;
+        // Logins are the whole server's, so none is left behind by what fails.
+        let tx = client.transaction().await?;
+        tx.batch_execute(&logins.statements).await?;
+        tx.batch_execute(sql!("ops/backup/bind").text).await?;
+        let findings = doctor::findings(tx.client(), doctor::rules()).await?;
         if let Some(first) = findings.first() {
             bail!(
                 "the restored database breaks a rule: {}. Remedy: {}. See `ringfence doctor`",
@@ -154,14 +164,54 @@ impl Restore {
                 first.remedy
             );
         }
+        tx.commit().await?;
         println!(
             "{} rows of {} tables are restored, as many as were backed up, and no rule is broken ({}).",
             HumanCount(found.values().sum::<i64>().unsigned_abs()),
             found.len(),
             seconds(started)
         );
-        println!("Logins that are new on this server have no password yet: psql's \\password sets one.");
+        if !logins.statements.is_empty() {
+            println!("Logins that are new on this server have no password yet: psql's \\password sets one.");
+        }
+        if !logins.differing.is_empty() {
+            println!("With other rights than in the backup, which stay as they are: {}.", logins.differing.join(", "));
+        }
+        if !without.is_empty() {
+            println!(
+                "The login was removed, or is another one now, and is without a company here: {}. See `ringfence operator`.",
+                Vec::from_iter(without).join(", ")
+            );
+        }
         Ok(())
+    }
+}
+
+/// The logins of a backup on the server where it is restored.
+struct Logins {
+    /// As they are in the backup.
+    json: String,
+    /// Make those that are missing.
+    statements: String,
+    /// Those whose companies in the backup are theirs here.
+    theirs: Vec<String>,
+    /// Those with other rights here.
+    differing: Vec<String>,
+}
+
+impl Logins {
+    async fn of(client: &Client, json: String) -> anyhow::Result<Self> {
+        let rows = client.query(sql!("ops/backup/logins_here").text, &[&json]).await?;
+        let named = |what: &str| rows.iter().filter(|row| row.get(what)).map(|row| row.get("name")).collect();
+        let statements = rows.iter().filter_map(|row| row.get::<_, Option<String>>("statements")).collect();
+        let (theirs, differing) = (named("is_theirs"), named("differs"));
+        Ok(Self { json, statements, theirs, differing })
+    }
+
+    /// Takes the companies of others away; answers whose.
+    async fn forget_grants(&self, client: &Client) -> anyhow::Result<BTreeSet<String>> {
+        let rows = client.query(sql!("ops/backup/forget_grants").text, &[&self.json, &self.theirs]).await?;
+        Ok(rows.iter().map(|row| row.get("name")).collect())
     }
 }
 

@@ -77,6 +77,9 @@ enum Command {
     /// Back the database up into a folder: pg_dump, the logins of operators, and the number of rows to compare with
     Backup(backup::Backup),
     /// Restore a backup into an empty database, and check it: the numbers of rows, and the rules of `doctor`
+    ///
+    /// Logins of operators are made where they are missing, but on the server of the backup, where they were removed. One that is
+    /// there keeps its rights, and has its companies in the copy only if it is the login that was backed up.
     Restore(backup::Restore),
     /// Look after the store of files
     #[command(subcommand)]

@@ -2,12 +2,12 @@
 
 use crate::{
     commands::{ringfence, run, text},
-    isolation::{Seeded, tables, walk_tables},
+    isolation::{Seeded, add_operator_rows, tables, walk_tables},
     schema::{OwnDatabase, with_database},
     world::World,
 };
 use ringfence::{backup::Backup, db, doctor};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 use tokio_postgres::Client;
 use uuid::Uuid;
 
@@ -22,6 +22,97 @@ async fn contents(client: &Client) -> BTreeMap<String, String> {
     all
 }
 
+/// A database without anything.
+async fn empty() -> OwnDatabase {
+    let (admin, api) = (crate::world::admin_url(), crate::world::api_url());
+    let name = format!("copy_{}", Uuid::new_v4().simple());
+    db::connect(&admin).await.unwrap().batch_execute(&format!("create database {name}")).await.unwrap();
+    OwnDatabase { admin: with_database(&admin, &name), api: with_database(&api, &name), name }
+}
+
+/// The backup as another server sees it.
+fn to_another_server(backup: &Path) {
+    let path = backup.join("logins.json");
+    let mut logins: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    logins["server"] = "1".into();
+    std::fs::write(path, logins.to_string()).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_changes_no_login_that_is_there() {
+    let own = OwnDatabase::new().await;
+    let acme = World::within(&own.admin, "Acme").await;
+    let names = ["same", "bob", "gone"].map(|start| format!("{start}_{}", Uuid::new_v4().simple()));
+    let [same, bob, gone] = &names;
+    let add = "select app.add_operator($1::text::name, array[$2], $3, $4)";
+    for name in &names {
+        acme.db.execute(add, &[name, &acme.name, &true, &true]).await.unwrap();
+    }
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("logins-{}", own.name));
+    let path = folder.to_str().unwrap();
+    let made = run(ringfence(&own, &["backup", path]), "");
+    assert!(made.status.success(), "{}", text(&made.stderr));
+
+    for name in [bob, gone] {
+        acme.db.execute("select app.remove_operator($1::text::name)", &[name]).await.unwrap();
+    }
+    acme.db.execute(add, &[bob, &acme.name, &false, &false]).await.unwrap();
+    let rights = async || -> Vec<(String, String)> {
+        let held = "select m.member::regrole::text, m.roleid::regrole::text from pg_auth_members m join pg_roles r on r.oid = m.member
+            where r.rolname = any ($1) order by 1, 2";
+        let rows = acme.db.query(held, &[&&names[..]]).await.unwrap();
+        rows.iter().map(|row| (row.get(0), row.get(1))).collect()
+    };
+    let before = rights().await;
+    assert_eq!(before.len(), 2);
+    let companies = async |database: &OwnDatabase, name: &str| -> i64 {
+        let client = db::connect(&database.admin.replace("ringfence_admin", name)).await.unwrap();
+        client.query_one("select count(id) from companies", &[]).await.unwrap().get(0)
+    };
+
+    // On the same server: who was removed stays so, and who has a name again is somebody else.
+    let copy = empty().await;
+    let restored = run(ringfence(&copy, &["restore", path]), "");
+    assert!(restored.status.success(), "{}", text(&restored.stderr));
+    assert_eq!(rights().await, before);
+    let said = text(&restored.stdout);
+    let (differing, without) =
+        (said.lines().find(|l| l.contains("other rights")), said.lines().find(|l| l.contains("without a company")));
+    assert!(differing.is_some_and(|l| l.contains(bob) && !l.contains(same)), "{said}");
+    assert!(without.is_some_and(|l| l.contains(bob) && l.contains(gone) && !l.contains(same)), "{said}");
+    assert_eq!((companies(&copy, same).await, companies(&copy, bob).await), (1, 0));
+    copy.drop().await;
+
+    // On another one: who has such a name is not known, and the others are made.
+    to_another_server(&folder);
+    let copy = empty().await;
+    let restored = run(ringfence(&copy, &["restore", path]), "");
+    assert!(restored.status.success(), "{}", text(&restored.stderr));
+    let after = rights().await;
+    assert_eq!(after.len(), 3);
+    assert!(before.iter().all(|right| after.contains(right)), "{after:?}");
+    assert!(after.contains(&(gone.clone(), "ringfence_operator_write".into())), "{after:?}");
+    let seen = (companies(&copy, same).await, companies(&copy, bob).await, companies(&copy, gone).await);
+    assert_eq!(seen, (0, 0, 1));
+    acme.db.execute("select app.remove_operator($1::text::name)", &[gone]).await.unwrap();
+    copy.drop().await;
+
+    // Statements of another backup are not run.
+    std::fs::write(folder.join("roles.sql"), format!("create role {gone} login;")).unwrap();
+    let copy = empty().await;
+    let restored = run(ringfence(&copy, &["restore", path]), "");
+    assert!(restored.status.success(), "{}", text(&restored.stderr));
+    assert_eq!(rights().await, before);
+    copy.drop().await;
+
+    for name in [same, bob] {
+        acme.db.execute("select app.remove_operator($1::text::name)", &[name]).await.unwrap();
+    }
+    drop(acme);
+    own.drop().await;
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restored_copy_has_every_row_and_keeps_companies_apart() {
     let own = OwnDatabase::new().await;
@@ -30,44 +121,49 @@ async fn a_restored_copy_has_every_row_and_keeps_companies_apart() {
     let operator = format!("op_{}", Uuid::new_v4().simple());
     let add = "select app.add_operator($1::text::name, array[$2], true)";
     b.db.execute(add, &[&operator, &b.name]).await.unwrap();
-    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("backup-{}", own.name));
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("backup-{}", own.name));
     let path = folder.to_str().unwrap();
     // One that fails leaves nothing of anybody, and is no obstacle to the next one.
-    let no_pg_dump = std::path::Path::new("/nowhere/pg_dump");
+    let no_pg_dump = Path::new("/nowhere/pg_dump");
     let failed = Backup { folder: folder.clone() }.run(&own.admin, no_pg_dump).await;
     assert!(failed.is_err() && !folder.with_added_extension("partial").exists());
     let made = run(ringfence(&own, &["backup", path]), "");
     assert!(made.status.success(), "{}", text(&made.stderr));
     let again = run(ringfence(&own, &["backup", path]), "");
     assert!(text(&again.stderr).contains("exists already"), "{}", text(&again.stderr));
-    let roles = std::fs::read_to_string(folder.join("roles.sql")).unwrap();
+    let logins = std::fs::read_to_string(folder.join("logins.json")).unwrap();
     assert!(
-        roles.contains(&operator) && !roles.to_lowercase().contains("password") && !roles.contains("SCRAM"),
-        "{roles}"
+        logins.contains(&operator) && !logins.to_lowercase().contains("password") && !logins.contains("SCRAM"),
+        "{logins}"
     );
-    let before = contents(&b.db).await;
+    to_another_server(&folder);
+    let mut before = contents(&b.db).await;
 
     let full = run(ringfence(&own, &["restore", path]), "");
     assert!(text(&full.stderr).contains("has tables already"), "{}", text(&full.stderr));
 
-    // The cluster has lost the login, and the copy is in a new database.
+    // The other server does not have the login, and the copy is in a new database.
     let cluster = db::connect(&crate::world::admin_url()).await.unwrap();
     cluster.batch_execute(&format!("drop role {operator}")).await.unwrap();
-    let name = format!("copy_{}", Uuid::new_v4().simple());
-    cluster.batch_execute(&format!("create database {name}")).await.unwrap();
-    let copy = OwnDatabase { admin: with_database(&own.admin, &name), api: with_database(&own.api, &name), name };
+    let copy = empty().await;
     let nothing = run(ringfence(&copy, &["restore", "/nowhere"]), "");
     assert!(text(&nothing.stderr).contains("is no backup"), "{}", text(&nothing.stderr));
     let restored = run(ringfence(&copy, &["restore", path]), "");
     assert!(restored.status.success(), "{}", text(&restored.stderr));
 
     let copied = db::connect(&copy.admin).await.unwrap();
-    assert_eq!(contents(&copied).await, before);
+    let mut after = contents(&copied).await;
+    // The role is another one there, and the canary is none.
+    for table in ["app.operator_grant", "app.operator_choice"] {
+        assert_ne!(after.remove(table), before.remove(table), "{table}");
+    }
+    assert_eq!(after, before);
     let mut api = db::connect(&copy.api).await.unwrap();
     let findings = doctor::findings(&api, doctor::rules()).await.unwrap();
     assert!(findings.is_empty(), "{findings:#?}");
     doctor::check_before_serving(&copy.api).await.unwrap();
     let a = a.at(copied);
+    add_operator_rows(&a.world.db, &a.canary, a.world.company).await;
     let context = format!(
         "select set_config('app.company_id', '{}', true), set_config('app.user_id', '{}', true)",
         b.company, b.admin.id
