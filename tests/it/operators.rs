@@ -225,6 +225,33 @@ async fn an_operator_who_writes_writes_their_company_and_nothing_else() {
         0,
         "nothing starts"
     );
+    // Whoever they say they are.
+    b.listen(&["contact_created", "deal_created"]).await;
+    let context = format!("set app.user_id = '{0}'", b.admin.id);
+    operator.batch_execute(&context).await.unwrap();
+    for statement in [
+        "insert into contacts (owner_id, first_name, last_name, email) values ($1, 'In', 'Their name', 'name@example.com')",
+        "insert into deals (owner_id, title, pipeline_id, stage_id) select $1, 'Deal', pipeline_id, id from pipeline_stages limit 1",
+    ] {
+        operator.execute(statement, &[&b.admin.id]).await.unwrap();
+    }
+    let called = "select app.fire('contact_created', id, '{}') from contacts limit 1";
+    operator.query(called, &[]).await.unwrap();
+    for table in ["workflow_events", "workflow_executions"] {
+        let started = format!("select count(*) from {table} where tenant_id = $1");
+        assert_eq!(b.value::<i64>(&started, &[&b.company]).await, 0, "{table}");
+    }
+    operator.batch_execute("reset app.user_id").await.unwrap();
+    // Nor does it help to say that an archive comes in.
+    let suppress = "insert into suppressions (tenant_id, company_id, user_id, channel, address, reason) values ($1, $1, $2, 'email', 'no@example.com', 'unsubscribe')";
+    b.db.execute(suppress, &[&b.company, &b.admin.id]).await.unwrap();
+    operator.batch_execute("set app.restoring = 'on'").await.unwrap();
+    let sends = "insert into emails (user_id, direction, status, from_email, to_email, subject, body, is_sending)
+        values ($1, 'outbound', 'queued', 'a@example.com', 'no@example.com', '', '', true)";
+    let refused = operator.execute(sends, &[&b.admin.id]).await.unwrap_err();
+    assert!(refused.as_db_error().unwrap().message().contains("has unsubscribed"), "{refused:?}");
+    operator.batch_execute("reset app.restoring").await.unwrap();
+
     operator.execute("update sms_messages set body = 'changed'", &[]).await.unwrap();
     assert_eq!(b.value::<String>("select body from sms_messages where id = $1", &[&historical]).await, "historical");
 
