@@ -853,6 +853,24 @@ async fn the_questions_of_operator_psql_are_answered() {
     assert!(!answers.contains("ERROR") && answers.contains("does not see personal data"), "{answers}");
     limited.remove(&b).await;
 
+    // Who may not ask something is told whom it is for.
+    let reader = Login::operator(&b, &[&b.name], false, true).await;
+    let url = reader.database.replace("ringfence_admin", &reader.name);
+    let answers = psql(&url, &format!("{start}:users_without_company\n"));
+    assert!(!answers.contains("ERROR") && answers.contains("shown to the staff"), "{answers}");
+    reader.remove(&b).await;
+    let lone = b.lone().await;
+    let staff = Login::new(&admin_url());
+    b.db.batch_execute(&format!("create role {} login in role ringfence_staff", staff.name)).await.unwrap();
+    let url = staff.database.replace("ringfence_admin", &staff.name);
+    let questions = ":users_without_company\n:distribution\n:historical\n:user_company\n:backlog\n:slow\n:sizes\n:policies\n:refusals\n";
+    let answers = psql(&url, &format!("{start}{questions}"));
+    assert!(!answers.contains("ERROR") && !answers.contains("personal data"), "{answers}");
+    for part in [&lone.email, "given_up", "row_count", "Staff see the users who have no company"] {
+        assert!(answers.contains(part), "{part}: {answers}");
+    }
+    b.db.batch_execute(&format!("drop role {}", staff.name)).await.unwrap();
+
     // A login of this cluster has nothing in another database of it.
     let own = OwnDatabase::new().await;
     Seeded::within(&own.admin).await;
