@@ -155,6 +155,9 @@ begin
   end loop;
 end $$;
 
+-- app.finish_backfill drops what an earlier call may have left, and nobody needs to hear of each table that there was nothing.
+alter function app.with_short_lock(text) set client_min_messages = warning;
+
 reset role;
 
 alter function app.lost_grants() owner to ringfence_platform;

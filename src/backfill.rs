@@ -315,7 +315,8 @@ async fn undo(client: &Client) -> anyhow::Result<()> {
 }
 
 async fn finish(admin: &Client) -> anyhow::Result<()> {
-    admin.batch_execute(sql!("ops/backfill/finish").text).await?;
+    let finished = admin.batch_execute(sql!("ops/backfill/finish").text).await;
+    finished.map_err(|e| db::refused(e, "a superuser, or a member of ringfence_owner"))?;
     let left = admin.query(sql!("ops/backfill/unfinished").text, &[]).await?;
     if left.is_empty() {
         println!("Every row of every table has a company now, and the database insists on it.");

@@ -299,9 +299,9 @@ impl Location {
     }
 
     fn admin(&self) -> anyhow::Result<&str> {
-        self.admin
-            .as_deref()
-            .context("this command changes the database: set DATABASE_ADMIN_URL to an administrator's address of it")
+        self.admin.as_deref().context(
+            "this command is an administrator's: set DATABASE_ADMIN_URL to the address of one for this database",
+        )
     }
 
     /// One of PostgreSQL's programs, of the private cluster's version when there is one.

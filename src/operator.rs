@@ -1,6 +1,6 @@
 //! `ringfence operator`: logins for people at psql, each held to one company by the role that logged in.
 
-use crate::{auth, sql, terminal};
+use crate::{auth, db, sql, terminal};
 use anyhow::bail;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use clap::{Args, Subcommand};
@@ -13,7 +13,7 @@ pub enum Command {
     ///
     /// They log in with psql and see that company's rows, whatever they set or `set role` to; historical rows stay hidden.
     /// With several companies they choose one for each connection: select app.use_company('Acme');
-    /// The password is asked for, or read from standard input. Start psql with: psql -v PSQLRC=… or \i sql/ops/operator.psql
+    /// The password is asked for, or read from standard input. In psql they begin with: \i sql/ops/operator.psql
     Add(Add),
     /// List the operators of this database, with their companies and rights
     List,
@@ -59,6 +59,12 @@ pub struct Grant {
 
 /// Runs the command as an administrator; answers what to print.
 pub async fn run(command: Command, admin: &Client) -> anyhow::Result<String> {
+    carry_out(command, admin).await.map_err(|e| {
+        db::refused(e, "a superuser, or a member of ringfence_owner and ringfence_platform who may create roles")
+    })
+}
+
+async fn carry_out(command: Command, admin: &Client) -> anyhow::Result<String> {
     match command {
         Command::Add(add) => add.run(admin).await,
         Command::List => list(admin).await,

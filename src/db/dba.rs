@@ -1,8 +1,9 @@
-//! The connection of the commands that work across companies by design: import, archive, erasure.
+//! The connection of the commands that work across companies by design: import, archive, erasure; and what an administrator is
+//! told who may not do something.
 
 use super::{connect, migrate};
-use anyhow::{Context, bail};
-use tokio_postgres::Client;
+use anyhow::{Context, Error, bail};
+use tokio_postgres::{Client, error::SqlState};
 
 /// A connection as `ringfence_dba`, which sees past the policies; refused where that role cannot, since an import that does
 /// not see everything would bring some of it twice.
@@ -23,4 +24,14 @@ pub async fn connect_as_dba(admin_url: &str) -> anyhow::Result<Client> {
     }
     client.batch_execute("set timezone = 'UTC'; set work_mem = '128MB'; set gin_pending_list_limit = '64MB'").await?;
     Ok(client)
+}
+
+/// The error, and who may do it when the administrator lacks the rights.
+pub fn refused(e: impl Into<Error>, who_may: &'static str) -> Error {
+    let e = e.into();
+    let code = e.downcast_ref::<tokio_postgres::Error>().and_then(tokio_postgres::Error::code);
+    match code == Some(&SqlState::INSUFFICIENT_PRIVILEGE) {
+        true => e.context(format!("the administrator must be {who_may}")),
+        false => e,
+    }
 }

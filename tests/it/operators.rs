@@ -791,8 +791,28 @@ async fn the_command_makes_lists_and_removes_operators() {
     own.drop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_administrator_is_told_what_they_lack() {
+    let own = OwnDatabase::new().await;
+    for (arguments, missing) in [
+        (["operator", "list"], "the administrator must be a superuser, or a member of ringfence_owner"),
+        (["backfill", "finish"], "the administrator must be a superuser, or a member of ringfence_owner"),
+        (["backfill", "plan"], "the administrator must be a superuser or a member of ringfence_dba"),
+    ] {
+        let mut command = ringfence(&own, &arguments);
+        command.env("DATABASE_ADMIN_URL", &own.api);
+        let refused = text(&run(command, "").stderr);
+        assert!(refused.contains(missing), "{arguments:?}: {refused}");
+    }
+    let mut without = ringfence(&own, &["backfill", "plan"]);
+    without.env_remove("DATABASE_ADMIN_URL");
+    let refused = text(&run(without, "").stderr);
+    assert!(refused.contains("this command is an administrator's: set DATABASE_ADMIN_URL"), "{refused}");
+    own.drop().await;
+}
+
 /// psql's own answers, as a person gets them.
-fn psql(url: &str, input: &str) -> String {
+pub fn psql(url: &str, input: &str) -> String {
     use std::io::Write;
     let mut child = Command::new("psql")
         .args(["-X", "-d", url])
