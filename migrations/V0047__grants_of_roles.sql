@@ -155,9 +155,102 @@ begin
   end loop;
 end $$;
 
+-- Keeps runs of a backfill, of which there may be several, and an undo apart, as long as the session lasts: a run would take up
+-- again what is undone behind it.
+create function app.hold_backfill(alone boolean) returns void language plpgsql as $$
+declare
+  key int := hashtext('ringfence backfill');
+  other record;
+begin
+  perform app.require_bypass();
+  -- The server may take a moment to see that a program is gone.
+  for attempt in 1..20 loop
+    if (case when alone then pg_try_advisory_lock(key, 1) else pg_try_advisory_lock_shared(key, 1) end) then
+      return;
+    end if;
+    perform pg_sleep(0.1);
+  end loop;
+  select l.pid, l.mode into other from pg_locks l join pg_database d on d.oid = l.database and d.datname = current_database()
+  where l.locktype = 'advisory' and l.classid = key::oid and l.objid = 1 and l.objsubid = 2 and l.granted and l.pid <> pg_backend_pid() limit 1;
+  raise object_in_use using message = format('a backfill is being %s by process %s of the server: wait for its end, or end its session if it was broken off',
+    case other.mode when 'ExclusiveLock' then 'undone' else 'run' end, other.pid);
+end $$;
+
+create or replace procedure app.run_backfill(batch int default 2000, pause float8 default 0, parts int default 1) language plpgsql as $$
+declare
+  step record;
+begin
+  perform app.hold_backfill(false);
+  perform app.open_backfill(parts, true);
+  commit;
+  loop
+    begin
+      select * into step from app.backfill_step(batch);
+    exception when lock_not_available or deadlock_detected then
+      -- Somebody held a row for long, or each waited for the other: the batch is as before, and tried again.
+      select null::name as target, 0 as moved, false as is_done into step;
+    end;
+    commit;
+    if step.is_done then
+      perform app.open_backfill(parts, false);
+      commit;
+      exit when not exists (select from app.backfill b where b.finished_at is null);
+    end if;
+    perform pg_sleep(case when step.target is null then 0.2 else pause end);
+  end loop;
+  perform pg_advisory_unlock_shared(hashtext('ringfence backfill'), 1);
+end $$;
+
+-- As before, of the tables that were not finished. What is left of those that were is named when there is nothing else.
+create or replace function app.undo_backfill_step(out target name, out restored int, out stayed int) language plpgsql as $$
+declare
+  b app.backfill_batch;
+  owner_column name;
+  targets name[] := array(select p.table_name::name from app.protected_table p
+    join pg_attribute a on a.attrelid = p.target::oid and a.attname = 'company_id' and not a.attnotnull);
+  finished text;
+begin
+  perform app.require_bypass();
+  select x.* into b from app.backfill_batch x where x.target = any (targets) order by x.id desc limit 1 for update;
+  if not found then
+    delete from app.backfill_before x where x.target = any (targets);
+    delete from app.backfill_collision x where x.target = any (targets);
+    delete from app.backfill x where x.target = any (targets);
+    if not found then
+      select string_agg(distinct x.target, ', ') into finished from app.backfill_batch x;
+      if finished is not null then
+        raise object_not_in_prerequisite_state using message = format('%s was finished: its rows always have a company now', finished);
+      end if;
+    end if;
+    return;
+  end if;
+  target := b.target;
+  select p.owner into owner_column from app.protected_table p where p.table_name::name = b.target;
+  execute format('with restored as (
+      update public.%I x set company_id = null from public.users u
+      where x.id = any ($1) and x.company_id is not null and u.id = x.%I and u.company_id = x.tenant_id returning 1)
+    select count(*) from restored', target, owner_column) into restored using b.ids;
+  stayed := cardinality(b.ids) - restored;
+  delete from app.backfill_batch x where x.id = b.id;
+end $$;
+
+create or replace procedure app.undo_backfill() language plpgsql as $$
+declare
+  step record;
+begin
+  perform app.hold_backfill(true);
+  loop
+    select * into step from app.undo_backfill_step();
+    commit;
+    exit when step.target is null;
+  end loop;
+  perform pg_advisory_unlock(hashtext('ringfence backfill'), 1);
+end $$;
+
 -- app.finish_backfill drops what an earlier call may have left, and nobody needs to hear of each table that there was nothing.
 alter function app.with_short_lock(text) set client_min_messages = warning;
 
+grant execute on function app.hold_backfill(boolean) to ringfence_dba;
 reset role;
 
 alter function app.lost_grants() owner to ringfence_platform;

@@ -27,10 +27,10 @@ pub enum Command {
     Run(Run),
     /// Compare what each user had in each company before the run with what is there now; exit code 1 when it differs
     Verify,
-    /// Make the rows historical again, as they were, from the notes of the runs
+    /// Make the rows historical again, as they were, from the notes of the runs; not while one goes on
     Undo,
     /// In tables that have no historical rows any more, have the database insist on a company and use the plain policy.
-    /// There is no undo after this
+    /// There is no undo of these after this
     Finish,
 }
 
@@ -142,6 +142,7 @@ struct Shared {
 
 impl Run {
     async fn run(self, client: &Client, admin: &str) -> anyhow::Result<()> {
+        client.execute(sql!("ops/backfill/hold").text, &[&false]).await?;
         client.execute(sql!("ops/backfill/open").text, &[&self.workers, &true]).await?;
         let mut progress = Progress::of(client).await?;
         let style =
@@ -291,6 +292,7 @@ async fn verify(client: &Client) -> anyhow::Result<bool> {
 }
 
 async fn undo(client: &Client) -> anyhow::Result<()> {
+    client.execute(sql!("ops/backfill/hold").text, &[&true]).await?;
     let recorded: i64 = client.query_one(sql!("ops/backfill/recorded").text, &[]).await?.get(0);
     let bar = ProgressBar::new(recorded.unsigned_abs());
     bar.set_style(ProgressStyle::with_template("undo {wide_bar} {human_pos}/{human_len} rows, {per_sec}, {eta} left")?);

@@ -2,6 +2,7 @@
 
 use crate::{
     commands::{ringfence, run, text},
+    operators::psql,
     schema::OwnDatabase,
     world::{World, add_person},
 };
@@ -332,6 +333,76 @@ async fn the_same_is_done_at_psql_and_finished() {
     world.contact("After", "Finish").await;
     assert_eq!(world.member.get("/api/contacts/").await.expect(200)[0]["first_name"], "After");
     drop((dba, api, world));
+    own.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn undo_takes_back_what_was_not_finished() {
+    let own = OwnDatabase::new().await;
+    let (a, _, people) = companies(&own, 50).await;
+    let go = |command: &str| run(ringfence(&own, &["backfill", command]), "");
+    let historical = async |table: &str| -> i64 {
+        a.value(&format!("select count(*) from {table} where company_id is null"), &[]).await
+    };
+    let (contacts, messages) = (historical("contacts").await, historical("sms_messages").await);
+    assert!(go("run").status.success());
+    // Deals are finished, and the others keep the rows of somebody without a company.
+    let finished = go("finish");
+    assert!(finished.status.success(), "{}", text(&finished.stderr));
+    assert_eq!(historical("contacts").await, 3);
+    let undone = go("undo");
+    assert!(undone.status.success(), "{}", text(&undone.stderr));
+    assert_eq!((historical("contacts").await, historical("sms_messages").await), (contacts, messages));
+    assert_eq!(historical("deals").await, 0);
+    let nothing = text(&go("undo").stderr);
+    assert!(nothing.contains("deals was finished"), "{nothing}");
+
+    // At psql nobody hears of what was not there.
+    a.db.execute("delete from sms_messages where user_id = $1", &[&people[4]]).await.unwrap();
+    assert!(go("run").status.success());
+    let said = psql(&own.admin, "\\i sql/ops/backfill/finish.sql\n");
+    assert!(!said.contains("skipping") && said.contains("contacts has historical rows"), "{said}");
+    let open = "select count(*) from pg_attribute where attrelid = 'sms_messages'::regclass and attname = 'company_id' and not attnotnull";
+    assert_eq!(a.value::<i64>(open, &[]).await, 0);
+    own.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_and_an_undo_do_not_go_on_together() {
+    let own = OwnDatabase::new().await;
+    let (a, _, _) = companies(&own, 1000).await;
+    let moved = "select coalesce(sum(row_count), 0)::bigint from app.backfill";
+    let mut command = ringfence(&own, &["backfill", "run", "--batch", "10", "--rate", "50"]);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    while a.value::<i64>(moved, &[]).await == 0 {
+        assert!(child.try_wait().unwrap().is_none());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let dba = db::connect(&own.admin).await.unwrap();
+    dba.batch_execute("set role ringfence_dba").await.unwrap();
+    let undo = || run(ringfence(&own, &["backfill", "undo"]), "");
+    let sentence = "a backfill is being run by process";
+    assert!(text(&undo().stderr).contains(sentence), "{}", text(&undo().stderr));
+    let refused = dba.batch_execute("call app.undo_backfill()").await.unwrap_err();
+    assert!(refused.as_db_error().unwrap().message().contains(sentence), "{refused:?}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let alone = "select pg_try_advisory_lock(hashtext('ringfence backfill'), 1)";
+    crate::jobs::until("its session has ended", async || a.value::<bool>(alone, &[]).await).await;
+
+    // And the other way round, with the lock of an undo.
+    let sentence = "a backfill is being undone by process";
+    let refused = run(ringfence(&own, &["backfill", "run"]), "");
+    assert!(text(&refused.stderr).contains(sentence), "{}", text(&refused.stderr));
+    let refused = dba.batch_execute("call app.run_backfill()").await.unwrap_err();
+    assert!(refused.as_db_error().unwrap().message().contains(sentence), "{refused:?}");
+    a.db.batch_execute("select pg_advisory_unlock_all()").await.unwrap();
+    assert!(undo().status.success());
+    // Neither is held when it has ended.
+    dba.batch_execute("call app.run_backfill()").await.unwrap();
+    assert!(undo().status.success());
+    dba.batch_execute("call app.undo_backfill()").await.unwrap();
+    assert!(run(ringfence(&own, &["backfill", "run"]), "").status.success());
     own.drop().await;
 }
 
