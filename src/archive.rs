@@ -426,11 +426,25 @@ impl Insert {
             "companies" => {
                 vec![add(&columns.replace("storage_bytes", "0").replace("file_count", "0"), "id", "")]
             }
-            "users" => vec![add(&columns, "company_id", "")],
+            "users" => {
+                // Who is here without a name, as somebody whose rows another company has, gets it back.
+                let values = columns.split(", ").map(|column| format!("r.{column}")).collect::<Vec<_>>().join(", ");
+                vec![
+                    add(
+                        &columns,
+                        "company_id",
+                        "and not exists (select from users u where u.id = r.id and ops.is_nameless(u))",
+                    ),
+                    format!(
+                        "update users u set ({columns}) = row({values}) from {rows}
+                        where r.company_id = $2 and u.id = r.id and ops.is_nameless(u)"
+                    ),
+                ]
+            }
             // Read by their user, whatever company that is of.
             "notifications" => {
-                let of_nobody_else =
-                    "and not exists (select from users u where u.id = r.user_id and u.company_id is distinct from $2)";
+                let of_nobody_else = "and not exists (select from users u
+                    where u.id = r.user_id and u.company_id is distinct from $2 and not ops.is_nameless(u))";
                 vec![add(&columns.replace("company_id", "$2::uuid"), "tenant_id", of_nobody_else)]
             }
             "members" => vec![

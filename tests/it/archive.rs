@@ -6,7 +6,12 @@ use crate::{
     schema::OwnDatabase,
     world::World,
 };
-use ringfence::{archive, clients::storage::Storage, db};
+use ringfence::{
+    archive,
+    clients::storage::Storage,
+    db,
+    erase::{self, Erase},
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::{Read, Write},
@@ -228,6 +233,70 @@ async fn a_company_comes_in_suspended_and_a_broken_archive_not_at_all() {
     }
     from.drop().await;
     to.drop().await;
+}
+
+/// Two companies have rows of one person, and one of them has the person: in every order, and after an erasure.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_moved_comes_back_with_their_company() {
+    let own = OwnDatabase::new().await;
+    let (was, is) = (World::within(&own.admin, "Bluepeak").await, World::within(&own.admin, "Harbor").await);
+    let store = storage("archive-moved");
+    let tom = was.person("company_user").await;
+    for (company, statement) in [
+        (was.company, "insert into activities (tenant_id, company_id, owner_id, type, subject) values ($1, $1, $2, 'note', 'Was')"),
+        (is.company, "select app.assign_company($2, $1)"),
+        (is.company, "insert into activities (tenant_id, company_id, owner_id, type, subject) values ($1, $1, $2, 'note', 'Is')"),
+        (is.company, "insert into notifications (tenant_id, company_id, user_id, title, message) values ($1, $1, $2, 'T', 'M')"),
+        (
+            is.company,
+            "with team as (insert into teams (tenant_id, company_id, user_id, name) values ($1, $1, $2, 'Team') returning id)
+             update users set team_id = team.id from team where users.id = $2",
+        ),
+    ] {
+        was.db.execute(statement, &[&company, &tom.id]).await.unwrap_or_else(|e| panic!("{statement}: {e:?}"));
+    }
+    let (of_was, of_is) = (rows(&was.db, was.company).await, rows(&was.db, is.company).await);
+    let [was_file, is_file] = [file(), file()];
+    archive::export(&own.admin, &was.name, &was_file, &store).await.unwrap();
+    archive::export(&own.admin, &is.name, &is_file, &store).await.unwrap();
+
+    let options = erase::Options { dry_run: false, yes: true };
+    let company = |world: &World| Erase::Company { name: world.name.clone(), options };
+    erase::run(&own.admin, &company(&is), &store).await.unwrap();
+    archive::import(&own.admin, &is_file, true, &store).await.unwrap_or_else(|e| panic!("{e:?}"));
+    assert_eq!(rows(&was.db, is.company).await, of_is);
+    assert_eq!(rows(&was.db, was.company).await, of_was);
+    let may_come_in = "select exists (select from app.caller where user_id = $1 and company_id = $2)";
+    assert!(was.value::<bool>(may_come_in, &[&tom.id, &is.company]).await);
+
+    for files in [[&was_file, &is_file], [&is_file, &was_file]] {
+        let to = OwnDatabase::new().await;
+        for file in files {
+            archive::import(&to.admin, file, true, &store).await.unwrap_or_else(|e| panic!("{e:?}"));
+        }
+        let target = db::connect(&to.admin).await.unwrap();
+        assert_eq!(rows(&target, was.company).await, of_was);
+        assert_eq!(rows(&target, is.company).await, of_is);
+        for world in [&is, &was] {
+            erase::run(&to.admin, &company(world), &store).await.unwrap();
+        }
+        let left = target.query("select email from users", &[]).await.unwrap();
+        assert!(left.is_empty(), "who is nobody's any more goes with the last company: {left:?}");
+        drop(target);
+        to.drop().await;
+    }
+
+    // Somebody who has a name here is another company's, and stays it.
+    was.db.execute("select app.assign_company($1, $2)", &[&tom.id, &was.company]).await.unwrap();
+    erase::run(&own.admin, &company(&is), &store).await.unwrap();
+    let refused = archive::import(&own.admin, &is_file, true, &store).await.unwrap_err().to_string();
+    assert!(refused.contains(&format!("users {}: another row has its unique key (users_pkey)", tom.id)), "{refused}");
+    assert_eq!(was.value::<String>("select email from users where id = $1", &[&tom.id]).await, tom.email);
+    for path in [was_file, is_file] {
+        std::fs::remove_file(path).unwrap();
+    }
+    drop((was, is));
+    own.drop().await;
 }
 
 /// The same zip with more at the end of one entry.
