@@ -62,6 +62,8 @@ pub struct Options {
 /// Rows erased, by table; `objects` are contents of files.
 pub type Counts = BTreeMap<String, u64>;
 
+const OBJECTS: &str = "objects";
+
 /// Rows of one statement.
 const BATCH: i64 = 2000;
 
@@ -227,16 +229,21 @@ async fn company(db: &mut Client, id: Uuid, storage: &Storage) -> anyhow::Result
     for _ in 0..3 {
         for (table, of_itself) in &tables {
             let limit = if *of_itself { i64::MAX } else { BATCH };
-            let delete = if table == "files" {
-                delete_files(db, "tenant_id = $1", &[&id], storage).await?
+            if table == "files" {
+                delete_files(db, "tenant_id = $1", &[&id], storage, &mut counts).await?;
             } else {
-                delete(db, table, "tenant_id = $1", &[&id], limit).await?
-            };
-            add(&mut counts, table, delete);
+                add(&mut counts, table, delete(db, table, "tenant_id = $1", &[&id], limit).await?);
+            }
         }
     }
     let users = count_company(db, id).await?.remove("users").unwrap_or_default();
     add(&mut counts, "users", users);
+    // What no row names any more.
+    let objects: Vec<_> = storage.list_below(&id.to_string()).try_collect().await?;
+    for object in &objects {
+        storage.delete(&object.location).await?;
+    }
+    add(&mut counts, OBJECTS, objects.len() as u64);
     let tx = db.transaction().await?;
     for table in tx.query(sql!("ops/company_tables").text, &[]).await? {
         tx.execute(&format!("delete from {} where company_id = $1", table.get::<_, String>(0)), &[&id]).await?;
@@ -252,11 +259,6 @@ async fn company(db: &mut Client, id: Uuid, storage: &Storage) -> anyhow::Result
     }
     record(&tx, "company", &counts).await?;
     tx.commit().await?;
-    let objects: Vec<_> = storage.list_below(&id.to_string()).try_collect().await?;
-    for object in &objects {
-        storage.delete(&object.location).await?;
-    }
-    add(&mut counts, "objects", objects.len() as u64);
     Ok(counts)
 }
 
@@ -288,19 +290,25 @@ async fn delete(db: &Client, table: &str, condition: &str, params: Params<'_>, l
 }
 
 /// Deletes files, and their contents after them: what is left when it is interrupted goes with the next sweep.
-async fn delete_files(db: &Client, condition: &str, params: Params<'_>, storage: &Storage) -> anyhow::Result<u64> {
+async fn delete_files(
+    db: &Client,
+    condition: &str,
+    params: Params<'_>,
+    storage: &Storage,
+    counts: &mut Counts,
+) -> anyhow::Result<()> {
     let statement = format!(
         "delete from files where id in (select id from files where ({condition}) order by id limit {BATCH}) returning object_key"
     );
-    let mut all = 0;
     loop {
         let rows = db.query(&statement, params).await?;
         for key in rows.iter().filter_map(|row| row.get::<_, Option<String>>(0)) {
             storage.delete(&object_store::path::Path::parse(&key)?).await?;
+            add(counts, OBJECTS, 1);
         }
-        all += rows.len() as u64;
+        add(counts, "files", rows.len() as u64);
         if rows.len() < usize::try_from(BATCH)? {
-            return Ok(all);
+            return Ok(());
         }
     }
 }
@@ -362,11 +370,11 @@ impl Person {
         for contact in &self.contacts {
             let params = contact.params(&self.email);
             for (table, condition) in of_person() {
-                let rows = match table {
-                    "files" => delete_files(db, &condition, &params, storage).await?,
-                    _ => delete(db, table, &condition, &params, BATCH).await?,
-                };
-                add(&mut counts, table, rows);
+                if table == "files" {
+                    delete_files(db, &condition, &params, storage, &mut counts).await?;
+                } else {
+                    add(&mut counts, table, delete(db, table, &condition, &params, BATCH).await?);
+                }
             }
             add(
                 &mut counts,
@@ -376,11 +384,11 @@ impl Person {
         }
         for user in &self.users {
             for (table, condition) in of_user(db, user).await? {
-                let rows = match table.as_str() {
-                    "files" => delete_files(db, &condition, &[&user.id], storage).await?,
-                    _ => delete(db, &table, &condition, &[&user.id], BATCH).await?,
-                };
-                add(&mut counts, &table, rows);
+                if table == "files" {
+                    delete_files(db, &condition, &[&user.id], storage, &mut counts).await?;
+                } else {
+                    add(&mut counts, &table, delete(db, &table, &condition, &[&user.id], BATCH).await?);
+                }
             }
             add(&mut counts, NAMED, db.execute(sql!("ops/forget_address").text, &[&user.tenant, &self.email]).await?);
         }
