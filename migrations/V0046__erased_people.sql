@@ -1,12 +1,19 @@
 -- What erasure compares and remembers, and what brings a company back beside another one that knows the same people.
 set role ringfence_owner;
 
+-- Whether an address, which is in lower case, stands anywhere in a document, and not as a part of a longer one.
+create function ops.names(document jsonb, address text) returns boolean language sql stable
+  return address like '%_@_%' and strpos(lower(document::text), address) > 0
+    -- An escaped line break must not look like a letter of the address.
+    and regexp_replace(lower(document::text), '\\[bfnrt]', ' ', 'g')
+      ~ ('(?<![[:alnum:]@._%+-])' || regexp_replace(address, '[^[:alnum:]]', '\\\&', 'g') || '(?![[:alnum:]@_%+-]|\.[[:alnum:]])');
+
 -- Somebody who is only there for the rows of companies that they have left: as an archive brings them, or as erasure leaves them.
 create function ops.is_nameless(u users) returns boolean language sql stable
   return u.company_id is null and u.is_deleted
     and u.email in ('moved-' || u.id || '@deleted.invalid', 'deleted-' || u.id || '@deleted.invalid');
 
-grant execute on function ops.is_nameless(users) to ringfence_dba;
+grant execute on function ops.names(jsonb, text), ops.is_nameless(users) to ringfence_dba;
 
 reset role;
 

@@ -31,7 +31,10 @@ pub enum Erase {
     ///
     /// Of a contact: the contact itself, its texts, calls, e-mails, scheduled texts, conversation, activities and files go, also
     /// those with its number or address that name no other contact, and what came with its mails. Mails of others that name
-    /// the address stay without it. Deals and quotes are the company's own records: they stay, without the contact, and so do
+    /// the address stay without it.
+    /// Of workflows the events and runs go that the person set off or signed for, and what steps of other runs did for them.
+    /// What the audit log says of them goes, and a company's own address and number, when they are theirs.
+    /// Deals and quotes are the company's own records: they stay, without the contact, and so do
     /// files that the company sent. Free text elsewhere that speaks of the person is not searched. An entry that forbids writing to the address stays, because it protects the person.
     ///
     /// Of a user: the name, the address, the profile, the password and the notifications go; what they made in a company stays
@@ -67,8 +70,9 @@ const OBJECTS: &str = "objects";
 /// Rows of one statement.
 const BATCH: i64 = 2000;
 
-/// The mails of a person: to or from the contact, and what came from or went to the address.
-const MAILS: &str = "contact_id = $2 or contact_id is null and $3 = lower(case direction when 'inbound' then from_email else to_email end)";
+/// The mails of a person: to or from the contact, and what came from the address or went to nobody else.
+const MAILS: &str = "contact_id = $2 or contact_id is null and strpos(lower(from_email || to_email), $3) > 0
+    and array[$3] @> (select array_agg(m.address) from app.mailboxes(case direction when 'inbound' then from_email else to_email end) m)";
 
 /// Whether a number is the contact's: with or without the country, as those who call and write are found
 /// (sql/webhooks/incoming_sms.sql).
@@ -84,7 +88,8 @@ fn of_person() -> Vec<(&'static str, String)> {
     let scheduled = format!("contact_id = $2 or contact_id is null and {to}");
     let said = |data: &str| {
         format!(
-            "record_id = $2 or {data} ->> 'contact_id' = $2::text or $3 in (lower({data} ->> 'from'), lower({data} ->> 'to'))
+            "record_id = $2 or {data} ->> 'contact_id' = $2::text
+               or exists (select from unnest(array[{data} ->> 'from', {data} ->> 'to', {data} ->> 'signer_email']) f, app.mailboxes(f) m where m.address = $3)
                or {} or {}
                or record_id in (select id from emails where tenant_id = $1 and ({MAILS}))
                or record_id in (select id from sms_messages where tenant_id = $1 and ({texts}))",
@@ -136,8 +141,15 @@ fn of_person() -> Vec<(&'static str, String)> {
     rows.into_iter().map(|(table, condition)| (table, all(&condition))).collect()
 }
 
-/// What the counts call mails of others that named the address.
-const NAMED: &str = "emails, the address in them";
+/// Takes the address and the number out of what stays; answers in how many rows, by what the counts call them.
+async fn forget(db: &Client, found: &Found, email: &String) -> anyhow::Result<[(&'static str, u64); 3]> {
+    let params: Params<'_> = &[&found.tenant, email, &found.digits];
+    Ok([
+        ("emails, the address in them", db.execute(sql!("ops/forget_address").text, &params[..2]).await?),
+        ("workflow_steps, what they did", db.execute(sql!("ops/forget_steps").text, params).await?),
+        ("companies, the address in them", db.execute(sql!("ops/forget_registration").text, params).await?),
+    ])
+}
 
 /// Erases after asking; answers what was erased, or would be.
 pub async fn run(admin_url: &str, erase: &Erase, storage: &Storage) -> anyhow::Result<Counts> {
@@ -338,7 +350,9 @@ impl Person {
             }
         }
         if person.contacts.is_empty() && person.users.is_empty() {
-            bail!("nobody has this address: no contact, no user, no mail, no campaign and no invitation");
+            bail!(
+                "nobody has this address: no contact, no user, no mail, no campaign, no invitation, no workflow and no log"
+            );
         }
         Ok(person)
     }
@@ -376,11 +390,6 @@ impl Person {
                     add(&mut counts, table, delete(db, table, &condition, &params, BATCH).await?);
                 }
             }
-            add(
-                &mut counts,
-                NAMED,
-                db.execute(sql!("ops/forget_address").text, &[&contact.tenant, &self.email]).await?,
-            );
         }
         for user in &self.users {
             for (table, condition) in of_user(db, user).await? {
@@ -390,7 +399,11 @@ impl Person {
                     add(&mut counts, &table, delete(db, &table, &condition, &[&user.id], BATCH).await?);
                 }
             }
-            add(&mut counts, NAMED, db.execute(sql!("ops/forget_address").text, &[&user.tenant, &self.email]).await?);
+        }
+        for found in self.contacts.iter().chain(&self.users) {
+            for (what, rows) in forget(db, found, &self.email).await? {
+                add(&mut counts, what, rows);
+            }
         }
         let tx = db.transaction().await?;
         for contact in &self.contacts {
@@ -402,7 +415,8 @@ impl Person {
         let tenants: Vec<Uuid> = self.contacts.iter().chain(&self.users).map(|found| found.tenant).collect();
         let users: Vec<Uuid> = self.users.iter().map(|found| found.id).collect();
         tx.execute(sql!("ops/forget_answers").text, &[&tenants]).await?;
-        tx.execute(sql!("ops/forget_changes").text, &[&self.email, &users, &tenants]).await?;
+        let changes = tx.execute(sql!("ops/forget_changes").text, &[&self.email, &users, &tenants]).await?;
+        add(&mut counts, "audit_log, what it says of them", changes);
         record(&tx, "person", &counts).await?;
         tx.commit().await?;
         Ok(counts)

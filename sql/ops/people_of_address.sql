@@ -1,10 +1,11 @@
--- The contacts with an address, the users, and the companies that know it without such a contact: from mails, campaigns or
--- an invitation. The digits of a number are those without the zeros that stand for the country or before a town.
+-- The contacts with an address, the users, and the companies that know it without such a contact: from mails, campaigns,
+-- invitations, workflows, the audit log, or because they registered with it. The digits of a number are those without the
+-- zeros that stand for the country or before a town.
 -- $1 address, lower-cased   $2 company, or null
 select 'contact' as kind, c.id, c.tenant_id, coalesce(nullif(ltrim(c.phone_digits, '0'), ''), '-') as digits from contacts c
 where lower(c.email) = $1 and ($2::uuid is null or c.tenant_id = $2)
 union all
-select 'user', u.id, coalesce(u.company_id, u.id), '-' from users u
+select 'user', u.id, coalesce(u.company_id, u.id), coalesce(nullif(ltrim(regexp_replace(u.phone, '\D', '', 'g'), '0'), ''), '-') from users u
 where app.global_key(u.email) = app.global_key($1) and ($2::uuid is null or u.company_id = $2)
 union all
 select 'address', '00000000-0000-0000-0000-000000000000', a.tenant_id, '-'
@@ -14,6 +15,13 @@ from (
   union select e.tenant_id from emails e
   where position($1 in lower(concat_ws(',', e.from_email, e.to_email, e.cc, e.bcc))) > 0
     and exists (select from unnest(array[e.from_email, e.to_email, e.cc, e.bcc]) f, app.mailboxes(f) m where m.address = $1)
+  union select w.tenant_id
+  from (select tenant_id, details as data from workflow_events union all select tenant_id, trigger_data from workflow_executions) w
+  where position($1 in lower(w.data::text)) > 0
+    and exists (select from unnest(array[w.data ->> 'from', w.data ->> 'to', w.data ->> 'signer_email']) f, app.mailboxes(f) m where m.address = $1)
+  union select s.tenant_id from workflow_steps s where ops.names(s.input, $1) or ops.names(s.result, $1) or ops.names(to_jsonb(s.error_message), $1)
+  union select l.tenant_id from audit_log l where ops.names(l.before, $1) or ops.names(l.after, $1)
+  union select c.id from companies c where lower(c.email) = $1
 ) a
 where ($2::uuid is null or a.tenant_id = $2)
   and not exists (select from contacts c where c.tenant_id = a.tenant_id and lower(c.email) = $1)

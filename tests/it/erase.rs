@@ -248,3 +248,76 @@ async fn a_person_goes_where_only_the_address_or_number_says_so() {
     drop((a, b));
     own.drop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_goes_from_logs_and_runs_and_from_what_a_company_registered_with() {
+    let own = OwnDatabase::new().await;
+    let world = World::within(&own.admin, "Company").await;
+    let person = |email: &str| Erase::Person { email: email.to_owned(), company: None, options: NOW };
+    let add = async |sql: &str, params: &[&(dyn tokio_postgres::types::ToSql + Sync)]| -> Uuid {
+        let all: Vec<_> = [&world.company as &(dyn tokio_postgres::types::ToSql + Sync), &world.admin.id]
+            .into_iter()
+            .chain(params.iter().copied())
+            .collect();
+        world.db.query_one(sql, &all).await.unwrap_or_else(|e| panic!("{sql}: {e:?}")).get(0)
+    };
+
+    // An invitation that was made and withdrawn is in the audit log only.
+    let invite = "insert into invitations (tenant_id, company_id, user_id, email, first_name, last_name, user_role, token_hash, expires_at)
+        values ($1, $1, $2, $3, 'Ann', 'Gone', 'company_user', sha256($3::text::bytea), now()) returning id";
+    for email in ["ann@gone.example", "joann@gone.example"] {
+        let invitation = add(invite, &[&email]).await;
+        world.db.execute("delete from invitations where id = $1", &[&invitation]).await.unwrap();
+    }
+    assert!(
+        erase::run(&own.admin, &person("gone.example"), &storage()).await.is_err(),
+        "a part of an address is nobody"
+    );
+    let counts = erased(&own, person("ann@gone.example")).await;
+    assert_eq!(counts["audit_log, what it says of them"], 2, "{counts:?}");
+    let left: i64 = world.value("select count(*) from audit_log where after ->> 'email' ~ 'ann@gone'", &[]).await;
+    assert_eq!(left, 1, "the other address is another person's");
+    assert!(erase::run(&own.admin, &person("ann@gone.example"), &storage()).await.is_err());
+
+    // Who signed a document, and whom a workflow wrote to, need not be contacts.
+    let flow = "insert into workflows (tenant_id, company_id, owner_id, name, trigger) values ($1, $1, $2, $3, 'document_signed') returning id";
+    let flow = add(flow, &[&"Signed"]).await;
+    let event = "insert into workflow_events (tenant_id, company_id, user_id, event, details)
+        values ($1, $1, $2, 'document_signed', jsonb_build_object('document_name', 'Contract', 'signer_email', $3::text)) returning id";
+    let run = "insert into workflow_executions (tenant_id, company_id, user_id, workflow_id, event_id, event, trigger_data)
+        select e.tenant_id, e.company_id, $2, $3, e.id, e.event, e.details from workflow_events e where e.id = $4 and e.tenant_id = $1 returning id";
+    let signed = add(event, &[&"Sig <Sig@Signed.example>"]).await;
+    add(run, &[&flow, &signed]).await;
+    let other = add(event, &[&"bob@signed.example"]).await;
+    let other = add(run, &[&flow, &other]).await;
+    let step = "insert into workflow_steps (tenant_id, company_id, user_id, execution_id, position, action, status, input, result)
+        values ($1, $1, $2, $3, $4, 'send_email', 'success', jsonb_build_object('to', $5::text, 'body', E'Hello\\n' || $5::text), '{}') returning id";
+    for (position, to) in [(0, "partner@step.example"), (1, "+1 555 010-7788"), (2, "bob@signed.example")] {
+        add(step, &[&other, &position, &to]).await;
+    }
+    let counts = erased(&own, person("sig@signed.example")).await;
+    assert_eq!((counts["workflow_events"], counts["workflow_executions"]), (1, 1), "{counts:?}");
+    let counts = erased(&own, person("partner@step.example")).await;
+    assert_eq!((counts["workflow_executions"], counts["workflow_steps, what they did"]), (0, 1), "{counts:?}");
+
+    // The company's own address and number are those of the one who registered it.
+    let register = "update companies set email = 'Ada@Gone.example', phone = '(555) 010-7788' where id = $1";
+    world.db.execute(register, &[&world.company]).await.unwrap();
+    let contact = "insert into contacts (tenant_id, company_id, owner_id, first_name, last_name, email, phone)
+        values ($1, $1, $2, 'Ada', 'Gone', 'ada@gone.example', '0555 0107788') returning id";
+    add(contact, &[]).await;
+    let mail = "insert into emails (tenant_id, company_id, user_id, direction, status, from_email, to_email, subject, body)
+        values ($1, $1, $2, 'inbound', 'received', 'Ada Gone <Ada@gone.example>', 'sales@company.example', 'S', 'B') returning id";
+    add(mail, &[]).await;
+    let counts = erased(&own, person("ada@gone.example")).await;
+    assert_eq!((counts["emails"], counts["companies, the address in them"]), (1, 1), "{counts:?}");
+    let reached = "select email is null and phone is null from companies where id = $1";
+    assert!(world.value::<bool>(reached, &[&world.company]).await);
+    let steps = "select string_agg(input ->> 'to', ',' order by position) from workflow_steps where tenant_id = $1";
+    assert_eq!(world.value::<String>(steps, &[&world.company]).await, "bob@signed.example");
+    for mark in ["sig@signed", "Sig@Signed", "partner@step", "da@gone", "Ada@Gone", "010-7788"] {
+        assert_eq!(mentions(&world.db, &[mark.to_owned()]).await, BTreeMap::new(), "{mark}");
+    }
+    drop(world);
+    own.drop().await;
+}
