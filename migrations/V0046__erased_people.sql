@@ -8,12 +8,17 @@ create function ops.names(document jsonb, address text) returns boolean language
     and regexp_replace(lower(document::text), '\\[bfnrt]', ' ', 'g')
       ~ ('(?<![[:alnum:]@._%+-])' || regexp_replace(address, '[^[:alnum:]]', '\\\&', 'g') || '(?![[:alnum:]@_%+-]|\.[[:alnum:]])');
 
+-- A list of mailboxes without those of an address; null when none is left.
+create function ops.without_address(list text, address text) returns text language sql stable
+  return case when address in (select m.address from app.mailboxes(list) m)
+    then (select btrim(string_agg(m.mailbox, ',')) from app.mailboxes(list) m where m.address <> $2) else list end;
+
 -- Somebody who is only there for the rows of companies that they have left: as an archive brings them, or as erasure leaves them.
 create function ops.is_nameless(u users) returns boolean language sql stable
   return u.company_id is null and u.is_deleted
     and u.email in ('moved-' || u.id || '@deleted.invalid', 'deleted-' || u.id || '@deleted.invalid');
 
-grant execute on function ops.names(jsonb, text), ops.is_nameless(users) to ringfence_dba;
+grant execute on function ops.names(jsonb, text), ops.without_address(text, text), ops.is_nameless(users) to ringfence_dba;
 
 reset role;
 

@@ -30,8 +30,8 @@ pub enum Erase {
     /// Erase a person: the contacts and the account with an e-mail address, and invitations and campaigns' recipients of it
     ///
     /// Of a contact: the contact itself, its texts, calls, e-mails, scheduled texts, conversation, activities and files go, also
-    /// those with its number or address that name no other contact, and what came with its mails. Mails of others that name
-    /// the address stay without it.
+    /// those with its number or address that name no other contact, and what came with its mails. A conversation stays with the
+    /// texts of somebody else who has the number. Mails of others that name the address, or went to others too, stay without it.
     /// Of workflows the events and runs go that the person set off or signed for, and what steps of other runs did for them.
     /// What the audit log says of them goes, and a company's own address and number, when they are theirs.
     /// Deals and quotes are the company's own records: they stay, without the contact, and so do
@@ -124,10 +124,19 @@ fn of_person() -> Vec<(&'static str, String)> {
                    except select unnest(attachments) from emails where tenant_id = $1 and ({MAILS}) is not true)"
             ),
         ),
+        // While their texts are there, and unless somebody else has texts in it.
+        (
+            "conversations",
+            format!(
+                "({} or id in (select conversation_id from sms_messages where tenant_id = $1 and ({texts})))
+                   and not exists (select from sms_messages
+                     where tenant_id = $1 and conversation_id = conversations.id and ({texts}) is not true)",
+                is_theirs("to_number")
+            ),
+        ),
         ("sms_messages", texts.clone()),
         ("scheduled_sms", scheduled.clone()),
         ("calls", texts.clone()),
-        ("conversations", is_theirs("to_number")),
         ("emails", MAILS.to_owned()),
         ("campaign_recipients", "email = $3".to_owned()),
         ("activities", "contact_id = $2".to_owned()),
@@ -390,6 +399,7 @@ impl Person {
                     add(&mut counts, table, delete(db, table, &condition, &params, BATCH).await?);
                 }
             }
+            db.execute(sql!("ops/recount_conversations").text, &[&contact.tenant]).await?;
         }
         for user in &self.users {
             for (table, condition) in of_user(db, user).await? {

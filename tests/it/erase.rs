@@ -321,3 +321,35 @@ async fn a_person_goes_from_logs_and_runs_and_from_what_a_company_registered_wit
     drop(world);
     own.drop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_person_shares_with_others_stays_theirs() {
+    let own = OwnDatabase::new().await;
+    let world = World::within(&own.admin, "Company").await;
+    let person = |email: &str| Erase::Person { email: email.to_owned(), company: None, options: NOW };
+    let contact = "insert into contacts (tenant_id, company_id, owner_id, first_name, last_name, email, phone)
+        values ($1, $1, $2, 'A', 'B', $3, '+1 555 010 7788') returning id";
+    let text = "insert into sms_messages (tenant_id, company_id, user_id, contact_id, direction, status, from_address, to_address, body)
+        values ($1, $1, $2, $3, 'inbound', 'received', '+15550107788', '+15550100000', 'Hello') returning conversation_id";
+    let mut conversation = Uuid::nil();
+    for email in ["he@shared.example", "she@shared.example"] {
+        let id: Uuid = world.value(contact, &[&world.company, &world.admin.id, &email]).await;
+        conversation = world.value(text, &[&world.company, &world.admin.id, &id]).await;
+    }
+    let mail = "insert into emails (tenant_id, company_id, user_id, direction, status, from_email, to_email, subject, body)
+        values ($1, $1, $2, 'outbound', 'sent', 'sales@company.example', 'bob@else.example, He <he@shared.example>', 'S', 'B') returning id";
+    let mail: Uuid = world.value(mail, &[&world.company, &world.admin.id]).await;
+
+    let counts = erased(&own, person("he@shared.example")).await;
+    assert_eq!((counts["sms_messages"], counts["conversations"], counts["emails"]), (1, 0, 0), "{counts:?}");
+    let left = "select c.message_count = 1 and c.unread_count = 1 and m.conversation_id = c.id from conversations c, sms_messages m where c.id = $1";
+    assert!(world.value::<bool>(left, &[&conversation]).await);
+    let to: String = world.value("select to_email from emails where id = $1", &[&mail]).await;
+    assert_eq!(to, "bob@else.example");
+    let counts = erased(&own, person("she@shared.example")).await;
+    assert_eq!((counts["sms_messages"], counts["conversations"]), (1, 1), "{counts:?}");
+    erased(&own, person("bob@else.example")).await;
+    assert_eq!(world.value::<i64>("select count(*) from emails", &[]).await, 0, "it is nobody else's any more");
+    drop(world);
+    own.drop().await;
+}
