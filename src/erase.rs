@@ -37,6 +37,8 @@ pub enum Erase {
     /// Deals and quotes are the company's own records: they stay, without the contact, and so do
     /// files that the company sent. Free text elsewhere that speaks of the person is not searched. An entry that forbids writing to the address stays, because it protects the person.
     ///
+    /// A hash of the address is kept, so that the next import of the old database leaves the person out.
+    ///
     /// Of a user: the name, the address, the profile, the password and the notifications go; what they made in a company stays
     /// there without their name, their mails without the address. Historical rows of a user without company go, since nobody else could see them.
     Person {
@@ -337,6 +339,8 @@ async fn delete_files(
 /// The rows that are a person.
 struct Person {
     email: String,
+    /// Where they are erased, if not everywhere.
+    company: Option<Uuid>,
     /// In each company the contacts, or else a place where only the address is known, which has the nil UUID.
     contacts: Vec<Found>,
     users: Vec<Found>,
@@ -350,7 +354,7 @@ struct Found {
 
 impl Person {
     async fn find(db: &Client, email: &str, company: Option<Uuid>) -> anyhow::Result<Self> {
-        let mut person = Self { email: email.to_owned(), contacts: Vec::new(), users: Vec::new() };
+        let mut person = Self { email: email.to_owned(), company, contacts: Vec::new(), users: Vec::new() };
         for row in db.query(sql!("ops/people_of_address").text, &[&email, &company]).await? {
             let found = Found { id: row.get("id"), tenant: row.get("tenant_id"), digits: row.get("digits") };
             match row.get("kind") {
@@ -390,6 +394,8 @@ impl Person {
     /// The contact and the account go last and together with the record, so that they are found as long as anything is left.
     async fn erase(&self, db: &mut Client, storage: &Storage) -> anyhow::Result<Counts> {
         let mut counts = Counts::new();
+        // First: once the rows are gone that have the address, an interrupted erasure is not found again.
+        db.execute(sql!("ops/keep_erased_address").text, &[&self.company, &self.email]).await?;
         for contact in &self.contacts {
             let params = contact.params(&self.email);
             for (table, condition) in of_person() {

@@ -136,6 +136,7 @@ pub(super) const TABLES: &[Table] = &[
         order: "is_deleted, is_active desc, created_at, id",
         prepare: &[
             sql!("import/users"),
+            sql!("import/erased_users"),
             sql!("import/user_addresses"),
             sql!("import/user_roles"),
             sql!("import/user_passwords"),
@@ -188,6 +189,7 @@ pub(super) const TABLES: &[Table] = &[
             status text = upper(status::text); is_deleted boolean; created_at timestamptz; updated_at timestamptz",
         dropped: &[("mobile", "btrim(phone) <> '' and btrim(mobile) not in ('', btrim(phone))")],
         owner: Some("owner_id"),
+        settle: &[sql!("import/erased_contacts")],
         ..EMPTY
     },
     Table {
@@ -367,6 +369,7 @@ pub(super) const TABLES: &[Table] = &[
         dropped: &[("body_text", "body_html <> '' and body_text <> ''")],
         owner: Some("user_id"),
         references: &[("contact_id", "contacts")],
+        settle: &[sql!("import/erased_mails")],
         ..EMPTY
     },
     Table {
@@ -431,6 +434,7 @@ pub(super) const TABLES: &[Table] = &[
         altered: &[("length(bounce_reason) > 500", "the reason of the bounce is longer than 500 characters: cut")],
         owner: Some("user_id"),
         references: &[("campaign_id", "campaigns")],
+        settle: &[sql!("import/erased_recipients")],
         ..EMPTY
     },
     // Who wants no mail, or cannot get it, gets none from here either: also where the recipient's row does not come over.

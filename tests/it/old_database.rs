@@ -7,6 +7,7 @@ use crate::{
 use ringfence::{
     clients::storage::Storage,
     db,
+    erase::{self, Erase},
     import::{self, Options, Outcomes},
     seal::Sealer,
 };
@@ -384,6 +385,48 @@ async fn a_dry_run_changes_nothing_and_a_second_run_brings_what_is_new() {
     let refused =
         import::run(&own.admin, &itself, &Sealer::new(&config.secret_key).unwrap(), &storage).await.unwrap_err();
     assert!(refused.to_string().contains("Ringfence itself"), "{refused}");
+    drop(new);
+    own.drop().await;
+    old.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_erased_here_does_not_come_back() {
+    let (old, own) = (Old::new(1).await, OwnDatabase::new().await);
+    let new = db::connect(&own.admin).await.unwrap();
+    // The second one is left out at first, because the company has a contact with this address.
+    let add = "insert into contacts (id, first_name, last_name, email, status, owner_id, company_id, created_at, updated_at, is_active, is_deleted)
+        select gen_random_uuid(), 'Ada', 'Twice', 'Twice@old.example', 'NEW', u.id, u.company_id, now(), now(), true, false
+        from users u, generate_series(1, 2) where u.email ilike 'user2@old.example'";
+    old.db.execute(add, &[]).await.unwrap();
+    bring(&own, &old.options()).await;
+    for email in ["twice@old.example", "user2@old.example"] {
+        let person =
+            Erase::Person { email: email.into(), company: None, options: erase::Options { dry_run: false, yes: true } };
+        let storage = Storage::open(config().storage_url.as_deref().unwrap()).unwrap();
+        erase::run(&own.admin, &person, &storage).await.unwrap_or_else(|e| panic!("{e:?}"));
+    }
+    // Another account, and mails to the address alone and to another one, too.
+    let copy = |table: &str, changed: &str, of: &str| {
+        format!(
+            "insert into {table} select (jsonb_populate_record(t, {changed} || jsonb_build_object('id', gen_random_uuid()))).* from {table} t where {of} limit 1"
+        )
+    };
+    old.db.execute(&copy("users", "'{}'::jsonb", "t.email ilike 'user2@old.example'"), &[]).await.unwrap();
+    for to in ["Ada <Twice@old.example>", "twice@old.example, bob@old.example"] {
+        let mail =
+            format!(r#"'{{"to_email": "{to}", "contact_id": null, "status": "SENT", "subject": "Twice"}}'::jsonb"#);
+        let of = "t.owner_id = (select u.id from users u where u.email ilike 'user1@old.example' limit 1) and t.company_id is not null";
+        assert_eq!(old.db.execute(&copy("emails", &mail, of), &[]).await.unwrap(), 1);
+    }
+    bring(&own, &old.options()).await;
+    let count = async |sql: &str| -> i64 { new.query_one(sql, &[]).await.unwrap().get(0) };
+    assert_eq!(count("select count(*) from contacts where email ilike 'twice@old.example'").await, 0);
+    assert_eq!(count("select count(*) from users where email = 'user2@old.example'").await, 0);
+    assert_eq!(count("select count(*) from users where first_name = 'Deleted' and is_deleted").await, 2);
+    assert_eq!(count("select count(*) from emails where subject = 'Twice'").await, 1, "the other one is bob's as well");
+    let told = |table: &str| old.report().iter().filter(|l| l[0] == table && l[3].contains("was erased here")).count();
+    assert_eq!((told("contacts"), told("users"), told("emails")), (1, 1, 1));
     drop(new);
     own.drop().await;
     old.drop().await;
