@@ -43,10 +43,14 @@ pub enum Erase {
     /// there without their name, their mails without the address. Historical rows of a user without company go, since nobody else could see them.
     Person {
         /// The address
-        email: String,
+        #[arg(required_unless_present = "contact", conflicts_with = "contact")]
+        email: Option<String>,
         /// Only in this company
         #[arg(long)]
         company: Option<String>,
+        /// Instead of an address: the id of a contact that has none
+        #[arg(long, value_name = "ID", conflicts_with = "company")]
+        contact: Option<Uuid>,
         /// How
         #[command(flatten)]
         options: Options,
@@ -145,15 +149,13 @@ fn of_person() -> Vec<(&'static str, String)> {
     ];
     let all = |condition: &str| {
         // Every statement names all four parameters, so that their types are known.
-        format!(
-            "tenant_id = $1 and $2::uuid is not null and $3::text is not null and $4::text is not null and ({condition})"
-        )
+        format!("tenant_id = $1 and num_nonnulls($2::uuid, $3::text, $4::text) > 0 and ({condition})")
     };
     rows.into_iter().map(|(table, condition)| (table, all(&condition))).collect()
 }
 
 /// Takes the address and the number out of what stays; answers in how many rows, by what the counts call them.
-async fn forget(db: &Client, found: &Found, email: &String) -> anyhow::Result<[(&'static str, u64); 3]> {
+async fn forget(db: &Client, found: &Found, email: &Option<String>) -> anyhow::Result<[(&'static str, u64); 3]> {
     let params: Params<'_> = &[&found.tenant, email, &found.digits];
     Ok([
         ("emails, the address in them", db.execute(sql!("ops/forget_address").text, &params[..2]).await?),
@@ -175,7 +177,7 @@ pub async fn run(admin_url: &str, erase: &Erase, storage: &Storage) -> anyhow::R
             }
             company(&mut db, id, storage).await
         }
-        Erase::Person { email, company, options } => {
+        Erase::Person { email, company, contact, options } => {
             let company = match company {
                 None => None,
                 Some(name) => {
@@ -183,7 +185,11 @@ pub async fn run(admin_url: &str, erase: &Erase, storage: &Storage) -> anyhow::R
                     Some(row.with_context(|| format!("there is no company named \"{name}\""))?.get::<_, Uuid>("id"))
                 }
             };
-            let person = Person::find(&db, &email.to_lowercase(), company).await?;
+            let person = match (email, contact) {
+                (Some(email), _) => Person::of_address(&db, &email.to_lowercase(), company).await?,
+                (None, Some(contact)) => Person::of_contact(&db, *contact).await?,
+                (None, None) => bail!("whom? Say an address, or a contact"),
+            };
             let counts = person.count(&db).await?;
             if options.dry_run || !confirmed("this person", &counts, *options)? {
                 return Ok(counts);
@@ -338,7 +344,8 @@ async fn delete_files(
 
 /// The rows that are a person.
 struct Person {
-    email: String,
+    /// In lower case.
+    email: Option<String>,
     /// Where they are erased, if not everywhere.
     company: Option<Uuid>,
     /// In each company the contacts, or else a place where only the address is known, which has the nil UUID.
@@ -353,8 +360,17 @@ struct Found {
 }
 
 impl Person {
-    async fn find(db: &Client, email: &str, company: Option<Uuid>) -> anyhow::Result<Self> {
-        let mut person = Self { email: email.to_owned(), company, contacts: Vec::new(), users: Vec::new() };
+    async fn of_contact(db: &Client, id: Uuid) -> anyhow::Result<Self> {
+        let row = db.query_opt(sql!("ops/find_contact").text, &[&id]).await?.context("there is no such contact")?;
+        if let Some(email) = row.get::<_, Option<String>>("email") {
+            bail!("this contact has the address {email}: ringfence erase person {email}");
+        }
+        let contact = Found { id, tenant: row.get("tenant_id"), digits: row.get("digits") };
+        Ok(Self { email: None, company: None, contacts: vec![contact], users: Vec::new() })
+    }
+
+    async fn of_address(db: &Client, email: &str, company: Option<Uuid>) -> anyhow::Result<Self> {
+        let mut person = Self { email: Some(email.to_owned()), company, contacts: Vec::new(), users: Vec::new() };
         for row in db.query(sql!("ops/people_of_address").text, &[&email, &company]).await? {
             let found = Found { id: row.get("id"), tenant: row.get("tenant_id"), digits: row.get("digits") };
             match row.get("kind") {
@@ -395,7 +411,9 @@ impl Person {
     async fn erase(&self, db: &mut Client, storage: &Storage) -> anyhow::Result<Counts> {
         let mut counts = Counts::new();
         // First: once the rows are gone that have the address, an interrupted erasure is not found again.
-        db.execute(sql!("ops/keep_erased_address").text, &[&self.company, &self.email]).await?;
+        if let Some(email) = &self.email {
+            db.execute(sql!("ops/keep_erased_address").text, &[&self.company, email]).await?;
+        }
         for contact in &self.contacts {
             let params = contact.params(&self.email);
             for (table, condition) in of_person() {
@@ -440,7 +458,7 @@ impl Person {
 }
 
 impl Found {
-    fn params<'a>(&'a self, email: &'a String) -> [&'a (dyn tokio_postgres::types::ToSql + Sync); 4] {
+    fn params<'a>(&'a self, email: &'a Option<String>) -> [&'a (dyn tokio_postgres::types::ToSql + Sync); 4] {
         [&self.tenant, &self.id, email, &self.digits]
     }
 }

@@ -197,7 +197,7 @@ async fn erasure_takes_a_person_out_of_the_log() {
 
     let storage = Storage::open(concat!("file://", env!("CARGO_TARGET_TMPDIR"), "/audit")).unwrap();
     let options = Options { dry_run: false, yes: true };
-    let person = Erase::Person { email: gone.email.clone(), company: None, options };
+    let person = Erase::Person { email: Some(gone.email.clone()), company: None, contact: None, options };
     erase::run(&own.admin, &person, &storage).await.unwrap();
     assert_eq!(acme.value::<i64>(said, &[&gone.email]).await, 0);
     assert_eq!(acme.value::<i64>("select count(*) from audit_log", &[]).await, rows, "that something was done stays");

@@ -113,7 +113,7 @@ async fn a_person_goes_and_the_companys_records_stay() {
     let (world, company) = (&seeded.world, seeded.world.company);
     let email: String = world.value("select email from contacts where tenant_id = $1", &[&company]).await;
     let untouched = other.checksums().await;
-    let person = |options| Erase::Person { email: email.to_uppercase(), company: None, options };
+    let person = |options| Erase::Person { email: Some(email.to_uppercase()), company: None, contact: None, options };
     let dry = erased(&own, person(DRY)).await;
     assert_eq!(
         (dry["contacts"], dry["sms_messages"], dry["calls"], dry["emails"], dry["files"]),
@@ -122,8 +122,12 @@ async fn a_person_goes_and_the_companys_records_stay() {
     );
     assert_eq!(world.value::<i64>("select count(*) from contacts where tenant_id = $1", &[&company]).await, 1);
 
-    let unasked =
-        Erase::Person { email: email.clone(), company: None, options: Options { dry_run: false, yes: false } };
+    let unasked = Erase::Person {
+        email: Some(email.clone()),
+        company: None,
+        contact: None,
+        options: Options { dry_run: false, yes: false },
+    };
     let refused = erase::run(&own.admin, &unasked, &storage()).await.unwrap_err().to_string();
     assert!(refused.contains("--yes"), "{refused}");
     erased(&own, person(NOW)).await;
@@ -141,7 +145,11 @@ async fn a_person_goes_and_the_companys_records_stay() {
 
     // A user: no name, no way in, and no trace of the address.
     let address = world.admin.email.clone();
-    erased(&own, Erase::Person { email: address.clone(), company: Some(world.name.clone()), options: NOW }).await;
+    erased(
+        &own,
+        Erase::Person { email: Some(address.clone()), company: Some(world.name.clone()), contact: None, options: NOW },
+    )
+    .await;
     assert_eq!(mentions(&world.db, &[address]).await, BTreeMap::new());
     let user = "select is_deleted and first_name = 'Deleted' and not exists (select from app.credentials k where k.user_id = u.id)
         and not exists (select from app.caller c where c.user_id = u.id) from users u where id = $1";
@@ -211,8 +219,9 @@ async fn a_person_goes_where_only_the_address_or_number_says_so() {
     let before: i64 = a.value(of_b, &[&b.company]).await;
 
     let person = |company: Option<&World>, options| Erase::Person {
-        email: email.to_owned(),
+        email: Some(email.to_owned()),
         company: company.map(|c| c.name.clone()),
+        contact: None,
         options,
     };
     let dry = erased(&own, person(Some(&a), DRY)).await;
@@ -253,7 +262,8 @@ async fn a_person_goes_where_only_the_address_or_number_says_so() {
 async fn a_person_goes_from_logs_and_runs_and_from_what_a_company_registered_with() {
     let own = OwnDatabase::new().await;
     let world = World::within(&own.admin, "Company").await;
-    let person = |email: &str| Erase::Person { email: email.to_owned(), company: None, options: NOW };
+    let person =
+        |email: &str| Erase::Person { email: Some(email.to_owned()), company: None, contact: None, options: NOW };
     let add = async |sql: &str, params: &[&(dyn tokio_postgres::types::ToSql + Sync)]| -> Uuid {
         let all: Vec<_> = [&world.company as &(dyn tokio_postgres::types::ToSql + Sync), &world.admin.id]
             .into_iter()
@@ -326,7 +336,8 @@ async fn a_person_goes_from_logs_and_runs_and_from_what_a_company_registered_wit
 async fn what_a_person_shares_with_others_stays_theirs() {
     let own = OwnDatabase::new().await;
     let world = World::within(&own.admin, "Company").await;
-    let person = |email: &str| Erase::Person { email: email.to_owned(), company: None, options: NOW };
+    let person =
+        |email: &str| Erase::Person { email: Some(email.to_owned()), company: None, contact: None, options: NOW };
     let contact = "insert into contacts (tenant_id, company_id, owner_id, first_name, last_name, email, phone)
         values ($1, $1, $2, 'A', 'B', $3, '+1 555 010 7788') returning id";
     let text = "insert into sms_messages (tenant_id, company_id, user_id, contact_id, direction, status, from_address, to_address, body)
@@ -350,6 +361,38 @@ async fn what_a_person_shares_with_others_stays_theirs() {
     assert_eq!((counts["sms_messages"], counts["conversations"]), (1, 1), "{counts:?}");
     erased(&own, person("bob@else.example")).await;
     assert_eq!(world.value::<i64>("select count(*) from emails", &[]).await, 0, "it is nobody else's any more");
+    drop(world);
+    own.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_contact_without_an_address_goes_by_its_id() {
+    let own = OwnDatabase::new().await;
+    let world = World::within(&own.admin, "Company").await;
+    let contact = "insert into contacts (tenant_id, company_id, owner_id, first_name, last_name, email, phone)
+        values ($1, $1, $2, 'A', 'B', $3, '+1 555 010 7788') returning id";
+    let (company, admin) = (world.company, world.admin.id);
+    let nameless: Uuid = world.value(contact, &[&company, &admin, &""]).await;
+    let named: Uuid = world.value(contact, &[&company, &admin, &"she@else.example"]).await;
+    for theirs in [None, Some(named)] {
+        let text = "insert into sms_messages (tenant_id, company_id, user_id, contact_id, direction, status, from_address, to_address, body)
+            values ($1, $1, $2, $3, 'inbound', 'received', '+15550107788', '+15550100000', 'Hello')";
+        world.db.execute(text, &[&company, &admin, &theirs]).await.unwrap();
+        let mail = "insert into emails (tenant_id, company_id, user_id, contact_id, direction, status, from_email, to_email, subject, body)
+            values ($1, $1, $2, $3, 'outbound', 'draft', 'sales@company.example', '', 'S', 'B')";
+        world.db.execute(mail, &[&company, &admin, &theirs]).await.unwrap();
+    }
+    let person = |id, options| Erase::Person { email: None, company: None, contact: Some(id), options };
+    let refused = erase::run(&own.admin, &person(named, NOW), &storage()).await.unwrap_err().to_string();
+    assert!(refused.contains("she@else.example"), "{refused}");
+    let dry = erased(&own, person(nameless, DRY)).await;
+    let counts = erased(&own, person(nameless, NOW)).await;
+    for counts in [dry, counts] {
+        let of = ["contacts", "sms_messages", "conversations", "emails"].map(|table| counts[table]);
+        assert_eq!(of, [1, 1, 0, 0], "{counts:?}");
+    }
+    assert!(erase::run(&own.admin, &person(nameless, NOW), &storage()).await.is_err());
+    assert_eq!(world.value::<i64>("select count(*) from emails", &[]).await, 2);
     drop(world);
     own.drop().await;
 }

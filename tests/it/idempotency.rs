@@ -451,7 +451,7 @@ async fn what_is_kept_cannot_be_read_in_the_database_and_goes_with_a_person() {
 
     let storage = Storage::open(concat!("file://", env!("CARGO_TARGET_TMPDIR"), "/idempotency")).unwrap();
     let options = Options { dry_run: false, yes: true };
-    let person = Erase::Person { email: "ada@secret.example".into(), company: None, options };
+    let person = Erase::Person { email: Some("ada@secret.example".into()), company: None, contact: None, options };
     erase::run(&own.admin, &person, &storage).await.unwrap();
     let answers: i64 = acme.value("select count(body) from app.idempotency_keys", &[]).await;
     assert_eq!(answers, 0);

@@ -401,8 +401,12 @@ async fn who_was_erased_here_does_not_come_back() {
     old.db.execute(add, &[]).await.unwrap();
     bring(&own, &old.options()).await;
     for email in ["twice@old.example", "user2@old.example"] {
-        let person =
-            Erase::Person { email: email.into(), company: None, options: erase::Options { dry_run: false, yes: true } };
+        let person = Erase::Person {
+            email: Some(email.into()),
+            company: None,
+            contact: None,
+            options: erase::Options { dry_run: false, yes: true },
+        };
         let storage = Storage::open(config().storage_url.as_deref().unwrap()).unwrap();
         erase::run(&own.admin, &person, &storage).await.unwrap_or_else(|e| panic!("{e:?}"));
     }
