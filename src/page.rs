@@ -299,12 +299,18 @@ impl aide::OperationInput for Bounded {
 
 /// The `limit` and `offset` of the lists that refuse a limit outside of 1 to 100; 50 and 0 when left out.
 pub fn bounded(limit: Option<i64>, offset: Option<i64>) -> Result<(i64, i64)> {
-    let (limit, offset) = (limit.unwrap_or(50), offset.unwrap_or(0));
-    if !(1..=100).contains(&limit) {
-        return Err(Error::invalid("query", "limit", "Input should be from 1 to 100"));
-    }
+    let (limit, offset) = (up_to_100("limit", limit.unwrap_or(50))?, offset.unwrap_or(0));
     if offset < 0 {
         return Err(Error::invalid("query", "offset", "Input should be greater than or equal to 0"));
     }
     Ok((limit, offset))
+}
+
+/// The value of a parameter that is from 1 to 100.
+pub fn up_to_100(name: &str, value: i64) -> Result<i64> {
+    if (1..=100).contains(&value) {
+        Ok(value)
+    } else {
+        Err(Error::invalid("query", name, "Input should be from 1 to 100"))
+    }
 }

@@ -234,17 +234,33 @@ impl<T: DeserializeOwned + Validate<Context = ()>> FromRequest<App> for Json<T> 
 
 /// The field and the sentence of what serde says, without what means nothing to the person who reads it: positions in
 /// the text and names of types.
-fn said(path: &str, text: &str) -> (Option<String>, String) {
+pub fn said(path: &str, text: &str) -> (Option<String>, String) {
     let text = text.split(" at line ").next().unwrap_or(text);
-    let path = (path != ".").then(|| path.to_owned());
+    // What serde has not read yet is a question mark in its path.
+    let path = path.strip_suffix(".?").unwrap_or(path);
+    let path = (![".", "?"].contains(&path)).then(|| path.to_owned());
     if let Some(field) = text.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
         return (Some(path.map_or(field.to_owned(), |p| format!("{p}.{field}"))), "Field required".into());
     }
-    let text = match text.split_once("expected struct ") {
-        Some((before, _)) => format!("{before}expected an object"),
+    let text = match text.rsplit_once(", expected ") {
+        Some((before, what)) => format!("{before}, expected {}", in_words(what, before.starts_with("invalid value"))),
         None => text.to_owned(),
     };
     (path, text)
+}
+
+/// What serde expects, where it says so by the name of a Rust type.
+fn in_words(expected: &str, is_out_of_range: bool) -> Cow<'_, str> {
+    match expected {
+        "i32" if is_out_of_range => format!("a whole number from {} to {}", i32::MIN, i32::MAX).into(),
+        "i16" | "i32" | "i64" => "a whole number".into(),
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number that is not negative".into(),
+        "f32" | "f64" => "a number".into(),
+        "a sequence" => "a list".into(),
+        "a map" => "an object".into(),
+        _ if expected.starts_with("struct ") => "an object".into(),
+        _ => expected.into(),
+    }
 }
 
 /// JSON bodies are at most this long, in bytes.
@@ -575,8 +591,8 @@ impl<T: DeserializeOwned> FromRequestParts<App> for Query<T> {
 pub fn query<T: DeserializeOwned>(text: Option<&str>) -> Result<T> {
     let pairs = serde_urlencoded::Deserializer::new(form_urlencoded::parse(text.unwrap_or_default().as_bytes()));
     serde_path_to_error::deserialize(pairs).map_err(|e| {
-        let field = e.path().to_string();
-        Error::invalid("query", if field == "." { "" } else { &field }, e.inner().to_string())
+        let (field, msg) = said(&e.path().to_string(), &e.inner().to_string());
+        Error::invalid("query", &field.unwrap_or_default(), msg)
     })
 }
 

@@ -136,7 +136,7 @@ async fn list(db: TenantDb, Query(filter): Query<Filter>) -> Result<Rows<Convers
 }
 
 async fn get(db: TenantDb, Path(id): Path<Uuid>, Query(detail): Query<Detail>) -> Result<Json<WithMessages>> {
-    let (limit, _) = page::bounded(Some(detail.message_limit.unwrap_or(20)), None)?;
+    let limit = page::up_to_100("message_limit", detail.message_limit.unwrap_or(20))?;
     let limit = if detail.include_messages { limit } else { 0 };
     Ok(Json(db.one(sql!("conversations/get"), &[&id, &limit]).await?))
 }

@@ -2,6 +2,7 @@
 //! `conditions`. Every text of a config is a template.
 
 use super::{Condition, Context, Trigger, condition, template};
+use crate::wire;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -382,12 +383,8 @@ impl Step {
 
 fn parse<T: for<'a> Deserialize<'a>>(value: Value) -> Result<T, (String, String)> {
     serde_path_to_error::deserialize(value).map_err(|e| {
-        let path = e.path().to_string();
-        let said = e.inner().to_string();
-        match said.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
-            Some(field) => (field.to_owned(), "Field required".into()),
-            None => (if path == "." { String::new() } else { path }, said),
-        }
+        let (field, why) = wire::said(&e.path().to_string(), &e.inner().to_string());
+        (field.unwrap_or_default(), why)
     })
 }
 

@@ -202,6 +202,11 @@ async fn errors_have_the_contracts_shape_and_the_request_id() {
         (&absent["detail"][0]["loc"], &absent["detail"][0]["msg"]),
         (&json!(["body", "email"]), &json!("Field required"))
     );
+    let broken = answer(world.admin.request("post", "/api/contacts/").body("{bad")).await.expect(422);
+    assert_eq!(broken["detail"][0]["loc"], json!(["body"]));
+    let words = json!({"type": "call", "subject": "S", "priority": "high"});
+    let words = world.admin.post("/api/activities/", words).await.expect(422);
+    assert_eq!(words["detail"][0]["msg"], "invalid type: string \"high\", expected a whole number");
     let long = world
         .admin
         .post("/api/contacts/", json!({"first_name": "A", "last_name": "B", "email": "a@x", "type": "t".repeat(101)}))

@@ -130,6 +130,10 @@ async fn what_cannot_work_is_refused_when_it_is_saved() {
             json!({"actions": [{"type": "add_tag", "config": {"tag": "x"},
             "conditions": [{"field": "a", "operator": "like", "value": 1}]}]}),
         ),
+        (
+            "actions[0].conditions[0].operator",
+            json!({"actions": [{"type": "add_tag", "config": {"tag": "x"}, "conditions": [{"field": "a"}]}]}),
+        ),
         ("conditions[0].value", json!({"conditions": [{"field": "deal.value", "operator": "equals"}]})),
         ("schedule.cron", json!({"schedule": {"cron": "61 * * * *"}})),
         ("schedule.cron", json!({"schedule": {"cron": "0 0 30 2 *"}})),
