@@ -676,11 +676,17 @@ pub fn done(message: &'static str) -> Json<Done> {
     Json(Done { success: true, message })
 }
 
-/// A flag of the query string: `true`, `1`, `yes` and `on` in any case, and their opposites.
+/// A flag of the query string: `true`, `1`, `yes` and `on` in any case, and their opposites. A blank one is false.
 pub fn flag<'de, D: Deserializer<'de>>(d: D) -> Result<bool, D::Error> {
+    Ok(optional_flag(d)?.unwrap_or(false))
+}
+
+/// The same where a blank one means "not given".
+pub fn optional_flag<'de, D: Deserializer<'de>>(d: D) -> Result<Option<bool>, D::Error> {
     match Cow::<'de, str>::deserialize(d)?.to_lowercase().as_str() {
-        "true" | "1" | "yes" | "on" | "t" | "y" => Ok(true),
-        "false" | "0" | "no" | "off" | "f" | "n" | "" => Ok(false),
+        "true" | "1" | "yes" | "on" | "t" | "y" => Ok(Some(true)),
+        "false" | "0" | "no" | "off" | "f" | "n" => Ok(Some(false)),
+        "" => Ok(None),
         _ => Err(serde::de::Error::custom("Input should be true or false")),
     }
 }

@@ -53,7 +53,7 @@ struct Filter {
     /// overdue too.
     status: Option<String>,
     /// Without `status`: only what is completed, or only what is not.
-    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    #[serde(default, deserialize_with = "wire::optional_flag")]
     completed: Option<bool>,
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     contact_id: Option<Uuid>,

@@ -125,12 +125,17 @@ async fn lists_are_in_the_order_of_time_and_filtered() {
     assert_eq!(seen("status=nonsense").await, "");
     assert_eq!(seen("completed=true").await, "done");
     assert_eq!(seen("completed=false").await, "late next marked never");
+    assert_eq!((seen("completed=True").await, seen("completed=1").await), ("done".into(), "done".into()));
+    assert_eq!(seen("completed=no").await, "late next marked never");
+    assert_eq!(seen("completed=").await, seen("").await);
     assert_eq!(seen("completed=true&status=pending").await, "late next never", "status decides");
     let (contact, deal) = (contact["id"].as_str().unwrap(), deal["id"].as_str().unwrap());
     assert_eq!(seen(&format!("contact_id={contact}")).await, "done next");
     assert_eq!(seen(&format!("deal_id={deal}")).await, "next");
     assert_eq!(seen(&format!("deal_id={deal}&contact_id={}", Uuid::now_v7())).await, "");
-    acme.admin.get("/api/activities/?contact_id=x").await.expect(422);
+    for bad in ["contact_id=x", "completed=maybe"] {
+        acme.admin.get(&format!("/api/activities/?{bad}")).await.expect(422);
+    }
 }
 
 #[tokio::test]
