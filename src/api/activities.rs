@@ -90,11 +90,18 @@ struct NewActivity {
 #[garde(allow_unvalidated)]
 struct ActivityPatch {
     /// In any case; an unknown one is a `task`.
-    #[serde(alias = "activity_type", skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     r#type: Option<String>,
-    #[serde(alias = "title", skip_serializing_if = "Option::is_none")]
+    /// The same as `type`, which counts more.
+    #[serde(skip_serializing)]
+    activity_type: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[garde(length(chars, min = 1, max = 255))]
     subject: Option<String>,
+    /// The same as `subject`, which counts more.
+    #[serde(skip_serializing)]
+    #[garde(length(chars, min = 1, max = 255))]
+    title: Option<String>,
     #[serde(deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
     description: Option<Option<String>>,
     /// In any case; an unknown one is `pending`.
@@ -205,7 +212,8 @@ async fn get(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Activity>> {
 }
 
 async fn update(db: TenantDb, Path(id): Path<Uuid>, Json(mut patch): Json<ActivityPatch>) -> Result<Json<Changed>> {
-    patch.r#type = patch.r#type.map(|text| kind(&text).to_owned());
+    patch.r#type = patch.r#type.or(patch.activity_type.take()).map(|text| kind(&text).to_owned());
+    patch.subject = patch.subject.or(patch.title.take());
     patch.status = patch.status.map(|text| status(&text).to_owned());
     let (contact, deal) = (patch.contact_id.flatten(), patch.deal_id.flatten());
     let (no_contact, no_deal) = (patch.contact_id == Some(None), patch.deal_id == Some(None));

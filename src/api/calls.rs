@@ -50,8 +50,11 @@ struct Dialled {
     #[garde(length(chars, max = 50))]
     to: String,
     /// One of the company's numbers.
-    #[serde(default, alias = "from_number", deserialize_with = "wire::blank_is_none")]
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
     from: Option<String>,
+    /// The same as `from`, which counts more.
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    from_number: Option<String>,
     #[garde(length(chars, max = 20_000))]
     notes: Option<String>,
     #[serde(default, deserialize_with = "wire::blank_is_none")]
@@ -76,8 +79,8 @@ struct Notes {
 }
 
 async fn make(app: State<App>, db: TenantDb, Json(dialled): Json<Dialled>) -> Result<Json<Made>> {
-    let Dialled { to, from, notes, contact_id: contact } = dialled;
-    let call = NewCall { to, from, notes, contact };
+    let Dialled { to, from, from_number, notes, contact_id: contact } = dialled;
+    let call = NewCall { to, from: from.or(from_number), notes, contact };
     let (call_id, taken) = telephony::call(&app, &db, call).await?;
     Ok(Json(Made { success: true, call_id, twilio_sid: taken.sid, status: taken.status }))
 }

@@ -92,10 +92,14 @@ struct Filter {
 #[derive(Deserialize, Validate, JsonSchema)]
 #[garde(allow_unvalidated)]
 struct NewEmail {
-    /// The recipient; `to` is the same.
-    #[serde(alias = "to")]
+    /// The recipient; it or `to` is required.
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
     #[garde(length(chars, max = 255))]
-    to_email: String,
+    to_email: Option<String>,
+    /// The same as `to_email`, which counts more.
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
+    #[garde(length(chars, max = 255))]
+    to: Option<String>,
     /// One line.
     #[garde(length(chars, max = 500))]
     subject: String,
@@ -122,9 +126,11 @@ struct NewEmail {
 }
 
 impl NewEmail {
-    fn mail(self) -> Mail {
-        let NewEmail { to_email, subject, body, cc, bcc, contact_id: contact, in_reply_to, attachments } = self;
-        Mail { to: to_email.trim().to_owned(), subject, body, cc, bcc, contact, in_reply_to, attachments, text: None }
+    fn mail(self) -> Result<Mail> {
+        let NewEmail { to_email, to, subject, body, cc, bcc, contact_id: contact, in_reply_to, attachments } = self;
+        let to = to_email.or(to).ok_or_else(|| Error::invalid("body", "to_email", "Field required"))?;
+        let to = to.trim().to_owned();
+        Ok(Mail { to, subject, body, cc, bcc, contact, in_reply_to, attachments, text: None })
     }
 }
 
@@ -210,13 +216,13 @@ async fn get(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Email>> {
 }
 
 async fn send(app: State<App>, db: TenantDb, Json(new): Json<NewEmail>) -> Result<wire::Created<Email>> {
-    let (id, outcome) = mailing::send(&app, &db, new.mail()).await?;
+    let (id, outcome) = mailing::send(&app, &db, new.mail()?).await?;
     outcome.map_err(|failure| Error::BadGateway(mailing::words(&failure).into()))?;
     Ok(wire::Created(db.one(sql!("emails/get"), &[&id]).await?))
 }
 
 async fn draft(db: TenantDb, Json(new): Json<NewEmail>) -> Result<wire::Created<Email>> {
-    let mail = new.mail();
+    let mail = new.mail()?;
     mailing::check(&mail)?;
     let draft = db.tx(async |tx| {
         let draft = mailing::keep(tx, &mail, "draft.invalid", true).await?;

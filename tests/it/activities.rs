@@ -167,10 +167,14 @@ async fn any_member_changes_the_listed_fields_and_no_other() {
         (&emptied["due_date"], &emptied["contact_id"], &emptied["description"]),
         (&json!(null), &json!(null), &json!(""))
     );
+    let both = json!({"type": "call", "activity_type": "email", "subject": "One", "title": "Two"});
+    let both = acme.member.patch(&path, both).await.expect(200);
+    assert_eq!([&both["type"], &both["subject"]], ["call", "One"]);
     for bad in [
         json!({"due_date": "soon"}),
         json!({"priority": "urgent"}),
         json!({"subject": "x".repeat(256)}),
+        json!({"title": ""}),
         json!({"outcome": "x".repeat(501)}),
         json!({"deal_id": "x"}),
         json!({"custom_fields": []}),

@@ -1,6 +1,9 @@
 //! Phone calls (contract: calls).
 
-use crate::world::World;
+use crate::{
+    twilio::{Account, number},
+    world::World,
+};
 use serde_json::json;
 
 #[tokio::test]
@@ -48,4 +51,20 @@ async fn the_feed_has_what_the_screen_reads() {
     assert_eq!(acme.member.get("/api/calls/?type=incoming").await.expect(200).as_array().unwrap().len(), 1);
     assert_eq!(acme.member.get("/api/calls/?type=all").await.expect(200).as_array().unwrap().len(), 2);
     acme.lone().await.get("/api/calls/").await.detail(403);
+}
+
+#[tokio::test]
+async fn the_caller_has_two_names() {
+    let acme = World::new().await;
+    let account = Account::of(&acme).await;
+    for from in [
+        json!({"from": account.number}),
+        json!({"from_number": account.number}),
+        json!({"from": account.number, "from_number": account.number}),
+    ] {
+        let mut call = json!({"to": number()});
+        call.as_object_mut().unwrap().extend(from.as_object().unwrap().clone());
+        acme.member.post("/api/calls/make", call).await.expect(200);
+    }
+    assert!(account.asked().iter().all(|call| call["From"] == account.number));
 }

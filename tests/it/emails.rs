@@ -43,8 +43,10 @@ async fn a_mail_is_sent_by_the_companys_key_and_written_down() {
         [&json!("sent"), &json!("outbound"), &json!("ada@example.com"), &sent["from_email"]]
     );
     let contact = acme.contact("Ada", "L").await["id"].clone();
-    let full = json!({"to_email": "ada@example.com", "subject": "Ünï", "body": "B", "cc": "b@x.example, c@x.example", "bcc": "", "contact_id": contact});
+    let full = json!({"to_email": "ada@example.com", "to": "ada@example.com", "subject": "Ünï", "body": "B", "cc": "b@x.example, c@x.example", "bcc": "", "contact_id": contact});
     acme.member.post("/api/emails/", full).await.expect(201);
+    let to_nobody = acme.member.post("/api/emails/", json!({"to": "", "subject": "S", "body": "B"})).await.expect(422);
+    assert_eq!(to_nobody["detail"][0]["loc"], json!(["body", "to_email"]));
     let mails = mails(&key);
     assert_eq!(mails.len(), 2);
     assert_eq!(

@@ -243,3 +243,22 @@ async fn nothing_is_sent_at_night() {
     let bad = json!({"settings": {"quiet_hours": {"from": "25:00", "to": "08:00"}}});
     assert_eq!(acme.admin.put(&format!("/api/companies/{}", acme.company), bad).await.status, 422);
 }
+
+#[tokio::test]
+async fn a_number_is_switched_by_either_name() {
+    let acme = World::new().await;
+    Account::of(&acme).await;
+    let numbers = acme.member.get("/api/sms/phone-numbers").await.expect(200);
+    let path = format!("/api/sms/phone-numbers/{}", numbers[0]["id"].as_str().unwrap());
+    let switch = async |query: &str| acme.member.patch(&format!("{path}/{query}"), json!({})).await;
+    for (query, is_active) in
+        [("active=false", false), ("enabled=true", true), ("enabled=false&active=false", false), ("active=1", true)]
+    {
+        assert_eq!(switch(&format!("active?{query}")).await.expect(200)["is_active"], is_active, "{query}");
+    }
+    for query in ["active", "active?active=", "rotation"] {
+        let problem = &switch(query).await.expect(422)["detail"][0];
+        assert_eq!(problem["loc"], json!(["query", "enabled"]), "{query}");
+        assert_eq!(problem["msg"], "Field required", "{query}");
+    }
+}

@@ -45,11 +45,14 @@ pub(super) struct Rotation {
     priority: Option<i32>,
 }
 
-/// The frontend says `active`, the old documentation `enabled`.
+/// The frontend says `active`, the old documentation `enabled`; one of them is required.
 #[derive(Deserialize, JsonSchema)]
 pub(super) struct Switched {
-    #[serde(alias = "active", deserialize_with = "wire::flag")]
-    enabled: bool,
+    /// Counts more than `active`.
+    #[serde(default, deserialize_with = "wire::optional_flag")]
+    enabled: Option<bool>,
+    #[serde(default, deserialize_with = "wire::optional_flag")]
+    active: Option<bool>,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -108,10 +111,12 @@ pub(super) async fn set_active(
     Path(id): Path<Uuid>,
     Query(switched): Query<Switched>,
 ) -> Result<Json<ActiveSet>> {
-    let set = db.optional::<Uuid>(sql!("sms/set_active"), &[&id, &switched.enabled]).await;
+    let is_active = switched.enabled.or(switched.active);
+    let is_active = is_active.ok_or_else(|| Error::invalid("query", "enabled", "Field required"))?;
+    let set = db.optional::<Uuid>(sql!("sms/set_active"), &[&id, &is_active]).await;
     let set = set.on_constraint("phone_numbers_in_use_key", IN_USE)?;
     set.ok_or(Error::not_found("Phone number"))?;
-    Ok(Json(ActiveSet { success: true, is_active: switched.enabled }))
+    Ok(Json(ActiveSet { success: true, is_active }))
 }
 
 pub(super) async fn sync(app: State<App>, db: Scoped<SettingsAdmin>) -> Result<Json<Synced>> {
