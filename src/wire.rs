@@ -19,7 +19,10 @@ use http_body_util::BodyExt;
 use jiff::{Timestamp, civil, tz::TimeZone};
 use postgres_types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{DeserializeOwned, IntoDeserializer},
+};
 use std::{borrow::Cow, fmt, str::FromStr, time::Duration};
 use uuid::Uuid;
 
@@ -144,6 +147,12 @@ pub fn blank_is_none<'de, D: Deserializer<'de>, T: FromStr<Err: fmt::Display>>(d
         Some(text) if !text.is_empty() => text.parse().map(Some).map_err(serde::de::Error::custom),
         _ => Ok(None),
     }
+}
+
+/// The same for one of a list of words in a query.
+pub fn optional_word<'de, D: Deserializer<'de>, T: Deserialize<'de>>(d: D) -> Result<Option<T>, D::Error> {
+    let word = Cow::<'de, str>::deserialize(d)?;
+    if word.is_empty() { Ok(None) } else { T::deserialize(word.into_deserializer()).map(Some) }
 }
 
 /// The schema of what [`fitting`] reads: it is made for a `T`, and takes anything.

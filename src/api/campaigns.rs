@@ -96,6 +96,7 @@ impl CampaignStatus {
 
 #[derive(Deserialize, JsonSchema)]
 struct Filter {
+    #[serde(default, deserialize_with = "wire::optional_word")]
     status: Option<CampaignStatus>,
     /// From 1 to 100 (default 50).
     #[serde(default, deserialize_with = "wire::blank_is_none")]

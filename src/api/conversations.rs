@@ -81,6 +81,7 @@ impl ConversationStatus {
 
 #[derive(Deserialize, JsonSchema)]
 struct Filter {
+    #[serde(default, deserialize_with = "wire::optional_word")]
     status: Option<ConversationStatus>,
     /// From 1 to 100 (default 50).
     #[serde(default, deserialize_with = "wire::blank_is_none")]
@@ -93,15 +94,11 @@ struct Filter {
 #[derive(Deserialize, JsonSchema)]
 struct Detail {
     /// Whether the messages come too (default true).
-    #[serde(default = "yes", deserialize_with = "wire::flag")]
-    include_messages: bool,
+    #[serde(default, deserialize_with = "wire::optional_flag")]
+    include_messages: Option<bool>,
     /// From 1 to 100 (default 20).
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     message_limit: Option<i64>,
-}
-
-fn yes() -> bool {
-    true
 }
 
 #[derive(Deserialize, Validate, JsonSchema)]
@@ -137,7 +134,7 @@ async fn list(db: TenantDb, Query(filter): Query<Filter>) -> Result<Rows<Convers
 
 async fn get(db: TenantDb, Path(id): Path<Uuid>, Query(detail): Query<Detail>) -> Result<Json<WithMessages>> {
     let limit = page::up_to_100("message_limit", detail.message_limit.unwrap_or(20))?;
-    let limit = if detail.include_messages { limit } else { 0 };
+    let limit = if detail.include_messages.unwrap_or(true) { limit } else { 0 };
     Ok(Json(db.one(sql!("conversations/get"), &[&id, &limit]).await?))
 }
 

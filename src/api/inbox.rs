@@ -64,8 +64,11 @@ words! { /// Where it is on its way.
 
 #[derive(Deserialize, JsonSchema)]
 struct Filter {
+    #[serde(default, deserialize_with = "wire::optional_word")]
     message_type: Option<MessageType>,
+    #[serde(default, deserialize_with = "wire::optional_word")]
     direction: Option<Direction>,
+    #[serde(default, deserialize_with = "wire::optional_word")]
     status: Option<MessageStatus>,
 }
 

@@ -70,6 +70,7 @@ impl QuoteStatus {
 
 #[derive(Deserialize, JsonSchema)]
 struct Filter {
+    #[serde(default, deserialize_with = "wire::optional_word")]
     status: Option<QuoteStatus>,
 }
 

@@ -35,6 +35,7 @@ async fn a_conversation_is_opened_once_and_its_first_message_is_sent() {
         acme.member.get(&format!("{path}?include_messages=false")).await.expect(200)["recent_messages"],
         json!([])
     );
+    assert_eq!(acme.member.get(&format!("{path}?include_messages=&message_limit=")).await.expect(200), detail);
     let none = acme.member.get(&format!("{path}?message_limit=0")).await.expect(422);
     assert_eq!(none["detail"][0]["loc"], json!(["query", "message_limit"]));
     assert_eq!(acme.member.get("/api/conversations/?limit=0").await.status, 422);

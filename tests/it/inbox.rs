@@ -35,6 +35,7 @@ async fn texts_mail_and_calls_are_one_list() {
     assert_eq!(kinds(&list("").await), ["sms failed", "voice pending", "email sent", "sms sent"]);
     // With and without a condition are statements of their own.
     assert_eq!(list("?direction=outbound").await, list("").await);
+    assert_eq!(list("?message_type=&direction=&status=").await, list("").await);
     assert_eq!(kinds(&list("?limit=1&offset=2").await), ["email sent"]);
     assert_eq!(kinds(&list("?status=sent").await), ["email sent", "sms sent"]);
     assert_eq!(kinds(&list("sms?direction=outbound").await).len(), 2);

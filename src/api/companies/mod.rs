@@ -290,6 +290,7 @@ async fn create(db: Scoped<SuperAdmin>, Json(new): Json<BareCompany>) -> Result<
 #[derive(Deserialize, JsonSchema)]
 struct Filter {
     /// The status.
+    #[serde(default, deserialize_with = "wire::optional_word")]
     status: Option<CompanyStatus>,
 }
 
