@@ -58,6 +58,16 @@ pub async fn need_account<D: crate::db::Door>(app: &App, db: &Scoped<D>) -> Resu
     account(app, db).await?.ok_or(missing)
 }
 
+/// The same for texts: 400 where they are switched off, too.
+pub async fn need_texting_account(app: &App, db: &TenantDb) -> Result<Account> {
+    let account = need_account(app, db).await?;
+    if account.sms_enabled {
+        Ok(account)
+    } else {
+        Err(Error::bad_request("Text messages are switched off in the Twilio settings"))
+    }
+}
+
 /// A text to send.
 #[derive(Default)]
 pub struct Text {
@@ -132,11 +142,8 @@ pub fn words(failure: &Failure) -> String {
 ///
 /// Whether Twilio is configured is said before anything else (contract: sms/send).
 pub async fn send(app: &App, db: &TenantDb, mut text: Text) -> Result<Sent> {
-    let account = need_account(app, db).await?;
+    let account = need_texting_account(app, db).await?;
     text.to = e164(&text.to)?;
-    if !account.sms_enabled {
-        return Err(Error::bad_request("Text messages are switched off in the Twilio settings"));
-    }
     let message = db.tx(async |tx| queue(tx, &text).await).await?;
     finish(app, db, account, message, text.template).await
 }

@@ -138,19 +138,26 @@ async fn get(db: TenantDb, Path(id): Path<Uuid>, Query(detail): Query<Detail>) -
     Ok(Json(db.one(sql!("conversations/get"), &[&id, &limit]).await?))
 }
 
+/// One transaction, so that a message that is refused opens nothing.
 async fn start(app: State<App>, db: TenantDb, Json(new): Json<Start>) -> Result<Json<Conversation>> {
     let to = telephony::e164(&new.to_number)?;
-    let started: Option<Conversation> = db.optional(sql!("conversations/start"), &[&to]).await?;
-    let refusal = Error::bad_request("No phone number takes its turn: switch rotation on for one of the numbers");
-    let conversation = started.ok_or(refusal)?;
-    let Some(body) = new.initial_message else { return Ok(Json(conversation)) };
-    let text = Text {
-        to,
-        body: Some(body),
-        from: Some(conversation.from_twilio_number),
-        ..Text::default()
+    let account = match new.initial_message {
+        Some(_) => Some(telephony::need_texting_account(&app, &db).await?),
+        None => None,
     };
-    telephony::send(&app, &db, text).await?.taken()?;
+    let started = db.tx(async |tx| {
+        let started: Option<Conversation> = tx.optional(sql!("conversations/start"), &[&to]).await?;
+        let refusal = Error::bad_request("No phone number takes its turn: switch rotation on for one of the numbers");
+        let conversation = started.ok_or(refusal)?;
+        let Some(body) = new.initial_message else { return Ok((conversation, None)) };
+        let from = Some(conversation.from_twilio_number.clone());
+        let text = Text { to, body: Some(body), from, ..Text::default() };
+        let message = telephony::queue(tx, &text).await?;
+        Ok((conversation, Some(message)))
+    });
+    let (conversation, message) = started.await?;
+    let (Some(account), Some(message)) = (account, message) else { return Ok(Json(conversation)) };
+    telephony::finish(&app, &db, account, message, None).await?.taken()?;
     Ok(Json(db.one(sql!("conversations/summary"), &[&conversation.id]).await?))
 }
 

@@ -4,7 +4,7 @@ use crate::{
     twilio::{Account, number},
     world::World,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 #[tokio::test]
 async fn a_conversation_is_opened_once_and_its_first_message_is_sent() {
@@ -46,4 +46,28 @@ async fn a_conversation_is_opened_once_and_its_first_message_is_sent() {
     let overview = acme.member.get("/api/conversations/stats/overview").await.expect(200);
     assert_eq!([&overview["total_conversations"], &overview["blocked_conversations"]], [&json!(1), &json!(1)]);
     assert_eq!(overview["phone_numbers"]["numbers"][0]["total_messages"], 1);
+}
+
+#[tokio::test]
+async fn a_first_message_that_is_refused_opens_nothing() {
+    let acme = World::new().await;
+    let to = number();
+    let start = async |message: Value| {
+        acme.member.post("/api/conversations/start", json!({"to_number": to, "initial_message": message})).await
+    };
+    assert!(start(json!("Hi")).await.detail(400).contains("not configured"));
+    let account = Account::of(&acme).await;
+    let numbers = async || acme.member.get("/api/sms/phone-numbers").await.expect(200);
+    let rotation =
+        format!("/api/sms/phone-numbers/{}/rotation?enabled=true", numbers().await[0]["id"].as_str().unwrap());
+    acme.admin.patch(&rotation, json!({})).await.expect(200);
+    start(json!("a\u{0}")).await.expect(422);
+    start(json!(" ")).await.detail(400);
+    acme.admin.post("/api/suppressions/", json!({"channel": "sms", "address": to})).await.expect(200);
+    assert!(start(json!("Hi")).await.detail(400).contains("opted out"));
+    assert_eq!(acme.member.get("/api/conversations/").await.expect(200), json!([]));
+    assert_eq!(numbers().await[0]["last_used_at"], json!(null));
+    assert!(account.asked().is_empty());
+    start(json!(null)).await.expect(200);
+    assert!(numbers().await[0]["last_used_at"].is_string());
 }
