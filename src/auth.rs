@@ -295,8 +295,48 @@ pub fn check_password(password: &str, email: &str, special: bool) -> Result<()> 
     password_problem(password, email, special).map_or(Ok(()), |problem| Err(Error::bad_request(problem)))
 }
 
-/// A rule that a password breaks (contract: auth/register), or that it is a common one or the person's own e-mail.
+/// The same for a password that an admin gives to somebody else. The team form gives everybody the same (contract:
+/// auth/register), so only the contract's rules and the commonest passwords count.
+pub fn check_start_password(password: &str, email: &str, special: bool) -> Result<()> {
+    start_password_problem(password, email, special).map_or(Ok(()), |problem| Err(Error::bad_request(problem)))
+}
+
+/// A rule that a password breaks (contract: auth/register), or why others would guess it.
 pub fn password_problem(password: &str, email: &str, special: bool) -> Option<&'static str> {
+    start_password_problem(password, email, special).or_else(|| {
+        let (lower, email) = (password.to_lowercase(), email.to_lowercase());
+        let name = email.split('@').next().unwrap_or_default();
+        if [email.as_str(), name].iter().any(|own| own.chars().count() >= 5 && lower.contains(own)) {
+            Some("Password must not contain your email address or the name in it")
+        } else if is_common_word(&lower) {
+            Some(TOO_COMMON)
+        } else {
+            None
+        }
+    })
+}
+
+const TOO_COMMON: &str = "Password is too common: choose another one";
+
+/// Whether a lower-cased password is one of the words that everybody takes, with digits and signs around it, between its
+/// letters or for some of them.
+fn is_common_word(password: &str) -> bool {
+    let core = password.trim_start_matches(char::is_numeric).trim_end_matches(|c: char| !c.is_alphabetic());
+    let letter = |c| match c {
+        '@' | '4' => 'a',
+        '3' => 'e',
+        '1' | '!' => 'i',
+        '0' => 'o',
+        '$' | '5' => 's',
+        '7' => 't',
+        other => other,
+    };
+    let plain: String = core.chars().filter(|c| c.is_alphabetic()).collect();
+    let read: String = core.chars().map(letter).filter(|c| c.is_alphabetic()).collect();
+    WORDS.split_ascii_whitespace().any(|word| word == plain || word == read)
+}
+
+fn start_password_problem(password: &str, email: &str, special: bool) -> Option<&'static str> {
     let lower = password.to_lowercase();
     if password.chars().count() < 8 {
         Some("Password must be at least 8 characters long")
@@ -313,11 +353,21 @@ pub fn password_problem(password: &str, email: &str, special: bool) -> Option<&'
     } else if lower == email.to_lowercase() {
         Some("Password must not be your email address")
     } else if COMMON.contains(&lower.as_str()) {
-        Some("Password is too common: choose another one")
+        Some(TOO_COMMON)
     } else {
         None
     }
 }
+
+/// The letters of passwords that only just satisfy the rules.
+const WORDS: &str = "
+    password passwort passwd pass passcode secret letmein changeme welcome login access default temp temporary test testing
+    tester guest demo user username admin administrator root master manager company office sales crm ringfence
+    qwerty qwertz azerty qwertyuiop qwer qwe asdf asdfgh asdfghjkl zxcv zxcvbn zxcvbnm qaz qazwsx qazwsxedc zaqwsx
+    abc abcd abcde abcdef hello iloveyou monkey dragon shadow sunshine princess football baseball basketball soccer
+    superman batman starwars pokemon whatever trustno freedom summer autumn winter spring
+    january february march april june july august september october november december monday friday sunday
+";
 
 /// The commonest of those that satisfy the rules above, lower-cased.
 const COMMON: &[&str] = &[

@@ -123,9 +123,11 @@ async fn register(
 ) -> Result<Json<Session>> {
     let email = body.email.to_lowercase();
     client.limit(&app, "register", &email, 20, Duration::from_secs(60 * 60)).await?;
-    auth::check_password(&body.password, &email, true)?;
-    let company = body.company_id.as_deref().filter(|id| !id.is_empty()).map(str::parse).transpose();
-    let company: Option<Uuid> = company.map_err(|_| Error::bad_request("Invalid company_id"))?;
+    let company = body.company_id.as_deref().filter(|id| !id.is_empty());
+    // Who names a company may be its admin, who gives somebody a password to start with.
+    let check = if company.is_some() { auth::check_start_password } else { auth::check_password };
+    check(&body.password, &email, true)?;
+    let company: Option<Uuid> = company.map(str::parse).transpose().map_err(|_| Error::bad_request("Invalid company_id"))?;
     let hash = app.hasher.hash(&body.password).await?;
     let user = NewUser { email: &email, hash: &hash, first_name: body.first_name.trim(), last_name: body.last_name.trim() };
     let account = match caller {

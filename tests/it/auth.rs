@@ -195,6 +195,25 @@ async fn registration_checks_its_fields() {
         body["password"] = json!(password);
         assert!(nobody.post("/api/auth/register", body).await.detail(400).contains(word), "{password}");
     }
+    let guessable = "Password1! Password123! Passw0rd! P@ssw0rd1 Password@123 Welcome1! Qwerty123! \
+        Admin123! @Dmin123! Pa$$w0rd! 1Password! Summer2026! L3tme1n!!";
+    for password in guessable.split_ascii_whitespace() {
+        let mut body = account(&fresh(), "x", json!(null));
+        body["password"] = json!(password);
+        assert!(nobody.post("/api/auth/register", body.clone()).await.detail(400).contains("common"), "{password}");
+        // The password that a team gives its new members is not theirs to choose.
+        body["company_id"] = json!(acme.company);
+        nobody.post("/api/auth/register", body).await.expect(200);
+    }
+    let domain = format!("{}.example", Uuid::new_v4().simple());
+    for (name, password, status) in
+        [("long-name", "Is-Long-Name-1", 400), ("al", &*format!("Al@{domain}-1"), 400), ("al", "Also-Good-1", 200)]
+    {
+        let mut body = account(&format!("{name}@{domain}"), "x", json!(null));
+        body["password"] = json!(password);
+        let answer = nobody.post("/api/auth/register", body).await;
+        assert_eq!((answer.status, answer.text.contains("contain your email")), (status, status == 400), "{password}");
+    }
     let (long, mut body) = ("Пароль é1 ".repeat(8), account(&own, "x", json!(null)));
     body["password"] = json!(long);
     nobody.post("/api/auth/register", body).await.expect(200);

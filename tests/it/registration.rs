@@ -54,6 +54,7 @@ async fn fields_are_checked() {
         ("admin_password", "Short1"),
         ("admin_password", "password1"),
         ("admin_password", "NODIGITS"),
+        ("admin_password", "Passwort2026"),
         ("admin_first_name", " "),
     ] {
         let mut body = company(&fresh("Acme "), &format!("{}@example.com", fresh("ann")));

@@ -85,7 +85,7 @@ pub(super) async fn add(
     })
     .await?;
     let email = new.email.to_lowercase();
-    auth::check_password(&new.password, &email, false)?;
+    auth::check_start_password(&new.password, &email, false)?;
     let hash = app.hasher.hash(&new.password).await?;
     let user =
         NewUser { email: &email, hash: &hash, first_name: new.first_name.trim(), last_name: new.last_name.trim() };
