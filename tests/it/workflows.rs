@@ -124,6 +124,8 @@ async fn what_cannot_work_is_refused_when_it_is_saved() {
             action("update_field", json!({"on": "activity", "field": "status", "value": "pending"})),
         ),
         ("actions[0].config.url", action("webhook", json!({"url": "file:///etc/passwd"}))),
+        ("actions[0].config.url", action("webhook", json!({"url": "http://hooks.example/x"}))),
+        ("actions[0].config.url", action("webhook", json!({"url": "https://10.0.0.1/x"}))),
         ("actions[0].config.users[0]", action("send_notification", json!({"title": "T", "users": ["x"]}))),
         (
             "actions[0].conditions[0].operator",
@@ -151,6 +153,11 @@ async fn what_cannot_work_is_refused_when_it_is_saved() {
     let line = action("send_sms", json!({"body": "Hi\n{{ contact."}));
     let said = acme.admin.put(&path(&made), line).await.expect(422)["detail"][0]["msg"].as_str().unwrap().to_owned();
     assert!(said.starts_with("Line 2"), "{said}");
+    // An address that was saved when it was allowed keeps nobody from changing the rest.
+    let hook = json!([{"type": "webhook", "config": {"url": "http://hooks.example/x"}}]);
+    let id: Uuid = made["id"].as_str().unwrap().parse().unwrap();
+    acme.db.execute("update workflows set actions = $2 where id = $1", &[&id, &hook]).await.unwrap();
+    acme.admin.put(&path(&made), json!({"description": "Kept"})).await.expect(200);
     // A tag needs a deal, and so does a workflow that gets another trigger.
     acme.admin.put(&path(&made), action("add_tag", json!({"tag": "vip"}))).await.expect(200);
     let refused = acme.admin.put(&path(&made), json!({"trigger_type": "contact_created"})).await.expect(422);

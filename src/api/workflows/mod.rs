@@ -191,6 +191,7 @@ async fn list(db: TenantDb, Query(filter): Query<Filter>, page: Page<{ page::ALL
 async fn create(app: State<App>, db: TenantDb, Json(new): Json<NewWorkflow>) -> Result<Json<Saved>> {
     let trigger = new.trigger_type.or(new.trigger).unwrap_or(Trigger::Scheduled);
     let actions = actions(trigger, new.actions.as_ref())?.unwrap_or_default();
+    check_addresses(&app, &actions)?;
     let conditions = new.conditions.unwrap_or_default();
     check(Some(&conditions), new.schedule.as_ref())?;
     let status = if new.is_active == Some(true) { "active" } else { "inactive" };
@@ -225,6 +226,7 @@ async fn update(
         // Actions that stay must suit a trigger that changes.
         let steps = actions(trigger, Some(patch.actions.as_ref().unwrap_or(&old.actions)))?.unwrap_or_default();
         if patch.actions.is_some() {
+            check_addresses(&app, &steps)?;
             check_named(tx, &steps).await?;
         }
         tx.one::<Uuid>(sql!("workflows/update"), &[&id, &patch.columns(&steps)?]).await?;
@@ -267,6 +269,18 @@ fn actions(trigger: Trigger, given: Option<&Value>) -> Result<Option<Vec<Step>>>
 fn check(conditions: Option<&[Condition]>, schedule: Option<&Schedule>) -> Result<()> {
     workflow::check_conditions(conditions.unwrap_or_default())?;
     schedule.map_or(Ok(()), Schedule::check)
+}
+
+/// An address that is refused in every run is refused at once.
+fn check_addresses(app: &App, steps: &[Step]) -> Result<()> {
+    for (place, step) in steps.iter().enumerate() {
+        if let Action::Webhook(webhook) = &step.action
+            && let Some(why) = app.webhooks.refusal(&webhook.url)
+        {
+            return Err(Error::invalid("body", &format!("actions[{place}].config.url"), why));
+        }
+    }
+    Ok(())
 }
 
 /// Users and pipelines that actions name must be the company's.
