@@ -127,9 +127,8 @@ struct NewQuote {
     notes: Option<String>,
     status: Option<QuoteStatus>,
     /// At most 200.
-    #[serde(default)]
     #[garde(length(max = 200), dive)]
-    line_items: Vec<LineItem>,
+    line_items: Option<Vec<LineItem>>,
 }
 
 /// The fields to change; null leaves a field as it is.
@@ -193,7 +192,8 @@ async fn list(db: TenantDb, Query(filter): Query<Filter>, page: Paging) -> Resul
 
 async fn create(db: TenantDb, Json(new): Json<NewQuote>) -> Result<wire::Created<Quote>> {
     let NewQuote { title, amount, client_id, deal_id, valid_until, description, terms, notes, .. } = &new;
-    let (status, lines) = (new.status.unwrap_or(QuoteStatus::Draft).word(), postgres_types::Json(&new.line_items));
+    let lines = new.line_items.as_deref().unwrap_or_default();
+    let (status, lines) = (new.status.unwrap_or(QuoteStatus::Draft).word(), postgres_types::Json(lines));
     let params: [&(dyn ToSql + Sync); 10] =
         [title, amount, client_id, deal_id, valid_until, description, terms, notes, &status, &lines];
     let quote = db.tx(async |tx| {
