@@ -23,7 +23,8 @@ use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
     de::{DeserializeOwned, IntoDeserializer},
 };
-use std::{borrow::Cow, fmt, str::FromStr, time::Duration};
+use serde_json::json;
+use std::{borrow::Cow, fmt, marker::PhantomData, str::FromStr, time::Duration};
 use uuid::Uuid;
 
 /// A moment. On the wire ISO 8601 without zone, UTC, with microseconds that are left out when zero
@@ -156,7 +157,7 @@ pub fn optional_word<'de, D: Deserializer<'de>, T: Deserialize<'de>>(d: D) -> Re
 }
 
 /// The schema of what [`fitting`] reads: it is made for a `T`, and takes anything.
-pub struct Fitting<T>(std::marker::PhantomData<T>);
+pub struct Fitting<T>(PhantomData<T>);
 
 impl<T: JsonSchema> JsonSchema for Fitting<T> {
     fn schema_name() -> Cow<'static, str> {
@@ -353,7 +354,8 @@ pub fn body_error(e: impl std::error::Error) -> Error {
 }
 
 /// A form with the part `file`, which is not read before the handler asks for it: it has looked at its caller by then.
-pub struct Upload(Request);
+/// `T` describes the parts that it may have besides.
+pub struct Upload<T = ()>(Request, PhantomData<fn() -> T>);
 
 /// The content of an upload.
 pub struct File {
@@ -371,11 +373,11 @@ const UPLOAD_WAIT: Duration = Duration::from_secs(30);
 /// How long one may take to arrive, however fast it comes.
 const UPLOAD_PATIENCE: Duration = Duration::from_secs(300);
 
-impl<S: Send + Sync> FromRequest<S> for Upload {
+impl<S: Send + Sync, T> FromRequest<S> for Upload<T> {
     type Rejection = Error;
 
     async fn from_request(request: Request, _: &S) -> Result<Self> {
-        Ok(Self(request))
+        Ok(Self(request, PhantomData))
     }
 }
 
@@ -398,7 +400,7 @@ fn slow() -> Error {
     Error::invalid("body", "file", "The file took too long to arrive")
 }
 
-impl Upload {
+impl<T> Upload<T> {
     /// The form, part by part, for content that is streamed.
     pub async fn form(self) -> Result<Multipart> {
         Multipart::from_request(self.0, &()).await.map_err(body_error)
@@ -433,13 +435,11 @@ impl Upload {
     }
 }
 
-impl aide::OperationInput for Upload {
-    fn operation_input(_: &mut GenContext, operation: &mut Operation) {
-        let form = json_schema!({
-            "type": "object",
-            "required": ["file"],
-            "properties": { "file": { "type": "string", "format": "binary" } },
-        });
+impl<T: JsonSchema> aide::OperationInput for Upload<T> {
+    fn operation_input(ctx: &mut GenContext, operation: &mut Operation) {
+        let mut parts = T::json_schema(&mut ctx.schema).remove("properties").unwrap_or_else(|| json!({}));
+        parts["file"] = json!({ "type": "string", "format": "binary" });
+        let form = json_schema!({ "type": "object", "required": ["file"], "properties": parts });
         let schema = Some(aide::openapi::SchemaObject { json_schema: form, external_docs: None, example: None });
         let media = aide::openapi::MediaType { schema, ..Default::default() };
         operation.request_body = Some(aide::openapi::ReferenceOr::Item(aide::openapi::RequestBody {

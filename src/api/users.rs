@@ -209,7 +209,7 @@ impl FromRequest<App> for Picture {
 
 impl aide::OperationInput for Picture {
     fn operation_input(ctx: &mut GenContext, operation: &mut Operation) {
-        wire::Upload::operation_input(ctx, operation);
+        <wire::Upload>::operation_input(ctx, operation);
     }
 }
 

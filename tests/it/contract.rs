@@ -63,6 +63,10 @@ async fn the_openapi_document_has_every_route_with_its_types() {
     }
     let headers = &document["paths"]["/api/contacts/"]["get"]["responses"]["200"]["headers"];
     assert!(headers["Link"]["schema"].is_object() && headers["X-Total-Count"]["schema"].is_object(), "{headers}");
+    let upload = &document["paths"]["/api/files/upload"]["post"]["requestBody"]["content"]["multipart/form-data"];
+    let mut parts: Vec<_> = upload["schema"]["properties"].as_object().unwrap().keys().collect();
+    parts.sort();
+    assert_eq!(parts, ["category", "file", "folder_id", "tags"]);
     let references = document.to_string();
     for reference in references.split("\"$ref\":\"#").skip(1).map(|r| r.split('"').next().unwrap()) {
         assert!(document.pointer(reference).is_some(), "{reference} points nowhere");

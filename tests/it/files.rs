@@ -165,6 +165,10 @@ async fn what_is_refused_leaves_nothing_behind() {
     );
     upload(&acme.admin, &"x".repeat(256), "5", &[]).await.expect(422);
     upload(&acme.admin, "x", "6", &[("category", &"x".repeat(101))]).await.expect(422);
+    for tags in [r#"["x", 1]"#, "[null]"] {
+        let refused = upload(&acme.admin, "x", "7", &[("tags", tags)]).await.expect(422);
+        assert_eq!(refused["detail"][0]["loc"], json!(["body", "tags"]));
+    }
     upload(&acme.admin, "large", vec![0; (10 << 20) + 1], &[]).await.expect(413);
     let none =
         answer(acme.admin.request("POST", "/api/files/upload").multipart(Form::new().text("category", "x"))).await;

@@ -14,6 +14,7 @@ use axum::{
 };
 use bytes::{Bytes, BytesMut};
 use postgres_types::ToSql;
+use serde_json::Value;
 use std::{ops::Range, time::Duration};
 
 /// Uploads at a time, and of one company: each holds two parts of 5 MiB.
@@ -26,6 +27,17 @@ const TEXT_LIMIT: usize = 64 << 10;
 const HEAD: usize = 8 << 10;
 /// Of a file that is too large this much more is read and dropped, so that the sender sees the answer.
 const DRAIN_LIMIT: u64 = 64 << 20;
+
+/// What may come with the file.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "only described: the parts are read as they come")]
+pub(super) struct Parts {
+    category: String,
+    /// The folder's id; what is none means none.
+    folder_id: String,
+    /// A JSON array of texts, or words with commas between them.
+    tags: String,
+}
 
 /// What came with the file.
 #[derive(Default)]
@@ -44,7 +56,7 @@ struct Stored {
     sha256: [u8; 32],
 }
 
-pub(super) async fn upload(app: State<App>, db: TenantDb, form: Upload) -> Result<Json<File>> {
+pub(super) async fn upload(app: State<App>, db: TenantDb, form: Upload<Parts>) -> Result<Json<File>> {
     let company = db.tx(async |tx| Ok(tx.caller().company_id)).await?.ok_or(Error::NoCompany)?;
     let _turn = UPLOADS.next(company, TURN).await.ok_or(Error::TooManyRequests(5))?;
     let id = Uuid::now_v7();
@@ -55,7 +67,7 @@ pub(super) async fn upload(app: State<App>, db: TenantDb, form: Upload) -> Resul
             "file" if stored.is_none() => stored = Some(store(&app, format!("{company}/{id}"), field, &mut pace).await?),
             "category" => fields.category = Some(text(field, &mut pace).await?).filter(|text| !text.is_empty()),
             "folder_id" => fields.folder = text(field, &mut pace).await?.parse().ok(),
-            "tags" => fields.tags = tags(&text(field, &mut pace).await?),
+            "tags" => fields.tags = tags(&text(field, &mut pace).await?)?,
             _ => {}
         }
     }
@@ -99,10 +111,15 @@ async fn text(mut field: Field<'_>, pace: &mut Pace) -> Result<String> {
 }
 
 /// A JSON array as text, or words with commas between them.
-fn tags(text: &str) -> Vec<String> {
-    serde_json::from_str(text).unwrap_or_else(|_| {
-        text.split(',').map(|tag| tag.trim().to_owned()).filter(|tag| !tag.is_empty()).collect()
-    })
+fn tags(text: &str) -> Result<Vec<String>> {
+    let Ok(list) = serde_json::from_str::<Vec<Value>>(text) else {
+        return Ok(text.split(',').map(|tag| tag.trim().to_owned()).filter(|tag| !tag.is_empty()).collect());
+    };
+    let tags = list.into_iter().map(|tag| match tag {
+        Value::String(tag) => Ok(tag),
+        _ => Err(Error::invalid("body", "tags", "Input should be a list of texts")),
+    });
+    tags.collect()
 }
 
 /// The last part of a path as any system writes it, without characters that no name has.
