@@ -141,20 +141,6 @@ create function app.is_restoring() returns boolean language sql stable parallel 
   return current_setting('app.restoring', true) is not distinct from 'on' and pg_has_role(session_user, 'ringfence_dba', 'member');
 grant execute on function app.is_restoring() to ringfence_api, ringfence_operator_write, ringfence_platform, ringfence_dba;
 
-do $$
-declare
-  t record;
-  condition text := '(current_setting(''app.restoring''::text, true) IS DISTINCT FROM ''on''::text)';
-begin
-  for t in
-    select g.tgname, g.tgrelid::regclass as target, pg_get_triggerdef(g.oid) as definition
-    from pg_trigger g where not g.tgisinternal and position(condition in pg_get_triggerdef(g.oid)) > 0
-  loop
-    execute format('drop trigger %I on %s', t.tgname, t.target);
-    execute replace(t.definition, condition, '(not app.is_restoring())');
-  end loop;
-end $$;
-
 -- Keeps runs of a backfill, of which there may be several, and an undo apart, as long as the session lasts: a run would take up
 -- again what is undone behind it.
 create function app.hold_backfill(alone boolean) returns void language plpgsql as $$
@@ -252,6 +238,21 @@ alter function app.with_short_lock(text) set client_min_messages = warning;
 
 grant execute on function app.hold_backfill(boolean) to ringfence_dba;
 reset role;
+
+-- Not as the owner of the tables, who may not call each trigger's function.
+do $$
+declare
+  t record;
+  condition text := '(current_setting(''app.restoring''::text, true) IS DISTINCT FROM ''on''::text)';
+begin
+  for t in
+    select g.tgname, g.tgrelid::regclass as target, pg_get_triggerdef(g.oid) as definition
+    from pg_trigger g where not g.tgisinternal and position(condition in pg_get_triggerdef(g.oid)) > 0
+  loop
+    execute format('drop trigger %I on %s', t.tgname, t.target);
+    execute replace(t.definition, condition, '(not app.is_restoring())');
+  end loop;
+end $$;
 
 alter function app.lost_grants() owner to ringfence_platform;
 grant execute on function app.lost_grants() to ringfence_api;

@@ -74,6 +74,16 @@ impl Manifest {
         let files = self.entries.keys().filter(|name| name.starts_with("objects/")).count();
         format!("{}: {rows} rows and the content of {files} files", self.company)
     }
+
+    /// Why the archive is not whole, if it is not.
+    pub fn lack(&self) -> Option<String> {
+        let files = self.missing_objects.len();
+        (files > 0).then(|| {
+            format!(
+                "files whose content is not in the store: {files}; manifest.json has their ids. Is RINGFENCE_STORAGE_URL the server's?"
+            )
+        })
+    }
 }
 
 /// The tables of a company, each with the condition on its rows; `$1` is the company.

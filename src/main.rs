@@ -423,6 +423,9 @@ async fn archive_or_restore(database: Database, config: Config, command: &Archiv
             Archive::Export { company, to } => {
                 let manifest = archive::export(admin, company, to, storage).await?;
                 println!("{} are in {}.", manifest.summary(), to.display());
+                if let Some(lack) = manifest.lack() {
+                    bail!(lack);
+                }
             }
             Archive::Import { file, active } => {
                 let manifest = archive::import(admin, file, *active, storage).await?;

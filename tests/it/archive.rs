@@ -74,8 +74,11 @@ async fn a_company_comes_back_byte_for_byte() {
     let before = rows(&world.db, company).await;
 
     let path = file();
-    archive::export(&from.admin, &world.name, &path, &here).await.unwrap();
+    let manifest = archive::export(&from.admin, &world.name, &path, &here).await.unwrap();
+    assert_eq!(manifest.lack(), None);
     assert!(archive::export(&from.admin, &world.name, &path, &here).await.is_err(), "no file is overwritten");
+    let lacking = archive::export(&from.admin, &world.name, &file(), &there).await.unwrap().lack();
+    assert!(lacking.unwrap().contains("in the store: 1;"));
     // Every protected table is in it, and nothing of the other company.
     let mut zip = zip::ZipArchive::new(std::fs::File::open(&path).unwrap()).unwrap();
     let protected = world.db.query("select table_name from app.protected_table", &[]).await.unwrap();
