@@ -1,3 +1,2 @@
 -- All of it was told.
-set role ringfence_dba;
-delete from ops.import_report;
+delete from ops.import_report

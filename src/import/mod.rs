@@ -120,7 +120,8 @@ async fn finish(db: &Client) -> anyhow::Result<()> {
     db.batch_execute("set synchronous_commit = on; create temporary table done (); reset role").await?;
     let analyze: Vec<String> = TABLES.iter().map(|table| format!("analyze {}", table.new)).collect();
     db.batch_execute(&analyze.join("; ")).await?;
-    db.batch_execute(sql!("import/forget_report").text).await?;
+    db.batch_execute("set role ringfence_dba").await?;
+    db.execute(sql!("import/forget_report").text, &[]).await?;
     Ok(())
 }
 
