@@ -266,10 +266,11 @@ impl At<'_, '_> {
     }
 }
 
-/// Writes down what became of what was done outside, unless another worker has gone on meanwhile: one whose clock says that
-/// the claim is over, or that found the run after this one had stood still.
+/// Writes down what became of what was done outside, unless that is done, or another worker has gone on meanwhile: one whose clock
+/// says that the claim is over, or that found the run after this one had stood still.
 async fn close(tx: &Tx<'_>, execution: Uuid, errand: &Errand, outcome: &Outcome) -> Result<Turn> {
-    let held: Option<Uuid> = tx.optional(sql!("jobs/workflow_hold"), &[&execution, &errand.position]).await?;
+    let params: crate::db::Params<'_> = &[&execution, &errand.position, &errand.attempts];
+    let held: Option<Uuid> = tx.optional(sql!("jobs/workflow_hold"), params).await?;
     if held.is_none() {
         return Ok(Turn::Rest);
     }
