@@ -258,11 +258,7 @@ async fn company(db: &mut Client, id: Uuid, storage: &Storage) -> anyhow::Result
     for _ in 0..3 {
         for (table, of_itself) in &tables {
             let limit = if *of_itself { i64::MAX } else { BATCH };
-            if table == "files" {
-                delete_files(db, "tenant_id = $1", &[&id], storage, &mut counts).await?;
-            } else {
-                add(&mut counts, table, delete(db, table, "tenant_id = $1", &[&id], limit).await?);
-            }
+            delete(db, table, "tenant_id = $1", &[&id], limit, storage, &mut counts).await?;
         }
     }
     let users = count_company(db, id).await?.remove("users").unwrap_or_default();
@@ -303,17 +299,27 @@ fn add(counts: &mut Counts, what: &str, rows: u64) {
 
 type Params<'a> = &'a [&'a (dyn tokio_postgres::types::ToSql + Sync)];
 
-/// Deletes in batches, each in a transaction of its own.
-async fn delete(db: &Client, table: &str, condition: &str, params: Params<'_>, limit: i64) -> anyhow::Result<u64> {
+/// Deletes and counts in batches, each in a transaction of its own; files with their contents.
+async fn delete(
+    db: &Client,
+    table: &str,
+    condition: &str,
+    params: Params<'_>,
+    limit: i64,
+    storage: &Storage,
+    counts: &mut Counts,
+) -> anyhow::Result<()> {
+    if table == "files" {
+        return delete_files(db, condition, params, storage, counts).await;
+    }
     let statement = format!(
         "delete from {table} where id in (select id from {table} where ({condition}) order by id limit {limit})"
     );
-    let mut all = 0;
     loop {
         let rows = db.execute(&statement, params).await?;
-        all += rows;
+        add(counts, table, rows);
         if rows < limit.unsigned_abs() {
-            return Ok(all);
+            return Ok(());
         }
     }
 }
@@ -417,21 +423,13 @@ impl Person {
         for contact in &self.contacts {
             let params = contact.params(&self.email);
             for (table, condition) in of_person() {
-                if table == "files" {
-                    delete_files(db, &condition, &params, storage, &mut counts).await?;
-                } else {
-                    add(&mut counts, table, delete(db, table, &condition, &params, BATCH).await?);
-                }
+                delete(db, table, &condition, &params, BATCH, storage, &mut counts).await?;
             }
             db.execute(sql!("ops/recount_conversations").text, &[&contact.tenant]).await?;
         }
         for user in &self.users {
             for (table, condition) in of_user(db, user).await? {
-                if table == "files" {
-                    delete_files(db, &condition, &[&user.id], storage, &mut counts).await?;
-                } else {
-                    add(&mut counts, &table, delete(db, &table, &condition, &[&user.id], BATCH).await?);
-                }
+                delete(db, &table, &condition, &[&user.id], BATCH, storage, &mut counts).await?;
             }
         }
         for found in self.contacts.iter().chain(&self.users) {

@@ -43,6 +43,11 @@ async fn mentions(db: &Client, marks: &[String]) -> BTreeMap<String, i64> {
 const NOW: Options = Options { dry_run: false, yes: true };
 const DRY: Options = Options { dry_run: true, yes: false };
 
+/// The erasure of whoever has an address, everywhere and at once.
+fn person(email: &str) -> Erase {
+    Erase::Person { email: Some(email.to_owned()), company: None, contact: None, options: NOW }
+}
+
 async fn erased(own: &OwnDatabase, what: Erase) -> Counts {
     erase::run(&own.admin, &what, &storage()).await.unwrap_or_else(|e| panic!("{e:?}"))
 }
@@ -262,8 +267,6 @@ async fn a_person_goes_where_only_the_address_or_number_says_so() {
 async fn a_person_goes_from_logs_and_runs_and_from_what_a_company_registered_with() {
     let own = OwnDatabase::new().await;
     let world = World::within(&own.admin, "Company").await;
-    let person =
-        |email: &str| Erase::Person { email: Some(email.to_owned()), company: None, contact: None, options: NOW };
     let add = async |sql: &str, params: &[&(dyn tokio_postgres::types::ToSql + Sync)]| -> Uuid {
         let all: Vec<_> = [&world.company as &(dyn tokio_postgres::types::ToSql + Sync), &world.admin.id]
             .into_iter()
@@ -336,8 +339,6 @@ async fn a_person_goes_from_logs_and_runs_and_from_what_a_company_registered_wit
 async fn what_a_person_shares_with_others_stays_theirs() {
     let own = OwnDatabase::new().await;
     let world = World::within(&own.admin, "Company").await;
-    let person =
-        |email: &str| Erase::Person { email: Some(email.to_owned()), company: None, contact: None, options: NOW };
     let contact = "insert into contacts (tenant_id, company_id, owner_id, first_name, last_name, email, phone)
         values ($1, $1, $2, 'A', 'B', $3, '+1 555 010 7788') returning id";
     let text = "insert into sms_messages (tenant_id, company_id, user_id, contact_id, direction, status, from_address, to_address, body)
