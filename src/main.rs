@@ -208,7 +208,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Serve => serve(cli.database, cli.config).await?,
         Command::Worker => worker(cli.database, cli.config).await?,
         Command::Openapi => println!("{}", serde_json::to_string_pretty(&ringfence::api::router().1)?),
-        Command::Local { temporary, command } => return local(cli.database, temporary, command).await,
+        Command::Local { temporary, command } => return local(cli.database, cli.config, temporary, command).await,
         Command::Doctor => {
             let at = Location::open(cli.database).await?;
             let healthy = doctor::run(&at.api).await;
@@ -514,14 +514,12 @@ fn stop_signal() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
     })
 }
 
-/// The settings of the environment.
-#[derive(Parser)]
-struct Settings {
-    #[command(flatten)]
-    config: Config,
-}
-
-async fn local(database: Database, temporary: bool, command: Vec<String>) -> anyhow::Result<ExitCode> {
+async fn local(
+    database: Database,
+    mut config: Config,
+    temporary: bool,
+    command: Vec<String>,
+) -> anyhow::Result<ExitCode> {
     let folder = database.data.unwrap_or_else(db::local::default_folder);
     let cluster = match temporary {
         true => Cluster::temporary().await?,
@@ -537,11 +535,10 @@ async fn local(database: Database, temporary: bool, command: Vec<String>) -> any
         child.args(arguments).env("DATABASE_URL", &api).env("DATABASE_ADMIN_URL", &admin);
         if !temporary {
             // This program finds its files and keys as it would if it had opened the folder.
-            let mut settings = Settings::parse_from(["ringfence"]).config;
-            settings.settle(Some(&folder))?;
-            child.env("RINGFENCE_STORAGE_URL", settings.storage_url.unwrap_or_default());
-            child.env("RINGFENCE_JWT_SECRET", settings.jwt_secret.join(","));
-            child.env("RINGFENCE_SECRET_KEY", settings.secret_key.join(","));
+            config.settle(Some(&folder))?;
+            child.env("RINGFENCE_STORAGE_URL", config.storage_url.unwrap_or_default());
+            child.env("RINGFENCE_JWT_SECRET", config.jwt_secret.join(","));
+            child.env("RINGFENCE_SECRET_KEY", config.secret_key.join(","));
         }
         // So that psql and its like are there without an argument.
         child.envs(db::libpq_environment(&admin)?);
