@@ -12,9 +12,10 @@ use ringfence::{
 };
 use shared::{Connection, Database, Process, Server};
 use std::{
+    fmt,
     path::PathBuf,
     process::Command,
-    time::{Duration, Instant},
+    time::{Duration, Instant, UNIX_EPOCH},
 };
 use tokio::sync::watch;
 use tokio_postgres::Client;
@@ -102,12 +103,17 @@ async fn run(options: &Options, cluster: &Cluster) -> Result<()> {
     .await??;
     took += start.elapsed();
     stop.send(true)?;
-    let mut millis = Vec::new();
+    let mut all = Vec::new();
     for updates in updating {
-        millis.extend(updates.await??);
+        all.extend(updates.await??);
     }
-    millis.sort_by(f64::total_cmp);
-    let at = |part: f64| millis[((millis.len() - 1) as f64 * part) as usize];
+    // Indexes are made before the first and after the last row is moved.
+    let moving = "select extract(epoch from min(done_at))::float8, extract(epoch from max(done_at))::float8 from app.backfill_batch";
+    let row = admin.query_one(moving, &[]).await?;
+    let moving = row.get::<_, f64>(0)..row.get::<_, f64>(1);
+    let seconds = moving.end - moving.start;
+    let moving = Waits::of(all.iter().filter(|(at, _)| moving.contains(at)));
+    let all = Waits::of(all.iter());
 
     let left: i64 = admin.query_one("select count(*) from sms_messages where company_id is null", &[]).await?.get(0);
     ensure!(left == 0, "{left} rows are left");
@@ -122,14 +128,8 @@ async fn run(options: &Options, cluster: &Cluster) -> Result<()> {
         options.kills,
         rate / bare
     );
-    println!(
-        "meanwhile {} updates, {:.0} a second: p50 {:.1} ms, p99 {:.1} ms (bar: 20), most {:.1} ms",
-        millis.len(),
-        millis.len() as f64 / took.as_secs_f64(),
-        at(0.5),
-        at(0.99),
-        at(1.0)
-    );
+    println!("meanwhile {all}, {:.0} a second (bar for p99: 20)", all.0.len() as f64 / took.as_secs_f64());
+    println!("of them in the {seconds:.1} s in which rows were moved, and no indexes made: {moving}");
     for command in ["verify", "undo"] {
         let start = Instant::now();
         let mut program: Command = shared::ringfence(&database.api, &["backfill", command]);
@@ -172,6 +172,28 @@ async fn fingerprint(admin: &Client) -> Result<String> {
     Ok(admin.query_one(sum, &[]).await?.get(0))
 }
 
+/// Milliseconds that updates took, from the least to the most.
+struct Waits(Vec<f64>);
+
+impl Waits {
+    fn of<'a>(all: impl Iterator<Item = &'a (f64, f64)>) -> Self {
+        let mut millis = Vec::from_iter(all.map(|(_, millis)| *millis));
+        millis.sort_by(f64::total_cmp);
+        Self(millis)
+    }
+
+    fn at(&self, part: f64) -> f64 {
+        self.0.get((self.0.len().saturating_sub(1) as f64 * part) as usize).copied().unwrap_or(f64::NAN)
+    }
+}
+
+impl fmt::Display for Waits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (count, [p50, p99, most]) = (self.0.len(), [0.5, 0.99, 1.0].map(|part| self.at(part)));
+        write!(f, "{count} updates: p50 {p50:.1} ms, p99 {p99:.1} ms, most {most:.1} ms")
+    }
+}
+
 /// One who updates a contact again and again.
 struct Updates {
     connection: Connection,
@@ -190,17 +212,17 @@ impl Updates {
         Ok(Self { connection: Connection::open(server.address).await?, request })
     }
 
-    /// How long each took, from when it was due.
-    async fn run(mut self, pause: Duration, stopped: watch::Receiver<bool>) -> Result<Vec<f64>> {
-        let mut millis = Vec::new();
+    /// When each ended, in seconds since 1970, and how many milliseconds it took from when it was due.
+    async fn run(mut self, pause: Duration, stopped: watch::Receiver<bool>) -> Result<Vec<(f64, f64)>> {
+        let mut all = Vec::new();
         let mut due = Instant::now();
         while !*stopped.borrow() {
             tokio::time::sleep(due.saturating_duration_since(Instant::now())).await;
             let (status, _) = self.connection.ask(&self.request).await?;
             ensure!(status == 200, "an update was answered by {status}");
-            millis.push(due.elapsed().as_secs_f64() * 1000.0);
+            all.push((UNIX_EPOCH.elapsed()?.as_secs_f64(), due.elapsed().as_secs_f64() * 1000.0));
             due += pause;
         }
-        Ok(millis)
+        Ok(all)
     }
 }
