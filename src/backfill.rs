@@ -1,19 +1,20 @@
 //! `ringfence backfill`: gives historical rows, which have no company, the company that they belong to.
 //!
-//! What is done to the rows is in the database (migrations/V0022__backfill.sql), where a DBA without this program calls the
-//! same functions (`sql/ops/backfill/`). Here is what makes it comfortable: a plan to read, workers, progress, vacuum.
+//! What is done to the rows is in the database (migrations/V0022__backfill.sql, V0048__backfill_in_place.sql), where a DBA
+//! without this program calls the same functions (`sql/ops/backfill/`). Here is what makes it comfortable: a plan to read,
+//! workers, progress, vacuum.
 
 use crate::{db, sql};
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressStyle};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 use tokio::task::JoinSet;
-use tokio_postgres::{Client, Row, Statement, error::SqlState, types::ToSql};
+use tokio_postgres::{Client, GenericClient, Row, Statement, error::SqlState, types::ToSql};
 
 /// What to do with historical rows.
 #[derive(Subcommand)]
@@ -53,7 +54,23 @@ pub struct Run {
     /// its size. At the end the tables are vacuumed as a whole.
     #[arg(long)]
     vacuum_every: Option<u64>,
+    /// From how many rows of a table on its indexes without the company stand in for those with it; 0 for never
+    ///
+    /// Rows that change in no index stay on their pages, several times as fast. The indexes are made again at the end. Both
+    /// without locks that anybody would notice; a run that was broken off is to be run again, which restores them.
+    #[arg(long, default_value_t = MANY)]
+    stand_ins_from: u32,
 }
+
+/// Rows for which it is worth while to change indexes, and to leave room on their pages.
+pub const MANY: u32 = 100_000;
+/// How long one waits for others' transactions before a table's indexes stay as they are.
+const INDEX_WAIT: &str = "set lock_timeout = '30s'";
+/// An index is sorted as a whole, by one process, so that the API keeps the others' processors.
+const INDEXING: &str = "set maintenance_work_mem = '256MB'; set max_parallel_maintenance_workers = 0";
+/// Pages that change for the first time since a checkpoint are written whole, for which everybody's commits wait. Not every
+/// administrator may set it, and not every PostgreSQL has lz4.
+const SMALL_LOG: &str = "set wal_compression = 'lz4'";
 
 /// In how many parts of a run its tables are vacuumed: each time all of what has changed so far is looked at again.
 const VACUUMS: u64 = 10;
@@ -70,18 +87,24 @@ pub async fn run(command: Command, admin: &str) -> anyhow::Result<bool> {
         Command::Plan => plan(&client).await?,
         Command::Run(options) => options.run(&client, admin).await?,
         Command::Verify => return verify(&client).await,
-        Command::Undo => undo(&client).await?,
+        Command::Undo => undo(&client, admin).await?,
         Command::Finish => {}
     }
     Ok(true)
 }
 
+/// A connection that makes indexes and vacuums, as whoever owns the tables, which ringfence_dba does not.
+async fn owning(admin: &str) -> anyhow::Result<Client> {
+    let client = db::connect(admin).await?;
+    let _ = client.batch_execute(SMALL_LOG).await;
+    client.batch_execute(INDEXING).await?;
+    Ok(client)
+}
+
 /// A connection as the role that sees historical rows.
 async fn bypassing(admin: &str) -> anyhow::Result<Client> {
     let client = db::connect(admin).await?;
-    // Pages that change for the first time since a checkpoint are written whole, for which everybody's commits wait. Not every
-    // administrator may set it, and not every PostgreSQL has lz4.
-    let _ = client.batch_execute("set wal_compression = 'lz4'").await;
+    let _ = client.batch_execute(SMALL_LOG).await;
     if !db::migrate::is_current(&client).await? {
         bail!("the database is not at this program's version: run `ringfence migrate` first");
     }
@@ -135,9 +158,11 @@ struct Shared {
     bar: ProgressBar,
     started: Instant,
     moved: Mutex<BTreeMap<String, u64>>,
-    /// After how many rows of a table it is vacuumed, if at all.
+    /// Tables whose rows stay on their pages, which make room for them by themselves.
+    in_place: BTreeSet<String>,
+    /// After how many rows of another table it is vacuumed, if at all.
     vacuum_every: Option<u64>,
-    vacuuming: tokio::sync::Mutex<Client>,
+    owner: tokio::sync::Mutex<Client>,
 }
 
 impl Run {
@@ -148,12 +173,19 @@ impl Run {
         let style =
             ProgressStyle::with_template("{msg} {wide_bar} {human_pos}/{human_len} rows, {per_sec}, {eta} left")?;
         let bar = ProgressBar::new(progress.left_over).with_style(style).with_message("backfill");
-        // Whoever owns the tables vacuums them, which ringfence_dba does not.
-        let vacuuming = tokio::sync::Mutex::new(db::connect(admin).await?);
+        let owner = owning(admin).await?;
+        let started = Instant::now();
+        if self.stand_ins_from > 0 && progress.is_under_way {
+            bar.set_message("backfill: making way for it");
+            change_indexes(client, &owner, &["make", "use"], self.stand_ins_from).await?;
+            bar.set_message("backfill");
+        }
+        let in_place = client.query("select distinct target::text from app.backfill_index", &[]).await?;
+        let in_place = in_place.iter().map(|row| row.get(0)).collect();
         let vacuum_every = self.vacuum_every.unwrap_or((progress.left_over / VACUUMS).max(WORTH_VACUUMING));
         let vacuum_every = Some(vacuum_every).filter(|rows| *rows > 0);
-        let shared = Shared { bar, started: Instant::now(), moved: Mutex::default(), vacuum_every, vacuuming };
-        let shared = Arc::new(shared);
+        let owner = tokio::sync::Mutex::new(owner);
+        let shared = Arc::new(Shared { bar, started, moved: Mutex::default(), in_place, vacuum_every, owner });
         let options = Arc::new(self);
         // Once, and again for rows that somebody changed, and so moved, while they were passed.
         while progress.is_under_way {
@@ -168,12 +200,14 @@ impl Run {
             client.execute(sql!("ops/backfill/open").text, &[&options.workers, &false]).await?;
             progress = Progress::of(client).await?;
         }
+        shared.bar.set_message("backfill: restoring indexes");
+        change_indexes(client, &*shared.owner.lock().await, &RESTORING, options.stand_ins_from).await?;
         let moved = std::mem::take(&mut *shared.moved.lock().unwrap_or_else(|e| e.into_inner()));
         shared.bar.finish_and_clear();
         let (rows, seconds) = (moved.values().sum::<u64>(), shared.started.elapsed().as_secs_f64());
         if shared.vacuum_every.is_some() {
             for table in moved.keys() {
-                vacuum(&*shared.vacuuming.lock().await, "analyze", table).await?;
+                vacuum(&*shared.owner.lock().await, "analyze", table).await?;
             }
         }
         println!(
@@ -210,14 +244,15 @@ impl Run {
                 let count = all.entry(table.clone()).or_default();
                 let was = *count;
                 *count += moved;
-                shared.vacuum_every.is_some_and(|every| was / every != *count / every)
+                let grows = !shared.in_place.contains(&table);
+                grows && shared.vacuum_every.is_some_and(|every| was / every != *count / every)
             };
             if due {
                 let shared = shared.clone();
                 tokio::spawn(async move {
                     // One at a time; who comes while it goes on is served by it.
-                    if let Ok(vacuuming) = shared.vacuuming.try_lock() {
-                        let _ = vacuum(&vacuuming, "index_cleanup off", &table).await;
+                    if let Ok(owner) = shared.owner.try_lock() {
+                        let _ = vacuum(&owner, "index_cleanup off", &table).await;
                     }
                 });
             }
@@ -242,6 +277,51 @@ async fn take(client: &Client, step: &Statement, params: &[&(dyn ToSql + Sync)])
             taken => return Ok(taken?),
         }
     }
+}
+
+/// The stages at the end.
+const RESTORING: [&str; 3] = ["restore", "drop", "drop"];
+
+/// Runs the statements of these stages, each by itself, for none can be part of a transaction; one program at a time.
+async fn change_indexes(client: &Client, owner: &Client, stages: &[&str], from: u32) -> anyhow::Result<()> {
+    // Not by waiting for the lock: whoever waits is waited for by whoever makes an index.
+    let turn = "select pg_try_advisory_lock(hashtext('ringfence backfill'), 2)";
+    while !owner.query_one(turn, &[]).await?.get::<_, bool>(0) {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    for stage in stages {
+        for row in client.query(sql!("ops/backfill/index_steps").text, &[stage, &i64::from(from)]).await? {
+            let statement: String = row.get(0);
+            let is_optional = *stage == "make";
+            owner.batch_execute(if is_optional { INDEX_WAIT } else { "reset lock_timeout" }).await?;
+            match owner.batch_execute(&statement).await {
+                // The table keeps its indexes: two rows have the same key, others hold it for long, or it is somebody else's.
+                Err(e)
+                    if is_optional
+                        && [
+                            Some(&SqlState::UNIQUE_VIOLATION),
+                            Some(&SqlState::LOCK_NOT_AVAILABLE),
+                            Some(&SqlState::INSUFFICIENT_PRIVILEGE),
+                        ]
+                        .contains(&e.code()) => {}
+                done => done.with_context(|| format!("by hand, and then run it again: {statement}"))?,
+            }
+        }
+    }
+    owner.query("select pg_advisory_unlock(hashtext('ringfence backfill'), 2)", &[]).await?;
+    Ok(())
+}
+
+/// Has the rows that come into a table from now on leave room on their pages for a backfill, which takes it away again; if
+/// the administrator may.
+pub(crate) async fn leave_room(db: &impl GenericClient, table: &str) -> anyhow::Result<()> {
+    let who = "select current_user::text, pg_has_role(session_user, 'ringfence_owner', 'member')";
+    let row = db.query_one(who, &[]).await?;
+    if row.get(1) {
+        let (role, room) = (row.get::<_, String>(0), format!("alter table public.\"{table}\" set (fillfactor = 70)"));
+        db.batch_execute(&format!("set role ringfence_owner; {room}; set role \"{role}\"")).await?;
+    }
+    Ok(())
 }
 
 /// The old versions of the rows make room for the next ones. Never by giving space back to the system, for which nobody may
@@ -291,7 +371,7 @@ async fn verify(client: &Client) -> anyhow::Result<bool> {
     Ok(same)
 }
 
-async fn undo(client: &Client) -> anyhow::Result<()> {
+async fn undo(client: &Client, admin: &str) -> anyhow::Result<()> {
     client.execute(sql!("ops/backfill/hold").text, &[&true]).await?;
     let recorded: i64 = client.query_one(sql!("ops/backfill/recorded").text, &[]).await?.get(0);
     let bar = ProgressBar::new(recorded.unsigned_abs());
@@ -308,6 +388,7 @@ async fn undo(client: &Client) -> anyhow::Result<()> {
         stayed += u64::from(b);
         bar.inc(u64::from(a + b));
     }
+    change_indexes(client, &owning(admin).await?, &RESTORING, MANY).await?;
     bar.finish_and_clear();
     println!("{} rows are historical again.", HumanCount(restored));
     if stayed > 0 {

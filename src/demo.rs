@@ -1,6 +1,6 @@
 //! Demo data: two small companies to look at, or many large ones to measure with.
 
-use crate::{auth, db, sql};
+use crate::{auth, backfill, db, sql};
 use anyhow::{Context, bail};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -238,6 +238,9 @@ pub async fn generate(admin_url: &str, companies: u32, amounts: Amounts) -> anyh
         ("historical messages", sql!("demo/generated_historical"), amounts.historical),
     ] {
         let shares = shares(total, companies)?;
+        if what == "historical messages" && total > 0 {
+            backfill::leave_room(&tx, "sms_messages").await?;
+        }
         fill(&tx, statement, what, &ids, &shares).await?;
         made.push(format!("{total} {what} ({} of the largest)", shares[0]));
     }

@@ -9,7 +9,7 @@ with open_table (name) as (
     ('app.refusals', array['platform']),
     -- For roles that bypass row-level security, and nobody else.
     ('app.backfill', array[]::text[]), ('app.backfill_batch', array[]::text[]), ('app.backfill_collision', array[]::text[]),
-    ('app.backfill_before', array[]::text[])
+    ('app.backfill_before', array[]::text[]), ('app.backfill_index', array[]::text[])
 ), wanted as (
   select c.oid, c.oid::regclass::text as name, c.relrowsecurity and c.relforcerowsecurity as is_forced,
     coalesce(o.policies, array['tenant', 'no_new_historical', 'operator', 'platform']) as policies

@@ -9,6 +9,7 @@ mod secrets;
 mod tables;
 
 use crate::{
+    backfill,
     clients::storage::Storage,
     db::{self, connect_as_dba},
     seal::Sealer,
@@ -219,6 +220,13 @@ impl Run<'_> {
         bar.set_style(ProgressStyle::with_template(
             "{msg:>20} {wide_bar} {human_pos}/{human_len} {per_sec}, {eta} left",
         )?);
+        if new != "users" && table.columns().any(|(name, _, _)| name == "company_id") {
+            let historical = format!("select count(*) from {stage} where problem is null and company_id is null");
+            let historical: i64 = db.query_one(&historical, &[]).await?.get(0);
+            if historical >= i64::from(backfill::MANY).max(fit / 5) {
+                backfill::leave_room(db, new).await?;
+            }
+        }
         let now = insert(db, table, &bar).await?;
         let left_out = format!(
             "insert into old_report (table_name, id, action, reason) select '{}', id, 'left out', problem from {stage} where problem is not null",

@@ -97,6 +97,12 @@ async fn contents(db: &Client) -> BTreeMap<String, String> {
     all
 }
 
+/// The indexes of the tables of the companies, by name.
+async fn indexes(db: &Client) -> BTreeMap<String, String> {
+    let all = "select indexname::text, indexdef from pg_indexes where schemaname = 'public'";
+    db.query(all, &[]).await.unwrap().iter().map(|row| (row.get(0), row.get(1))).collect()
+}
+
 type Visible = BTreeMap<Uuid, BTreeSet<(String, Uuid, Uuid)>>;
 
 /// What each of these people sees through the policies: table, id, and whose it is.
@@ -143,6 +149,7 @@ async fn a_backfill_that_is_killed_twice_loses_nothing_and_can_be_undone() {
     let own = OwnDatabase::new().await;
     let (a, b, people) = companies(&own, 3000).await;
     let (before, seen) = (contents(&a.db).await, visible(&own, &a.db, &people).await);
+    let indexes = indexes(&a.db).await;
     let go = |arguments: &[&str]| run(ringfence(&own, &[&["backfill"], arguments].concat()), "");
 
     let plan = text(&go(&["plan"]).stdout);
@@ -160,7 +167,8 @@ async fn a_backfill_that_is_killed_twice_loses_nothing_and_can_be_undone() {
         union all select company_id from activities union all select company_id from files) x where company_id is not null";
     let mut done = 0;
     for _ in 0..2 {
-        let mut command = ringfence(&own, &["backfill", "run", "--batch", "100", "--rate", "1500"]);
+        let mut command =
+            ringfence(&own, &["backfill", "run", "--batch", "100", "--rate", "1500", "--stand-ins-from", "1000"]);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         // Killed in the middle of its work, whenever that is on this machine.
         let waiting = done;
@@ -173,6 +181,9 @@ async fn a_backfill_that_is_killed_twice_loses_nothing_and_can_be_undone() {
         done = a.value(in_company, &[]).await;
     }
     assert!(done < 5000, "{done}");
+    // Of the messages, which are many, another index stands in until the end.
+    let stand_ins: Vec<_> = self::indexes(&a.db).await.into_keys().filter(|name| !indexes.contains_key(name)).collect();
+    assert_eq!(stand_ins, ["sms_messages_feed_stand_in", "sms_messages_sid_key_stand_in"]);
     // Two at once, from here on.
     let (one, two) = std::thread::scope(|s| {
         let one = s.spawn(|| go(&["run", "--batch", "200", "--workers", "2"]));
@@ -181,6 +192,7 @@ async fn a_backfill_that_is_killed_twice_loses_nothing_and_can_be_undone() {
     });
     assert!(one.status.success() && two.status.success(), "{}{}", text(&one.stderr), text(&two.stderr));
 
+    assert_eq!(self::indexes(&a.db).await, indexes);
     let after = visible(&own, &a.db, &people).await;
     assert_grown_by_colleagues(&seen, &after, &company_of(&a.db).await);
     assert!(after[&b.admin.id].len() > 1500, "colleagues see them now");
@@ -446,5 +458,58 @@ async fn rows_that_the_api_changes_meanwhile_are_all_there() {
     let after = visible(&own, &a.db, &people).await;
     assert_grown_by_colleagues(&seen, &after, &company_of(&a.db).await);
     assert!(run(ringfence(&own, &["backfill", "verify"]), "").status.success());
+    own.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_large_tables_stay_on_their_pages() {
+    let own = OwnDatabase::new().await;
+    let made = run(ringfence(&own, &["demo", "--companies", "2", "--contacts", "20", "--historical", "3000"]), "");
+    assert!(made.status.success(), "{}", text(&made.stderr));
+    let db = db::connect(&own.admin).await.unwrap();
+    let before = indexes(&db).await;
+    let value = async |sql: &str| -> i64 { db.query_one(sql, &[]).await.unwrap().get(0) };
+    let options =
+        "select count(*) from pg_class where oid = 'sms_messages'::regclass and reloptions = '{fillfactor=70}'";
+    assert_eq!(value(options).await, 1, "there is room for it");
+    let hot = "select n_tup_hot_upd from pg_stat_user_tables where relid = 'sms_messages'::regclass";
+
+    let done = run(ringfence(&own, &["backfill", "run", "--batch", "100", "--stand-ins-from", "1000"]), "");
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    crate::jobs::until("most rows changed in no index", async || value(hot).await > 2700).await;
+    assert_eq!(indexes(&db).await, before);
+    assert_eq!(value(options).await, 0, "what comes from now on fills the pages");
+    assert!(run(ringfence(&own, &["backfill", "undo"]), "").status.success());
+
+    // At psql; and contacts of which two have the same address keep their indexes.
+    db.batch_execute(
+        "insert into contacts (tenant_id, company_id, owner_id, first_name, last_name, email)
+         select tenant_id, null, user_id, 'Ada', n::text, greatest(n, 2) || '@example.com'
+         from (select tenant_id, user_id from sms_messages order by id limit 1) m, generate_series(1, 20) n; analyze contacts",
+    )
+    .await
+    .unwrap();
+    let said = psql(&own.admin, "\\set from_rows 2\n\\i sql/ops/backfill/make_way.psql\n");
+    assert!(said.contains("could not create unique index"), "{said}");
+    let now = indexes(&db).await;
+    let new: Vec<_> = now.keys().filter(|name| !before.contains_key(*name)).collect();
+    assert_eq!(new, ["sms_messages_feed_stand_in", "sms_messages_sid_key_stand_in"]);
+    let gone: Vec<_> = before.keys().filter(|name| !now.contains_key(*name)).collect();
+    assert_eq!(gone, ["sms_messages_feed", "sms_messages_sid_key"]);
+    psql(&own.admin, "set role ringfence_dba;\n\\i sql/ops/backfill/run.sql\n");
+    assert_eq!(value("select count(*) from sms_messages where company_id is null").await, 0);
+    assert_eq!(value("select count(*) from contacts where company_id is null").await, 1);
+    // As a crash of an earlier one would have left it.
+    db.batch_execute("create index sms_messages_feed on sms_messages (tenant_id, created_at desc, id desc) include (company_id, user_id)")
+        .await
+        .unwrap();
+    db.batch_execute("update pg_index set indisvalid = false where indexrelid = 'sms_messages_feed'::regclass")
+        .await
+        .unwrap();
+    let said = psql(&own.admin, "\\i sql/ops/backfill/restore_indexes.psql\n");
+    assert_eq!(indexes(&db).await, before, "{said}");
+    assert_eq!(value("select count(*) from pg_index where not indisvalid").await, 0);
+    assert_eq!(value("select count(*) from app.backfill_index").await, 0);
+    drop(db);
     own.drop().await;
 }

@@ -265,6 +265,7 @@ impl Seeded {
             "insert into app.backfill (target, part, next_block, until_block, finished_at) values ($1::text::name, 1, 0, 0, now())",
             "insert into app.backfill_batch (target, ids) values ($1::text::name, '{}')",
             "insert into app.backfill_collision values ($1::text::name, gen_random_uuid(), '')",
+            "insert into app.backfill_index values ($1::text::name, $1::text::name, $1)",
             "insert into app.backfill_before values ($1::text::name, gen_random_uuid(), gen_random_uuid(), 1, 1)",
         ] {
             db.execute(insert, &[&c]).await.unwrap();

@@ -1,4 +1,8 @@
--- Rows that are still to get their company, those that stay for a unique key, and whether a table is under way.
-select (select coalesce(sum(p.row_count), 0) from app.backfill_plan() p where p.problem is null)::bigint as left_over,
+-- Rows that are still to get their company, by the record; those that stay for a unique key; whether a table is under way.
+with under_way as (
+  select distinct b.target from app.backfill b where b.finished_at is null
+)
+select greatest(0, (select coalesce(sum(b.row_count), 0) from app.backfill_before b join under_way using (target))
+    - (select coalesce(sum(cardinality(b.ids)), 0) from app.backfill_batch b join under_way using (target)))::bigint as left_over,
   (select count(*) from app.backfill_collision) as collisions,
-  exists (select from app.backfill where finished_at is null) as is_under_way
+  exists (select from under_way) as is_under_way
