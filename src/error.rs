@@ -94,11 +94,12 @@ impl Error {
         Error::BadRequest(detail.into())
     }
 
-    /// Whether the database was not there for it, or not any more: a fault that passes, and no word about what was asked.
+    /// Whether the database was not there for it, or not any more, or there was no room for its answer: a fault that passes,
+    /// and no word about what was asked.
     pub fn is_unavailable(&self) -> bool {
         match self {
             Error::Unavailable => true,
-            Error::Database(e) => is_gone(e),
+            Error::Database(e) => is_gone(e) || matches!(e, Fault::NoRoom),
             _ => false,
         }
     }
@@ -320,6 +321,19 @@ fn is_gone(e: &Fault) -> bool {
 /// The table from SQLSTATE (PostgreSQL, appendix A) to status.
 fn database(e: &Fault) -> (StatusCode, Detail, Option<u32>) {
     use StatusCode as S;
+    match e {
+        Fault::TooLarge => {
+            tracing::warn!("refused: the answer is too large");
+            let detail = "The answer is too large: ask for less at once, such as a page by limit and skip";
+            return (S::BAD_REQUEST, Detail::Sentence(detail.into()), None);
+        }
+        Fault::NoRoom => {
+            tracing::warn!("refused: too many large answers at once");
+            let detail = "Too many large answers are under way: try again in a moment, or ask for less at once";
+            return (S::SERVICE_UNAVAILABLE, Detail::Sentence(detail.into()), Some(10));
+        }
+        _ => {}
+    }
     let code = e.code().map_or("", |c| c.code());
     let (status, sentence) = match code {
         "23505" => (S::BAD_REQUEST, "It already exists"),

@@ -7,6 +7,7 @@
 use super::{
     Params,
     connect::Stream,
+    room::Room,
     row::{Row, Values, find_places},
 };
 use crate::{
@@ -52,6 +53,10 @@ pub enum Fault {
     Lost(io::Error),
     /// The statement and what it was called with do not fit together: a mistake of ours.
     Unfit(String),
+    /// The answer is larger than one may be; what was asked may have been done.
+    TooLarge,
+    /// There is no room for the answer beside the others of this moment; what was asked may have been done.
+    NoRoom,
 }
 
 /// What the server says when it refuses (PostgreSQL, "Error and Notice Message Fields").
@@ -78,7 +83,7 @@ impl Fault {
     pub fn as_db_error(&self) -> Option<&Refusal> {
         match self {
             Fault::Refused(refusal) => Some(refusal),
-            Fault::Lost(_) | Fault::Unfit(_) => None,
+            Fault::Lost(_) | Fault::Unfit(_) | Fault::TooLarge | Fault::NoRoom => None,
         }
     }
 }
@@ -135,6 +140,8 @@ impl fmt::Display for Fault {
             Fault::Refused(refusal) => write!(f, "{}", refusal.message),
             Fault::Lost(e) => write!(f, "the connection to the database is lost: {e}"),
             Fault::Unfit(why) => f.write_str(why),
+            Fault::TooLarge => f.write_str("the answer is larger than one may be"),
+            Fault::NoRoom => f.write_str("there is no room for the answer"),
         }
     }
 }
@@ -196,6 +203,7 @@ pub(super) struct Statement {
 pub(super) struct Reply {
     columns: Option<Arc<[Column]>>,
     rows: Vec<DataRowBody>,
+    room: Room,
 }
 
 impl Reply {
@@ -246,6 +254,21 @@ impl Reply {
         Ok(Some(row))
     }
 
+    /// Its columns and rows, and the room that these take.
+    pub(super) fn into_parts(self) -> (Option<Arc<[Column]>>, Vec<DataRowBody>, Room) {
+        (self.columns, self.rows, self.room)
+    }
+
+    /// The room that its rows take.
+    pub(super) fn room(&mut self) -> &mut Room {
+        &mut self.room
+    }
+
+    /// Whether they take room of other answers.
+    pub(super) fn is_large(&self) -> bool {
+        self.room.is_large()
+    }
+
     /// How many rows there are.
     pub(super) fn len(&self) -> usize {
         self.rows.len()
@@ -264,6 +287,8 @@ pub(super) struct Answer {
     pub(super) replies: Vec<Reply>,
     /// The first refusal, of a statement or of the commit; then all of it is undone.
     pub(super) refused: Option<Fault>,
+    /// The room of all replies.
+    room: Room,
 }
 
 impl Answer {
@@ -271,7 +296,7 @@ impl Answer {
     pub(super) fn last(mut self) -> Result<Reply, Fault> {
         match self.refused {
             Some(refused) => Err(refused),
-            None => Ok(self.replies.pop().unwrap_or_default()),
+            None => Ok(Reply { room: self.room, ..self.replies.pop().unwrap_or_default() }),
         }
     }
 }
@@ -290,6 +315,8 @@ pub(super) struct Connection {
     out: bytes::BytesMut,
     /// What was read and not yet looked at.
     input: bytes::BytesMut,
+    /// The room of the answer that is being read.
+    room: Room,
     /// Answers that are still to come, one a Sync.
     owed: usize,
     /// Whether a transaction was begun and its end has not been heard of.
@@ -310,6 +337,7 @@ impl Connection {
             how,
             out: bytes::BytesMut::with_capacity(1024),
             input: bytes::BytesMut::with_capacity(READ),
+            room: Room::default(),
             owed: 0,
             open: false,
             lost: false,
@@ -488,10 +516,25 @@ impl Connection {
     }
 
     async fn drain(&mut self) -> Result<(), Fault> {
-        while self.owed > 0 {
-            self.heard().await?;
+        if self.owed > 0 {
+            // Its rows went with whoever waited for them.
+            drop(self.leave_room());
+            while self.owed > 0 {
+                self.heard().await?;
+            }
+            drop(self.leave_room());
         }
         Ok(())
+    }
+
+    /// Hands over the room of what was read; of a large answer the connection keeps no memory.
+    fn leave_room(&mut self) -> Room {
+        if self.room.is_large() {
+            let mut rest = bytes::BytesMut::with_capacity(READ.max(self.input.len()));
+            rest.extend_from_slice(&self.input);
+            self.input = rest;
+        }
+        std::mem::take(&mut self.room)
     }
 
     /// Reads one answer without looking at it.
@@ -519,7 +562,7 @@ impl Connection {
     }
 
     async fn answer(&mut self, statements: &[(&Arc<Statement>, Params<'_>)]) -> Result<Answer, Fault> {
-        let mut answer = Answer { replies: Vec::with_capacity(statements.len()), refused: None };
+        let mut answer = Answer { replies: Vec::with_capacity(statements.len()), refused: None, room: Room::default() };
         let mut rows = Vec::new();
         let mut described = None;
         loop {
@@ -529,14 +572,17 @@ impl Connection {
                 Err(lost) => return Err(answer.refused.take().unwrap_or(lost)),
             };
             match message {
-                Message::DataRow(body) => rows.push(body),
+                Message::DataRow(body) => {
+                    self.room.keep(body.buffer().len());
+                    rows.push(body);
+                }
                 Message::RowDescription(body) => described = Some(columns(&body)?),
                 Message::CommandComplete(_) | Message::EmptyQueryResponse => {
                     let Some((statement, _)) = statements.get(answer.replies.len()) else {
                         return Err(self.fail(out_of_step()));
                     };
                     let columns = Some(described.take().unwrap_or_else(|| statement.columns.clone()));
-                    answer.replies.push(Reply { columns, rows: std::mem::take(&mut rows) });
+                    answer.replies.push(Reply { columns, rows: std::mem::take(&mut rows), room: Room::default() });
                 }
                 Message::ErrorResponse(body) => {
                     let refusal = Refusal::read(&body)?;
@@ -552,6 +598,7 @@ impl Connection {
                 _ => {}
             }
         }
+        answer.room = self.leave_room();
         if answer.refused.is_none() && answer.replies.len() != statements.len() {
             return Err(self.fail(out_of_step()));
         }
@@ -581,6 +628,10 @@ impl Connection {
             return Err(io::Error::from(io::ErrorKind::NotConnected).into());
         }
         loop {
+            // Beyond its room nothing is read, and what the server still has to say goes with the connection.
+            if let Err(refused) = self.room.fit(self.announced()) {
+                return Err(self.fail(refused));
+            }
             match Message::parse(&mut self.input) {
                 Ok(Some(Message::ReadyForQuery(body))) => {
                     self.owed = self.owed.saturating_sub(1);
@@ -602,9 +653,20 @@ impl Connection {
         }
     }
 
+    /// How long the message is that has begun to come, as far as it says.
+    fn announced(&self) -> usize {
+        match self.input[..] {
+            [_, a, b, c, d, ..] => u32::from_be_bytes([a, b, c, d]) as usize + 1,
+            _ => 0,
+        }
+    }
+
     /// Sends what there is to send, and reads at least something.
     async fn exchange(&mut self) -> io::Result<()> {
-        self.input.reserve(READ);
+        // There is memory for the rest of a message since its length is known; more would double that of a long one.
+        if self.announced() <= READ {
+            self.input.reserve(READ);
+        }
         let Self { stream, out, input, .. } = self;
         poll_fn(|cx| {
             while !out.is_empty() {

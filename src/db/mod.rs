@@ -10,6 +10,7 @@ pub mod migrate;
 pub mod platform;
 mod pool;
 mod pooler;
+mod room;
 mod row;
 mod rows;
 mod standby;

@@ -25,8 +25,8 @@ pub async fn check_pooler(url: &str, settings: &Config) -> anyhow::Result<()> {
         Ok(false) => Ok(()),
         Ok(true) => bail!("DATABASE_URL {LOSES}"),
         Err(Fault::Lost(e)) => bail!("the database does not answer: {e}"),
-        Err(Fault::Unfit(why)) => bail!(why),
         Err(Fault::Refused(e)) => bail!("{}", e.message()),
+        Err(e) => bail!("{e}"),
     }
 }
 

@@ -4,16 +4,18 @@
 use super::{
     Column, Fault, FromRow,
     connection::Reply,
-    row::{Values, place_of},
+    room::Room,
+    row::{Places, Values, find_places, place_of},
 };
 use crate::wire::Time;
 use bytes::BytesMut;
+use postgres_protocol::message::backend::DataRowBody;
 use postgres_types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
-use std::marker::PhantomData;
+use std::{marker::PhantomData, sync::Arc, vec};
 use uuid::Uuid;
 
 /// A [`FromRow`] that can be written as JSON without being made.
-pub trait WriteRow: FromRow {
+pub trait WriteRow: FromRow + 'static {
     /// Where the fields' columns are, if all are there and of the fields' types.
     fn places(columns: &[Column]) -> Result<Vec<usize>, WriteError>;
     /// Appends one row's members, each with a comma before it; `places` are those of the columns.
@@ -23,6 +25,9 @@ pub trait WriteRow: FromRow {
 /// About how many bytes a member takes in JSON beyond those of its value in the database: its name, and what a key or a time
 /// needs to be text.
 const MEMBER: usize = 32;
+
+/// The least that a piece of a large answer has, but for the last one.
+const PIECE: usize = 64 << 10;
 
 /// A row whose columns do not fit its struct.
 pub type WriteError = Box<dyn std::error::Error + Send + Sync>;
@@ -52,21 +57,85 @@ impl<T: WriteRow> Rows<T> {
         let Some(columns) = self.reply.columns().filter(|_| !self.is_empty()) else { return Ok(b"[]".to_vec()) };
         let places = T::places(columns)?;
         let mut out = Vec::with_capacity(self.reply.bytes() + self.len() * columns.len() * MEMBER + 2);
-        out.push(b'[');
         self.reply.each_raw(|row| {
-            let start = out.len();
-            T::write_row(row, &places, &mut out)?;
-            match out.get_mut(start) {
-                Some(comma) => *comma = b'{',
-                None => out.push(b'{'),
-            }
-            out.extend_from_slice(b"},");
-            Ok::<_, WriteError>(())
+            let before = if out.is_empty() { b'[' } else { b',' };
+            write_element::<T>(before, row, &places, &mut out)
         })?;
-        out.pop();
         out.push(b']');
         Ok(out)
     }
+
+    /// Whether its rows take so much memory that their JSON is better made in [`Rows::pieces`].
+    pub fn is_large(&self) -> bool {
+        self.reply.is_large()
+    }
+
+    /// The JSON array piece by piece, where the memory of the rows is given back as they are written.
+    pub fn pieces(self) -> Result<Pieces<T>, WriteError> {
+        let (columns, rows, room) = self.reply.into_parts();
+        let columns = columns.unwrap_or_default();
+        let places = if rows.is_empty() { Vec::new() } else { T::places(&columns)? };
+        let (rows, found) = (rows.into_iter(), Vec::new());
+        Ok(Pieces { columns, places, rows, found, before: Some(b'['), _room: room, of: PhantomData })
+    }
+}
+
+/// A JSON array in pieces.
+pub struct Pieces<T> {
+    columns: Arc<[Column]>,
+    places: Vec<usize>,
+    rows: vec::IntoIter<DataRowBody>,
+    found: Places,
+    /// What stands before the next element; `None` behind the end.
+    before: Option<u8>,
+    _room: Room,
+    of: PhantomData<fn() -> T>,
+}
+
+impl<T: WriteRow> Iterator for Pieces<T> {
+    type Item = Result<Vec<u8>, WriteError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut before = self.before?;
+        let mut out = Vec::with_capacity(2 * PIECE);
+        let written = loop {
+            if out.len() >= PIECE {
+                break Ok(Some(b','));
+            }
+            let Some(body) = self.rows.next() else {
+                out.extend_from_slice(if before == b'[' { b"[]" } else { b"]" });
+                break Ok(None);
+            };
+            let element = find_places(&body, &mut self.found).map_err(WriteError::from).and_then(|()| {
+                let row = Values { columns: &self.columns, bytes: body.buffer(), places: &self.found };
+                write_element::<T>(before, &row, &self.places, &mut out)
+            });
+            if let Err(e) = element {
+                break Err(e);
+            }
+            before = b',';
+        };
+        self.before = written.as_ref().copied().unwrap_or_default();
+        Some(written.map(|_| out))
+    }
+}
+
+/// Appends an element of an array and the bracket or comma before it.
+fn write_element<T: WriteRow>(
+    before: u8,
+    row: &Values<'_>,
+    places: &[usize],
+    out: &mut Vec<u8>,
+) -> Result<(), WriteError> {
+    out.push(before);
+    let start = out.len();
+    T::write_row(row, places, out)?;
+    match out.get_mut(start) {
+        Some(comma) => *comma = b'{',
+        None => out.push(b'{'),
+    }
+    out.push(b'}');
+    Ok(())
 }
 
 impl<T> Rows<T> {

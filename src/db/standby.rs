@@ -196,6 +196,8 @@ impl Standby {
                 _ => Ok(None),
             },
             Err(Fault::Unfit(_)) => Ok(None),
+            // The primary's answer would be as large.
+            Err(e @ (Fault::TooLarge | Fault::NoRoom)) => Err(e.into()),
             Err(e @ Fault::Lost(_)) => {
                 self.turn(false, &safe(&e));
                 Ok(None)
@@ -283,7 +285,10 @@ impl<D: Door> Scoped<D> {
         // What the primary says of the caller is what counts.
         let known = known?;
         let same = |caller: &Caller| caller.company_id == known.company_id && caller.role == known.role;
-        let reply = answer?.filter(|(caller, _)| same(caller)).map(|(_, reply)| reply);
+        let mut reply = answer?.filter(|(caller, _)| same(caller)).map(|(_, reply)| reply);
+        if let Some(reply) = &mut reply {
+            reply.room().belong(known.company_id)?;
+        }
         standby.answered.fetch_add(u64::from(reply.is_some()), Relaxed);
         Ok(reply)
     }

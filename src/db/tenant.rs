@@ -237,10 +237,11 @@ impl<D: Door> Scoped<D> {
             _ => (connection.run(statements).await?, None),
         };
         let caller = self.admit(&mut answer, 0)?;
-        let reply = answer.last()?;
+        let mut reply = answer.last()?;
         if locate {
             self.db.leave_position(&caller, position);
         }
+        reply.room().belong(caller.company_id)?;
         Ok(reply)
     }
 
@@ -374,7 +375,8 @@ impl Tx<'_> {
         // Until its end is heard of: a call that is dropped half-way has failed too.
         let spoilt = self.spoilt.swap(true, Relaxed);
         let [statement] = connection.prepare([q.text]).await?;
-        let reply = connection.within(&statement, p).await?;
+        let mut reply = connection.within(&statement, p).await?;
+        reply.room().belong(self.caller.company_id)?;
         self.spoilt.store(spoilt, Relaxed);
         Ok(reply)
     }

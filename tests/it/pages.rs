@@ -2,6 +2,7 @@
 
 use crate::world::{Answer, Person, World, answer, api_url, config, start_server};
 use flate2::read::GzDecoder;
+use ringfence::config::Config;
 use serde_json::{Value, json};
 use std::{collections::HashSet, io::Read};
 use uuid::Uuid;
@@ -302,4 +303,79 @@ async fn what_may_hold_a_secret_or_is_packed_already_is_not_compressed() {
     let (headers, bytes) = raw(&world.member, &path, &[("accept-encoding", "gzip"), ("range", "bytes=2-1999")]).await;
     assert_eq!(headers["content-range"], format!("bytes 2-1999/{}", content.len()));
     assert!(!headers.contains_key("content-encoding") && bytes == content[2..2000]);
+}
+
+/// The most memory that this process has had, in bytes.
+fn peak() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.split_whitespace().next().unwrap().parse::<usize>().unwrap() << 10
+}
+
+/// The status of an answer, its length, its first bytes and its last one; all of it is not held.
+async fn taken(who: &Person, path: &str) -> (u16, usize, Vec<u8>, Option<u8>) {
+    let mut answer = who.request("get", path).send().await.unwrap();
+    let (status, mut length, mut first, mut last) = (answer.status().as_u16(), 0, Vec::new(), None);
+    while let Some(piece) = answer.chunk().await.unwrap() {
+        length += piece.len();
+        if first.is_empty() {
+            first = piece.to_vec();
+        }
+        last = piece.last().copied();
+    }
+    (status, length, first, last)
+}
+
+/// A list that shows all is as long as its company makes it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_too_large_is_refused_before_it_is_held() {
+    const LENGTH: usize = 990_000;
+    let (world, other) = (World::new().await, World::new().await);
+    let stage = "select id, pipeline_id from pipeline_stages where tenant_id = $1 order by order_index limit 1";
+    world.member.get("/api/pipelines").await.expect(200);
+    let stage = world.db.query_one(stage, &[&world.company]).await.unwrap();
+    let insert = "insert into deals (tenant_id, company_id, owner_id, pipeline_id, stage_id, title, value, description)
+        select $1, $1, $2, $3, $4, 'Deal ' || n, 1, repeat('012345678', $5) || E'\n' from generate_series(1, 100) n";
+    let (stage, pipeline): (Uuid, Uuid) = (stage.get(0), stage.get(1));
+    let times = (LENGTH / 9) as i32;
+    world.db.execute(insert, &[&world.company, &world.member.id, &pipeline, &stage, &times]).await.unwrap();
+
+    let refused = world.member.get("/api/deals/").await;
+    assert_eq!(refused.detail(400), "The answer is too large: ask for less at once, such as a page by limit and skip");
+    let page = world.member.get("/api/deals/?limit=10").await.expect(200);
+    let lengths: Vec<usize> =
+        page.as_array().unwrap().iter().map(|deal| deal["description"].as_str().unwrap().len()).collect();
+    assert_eq!(lengths, [LENGTH + 1; 10]);
+    assert_eq!(page[9]["title"], "Deal 10");
+
+    // Who waits for a connection is not what this is about.
+    let server = start_server(Config { pool_size: Some(20), ..config() }, &api_url());
+    let (member, other) = (world.member.at(&server), other.member.at(&server));
+    let before = peak();
+    let many = (0..10).map(|n| {
+        let who = &member;
+        async move { taken(who, if n % 4 == 0 { "/api/deals/" } else { "/api/deals/?limit=50" }).await }
+    });
+    let others = async {
+        for _ in 0..10 {
+            other.get("/api/deals/").await.expect(200);
+            assert_eq!(member.get("/api/contacts/").await.expect(200), json!([]));
+        }
+    };
+    let (answers, ()) = tokio::join!(futures_util::future::join_all(many), others);
+    let mut whole = 0;
+    for (n, (status, length, first, last)) in answers.into_iter().enumerate() {
+        match status {
+            200 => {
+                assert!(n % 4 > 0 && length > 50 * LENGTH && first[0] == b'[' && last == Some(b']'), "{n}");
+                whole += 1;
+            }
+            400 => assert_eq!(n % 4, 0),
+            _ => assert!(status == 503 && String::from_utf8_lossy(&first).contains("large answers"), "{n}: {status}"),
+        }
+    }
+    assert!(whole > 0);
+    let grown = peak().saturating_sub(before);
+    assert!(grown < 600 << 20, "{grown} bytes more than before");
+    assert_eq!(member.get("/api/deals/?limit=50").await.status, 200, "the room is given back");
 }

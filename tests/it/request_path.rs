@@ -646,3 +646,34 @@ async fn what_is_known_nowhere_else_is_written_down_when_the_database_is_back() 
     }
     assert!(start.elapsed() > Duration::from_secs(10));
 }
+
+#[tokio::test]
+async fn an_answer_that_is_too_large_leaves_no_transaction_and_no_bad_connection() {
+    let acme = World::new().await;
+    let watch = Watch::new().await;
+    let tenant = TenantDb::for_company(&Db::new(&watch.url, 1).unwrap(), acme.company, acme.member.id);
+    let long = statement("select repeat('x', 100000000)");
+    let many = statement("select repeat('x', 1000000) from generate_series(1, 100)");
+    let number = statement("select 1::bigint");
+    for large in [long, many] {
+        let alone = tenant.all::<String>(large, &[]).await;
+        assert!(matches!(alone, Err(Error::Database(db::Fault::TooLarge))));
+        assert_eq!(tenant.one::<i64>(number, &[]).await.unwrap(), 1);
+        let within = async |tx: &db::Tx<'_>| {
+            tx.one::<i64>(number, &[]).await?;
+            tx.all::<String>(large, &[]).await
+        };
+        assert!(matches!(tenant.tx(within).await, Err(Error::Database(db::Fault::TooLarge))));
+        watch.is_clean().await;
+        assert_eq!(tenant.one::<i64>(number, &[]).await.unwrap(), 1);
+        // Given up half-way, the same connection goes on.
+        for polls in [2, 5, 20] {
+            let few = statement("select repeat('x', 1000000) from generate_series(1, 30)");
+            for_polls(async { drop(tenant.all::<String>(few, &[]).await) }, polls).await;
+            assert_eq!(tenant.one::<i64>(number, &[]).await.unwrap(), 1);
+        }
+        let texts =
+            tenant.all::<String>(statement("select repeat('y', 1000000) from generate_series(1, 30)"), &[]).await;
+        assert!(texts.unwrap().iter().all(|text| text.len() == 1_000_000));
+    }
+}

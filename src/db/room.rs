@@ -1,0 +1,149 @@
+//! Room in memory for what the database answers. An answer has no end of its own: a list without a limit is as long as its
+//! company has made it, with texts of a megabyte in each row. So its bytes are counted when they are announced, before they
+//! are read. Small answers have room for nothing; a larger one takes of one budget of the whole process until its last row is
+//! written, and what does not fit is refused. Nobody waits for room, because answers that have each got a part of
+//! theirs would wait for one another.
+
+use super::Fault;
+use std::{
+    collections::HashMap,
+    sync::{LazyLock, Mutex, MutexGuard, PoisonError},
+};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use uuid::Uuid;
+
+/// What each answer has, in bytes, without taking it of the budget.
+const FREE: usize = 1 << 20;
+/// As much is taken of the budget at a time.
+const PART: usize = 64 << 10;
+/// The most that one answer may have.
+const MOST: usize = 64 << 20;
+/// The most that the larger answers of one company may have together once they are read, so that others have room while its
+/// people are slow to take theirs.
+const OF_ONE: usize = 128 << 20;
+/// The most that all have together.
+static BUDGET: Semaphore = Semaphore::const_new((256 << 20) / PART);
+/// What a row takes besides its bytes.
+const ROW: usize = 64;
+
+static COMPANIES: LazyLock<Mutex<HashMap<Uuid, usize>>> = LazyLock::new(Mutex::default);
+
+fn companies() -> MutexGuard<'static, HashMap<Uuid, usize>> {
+    COMPANIES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The room of an answer, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Room {
+    used: usize,
+    had: usize,
+    taken: Option<SemaphorePermit<'static>>,
+    company: Option<Uuid>,
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        Self { used: 0, had: FREE, taken: None, company: None }
+    }
+}
+
+impl Room {
+    /// Sees to room for so many bytes besides those of the rows that are kept.
+    pub(super) fn fit(&mut self, bytes: usize) -> Result<(), Fault> {
+        let whole = self.used + bytes;
+        if whole <= self.had { Ok(()) } else { self.grow(whole) }
+    }
+
+    #[cold]
+    fn grow(&mut self, whole: usize) -> Result<(), Fault> {
+        if whole > MOST {
+            return Err(Fault::TooLarge);
+        }
+        let parts = (whole - self.had).div_ceil(PART);
+        let more = BUDGET.try_acquire_many(parts as u32).map_err(|_| Fault::NoRoom)?;
+        match &mut self.taken {
+            Some(taken) => taken.merge(more),
+            none => *none = Some(more),
+        }
+        self.had += parts * PART;
+        Ok(())
+    }
+
+    /// A row of so many bytes is kept.
+    pub(super) fn keep(&mut self, bytes: usize) {
+        self.used += bytes + ROW;
+    }
+
+    /// Whether it takes of the budget.
+    pub(super) fn is_large(&self) -> bool {
+        self.taken.is_some()
+    }
+
+    /// Counts it with the others of its company.
+    pub(super) fn belong(&mut self, company: Option<Uuid>) -> Result<(), Fault> {
+        let Some(company) = company.filter(|_| self.is_large() && self.company.is_none()) else { return Ok(()) };
+        let mut companies = companies();
+        let all = companies.get(&company).map_or(0, |all| *all) + self.had;
+        if all > OF_ONE {
+            return Err(Fault::NoRoom);
+        }
+        companies.insert(company, all);
+        self.company = Some(company);
+        Ok(())
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        let Some(company) = self.company else { return };
+        let mut companies = companies();
+        if let Some(all) = companies.get_mut(&company) {
+            *all = all.saturating_sub(self.had);
+            if *all == 0 {
+                companies.remove(&company);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// In one test, because the budget is that of the whole process.
+    #[test]
+    fn room_is_taken_and_given_back() {
+        let all = BUDGET.available_permits();
+        let large = |bytes: usize| {
+            let mut room = Room::default();
+            room.fit(bytes).map(|()| room)
+        };
+        assert!(!large(FREE).unwrap().is_large());
+        assert!(matches!(large(MOST + 1), Err(Fault::TooLarge)));
+
+        let mut rows = Room::default();
+        for _ in 0..=FREE / (1000 + ROW) {
+            rows.fit(1000).unwrap();
+            rows.keep(1000);
+        }
+        assert!(rows.is_large(), "what is kept counts");
+        assert_eq!(BUDGET.available_permits(), all - 1);
+        drop(rows);
+        assert_eq!(BUDGET.available_permits(), all);
+
+        let held: Vec<Room> = (0..4).map(|_| large(MOST).unwrap()).collect();
+        assert!(matches!(large(MOST), Err(Fault::NoRoom)));
+        assert!(large(FREE).is_ok());
+        drop(held);
+        assert_eq!(BUDGET.available_permits(), all);
+
+        let (one, other) = (Some(Uuid::new_v4()), Some(Uuid::new_v4()));
+        let of = |company| large(MOST).and_then(|mut room| room.belong(company).map(|()| room));
+        let held = [of(one).unwrap(), of(one).unwrap()];
+        assert!(matches!(of(one), Err(Fault::NoRoom)));
+        assert!(of(other).is_ok());
+        drop(held);
+        assert!(of(one).is_ok() && companies().is_empty());
+        assert_eq!(BUDGET.available_permits(), all);
+    }
+}
