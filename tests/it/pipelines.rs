@@ -166,11 +166,11 @@ async fn what_has_deals_is_not_deleted() {
     let (first, second) = (deal(&acme.admin, &stage).await, deal(&acme.member, &stage).await);
     let (pipeline_path, stage_path) =
         (format!("/api/pipelines/{}", id(&pipeline)), format!("/api/pipeline-stages/{}", id(&stage)));
-    for path in [&pipeline_path, &stage_path] {
-        let refused = acme.admin.delete(path).await.detail(400);
-        assert!(refused.contains("2 deals"), "{refused}");
-    }
-    for deal in [first, second] {
+    for (deal, held) in [(first, "2 deals are"), (second, "1 deal is")] {
+        for (path, what) in [(&pipeline_path, "pipeline"), (&stage_path, "stage")] {
+            let refused = acme.admin.delete(path).await.detail(400);
+            assert_eq!(refused, format!("The {what} cannot be deleted: {held} in it"));
+        }
         acme.admin.delete(&format!("/api/deals/{}", id(&deal))).await.expect(200);
     }
     acme.admin.delete(&stage_path).await.expect(200);
