@@ -18,7 +18,10 @@ use bytes::Bytes;
 use futures_util::stream;
 use garde::Validate;
 use http_body_util::BodyExt;
-use jiff::{Timestamp, civil, tz::TimeZone};
+use jiff::{
+    Timestamp, civil,
+    tz::{TimeZone, TimeZoneDatabase},
+};
 use postgres_types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{
@@ -143,6 +146,15 @@ impl ToSql for Time {
         <Timestamp as ToSql>::accepts(ty)
     }
     to_sql_checked!();
+}
+
+/// A time zone's name as IANA writes it, which is compared without case; `None` if there is none. The program's own copy of
+/// IANA's list is asked, because what a machine keeps has names besides that no other machine knows, such as `localtime`.
+pub fn time_zone(name: &str) -> Option<String> {
+    // What a machine has that was never told where it is.
+    const NOWHERE: &str = "Factory";
+    let zone = TimeZoneDatabase::bundled().get(name).ok()?;
+    zone.iana_name().filter(|name| *name != NOWHERE && name.len() <= 50).map(str::to_owned)
 }
 
 /// An optional value in a query or body where an empty string means "not given".

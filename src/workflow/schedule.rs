@@ -1,6 +1,6 @@
 //! When a workflow runs by the clock.
 
-use crate::{Error, Result};
+use crate::{Error, Result, wire};
 use jiff::{Timestamp, tz::TimeZone};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -31,7 +31,7 @@ impl Schedule {
             (Some(_), None) => wrong(".every_minutes", "Input should be from 1 to 525600"),
             (None, Some(cron)) => {
                 let zone = self.timezone.as_deref().unwrap_or("UTC");
-                if TimeZone::get(zone).is_err() || zone.contains(char::is_whitespace) {
+                if wire::time_zone(zone).is_none() {
                     return wrong(".timezone", "Input should be a time zone such as Europe/Berlin");
                 }
                 match after(cron, zone, Timestamp::now()) {

@@ -160,16 +160,10 @@ fn usd() -> String {
 }
 
 fn time_zone(name: &str, _: &()) -> garde::Result {
-    match canonical(name) {
+    match wire::time_zone(name) {
         Some(_) => Ok(()),
         None => Err(garde::Error::new("Input should be an IANA time zone such as Europe/Berlin")),
     }
-}
-
-/// A time zone's name as IANA writes it, which is compared without case.
-fn canonical(name: &str) -> Option<String> {
-    let zone = jiff::tz::TimeZone::get(name).ok()?;
-    zone.iana_name().filter(|name| name.len() <= 50).map(str::to_owned)
 }
 
 /// Pages show it as an image or link, where `javascript:` would run.
@@ -259,7 +253,7 @@ impl CompanyPatch {
     fn columns(mut self) -> Value {
         self.name = self.name.map(|name| name.trim().to_owned());
         self.domain = self.domain.map(filled);
-        self.timezone = self.timezone.and_then(|name| canonical(&name));
+        self.timezone = self.timezone.and_then(|name| wire::time_zone(&name));
         serde_json::json!(self)
     }
 }
@@ -282,7 +276,7 @@ fn taken<T>(result: Result<T>) -> Result<T> {
 
 async fn create(db: Scoped<SuperAdmin>, Json(new): Json<BareCompany>) -> Result<Json<Company>> {
     let BareCompany { name, plan, domain, timezone, currency } = new;
-    let (plan, domain, timezone) = (plan.name(), filled(domain), canonical(&timezone));
+    let (plan, domain, timezone) = (plan.name(), filled(domain), wire::time_zone(&timezone));
     let company = db.tx(async |tx| tx.create_company(&[&name.trim(), &plan, &domain, &timezone, &currency]).await);
     Ok(Json(taken(company.await)?))
 }
