@@ -276,6 +276,31 @@ async fn a_mail_that_comes_in_is_stored_once_in_its_thread_with_what_it_brings()
     assert_eq!(elsewhere[0]["thread_id"], elsewhere[0]["id"]);
 }
 
+/// What its sender calls a file is no reason to lose a mail.
+#[tokio::test]
+async fn a_mail_is_kept_whatever_its_files_are_called() {
+    let acme = World::new().await;
+    let (inbound, _) = hooked(&acme).await;
+    let form = "--b\r\nContent-Disposition: form-data; name=\"attachment1\"; filename=\"odd\u{1}\u{1f}na\rme\u{7f}.txt\"\r\n\r\none\u{1}\r\n\
+        --b\r\nContent-Disposition: form-data; name=\"attachment2\"; filename=\"\u{0}\n\"\r\n\r\ntwo\r\n\
+        --b\r\nContent-Disposition: form-data; name=\"from\"\r\n\r\nada@example.com\r\n\
+        --b\r\nContent-Disposition: form-data; name=\"to\"\r\n\r\nsales@acme.example\r\n--b--\r\n";
+    let told = Person::nobody().request("post", &inbound).header("content-type", "multipart/form-data; boundary=b");
+    assert_eq!(answer(told.body(form)).await.expect(200)["status"], "ok");
+    let mails = acme.admin.get("/api/emails/").await.expect(200);
+    let mut files = Vec::new();
+    for id in mails[0]["attachments"].as_array().unwrap() {
+        let file = acme.admin.get(&format!("/api/files/{}", id.as_str().unwrap())).await.expect(200);
+        let content = acme.admin.get(&format!("/api/files/{}/download", id.as_str().unwrap())).await.text;
+        files.push((file["original_name"].as_str().unwrap().to_owned(), content));
+    }
+    files.sort_by(|a, b| a.1.cmp(&b.1));
+    assert_eq!(
+        files,
+        [("odd  na me .txt".to_owned(), "one\u{1}".to_owned()), ("attachment".to_owned(), "two".to_owned())]
+    );
+}
+
 #[tokio::test]
 async fn only_the_companys_own_mails_are_answered_and_files_attached() {
     let (acme, other) = (World::new().await, World::new().await);

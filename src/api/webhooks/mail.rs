@@ -3,15 +3,17 @@
 
 use super::{
     super::prelude::*,
+    heads::Heads,
     turns::{self, Pace, slow},
 };
 use crate::{clients::storage::Writing, seal::hexadecimal};
 use axum::{
-    body::Bytes,
+    body::{Body, Bytes},
     extract::{FromRequest, Multipart, Request, multipart::Field},
     http::{HeaderMap, header},
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
+use futures_util::TryStreamExt;
 use jiff::Timestamp;
 use mail_parser::MessageParser;
 use p256::{
@@ -147,7 +149,7 @@ pub(super) async fn inbound(app: State<App>, Unread(request): Unread) -> Result<
     let _turn = turns::turn(company).await?;
     let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let (told, files, objects) = if kind.starts_with("multipart/") {
-        let form = Multipart::from_request(request, &()).await.map_err(wire::body_error)?;
+        let form = Multipart::from_request(readable(kind.to_owned(), request), &()).await.map_err(wire::body_error)?;
         tokio::time::timeout(PATIENCE, read(&app, company, form)).await.map_err(|_| slow())??
     } else {
         let (head, body) = request.into_parts();
@@ -164,6 +166,12 @@ pub(super) async fn inbound(app: State<App>, Unread(request): Unread) -> Result<
         false => "The email is known already",
     };
     Ok(Json(Heard { status: "ok", message }))
+}
+
+/// The form with heads that can be read, whatever its sender has written there.
+fn readable(kind: String, request: Request) -> Request {
+    let Some(mut heads) = Heads::of(&kind) else { return request };
+    request.map(|body| Body::from_stream(body.into_data_stream().map_ok(move |piece| heads.clean(piece))))
 }
 
 /// Writes a mail down with its files, unless it is known already. Without the files' rows their content goes, and in doubt it
