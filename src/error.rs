@@ -94,6 +94,12 @@ impl Error {
         Error::BadRequest(detail.into())
     }
 
+    /// The store of files does not do what it was asked (502); why is for the log.
+    pub fn of_storage(e: anyhow::Error) -> Self {
+        tracing::error!(error = %format!("{e:#}"), "the store of files");
+        Error::BadGateway("The store of files does not work right now: try again later".into())
+    }
+
     /// Whether the database was not there for it, or not any more, or there was no room for its answer: a fault that passes,
     /// and no word about what was asked.
     pub fn is_unavailable(&self) -> bool {

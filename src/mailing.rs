@@ -185,11 +185,8 @@ async fn attached(app: &App, db: &TenantDb, ids: &Vec<Uuid>) -> Result<Vec<Attac
     }
     let mut all = Vec::new();
     for Attached { object_key, original_name: name, file_type, .. } in files {
-        let failed = |e: anyhow::Error| {
-            tracing::error!(error = %format!("{e:#}"), "the store of files");
-            Error::BadGateway("The store of files does not work right now: try again later".into())
-        };
-        let bytes = app.storage.read_all(&object_key).await.map_err(failed)?.ok_or(Error::not_found("File"))?;
+        let bytes = app.storage.read_all(&object_key).await.map_err(Error::of_storage)?;
+        let bytes = bytes.ok_or(Error::not_found("File"))?;
         let kind = file_type.filter(|kind| kind.contains('/'));
         all.push(Attachment { name, kind: kind.unwrap_or_else(|| "application/octet-stream".into()), bytes });
     }

@@ -130,11 +130,6 @@ fn base_name(given: &str) -> String {
     if name.is_empty() || name.chars().all(|c| c == '.') { "file".into() } else { name.into() }
 }
 
-fn store_failed(e: anyhow::Error) -> Error {
-    tracing::error!(error = %format!("{e:#}"), "the store of files");
-    Error::BadGateway("The store of files does not work right now: try again later".into())
-}
-
 /// Streams a part of the form into the store.
 async fn store(app: &App, key: String, mut field: Field<'_>, pace: &mut Pace) -> Result<Stored> {
     let limit = app.config.upload_limit.as_u64();
@@ -143,7 +138,7 @@ async fn store(app: &App, key: String, mut field: Field<'_>, pace: &mut Pace) ->
         return Err(Error::invalid("body", "file", "The name of the file should have at most 255 characters"));
     }
     let kind = field.content_type().map(str::to_owned).filter(|kind| !kind.is_empty());
-    let mut writing = app.storage.write(&key, &app.background).await.map_err(store_failed)?;
+    let mut writing = app.storage.write(&key, &app.background).await.map_err(Error::of_storage)?;
     let mut head = BytesMut::new();
     let (mut size, mut checked) = (0, false);
     while let Some(chunk) = chunk(&mut field, pace).await? {
@@ -164,16 +159,16 @@ async fn store(app: &App, key: String, mut field: Field<'_>, pace: &mut Pace) ->
             chunk = checked_head(&mut head, &name, kind.as_deref())?;
             checked = true;
         }
-        writing.put(chunk).await.map_err(store_failed)?;
+        writing.put(chunk).await.map_err(Error::of_storage)?;
     }
     if size > limit {
         return Err(Error::TooLarge);
     }
     if !checked {
         let chunk = checked_head(&mut head, &name, kind.as_deref())?;
-        writing.put(chunk).await.map_err(store_failed)?;
+        writing.put(chunk).await.map_err(Error::of_storage)?;
     }
-    let sha256 = writing.finish().await.map_err(store_failed)?;
+    let sha256 = writing.finish().await.map_err(Error::of_storage)?;
     Ok(Stored { writing, key, name, kind, sha256 })
 }
 
@@ -277,7 +272,7 @@ pub(super) async fn download(
     };
     let missing = || Error::not_found("File");
     let key = object.object_key.ok_or_else(missing)?;
-    let content = app.storage.read(&key, range.clone()).await.map_err(store_failed)?.ok_or_else(missing)?;
+    let content = app.storage.read(&key, range.clone()).await.map_err(Error::of_storage)?.ok_or_else(missing)?;
     Ok(Download(answer(content, range.is_some(), &object.original_name, &etag)))
 }
 

@@ -233,28 +233,24 @@ async fn store(
     mut field: Field<'_>,
     pace: &mut Pace,
 ) -> Result<Option<(Stored, Writing)>> {
-    let failed = |e: anyhow::Error| {
-        tracing::error!(error = %format!("{e:#}"), "the store of files");
-        Error::BadGateway("The store of files does not work right now: try again later".into())
-    };
     let name = field.file_name().unwrap_or_default().rsplit(['/', '\\']).next().unwrap_or_default();
     let name: String = name.chars().filter(|c| !c.is_control()).take(255).collect();
     let name = if name.trim().is_empty() { "attachment".to_owned() } else { name };
     let kind = field.content_type().map(str::to_owned).filter(|kind| (1..=255).contains(&kind.len()));
     let id = Uuid::now_v7();
     let key = format!("{company}/{id}");
-    let mut writing = app.storage.write(&key, &app.background).await.map_err(failed)?;
+    let mut writing = app.storage.write(&key, &app.background).await.map_err(Error::of_storage)?;
     let mut is_small = true;
     while let Some(chunk) = pace.chunk(&mut field).await? {
         is_small &= writing.size() + chunk.len() as u64 <= app.config.upload_limit.as_u64();
         if is_small {
-            writing.put(chunk).await.map_err(failed)?;
+            writing.put(chunk).await.map_err(Error::of_storage)?;
         }
     }
     if !is_small {
         return Ok(None);
     }
-    let sha256 = writing.finish().await.map_err(failed)?;
+    let sha256 = writing.finish().await.map_err(Error::of_storage)?;
     let size = writing.size() as i64;
     Ok(Some((Stored { id, key, name, kind, size, sha256 }, writing)))
 }
