@@ -3,7 +3,7 @@
 use crate::{
     App, Error, api,
     config::{Config, Switch},
-    db::migrate,
+    db::{migrate, platform},
     error::Told,
     idempotency, jobs, metrics, page, position,
     wire::Json,
@@ -152,12 +152,10 @@ async fn health() -> Json<serde_json::Value> {
 /// Ready when the database answers and is of this program's version, or of a newer one that this program still fits.
 async fn ready(State(app): State<App>) -> Response {
     let ready = async {
-        app.db.ping().await?;
-        let platform = app.db.platform();
-        let (version, oldest) = (platform.schema_version().await?, platform.oldest_program().await?);
+        let platform::Readiness { version, oldest_program, login_problem } = app.db.platform().readiness().await?;
         let versions = || format!("the database is at migration {version}, this program at {}", migrate::newest());
-        let role = platform.login_problem().await?.map(|problem| format!("the role of DATABASE_URL {problem}"));
-        Ok::<_, Error>((!migrate::fits(version, oldest)).then(versions).or(role))
+        let role = login_problem.map(|problem| format!("the role of DATABASE_URL {problem}"));
+        Ok::<_, Error>((!migrate::fits(version, oldest_program)).then(versions).or(role))
     };
     match ready.await {
         Ok(None) => Json(json!({ "status": "ready" })).into_response(),

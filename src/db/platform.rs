@@ -130,6 +130,16 @@ row! {
     }
 }
 
+/// Whether this server and the database fit together.
+pub struct Readiness {
+    /// The number of the newest migration that ran.
+    pub version: i32,
+    /// The newest migration of the oldest program that works with the schema.
+    pub oldest_program: i32,
+    /// Why the policies would not hold the role that this server logs in as, if so.
+    pub login_problem: Option<String>,
+}
+
 /// A handle without company or user, for the closed list of things that need none.
 pub struct Platform {
     db: Db,
@@ -255,11 +265,6 @@ impl Platform {
         self.one(sql!("platform/queue_state"), &[]).await
     }
 
-    /// The newest migration of the oldest program that works with the schema.
-    pub async fn oldest_program(&self) -> Result<i32> {
-        self.one(sql!("platform/oldest_program"), &[]).await
-    }
-
     /// Writes down who was refused what, how often, by which request at last.
     pub async fn note_refusals(
         &self,
@@ -273,14 +278,19 @@ impl Platform {
         self.rows(sql!("platform/note_refusals"), params).await.map(drop)
     }
 
-    /// Why the policies would not hold the role that this server logs in as, if so.
-    pub async fn login_problem(&self) -> Result<Option<String>> {
-        self.one(sql!("platform/login_role"), &[]).await
-    }
-
-    /// The number of the newest migration that ran.
-    pub async fn schema_version(&self) -> Result<i32> {
-        self.one(sql!("platform/schema_version"), &[]).await
+    /// What a server must be ready for, in one round trip: whoever watches over it asks often.
+    pub async fn readiness(&self) -> Result<Readiness> {
+        let mut connection = self.db.connection().await?;
+        let asked = [sql!("platform/schema_version"), sql!("platform/oldest_program"), sql!("platform/login_role")];
+        let [version, oldest, login] = connection.prepare(asked.map(|q| q.text)).await?;
+        let answer = connection.run(&[(&version, &[]), (&oldest, &[]), (&login, &[])]).await?;
+        match (answer.refused, &answer.replies[..]) {
+            (Some(refused), _) => Err(refused.into()),
+            (None, [version, oldest, login]) => {
+                Ok(Readiness { version: only(version)?, oldest_program: only(oldest)?, login_problem: only(login)? })
+            }
+            _ => Err(Error::Internal("a statement without a reply".into())),
+        }
     }
 
     async fn one<T: FromRow>(&self, q: Sql, p: Params<'_>) -> Result<T> {
@@ -301,6 +311,11 @@ impl Platform {
         let [statement] = connection.prepare([q.text]).await?;
         Ok(connection.run(&[(&statement, p)]).await?.last()?)
     }
+}
+
+/// The only row of a statement.
+fn only<T: FromRow>(reply: &Reply) -> Result<T> {
+    first(reply)?.ok_or(Error::not_found(T::NAME))
 }
 
 fn register_params<'a>(
