@@ -302,9 +302,9 @@ impl Answer {
 }
 
 /// A statement's text is known by where it is in memory: hashing all of it at each call takes longer than sending it.
-type Place = (usize, usize);
+type Key = (usize, usize);
 
-fn place(text: &'static str) -> Place {
+fn key(text: &'static str) -> Key {
     (text.as_ptr().addr(), text.len())
 }
 
@@ -325,7 +325,7 @@ pub(super) struct Connection {
     lost: bool,
     /// Whether a prepared statement no longer fits the database, so that nobody else should get the connection.
     stale: bool,
-    statements: HashMap<Place, Arc<Statement>>,
+    statements: HashMap<Key, Arc<Statement>>,
     how: Statements,
     named: u64,
 }
@@ -354,7 +354,7 @@ impl Connection {
     ) -> Result<[Arc<Statement>; N], Fault> {
         let mut new: Vec<(&'static str, Statement)> = Vec::new();
         for text in texts {
-            if !self.statements.contains_key(&place(text)) && new.iter().all(|(known, _)| *known != text) {
+            if !self.statements.contains_key(&key(text)) && new.iter().all(|(known, _)| *known != text) {
                 self.named += 1;
                 let name = match self.how {
                     Statements::Named => format!("s{}", self.named),
@@ -389,12 +389,12 @@ impl Connection {
                 }
             }
             new.truncate(at);
-            self.statements.extend(new.into_iter().map(|(text, statement)| (place(text), Arc::new(statement))));
+            self.statements.extend(new.into_iter().map(|(text, statement)| (key(text), Arc::new(statement))));
             if let Some(refused) = refused {
                 return Err(refused);
             }
         }
-        let mut found = texts.into_iter().map(|text| self.statements.get(&place(text)).cloned());
+        let mut found = texts.into_iter().map(|text| self.statements.get(&key(text)).cloned());
         let found: [Option<Arc<Statement>>; N] = std::array::from_fn(|_| found.next().flatten());
         if found.iter().any(Option::is_none) {
             return Err(self.fail(out_of_step()));

@@ -92,9 +92,9 @@ pub(super) fn is_held() -> bool {
 }
 
 /// A transaction of a request with a key.
-pub(super) struct Turn(Uuid);
+pub(super) struct Keyed(Uuid);
 
-impl Turn {
+impl Keyed {
     /// The next one of the request, if it has a key; what the one before did is committed.
     pub(super) async fn next() -> Result<Option<Self>> {
         let Ok(open) = HELD.try_with(|held| held.borrow().open.is_some()) else { return Ok(None) };
@@ -120,7 +120,7 @@ impl Turn {
     }
 }
 
-impl Drop for Turn {
+impl Drop for Keyed {
     fn drop(&mut self) {
         let _ = HELD.try_with(|held| held.borrow_mut().busy = false);
     }

@@ -9,7 +9,7 @@
 use super::{
     Db, Fault, FromRow, Params, Plan, Row, Rows, Sql, WriteRow,
     connection::{Answer, Connection, Reply},
-    held::{self, Turn},
+    held::{self, Keyed},
     pool::Lease,
 };
 use crate::{Error, Result, server::request_id, sql};
@@ -264,15 +264,15 @@ impl<D: Door> Scoped<D> {
     }
 
     async fn transaction<T>(&self, locate: bool, f: impl AsyncFnOnce(&Tx<'_>) -> Result<T>) -> Result<T> {
-        let turn = Turn::next().await?;
+        let keyed = Keyed::next().await?;
         let mut connection = self.db.lease().await?;
         let [begin, enter] = connection.prepare([BEGIN, self.enter().text]).await?;
         let entering = self.entering(Plan::Auto);
         let mut answer = connection.begin(&[(&begin, &[]), (&enter, &entering.params())]).await?;
         let caller = self.admit(&mut answer, 1)?;
         answer.last()?;
-        if let Some(turn) = &turn {
-            turn.lock(&mut connection).await?;
+        if let Some(keyed) = &keyed {
+            keyed.lock(&mut connection).await?;
         }
         let tx = Tx { connection: Mutex::new(&mut connection), caller, spoilt: AtomicBool::new(false) };
         let out = f(&tx).await?;
@@ -280,8 +280,8 @@ impl<D: Door> Scoped<D> {
             return Err(Error::Internal("a handler went on after a failed statement".into()));
         }
         let caller = tx.caller;
-        match turn {
-            Some(turn) => turn.leave(connection, caller, locate),
+        match keyed {
+            Some(keyed) => keyed.leave(connection, caller, locate),
             None => self.db.commit(&mut connection, &caller, locate).await?,
         }
         Ok(out)

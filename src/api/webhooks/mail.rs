@@ -4,7 +4,7 @@
 use super::{
     super::prelude::*,
     heads::Heads,
-    turns::{self, Pace, slow},
+    intake::{self, MailPace, slow},
 };
 use crate::{clients::storage::Writing, seal::hexadecimal};
 use axum::{
@@ -146,14 +146,14 @@ pub(super) struct Heard {
 
 pub(super) async fn inbound(app: State<App>, Unread(request): Unread) -> Result<Json<Heard>> {
     let Known { company, db, .. } = known(&app, request.uri().query(), false).await?;
-    let _turn = turns::turn(company).await?;
+    let _turn = intake::turn(company).await?;
     let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let (told, files, objects) = if kind.starts_with("multipart/") {
         let form = Multipart::from_request(readable(kind.to_owned(), request), &()).await.map_err(wire::body_error)?;
         tokio::time::timeout(PATIENCE, read(&app, company, form)).await.map_err(|_| slow())??
     } else {
         let (head, body) = request.into_parts();
-        let request = Request::from_parts(head, turns::whole(body, JSON).await?.into());
+        let request = Request::from_parts(head, intake::whole(body, JSON).await?.into());
         (Json::<Told>::from_request(request, &app).await?.0, Vec::new(), Vec::new())
     };
     // Another answer than 200 would make SendGrid tell it again and again.
@@ -205,7 +205,7 @@ async fn keep(db: &TenantDb, mail: &Received, files: &[Stored]) -> Result<bool> 
 /// Reads the form part by part; files go into the store as they come.
 async fn read(app: &App, company: Uuid, mut form: Multipart) -> Result<(Told, Vec<Stored>, Vec<Writing>)> {
     let (mut told, mut files, mut objects) = (Told::default(), Vec::new(), Vec::new());
-    let mut pace = Pace::new();
+    let mut pace = MailPace::new();
     while let Some(mut field) = pace.next(form.next_field()).await?.map_err(wire::body_error)? {
         let name = field.name().unwrap_or_default().to_owned();
         if field.file_name().is_some() && files.len() < FILES {
@@ -231,7 +231,7 @@ async fn store(
     app: &App,
     company: Uuid,
     mut field: Field<'_>,
-    pace: &mut Pace,
+    pace: &mut MailPace,
 ) -> Result<Option<(Stored, Writing)>> {
     let name = field.file_name().unwrap_or_default().rsplit(['/', '\\']).next().unwrap_or_default();
     let name: String = name.chars().filter(|c| !c.is_control()).take(255).collect();

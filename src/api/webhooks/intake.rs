@@ -29,9 +29,9 @@ pub(super) async fn turn(company: Uuid) -> Result<turns::Turn> {
 }
 
 /// How fast a mail comes.
-pub(super) struct Pace(turns::Pace);
+pub(super) struct MailPace(turns::Pace);
 
-impl Pace {
+impl MailPace {
     pub(super) fn new() -> Self {
         Self(turns::Pace::new(PACE, BEHIND))
     }
@@ -55,7 +55,7 @@ pub(super) fn slow() -> Error {
 
 /// A body of at most so many bytes, which is whole in memory.
 pub(super) async fn whole(body: Body, limit: usize) -> Result<Vec<u8>> {
-    let (mut pieces, mut pace, mut bytes) = (body.into_data_stream(), Pace::new(), Vec::new());
+    let (mut pieces, mut pace, mut bytes) = (body.into_data_stream(), MailPace::new(), Vec::new());
     while let Some(piece) = pace.next(pieces.next()).await? {
         let piece = piece.map_err(wire::body_error)?;
         pace.0.came(piece.len());
