@@ -350,7 +350,7 @@ async fn l21_another_companys_deals_neither_block_nor_count() {
     a.db.batch_execute("commit").await.unwrap();
     for path in [format!("/api/pipelines/{pipeline}"), format!("/api/pipeline-stages/{stage}")] {
         let refused = a.admin.delete(&path).await.detail(400);
-        assert!(refused.contains("1 deals"), "{refused}");
+        assert!(refused.contains("1 deal "), "{refused}");
     }
     a.admin.delete(&format!("/api/deals/{}", theirs["id"].as_str().unwrap())).await.expect(200);
     a.admin.delete(&format!("/api/pipeline-stages/{stage}")).await.expect(200);
