@@ -5,7 +5,7 @@ set role ringfence_owner;
 -- The rows of some blocks are moved in several passes, each of which takes the room that the one before has left.
 alter table app.backfill add column pass int not null default 0, add column pass_until bigint not null default 0;
 
--- Indexes that others stand in for while a backfill runs, as they are made again afterwards.
+-- Indexes that others stand in for while a backfill runs, from before these are made until they are gone.
 create table app.backfill_index (
   target     name not null,
   index_name name primary key,
@@ -13,74 +13,86 @@ create table app.backfill_index (
 );
 alter table app.backfill_index enable row level security, force row level security;
 
--- The indexes in which company_id stands, of tables under way of which much is to be moved, and what stands in for them: the
--- same without it. Unique ones then hold for historical rows, too. None of a table of which an index cannot do without.
-create function app.backfill_stand_ins(from_rows bigint)
-  returns table (target name, index_name name, definition text, stand_in name, statement text) language sql stable as $$
+-- An index without the company.
+create function app.without_company(definition text) returns text language sql immutable
+  return replace(replace(replace(replace(definition, ' INCLUDE (company_id)', ''), ' INCLUDE (company_id, ', ' INCLUDE ('),
+    ' AND (company_id IS NOT NULL)', ''), ' WHERE (company_id IS NOT NULL)', '');
+
+-- The indexes in which company_id stands, of tables under way of which much is to be moved. None of a table of which an index
+-- cannot do without it: a unique key that holds for historical rows, too, would meet rows that whoever writes cannot see. Only
+-- that of the texts may for a while, for no two of them have the same number with the provider, and the second is passed over.
+create function app.backfill_large_indexes(from_rows bigint) returns table (target name, index_name name, definition text) language sql stable as $$
   with under_way as (
     select b.target, format('public.%I', b.target)::regclass as relation from app.backfill b where b.finished_at is null group by b.target
   ), large as (
     select u.* from under_way u join pg_class c on c.oid = u.relation
-    where (select sum(r.row_count) from app.backfill_before r where r.target = u.target) >= greatest(from_rows, c.reltuples / 5)
+    where (select coalesce(sum(r.row_count), 0) from app.backfill_before r where r.target = u.target)
+      - (select coalesce(sum(cardinality(r.ids)), 0) from app.backfill_batch r where r.target = u.target) >= greatest(from_rows, c.reltuples / 5)
   ), indexes as (
-    select l.target, i.relname, pg_get_indexdef(i.oid) as definition, left(i.relname, 54) || '_stand_in' as stand_in
+    select l.target, i.relname, x.indisunique, pg_get_indexdef(i.oid) as definition
     from large l join pg_index x on x.indrelid = l.relation join pg_class i on i.oid = x.indexrelid
     where pg_get_indexdef(i.oid) ~ '\mcompany_id\M'
-  ), without as (
-    select i.*, replace(replace(replace(replace(i.definition, ' INCLUDE (company_id)', ''), ' INCLUDE (company_id, ', ' INCLUDE ('),
-      ' AND (company_id IS NOT NULL)', ''), ' WHERE (company_id IS NOT NULL)', '') as text
-    from indexes i
   )
-  select w.target, w.relname, w.definition, w.stand_in::name,
-    regexp_replace(w.text, '^CREATE (UNIQUE )?INDEX \S+ ON', format('CREATE \1INDEX CONCURRENTLY %I ON', w.stand_in))
-  from without w
-  where not exists (select from without o where o.target = w.target and o.text ~ '\mcompany_id\M')
+  select i.target, i.relname, i.definition from indexes i
+  where not exists (select from indexes o where o.target = i.target
+    and (app.without_company(o.definition) ~ '\mcompany_id\M' or o.indisunique and o.relname <> 'sms_messages_sid_key'))
 $$;
 
 -- Statements that change indexes for a backfill, none of which can run in a transaction: whoever owns the tables runs them in
--- this order, by app.backfill_index_steps('make'), 'use', and after the backfill 'restore', 'drop', 'drop'. Where one of
--- 'make' fails, that table keeps its indexes.
+-- the order of the stages, which are make and use, and after the backfill restore, drop, and drop again. Where one of the first
+-- two fails, that table keeps its indexes. One session at a time: by the advisory lock (hashtext('ringfence backfill'), 2).
 create function app.backfill_index_steps(stage text, from_rows bigint default 100000) returns setof text language plpgsql as $$
+declare
+  i record;
 begin
   perform app.require_bypass();
-  if stage = 'make' then
-    return query
-      select format('drop index concurrently public.%I', s.stand_in) from app.backfill_stand_ins(from_rows) s
-      where not app.is_index(s.stand_in) and to_regclass(format('public.%I', s.stand_in)) is not null;
-    return query select s.statement from app.backfill_stand_ins(from_rows) s where not app.is_index(s.stand_in);
-  elsif stage = 'use' then
-    insert into app.backfill_index
-      select s.target, s.index_name, s.definition from app.backfill_stand_ins(from_rows) s
-      where not exists (select from app.backfill_stand_ins(from_rows) o where o.target = s.target and not app.is_index(o.stand_in))
-      on conflict do nothing;
-    return query
-      select format('drop index concurrently if exists public.%I', case when b.target is null then s.stand_in else s.index_name end)
-      from app.backfill_stand_ins(from_rows) s left join app.backfill_index b using (index_name);
-  elsif not exists (select from app.backfill b where b.finished_at is null) then
-    if stage = 'restore' then
-      return query
-        select format('drop index concurrently public.%I', b.index_name) from app.backfill_index b
-        where not app.is_index(b.index_name) and to_regclass(format('public.%I', b.index_name)) is not null;
-      return query
-        select regexp_replace(b.definition, 'INDEX', 'INDEX CONCURRENTLY') from app.backfill_index b where not app.is_index(b.index_name);
-      -- What comes in from now on fills the pages.
-      return query
-        select format('alter table %s reset (fillfactor)', c.oid::regclass)
-        from app.backfill b join pg_class c on c.oid = format('public.%I', b.target)::regclass
-        where 'fillfactor=70' = any (c.reloptions) group by c.oid;
-    else
-      delete from app.backfill_index b
-        where app.is_index(b.index_name) and to_regclass(format('public.%I', left(b.index_name, 54) || '_stand_in')) is null;
-      return query
-        select format('drop index concurrently public.%I', left(b.index_name, 54) || '_stand_in') from app.backfill_index b
-        where app.is_index(b.index_name);
-    end if;
+  if stage not in ('make', 'use', 'restore', 'drop') then
+    raise invalid_parameter_value using message = format('the stages are make, use, restore and drop, and not %s', stage);
   end if;
+  if stage in ('restore', 'drop') and exists (select from app.backfill b where b.finished_at is null) then
+    raise notice 'indexes are restored when the backfill has come to its end: %', (select string_agg(distinct b.target, ', ') from app.backfill b where b.finished_at is null);
+    return;
+  end if;
+  if stage = 'make' then
+    insert into app.backfill_index select * from app.backfill_large_indexes(from_rows) on conflict do nothing;
+  elsif stage = 'drop' then
+    delete from app.backfill_index b where app.is_index(b.index_name) is true and app.is_index(app.stand_in(b.index_name)) is null;
+  elsif stage = 'restore' then
+    -- What comes in from now on fills the pages.
+    return query
+      select format('alter table %s reset (fillfactor)', c.oid::regclass)
+      from app.backfill b join pg_class c on c.oid = format('public.%I', b.target)::regclass
+      where 'fillfactor=70' = any (c.reloptions) and pg_has_role(session_user, c.relowner, 'member') group by c.oid;
+  end if;
+  for i in
+    select b.*, app.stand_in(b.index_name) as stand_in, app.is_index(b.index_name) as is_there, app.is_index(app.stand_in(b.index_name)) as has_stand_in,
+      bool_and(coalesce(app.is_index(app.stand_in(b.index_name)), false)) over (partition by b.target) as is_complete
+    from app.backfill_index b order by b.target, b.index_name
+  loop
+    if stage = 'make' and i.is_there and i.has_stand_in is not true then
+      if not i.has_stand_in then
+        return next format('drop index concurrently if exists public.%I', i.stand_in);
+      end if;
+      return next regexp_replace(app.without_company(i.definition), '^CREATE (UNIQUE )?INDEX ("[^"]+"|\S+) ON', format('CREATE \1INDEX CONCURRENTLY %I ON', i.stand_in));
+    elsif stage = 'use' and i.is_complete and i.is_there is not null then
+      return next format('drop index concurrently if exists public.%I', i.index_name);
+    elsif stage = 'use' and not i.is_complete and i.is_there and i.has_stand_in is not null or stage = 'drop' and i.is_there then
+      return next format('drop index concurrently if exists public.%I', i.stand_in);
+    elsif stage = 'restore' and i.is_there is not true then
+      if not i.is_there then
+        return next format('drop index concurrently if exists public.%I', i.index_name);
+      end if;
+      return next regexp_replace(i.definition, 'INDEX', 'INDEX CONCURRENTLY');
+    end if;
+  end loop;
 end $$;
 
--- Whether there is an index of this name that can be used.
+create function app.stand_in(index_name name) returns name language sql immutable
+  return left(index_name, 54) || '_stand_in';
+
+-- Whether an index of this name can be used; null where there is none.
 create function app.is_index(name name) returns boolean language sql stable as $$
-  select coalesce((select x.indisvalid from pg_index x where x.indexrelid = to_regclass(format('public.%I', name))), false)
+  select x.indisvalid from pg_index x where x.indexrelid = to_regclass(format('public.%I', name))
 $$;
 
 -- As before, in passes. By the hash of where a row lies a pass takes about as many rows of each page.
@@ -160,5 +172,6 @@ begin
   where p.target = b.target and p.part = b.part;
 end $$;
 
-grant execute on function app.backfill_stand_ins(bigint), app.backfill_index_steps(text, bigint), app.is_index(name) to ringfence_dba;
+grant execute on function app.backfill_large_indexes(bigint), app.without_company(text), app.backfill_index_steps(text, bigint), app.stand_in(name),
+  app.is_index(name) to ringfence_dba;
 reset role;

@@ -177,10 +177,12 @@ impl Run {
         let started = Instant::now();
         if self.stand_ins_from > 0 && progress.is_under_way {
             bar.set_message("backfill: making way for it");
-            change_indexes(client, &owner, &["make", "use"], self.stand_ins_from).await?;
+            change_indexes(client, &owner, &MAKING_WAY, self.stand_ins_from, &bar).await?;
             bar.set_message("backfill");
         }
-        let in_place = client.query("select distinct target::text from app.backfill_index", &[]).await?;
+        let in_place =
+            "select distinct target::text from app.backfill_index where app.is_index(index_name) is not true";
+        let in_place = client.query(in_place, &[]).await?;
         let in_place = in_place.iter().map(|row| row.get(0)).collect();
         let vacuum_every = self.vacuum_every.unwrap_or((progress.left_over / VACUUMS).max(WORTH_VACUUMING));
         let vacuum_every = Some(vacuum_every).filter(|rows| *rows > 0);
@@ -201,7 +203,7 @@ impl Run {
             progress = Progress::of(client).await?;
         }
         shared.bar.set_message("backfill: restoring indexes");
-        change_indexes(client, &*shared.owner.lock().await, &RESTORING, options.stand_ins_from).await?;
+        change_indexes(client, &*shared.owner.lock().await, &RESTORING, MANY, &shared.bar).await?;
         let moved = std::mem::take(&mut *shared.moved.lock().unwrap_or_else(|e| e.into_inner()));
         shared.bar.finish_and_clear();
         let (rows, seconds) = (moved.values().sum::<u64>(), shared.started.elapsed().as_secs_f64());
@@ -279,37 +281,68 @@ async fn take(client: &Client, step: &Statement, params: &[&(dyn ToSql + Sync)])
     }
 }
 
-/// The stages at the end.
+/// The stages before a run, and those at its end.
+const MAKING_WAY: [&str; 2] = ["make", "use"];
 const RESTORING: [&str; 3] = ["restore", "drop", "drop"];
+/// Why a table keeps its indexes: two rows have the same key, others hold it for long or at the same time, or it is somebody
+/// else's.
+const KEPT: [SqlState; 5] = [
+    SqlState::UNIQUE_VIOLATION,
+    SqlState::LOCK_NOT_AVAILABLE,
+    SqlState::T_R_DEADLOCK_DETECTED,
+    SqlState::DUPLICATE_TABLE,
+    SqlState::INSUFFICIENT_PRIVILEGE,
+];
 
 /// Runs the statements of these stages, each by itself, for none can be part of a transaction; one program at a time.
-async fn change_indexes(client: &Client, owner: &Client, stages: &[&str], from: u32) -> anyhow::Result<()> {
+async fn change_indexes(
+    client: &Client,
+    owner: &Client,
+    stages: &[&str],
+    from: u32,
+    bar: &ProgressBar,
+) -> anyhow::Result<()> {
     // Not by waiting for the lock: whoever waits is waited for by whoever makes an index.
     let turn = "select pg_try_advisory_lock(hashtext('ringfence backfill'), 2)";
     while !owner.query_one(turn, &[]).await?.get::<_, bool>(0) {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
+    let is_optional = stages == MAKING_WAY;
+    owner.batch_execute(if is_optional { INDEX_WAIT } else { "reset lock_timeout" }).await?;
     for stage in stages {
-        for row in client.query(sql!("ops/backfill/index_steps").text, &[stage, &i64::from(from)]).await? {
-            let statement: String = row.get(0);
-            let is_optional = *stage == "make";
-            owner.batch_execute(if is_optional { INDEX_WAIT } else { "reset lock_timeout" }).await?;
-            match owner.batch_execute(&statement).await {
-                // The table keeps its indexes: two rows have the same key, others hold it for long, or it is somebody else's.
-                Err(e)
-                    if is_optional
-                        && [
-                            Some(&SqlState::UNIQUE_VIOLATION),
-                            Some(&SqlState::LOCK_NOT_AVAILABLE),
-                            Some(&SqlState::INSUFFICIENT_PRIVILEGE),
-                        ]
-                        .contains(&e.code()) => {}
-                done => done.with_context(|| format!("by hand, and then run it again: {statement}"))?,
-            }
-        }
+        // Again after a deadlock, of what is still to be done.
+        while !run_statements(client, owner, stage, from, is_optional, bar).await? {}
     }
     owner.query("select pg_advisory_unlock(hashtext('ringfence backfill'), 2)", &[]).await?;
     Ok(())
+}
+
+/// Runs the statements of a stage; false where one is to be tried again.
+async fn run_statements(
+    client: &Client,
+    owner: &Client,
+    stage: &str,
+    from: u32,
+    is_optional: bool,
+    bar: &ProgressBar,
+) -> anyhow::Result<bool> {
+    for row in client.query(sql!("ops/backfill/index_steps").text, &[&stage, &i64::from(from)]).await? {
+        let statement: String = row.get(0);
+        let Err(e) = owner.batch_execute(&statement).await else { continue };
+        match e.code() {
+            Some(code) if is_optional && KEPT.contains(code) => {
+                let why = e.as_db_error().map_or("", |e| e.message());
+                bar.suspend(|| eprintln!("A table keeps its indexes, which takes longer: {why}"));
+                // The others would wait as long.
+                if *code == SqlState::LOCK_NOT_AVAILABLE {
+                    break;
+                }
+            }
+            Some(&SqlState::T_R_DEADLOCK_DETECTED) => return Ok(false),
+            _ => return Err(e).with_context(|| format!("by hand, and then run it again: {statement}")),
+        }
+    }
+    Ok(true)
 }
 
 /// Has the rows that come into a table from now on leave room on their pages for a backfill, which takes it away again; if
@@ -376,20 +409,11 @@ async fn undo(client: &Client, admin: &str) -> anyhow::Result<()> {
     let recorded: i64 = client.query_one(sql!("ops/backfill/recorded").text, &[]).await?.get(0);
     let bar = ProgressBar::new(recorded.unsigned_abs());
     bar.set_style(ProgressStyle::with_template("undo {wide_bar} {human_pos}/{human_len} rows, {per_sec}, {eta} left")?);
-    let (mut restored, mut stayed) = (0_u64, 0_u64);
-    let step = client.prepare(sql!("ops/backfill/undo_step").text).await?;
-    loop {
-        let row = take(client, &step, &[]).await?;
-        if row.get::<_, Option<String>>("target").is_none() {
-            break;
-        }
-        let (a, b) = (row.get::<_, i32>("restored").unsigned_abs(), row.get::<_, i32>("stayed").unsigned_abs());
-        restored += u64::from(a);
-        stayed += u64::from(b);
-        bar.inc(u64::from(a + b));
-    }
-    change_indexes(client, &owning(admin).await?, &RESTORING, MANY).await?;
+    let undone = undo_all(client, &bar).await;
+    // Also where nothing was left to undo.
+    change_indexes(client, &owning(admin).await?, &RESTORING, MANY, &bar).await?;
     bar.finish_and_clear();
+    let (restored, stayed) = undone?;
     println!("{} rows are historical again.", HumanCount(restored));
     if stayed > 0 {
         println!("{} are not: deleted meanwhile, or their user has left the company.", HumanCount(stayed));
@@ -397,9 +421,29 @@ async fn undo(client: &Client, admin: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// How many rows are historical again, and how many are not.
+async fn undo_all(client: &Client, bar: &ProgressBar) -> anyhow::Result<(u64, u64)> {
+    let (mut restored, mut stayed) = (0, 0);
+    let step = client.prepare(sql!("ops/backfill/undo_step").text).await?;
+    loop {
+        let row = take(client, &step, &[]).await?;
+        if row.get::<_, Option<String>>("target").is_none() {
+            return Ok((restored, stayed));
+        }
+        let (a, b) = (row.get::<_, i32>("restored").unsigned_abs(), row.get::<_, i32>("stayed").unsigned_abs());
+        restored += u64::from(a);
+        stayed += u64::from(b);
+        bar.inc(u64::from(a + b));
+    }
+}
+
 async fn finish(admin: &Client) -> anyhow::Result<()> {
     let finished = admin.batch_execute(sql!("ops/backfill/finish").text).await;
     finished.map_err(|e| db::refused(e, "a superuser, or a member of ringfence_owner"))?;
+    let stood_in = "select exists (select from pg_class where relkind = 'i' and relname like '%\\_stand\\_in')";
+    if admin.query_one(stood_in, &[]).await?.get(0) {
+        println!("Indexes that stand in for others are there still: `ringfence backfill run` restores them.");
+    }
     let left = admin.query(sql!("ops/backfill/unfinished").text, &[]).await?;
     if left.is_empty() {
         println!("Every row of every table has a company now, and the database insists on it.");

@@ -171,10 +171,8 @@ pub trait ResultExt<T>: Sized {
 
 impl<T> ResultExt<T> for Result<T> {
     fn on_constraint(self, constraint: &str, detail: &'static str) -> Result<T> {
-        // While a backfill runs, another index may stand in for it.
-        let is_it = |violated: &str| violated.strip_suffix("_stand_in").unwrap_or(violated) == constraint;
         self.map_err(|e| match &e {
-            Error::Database(db) if db.as_db_error().and_then(|d| d.constraint()).is_some_and(is_it) => {
+            Error::Database(db) if db.as_db_error().and_then(|d| d.constraint()) == Some(constraint) => {
                 Error::bad_request(detail)
             }
             _ => e,

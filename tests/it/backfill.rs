@@ -481,7 +481,7 @@ async fn rows_of_large_tables_stay_on_their_pages() {
     assert_eq!(value(options).await, 0, "what comes from now on fills the pages");
     assert!(run(ringfence(&own, &["backfill", "undo"]), "").status.success());
 
-    // At psql; and contacts of which two have the same address keep their indexes.
+    // At psql; and contacts keep their indexes, for a unique key would hold for rows that their writers cannot see.
     db.batch_execute(
         "insert into contacts (tenant_id, company_id, owner_id, first_name, last_name, email)
          select tenant_id, null, user_id, 'Ada', n::text, greatest(n, 2) || '@example.com'
@@ -489,8 +489,7 @@ async fn rows_of_large_tables_stay_on_their_pages() {
     )
     .await
     .unwrap();
-    let said = psql(&own.admin, "\\set from_rows 2\n\\i sql/ops/backfill/make_way.psql\n");
-    assert!(said.contains("could not create unique index"), "{said}");
+    psql(&own.admin, "\\set from_rows 2\n\\i sql/ops/backfill/make_way.psql\n");
     let now = indexes(&db).await;
     let new: Vec<_> = now.keys().filter(|name| !before.contains_key(*name)).collect();
     assert_eq!(new, ["sms_messages_feed_stand_in", "sms_messages_sid_key_stand_in"]);
