@@ -56,8 +56,9 @@ pub struct Run {
     vacuum_every: Option<u64>,
     /// From how many rows of a table on its indexes without the company stand in for those with it; 0 for never
     ///
-    /// Rows that change in no index stay on their pages, several times as fast. The indexes are made again at the end. Both
-    /// without locks that anybody would notice; a run that was broken off is to be run again, which restores them.
+    /// Rows that change in no index stay on their pages, several times as fast. The indexes are made again at the end, and
+    /// nobody is kept from reading or writing meanwhile. A run that was broken off is to be run again, or undone: either
+    /// restores them. Tables with a unique key of a company's rows keep their indexes, but for the texts.
     #[arg(long, default_value_t = MANY)]
     stand_ins_from: u32,
 }
