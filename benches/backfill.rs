@@ -10,9 +10,8 @@ use ringfence::{
     db::{self, local::Cluster},
     demo,
 };
-use shared::{Connection, Database, Process, Server};
+use shared::{Connection, Database, Latencies, Process, Server};
 use std::{
-    fmt,
     path::PathBuf,
     process::Command,
     time::{Duration, Instant, UNIX_EPOCH},
@@ -112,8 +111,9 @@ async fn run(options: &Options, cluster: &Cluster) -> Result<()> {
     let row = admin.query_one(moving, &[]).await?;
     let moving = row.get::<_, f64>(0)..row.get::<_, f64>(1);
     let seconds = moving.end - moving.start;
-    let moving = Waits::of(all.iter().filter(|(at, _)| moving.contains(at)));
-    let all = Waits::of(all.iter());
+    let moving = all.iter().filter(|(at, _)| moving.contains(at));
+    let moving = Latencies::of(moving.map(|(_, micros)| *micros).collect());
+    let all = Latencies::of(all.iter().map(|(_, micros)| *micros).collect());
 
     let left: i64 = admin.query_one("select count(*) from sms_messages where company_id is null", &[]).await?.get(0);
     ensure!(left == 0, "{left} rows are left");
@@ -128,8 +128,9 @@ async fn run(options: &Options, cluster: &Cluster) -> Result<()> {
         options.kills,
         rate / bare
     );
-    println!("meanwhile {all}, {:.0} a second (bar for p99: 20)", all.0.len() as f64 / took.as_secs_f64());
-    println!("of them in the {seconds:.1} s in which rows were moved, and no indexes made: {moving}");
+    let rate = all.count() as f64 / took.as_secs_f64();
+    println!("meanwhile {}, {rate:.0} a second (bar for p99: 20)", told(&all));
+    println!("of them in the {seconds:.1} s in which rows were moved, and no indexes made: {}", told(&moving));
     for command in ["verify", "undo"] {
         let start = Instant::now();
         let mut program: Command = shared::ringfence(&database.api, &["backfill", command]);
@@ -172,26 +173,10 @@ async fn fingerprint(admin: &Client) -> Result<String> {
     Ok(admin.query_one(sum, &[]).await?.get(0))
 }
 
-/// Milliseconds that updates took, from the least to the most.
-struct Waits(Vec<f64>);
-
-impl Waits {
-    fn of<'a>(all: impl Iterator<Item = &'a (f64, f64)>) -> Self {
-        let mut millis = Vec::from_iter(all.map(|(_, millis)| *millis));
-        millis.sort_by(f64::total_cmp);
-        Self(millis)
-    }
-
-    fn at(&self, part: f64) -> f64 {
-        self.0.get((self.0.len().saturating_sub(1) as f64 * part) as usize).copied().unwrap_or(f64::NAN)
-    }
-}
-
-impl fmt::Display for Waits {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (count, [p50, p99, most]) = (self.0.len(), [0.5, 0.99, 1.0].map(|part| self.at(part)));
-        write!(f, "{count} updates: p50 {p50:.1} ms, p99 {p99:.1} ms, most {most:.1} ms")
-    }
+/// How long so many updates took, for people.
+fn told(updates: &Latencies) -> String {
+    let (count, [p50, p99, most]) = (updates.count(), [0.5, 0.99, 1.0].map(|part| updates.at(part)));
+    format!("{count} updates: p50 {p50:.1} ms, p99 {p99:.1} ms, most {most:.1} ms")
 }
 
 /// One who updates a contact again and again.
@@ -212,15 +197,15 @@ impl Updates {
         Ok(Self { connection: Connection::open(server.address).await?, request })
     }
 
-    /// When each ended, in seconds since 1970, and how many milliseconds it took from when it was due.
-    async fn run(mut self, pause: Duration, stopped: watch::Receiver<bool>) -> Result<Vec<(f64, f64)>> {
+    /// When each ended, in seconds since 1970, and how many microseconds it took from when it was due.
+    async fn run(mut self, pause: Duration, stopped: watch::Receiver<bool>) -> Result<Vec<(f64, u32)>> {
         let mut all = Vec::new();
         let mut due = Instant::now();
         while !*stopped.borrow() {
             tokio::time::sleep(due.saturating_duration_since(Instant::now())).await;
             let (status, _) = self.connection.ask(&self.request).await?;
             ensure!(status == 200, "an update was answered by {status}");
-            all.push((UNIX_EPOCH.elapsed()?.as_secs_f64(), due.elapsed().as_secs_f64() * 1000.0));
+            all.push((UNIX_EPOCH.elapsed()?.as_secs_f64(), due.elapsed().as_micros() as u32));
             due += pause;
         }
         Ok(all)

@@ -3,7 +3,7 @@
 
 use crate::{
     cases::Case,
-    shared::{Connection, Postgres, Server},
+    shared::{Connection, Latencies, Postgres, Server},
 };
 use anyhow::{Context, Result, ensure};
 use futures_util::future::{try_join_all, try_join3};
@@ -22,26 +22,6 @@ pub struct Figures {
     /// Milliseconds.
     pub p50: f64,
     pub p99: f64,
-}
-
-/// Microseconds, from the least to the most.
-pub struct Latencies(Vec<u32>);
-
-impl Latencies {
-    pub fn of(mut micros: Vec<u32>) -> Self {
-        micros.sort_unstable();
-        Self(micros)
-    }
-
-    pub fn count(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Milliseconds within which this part of them ended.
-    pub fn at(&self, part: f64) -> f64 {
-        let place = (self.0.len().saturating_sub(1)) as f64 * part;
-        self.0.get(place as usize).map_or(f64::NAN, |micros| f64::from(*micros) / 1000.0)
-    }
 }
 
 /// For how long the server's connections prepare their statements before it counts.

@@ -1,8 +1,8 @@
 //! pgbench with a handler's statement: what PostgreSQL does by itself.
 
 use crate::{
-    load::{Figures, Latencies},
-    shared::Postgres,
+    load::Figures,
+    shared::{Latencies, Postgres},
 };
 use anyhow::{Context, Result, ensure};
 use ringfence::{

@@ -221,6 +221,26 @@ impl Postgres {
     }
 }
 
+/// Microseconds, from the least to the most.
+pub struct Latencies(Vec<u32>);
+
+impl Latencies {
+    pub fn of(mut micros: Vec<u32>) -> Self {
+        micros.sort_unstable();
+        Self(micros)
+    }
+
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Milliseconds within which this part of them ended.
+    pub fn at(&self, part: f64) -> f64 {
+        let place = (self.0.len().saturating_sub(1)) as f64 * part;
+        self.0.get(place as usize).map_or(f64::NAN, |micros| f64::from(*micros) / 1000.0)
+    }
+}
+
 /// A request as bytes.
 pub fn request(method: &str, path: &str, token: &str, body: &str) -> Vec<u8> {
     let token = if token.is_empty() { String::new() } else { format!("authorization: Bearer {token}\r\n") };
