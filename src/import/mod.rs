@@ -395,7 +395,18 @@ async fn insert_batch(
     last: i64,
 ) -> Result<u64, tokio_postgres::Error> {
     let tx = db.transaction().await?;
+    let without_triggers = !table.instead_of_triggers.is_empty();
+    if without_triggers {
+        tx.batch_execute("set local app.restoring = 'on'").await?;
+    }
+    for instead in table.instead_of_triggers {
+        tx.execute(instead.text, &[&first, &last]).await?;
+    }
     let rows = tx.execute(statement, &[&first, &last]).await?;
+    if without_triggers {
+        // A dry run goes on in this transaction.
+        tx.batch_execute("set local app.restoring = 'off'").await?;
+    }
     for more in table.with {
         tx.execute(more.text, &[&first, &last]).await?;
     }

@@ -33,6 +33,9 @@ pub(super) struct Table {
     pub(super) prepare: &'static [Sql],
     /// Run when every row has its tenant, and its references are known to be right.
     pub(super) settle: &'static [Sql],
+    /// What the table's triggers do for each row, done for a whole batch before it comes in, without them; `$1` and `$2`
+    /// bound the batch.
+    pub(super) instead_of_triggers: &'static [Sql],
     /// Run with each batch, in its transaction; `$1` and `$2` bound the batch.
     pub(super) with: &'static [Sql],
 }
@@ -105,6 +108,7 @@ const EMPTY: Table = Table {
     keep: &[],
     prepare: &[],
     settle: &[],
+    instead_of_triggers: &[],
     with: &[],
 };
 
@@ -317,12 +321,14 @@ pub(super) const TABLES: &[Table] = &[
         columns: "id uuid; company_id uuid; user_id uuid; contact_id uuid; direction text = lower(direction::text);
             status text = lower(status::text); from_address text; to_address text; body text; is_auto_response boolean;
             read_at timestamptz; delivered_at timestamptz; twilio_sid text = nullif(btrim(twilio_sid), ''); error_code text;
-            error_message text; created_at timestamptz; updated_at timestamptz; was_deleted boolean = is_deleted",
+            error_message text; created_at timestamptz; updated_at timestamptz; was_deleted boolean = is_deleted;
+            conversation_id uuid = null",
         // Found by the numbers.
         dropped: &[("conversation_id", "false")],
         owner: Some("user_id"),
         references: &[("contact_id", "contacts")],
         prepare: &[sql!("import/queued_sms")],
+        instead_of_triggers: &[sql!("import/conversations"), sql!("import/conversation_of_texts")],
         ..EMPTY
     },
     Table {
