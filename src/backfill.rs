@@ -69,9 +69,10 @@ pub const MANY: u32 = 100_000;
 const INDEX_WAIT: &str = "set lock_timeout = '30s'";
 /// An index is sorted as a whole, by one process, so that the API keeps the others' processors.
 const INDEXING: &str = "set maintenance_work_mem = '256MB'; set max_parallel_maintenance_workers = 0";
-/// Pages that change for the first time since a checkpoint are written whole, for which everybody's commits wait. Not every
-/// administrator may set it, and not every PostgreSQL has lz4.
-const SMALL_LOG: &str = "set wal_compression = 'lz4'";
+/// Pages that change for the first time since a checkpoint, and those of an index that is made, are written whole, for which
+/// everybody's commits wait. The better of these leaves an index less to write at once, and the quicker is for the rows.
+const SMALLEST_LOG: &str = "zstd";
+const SMALL_LOG: &str = "lz4";
 
 /// In how many parts of a run its tables are vacuumed: each time all of what has changed so far is looked at again.
 const VACUUMS: u64 = 10;
@@ -97,15 +98,25 @@ pub async fn run(command: Command, admin: &str) -> anyhow::Result<bool> {
 /// A connection that makes indexes and vacuums, as whoever owns the tables, which ringfence_dba does not.
 async fn owning(admin: &str) -> anyhow::Result<Client> {
     let client = db::connect(admin).await?;
-    let _ = client.batch_execute(SMALL_LOG).await;
+    compress_log(&client, SMALLEST_LOG).await;
     client.batch_execute(INDEXING).await?;
     Ok(client)
+}
+
+/// Has the log hold pages compressed, by what every PostgreSQL has if this one was built without the method; not every
+/// administrator may set it.
+async fn compress_log(client: &Client, method: &str) {
+    for method in [method, "pglz"] {
+        if client.batch_execute(&format!("set wal_compression = '{method}'")).await.is_ok() {
+            break;
+        }
+    }
 }
 
 /// A connection as the role that sees historical rows.
 async fn bypassing(admin: &str) -> anyhow::Result<Client> {
     let client = db::connect(admin).await?;
-    let _ = client.batch_execute(SMALL_LOG).await;
+    compress_log(&client, SMALL_LOG).await;
     if !db::migrate::is_current(&client).await? {
         bail!("the database is not at this program's version: run `ringfence migrate` first");
     }

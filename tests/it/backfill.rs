@@ -512,3 +512,39 @@ async fn rows_of_large_tables_stay_on_their_pages() {
     drop(db);
     own.drop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partitioned_table_with_historical_rows_is_refused() {
+    let own = OwnDatabase::new().await;
+    let db = db::connect(&own.admin).await.unwrap();
+    let (a, _b, _lone) = companies(&own, 10).await;
+    let partition = "set ops.target = 'calls'; set ops.partitions = '2'";
+    a.db.batch_execute(partition).await.unwrap();
+    a.db.batch_execute(include_str!("../../sql/ops/partition/by_company.sql")).await.unwrap();
+    let refused = run(ringfence(&own, &["backfill", "run"]), "");
+    assert!(!refused.status.success(), "{}", text(&refused.stdout));
+    let said = text(&refused.stderr);
+    assert!(
+        said.contains("calls has historical rows and is partitioned") && said.contains("update public.calls"),
+        "{said}"
+    );
+    let under_way: i64 = db.query_one("select count(*) from app.backfill", &[]).await.unwrap().get(0);
+    assert_eq!(under_way, 0, "nothing of any table was taken up");
+
+    // Once that is done by hand, the rest goes on.
+    let by_hand = "update public.calls x set company_id = tenant_id
+        where company_id is null and exists (select from companies c where c.id = x.tenant_id)";
+    db.batch_execute(by_hand).await.unwrap();
+    assert!(run(ringfence(&own, &["backfill", "run"]), "").status.success());
+    let texts: i64 = db
+        .query_one(
+            "select count(*) from sms_messages m join companies c on c.id = m.tenant_id where m.company_id is null",
+            &[],
+        )
+        .await
+        .unwrap()
+        .get(0);
+    assert_eq!(texts, 0);
+    drop((a, _b, db));
+    own.drop().await;
+}
