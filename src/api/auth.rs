@@ -88,7 +88,10 @@ async fn login(app: State<App>, client: Client, Json(body): Json<Login>) -> Resu
         return Err(Error::Suspended);
     }
     let rehashed = if auth::is_outdated(&hash) { Some(app.hasher.hash(&body.password).await?) } else { None };
-    app.db.platform().logged_in(account.id, rehashed.as_deref()).await?;
+    // A password that was changed while it was looked at is not the right one any more.
+    if !app.db.platform().logged_in(account.id, &hash, rehashed.as_deref()).await? {
+        return Err(Error::WrongCredentials);
+    }
     Session::of(&app, account).map(Json)
 }
 

@@ -160,9 +160,9 @@ impl Platform {
         Ok(Some((Account::from_row(&row)?, row.try_get("password_hash")?)))
     }
 
-    /// Notes the login; `rehashed` replaces a hash of an older kind.
-    pub async fn logged_in(&self, user: Uuid, rehashed: Option<&str>) -> Result<()> {
-        self.rows(sql!("platform/logged_in"), &[&user, &rehashed]).await.map(drop)
+    /// Notes the login by this hash; `rehashed` replaces one of an older kind. False when the hash is another one by now.
+    pub async fn logged_in(&self, user: Uuid, hash: &str, rehashed: Option<&str>) -> Result<bool> {
+        self.one(sql!("platform/logged_in"), &[&user, &hash, &rehashed]).await
     }
 
     /// Whether a user who is not deleted has this address (lower-cased).

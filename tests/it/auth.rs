@@ -78,6 +78,24 @@ async fn an_imported_bcrypt_hash_logs_in_once_and_is_replaced() {
 }
 
 #[tokio::test]
+async fn a_login_does_not_bring_back_a_password_that_was_changed_meanwhile() {
+    let acme = World::new().await;
+    let person = acme.person("company_user").await;
+    let set = "update app.credentials set password_hash = $2 where user_id = $1";
+    // Slow enough to be overtaken.
+    acme.db.execute(set, &[&person.id, &bcrypt::hash("Old-Horse-5", 12).unwrap()]).await.unwrap();
+    let overtaken = tokio::spawn({
+        let email = person.email.clone();
+        async move { login(&email, "Old-Horse-5").await.status }
+    });
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    acme.db.execute(set, &[&person.id, &bcrypt::hash("New-Horse-6", 4).unwrap()]).await.unwrap();
+    assert_eq!(overtaken.await.unwrap(), 401);
+    login(&person.email, "Old-Horse-5").await.expect(401);
+    login(&person.email, "New-Horse-6").await.expect(200);
+}
+
+#[tokio::test]
 async fn refresh_takes_either_token_and_a_refresh_token_nothing_else() {
     let acme = World::new().await;
     let session = login(&acme.admin.email, PASSWORD).await.expect(200);
