@@ -6,9 +6,9 @@ update activities a set updated_at = now(),
       n.custom_fields
     from jsonb_populate_record(a, $2) n),
   contact_id = case when $4 then null else coalesce(
-    app.found('Contact', $3, (select c.id from contacts c where c.id = $3 and not c.is_deleted)), a.contact_id) end,
+    app.found('Contact', nullif($3, a.contact_id), (select c.id from contacts c where c.id = $3 and not c.is_deleted)), a.contact_id) end,
   deal_id = case when $6 then null else coalesce(
-    app.found('Deal', $5, (select d.id from deals d where d.id = $5 and not d.is_deleted)), a.deal_id) end
+    app.found('Deal', nullif($5, a.deal_id), (select d.id from deals d where d.id = $5 and not d.is_deleted)), a.deal_id) end
 where a.id = $1
 returning id, subject, coalesce(description, '') as description, type, status, contact_id, deal_id, due_date, completed_at, duration_minutes, location,
   outcome, priority, owner_id, created_at, updated_at

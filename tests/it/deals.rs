@@ -280,3 +280,35 @@ async fn a_number_that_cannot_be_read_back_is_refused() {
         json!({"large": 1e300, "small": 1e-300})
     );
 }
+
+#[tokio::test]
+async fn what_names_a_row_that_is_gone_can_be_saved_as_it_is() {
+    let acme = World::new().await;
+    let colleague = acme.person("company_user").await;
+    let contact = acme.contact("Ada", "L").await["id"].clone();
+    let deal = deal(&acme.admin, json!({"contact": contact})).await;
+    let activity = json!({"type": "call", "subject": "S", "contact_id": contact, "deal_id": deal["id"]});
+    let activity = acme.admin.post("/api/activities/", activity).await.expect(200);
+    let quote = json!({"title": "Q", "amount": 5, "client_id": contact, "deal_id": deal["id"]});
+    let quote = acme.admin.post("/api/quotes/", quote).await.expect(201);
+    let kept = acme.contact("Bea", "M").await;
+    let kept = format!("/api/contacts/{}", kept["id"].as_str().unwrap());
+    acme.admin.patch(&kept, json!({"owner_id": colleague.id})).await.expect(200);
+
+    acme.admin.delete(&format!("/api/users/{}", colleague.id)).await.expect(200);
+    acme.admin.delete(&format!("/api/contacts/{}", contact.as_str().unwrap())).await.expect(200);
+    let changed = acme.admin.patch(&path(&deal), json!({"title": "T", "contact": contact})).await.expect(200);
+    assert_eq!((&changed["title"], &changed["contact_id"]), (&json!("T"), &contact));
+    acme.admin.delete(&path(&deal)).await.expect(200);
+    let references = json!({"contact_id": contact, "deal_id": deal["id"], "subject": "T"});
+    let activity = format!("/api/activities/{}", activity["id"].as_str().unwrap());
+    acme.admin.patch(&activity, references).await.expect(200);
+    let references = json!({"client_id": contact, "deal_id": deal["id"], "title": "T"});
+    let quote = format!("/api/quotes/{}", quote["id"].as_str().unwrap());
+    acme.admin.patch(&quote, references).await.expect(200);
+    let saved = acme.admin.patch(&kept, json!({"owner_id": colleague.id, "first_name": "Bo"})).await.expect(200);
+    assert_eq!((&saved["owner_id"], &saved["first_name"]), (&json!(colleague.id), &json!("Bo")));
+    // And nothing else can be made to name them.
+    let other = acme.contact("Cy", "N").await["id"].as_str().unwrap().to_owned();
+    acme.admin.patch(&format!("/api/contacts/{other}"), json!({"owner_id": colleague.id})).await.expect(404);
+}
