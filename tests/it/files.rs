@@ -178,7 +178,6 @@ async fn what_is_refused_leaves_nothing_behind() {
         ("a.png", "image/png", b"MZ\x90\0program".as_slice()),
         ("a.pdf", "application/pdf", PNG),
         ("a.txt", "text/plain", PNG),
-        ("a.jpg", "application/octet-stream", PNG),
         ("a.doc", "application/msword", elf.as_slice()),
         ("page.png", "image/png", b"<html><script>alert(1)</script>"),
     ] {
@@ -188,7 +187,12 @@ async fn what_is_refused_leaves_nothing_behind() {
     }
     for (name, mime, bytes) in [
         ("b.png", "image/png", PNG),
+        ("b.jpg", "image/jpeg", PNG),
         ("b.txt", "text/plain", b"hello".as_slice()),
+        ("b.csv", "text/csv", b"BMI,Name\r\n1,2".as_slice()),
+        ("c.csv", "application/vnd.ms-excel", b"MZ,Umsatz".as_slice()),
+        ("b.rtf", "text/rtf", b"{\\rtf1 abc}".as_slice()),
+        ("b.m4a", "audio/mp4", b"\0\0\0\x18ftypisom\0\0\0\0isommp42".as_slice()),
         ("b.dat", "application/x-thing", b"\0\x01"),
     ] {
         let form = Form::new().part("file", part(bytes, name, mime));
@@ -210,12 +214,12 @@ async fn what_is_refused_leaves_nothing_behind() {
     });
     sent.await.unwrap();
     let start = std::time::Instant::now();
-    while objects(acme.company).len() != 5 {
+    while objects(acme.company).len() != 10 {
         assert!(start.elapsed() < Duration::from_secs(20), "left behind: {:?}", objects(acme.company));
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let rows: i64 = acme.value("select count(*) from files where tenant_id = $1", &[&acme.company]).await;
-    assert_eq!(rows, 5);
+    assert_eq!(rows, 10);
     for who in [acme.lone().await, acme.super_admin().await] {
         assert_eq!(upload(&who, "x", "x", &[]).await.detail(403), "No company associated with user");
     }

@@ -188,6 +188,8 @@ fn contradiction(head: &[u8], name: &str, declared: Option<&str>) -> Option<Stri
         return None;
     }
     let found = infer::get(head);
+    // Text may begin with any letters, such as those of a program or a picture.
+    let is_text = !head.contains(&0);
     let program = found.is_some_and(|kind| kind.matcher_type() == infer::MatcherType::App);
     let declared = declared.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_lowercase();
     let ending = name.rsplit_once('.').map(|(_, ending)| ending.to_lowercase()).unwrap_or_default();
@@ -204,10 +206,21 @@ fn contradiction(head: &[u8], name: &str, declared: Option<&str>) -> Option<Stri
         let is = found.map(|kind| kind.mime_type());
         let wrong = match claimed {
             "" | "application/octet-stream" => false,
+            // Many programs save a picture under the name of another kind.
+            picture if TOLD.contains(&picture) && picture.starts_with("image/") => {
+                !is.is_some_and(|is| is.starts_with("image/"))
+            }
+            // So do books and documents begin.
+            "application/zip" => !head.starts_with(b"PK"),
             told if TOLD.contains(&told) => is != Some(told),
+            _ if is_text => false,
             media if ["image/", "audio/", "video/", "text/"].iter().any(|family| media.starts_with(family)) => {
-                let family = media.split('/').next().unwrap_or_default();
-                program || is.is_some_and(|is| !is.starts_with(family) && !is.starts_with("text/"))
+                let families: &[&str] = match media.split('/').next().unwrap_or_default() {
+                    "audio" | "video" => &["audio/", "video/"],
+                    "image" => &["image/"],
+                    _ => &["text/"],
+                };
+                program || is.is_some_and(|is| !families.iter().chain(&["text/"]).any(|family| is.starts_with(family)))
             }
             claimed => program && !claimed.contains("executable") && !claimed.contains("x-msdownload"),
         };
