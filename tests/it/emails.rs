@@ -302,6 +302,32 @@ async fn a_mail_is_kept_whatever_its_files_are_called() {
 }
 
 #[tokio::test]
+async fn a_mail_keeps_its_letters_and_needs_no_recipient_in_its_head() {
+    let acme = World::new().await;
+    let (inbound, _) = hooked(&acme).await;
+    let part = |name: &str, content: &[u8]| {
+        [format!("--b\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n").as_bytes(), content, b"\r\n"]
+            .concat()
+    };
+    let form = [
+        part("from", b"\"Bob <Sales>\" <bob@example.com>"),
+        part("to", b"undisclosed-recipients:;"),
+        part("envelope", br#"{"to":["sales@acme.example"],"from":"bounces@example.com"}"#),
+        part("subject", "Grüße".as_bytes()),
+        part("text", b"Gr\xfc\xdfe, Anna"),
+        part("charsets", br#"{"to":"UTF-8","subject":"UTF-8","text":"iso-8859-1","html":"no such set"}"#),
+        b"--b--\r\n".to_vec(),
+    ];
+    let told = Person::nobody().request("post", &inbound).header("content-type", "multipart/form-data; boundary=b");
+    assert_eq!(answer(told.body(form.concat())).await.expect(200)["status"], "ok");
+    let mail = &acme.admin.get("/api/emails/").await.expect(200)[0];
+    assert_eq!(
+        ["from_email", "to_email", "subject", "body"].map(|field| mail[field].as_str().unwrap()),
+        ["bob@example.com", "sales@acme.example", "Grüße", "Grüße, Anna"]
+    );
+}
+
+#[tokio::test]
 async fn only_the_companys_own_mails_are_answered_and_files_attached() {
     let (acme, other) = (World::new().await, World::new().await);
     with_key(&acme).await;

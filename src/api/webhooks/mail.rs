@@ -5,8 +5,9 @@ use super::{
     super::prelude::*,
     heads::Heads,
     intake::{self, MailPace, slow},
+    parsed::{Received, Told},
 };
-use crate::{clients::storage::Writing, seal::hexadecimal};
+use crate::clients::storage::Writing;
 use axum::{
     body::{Body, Bytes},
     extract::{FromRequest, Multipart, Request, multipart::Field},
@@ -15,14 +16,13 @@ use axum::{
 use base64::{Engine, prelude::BASE64_STANDARD};
 use futures_util::TryStreamExt;
 use jiff::Timestamp;
-use mail_parser::MessageParser;
 use p256::{
     ecdsa::{Signature, VerifyingKey, signature::Verifier},
     pkcs8::DecodePublicKey,
 };
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 /// Bytes of a mail with all that comes with it; SendGrid takes 30 MB.
 pub(super) const LIMIT: usize = 32 << 20;
@@ -97,35 +97,6 @@ impl FromRequest<App> for Unread {
 }
 
 impl aide::OperationInput for Unread {}
-
-/// A mail as SendGrid has taken it apart.
-#[derive(Debug, Default, Deserialize, Validate)]
-#[garde(allow_unvalidated)]
-#[serde(default)]
-struct Told {
-    from: String,
-    to: String,
-    cc: String,
-    subject: String,
-    text: String,
-    html: String,
-    headers: String,
-}
-
-impl Told {
-    fn field(&mut self, name: &str) -> Option<&mut String> {
-        Some(match name {
-            "from" => &mut self.from,
-            "to" => &mut self.to,
-            "cc" => &mut self.cc,
-            "subject" => &mut self.subject,
-            "text" => &mut self.text,
-            "html" => &mut self.html,
-            "headers" => &mut self.headers,
-            _ => return None,
-        })
-    }
-}
 
 /// A file that came with a mail, in the store and not yet in the database.
 struct Stored {
@@ -204,7 +175,7 @@ async fn keep(db: &TenantDb, mail: &Received, files: &[Stored]) -> Result<bool> 
 
 /// Reads the form part by part; files go into the store as they come.
 async fn read(app: &App, company: Uuid, mut form: Multipart) -> Result<(Told, Vec<Stored>, Vec<Writing>)> {
-    let (mut told, mut files, mut objects) = (Told::default(), Vec::new(), Vec::new());
+    let (mut fields, mut files, mut objects) = (BTreeMap::new(), Vec::new(), Vec::new());
     let mut pace = MailPace::new();
     while let Some(mut field) = pace.next(form.next_field()).await?.map_err(wire::body_error)? {
         let name = field.name().unwrap_or_default().to_owned();
@@ -219,11 +190,11 @@ async fn read(app: &App, company: Uuid, mut form: Multipart) -> Result<(Told, Ve
             let room = TEXT - bytes.len();
             bytes.extend_from_slice(&chunk[..chunk.len().min(room)]);
         }
-        if field.file_name().is_none() && let Some(text) = told.field(&name) {
-            *text = String::from_utf8_lossy(&bytes).replace('\0', "");
+        if field.file_name().is_none() && Told::has(&name) {
+            fields.insert(name, bytes);
         }
     }
-    Ok((told, files, objects))
+    Ok((Told::of(fields), files, objects))
 }
 
 /// Streams a file into the store; one that is larger than a file may be is left out.
@@ -253,66 +224,6 @@ async fn store(
     let sha256 = writing.finish().await.map_err(Error::of_storage)?;
     let size = writing.size() as i64;
     Ok(Some((Stored { id, key, name, kind, size, sha256 }, writing)))
-}
-
-/// A mail as it is stored.
-struct Received {
-    from: String,
-    to: String,
-    subject: String,
-    body: String,
-    cc: Option<String>,
-    id: String,
-    in_reply_to: Option<String>,
-    /// What it answers and what came before, the oldest first.
-    references: Vec<String>,
-}
-
-/// The address in `Name <address>`, the first of several.
-fn address(text: &str) -> Option<String> {
-    let is_address = |text: &str| text.len() <= 255 && text.parse::<lettre::Address>().is_ok();
-    let inside = text.split_once('<').and_then(|(_, rest)| rest.split_once('>')).map(|(inside, _)| inside.trim());
-    let plain = text.split(',').next().unwrap_or_default().trim();
-    inside.into_iter().chain([plain]).find(|text| is_address(text)).map(str::to_owned)
-}
-
-/// An id of a mail in the world, of the characters that it can have.
-fn message_id(text: &str) -> Option<String> {
-    let text = text.trim().trim_start_matches('<').trim_end_matches('>');
-    let fits = (1..=500).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic() && !b"<>".contains(&b));
-    fits.then(|| text.to_owned())
-}
-
-/// Mails of a thread that are remembered by their ids.
-const BEFORE: usize = 15;
-
-impl Received {
-    fn of(told: Told) -> Option<Self> {
-        let (from, to) = (address(&told.from)?, address(&told.to)?);
-        let head = MessageParser::default().parse(told.headers.as_bytes());
-        let ids = |value: &mail_parser::HeaderValue<'_>| -> Vec<String> {
-            value.as_text_list().unwrap_or_default().iter().filter_map(|id| message_id(id)).collect()
-        };
-        let id = head.as_ref().and_then(|head| message_id(head.message_id()?));
-        let in_reply_to = head.as_ref().and_then(|head| ids(head.in_reply_to()).pop());
-        let mut references = head.as_ref().map(|head| ids(head.references())).unwrap_or_default();
-        if let Some(answered) = &in_reply_to {
-            references.retain(|id| id != answered);
-            references.push(answered.clone());
-        }
-        references.drain(..references.len().saturating_sub(BEFORE));
-        // The same mail has the same id, also when its sender gave it none.
-        let id = id.unwrap_or_else(|| {
-            let all = [&*told.from, &told.to, &told.subject, &told.headers, &told.text, &told.html].join("\0");
-            let hash = hexadecimal(&Sha256::digest(all));
-            format!("{hash}@received.invalid")
-        });
-        let subject = told.subject.chars().map(|c| if c.is_control() { ' ' } else { c }).take(500).collect();
-        let cc: String = told.cc.chars().filter(|c| !c.is_control()).take(5000).collect();
-        let body = if told.html.trim().is_empty() { told.text } else { told.html };
-        let cc = Some(cc).filter(|cc| !cc.trim().is_empty());
-        Some(Self { from, to, subject, body: body.replace('\0', ""), cc, id, in_reply_to, references })
-    }
 }
 
 /// The events after which nothing more leaves for an address.

@@ -1,12 +1,13 @@
 //! What Twilio, SendGrid and the readers of mails tell. Nobody is signed in here. The company is the one that the address
 //! or the number names, a signature or a key proves it, and from then on only that company's rows can be reached. All of it
 //! may come twice and in any order. This file hears Twilio: texts and calls that come in, and what became of those that
-//! went out; `mail.rs` hears SendGrid, `intake.rs` says how much of it at a time, `heads.rs` makes it readable, and
-//! `readers.rs` hears who reads a mail.
+//! went out; `mail.rs` hears SendGrid, `intake.rs` says how much of it at a time, `heads.rs` makes it readable,
+//! `parsed.rs` keeps what a mail says, and `readers.rs` hears who reads a mail.
 
 mod heads;
 mod intake;
 mod mail;
+mod parsed;
 mod readers;
 
 use super::prelude::*;

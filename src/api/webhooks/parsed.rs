@@ -1,0 +1,133 @@
+//! A mail as SendGrid has taken it apart (Inbound Parse), and what is kept of it.
+
+use super::super::prelude::*;
+use crate::seal::hexadecimal;
+use encoding_rs::Encoding;
+use mail_parser::MessageParser;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+
+/// A mail as SendGrid has taken it apart.
+#[derive(Debug, Default, Deserialize, Validate)]
+#[garde(allow_unvalidated)]
+#[serde(default)]
+pub(super) struct Told {
+    from: String,
+    to: String,
+    cc: String,
+    subject: String,
+    text: String,
+    html: String,
+    headers: String,
+    /// For whom it was handed over, whatever its head says: `{"to": […], "from": …}`.
+    envelope: String,
+    /// The character sets of the other fields, by their names: JSON, too.
+    charsets: String,
+}
+
+impl Told {
+    /// Whether a field of this name is read.
+    pub(super) fn has(name: &str) -> bool {
+        Self::default().field_mut(name).is_some()
+    }
+
+    /// The fields of a form, each in its own character set; what none says is UTF-8.
+    pub(super) fn of(fields: BTreeMap<String, Vec<u8>>) -> Self {
+        let sets = fields.get("charsets").map(Vec::as_slice).unwrap_or_default();
+        let sets: BTreeMap<String, String> = serde_json::from_slice(sets).unwrap_or_default();
+        let mut told = Self::default();
+        for (name, bytes) in &fields {
+            let set = sets.get(name).and_then(|set| Encoding::for_label(set.as_bytes())).unwrap_or(encoding_rs::UTF_8);
+            if let Some(text) = told.field_mut(name) {
+                *text = set.decode(bytes).0.replace('\0', "");
+            }
+        }
+        told
+    }
+
+    fn field_mut(&mut self, name: &str) -> Option<&mut String> {
+        Some(match name {
+            "from" => &mut self.from,
+            "to" => &mut self.to,
+            "cc" => &mut self.cc,
+            "subject" => &mut self.subject,
+            "text" => &mut self.text,
+            "html" => &mut self.html,
+            "headers" => &mut self.headers,
+            "envelope" => &mut self.envelope,
+            "charsets" => &mut self.charsets,
+            _ => return None,
+        })
+    }
+}
+
+/// Between whom a mail was handed over.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Envelope {
+    from: String,
+    to: Vec<String>,
+}
+
+/// A mail as it is stored.
+pub(super) struct Received {
+    pub(super) from: String,
+    pub(super) to: String,
+    pub(super) subject: String,
+    pub(super) body: String,
+    pub(super) cc: Option<String>,
+    pub(super) id: String,
+    pub(super) in_reply_to: Option<String>,
+    /// What it answers and what came before, the oldest first.
+    pub(super) references: Vec<String>,
+}
+
+/// The address in `Name <address>`, the first of several.
+fn address(text: &str) -> Option<String> {
+    let is_address = |text: &str| text.len() <= 255 && text.parse::<lettre::Address>().is_ok();
+    let inside = text.split('<').skip(1).filter_map(|rest| rest.split_once('>')).map(|(inside, _)| inside.trim());
+    let plain = text.split(',').next().unwrap_or_default().trim();
+    inside.chain([plain]).find(|text| is_address(text)).map(str::to_owned)
+}
+
+/// An id of a mail in the world, of the characters that it can have.
+fn message_id(text: &str) -> Option<String> {
+    let text = text.trim().trim_start_matches('<').trim_end_matches('>');
+    let fits = (1..=500).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic() && !b"<>".contains(&b));
+    fits.then(|| text.to_owned())
+}
+
+/// Mails of a thread that are remembered by their ids.
+const BEFORE: usize = 15;
+
+impl Received {
+    pub(super) fn of(told: Told) -> Option<Self> {
+        // A copy that nobody is to see names nobody in its head.
+        let envelope: Envelope = serde_json::from_str(&told.envelope).unwrap_or_default();
+        let from = address(&told.from).or_else(|| address(&envelope.from))?;
+        let to = address(&told.to).or_else(|| envelope.to.iter().find_map(|to| address(to)))?;
+        let head = MessageParser::default().parse(told.headers.as_bytes());
+        let ids = |value: &mail_parser::HeaderValue<'_>| -> Vec<String> {
+            value.as_text_list().unwrap_or_default().iter().filter_map(|id| message_id(id)).collect()
+        };
+        let id = head.as_ref().and_then(|head| message_id(head.message_id()?));
+        let in_reply_to = head.as_ref().and_then(|head| ids(head.in_reply_to()).pop());
+        let mut references = head.as_ref().map(|head| ids(head.references())).unwrap_or_default();
+        if let Some(answered) = &in_reply_to {
+            references.retain(|id| id != answered);
+            references.push(answered.clone());
+        }
+        references.drain(..references.len().saturating_sub(BEFORE));
+        // The same mail has the same id, also when its sender gave it none.
+        let id = id.unwrap_or_else(|| {
+            let all = [&*told.from, &told.to, &told.subject, &told.headers, &told.text, &told.html].join("\0");
+            let hash = hexadecimal(&Sha256::digest(all));
+            format!("{hash}@received.invalid")
+        });
+        let subject = told.subject.chars().map(|c| if c.is_control() { ' ' } else { c }).take(500).collect();
+        let cc: String = told.cc.chars().filter(|c| !c.is_control()).take(5000).collect();
+        let body = if told.html.trim().is_empty() { told.text } else { told.html };
+        let cc = Some(cc).filter(|cc| !cc.trim().is_empty());
+        Some(Self { from, to, subject, body: body.replace('\0', ""), cc, id, in_reply_to, references })
+    }
+}
