@@ -9,14 +9,14 @@ use crate::{
         Failure,
         mail::{Attachment, Letter},
     },
-    db::{self, Params, TenantDb, Tx},
+    db::{self, Door, Params, Scoped, TenantDb, Tx},
     idempotency,
     links::{self, Link, Purpose},
     row, sql,
+    turns::Turns,
 };
 use lettre::Address;
-use std::collections::BTreeSet;
-use tokio::sync::Semaphore;
+use std::{collections::BTreeSet, time::Duration};
 use uuid::Uuid;
 
 /// A mail to send or to keep as a draft.
@@ -76,11 +76,14 @@ row! {
 
 /// Bytes of a mail's attachments together.
 const ATTACHMENTS: i64 = 20 << 20;
-/// Mails with attachments are whole in memory while they leave, so only so many at a time.
-static LARGE: Semaphore = Semaphore::const_new(2);
+/// Mails with attachments are whole in memory while they leave, so only so many at a time, and of one company one.
+static LARGE: Turns = Turns::new(2, 1);
+/// How long a mail waits for its turn.
+const LARGE_WAIT: Duration = Duration::from_secs(30);
 
 /// By what a company's mail leaves, and whose address it bears.
 pub struct Way {
+    company: Uuid,
     /// The company's SendGrid key, or the relay.
     key: Option<String>,
     from: String,
@@ -88,7 +91,7 @@ pub struct Way {
 }
 
 /// The way of the company's mail, if it has one.
-pub async fn way(app: &App, db: &TenantDb) -> Result<Option<Way>> {
+pub async fn way<D: Door>(app: &App, db: &Scoped<D>) -> Result<Option<Way>> {
     let (sender, sealed) = db
         .tx(async |tx| {
             let sender: Option<Sender> = tx.optional(sql!("mailing/sender"), &[]).await?;
@@ -101,7 +104,7 @@ pub async fn way(app: &App, db: &TenantDb) -> Result<Option<Way>> {
         return Ok(None);
     }
     let from = sender.from_email.unwrap_or_else(|| sender.own_email.clone());
-    Ok(Some(Way { key, from, reply_to: sender.own_email }))
+    Ok(Some(Way { company: sender.company_id, key, from, reply_to: sender.own_email }))
 }
 
 /// The same, where one is needed: 400 without.
@@ -197,11 +200,11 @@ async fn attached(app: &App, db: &TenantDb, ids: &Vec<Uuid>) -> Result<Vec<Attac
 pub async fn send(app: &App, db: &TenantDb, mail: Mail) -> Result<(Uuid, Result<Option<String>, Failure>)> {
     check(&mail)?;
     let way = need_way(app, db).await?;
-    idempotency::leaving().await?;
     let turn = match mail.attachments.is_empty() {
         true => None,
-        false => Some(LARGE.acquire().await.map_err(|_| Error::Unavailable)?),
+        false => Some(LARGE.next(way.company, LARGE_WAIT).await.ok_or(Error::TooManyRequests(5))?),
     };
+    idempotency::leaving().await?;
     let attachments = attached(app, db, &mail.attachments).await?;
     let queued = db.tx(async |tx| keep(tx, &mail, way.host(), false).await).await?;
     let letter = letter(app, &way, mail, &queued, attachments);

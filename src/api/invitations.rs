@@ -3,7 +3,9 @@
 use super::prelude::*;
 use crate::{
     auth::{self, TokenKind},
+    clients::mail::Letter,
     db::platform::{Account, Invitation},
+    idempotency, mailing,
 };
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
@@ -72,11 +74,24 @@ async fn send(
     let stored: Stored =
         db.one(sql!("invitations/send"), &[&email, &first_name, &last_name, &new.user_role, &hash(&token)]).await?;
     let text = letter(first_name, &stored.company, &app.config.frontend_url, &token);
-    if let Err(e) = app.mailer.send(&email, "You have been invited to join a team", text).await {
+    if let Err(e) = mail(&app, &db, stored.id, email, text).await {
         db.all::<Uuid>(sql!("invitations/withdraw"), &[&stored.id]).await?;
         return Err(e);
     }
     Ok(Json(Sent { success: true, message: "Invitation sent successfully", expires_in_days: 7 }))
+}
+
+/// By the platform's mail server; where it has none, as the company's own mail.
+async fn mail(app: &App, db: &Scoped<CompanyAdmin>, invitation: Uuid, to: String, text: String) -> Result<()> {
+    let subject = "You have been invited to join a team";
+    if app.mailer.has_server() {
+        return app.mailer.send(&to, subject, text).await;
+    }
+    let missing = "There is no way to send the invitation: enter a SendGrid key in the settings first";
+    let way = mailing::way(app, db).await?.ok_or(Error::bad_request(missing))?;
+    idempotency::leaving().await?;
+    let letter = Letter { to, subject: subject.into(), text: Some(text), ..way.letter(invitation) };
+    way.deliver(app, &letter).await.map(drop).map_err(|failure| Error::BadGateway(mailing::words(&failure).into()))
 }
 
 /// Names come from people, so each is one line and only in the text.

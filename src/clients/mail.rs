@@ -109,6 +109,11 @@ impl Mailer {
         })
     }
 
+    /// Whether it sends mail of its own, or logs it.
+    pub fn has_server(&self) -> bool {
+        self.smtp.is_some() || self.development
+    }
+
     /// Whether companies without an account of their own may send through the relay.
     pub fn has_relay(&self) -> bool {
         self.relay.is_some()

@@ -85,6 +85,7 @@ async fn admins_invite_and_others_do_not() {
         acme.person(role).await.post(SEND, body(&email())).await.detail(403);
     }
     Person::nobody().post(SEND, body(&email())).await.detail(403);
+    crate::emails::with_key(&acme).await;
     let staff = acme.super_admin().await;
     assert_eq!(staff.post(SEND, body(&email())).await.detail(400), "User must belong to a company");
     let other = World::new().await;
@@ -164,6 +165,22 @@ async fn two_people_with_one_link_make_one_account() {
     let mut statuses = [a.status, b.status];
     statuses.sort_unstable();
     assert_eq!(statuses, [200, 400]);
+}
+
+#[tokio::test]
+async fn without_a_mail_server_it_leaves_as_the_companys_own_mail_or_is_refused() {
+    let acme = World::new().await;
+    let to = email();
+    assert!(acme.admin.post(SEND, body(&to)).await.detail(400).contains("SendGrid"));
+    let left = "select count(*) from invitations where tenant_id = $1";
+    assert_eq!(acme.value::<i64>(left, &[&acme.company]).await, 0);
+    let key = crate::emails::with_key(&acme).await;
+    acme.admin.post(SEND, body(&to)).await.expect(200);
+    let mails = crate::twilio::mails(&key);
+    assert_eq!(mails.len(), 1);
+    assert_eq!(mails[0]["from"]["email"], "sales@acme.example");
+    let token = token(mails[0]["content"][0]["value"].as_str().unwrap());
+    accept(&token, PASSWORD).await.expect(200);
 }
 
 #[tokio::test]
