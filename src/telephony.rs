@@ -153,7 +153,7 @@ pub async fn queue(tx: &Tx<'_>, text: &Text) -> Result<Queued> {
     let body = match text.template {
         Some(template) => {
             let template: Template = tx.one(sql!("telephony/template"), &[&template]).await?;
-            if template.is_static { template.body } else { filled(&template.body, &text.variables) }
+            if template.is_static { template.body } else { filled(&template.body, &text.variables)? }
         }
         None => text.body.clone().unwrap_or_default(),
     };
@@ -161,13 +161,17 @@ pub async fn queue(tx: &Tx<'_>, text: &Text) -> Result<Queued> {
         return Err(Error::bad_request("Either a body or a template is needed"));
     }
     if body.chars().count() > BODY {
-        return Err(Error::bad_request("A text message has at most 1600 characters"));
+        return Err(too_long());
     }
     tx.one(sql!("telephony/queue"), &[&text.from, &text.rotate, &text.to, &body, &text.contact]).await
 }
 
 /// Characters that Twilio takes in one message.
 const BODY: usize = 1600;
+
+fn too_long() -> Error {
+    Error::bad_request("A text message has at most 1600 characters")
+}
 
 /// Asks Twilio for a text that is written down and committed, and writes down the answer. The work goes on when the caller
 /// goes away.
@@ -218,14 +222,18 @@ fn callback(app: &App, path: &str, company: Uuid, row: Uuid) -> Option<String> {
     Some(format!("{base}{path}?company={company}&id={row}"))
 }
 
-/// A text with `{name}` replaced by what stands for it; what nothing stands for stays.
-fn filled(text: &str, variables: &std::collections::HashMap<String, String>) -> String {
+/// A text with `{name}` replaced by what stands for it; what nothing stands for stays. No further than a message can be
+/// long, of four bytes a character: a long value that stands in many places would fill the memory.
+fn filled(text: &str, variables: &std::collections::HashMap<String, String>) -> Result<String> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('{') {
         out.push_str(before);
         match after.split_once('}').and_then(|(name, after)| Some((variables.get(name)?, after))) {
             Some((value, after)) => {
+                if out.len() + value.len() > BODY * 4 {
+                    return Err(too_long());
+                }
                 out.push_str(value);
                 rest = after;
             }
@@ -236,7 +244,7 @@ fn filled(text: &str, variables: &std::collections::HashMap<String, String>) -> 
         }
     }
     out.push_str(rest);
-    out
+    Ok(out)
 }
 
 /// A number as the screens give it, in E.164: with `+` it stays, `03…` is Pakistan's, ten digits are America's (contract:

@@ -166,7 +166,7 @@ struct QuotePatch {
     line_items: Option<Vec<LineItem>>,
 }
 
-/// Documents that are rendered at a time: each holds the fonts that it uses.
+/// Documents that are rendered at a time: each holds its logo and the fonts that it uses.
 static PRINTERS: Semaphore = Semaphore::const_new(2);
 
 /// `YYYY-MM-DD`, or a time at midnight.
@@ -233,10 +233,10 @@ async fn download(app: State<App>, db: TenantDb, Path(id): Path<Uuid>) -> Result
     let unreadable = |e: &dyn std::fmt::Display| Error::Internal(format!("the quote's document: {e}").into());
     let logo_key = printed["logo_key"].as_str().map(str::to_owned);
     let mut quote: pdf::quote::Quote = serde_json::from_value(printed).map_err(|e| unreadable(&e))?;
+    let _turn = PRINTERS.acquire().await.map_err(|e| unreadable(&e))?;
     if let Some(key) = logo_key {
         quote.company.logo = app.storage.read_all(&key).await.map_err(|e| unreadable(&e))?;
     }
-    let _turn = PRINTERS.acquire().await.map_err(|e| unreadable(&e))?;
     let rendered = tokio::task::spawn_blocking(move || pdf::quote::render(&quote).map(|body| (quote.number, body)));
     let (number, body) = rendered.await.map_err(|e| unreadable(&e))?.map_err(|e| unreadable(&e))?;
     Ok(wire::Pdf { name: number, body })

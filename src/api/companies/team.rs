@@ -4,7 +4,9 @@ use super::{super::prelude::*, Company, denied};
 use crate::{
     auth,
     db::{Caller, platform::NewUser},
+    server::Client,
 };
+use std::time::Duration;
 
 row! {
     /// A person of a company.
@@ -75,6 +77,7 @@ pub(super) struct AddedColleague {
 /// Two transactions: the first keeps strangers from making the server hash, which takes too long to keep one open.
 pub(super) async fn add(
     app: State<App>,
+    client: Client,
     db: Scoped<CompanyAdmin>,
     Path(id): Path<Uuid>,
     Json(new): Json<NewColleague>,
@@ -84,6 +87,8 @@ pub(super) async fn add(
         false => tx.any_company::<Company>(id).await.map(drop),
     })
     .await?;
+    // Hashing takes time that everybody's logins wait for.
+    client.limit(&app, "colleague", &id.to_string(), 100, Duration::from_secs(60 * 60)).await?;
     let email = new.email.to_lowercase();
     auth::check_start_password(&new.password, &email, false)?;
     let hash = app.hasher.hash(&new.password).await?;
