@@ -1,4 +1,5 @@
--- Makes the company's numbers those of its account. A number that another company uses is added and not active.
+-- Makes the company's numbers those of its account. A number that another company uses is added and not active. One that the
+-- caller has from before there were companies gives way to the company's.
 -- $1 the account's numbers: [{sid, phone_number, friendly_name, capabilities: {sms, voice, mms}}]   $2 those of other companies
 with given as (
   select distinct on (g.phone_number) g.phone_number, g.sid, left(g.friendly_name, 255) as friendly_name,
@@ -10,12 +11,12 @@ with given as (
 ), updated as (
   update phone_numbers n set friendly_name = g.friendly_name, twilio_sid = g.sid, sms_enabled = g.sms, voice_enabled = g.voice,
     mms_enabled = g.mms, updated_at = now()
-  from given g where n.phone_number = g.phone_number and not n.is_deleted
+  from given g where n.phone_number = g.phone_number and not n.is_deleted and n.company_id is not null
   returning n.phone_number
 ), removed as (
   update phone_numbers n set is_deleted = true, updated_at = now()
-  where not n.is_deleted and n.phone_number not in (select g.phone_number from given g)
-  returning n.id
+  where not n.is_deleted and (n.company_id is null) = (n.phone_number in (select g.phone_number from given g))
+  returning n.company_id
 ), added as (
   insert into phone_numbers (phone_number, friendly_name, twilio_sid, sms_enabled, voice_enabled, mms_enabled, is_active)
   select g.phone_number, g.friendly_name, g.sid, g.sms, g.voice, g.mms,
@@ -24,4 +25,4 @@ with given as (
   returning id
 )
 select true as success, (select count(*) from given) as total_twilio, (select count(*) from added) as added,
-  (select count(*) from updated) as updated, (select count(*) from removed) as removed
+  (select count(*) from updated) as updated, (select count(*) from removed where company_id is not null) as removed

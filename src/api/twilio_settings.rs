@@ -138,6 +138,13 @@ fn sender(text: &str, _: &()) -> garde::Result {
     if fits { Ok(()) } else { Err(garde::Error::new("Input should be an e-mail address")) }
 }
 
+fn number(given: String) -> Result<String> {
+    telephony::e164(&given).map_err(|e| match e {
+        Error::BadRequest(why) => Error::invalid("body", "phone_number", why),
+        e => e,
+    })
+}
+
 fn filled(text: Option<String>) -> Option<String> {
     text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
 }
@@ -175,7 +182,7 @@ async fn create(
     if db.tx(read).await.must_have_company()?.is_some() {
         return Err(Error::bad_request(THERE));
     }
-    let number = filled(new.phone_number).map(|number| telephony::e164(&number)).transpose()?;
+    let number = filled(new.phone_number).map(number).transpose()?;
     let credentials = Credentials { account_sid: new.account_sid, auth_token: new.auth_token.trim().to_owned() };
     let verified = app.twilio.is_active(&credentials).await.unwrap_or(false);
     let flags = [new.sms_enabled.unwrap_or(true), new.voice_enabled.unwrap_or(true), new.email_enabled.unwrap_or(false)];
@@ -201,12 +208,13 @@ async fn update(
     let there = db.tx(need).await.must_have_company()?;
     patch.auth_token = filled(patch.auth_token);
     patch.sendgrid_from_email = patch.sendgrid_from_email.map(filled);
-    let number = patch.phone_number.map(filled).map(|n| n.map(|n| telephony::e164(&n)).transpose()).transpose()?;
+    let number = patch.phone_number.map(filled).map(|n| n.map(number).transpose()).transpose()?;
     patch.phone_number = number;
     let key = patch.sendgrid_api_key.take().map(Option::unwrap_or_default);
     let key = key.filter(|key| Some(key) != there.sendgrid_api_key.as_ref() && !key.starts_with("****"));
+    let is_other = patch.account_sid.is_some() || patch.auth_token.is_some();
     db.tx(async |tx| {
-        tx.optional::<Uuid>(sql!("twilio_settings/update"), &[&Jsonb(&patch)]).await?;
+        tx.optional::<Uuid>(sql!("twilio_settings/update"), &[&Jsonb(&patch), &is_other]).await?;
         if let Some(token) = &patch.auth_token {
             keep(&app, tx, "twilio_auth_token", token).await?;
         }
@@ -216,7 +224,7 @@ async fn update(
         Ok(())
     })
     .await?;
-    if patch.account_sid.is_some() || patch.auth_token.is_some() {
+    if is_other {
         check(&app, &db).await?;
     }
     Ok(Json(db.tx(need).await?))

@@ -23,8 +23,10 @@ row! {
 
 pub(super) async fn run(app: &App, db: &TenantDb, job: &Job) -> Result<()> {
     let scheduled = job.record_id;
-    let Some(account) = telephony::account(app, db).await? else {
-        return fail(db, scheduled, "Twilio is not configured").await;
+    let account = match telephony::need_texting_account(app, db).await {
+        Ok(account) => account,
+        Err(Error::BadRequest(why)) => return fail(db, scheduled, &why).await,
+        Err(e) => return Err(e),
     };
     let begun = db.tx(async |tx| {
         let due: Option<Due> = tx.optional(sql!("jobs/scheduled_sms"), &[&scheduled]).await?;

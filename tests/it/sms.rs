@@ -76,6 +76,11 @@ async fn a_text_is_sent_by_the_companys_own_number_and_written_down() {
     let template = acme.admin.post("/api/sms/templates", template).await.expect(200);
     send(json!({"to": to, "template_id": template["id"], "variables": {"name": "Ada"}})).await.expect(200);
     assert_eq!(account.asked()[1]["Body"], "Dear Ada, {unknown}");
+    // However often a long value stands in it, no more is made of it than a message has room for.
+    let many = json!({"name": "Many", "body": "{a}".repeat(500), "is_static": false});
+    let many = acme.admin.post("/api/sms/templates", many).await.expect(200);
+    let long = send(json!({"to": to, "template_id": many["id"], "variables": {"a": "x".repeat(900_000)}})).await;
+    assert!(long.detail(400).contains("1600"));
     assert_eq!(acme.admin.get("/api/sms/templates").await.expect(200)[0]["usage_count"], 1);
     for (bad, status) in [
         (json!({"to": "12", "body": "Hi"}), 400),
@@ -143,6 +148,16 @@ async fn a_scheduled_text_leaves_when_its_time_has_come_unless_it_is_cancelled()
     let gone = acme.member.delete(&format!("/api/sms/scheduled/{}", kept["id"].as_str().unwrap())).await;
     assert_eq!((gone.status, gone.text.contains("already sent")), (400, true), "{}", gone.text);
     assert_eq!(acme.member.get("/api/sms/messages").await.expect(200)[0]["body"], "kept");
+
+    // Nor does one leave while texts are switched off.
+    let late = schedule("late", "2999-01-01T00:00:00").await.expect(200);
+    acme.admin.put("/api/twilio-settings/", json!({"sms_enabled": false})).await.expect(200);
+    acme.db.execute("update jobs set run_at = now() where tenant_id = $1", &[&acme.company]).await.unwrap();
+    let late: Uuid = late["id"].as_str().unwrap().parse().unwrap();
+    let why = "select coalesce(error_message, '') from scheduled_sms where id = $1";
+    crate::jobs::until("it is given up", async || acme.value::<String>(why, &[&late]).await.contains("switched off"))
+        .await;
+    assert_eq!(account.asked().len(), 1);
 }
 
 #[tokio::test]

@@ -32,6 +32,8 @@ async fn settings_are_entered_once_verified_and_show_no_secret() {
     assert_eq!(acme.value::<i64>(sealed, &[&acme.company]).await, 2);
     let wrong = acme.admin.put("/api/twilio-settings/", json!({"auth_token": "x".repeat(32)})).await.expect(200);
     assert_eq!(wrong["is_verified"], false);
+    let odd = acme.admin.put("/api/twilio-settings/", json!({"phone_number": "5551"})).await.expect(422);
+    assert_eq!(odd["detail"][0]["loc"], json!(["body", "phone_number"]));
     assert_eq!(acme.member.get("/api/twilio-settings/phone-numbers").await.status, 400);
     acme.admin.put("/api/twilio-settings/", json!({"auth_token": account.token})).await.expect(200);
     assert_eq!(acme.admin.post("/api/twilio-settings/verify", json!({})).await.expect(200)["verified"], true);
@@ -69,6 +71,16 @@ async fn numbers_are_taken_over_from_the_account() {
     };
     assert_eq!([active(&one), active(&two), active(&three)], [None, Some(json!(true)), Some(json!(false))]);
     assert_eq!(acme.member.post("/api/twilio/sync/phone-numbers", json!({})).await.status, 403);
+    // One that the admin has from before there were companies becomes the company's.
+    let old = number();
+    let historical = "insert into phone_numbers (tenant_id, company_id, user_id, phone_number, is_active) values ($1, null, $2, $3, true)";
+    acme.db.execute(historical, &[&acme.company, &acme.admin.id, &old]).await.unwrap();
+    account.has(&[&two, &three, &old]);
+    assert_eq!(sync().await, json!({"success": true, "total_twilio": 3, "added": 1, "updated": 2, "removed": 0}));
+    for person in [&acme.admin, &acme.member] {
+        let list = person.get("/api/sms/phone-numbers").await.expect(200);
+        assert_eq!(list.as_array().unwrap().iter().filter(|n| n["phone_number"] == old.as_str()).count(), 1);
+    }
     let live = acme.member.get("/api/twilio-settings/phone-numbers").await.expect(200);
-    assert_eq!(live["phone_numbers"].as_array().unwrap().len(), 2);
+    assert_eq!(live["phone_numbers"].as_array().unwrap().len(), 3);
 }
