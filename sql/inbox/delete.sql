@@ -2,7 +2,7 @@
 with text as (
   delete from sms_messages where id = $1 returning id
 ), email as (
-  delete from emails where id = $1 returning id
+  delete from emails where id = $1 and not is_deleted and status <> 'draft' returning id
 ), call as (
   delete from calls where id = $1 returning id
 )

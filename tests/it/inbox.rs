@@ -44,6 +44,15 @@ async fn texts_mail_and_calls_are_one_list() {
     for bad in ["?limit=101", "?offset=-1", "?status=lost", "?message_type=fax"] {
         assert_eq!(acme.admin.get(&format!("/api/inbox/{bad}")).await.status, 422, "{bad}");
     }
+    // What is in the trash, and what was not sent yet, is not the inbox's to delete.
+    let mail = list("?message_type=email").await[0]["id"].as_str().unwrap().to_owned();
+    let draft = json!({"to_email": "ada@example.com", "subject": "D", "body": "B"});
+    let draft = acme.admin.post("/api/emails/draft", draft).await.expect(201);
+    acme.admin.delete(&format!("/api/emails/{mail}")).await.expect(200);
+    for hidden in [&mail, draft["id"].as_str().unwrap()] {
+        assert_eq!(acme.admin.delete(&format!("/api/inbox/{hidden}")).await.status, 404);
+    }
+    acme.admin.post(&format!("/api/emails/{mail}/restore"), json!({})).await.expect(200);
     for message in list("").await {
         let path = format!("/api/inbox/{}", message["id"].as_str().unwrap());
         acme.admin.put(&format!("{path}/mark-read"), json!({})).await.expect(200);
