@@ -5,7 +5,7 @@ select jsonb_build_object('number', q.quote_number, 'title', q.title, 'amount', 
   'generated', to_char(now() at time zone 'UTC', 'YYYY-MM-DD HH24:MI'), 'lines', q.line_items,
   -- A logo that is one of the company's own files: where its content is.
   'logo_key', (select f.object_key from companies c
-    join files f on f.id = substring(c.logo_url from '^/api/files/([0-9a-f-]{36})/download$')::uuid
+    join files f on f.id = substring(c.logo_url from '^/api/files/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/download$')::uuid
     where not f.is_deleted and f.size <= 2097152),
   'company', (select to_jsonb(c) from companies c),
   'client', (select jsonb_build_object('name', concat_ws(' ', p.first_name, p.last_name), 'company', p.company, 'email', p.email, 'phone', p.phone)

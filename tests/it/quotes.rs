@@ -274,11 +274,15 @@ async fn the_pdf_prints_the_quote() {
     let page = printed(&acme.admin, &bare).await.concat();
     assert!(page.contains("N/A") && page.contains("1,234,567.50") && page.contains("DRAFT"), "{page}");
 
+    let company = format!("/api/companies/{}", acme.company);
+    let odd = format!("/api/files/{}/download", "-".repeat(36));
+    acme.admin.put(&company, json!({"logo_url": odd})).await.expect(200);
+    assert_eq!(printed(&acme.admin, &bare).await.len(), 1, "an address that is no file's is no logo");
+
     // The company's logo is one of its files.
     let logo = reqwest::multipart::Part::bytes(png()).file_name("logo.png").mime_str("image/png").unwrap();
     let form = reqwest::multipart::Form::new().part("file", logo);
     let file = crate::world::answer(acme.admin.request("POST", "/api/files/upload").multipart(form)).await.expect(200);
-    let company = format!("/api/companies/{}", acme.company);
     acme.admin.put(&company, json!({"logo_url": file["url"]})).await.expect(200);
     let response = acme.admin.request("GET", &format!("{}/download", path(&bare))).send().await.unwrap();
     let document = lopdf::Document::load_mem(&response.bytes().await.unwrap()).unwrap();
