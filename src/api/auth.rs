@@ -81,18 +81,21 @@ struct Login {
 async fn login(app: State<App>, client: Client, Json(body): Json<Login>) -> Result<Json<Session>> {
     let email = body.email.to_lowercase();
     client.limit(&app, "login", &email, 10, Duration::from_secs(15 * 60)).await?;
-    let found = app.db.platform().login(&email).await?;
-    let right = app.hasher.verify(&body.password, found.as_ref().map(|(_, hash)| hash.as_str())).await?;
-    let (account, hash) = found.filter(|(account, _)| right && account.status == "active").ok_or(Error::WrongCredentials)?;
-    if account.blocked {
-        return Err(Error::Suspended);
+    // Again where the hash was replaced while it was looked at: by another login, or with another password.
+    for _ in 0..3 {
+        let found = app.db.platform().login(&email).await?;
+        let right = app.hasher.verify(&body.password, found.as_ref().map(|(_, hash)| hash.as_str())).await?;
+        let found = found.filter(|(account, _)| right && account.status == "active");
+        let (account, hash) = found.ok_or(Error::WrongCredentials)?;
+        if account.blocked {
+            return Err(Error::Suspended);
+        }
+        let rehashed = if auth::is_outdated(&hash) { Some(app.hasher.hash(&body.password).await?) } else { None };
+        if app.db.platform().logged_in(account.id, &hash, rehashed.as_deref()).await? {
+            return Session::of(&app, account).map(Json);
+        }
     }
-    let rehashed = if auth::is_outdated(&hash) { Some(app.hasher.hash(&body.password).await?) } else { None };
-    // A password that was changed while it was looked at is not the right one any more.
-    if !app.db.platform().logged_in(account.id, &hash, rehashed.as_deref()).await? {
-        return Err(Error::WrongCredentials);
-    }
-    Session::of(&app, account).map(Json)
+    Err(Error::WrongCredentials)
 }
 
 #[derive(Deserialize, Validate, JsonSchema)]

@@ -92,7 +92,9 @@ async fn a_login_does_not_bring_back_a_password_that_was_changed_meanwhile() {
     acme.db.execute(set, &[&person.id, &bcrypt::hash("New-Horse-6", 4).unwrap()]).await.unwrap();
     assert_eq!(overtaken.await.unwrap(), 401);
     login(&person.email, "Old-Horse-5").await.expect(401);
-    login(&person.email, "New-Horse-6").await.expect(200);
+    // Two who come first with the right one both come in, though either replaces the hash.
+    let (one, two) = tokio::join!(login(&person.email, "New-Horse-6"), login(&person.email, "New-Horse-6"));
+    assert_eq!((one.status, two.status), (200, 200));
 }
 
 #[tokio::test]
