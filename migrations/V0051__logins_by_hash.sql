@@ -5,8 +5,11 @@ set role ringfence_owner;
 create function app.logged_in(user_id uuid, verified text, rehashed text) returns boolean language sql
   security definer set search_path = pg_catalog, pg_temp
   begin atomic
-    with same as (
-      update app.credentials k set password_hash = coalesce($3, k.password_hash) where k.user_id = $1 and k.password_hash = $2 returning k.user_id
+    with replaced as (
+      update app.credentials k set password_hash = $3 where k.user_id = $1 and k.password_hash = $2 and $3 is not null returning k.user_id
+    ), same as (
+      select r.user_id from replaced r
+      union all select k.user_id from app.credentials k where k.user_id = $1 and k.password_hash = $2 and $3 is null
     ), noted as (
       update public.users u set last_login = now() from same where u.id = same.user_id
     )
