@@ -328,7 +328,7 @@ pub(super) const TABLES: &[Table] = &[
         owner: Some("user_id"),
         references: &[("contact_id", "contacts")],
         prepare: &[sql!("import/queued_sms")],
-        instead_of_triggers: &[sql!("import/conversations"), sql!("import/conversation_of_texts")],
+        instead_of_triggers: &[sql!("import/conversations")],
         ..EMPTY
     },
     Table {
