@@ -36,10 +36,10 @@ impl Told {
         let sets = fields.get("charsets").map(Vec::as_slice).unwrap_or_default();
         let sets: BTreeMap<String, String> = serde_json::from_slice(sets).unwrap_or_default();
         let mut told = Self::default();
-        for (name, bytes) in &fields {
-            let set = sets.get(name).and_then(|set| Encoding::for_label(set.as_bytes())).unwrap_or(encoding_rs::UTF_8);
-            if let Some(text) = told.field_mut(name) {
-                *text = set.decode(bytes).0.replace('\0', "");
+        for (name, bytes) in fields {
+            let set = sets.get(&name).and_then(|set| Encoding::for_label(set.as_bytes())).unwrap_or(encoding_rs::UTF_8);
+            if let Some(text) = told.field_mut(&name) {
+                *text = set.decode(&bytes).0.replace('\0', "");
             }
         }
         told
