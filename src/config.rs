@@ -122,8 +122,9 @@ pub struct Config {
     /// one connection to another, such as PgBouncer before 1.21 in transaction mode
     #[arg(long, env = "RINGFENCE_PREPARED_STATEMENTS", value_enum, default_value = "on")]
     pub prepared_statements: Switch,
-    /// Database connections at most, and as many to the standby. When not given: four for each processor, from 8 to 64, with a database on this
-    /// machine, and 16 with one elsewhere
+    /// Database connections at most, and as many to the standby; one company gets three quarters of them. When not given:
+    /// with a database on this machine four for each processor, from 8 to 64, of which two for each run at a time what is
+    /// short; with one elsewhere 16
     #[arg(long, env = "RINGFENCE_POOL_SIZE", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1000))]
     pub pool_size: Option<usize>,
 }

@@ -33,7 +33,7 @@ use std::{
     task::{Context, Poll, Waker},
     time::Duration,
 };
-use tokio::io::AsyncWrite;
+use tokio::{io::AsyncWrite, sync::OwnedSemaphorePermit};
 use tokio_postgres::error::SqlState;
 use tokio_util::io::poll_read_buf;
 
@@ -43,6 +43,8 @@ const READ: usize = 32 << 10;
 const POSITION: &str = sql!("platform/position").text;
 /// An answer that takes longer does not come: the server ends each statement after half a minute.
 const PATIENCE: Duration = Duration::from_secs(70);
+/// What is not answered so soon takes long, or waits for the disk or for others, and lets the next one run.
+const SHORT: Duration = Duration::from_millis(5);
 
 /// Why the database did not do what it was asked.
 #[derive(Debug)]
@@ -328,6 +330,8 @@ pub(super) struct Connection {
     statements: HashMap<Key, Arc<Statement>>,
     how: Statements,
     named: u64,
+    /// Its place among those that run something short.
+    running: Option<OwnedSemaphorePermit>,
 }
 
 impl Connection {
@@ -344,7 +348,18 @@ impl Connection {
             stale: false,
             statements: HashMap::new(),
             named: 0,
+            running: None,
         }
+    }
+
+    /// It is about to run something, which counts until it takes long.
+    pub(super) fn running(&mut self, place: OwnedSemaphorePermit) {
+        self.running = Some(place);
+    }
+
+    /// It does not count any more.
+    pub(super) fn rest(&mut self) -> Option<OwnedSemaphorePermit> {
+        self.running.take()
     }
 
     /// The prepared form of these statements; those that are new are prepared, or at least described, together.
@@ -424,11 +439,14 @@ impl Connection {
     }
 
     /// The same, where the first statement is a `begin`: the transaction is open until [`Connection::commit`], and whoever
-    /// leaves before has it rolled back by [`Connection::settle`].
+    /// leaves before has it rolled back by [`Connection::settle`]. From its first answer on it does not count as running:
+    /// it may do something else between its statements, and what has begun had better end.
     pub(super) async fn begin(&mut self, statements: &[(&Arc<Statement>, Params<'_>)]) -> Result<Answer, Fault> {
         self.settle().await?;
         self.open = true;
-        self.send(statements).await
+        let answer = self.send(statements).await?;
+        drop(self.rest());
+        Ok(answer)
     }
 
     /// Ends an open transaction by `commit`; an error when it did not.
@@ -643,9 +661,12 @@ impl Connection {
                 )) => {}
                 Ok(Some(message)) => return Ok(message),
                 Ok(None) => {
-                    let read = tokio::time::timeout(PATIENCE, self.exchange()).await;
-                    if let Err(e) = read.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
-                        return Err(self.fail(e.into()));
+                    let patience = if self.running.is_some() { SHORT } else { PATIENCE };
+                    match tokio::time::timeout(patience, self.exchange()).await {
+                        Ok(Ok(())) => {}
+                        Ok(Err(e)) => return Err(self.fail(e.into())),
+                        Err(_) if self.running.is_some() => drop(self.rest()),
+                        Err(_) => return Err(self.fail(io::Error::from(io::ErrorKind::TimedOut).into())),
                     }
                 }
                 Err(e) => return Err(self.fail(e.into())),

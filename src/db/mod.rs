@@ -1,5 +1,6 @@
 //! The only module that can open a connection.
 
+mod admission;
 mod connect;
 mod connection;
 mod dba;

@@ -1,6 +1,8 @@
 //! The pool of the API's own login.
 
 use super::{
+    Caller, Identity,
+    admission::{Admission, Part},
     connect,
     connection::{Connection, Fault, Statements},
     held::commit_held,
@@ -11,7 +13,7 @@ use super::{
 use crate::{Result, config::Config};
 use deadpool::{
     Runtime,
-    managed::{Manager, Metrics, Object, Pool, PoolError, RecycleError, RecycleResult, Timeouts},
+    managed::{Manager, Metrics, Object, Pool, PoolError, QueueMode, RecycleError, RecycleResult, Timeouts},
 };
 use std::{
     net::IpAddr,
@@ -40,23 +42,28 @@ pub struct PoolState {
     pub waiting: usize,
 }
 
-/// How many connections a server has when nobody says. More than the database has processors for make nothing faster and
-/// each answer's time less certain; fewer would let some long reports keep everybody else waiting. So there are four for
-/// each processor, within bounds. Of a database elsewhere nobody knows them, for PostgreSQL does not tell.
-pub fn default_pool_size(url: &str) -> anyhow::Result<usize> {
-    const ELSEWHERE: usize = 16;
+/// How many processors a database has, if it is on this machine: PostgreSQL does not tell.
+fn processors(url: &str) -> anyhow::Result<Option<usize>> {
     let here = |host: &Host| match host {
         Host::Unix(_) => true,
         Host::Tcp(name) => name == "localhost" || name.parse().is_ok_and(|ip: IpAddr| ip.is_loopback()),
     };
-    let processors = thread::available_parallelism().map_or(2, |n| n.get());
-    Ok(if parse(url)?.get_hosts().iter().all(here) { (4 * processors).clamp(8, 64) } else { ELSEWHERE })
+    let is_here = parse(url)?.get_hosts().iter().all(here);
+    Ok(is_here.then(|| thread::available_parallelism().map_or(2, |n| n.get())))
+}
+
+/// How many connections a server has when nobody says: four for each of the database's processors, within bounds. Two for
+/// each run something short at a time ([`Admission`]); the others are for what takes its time.
+pub fn default_pool_size(url: &str) -> anyhow::Result<usize> {
+    const ELSEWHERE: usize = 16;
+    Ok(processors(url)?.map_or(ELSEWHERE, |processors| (4 * processors).clamp(8, 64)))
 }
 
 /// The pool of the API's own login. Nothing outside this module gets a connection of it.
 #[derive(Clone)]
 pub struct Db {
     pool: Pool<Connections>,
+    admission: Arc<Admission>,
     /// Where reads may go.
     pub(super) standby: Option<Arc<Standby>>,
 }
@@ -65,7 +72,7 @@ impl Db {
     /// Prepares a pool of at most `size` connections; the first one is opened when it is needed.
     pub fn new(url: &str, size: usize) -> anyhow::Result<Self> {
         let way = Way { config: parse(url)?, statements: Statements::Named };
-        Ok(Self { pool: pool(way, size)?, standby: None })
+        Ok(Self { pool: pool(way, size)?, admission: Arc::new(Admission::new(size, size)), standby: None })
     }
 
     /// The pool of a server with these settings, and of its standby if it has one.
@@ -77,7 +84,13 @@ impl Db {
             let way = Way { config: parse(url)?, ..way.clone() };
             anyhow::Ok(Arc::new(Standby::new(way.clone(), pool(way, size)?)))
         });
-        Ok(Self { pool: pool(way, size)?, standby: standby.transpose()? })
+        // Whoever says how many there are knows how many are good.
+        let running = match settings.pool_size {
+            None => processors(url)?.map_or(size, |processors| size.min(2 * processors)),
+            Some(size) => size,
+        };
+        let admission = Arc::new(Admission::new(size, running));
+        Ok(Self { pool: pool(way, size)?, admission, standby: standby.transpose()? })
     }
 
     /// A connection, before which a request with a key commits what it has done.
@@ -87,7 +100,23 @@ impl Db {
     }
 
     pub(super) async fn lease(&self) -> Result<Lease> {
-        Ok(self.pool.get().await?.into())
+        let running = self.admission.run().await?;
+        let mut connection: Lease = self.pool.get().await?.into();
+        connection.running(running);
+        Ok(connection)
+    }
+
+    /// A connection of the share of the one who asks.
+    pub(super) async fn lease_for(&self, who: &Identity) -> Result<Lease> {
+        let part = self.admission.part(who).await?;
+        let mut connection = self.lease().await?;
+        connection.part = part;
+        Ok(connection)
+    }
+
+    /// Remembers whose share it is that this caller takes of.
+    pub(super) fn learn(&self, connection: &Lease, caller: &Caller) {
+        self.admission.learn(connection.part.as_ref(), caller.user_id, caller.company_id);
     }
 
     /// Whether a connection can be had and answers.
@@ -98,7 +127,8 @@ impl Db {
     /// How its connections are used right now.
     pub fn state(&self) -> PoolState {
         let status = self.pool.status();
-        let (limit, open, waiting) = (status.max_size, status.size, status.waiting);
+        let (limit, open) = (status.max_size, status.size);
+        let waiting = status.waiting + self.admission.waiting();
         PoolState { limit, open, in_use: open.saturating_sub(status.available), waiting }
     }
 
@@ -111,6 +141,8 @@ impl Db {
 fn pool(way: Way, size: usize) -> anyhow::Result<Pool<Connections>> {
     let wait = Some(WAIT);
     let builder = Pool::builder(Connections(way)).max_size(size).runtime(Runtime::Tokio1);
+    // The one that was used last has its plans and rows still in the processor's caches.
+    let builder = builder.queue_mode(QueueMode::Lifo);
     Ok(builder.timeouts(Timeouts { wait, create: wait, recycle: wait }).build()?)
 }
 
@@ -156,39 +188,52 @@ pub(crate) type NoConnection = PoolError<Fault>;
 
 /// A connection while somebody has it. One that is given back in the middle of something, because its holder went away
 /// or failed, is brought to an end before anybody else gets it; nobody needs to wait for that.
-pub(super) struct Lease(Option<Object<Connections>>);
+pub(super) struct Lease {
+    connection: Option<Object<Connections>>,
+    /// What it takes of its company's share.
+    part: Option<Part>,
+}
 
 impl From<Object<Connections>> for Lease {
     fn from(connection: Object<Connections>) -> Self {
-        Self(Some(connection))
+        Self { connection: Some(connection), part: None }
     }
 }
 
 impl Deref for Lease {
     type Target = Connection;
     fn deref(&self) -> &Connection {
-        self.0.as_ref().expect("it is there until it is dropped")
+        self.connection.as_ref().expect("it is there until it is dropped")
     }
 }
 
 impl DerefMut for Lease {
     fn deref_mut(&mut self) -> &mut Connection {
-        self.0.as_mut().expect("it is there until it is dropped")
+        self.connection.as_mut().expect("it is there until it is dropped")
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let Some(mut connection) = self.0.take() else { return };
+        let Some(mut connection) = self.connection.take() else { return };
+        // The connection is back before the next one may run, who would make a new one otherwise.
+        let give_back = |mut connection: Object<Connections>| {
+            let place = connection.rest();
+            drop(connection);
+            drop(place);
+        };
         if connection.is_settled() {
-            return;
+            return give_back(connection);
         }
         match Handle::try_current() {
             Ok(runtime) => {
+                let part = self.part.take();
                 runtime.spawn(async move {
-                    if !matches!(tokio::time::timeout(SETTLE, connection.settle()).await, Ok(Ok(()))) {
-                        drop(Object::take(connection));
+                    match tokio::time::timeout(SETTLE, connection.settle()).await {
+                        Ok(Ok(())) => give_back(connection),
+                        _ => drop(Object::take(connection)),
                     }
+                    drop(part);
                 });
             }
             // Closing it makes the server roll back.

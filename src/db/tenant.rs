@@ -223,7 +223,8 @@ impl<D: Door> Scoped<D> {
         if D::ROLE.is_some() || held::is_held() {
             return Box::pin(self.transaction(locate, async |tx| tx.rows(q, p).await)).await;
         }
-        let mut connection = self.db.connection().await?;
+        held::commit_held().await?;
+        let mut connection = self.db.lease_for(&self.who).await?;
         let [enter, statement] = connection.prepare([self.enter().text, q.text]).await?;
         let entering = self.entering(q.plan);
         let statements: &[(_, Params<'_>)] = &[(&enter, &entering.params()), (&statement, p)];
@@ -236,7 +237,7 @@ impl<D: Door> Scoped<D> {
             }
             _ => (connection.run(statements).await?, None),
         };
-        let caller = self.admit(&mut answer, 0)?;
+        let caller = self.admit(&connection, &mut answer, 0)?;
         let mut reply = answer.last()?;
         if locate {
             self.db.leave_position(&caller, position);
@@ -247,11 +248,12 @@ impl<D: Door> Scoped<D> {
 
     /// Who the caller is right now, by the primary.
     pub(super) async fn known(&self) -> Result<Caller> {
-        let mut connection = self.db.connection().await?;
+        held::commit_held().await?;
+        let mut connection = self.db.lease_for(&self.who).await?;
         let [enter] = connection.prepare([self.enter().text]).await?;
         let entering = self.entering(Plan::Auto);
         let mut answer = connection.run(&[(&enter, &entering.params())]).await?;
-        let caller = self.admit(&mut answer, 0)?;
+        let caller = self.admit(&connection, &mut answer, 0)?;
         answer.last()?;
         Ok(caller)
     }
@@ -265,11 +267,11 @@ impl<D: Door> Scoped<D> {
 
     async fn transaction<T>(&self, locate: bool, f: impl AsyncFnOnce(&Tx<'_>) -> Result<T>) -> Result<T> {
         let keyed = Keyed::next().await?;
-        let mut connection = self.db.lease().await?;
+        let mut connection = self.db.lease_for(&self.who).await?;
         let [begin, enter] = connection.prepare([BEGIN, self.enter().text]).await?;
         let entering = self.entering(Plan::Auto);
         let mut answer = connection.begin(&[(&begin, &[]), (&enter, &entering.params())]).await?;
-        let caller = self.admit(&mut answer, 1)?;
+        let caller = self.admit(&connection, &mut answer, 1)?;
         answer.last()?;
         if let Some(keyed) = &keyed {
             keyed.lock(&mut connection).await?;
@@ -299,7 +301,7 @@ impl<D: Door> Scoped<D> {
     }
 
     /// Looks at the answer of *enter*, the statement at this place.
-    fn admit(&self, answer: &mut Answer, place: usize) -> Result<Caller> {
+    fn admit(&self, connection: &Lease, answer: &mut Answer, place: usize) -> Result<Caller> {
         let Some(entered) = answer.replies.get(place) else {
             let failed = answer.refused.take().map(Error::from);
             return Err(failed.unwrap_or(Error::Internal("the context was not set".into())));
@@ -309,6 +311,7 @@ impl<D: Door> Scoped<D> {
             return Err(Error::Suspended);
         }
         let caller = Caller::from_entered(&row)?;
+        self.db.learn(connection, &caller);
         if let Some(company) = caller.company_id {
             tracing::Span::current().record("company", tracing::field::display(company));
         }

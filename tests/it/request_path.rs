@@ -2,7 +2,7 @@
 
 use crate::{
     schema::OwnDatabase,
-    world::{World, add_person, admin_url, api_url, config, start_server},
+    world::{Person, World, add_person, admin_url, api_url, config, start_server, within},
 };
 use ringfence::{
     App, Error,
@@ -577,6 +577,39 @@ async fn a_database_without_room_is_told_and_comes_back() {
     assert!(full.iter().all(|answer| answer.headers.contains_key("retry-after")), "{full:?}");
     acme.db.batch_execute("rollback").await.unwrap();
     acme.admin.get("/api/contacts/").await.expect(200);
+    own.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_company_does_not_get_all_connections() {
+    let own = OwnDatabase::new().await;
+    // More connections than may run something short at a time.
+    let config = Config { worker: Switch::Off, pool_size: None, ..config() };
+    let size = config.connections(&own.api).unwrap();
+    let base = start_server(config, &own.api);
+    let (acme, globex) = (World::alone_at(&own, &base).await, World::alone_at(&own, &base).await);
+    for person in [&acme.admin, &acme.member, &globex.admin] {
+        person.get("/api/contacts/").await.expect(200);
+    }
+    let mine = acme.contact("Ada", "Lovelace").await["id"].as_str().unwrap().to_owned();
+    acme.db.batch_execute(&format!("begin; select from contacts where id = '{mine}' for update")).await.unwrap();
+    let rename = |person: &Person| {
+        let (person, path) = (person.clone(), format!("/api/contacts/{mine}"));
+        tokio::spawn(async move { person.put(&path, json!({"first_name": "Augusta"})).await })
+    };
+    let waiting: Vec<_> = (0..size).flat_map(|_| [rename(&acme.admin), rename(&acme.member)]).collect();
+    let locked = "select count(*) from pg_stat_activity
+        where usename = 'ringfence_api' and datname = current_database() and wait_event_type = 'Lock'";
+    within(Duration::from_secs(4), "requests wait for the row", async || {
+        globex.value::<i64>(locked, &[]).await == (size * 3 / 4) as i64
+    })
+    .await;
+    globex.admin.get("/api/contacts/").await.expect(200);
+    assert!(waiting.iter().all(|asked| !asked.is_finished()), "others do not wait for them");
+    acme.db.batch_execute("rollback").await.unwrap();
+    for asked in waiting {
+        asked.await.unwrap().expect(200);
+    }
     own.drop().await;
 }
 
