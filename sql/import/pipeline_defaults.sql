@@ -1,8 +1,7 @@
--- A company has one default pipeline: the one that is first, unless there is one here that is used already.
+-- A company has one default pipeline: the one that is first, unless there is one here already.
 with ranked as (
   select s.n, row_number() over (partition by s.company_id order by s.order_index, s.n) as place,
-    exists (select from pipelines p where p.tenant_id = s.company_id and p.is_default and not p.is_deleted
-      and exists (select from ops.imported i where i.table_name = 'pipelines' and i.id = p.id)) as is_taken
+    exists (select from pipelines p where p.tenant_id = s.company_id and p.company_id is not null and p.is_default and not p.is_deleted) as is_taken
   from old_pipelines s where s.problem is null and s.is_default and not s.is_deleted
 ), changed as (
   update old_pipelines s set is_default = false from ranked r

@@ -172,7 +172,7 @@ pub(super) const TABLES: &[Table] = &[
             name text; description text; is_default boolean; order_index int; is_active boolean;
             is_deleted boolean; created_at timestamptz; updated_at timestamptz",
         owner: Some("owner_id"),
-        prepare: &[sql!("import/pipeline_owners"), sql!("import/pipeline_defaults"), sql!("import/made_pipelines")],
+        prepare: &[sql!("import/pipeline_owners"), sql!("import/made_pipelines"), sql!("import/pipeline_defaults")],
         ..EMPTY
     },
     Table {

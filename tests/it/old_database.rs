@@ -410,6 +410,36 @@ async fn a_dry_run_changes_nothing_and_a_second_run_brings_what_is_new() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_pipeline_that_somebody_has_made_something_of_stays_when_another_one_comes() {
+    let (old, own) = (Old::new(1).await, OwnDatabase::new().await);
+    // One company brings a pipeline with the name of those that are made here, two bring none.
+    let less = "delete from deals; update pipelines set name = 'Sales Pipeline' where id = md5('pipeline5')::uuid;
+        delete from pipelines where id in (md5('pipeline6')::uuid)
+          or company_id in (md5('company5')::uuid, md5('company6')::uuid)";
+    old.db.batch_execute(less).await.unwrap();
+    bring(&own, &old.options()).await;
+    let new = db::connect(&own.admin).await.unwrap();
+    let stage = "insert into pipeline_stages (tenant_id, company_id, owner_id, pipeline_id, name, order_index)
+        select tenant_id, company_id, owner_id, id, 'Our own', 9 from pipelines where company_id = md5('company5')::uuid";
+    assert_eq!(new.execute(stage, &[]).await.unwrap(), 1);
+    let second = "insert into pipelines (id, name, is_default, order_index, company_id, created_at, updated_at, is_active, is_deleted)
+        select gen_random_uuid(), 'Second', true, 0, md5('company' || i)::uuid, now(), now(), true, false from unnest(array[3, 5, 6]) i";
+    old.db.execute(second, &[]).await.unwrap();
+    bring(&own, &old.options()).await;
+    let there = async |company: &str| -> Vec<(String, bool)> {
+        let of = "select name, is_default from pipelines where company_id = md5($1)::uuid order by name";
+        new.query(of, &[&company]).await.unwrap().iter().map(|row| (row.get(0), row.get(1))).collect()
+    };
+    let both = [("Sales Pipeline".to_owned(), true), ("Second".to_owned(), false)];
+    assert_eq!(there("company3").await, both, "what came");
+    assert_eq!(there("company5").await, both, "what has a stage of theirs");
+    assert_eq!(there("company6").await, [("Second".to_owned(), true)], "what nobody has used");
+    drop(new);
+    own.drop().await;
+    old.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_was_erased_here_does_not_come_back() {
     let (old, own) = (Old::new(1).await, OwnDatabase::new().await);
     let new = db::connect(&own.admin).await.unwrap();
