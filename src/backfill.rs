@@ -416,19 +416,32 @@ async fn verify(client: &Client) -> anyhow::Result<bool> {
     Ok(same)
 }
 
+/// Lets rows be historical again in tables whose `finish` was broken off.
+const BROKEN_OFF: &str =
+    "select app.with_short_lock(format('alter table public.%I drop constraint backfill_finished', c.relname))
+     from pg_constraint k join pg_class c on c.oid = k.conrelid
+     join pg_attribute a on a.attrelid = c.oid and a.attname = 'company_id' and not a.attnotnull
+     where k.conname = 'backfill_finished' and k.coninhcount = 0";
+
 async fn undo(client: &Client, admin: &str) -> anyhow::Result<()> {
     client.execute(sql!("ops/backfill/hold").text, &[&true]).await?;
-    let recorded: i64 = client.query_one(sql!("ops/backfill/recorded").text, &[]).await?.get(0);
+    let recorded = client.query_one(sql!("ops/backfill/recorded").text, &[]).await?;
+    let (recorded, finished): (i64, i64) = (recorded.get("recorded"), recorded.get("finished"));
     let bar = ProgressBar::new(recorded.unsigned_abs());
     bar.set_style(ProgressStyle::with_template("undo {wide_bar} {human_pos}/{human_len} rows, {per_sec}, {eta} left")?);
+    let owner = owning(admin).await?;
+    owner.query(BROKEN_OFF, &[]).await?;
     let undone = undo_all(client, &bar).await;
     // Also where nothing was left to undo.
-    change_indexes(client, &owning(admin).await?, &RESTORING, MANY, &bar).await?;
+    change_indexes(client, &owner, &RESTORING, MANY, &bar).await?;
     bar.finish_and_clear();
     let (restored, stayed) = undone?;
     println!("{} rows are historical again.", HumanCount(restored));
     if stayed > 0 {
         println!("{} are not: deleted meanwhile, or their user has left the company.", HumanCount(stayed));
+    }
+    if finished > 0 {
+        println!("{} keep their company: their tables are finished.", HumanCount(finished.unsigned_abs()));
     }
     Ok(())
 }

@@ -362,8 +362,14 @@ async fn undo_takes_back_what_was_not_finished() {
     let finished = go("finish");
     assert!(finished.status.success(), "{}", text(&finished.stderr));
     assert_eq!(historical("contacts").await, 3);
+    // As a `finish` leaves a table that is broken off in it.
+    let broken_off =
+        "alter table sms_messages add constraint backfill_finished check (company_id is not null) not valid";
+    a.db.batch_execute(broken_off).await.unwrap();
     let undone = go("undo");
     assert!(undone.status.success(), "{}", text(&undone.stderr));
+    let said = text(&undone.stdout);
+    assert!(said.contains("keep their company: their tables are finished"), "{said}");
     assert_eq!((historical("contacts").await, historical("sms_messages").await), (contacts, messages));
     assert_eq!(historical("deals").await, 0);
     let nothing = text(&go("undo").stderr);
