@@ -145,6 +145,14 @@ fn of_person() -> Vec<(&'static str, String)> {
         ("calls", texts.clone()),
         ("emails", MAILS.to_owned()),
         ("campaign_recipients", "email = $3".to_owned()),
+        (
+            "notifications",
+            "strpos(link, $2::text) > 0 or strpos(lower(title || ' ' || message), $3) > 0
+               or length($4) > 6 and strpos(regexp_replace(title || ' ' || message, '\\D', '', 'g'), $4) > 0
+               or exists (select from contacts c, concat(c.first_name, ' ', c.last_name) who where c.tenant_id = $1 and c.id = $2
+                 and length(who) > 4 and strpos(title || ' ' || message, who) > 0)"
+                .to_owned(),
+        ),
         ("activities", "contact_id = $2".to_owned()),
     ];
     let all = |condition: &str| {

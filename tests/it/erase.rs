@@ -135,7 +135,15 @@ async fn a_person_goes_and_the_companys_records_stay() {
     };
     let refused = erase::run(&own.admin, &unasked, &storage()).await.unwrap_err().to_string();
     assert!(refused.contains("--yes"), "{refused}");
+    let name: String =
+        world.value("select first_name || ' ' || last_name from contacts where tenant_id = $1", &[&company]).await;
+    for message in [&format!("New contact: {name}"), &format!("A mail of {email}"), "Of somebody else"] {
+        let note = "insert into notifications (tenant_id, company_id, user_id, title, message) values ($1, $1, $2, 'News', $3)";
+        world.db.execute(note, &[&company, &world.member.id, &message]).await.unwrap();
+    }
     erased(&own, person(NOW)).await;
+    let notes = "select string_agg(message, ',') from notifications where tenant_id = $1 and title = 'News'";
+    assert_eq!(world.value::<String>(notes, &[&company]).await, "Of somebody else");
     for table in ["contacts", "sms_messages", "calls", "emails", "files", "activities"] {
         let left: i64 = world.value(&format!("select count(*) from {table} where tenant_id = $1"), &[&company]).await;
         assert_eq!(left, 0, "{table}");
