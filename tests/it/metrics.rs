@@ -7,6 +7,7 @@ use crate::{
 use ringfence::config::{Config, Switch};
 use serde_json::json;
 use std::net::{SocketAddr, TcpListener};
+use tokio_postgres::error::SqlState;
 
 /// An address that nobody listens on.
 pub fn free() -> SocketAddr {
@@ -56,6 +57,10 @@ async fn requests_pool_queue_and_refusals_are_measured_without_a_company() {
     let due = "insert into jobs (tenant_id, company_id, user_id, kind, record_id, run_at)
         values ($1, $1, $2, 'activity_due', $2, now() - interval '90 seconds')";
     acme.db.execute(due, &[&acme.company, &acme.admin.id]).await.unwrap();
+    let never = "insert into jobs (tenant_id, company_id, user_id, kind, record_id, run_at)
+        values ($1, $1, $2, 'activity_due', gen_random_uuid(), '-infinity')";
+    let refused = acme.db.execute(never, &[&acme.company, &acme.admin.id]).await.unwrap_err();
+    assert_eq!(refused.code(), Some(&SqlState::CHECK_VIOLATION), "it would be late for ever");
 
     let text = scrape(at).await;
     let requests = |method: &str, route: &str, status: &str| {
