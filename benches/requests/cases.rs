@@ -317,23 +317,24 @@ impl Company {
 
 /// Logging in: pgbench does the statements of it and hashes nothing.
 pub async fn login(admin: &Client) -> Result<Case> {
-    let people = "select u.id::text, u.email from users u where u.user_role = 'company_admin' order by hashtext(u.email) limit $1";
-    let people: Vec<(String, String)> =
-        admin.query(people, &[&PEOPLE]).await?.iter().map(|r| (r.get(0), r.get(1))).collect();
+    let people = "select u.id::text, u.email, k.password_hash from users u join app.credentials k on k.user_id = u.id
+        where u.user_role = 'company_admin' order by hashtext(u.email) limit $1";
+    let people: Vec<[String; 3]> =
+        admin.query(people, &[&PEOPLE]).await?.iter().map(|r| std::array::from_fn(|i| r.get(i))).collect();
     let all: Vec<_> = people
         .iter()
-        .map(|(_, email)| json!({"email": email, "password": demo::PASSWORD}).to_string())
+        .map(|[_, email, _]| json!({"email": email, "password": demo::PASSWORD}).to_string())
         .map(|body| request("POST", "/api/auth/login", "", &body))
         .collect();
-    let (find, note) =
-        (given(sql!("platform/login").text, &[":email"]), given(sql!("platform/logged_in").text, &[":id", "null"]));
-    let script =
-        |i| format!("{find};\n{note};\n").replace(":email", &format!(":email{i}")).replace(":id", &format!(":id{i}"));
+    let script = |i| {
+        let find = given(sql!("platform/login").text, &[&format!(":email{i}")]);
+        let note = given(sql!("platform/logged_in").text, &[&format!(":id{i}"), &format!(":hash{i}"), "null"]);
+        format!("{find};\n{note};\n")
+    };
     let texts = (0..people.len()).map(script);
-    let variables = people
-        .iter()
-        .enumerate()
-        .flat_map(|(i, (id, email))| [(format!("id{i}"), id.clone()), (format!("email{i}"), email.clone())]);
+    let variables = people.iter().enumerate().flat_map(|(i, person)| {
+        ["id", "email", "hash"].into_iter().zip(person).map(move |(name, value)| (format!("{name}{i}"), value.clone()))
+    });
     Ok(Case {
         operation: "login",
         company: None,
