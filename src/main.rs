@@ -16,6 +16,7 @@ use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
 };
+use tokio_postgres::error::SqlState;
 
 /// A request allocates a few hundred small texts and frees them on whatever thread it ends, where this one is quicker:
 /// `make bench` shows a fifth less processor time for a page of contacts. Without huge pages, which would keep twice the
@@ -618,7 +619,18 @@ async fn assign(
         }
     };
     let tx = admin.transaction().await?;
-    tx.execute(sql!("ops/assign_company").text, &[&user, &company_id]).await?;
+    tx.execute(sql!("ops/assign_company").text, &[&user, &company_id]).await.map_err(|e| {
+        match e.as_db_error().filter(|e| *e.code() == SqlState::UNIQUE_VIOLATION) {
+            Some(taken) => anyhow::anyhow!(
+                "{} has a row already with a key that one of {email}'s historical rows has, in {} ({}): after `ringfence backfill run` \
+                 the table app.backfill_collision names such rows. Delete one of the two, or change its key",
+                left.as_deref().unwrap_or(company),
+                taken.table().unwrap_or_default(),
+                taken.constraint().unwrap_or_default()
+            ),
+            None => e.into(),
+        }
+    })?;
     tx.execute(sql!("ops/set_role").text, &[&user, &role]).await?;
     tx.commit().await?;
     let from = left.map(|left| format!(", and no longer to {left}; what they made there stays there"));

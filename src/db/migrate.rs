@@ -65,6 +65,13 @@ pub(super) fn check_version(number: i32) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Who has the lock under which one migrates: anybody can take it who is let into the database that all share.
+const LOCK_HOLDER: &str =
+    "select l.pid, coalesce(a.usename, 'nobody') from pg_locks l left join pg_stat_activity a on a.pid = l.pid
+    where l.locktype = 'advisory' and l.granted and l.objsubid = 1
+      and l.database = (select d.oid from pg_database d where d.datname = current_database())
+      and (l.classid::bigint << 32 | l.objid::bigint) = hashtext('ringfence migrate')";
+
 /// Makes the cluster's roles that are missing, and answers a connection that holds the lock under which to do more. When
 /// `api` has a password and its role is new, the role gets it.
 pub async fn roles(admin: &str, api: Option<&str>) -> anyhow::Result<Client> {
@@ -74,7 +81,17 @@ pub async fn roles(admin: &str, api: Option<&str>) -> anyhow::Result<Client> {
         .await
         .context("migrating needs the database \"postgres\" for a lock")?;
     check_server(&cluster).await?;
-    cluster.execute("select pg_advisory_lock(hashtext('ringfence migrate'))", &[]).await?;
+    let free: bool = cluster.query_one("select pg_try_advisory_lock(hashtext('ringfence migrate'))", &[]).await?.get(0);
+    if !free {
+        if let Some(holder) = cluster.query_opt(LOCK_HOLDER, &[]).await? {
+            let (pid, user): (i32, String) = (holder.get(0), holder.get(1));
+            tracing::warn!(
+                "waiting for process {pid} of {user}, which holds the lock of `ringfence migrate` in the database \"postgres\"; \
+                 unless it migrates, end it with: select pg_terminate_backend({pid})"
+            );
+        }
+        cluster.execute("select pg_advisory_lock(hashtext('ringfence migrate'))", &[]).await?;
+    }
     let new = cluster.query_opt("select from pg_roles where rolname = 'ringfence_api'", &[]).await?.is_none();
     cluster
         .batch_execute(sql!("platform/roles").text)

@@ -53,6 +53,20 @@ pub fn text(bytes: &[u8]) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_migration_says_whom_it_waits_for() {
+    let own = OwnDatabase::new().await;
+    let holder = db::connect(&crate::schema::with_database(&own.admin, "postgres")).await.unwrap();
+    holder.batch_execute("select pg_advisory_lock(hashtext('ringfence migrate'))").await.unwrap();
+    let pid: i32 = holder.query_one("select pg_backend_pid()", &[]).await.unwrap().get(0);
+    let mut migrating = ringfence(&own, &["migrate"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(migrating.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let said = lines.find(|line| line.contains(&format!("waiting for process {pid} of ")));
+    drop(holder);
+    assert!(said.is_some() && migrating.wait().unwrap().success());
+    own.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_doctor_is_content_or_says_what_to_do() {
     let own = OwnDatabase::new().await;
     let healthy = run(ringfence(&own, &["doctor"]), "");
@@ -121,6 +135,17 @@ async fn people_get_a_role_and_a_company() {
     let moved = run(ringfence(&own, &["user", "assign", "eve@example.com", "--company", "Acme"]), "");
     assert!(moved.status.success(), "{}", text(&moved.stderr));
     assert_eq!(role("eve@example.com").await, ("company_user".into(), Some(company)));
+    // What they made before companies stays with the company that they leave, unless it has such a row: it is said which.
+    let same = "with kim as (insert into users (email, first_name, last_name, company_id)
+          select 'kim@example.com', 'Kim', 'K', id from companies where name = 'Acme' returning id, company_id)
+        insert into contacts (tenant_id, company_id, owner_id, first_name, last_name, email)
+        select company_id, unnest(array[company_id, null]), id, 'Ada', 'L', 'ada@client.example' from kim";
+    admin.batch_execute(same).await.unwrap();
+    let refused = run(ringfence(&own, &["user", "assign", "kim@example.com", "--company", "Other"]), "");
+    let said = text(&refused.stderr);
+    assert!(!refused.status.success() && said.contains("Acme has a row"), "{said}");
+    assert!(said.contains("in contacts (contacts_tenant_email_key)"), "{said}");
+    assert_eq!(role("kim@example.com").await.1, Some(company));
     drop(admin);
     own.drop().await;
 }
