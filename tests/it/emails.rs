@@ -325,6 +325,22 @@ async fn a_mail_keeps_its_letters_and_needs_no_recipient_in_its_head() {
         ["from_email", "to_email", "subject", "body"].map(|field| mail[field].as_str().unwrap()),
         ["bob@example.com", "sales@acme.example", "Grüße", "Grüße, Anna"]
     );
+
+    // A character set that nobody reads any more leaves the bytes, an unclear value the rest, and a name may be a comment.
+    let form = [
+        part("from", b"jo@example.com (Jo Doe)"),
+        part("to", b"sales@acme.example"),
+        part("envelope", br#"{"to":[],"from":null}"#),
+        part("subject", b"caf\xe9"),
+        part("text", b"~{Dc:C~} hello"),
+        part("charsets", br#"{"to":null,"subject":"iso-8859-1","text":"hz-gb-2312"}"#),
+        b"--b--\r\n".to_vec(),
+    ];
+    let told = Person::nobody().request("post", &inbound).header("content-type", "multipart/form-data; boundary=b");
+    answer(told.body(form.concat())).await.expect(200);
+    let mails = acme.admin.get("/api/emails/").await.expect(200);
+    let mail = mails.as_array().unwrap().iter().find(|mail| mail["from_email"] == "jo@example.com").unwrap();
+    assert_eq!((&mail["subject"], &mail["body"]), (&json!("café"), &json!("~{Dc:C~} hello")));
 }
 
 #[tokio::test]

@@ -34,10 +34,13 @@ impl Told {
     /// The fields of a form, each in its own character set; what none says is UTF-8.
     pub(super) fn of(fields: BTreeMap<String, Vec<u8>>) -> Self {
         let sets = fields.get("charsets").map(Vec::as_slice).unwrap_or_default();
-        let sets: BTreeMap<String, String> = serde_json::from_slice(sets).unwrap_or_default();
+        let sets: BTreeMap<String, Option<String>> = serde_json::from_slice(sets).unwrap_or_default();
         let mut told = Self::default();
         for (name, bytes) in fields {
-            let set = sets.get(&name).and_then(|set| Encoding::for_label(set.as_bytes())).unwrap_or(encoding_rs::UTF_8);
+            let set = sets.get(&name).and_then(Option::as_ref);
+            // Not those that the web has given up, which would leave nothing of it.
+            let set = set.and_then(|set| Encoding::for_label_no_replacement(set.as_bytes()));
+            let set = set.unwrap_or(encoding_rs::UTF_8);
             if let Some(text) = told.field_mut(&name) {
                 *text = set.decode(&bytes).0.replace('\0', "");
             }
@@ -65,7 +68,7 @@ impl Told {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Envelope {
-    from: String,
+    from: Option<String>,
     to: Vec<String>,
 }
 
@@ -82,12 +85,12 @@ pub(super) struct Received {
     pub(super) references: Vec<String>,
 }
 
-/// The address in `Name <address>`, the first of several.
+/// The address of a mailbox, with or without a name (RFC 5322), the first of several.
 fn address(text: &str) -> Option<String> {
-    let is_address = |text: &str| text.len() <= 255 && text.parse::<lettre::Address>().is_ok();
-    let inside = text.split('<').skip(1).filter_map(|rest| rest.split_once('>')).map(|(inside, _)| inside.trim());
-    let plain = text.split(',').next().unwrap_or_default().trim();
-    inside.chain([plain]).find(|text| is_address(text)).map(str::to_owned)
+    let is_address = |text: &&str| text.len() <= 255 && text.parse::<lettre::Address>().is_ok();
+    let head = format!("To: {}\r\n\r\n", text.replace(['\r', '\n'], " "));
+    let parsed = MessageParser::default().parse(head.as_bytes())?;
+    parsed.to()?.iter().filter_map(|mailbox| mailbox.address()).find(is_address).map(str::to_owned)
 }
 
 /// An id of a mail in the world, of the characters that it can have.
@@ -104,7 +107,7 @@ impl Received {
     pub(super) fn of(told: Told) -> Option<Self> {
         // A copy that nobody is to see names nobody in its head.
         let envelope: Envelope = serde_json::from_str(&told.envelope).unwrap_or_default();
-        let from = address(&told.from).or_else(|| address(&envelope.from))?;
+        let from = address(&told.from).or_else(|| address(envelope.from.as_deref()?))?;
         let to = address(&told.to).or_else(|| envelope.to.iter().find_map(|to| address(to)))?;
         let head = MessageParser::default().parse(told.headers.as_bytes());
         let ids = |value: &mail_parser::HeaderValue<'_>| -> Vec<String> {
