@@ -149,6 +149,14 @@ async fn a_scheduled_text_leaves_when_its_time_has_come_unless_it_is_cancelled()
     assert_eq!((gone.status, gone.text.contains("already sent")), (400, true), "{}", gone.text);
     assert_eq!(acme.member.get("/api/sms/messages").await.expect(200)[0]["body"], "kept");
 
+    // One that names a contact who has gone by then leaves all the same.
+    let contact = acme.contact("Ada", "L").await["id"].as_str().unwrap().to_owned();
+    let named = json!({"from_number": account.number, "to": number(), "body": "named", "scheduled_at": "2999-01-01T00:00:00", "contact_id": contact});
+    acme.member.post("/api/sms/scheduled", named).await.expect(200);
+    acme.admin.delete(&format!("/api/contacts/{contact}")).await.expect(200);
+    acme.db.execute("update jobs set run_at = now() where tenant_id = $1", &[&acme.company]).await.unwrap();
+    crate::jobs::until("it leaves", async || account.asked().len() == 2).await;
+
     // Nor does one leave while texts are switched off.
     let late = schedule("late", "2999-01-01T00:00:00").await.expect(200);
     acme.admin.put("/api/twilio-settings/", json!({"sms_enabled": false})).await.expect(200);
@@ -157,7 +165,7 @@ async fn a_scheduled_text_leaves_when_its_time_has_come_unless_it_is_cancelled()
     let why = "select coalesce(error_message, '') from scheduled_sms where id = $1";
     crate::jobs::until("it is given up", async || acme.value::<String>(why, &[&late]).await.contains("switched off"))
         .await;
-    assert_eq!(account.asked().len(), 1);
+    assert_eq!(account.asked().len(), 2);
 }
 
 #[tokio::test]
