@@ -308,6 +308,29 @@ async fn what_names_a_row_that_is_gone_can_be_saved_as_it_is() {
     acme.admin.patch(&quote, references).await.expect(200);
     let saved = acme.admin.patch(&kept, json!({"owner_id": colleague.id, "first_name": "Bo"})).await.expect(200);
     assert_eq!((&saved["owner_id"], &saved["first_name"]), (&json!(colleague.id), &json!("Bo")));
+    // As an import brings deals in stages, and files in folders, that are deleted.
+    let old = self::deal(&acme.admin, json!({})).await;
+    let new = self::deal(&acme.admin, json!({"stage_id": "Qualified"})).await;
+    let folder = acme.admin.post("/api/files/folders", json!({"name": "F"})).await.expect(200)["id"].clone();
+    let below = acme.admin.post("/api/files/folders", json!({"name": "G", "parent_id": folder})).await.expect(200);
+    let file = acme.admin.upload("/api/files/upload", "a.txt", "text/plain", "x").await.expect(200);
+    let (file, below) = (format!("/api/files/{}", id(&file)), format!("/api/files/folders/{}", id(&below)));
+    acme.admin.patch(&file, json!({"folder_id": folder})).await.expect(200);
+    let delete = format!(
+        "update pipeline_stages set is_deleted = true where id = '{}'; update folders set is_deleted = true where id = '{}'",
+        old["stage_id"].as_str().unwrap(),
+        folder.as_str().unwrap()
+    );
+    acme.db.batch_execute(&delete).await.unwrap();
+    let references = json!({"stage_id": old["stage_id"], "pipeline_id": old["pipeline_id"], "title": "T"});
+    let saved = acme.admin.patch(&path(&old), references.clone()).await.expect(200);
+    assert_eq!((&saved["title"], &saved["stage_id"]), (&json!("T"), &old["stage_id"]));
+    acme.admin.patch(&path(&new), references).await.expect(404);
+    let saved = acme.admin.patch(&file, json!({"folder_id": folder, "name": "b.txt"})).await.expect(200);
+    assert_eq!(saved["folder_id"], folder);
+    let saved = acme.admin.patch(&below, json!({"parent_id": folder, "name": "H"})).await.expect(200);
+    assert_eq!((&saved["parent_id"], &saved["name"]), (&folder, &json!("H")));
+
     // And nothing else can be made to name them.
     let other = acme.contact("Cy", "N").await["id"].as_str().unwrap().to_owned();
     acme.admin.patch(&format!("/api/contacts/{other}"), json!({"owner_id": colleague.id})).await.expect(404);
