@@ -50,6 +50,7 @@ row! {
     pub struct Stored as "Invitation" {
         id: Uuid,
         company: String,
+        is_suppressed: bool,
     }
 }
 
@@ -74,7 +75,7 @@ async fn send(
     let stored: Stored =
         db.one(sql!("invitations/send"), &[&email, &first_name, &last_name, &new.user_role, &hash(&token)]).await?;
     let text = letter(first_name, &stored.company, &app.config.frontend_url, &token);
-    if let Err(e) = mail(&app, &db, stored.id, email, text).await {
+    if let Err(e) = mail(&app, &db, &stored, email, text).await {
         db.all::<Uuid>(sql!("invitations/withdraw"), &[&stored.id]).await?;
         return Err(e);
     }
@@ -82,15 +83,18 @@ async fn send(
 }
 
 /// By the platform's mail server; where it has none, as the company's own mail.
-async fn mail(app: &App, db: &Scoped<CompanyAdmin>, invitation: Uuid, to: String, text: String) -> Result<()> {
+async fn mail(app: &App, db: &Scoped<CompanyAdmin>, invitation: &Stored, to: String, text: String) -> Result<()> {
     let subject = "You have been invited to join a team";
     if app.mailer.has_server() {
         return app.mailer.send(&to, subject, text).await;
     }
     let missing = "There is no way to send the invitation: enter a SendGrid key in the settings first";
     let way = mailing::way(app, db).await?.ok_or(Error::bad_request(missing))?;
+    if invitation.is_suppressed {
+        return Err(Error::bad_request("The company has been told not to write to this address"));
+    }
     idempotency::leaving().await?;
-    let letter = Letter { to, subject: subject.into(), text: Some(text), ..way.letter(invitation) };
+    let letter = Letter { to, subject: subject.into(), text: Some(text), ..way.letter(invitation.id) };
     way.deliver(app, &letter).await.map(drop).map_err(|failure| Error::BadGateway(mailing::words(&failure).into()))
 }
 

@@ -181,6 +181,14 @@ async fn without_a_mail_server_it_leaves_as_the_companys_own_mail_or_is_refused(
     assert_eq!(mails[0]["from"]["email"], "sales@acme.example");
     let token = token(mails[0]["content"][0]["value"].as_str().unwrap());
     accept(&token, PASSWORD).await.expect(200);
+
+    // As the company's mail it goes to nobody whom the company may not write to.
+    let to = email();
+    acme.admin.post("/api/suppressions/", json!({"channel": "email", "address": to})).await.expect(200);
+    assert!(acme.admin.post(SEND, body(&to)).await.detail(400).contains("not to write"));
+    assert_eq!(crate::twilio::mails(&key).len(), 1);
+    let left = "select count(*) from invitations where tenant_id = $1 and accepted_at is null";
+    assert_eq!(acme.value::<i64>(left, &[&acme.company]).await, 0);
 }
 
 #[tokio::test]
