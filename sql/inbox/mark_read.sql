@@ -2,7 +2,7 @@
 with text as (
   update sms_messages set read_at = coalesce(read_at, now()), updated_at = now() where id = $1 returning id
 ), email as (
-  update emails set read_at = coalesce(read_at, now()), updated_at = now() where id = $1 and not is_deleted returning id
+  update emails set read_at = coalesce(read_at, now()), updated_at = now() where id = $1 and not is_deleted and status <> 'draft' returning id
 ), call as (
   update calls set read_at = coalesce(read_at, now()), updated_at = now() where id = $1 returning id
 )

@@ -274,7 +274,7 @@ async fn call_status(app: State<App>, signed: Signed) -> Result<Json<wire::Done>
         _ => "initiated",
     };
     let duration: Option<i32> = signed.field("CallDuration").parse().ok().filter(|seconds| *seconds >= 0);
-    let recording = Some(signed.field("RecordingUrl")).filter(|url| !url.is_empty() && url.len() <= 1000);
+    let recording = Some(signed.field("RecordingUrl")).filter(|url| url.starts_with("https://") && url.len() <= 1000);
     if sid.is_empty() {
         return Err(Error::invalid("body", "CallSid", "Field required"));
     }
