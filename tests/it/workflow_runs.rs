@@ -556,12 +556,14 @@ async fn the_clock_starts_workflows_by_the_companys_time() {
     acme.admin.delete(&hourly).await.expect(200);
     assert_eq!(acme.value::<i64>("select count(*) from jobs where kind = 'workflow_schedule'", &[]).await, 0);
 
-    // At nine in the morning there is half past three in UTC.
+    // At a full hour there it is half past another in UTC: half a day from now, so that its time does not come meanwhile.
     let daily = workflow(&acme.admin, "scheduled", json!([])).await;
-    acme.admin.put(&daily, json!({"schedule": {"cron": "0 9 * * *"}})).await.expect(200);
+    let hour = jiff::Timestamp::now().in_tz("Asia/Kolkata").unwrap().hour() + 12;
+    acme.admin.put(&daily, json!({"schedule": {"cron": format!("0 {} * * *", hour % 24)}})).await.expect(200);
+    let time = format!("T{:02}:30:00", (hour + 18) % 24);
     let next = async || acme.admin.get(&daily).await.expect(200)["next_run"].as_str().map(str::to_owned);
     until("the next time", async || next().await.is_some()).await;
-    assert!(next().await.unwrap().ends_with("T03:30:00"), "{:?}", next().await);
+    assert!(next().await.unwrap().ends_with(&time), "{:?}", next().await);
     let before = runs(&acme.admin, &daily).await.len();
     acme.db
         .execute("update workflows set next_run_at = now() - interval '3 days' where schedule is not null", &[])
@@ -569,7 +571,7 @@ async fn the_clock_starts_workflows_by_the_companys_time() {
         .unwrap();
     again().await;
     until("one run for all that was missed", async || runs(&acme.admin, &daily).await.len() == before + 1).await;
-    until("the next time", async || next().await.is_some_and(|next| next.ends_with("T03:30:00"))).await;
+    until("the next time", async || next().await.is_some_and(|next| next.ends_with(&time))).await;
     settled().await;
     assert_eq!(runs(&acme.admin, &daily).await.len(), before + 1);
     acme.admin.post(&format!("{daily}/toggle"), json!({})).await.expect(200);
