@@ -106,7 +106,13 @@ impl Db {
         Ok(connection)
     }
 
-    /// A connection of the share of the one who asks.
+    /// [`Db::connection`] of the share of the one who asks.
+    pub(super) async fn connection_for(&self, who: &Identity) -> Result<Lease> {
+        commit_held().await?;
+        self.lease_for(who).await
+    }
+
+    /// [`Db::lease`] of the share of the one who asks.
     pub(super) async fn lease_for(&self, who: &Identity) -> Result<Lease> {
         let part = self.admission.part(who).await?;
         let mut connection = self.lease().await?;

@@ -223,8 +223,7 @@ impl<D: Door> Scoped<D> {
         if D::ROLE.is_some() || held::is_held() {
             return Box::pin(self.transaction(locate, async |tx| tx.rows(q, p).await)).await;
         }
-        held::commit_held().await?;
-        let mut connection = self.db.lease_for(&self.who).await?;
+        let mut connection = self.db.connection_for(&self.who).await?;
         let [enter, statement] = connection.prepare([self.enter().text, q.text]).await?;
         let entering = self.entering(q.plan);
         let statements: &[(_, Params<'_>)] = &[(&enter, &entering.params()), (&statement, p)];
@@ -248,8 +247,7 @@ impl<D: Door> Scoped<D> {
 
     /// Who the caller is right now, by the primary.
     pub(super) async fn known(&self) -> Result<Caller> {
-        held::commit_held().await?;
-        let mut connection = self.db.lease_for(&self.who).await?;
+        let mut connection = self.db.connection_for(&self.who).await?;
         let [enter] = connection.prepare([self.enter().text]).await?;
         let entering = self.entering(Plan::Auto);
         let mut answer = connection.run(&[(&enter, &entering.params())]).await?;
