@@ -26,7 +26,8 @@ pub enum Command {
     /// Small transactions, each with a note of its rows. Ctrl-C, a crash or kill -9 at any time loses nothing: the next run
     /// goes on where this one was. Starting it twice is harmless. Colleagues then see the rows; other companies never do.
     Run(Run),
-    /// Compare what each user had in each company before the run with what is there now; exit code 1 when it differs
+    /// Compare what each company and its users had before the run with what is there now; exit code 1 when a company has rows
+    /// that it had not. What was deleted or given to a colleague since is told, and is no difference
     Verify,
     /// Make the rows historical again, as they were, from the notes of the runs; not while one goes on
     Undo,
@@ -399,14 +400,17 @@ async fn verify(client: &Client) -> anyhow::Result<bool> {
     for row in &rows {
         let table: String = row.get("table_name");
         let users: i64 = row.get("users");
-        let problem: Option<String> = row.get("problem");
-        let count = |name| HumanCount(row.get::<_, Option<i64>>(name).unwrap_or_default().unsigned_abs());
+        let (problem, note): (Option<String>, Option<String>) = (row.get("problem"), row.get("note"));
+        let count = |name| HumanCount(row.get::<_, i64>(name).unsigned_abs());
         let (before, now) = (count("rows_before"), count("rows_now"));
+        let note = note.map(|note| format!(" ({note})")).unwrap_or_default();
         match problem {
-            None => println!("ok      {table}: {now} rows of {users} users are in the company in which they were"),
+            None => {
+                println!("ok      {table}: {now} rows of {users} users are in the company in which they were{note}")
+            }
             Some(problem) => {
                 same = false;
-                println!("DIFFERS {table}: {before} rows before, {now} now; {problem}");
+                println!("DIFFERS {table}: {before} rows before, {now} now; {problem}{note}");
             }
         }
     }
