@@ -80,6 +80,9 @@ const BATCH: i64 = 2000;
 const MAILS: &str = "contact_id = $2 or contact_id is null and strpos(lower(from_email || to_email), $3) > 0
     and array[$3] @> (select array_agg(m.address) from app.mailboxes(case direction when 'inbound' then from_email else to_email end) m)";
 
+/// What a notification says.
+const NOTE: &str = "(notifications.title || ' ' || notifications.message)";
+
 /// Whether a number is the contact's: with or without the country, as those who call and write are found
 /// (sql/webhooks/incoming_sms.sql).
 fn is_theirs(number: &str) -> String {
@@ -147,11 +150,13 @@ fn of_person() -> Vec<(&'static str, String)> {
         ("campaign_recipients", "email = $3".to_owned()),
         (
             "notifications",
-            "strpos(link, $2::text) > 0 or strpos(lower(title || ' ' || message), $3) > 0
-               or length($4) > 6 and strpos(regexp_replace(title || ' ' || message, '\\D', '', 'g'), $4) > 0
-               or exists (select from contacts c, concat(c.first_name, ' ', c.last_name) who where c.tenant_id = $1 and c.id = $2
-                 and length(who) > 4 and strpos(title || ' ' || message, who) > 0)"
-                .to_owned(),
+            format!(
+                r"strpos(link, $2::text) > 0 or ops.names(to_jsonb({NOTE}), $3)
+                    or length($4) > 6 and exists (select from regexp_matches({NOTE}, '\d[\d ().-]*\d', 'g') number where {})
+                    or exists (select from contacts c where c.tenant_id = $1 and c.id = $2 and btrim(c.first_name) <> '' and btrim(c.last_name) <> ''
+                      and {NOTE} ~ ('(?<!\w)' || regexp_replace(concat(btrim(c.first_name), ' ', btrim(c.last_name)), '[][\\.^$*+?(){{}}|]', '\\\&', 'g') || '(?!\w)'))",
+                is_theirs("number[1]")
+            ),
         ),
         ("activities", "contact_id = $2".to_owned()),
     ];

@@ -1,5 +1,5 @@
 -- The contacts with an address, the users, and the companies that know it without such a contact: from mails, campaigns,
--- invitations, workflows, the audit log, or because they registered with it. The digits of a number are those without the
+-- invitations, workflows, notifications, the audit log, or because they registered with it. The digits of a number are those without the
 -- zeros that stand for the country or before a town.
 -- $1 address, lower-cased   $2 company, or null
 select 'contact' as kind, c.id, c.tenant_id, coalesce(nullif(ltrim(c.phone_digits, '0'), ''), '-') as digits from contacts c
@@ -20,6 +20,7 @@ from (
   where position($1 in lower(w.data::text)) > 0
     and exists (select from unnest(array[w.data ->> 'from', w.data ->> 'to', w.data ->> 'signer_email']) f, app.mailboxes(f) m where m.address = $1)
   union select s.tenant_id from workflow_steps s where ops.names(s.input, $1) or ops.names(s.result, $1) or ops.names(to_jsonb(s.error_message), $1)
+  union select n.tenant_id from notifications n where ops.names(to_jsonb(n.title || ' ' || n.message), $1)
   union select l.tenant_id from audit_log l where ops.names(l.before, $1) or ops.names(l.after, $1)
   union select c.id from companies c where lower(c.email) = $1
 ) a

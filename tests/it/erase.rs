@@ -135,15 +135,26 @@ async fn a_person_goes_and_the_companys_records_stay() {
     };
     let refused = erase::run(&own.admin, &unasked, &storage()).await.unwrap_err().to_string();
     assert!(refused.contains("--yes"), "{refused}");
-    let name: String =
-        world.value("select first_name || ' ' || last_name from contacts where tenant_id = $1", &[&company]).await;
-    for message in [&format!("New contact: {name}"), &format!("A mail of {email}"), "Of somebody else"] {
-        let note = "insert into notifications (tenant_id, company_id, user_id, title, message) values ($1, $1, $2, 'News', $3)";
-        world.db.execute(note, &[&company, &world.member.id, &message]).await.unwrap();
+    // With marks that mean something in a pattern, and no job.
+    let name = "Zoe (A.) Quill";
+    let rename = "update contacts set title = null, first_name = 'Zoe (A.)', last_name = 'Quill', phone = '+1 555 010 7788' where tenant_id = $1";
+    world.db.execute(rename, &[&company]).await.unwrap();
+    let others = ["Of somebody else", &format!("A mail of another.{email}"), &format!("Jo{name}"), "15550107788999"];
+    let theirs =
+        [&*format!("New contact: {name}"), &format!("A mail of {email}, today"), "Call from +1 (555) 010-7788."];
+    for text in others.iter().copied().chain(theirs) {
+        for (title, message) in [("News", text), (text, "News")] {
+            let note = "insert into notifications (tenant_id, company_id, user_id, title, message) values ($1, $1, $2, $3, $4)";
+            world.db.execute(note, &[&company, &world.member.id, &title, &message]).await.unwrap();
+        }
     }
     erased(&own, person(NOW)).await;
-    let notes = "select string_agg(message, ',') from notifications where tenant_id = $1 and title = 'News'";
-    assert_eq!(world.value::<String>(notes, &[&company]).await, "Of somebody else");
+    let notes = "select nullif(title, 'News') || message from notifications where tenant_id = $1 and message = 'News'
+        union all select title || message from notifications where tenant_id = $1 and title = 'News'";
+    let left = world.db.query(notes, &[&company]).await.unwrap();
+    let left: Vec<String> = left.iter().map(|row| row.get::<_, String>(0).replace("News", "")).collect();
+    assert_eq!(left, [others, others].concat());
+    world.db.execute("delete from notifications where tenant_id = $1", &[&company]).await.unwrap();
     for table in ["contacts", "sms_messages", "calls", "emails", "files", "activities"] {
         let left: i64 = world.value(&format!("select count(*) from {table} where tenant_id = $1"), &[&company]).await;
         assert_eq!(left, 0, "{table}");
