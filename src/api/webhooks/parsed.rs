@@ -85,12 +85,16 @@ pub(super) struct Received {
     pub(super) references: Vec<String>,
 }
 
-/// The address of a mailbox, with or without a name (RFC 5322), the first of several.
+/// The address of a mailbox, with or without a name (RFC 5322), the first of several; of one whose name breaks the rules, such as
+/// by a quote that never ends, what stands in angle brackets.
 fn address(text: &str) -> Option<String> {
     let is_address = |text: &&str| text.len() <= 255 && text.parse::<lettre::Address>().is_ok();
     let head = format!("To: {}\r\n\r\n", text.replace(['\r', '\n'], " "));
-    let parsed = MessageParser::default().parse(head.as_bytes())?;
-    parsed.to()?.iter().filter_map(|mailbox| mailbox.address()).find(is_address).map(str::to_owned)
+    let parsed = MessageParser::default().parse(head.as_bytes());
+    let mailboxes = parsed.as_ref().and_then(|parsed| parsed.to()).into_iter().flat_map(|to| to.iter());
+    let by_the_rules = mailboxes.filter_map(|mailbox| mailbox.address()).find(is_address);
+    let brackets = || text.split('<').skip(1).filter_map(|rest| rest.split_once('>')).map(|(inside, _)| inside.trim());
+    by_the_rules.or_else(|| brackets().find(is_address)).map(str::to_owned)
 }
 
 /// An id of a mail in the world, of the characters that it can have.
