@@ -2,7 +2,7 @@
 //!
 //! *A company's share.* With all connections in the hands of one company, whose requests may wait for each other or take their
 //! time, nobody else would get one. Whose a request is, the database says when it has a connection. So a user's company is
-//! remembered from one request to the next; a user's first request of all takes no share.
+//! remembered from one request to the next; those of whom nothing is known yet have a share together.
 //!
 //! *Running at a time.* More short statements than two for each of the database's processors make nothing faster: they push
 //! each other out of the processors' caches. With four for each a page takes a tenth longer (two processors: `make bench`, and
@@ -34,6 +34,7 @@ const WAIT: Duration = Duration::from_secs(5);
 pub(super) struct Admission {
     /// Connections that one company may have at a time.
     share: usize,
+    strangers: Arc<Share>,
     known: Mutex<Known>,
     running: Arc<Semaphore>,
     /// Requests that wait for one of the two.
@@ -49,8 +50,15 @@ struct Known {
 
 /// The share of a company, or of a user without one.
 struct Share {
-    owner: Uuid,
+    /// None of those whose company is not known.
+    owner: Option<Uuid>,
     free: Arc<Semaphore>,
+}
+
+impl Share {
+    fn new(owner: Option<Uuid>, size: usize) -> Arc<Self> {
+        Arc::new(Self { owner, free: Arc::new(Semaphore::new(size)) })
+    }
 }
 
 /// One connection of a share.
@@ -63,8 +71,10 @@ impl Admission {
     /// To a pool of so many connections, of which so many run something short at a time. A quarter of the connections is
     /// always left to other companies.
     pub(super) fn new(size: usize, running: usize) -> Self {
+        let share = (size - size.div_ceil(4)).max(1);
         Self {
-            share: (size - size.div_ceil(4)).max(1),
+            share,
+            strangers: Share::new(None, share),
             known: Mutex::default(),
             running: Arc::new(Semaphore::new(running)),
             waiting: AtomicUsize::new(0),
@@ -78,20 +88,19 @@ impl Admission {
     }
 
     /// Waits for a part of the share of whoever this is.
-    pub(super) async fn part(&self, who: &Identity) -> Result<Option<Part>, PoolError<Fault>> {
+    pub(super) async fn part(&self, who: &Identity) -> Result<Part, PoolError<Fault>> {
         let share = match who {
-            Identity::Token(user, _) => self.known().of_users.get(user).cloned(),
-            Identity::Job { company, .. } => Some(self.known().share(*company, self.share)),
+            Identity::Token(user, _) => self.known().of_users.get(user).unwrap_or(&self.strangers).clone(),
+            Identity::Job { company, .. } => self.known().share(*company, self.share),
         };
-        let Some(share) = share else { return Ok(None) };
         let taken = self.permit(&share.free).await?;
-        Ok(Some(Part { share, _taken: taken }))
+        Ok(Part { share, _taken: taken })
     }
 
     /// Remembers what the database said of a user who came with this part.
     pub(super) fn learn(&self, part: Option<&Part>, user: Uuid, company: Option<Uuid>) {
         let owner = company.unwrap_or(user);
-        if part.is_some_and(|part| part.share.owner == owner) {
+        if part.is_some_and(|part| part.share.owner == Some(owner)) {
             return;
         }
         let mut known = self.known();
@@ -129,8 +138,7 @@ impl Known {
             self.of_users.clear();
             self.of_companies.retain(|_, share| Arc::strong_count(share) > 1);
         }
-        let new = || Arc::new(Share { owner, free: Arc::new(Semaphore::new(size)) });
-        self.of_companies.entry(owner).or_insert_with(new).clone()
+        self.of_companies.entry(owner).or_insert_with(|| Share::new(Some(owner), size)).clone()
     }
 }
 
@@ -161,12 +169,12 @@ mod tests {
         let users: Vec<Uuid> = (0..7).map(|_| Uuid::new_v4()).collect();
         let part = async |user: Uuid| admission.part(&Identity::Token(user, 1)).await;
         for user in &users {
-            assert!(part(*user).await.unwrap().is_none(), "nobody knows whose it is");
-            admission.learn(None, *user, Some(one));
+            let unknown = part(*user).await.unwrap();
+            admission.learn(Some(&unknown), *user, Some(one));
         }
         let mut held = Vec::new();
         for user in &users[..6] {
-            held.push(part(*user).await.unwrap().unwrap());
+            held.push(part(*user).await.unwrap());
         }
         assert!(part(users[6]).await.is_err());
 
@@ -175,6 +183,22 @@ mod tests {
         held.pop();
         assert!(part(users[6]).await.is_ok());
         assert_eq!(admission.waiting(), 0);
+    }
+
+    #[tokio::test]
+    async fn strangers_leave_something_to_those_who_are_known() {
+        let admission = Admission { wait: Duration::from_millis(10), ..Admission::new(8, 8) };
+        let part = async |user: Uuid| admission.part(&Identity::Token(user, 1)).await;
+        let known = Uuid::new_v4();
+        admission.learn(None, known, Some(Uuid::new_v4()));
+        let mut strangers = Vec::new();
+        for _ in 0..6 {
+            strangers.push(part(Uuid::new_v4()).await.unwrap());
+        }
+        assert!(part(Uuid::new_v4()).await.is_err());
+        assert!(part(known).await.is_ok());
+        strangers.pop();
+        assert!(part(Uuid::new_v4()).await.is_ok());
     }
 
     #[tokio::test]

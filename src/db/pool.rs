@@ -27,6 +27,10 @@ use tokio_postgres::config::Host;
 
 /// How long one waits for a connection, a free one or a new one.
 const WAIT: Duration = Duration::from_secs(5);
+/// What lies between may have forgotten, without a word, a connection over which nothing went for so long.
+const IDLE: Duration = Duration::from_secs(60);
+/// How soon such a connection must answer to be used again.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
 /// How long the answers that nobody waits for may take before their connection is given up.
 const SETTLE: Duration = Duration::from_secs(60);
 
@@ -116,7 +120,7 @@ impl Db {
     pub(super) async fn lease_for(&self, who: &Identity) -> Result<Lease> {
         let part = self.admission.part(who).await?;
         let mut connection = self.lease().await?;
-        connection.part = part;
+        connection.part = Some(part);
         Ok(connection)
     }
 
@@ -180,11 +184,17 @@ impl Manager for Connections {
         Ok(connection)
     }
 
-    async fn recycle(&self, connection: &mut Connection, _: &Metrics) -> RecycleResult<Fault> {
-        if connection.is_settled() && connection.is_alive() {
-            Ok(())
-        } else {
-            Err(RecycleError::message("the connection is of no use any more"))
+    async fn recycle(&self, connection: &mut Connection, metrics: &Metrics) -> RecycleResult<Fault> {
+        let useless = Err(RecycleError::message("the connection is of no use any more"));
+        if !connection.is_settled() || !connection.is_alive() {
+            return useless;
+        }
+        if metrics.last_used() < IDLE {
+            return Ok(());
+        }
+        match tokio::time::timeout(SIGN_OF_LIFE, Box::pin(connection.ping())).await {
+            Ok(Ok(())) => Ok(()),
+            _ => useless,
         }
     }
 }
