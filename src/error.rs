@@ -1,7 +1,7 @@
 //! The one error type of the API, and the one place that turns it into HTTP.
 //!
 //! Bodies are those of `contract/conventions.md` (`detail` is a string, or a list for 422) with the members of RFC 9457
-//! beside it. The database's own words reach neither the client nor the log: see [`Error::from`] and the table below it.
+//! beside it. The database's own words reach neither the client nor the log: see [`Error::from`] and the tables below it.
 
 use crate::{
     db::{Fault, FromRow, NoConnection},
@@ -116,6 +116,19 @@ impl Error {
             Error::Database(e) => safe(e),
             Error::Internal(why) => why.to_string(),
             other => format!("{other:?}"),
+        }
+    }
+
+    /// What is said of it where the outcome of a job is kept for people to read; `None` where it passes, or is our own fault.
+    pub fn sentence(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Error::BadRequest(why) | Error::Forbidden(why) | Error::BadGateway(why) => Some(why.clone()),
+            Error::NotFound(what) => Some(absent(what)),
+            Error::Invalid(problems) => problems.first().map(|problem| problem.msg.clone().into()),
+            Error::Database(Fault::Refused(refusal)) => {
+                unfit(refusal.code().code()).map(|(_, sentence)| sentence.into())
+            }
+            _ => None,
         }
     }
 
@@ -283,7 +296,7 @@ impl Error {
                 (S::FORBIDDEN, "No company associated with user".into())
             }
             Error::Forbidden(detail) => (S::FORBIDDEN, detail),
-            Error::NotFound(what) => (S::NOT_FOUND, format!("{what} not found").into()),
+            Error::NotFound(what) => (S::NOT_FOUND, absent(&what)),
             Error::BadRequest(detail) => (S::BAD_REQUEST, detail),
             Error::Invalid(problems) => return (S::UNPROCESSABLE_ENTITY, Detail::Problems(problems), None),
             Error::TooLarge => (S::PAYLOAD_TOO_LARGE, "The request is too large".into()),
@@ -310,6 +323,10 @@ impl Error {
     }
 }
 
+fn absent(what: &str) -> Cow<'static, str> {
+    format!("{what} not found").into()
+}
+
 fn unavailable() -> (StatusCode, Detail, Option<u32>) {
     let detail = "The database is not available right now: try again in a moment".into();
     (StatusCode::SERVICE_UNAVAILABLE, Detail::Sentence(detail), Some(1))
@@ -322,7 +339,22 @@ fn is_gone(e: &Fault) -> bool {
     matches!(e, Fault::Lost(_)) || ended.iter().any(|start| code.starts_with(start))
 }
 
-/// The table from SQLSTATE (PostgreSQL, appendix A) to status.
+/// The SQLSTATEs (PostgreSQL, appendix A) of what does not fit the data, with their status and sentence.
+fn unfit(code: &str) -> Option<(StatusCode, &'static str)> {
+    use StatusCode as S;
+    Some(match code {
+        "23505" => (S::BAD_REQUEST, "It already exists"),
+        "23503" => (S::NOT_FOUND, "A record that it refers to was not found"),
+        "23502" | "23514" => (S::UNPROCESSABLE_ENTITY, "A value is missing or not allowed"),
+        _ if code.starts_with("22") || code.starts_with("54") => (
+            S::UNPROCESSABLE_ENTITY,
+            "A value cannot be stored: it is too large or has characters that text cannot have",
+        ),
+        _ => return None,
+    })
+}
+
+/// The answer for each refusal of the database.
 fn database(e: &Fault) -> (StatusCode, Detail, Option<u32>) {
     use StatusCode as S;
     match e {
@@ -339,16 +371,10 @@ fn database(e: &Fault) -> (StatusCode, Detail, Option<u32>) {
         _ => {}
     }
     let code = e.code().map_or("", |c| c.code());
-    let (status, sentence) = match code {
-        "23505" => (S::BAD_REQUEST, "It already exists"),
-        "23503" => (S::NOT_FOUND, "A record that it refers to was not found"),
-        "23502" | "23514" => (S::UNPROCESSABLE_ENTITY, "A value is missing or not allowed"),
-        "42501" => (S::FORBIDDEN, "Not allowed"),
-        "40001" | "40P01" | "55P03" => (S::CONFLICT, "Somebody else changed it at the same moment: try again"),
-        _ if code.starts_with("22") || code.starts_with("54") => (
-            S::UNPROCESSABLE_ENTITY,
-            "A value cannot be stored: it is too large or has characters that text cannot have",
-        ),
+    let (status, sentence) = match (unfit(code), code) {
+        (Some(unfit), _) => unfit,
+        (None, "42501") => (S::FORBIDDEN, "Not allowed"),
+        (None, "40001" | "40P01" | "55P03") => (S::CONFLICT, "Somebody else changed it at the same moment: try again"),
         _ if is_gone(e) => {
             tracing::error!(error = %safe(e), "database unavailable");
             return unavailable();

@@ -49,9 +49,10 @@ pub(super) async fn run(app: &App, db: &TenantDb, job: &Job) -> Result<()> {
     match begun.await {
         Ok(Some(message)) => telephony::finish(app, db, account, message, None).await.map(drop),
         Ok(None) => Ok(()),
-        Err(Error::BadRequest(why)) => fail(db, scheduled, &why).await,
-        Err(Error::NotFound(what)) => fail(db, scheduled, &format!("{what} not found")).await,
-        Err(e) => Err(e),
+        Err(e) => match e.sentence() {
+            Some(why) => fail(db, scheduled, &why).await,
+            None => Err(e),
+        },
     }
 }
 

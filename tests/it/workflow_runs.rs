@@ -178,7 +178,10 @@ async fn every_action_does_what_it_says() {
     let statuses: Vec<&str> = steps.iter().map(|s| s["status"].as_str().unwrap()).collect();
     let (s, k, f) = ("success", "skipped", "failed");
     assert_eq!(statuses, [s, s, s, s, s, k, s, s, s, f, s], "{steps:#?}");
-    assert_eq!(steps[9]["error_message"], "A value is missing or not allowed");
+    assert_eq!(
+        steps[9]["error_message"],
+        "A value cannot be stored: it is too large or has characters that text cannot have"
+    );
 
     let asked = account.asked();
     assert_eq!(asked.len(), 1);

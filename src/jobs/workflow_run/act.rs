@@ -49,24 +49,6 @@ pub(super) enum Outcome {
     Later(String),
 }
 
-/// What a refusal is called in the history of a run; none when it is no refusal but a fault.
-pub(super) fn words(e: &Error) -> Option<String> {
-    match e {
-        Error::BadRequest(why) | Error::Forbidden(why) | Error::BadGateway(why) => Some(why.to_string()),
-        Error::NotFound(what) => Some(format!("{what} not found")),
-        Error::Invalid(problems) => problems.first().map(|problem| problem.msg.clone()),
-        Error::Database(db) => match db.code().map_or("", |code| code.code()) {
-            "23505" => Some("It already exists".into()),
-            "23503" => Some("A record that it refers to was not found".into()),
-            code if code.starts_with("22") || code.starts_with("23") || code.starts_with("54") => {
-                Some("A value is missing or not allowed".into())
-            }
-            _ => None,
-        },
-        _ => None,
-    }
-}
-
 /// What is done in the database, in the step's own transaction.
 pub(super) async fn inside(tx: &Tx<'_>, event: &str, action: &Action, context: &Context) -> Result<Value> {
     let (contact, deal) = (context.id(OnRecord::Contact), context.id(OnRecord::Deal));
@@ -163,7 +145,7 @@ fn not_sent(e: Error) -> Result<Outcome> {
     if e.is_unavailable() {
         return Ok(Outcome::Later("The database could not be reached: nothing was sent".into()));
     }
-    words(&e).map(Outcome::Failed).ok_or(e)
+    e.sentence().map(|why| Outcome::Failed(why.into())).ok_or(e)
 }
 
 async fn send_text(app: &App, db: &TenantDb, errand: &Errand, text: &workflow::SendSms) -> Result<Outcome> {

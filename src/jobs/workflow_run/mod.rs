@@ -100,8 +100,8 @@ async fn steps(app: &App, db: &TenantDb, execution: Uuid) -> Result<()> {
                 }
             }
             // A refusal of the database is the step's failure, and has undone what else the transaction did.
-            Err(e) => match (doing, act::words(&e)) {
-                (Some(position), Some(why)) => refused = Some((position, why)),
+            Err(e) => match (doing, e.sentence()) {
+                (Some(position), Some(why)) => refused = Some((position, why.into())),
                 _ => return Err(e),
             },
         }
