@@ -65,6 +65,7 @@ pub async fn run(command: Command, admin: &Client) -> anyhow::Result<String> {
 }
 
 async fn carry_out(command: Command, admin: &Client) -> anyhow::Result<String> {
+    db::migrate::require_current(admin).await?;
     match command {
         Command::Add(add) => add.run(admin).await,
         Command::List => list(admin).await,
@@ -77,11 +78,23 @@ async fn carry_out(command: Command, admin: &Client) -> anyhow::Result<String> {
         }
         Command::Revoke(Grant { name, company }) => {
             admin.execute(sql!("ops/operator_revoke").text, &[&name, &company]).await?;
-            Ok(format!("{name} no longer has {company}."))
+            let left = "select from app.operator_grant where db_role = $1::text::name limit 1";
+            let rest = match admin.query_opt(left, &[&name]).await? {
+                Some(_) => "",
+                None => " Nothing is left here that they see; `ringfence operator remove` ends the login.",
+            };
+            Ok(format!("{name} no longer has {company}.{rest}"))
         }
         Command::Remove { name } => {
             admin.execute(sql!("ops/operator_remove").text, &[&name]).await?;
-            Ok(format!("{name} is removed."))
+            let is_left = "select from pg_roles where rolname = $1::text::name";
+            Ok(match admin.query_opt(is_left, &[&name]).await? {
+                None => format!("{name} is removed."),
+                Some(_) => format!(
+                    "{name} may log in no more and has no rights here. The role cannot be dropped, because a grant, or something \
+                     in another database, depends on it: `drop owned by` it in each database, then `drop role`."
+                ),
+            })
         }
     }
 }
@@ -89,6 +102,9 @@ async fn carry_out(command: Command, admin: &Client) -> anyhow::Result<String> {
 impl Add {
     async fn run(self, admin: &Client) -> anyhow::Result<String> {
         let Self { name, company, write, no_personal_data, generate_password } = self;
+        if name.is_empty() {
+            bail!("the operator needs a name");
+        }
         if name.len() > 63 {
             bail!("the name is longer than the 63 bytes that PostgreSQL keeps");
         }

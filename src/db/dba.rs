@@ -9,9 +9,7 @@ use tokio_postgres::{Client, error::SqlState};
 /// not see everything would bring some of it twice.
 pub async fn connect_as_dba(admin_url: &str) -> anyhow::Result<Client> {
     let client = connect(admin_url).await?;
-    if !migrate::is_current(&client).await? {
-        bail!("the database is not at this program's version: run `ringfence migrate` first");
-    }
+    migrate::require_current(&client).await?;
     client
         .batch_execute("set role ringfence_dba")
         .await

@@ -2,7 +2,7 @@
 
 use super::connect;
 use crate::sql;
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use tokio_postgres::Client;
 
 mod embedded {
@@ -20,6 +20,12 @@ pub async fn is_current(client: &Client) -> anyhow::Result<bool> {
     Ok(client.query_typed_one(made, &[]).await?.get(0)
         && client.query_typed_one(sql!("platform/schema_version").text, &[]).await?.get::<_, Option<i32>>(0)
             == Some(newest()))
+}
+
+/// Refuses a database that is not of this program's version.
+pub async fn require_current(client: &Client) -> anyhow::Result<()> {
+    ensure!(is_current(client).await?, "the database is not at this program's version: run `ringfence migrate` first");
+    Ok(())
 }
 
 /// Whether a server of this program may use the database: it is of this version, or of a newer one that says so.

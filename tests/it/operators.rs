@@ -786,7 +786,17 @@ async fn the_command_makes_lists_and_removes_operators() {
     let generated = go(&["add", name, "--company", "Acme", "--generate-password", "--no-personal-data"], "");
     let password = text(&generated.stdout).lines().next().unwrap().rsplit(' ').next().unwrap().to_owned();
     assert!(password.len() >= 24 && !text(&go(&["list"], "").stdout).contains(&password));
-    assert!(go(&["remove", name], "").status.success());
+    // Something that they have of their own keeps no access alive.
+    admin.batch_execute(&format!("grant select on app.staff_log to \"{}\"", name.replace('"', "\"\""))).await.unwrap();
+    let (operator, connection) = config.password(&password).connect(tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    let removed = go(&["remove", name], "");
+    assert!(removed.status.success() && text(&removed.stdout).contains("drop owned by"), "{}", text(&removed.stderr));
+    assert!(operator.simple_query("select 1").await.is_err(), "open connections end");
+    let rights = "select rolcanlogin or exists (select from pg_auth_members m where m.member = r.oid) from pg_roles r where rolname = $1";
+    assert!(!admin.query_one(rights, &[&name]).await.unwrap().get::<_, bool>(0));
+    let quoted = format!("\"{}\"", name.replace('"', "\"\""));
+    admin.batch_execute(&format!("drop owned by {quoted}; drop role {quoted}")).await.unwrap();
     drop(admin);
     own.drop().await;
 }
