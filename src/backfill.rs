@@ -5,7 +5,7 @@
 //! workers, progress, vacuum.
 
 use crate::{db, sql};
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::{Args, Subcommand};
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressStyle};
 use std::{
@@ -118,9 +118,7 @@ async fn compress_log(client: &Client, method: &str) {
 async fn bypassing(admin: &str) -> anyhow::Result<Client> {
     let client = db::connect(admin).await?;
     compress_log(&client, SMALL_LOG).await;
-    if !db::migrate::is_current(&client).await? {
-        bail!("the database is not at this program's version: run `ringfence migrate` first");
-    }
+    db::migrate::require_current(&client).await?;
     client
         .batch_execute("set role ringfence_dba; set lock_timeout = '5s'; set row_security = off")
         .await
@@ -131,7 +129,7 @@ async fn bypassing(admin: &str) -> anyhow::Result<Client> {
 
 async fn plan(client: &Client) -> anyhow::Result<()> {
     let rows = client.query(sql!("ops/backfill/plan").text.trim_end_matches(['\n', ';']), &[]).await?;
-    let (mut total, mut undecided, mut seconds, mut table) = (0_u64, 0_u64, 0_u64, String::new());
+    let (mut total, mut undecided, mut seconds, mut table) = (0_u64, 0_u64, 0.0, String::new());
     for row in &rows {
         let count = row.get::<_, i64>("row_count").unsigned_abs();
         let name: String = row.get("table_name");
@@ -147,17 +145,18 @@ async fn plan(client: &Client) -> anyhow::Result<()> {
             None => total += count,
             Some(_) => undecided += count,
         }
-        seconds += row.get::<_, Option<i64>>("seconds").unwrap_or_default().unsigned_abs();
+        seconds += row.get::<_, Option<f64>>("seconds").unwrap_or_default();
         println!("  {:>12} {whose}", HumanCount(count).to_string());
     }
     for row in client.query("select * from app.backfill_collisions()", &[]).await? {
         let (table, key, count): (String, String, i64) = (row.get(0), row.get(1), row.get(2));
+        total = total.saturating_sub(count.unsigned_abs());
         println!("{table}: {count} rows stay, because the company has another row with the same {key}");
     }
     println!(
         "{} rows get their company, by one worker in about {}; {} cannot be decided.",
         HumanCount(total),
-        HumanDuration(Duration::from_secs(seconds)),
+        HumanDuration(Duration::from_secs_f64(f64::ceil(seconds))),
         HumanCount(undecided)
     );
     if undecided > 0 {

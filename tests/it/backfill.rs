@@ -246,6 +246,12 @@ async fn a_backfill_that_is_killed_twice_loses_nothing_and_can_be_undone() {
     let told = "(deleted since, or claimed when their user moved: 1)";
     assert!(same.status.success() && text(&same.stdout).contains(told), "{}", text(&same.stdout));
     unbound.batch_execute("insert into calls select * from deleted").await.unwrap();
+    let later = "insert into calls select (jsonb_populate_record(d, jsonb_build_object('id', app.uuid_v7(), 'company_id', null))).* from deleted d";
+    unbound.batch_execute(later).await.unwrap();
+    let same = go(&["verify"]);
+    let told = "(came in since, for another run: 1)";
+    assert!(same.status.success() && text(&same.stdout).contains(told), "{}", text(&same.stdout));
+    unbound.batch_execute("delete from calls where company_id is null and id not in (select id from deleted) and created_at = (select created_at from deleted)").await.unwrap();
 
     let undone = go(&["undo"]);
     assert!(undone.status.success(), "{}", text(&undone.stderr));
@@ -571,5 +577,28 @@ async fn a_partitioned_table_with_historical_rows_is_refused() {
         .get(0);
     assert_eq!(texts, 0);
     drop((a, _b, db));
+    own.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_moves_while_a_backfill_is_undone_leaves_no_rows_behind() {
+    let own = OwnDatabase::new().await;
+    let (a, b, _) = companies(&own, 200).await;
+    assert!(run(ringfence(&own, &["backfill", "run"]), "").status.success());
+    let mover = db::connect(&own.admin).await.unwrap();
+    mover.batch_execute("set role ringfence_dba; begin").await.unwrap();
+    mover.execute("select app.assign_company($1, $2)", &[&a.member.id, &b.company]).await.unwrap();
+    let undo = ringfence(&own, &["backfill", "undo"]).stdout(Stdio::null()).spawn().unwrap();
+    let waits = "select count(*) from pg_locks where not granted and locktype = 'transactionid'";
+    crate::jobs::until("undo waits for who moves", async || a.value::<i64>(waits, &[]).await > 0).await;
+    mover.batch_execute("commit").await.unwrap();
+    assert!(undo.wait_with_output().unwrap().status.success());
+    for (table, owner) in TABLES {
+        let unseen = format!(
+            "select count(*) from {table} x join users u on u.id = x.{owner} where x.company_id is null and u.company_id is distinct from x.tenant_id and u.company_id is not null"
+        );
+        assert_eq!(a.value::<i64>(&unseen, &[]).await, 0, "{table}");
+    }
+    drop(mover);
     own.drop().await;
 }

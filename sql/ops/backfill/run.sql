@@ -5,5 +5,6 @@
 -- none, makes others wait less for their commits.
 -- How far it is: select * from app.backfill;  What stayed for a unique key: table app.backfill_collision;
 -- Elsewhere, so that the table does not grow to twice its size: vacuum (index_cleanup off, truncate off) sms_messages \watch 2
--- In the end: vacuum (analyze) sms_messages;
+-- In the end, also where no indexes were changed: restore_indexes.psql takes back the room that an import left on pages. Then:
+-- vacuum (analyze) sms_messages;
 call app.run_backfill();
