@@ -8,7 +8,7 @@ use super::{
     Params,
     connect::Stream,
     room::Room,
-    row::{Row, Values, find_places},
+    row::{DataRows, Row, Values, find_places},
 };
 use crate::{
     config::{Config, Switch},
@@ -18,7 +18,7 @@ use fallible_iterator::FallibleIterator;
 use postgres_protocol::{
     IsNull,
     message::{
-        backend::{DataRowBody, ErrorResponseBody, Message, RowDescriptionBody},
+        backend::{ErrorResponseBody, Message, RowDescriptionBody},
         frontend,
     },
 };
@@ -204,7 +204,7 @@ pub(super) struct Statement {
 #[derive(Debug, Default)]
 pub(super) struct Reply {
     columns: Option<Arc<[Column]>>,
-    rows: Vec<DataRowBody>,
+    rows: DataRows,
     room: Room,
 }
 
@@ -213,8 +213,8 @@ impl Reply {
     pub(super) fn each<E: From<io::Error>>(&self, mut each: impl FnMut(&Row) -> Result<(), E>) -> Result<(), E> {
         let Some(columns) = &self.columns else { return Ok(()) };
         let mut row = Row::new(columns.clone());
-        for body in &self.rows {
-            row.load(body)?;
+        for values in self.rows.iter() {
+            row.load(values)?;
             each(&row)?;
         }
         Ok(())
@@ -227,9 +227,9 @@ impl Reply {
     ) -> Result<(), E> {
         let Some(columns) = &self.columns else { return Ok(()) };
         let mut places = Vec::with_capacity(columns.len());
-        for body in &self.rows {
-            find_places(body, &mut places)?;
-            each(&Values { columns, bytes: body.buffer(), places: &places })?;
+        for bytes in self.rows.iter() {
+            find_places(bytes, &mut places)?;
+            each(&Values { columns, bytes, places: &places })?;
         }
         Ok(())
     }
@@ -241,23 +241,23 @@ impl Reply {
 
     /// The first row.
     pub(super) fn first(&self) -> Result<Option<Row>, Fault> {
-        self.row(self.rows.first())
+        self.row(self.rows.iter().next())
     }
 
     /// The last row.
     pub(super) fn last(&self) -> Result<Option<Row>, Fault> {
-        self.row(self.rows.last())
+        self.row(self.rows.iter().last())
     }
 
-    fn row(&self, body: Option<&DataRowBody>) -> Result<Option<Row>, Fault> {
-        let Some((columns, body)) = self.columns.as_ref().zip(body) else { return Ok(None) };
+    fn row(&self, values: Option<&[u8]>) -> Result<Option<Row>, Fault> {
+        let Some((columns, values)) = self.columns.as_ref().zip(values) else { return Ok(None) };
         let mut row = Row::new(columns.clone());
-        row.load(body)?;
+        row.load(values)?;
         Ok(Some(row))
     }
 
     /// Its columns and rows, and the room that these take.
-    pub(super) fn into_parts(self) -> (Option<Arc<[Column]>>, Vec<DataRowBody>, Room) {
+    pub(super) fn into_parts(self) -> (Option<Arc<[Column]>>, DataRows, Room) {
         (self.columns, self.rows, self.room)
     }
 
@@ -278,7 +278,7 @@ impl Reply {
 
     /// How many bytes they have as the server sent them.
     pub(super) fn bytes(&self) -> usize {
-        self.rows.iter().map(|row| row.buffer().len()).sum()
+        self.rows.bytes()
     }
 }
 
@@ -581,19 +581,21 @@ impl Connection {
 
     async fn answer(&mut self, statements: &[(&Arc<Statement>, Params<'_>)]) -> Result<Answer, Fault> {
         let mut answer = Answer { replies: Vec::with_capacity(statements.len()), refused: None, room: Room::default() };
-        let mut rows = Vec::new();
+        let mut rows = DataRows::default();
         let mut described = None;
         loop {
-            let message = match self.next().await {
-                Ok(message) => message,
+            let taken = rows.take(&mut self.input);
+            if taken > 0 {
+                self.room.keep(taken);
+            }
+            let message = match self.next_or_more().await {
+                Ok(Some(message)) => message,
+                Ok(None) => continue,
                 // A server that closes the connection has said why before.
                 Err(lost) => return Err(answer.refused.take().unwrap_or(lost)),
             };
             match message {
-                Message::DataRow(body) => {
-                    self.room.keep(body.buffer().len());
-                    rows.push(body);
-                }
+                Message::DataRow(_) => return Err(self.fail(out_of_step())),
                 Message::RowDescription(body) => described = Some(columns(&body)?),
                 Message::CommandComplete(_) | Message::EmptyQueryResponse => {
                     let Some((statement, _)) = statements.get(answer.replies.len()) else {
@@ -639,38 +641,48 @@ impl Connection {
         fault
     }
 
-    /// The next message. Sends while it waits, since the server need not read on before its answers are read. Can be dropped
-    /// at any point: what was sent and read so far is known.
+    /// The next message.
     async fn next(&mut self) -> Result<Message, Fault> {
+        loop {
+            if let Some(message) = self.next_or_more().await? {
+                return Ok(message);
+            }
+        }
+    }
+
+    /// The next message, or `None` when it is not there as a whole and more was read. Sends while it waits, since the server need
+    /// not read on before its answers are read. Can be dropped at any point: what was sent and read so far is known.
+    async fn next_or_more(&mut self) -> Result<Option<Message>, Fault> {
         if self.lost {
             return Err(io::Error::from(io::ErrorKind::NotConnected).into());
         }
-        loop {
-            // Beyond its room nothing is read, and what the server still has to say goes with the connection.
-            if let Err(refused) = self.room.fit(self.announced()) {
-                return Err(self.fail(refused));
+        // Beyond its room nothing is read, and what the server still has to say goes with the connection.
+        if let Err(refused) = self.room.fit(self.announced()) {
+            return Err(self.fail(refused));
+        }
+        match Message::parse(&mut self.input) {
+            Ok(Some(Message::ReadyForQuery(body))) => {
+                self.owed = self.owed.saturating_sub(1);
+                self.open = body.status() != b'I';
+                Ok(Some(Message::ReadyForQuery(body)))
             }
-            match Message::parse(&mut self.input) {
-                Ok(Some(Message::ReadyForQuery(body))) => {
-                    self.owed = self.owed.saturating_sub(1);
-                    self.open = body.status() != b'I';
-                    return Ok(Message::ReadyForQuery(body));
-                }
-                Ok(Some(
-                    Message::NoticeResponse(_) | Message::ParameterStatus(_) | Message::NotificationResponse(_),
-                )) => {}
-                Ok(Some(message)) => return Ok(message),
-                Ok(None) => {
-                    let patience = if self.running.is_some() { SHORT } else { PATIENCE };
-                    match tokio::time::timeout(patience, self.exchange()).await {
-                        Ok(Ok(())) => {}
-                        Ok(Err(e)) => return Err(self.fail(e.into())),
-                        Err(_) if self.running.is_some() => drop(self.rest()),
-                        Err(_) => return Err(self.fail(io::Error::from(io::ErrorKind::TimedOut).into())),
+            Ok(Some(Message::NoticeResponse(_) | Message::ParameterStatus(_) | Message::NotificationResponse(_))) => {
+                Ok(None)
+            }
+            Ok(Some(message)) => Ok(Some(message)),
+            Ok(None) => {
+                let patience = if self.running.is_some() { SHORT } else { PATIENCE };
+                match tokio::time::timeout(patience, self.exchange()).await {
+                    Ok(Ok(())) => Ok(None),
+                    Ok(Err(e)) => Err(self.fail(e.into())),
+                    Err(_) if self.running.is_some() => {
+                        drop(self.rest());
+                        Ok(None)
                     }
+                    Err(_) => Err(self.fail(io::Error::from(io::ErrorKind::TimedOut).into())),
                 }
-                Err(e) => return Err(self.fail(e.into())),
             }
+            Err(e) => Err(self.fail(e.into())),
         }
     }
 

@@ -23,8 +23,8 @@ const MOST: usize = 64 << 20;
 const OF_ONE: usize = 128 << 20;
 /// The most that all have together.
 static BUDGET: Semaphore = Semaphore::const_new((256 << 20) / PART);
-/// What a row takes besides its bytes.
-const ROW: usize = 64;
+/// What rows that were read together take besides their bytes.
+const PIECE: usize = 64;
 
 static COMPANIES: LazyLock<Mutex<HashMap<Uuid, usize>>> = LazyLock::new(Mutex::default);
 
@@ -69,9 +69,9 @@ impl Room {
         Ok(())
     }
 
-    /// A row of so many bytes is kept.
+    /// Rows of so many bytes, which were read together, are kept.
     pub(super) fn keep(&mut self, bytes: usize) {
-        self.used += bytes + ROW;
+        self.used += bytes + PIECE;
     }
 
     /// Whether it takes of the budget.
@@ -122,7 +122,7 @@ mod tests {
         assert!(matches!(large(MOST + 1), Err(Fault::TooLarge)));
 
         let mut rows = Room::default();
-        for _ in 0..=FREE / (1000 + ROW) {
+        for _ in 0..=FREE / (1000 + PIECE) {
             rows.fit(1000).unwrap();
             rows.keep(1000);
         }

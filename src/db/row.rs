@@ -1,28 +1,112 @@
 //! Rows into structs, by column name.
 
 use super::connection::{Column, Fault};
-use fallible_iterator::FallibleIterator;
-use postgres_protocol::message::backend::DataRowBody;
+use bytes::{Buf, Bytes, BytesMut};
 use postgres_types::{FromSql, Type};
-use std::{io, ops::Range, sync::Arc};
+use std::{io, ops::Range, sync::Arc, vec};
+
+/// Rows as the server sent them, in the pieces in which they were read. A page has dozens, each of which would be a part of the
+/// same memory that is counted by itself.
+#[derive(Debug, Default)]
+pub(super) struct DataRows {
+    pieces: Vec<Bytes>,
+    count: usize,
+}
+
+/// The first byte of a row's message and its length, of which the latter counts itself (PostgreSQL, "Message Formats").
+const HEAD: usize = 5;
+
+/// The row at the beginning of these bytes and how long its message is, if it is there as a whole.
+fn first_row(bytes: &[u8]) -> Option<(&[u8], usize)> {
+    let (&[b'D', a, b, c, d], rest) = bytes.split_first_chunk::<HEAD>()? else { return None };
+    let length = (u32::from_be_bytes([a, b, c, d]) as usize).checked_sub(4)?;
+    Some((rest.get(..length)?, HEAD + length))
+}
+
+impl DataRows {
+    /// Takes the whole rows that the input begins with; says how many bytes they have.
+    pub(super) fn take(&mut self, input: &mut BytesMut) -> usize {
+        let mut whole = 0;
+        while let Some((_, length)) = first_row(&input[whole..]) {
+            whole += length;
+            self.count += 1;
+        }
+        if whole > 0 {
+            self.pieces.push(input.split_to(whole).freeze());
+        }
+        whole
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.count
+    }
+
+    /// How many bytes they have.
+    pub(super) fn bytes(&self) -> usize {
+        self.pieces.iter().map(Bytes::len).sum()
+    }
+
+    /// Each of them.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        self.pieces.iter().flat_map(|piece| {
+            let mut rest = &piece[..];
+            std::iter::from_fn(move || {
+                let (row, length) = first_row(rest)?;
+                rest = &rest[length..];
+                Some(row)
+            })
+        })
+    }
+}
+
+/// Each row, whose memory is given back with those of its piece.
+impl IntoIterator for DataRows {
+    type Item = Bytes;
+    type IntoIter = IntoRows;
+
+    fn into_iter(self) -> IntoRows {
+        IntoRows { pieces: self.pieces.into_iter(), piece: Bytes::new() }
+    }
+}
+
+pub(super) struct IntoRows {
+    pieces: vec::IntoIter<Bytes>,
+    piece: Bytes,
+}
+
+impl Iterator for IntoRows {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        if self.piece.is_empty() {
+            self.piece = self.pieces.next()?;
+        }
+        let (row, length) = first_row(&self.piece)?;
+        let row = self.piece.slice_ref(row);
+        self.piece.advance(length);
+        Some(row)
+    }
+}
 
 /// A row as the server sent it.
 #[derive(Debug)]
 pub struct Row {
     columns: Arc<[Column]>,
-    values: bytes::Bytes,
+    values: Vec<u8>,
     places: Places,
 }
 
 impl Row {
     pub(super) fn new(columns: Arc<[Column]>) -> Self {
-        Self { places: Vec::with_capacity(columns.len()), columns, values: bytes::Bytes::new() }
+        Self { places: Vec::with_capacity(columns.len()), columns, values: Vec::new() }
     }
 
     /// Becomes another row of the same statement.
-    pub(super) fn load(&mut self, body: &DataRowBody) -> io::Result<()> {
-        self.values = body.buffer_bytes().clone();
-        find_places(body, &mut self.places)
+    pub(super) fn load(&mut self, row: &[u8]) -> io::Result<()> {
+        self.values.clear();
+        self.values.extend_from_slice(row);
+        find_places(row, &mut self.places)
     }
 
     /// Its columns.
@@ -49,14 +133,21 @@ impl Row {
 /// Where the values of a row are in it; null is none.
 pub(super) type Places = Vec<Option<Range<usize>>>;
 
-/// Finds them.
-pub(super) fn find_places(body: &DataRowBody, places: &mut Places) -> io::Result<()> {
+/// Finds them: the number of the values, then each with its length before it, which is negative for null.
+pub(super) fn find_places(row: &[u8], places: &mut Places) -> io::Result<()> {
     places.clear();
-    let mut ranges = body.ranges();
-    while let Some(place) = ranges.next()? {
-        places.push(place);
+    let cut = || io::Error::from(io::ErrorKind::UnexpectedEof);
+    let count = row.first_chunk().map(|count| u16::from_be_bytes(*count)).ok_or_else(cut)?;
+    let mut at = 2;
+    for _ in 0..count {
+        let length =
+            row.get(at..).and_then(<[u8]>::first_chunk).map(|length| i32::from_be_bytes(*length)).ok_or_else(cut)?;
+        at += 4;
+        let value = usize::try_from(length).ok().map(|length| at..at + length);
+        at = value.as_ref().map_or(at, |value| value.end);
+        places.push(value);
     }
-    Ok(())
+    if at == row.len() { Ok(()) } else { Err(cut()) }
 }
 
 /// The values of a row as the server sent them.
@@ -173,3 +264,37 @@ macro_rules! scalar {
     )*};
 }
 scalar! { bool i32 i64 String Option<String> Vec<u8> uuid::Uuid serde_json::Value crate::wire::Time }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A message as the server writes it: a byte for what it is, its length with that of the length, and what it holds.
+    fn message(kind: u8, content: &[u8]) -> Vec<u8> {
+        [&[kind][..], &(content.len() as u32 + 4).to_be_bytes(), content].concat()
+    }
+
+    #[test]
+    fn rows_are_taken_whole_wherever_they_are_cut() {
+        let values: [&[u8]; 3] = [b"\0\x02\0\0\0\x02ab\xff\xff\xff\xff", b"\0\0", b"\0\x01\0\0\0\0"];
+        let rows: Vec<u8> = values.iter().flat_map(|row| message(b'D', row)).collect();
+        let end = message(b'C', b"SELECT 3\0");
+        let all = [rows.clone(), end.clone()].concat();
+        for cut in 0..=all.len() {
+            let mut taken = DataRows::default();
+            let mut input = BytesMut::from(&all[..cut]);
+            let mut bytes = taken.take(&mut input);
+            input.extend_from_slice(&all[cut..]);
+            bytes += taken.take(&mut input);
+            assert_eq!((&input[..], bytes, taken.bytes(), taken.len()), (&end[..], rows.len(), rows.len(), 3));
+            assert!(taken.iter().eq(values));
+            assert!(taken.into_iter().eq(values));
+        }
+        let mut places = Places::new();
+        find_places(values[0], &mut places).unwrap();
+        assert_eq!(places, [Some(6..8), None]);
+        for cut in 0..values[0].len() {
+            assert!(find_places(&values[0][..cut], &mut places).is_err(), "{cut}");
+        }
+    }
+}

@@ -5,13 +5,12 @@ use super::{
     Column, Fault, FromRow,
     connection::Reply,
     room::Room,
-    row::{Places, Values, find_places, place_of},
+    row::{IntoRows, Places, Values, find_places, place_of},
 };
 use crate::wire::Time;
 use bytes::BytesMut;
-use postgres_protocol::message::backend::DataRowBody;
 use postgres_types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
-use std::{marker::PhantomData, sync::Arc, vec};
+use std::{marker::PhantomData, sync::Arc};
 use uuid::Uuid;
 
 /// A [`FromRow`] that can be written as JSON without being made.
@@ -74,7 +73,7 @@ impl<T: WriteRow> Rows<T> {
     pub fn pieces(self) -> Result<Pieces<T>, WriteError> {
         let (columns, rows, room) = self.reply.into_parts();
         let columns = columns.unwrap_or_default();
-        let places = if rows.is_empty() { Vec::new() } else { T::places(&columns)? };
+        let places = if rows.len() == 0 { Vec::new() } else { T::places(&columns)? };
         let (rows, found) = (rows.into_iter(), Vec::new());
         Ok(Pieces { columns, places, rows, found, before: Some(b'['), _room: room, of: PhantomData })
     }
@@ -84,7 +83,7 @@ impl<T: WriteRow> Rows<T> {
 pub struct Pieces<T> {
     columns: Arc<[Column]>,
     places: Vec<usize>,
-    rows: vec::IntoIter<DataRowBody>,
+    rows: IntoRows,
     found: Places,
     /// What stands before the next element; `None` behind the end.
     before: Option<u8>,
@@ -102,12 +101,12 @@ impl<T: WriteRow> Iterator for Pieces<T> {
             if out.len() >= PIECE {
                 break Ok(Some(b','));
             }
-            let Some(body) = self.rows.next() else {
+            let Some(bytes) = self.rows.next() else {
                 out.extend_from_slice(if before == b'[' { b"[]" } else { b"]" });
                 break Ok(None);
             };
-            let element = find_places(&body, &mut self.found).map_err(WriteError::from).and_then(|()| {
-                let row = Values { columns: &self.columns, bytes: body.buffer(), places: &self.found };
+            let element = find_places(&bytes, &mut self.found).map_err(WriteError::from).and_then(|()| {
+                let row = Values { columns: &self.columns, bytes: &bytes, places: &self.found };
                 write_element::<T>(before, &row, &self.places, &mut out)
             });
             if let Err(e) = element {
