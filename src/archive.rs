@@ -291,8 +291,14 @@ async fn write_objects(
 }
 
 /// Adds the company of an archive to a database that does not have it; all or nothing. Unless `active`, it comes in
-/// suspended, so that nothing is sent twice while it is still at work where it came from.
-pub async fn import(admin_url: &str, from: &Path, active: bool, storage: &Storage) -> anyhow::Result<Manifest> {
+/// suspended, so that nothing is sent twice while it is still at work where it came from. Answers besides which of its users
+/// have an account here already.
+pub async fn import(
+    admin_url: &str,
+    from: &Path,
+    active: bool,
+    storage: &Storage,
+) -> anyhow::Result<(Manifest, Vec<String>)> {
     let file = File::open(from).with_context(|| format!("cannot read {}", from.display()))?;
     let mut zip = ZipArchive::new(BufReader::new(file)).context("it is no archive of a company")?;
     let manifest = zip.by_name("manifest.json").context("it is no archive of a company")?.take(LINE);
@@ -312,7 +318,7 @@ pub async fn import(admin_url: &str, from: &Path, active: bool, storage: &Storag
     tx.batch_execute("set constraints all deferred; set local app.restoring = 'on'").await?;
     let there = tx.query_opt(sql!("ops/company_there").text, &[&manifest.company_id, &manifest.company]).await?;
     if there.is_some() {
-        bail!("the company is in this database already, or another one has its name");
+        bail!("the company is in this database already, another one has its name, or a user its id");
     }
     let mut refused = Vec::new();
     for (table, _) in tables(&tx).await? {
@@ -330,12 +336,42 @@ pub async fn import(admin_url: &str, from: &Path, active: bool, storage: &Storag
     for statement in [sql!("ops/unusable_passwords"), sql!("ops/no_super_admins")] {
         tx.execute(statement.text, &[&manifest.company_id]).await?;
     }
-    let storage_use = read_lines(&mut zip, "companies")?.next().context("the archive has no company")??;
-    tx.execute(sql!("ops/restore_company").text, &[&manifest.company_id, &storage_use, &active]).await?;
+    if !active {
+        tx.execute(sql!("ops/suspend_company").text, &[&manifest.company_id]).await?;
+    }
     tx.batch_execute("set constraints all immediate").await?;
+    let elsewhere = users_elsewhere(&tx, &mut zip, manifest.company_id).await?;
     read_objects(&tx, &mut zip, &manifest, storage).await?;
     tx.commit().await?;
-    Ok(manifest)
+    Ok((manifest, elsewhere))
+}
+
+/// The users of an archive who stayed another company's, or nobody's. That an id is the same is no proof of who it is.
+async fn users_elsewhere(
+    tx: &Transaction<'_>,
+    zip: &mut ZipArchive<BufReader<File>>,
+    company: Uuid,
+) -> anyhow::Result<Vec<String>> {
+    #[derive(Deserialize)]
+    struct User {
+        id: Uuid,
+        email: String,
+    }
+    let users = read_lines(zip, "users")?.map(|line| {
+        let User { id, email } = serde_json::from_str(&line?)?;
+        Ok((id, email))
+    });
+    let users = users.collect::<anyhow::Result<BTreeMap<Uuid, String>>>()?;
+    let ids = Vec::from_iter(users.keys());
+    let elsewhere = tx.query(sql!("ops/users_elsewhere").text, &[&ids, &company]).await?;
+    let told = elsewhere.iter().map(|row| {
+        let (id, email, whose): (Uuid, &str, String) = (row.get("id"), row.get("email"), row.get("whose"));
+        match users.get(&id).filter(|other| *other != email) {
+            Some(other) => format!("{whose}, in the archive {other:?}: is it the same person?"),
+            None => whose,
+        }
+    });
+    Ok(told.collect())
 }
 
 /// Refuses an archive whose entries are not those of its manifest.
@@ -414,14 +450,15 @@ async fn read_table(
     }
 }
 
-/// The statements that add rows of a table. Historical rows stay historical, unless the backfill of this database is
-/// finished: then they get their company as it would have given it to them.
+/// The statements that add rows of a table. Historical rows stay historical, unless nobody would see them: those of a user who
+/// stays elsewhere become the company's, as when a user moves, and so do all where the backfill of this database is finished.
+///
+/// Who has an account here, by the id, is not touched and gets no rights, whatever the file says of them: it is not signed,
+/// and whoever made one up must not gain anybody by it. So their address need not be compared.
 struct Insert {
     table: String,
     statements: Vec<String>,
     company: Uuid,
-    /// Whether historical rows become the company's.
-    insists: bool,
 }
 
 impl Insert {
@@ -431,20 +468,19 @@ impl Insert {
         let add = |values: &str, whose: &str, rest: &str| {
             format!("insert into {table} ({columns}) select {values} from {rows} where {whose} = $2 {rest}")
         };
-        let mut insists = false;
+        // The users of an archive come in after the rows.
+        let is_elsewhere =
+            |user: &str| format!("exists (select from users u where u.id = r.{user} and not ops.is_nameless(u))");
         let statements = match table {
             "companies" => {
                 vec![add(&columns.replace("storage_bytes", "0").replace("file_count", "0"), "id", "")]
             }
             "users" => {
-                // Who is here without a name, as somebody whose rows another company has, gets it back.
+                // Who is here without a name, as somebody whose rows another company has, gets it back. Who has one stays as they
+                // are, and comes as a member who has left.
                 let values = columns.split(", ").map(|column| format!("r.{column}")).collect::<Vec<_>>().join(", ");
                 vec![
-                    add(
-                        &columns,
-                        "company_id",
-                        "and not exists (select from users u where u.id = r.id and ops.is_nameless(u))",
-                    ),
+                    add(&columns, "company_id", "and not exists (select from users u where u.id = r.id)"),
                     format!(
                         "update users u set ({columns}) = row({values}) from {rows}
                         where r.company_id = $2 and u.id = r.id and ops.is_nameless(u)"
@@ -453,9 +489,8 @@ impl Insert {
             }
             // Read by their user, whatever company that is of.
             "notifications" => {
-                let of_nobody_else = "and not exists (select from users u
-                    where u.id = r.user_id and u.company_id is distinct from $2 and not ops.is_nameless(u))";
-                vec![add(&columns.replace("company_id", "$2::uuid"), "tenant_id", of_nobody_else)]
+                let of_nobody_else = format!("and not {}", is_elsewhere("user_id"));
+                vec![add(&columns.replace("company_id", "$2::uuid"), "tenant_id", &of_nobody_else)]
             }
             "members" => vec![
                 // Who has left the company stays as somebody whose rows these are, and without a name.
@@ -467,12 +502,16 @@ impl Insert {
                 add(&columns, "tenant_id", "on conflict do nothing"),
             ],
             _ => {
-                insists = tx.query_one(sql!("ops/insists_on_company").text, &[&table]).await?.get(0);
-                let whose = if insists { "$2::uuid" } else { "case when r.company_id = $2 then r.company_id end" };
-                vec![add(&columns.replace("company_id", whose), "tenant_id", "")]
+                let row = tx.query_one(sql!("ops/insists_on_company").text, &[&table]).await?;
+                let is_claimed = is_elsewhere(row.get("owner"));
+                let whose = match row.get("insists") {
+                    true => "$2::uuid".to_owned(),
+                    false => format!("case when r.company_id = $2 or {is_claimed} then $2::uuid end"),
+                };
+                vec![add(&columns.replace("company_id", &whose), "tenant_id", "")]
             }
         };
-        Ok(Self { table: table.to_owned(), statements, company, insists })
+        Ok(Self { table: table.to_owned(), statements, company })
     }
 
     /// Adds rows, of which those that have a unique key of another row are named instead.
@@ -509,7 +548,7 @@ impl Insert {
         let row: BTreeMap<&str, &serde_json::value::RawValue> = serde_json::from_str(row)?;
         let value = |name: &str| row.get(name).map_or("", |value| value.get().trim_matches('"'));
         let id = [value("id"), value("user_id")].into_iter().find(|id| !id.is_empty()).unwrap_or_default();
-        let is_historical = self.insists && value("company_id") == "null";
+        let is_historical = value("company_id") == "null" && !key.ends_with("_pkey");
         let why = if is_historical {
             "it is historical, becomes the company's in this database, and another row of the company has its unique key"
         } else {

@@ -132,6 +132,8 @@ enum Archive {
     ///
     /// It comes in suspended, so that nothing is sent twice while the company is still at work where it came from. Its users
     /// reset their passwords by mail, an admin enters the providers' credentials again, and nobody comes in as super admin.
+    /// A user who has an account in the database already, by its id, keeps it as it is, and becomes a former member of the
+    /// company that comes in: what they made there is the company's.
     Import {
         /// The file
         file: PathBuf,
@@ -429,9 +431,16 @@ async fn archive_or_restore(database: Database, config: Config, command: &Archiv
                 }
             }
             Archive::Import { file, active } => {
-                let manifest = archive::import(admin, file, *active, storage).await?;
+                let (manifest, elsewhere) = archive::import(admin, file, *active, storage).await?;
                 let state = if *active { "" } else { " It is suspended until a super admin makes it active." };
                 println!("{} came in.{state} Its users reset their passwords by mail.", manifest.summary());
+                if !elsewhere.is_empty() {
+                    println!(
+                        "These have an account here already, which stays as it is; what they made there is the company's, \
+                         and `ringfence user assign` moves them:\n  {}",
+                        elsewhere.join("\n  ")
+                    );
+                }
             }
         }
         Ok(())

@@ -1,3 +1,5 @@
--- Whether a table has no place for historical rows any more.
+-- Whether a table has no place for historical rows any more, and the column that says whose a row is.
 -- $1 table
-select a.attnotnull from pg_attribute a where a.attrelid = $1::text::regclass and a.attname = 'company_id'
+select a.attnotnull as insists, p.owner::text as owner
+from app.protected_table p join pg_attribute a on a.attrelid = p.target and a.attname = 'company_id'
+where p.table_name = $1

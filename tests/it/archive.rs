@@ -289,13 +289,108 @@ async fn who_moved_comes_back_with_their_company() {
         to.drop().await;
     }
 
-    // Somebody who has a name here is another company's, and stays it.
-    was.db.execute("select app.assign_company($1, $2)", &[&tom.id, &was.company]).await.unwrap();
-    erase::run(&own.admin, &company(&is), &store).await.unwrap();
-    let refused = archive::import(&own.admin, &is_file, true, &store).await.unwrap_err().to_string();
-    assert!(refused.contains(&format!("users {}: another row has its unique key (users_pkey)", tom.id)), "{refused}");
-    assert_eq!(was.value::<String>("select email from users where id = $1", &[&tom.id]).await, tom.email);
     for path in [was_file, is_file] {
+        std::fs::remove_file(path).unwrap();
+    }
+    drop((was, is));
+    own.drop().await;
+}
+
+/// Whoever has an account here keeps it as it is, whatever an archive says of them, and sees nothing of what comes in.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_another_companys_stays_it() {
+    let own = OwnDatabase::new().await;
+    let (was, is) = (World::within(&own.admin, "Bluepeak").await, World::alone(&own).await);
+    let (store, path, forged_path) = (storage("archive-elsewhere"), file(), file());
+    let (tom, lone) = (is.person("company_user").await, is.person("company_user").await);
+    for user in [&tom, &lone, &is.member] {
+        for insert in [
+            "insert into activities (tenant_id, company_id, owner_id, type, subject) values ($1, $1, $2, 'note', 'New')",
+            "insert into activities (tenant_id, company_id, owner_id, type, subject) values ($1, null, $2, 'note', 'Old')",
+            "insert into files (tenant_id, company_id, owner_id, name, original_name, size) values ($1, null, $2, 'f', 'f', 5)",
+            "insert into notifications (tenant_id, company_id, user_id, title, message) values ($1, $1, $2, 'T', 'M')",
+        ] {
+            is.db.execute(insert, &[&is.company, &user.id]).await.unwrap();
+        }
+    }
+    archive::export(&own.admin, &is.name, &path, &store).await.unwrap();
+    is.db.execute("select app.assign_company($1, $2)", &[&tom.id, &was.company]).await.unwrap();
+    is.db.execute("update users set company_id = null where id = $1", &[&lone.id]).await.unwrap();
+    let erase_it = async || {
+        let options = erase::Options { dry_run: false, yes: true };
+        let company = Erase::Company { name: is.name.clone(), options };
+        erase::run(&own.admin, &company, &store).await.unwrap();
+    };
+    erase_it().await;
+    let accounts = async || {
+        let rows = "select concat_ws(' ', u, c, k) from users u left join app.caller c on c.user_id = u.id
+            left join app.credentials k on k.user_id = u.id where u.id = any ($1) order by u.id";
+        let accounts = is.db.query(rows, &[&vec![tom.id, lone.id, was.admin.id]]).await.unwrap();
+        accounts.iter().map(|row| row.get::<_, String>(0)).collect::<Vec<_>>()
+    };
+    let (theirs, of_was) = (accounts().await, rows(&is.db, was.company).await);
+
+    // The member's account names the other company's admin: whoever makes up an archive gains nobody.
+    forged(&path, &forged_path, |name, bytes| {
+        let text = String::from_utf8(std::mem::take(bytes))
+            .unwrap()
+            .replace(&is.member.id.to_string(), &was.admin.id.to_string());
+        *bytes = if name.starts_with("tables/") {
+            text.replace(&tom.email, "evil@example.com").into_bytes()
+        } else {
+            text.into_bytes()
+        };
+    });
+    for (file, elsewhere) in [(&path, vec![&tom, &lone]), (&forged_path, vec![&tom, &lone, &was.admin])] {
+        let (_, told) = archive::import(&own.admin, file, true, &store).await.unwrap_or_else(|e| panic!("{e:?}"));
+        assert_eq!(told.len(), elsewhere.len(), "{told:?}");
+        for user in &elsewhere {
+            assert!(told.iter().any(|line| line.starts_with(&user.email)), "{told:?}");
+        }
+        // Another address is told, as it may be another person's id.
+        let other =
+            format!("{} of {}, in the archive \"evil@example.com\": is it the same person?", tom.email, was.name);
+        assert_eq!(told.contains(&other), file == &forged_path, "{told:?}");
+        assert_eq!(accounts().await, theirs);
+        assert_eq!(rows(&is.db, was.company).await, of_was);
+        assert_eq!(is.value::<i64>("select count(*) from users where email = 'evil@example.com'", &[]).await, 0);
+        // What they made is the company's now, and that of its own users is as it was.
+        let made = "select count(*) filter (where company_id is null) from activities where tenant_id = $1 and owner_id = any ($2)";
+        let of: Vec<Uuid> = elsewhere.iter().map(|user| user.id).collect();
+        assert_eq!(is.value::<i64>(made, &[&is.company, &of]).await, 0);
+        let stays = 3 - elsewhere.len();
+        assert_eq!(is.value::<i64>(made, &[&is.company, &vec![is.member.id]]).await, i64::try_from(stays).unwrap());
+        let used = "select storage_bytes from companies where id = $1";
+        assert_eq!(is.value::<i64>(used, &[&is.company]).await, 5 * i64::try_from(elsewhere.len()).unwrap());
+        let notes = "select count(*) from notifications where tenant_id = $1 and user_id = any ($2)";
+        assert_eq!(is.value::<i64>(notes, &[&is.company, &of]).await, 0);
+        // Neither sees the other.
+        for user in &elsewhere {
+            let user = if user.id == tom.id { is.admin.with_token(tom.token.as_deref().unwrap()) } else { continue };
+            assert_eq!(user.get("/api/activities/").await.expect(200).as_array().map(Vec::len), Some(0));
+        }
+        let listed = is.admin.get("/api/activities/").await.expect(200).to_string();
+        assert_eq!(listed.matches("\"Old\"").count(), elsewhere.len(), "{listed}");
+        let colleagues = is.admin.get("/api/users/").await.expect(200).to_string();
+        assert!(colleagues.contains(&is.admin.email));
+        for user in elsewhere {
+            assert!(!colleagues.contains(&user.email), "{colleagues}");
+        }
+        erase_it().await;
+        assert_eq!(accounts().await, theirs);
+    }
+
+    // The rows of a user without company are below their id, which no company of an archive can have.
+    forged(&path, &forged_path, |_, bytes| {
+        *bytes = String::from_utf8(std::mem::take(bytes))
+            .unwrap()
+            .replace(&is.company.to_string(), &lone.id.to_string())
+            .into_bytes();
+    });
+    let refused = archive::import(&own.admin, &forged_path, true, &store).await.unwrap_err().to_string();
+    assert!(refused.contains("a user its id"), "{refused}");
+
+    for path in [path, forged_path] {
         std::fs::remove_file(path).unwrap();
     }
     drop((was, is));
@@ -322,25 +417,42 @@ fn copy_with(from: &Path, to: &Path, changed: &str, more: &str) {
 
 /// The same zip with an endless line for contacts, which its manifest confirms.
 fn endless(from: &Path, to: &Path) {
+    forged(from, to, |name, bytes| {
+        if name == "tables/contacts.ndjson" {
+            *bytes = vec![b'['; 65 << 20];
+        } else if name == "manifest.json" {
+            let mut manifest: serde_json::Value = serde_json::from_slice(bytes).unwrap();
+            manifest["entries"]["tables/contacts.ndjson"]["rows"] = 1.into();
+            *bytes = serde_json::to_vec(&manifest).unwrap();
+        }
+    });
+}
+
+/// The same zip with other entries, whose lengths and checksums its manifest confirms.
+fn forged(from: &Path, to: &Path, change: impl Fn(&str, &mut Vec<u8>)) {
     use sha2::{Digest, Sha256};
-    let name = "tables/contacts.ndjson";
-    let line = vec![b'['; 65 << 20];
-    let sha256: String = Sha256::digest(&line).iter().map(|b| format!("{b:02x}")).collect();
     let mut zip = zip::ZipArchive::new(std::fs::File::open(from).unwrap()).unwrap();
     let mut out = zip::ZipWriter::new(std::fs::File::create(to).unwrap());
+    let mut sums = Vec::new();
+    // The manifest is the last one.
     for i in 0..zip.len() {
         let mut entry = zip.by_index(i).unwrap();
-        let entry_name = entry.name().unwrap().into_owned();
+        let name = entry.name().unwrap().into_owned();
         let mut bytes = Vec::new();
         entry.read_to_end(&mut bytes).unwrap();
-        if entry_name == name {
-            bytes = line.clone();
-        } else if entry_name == "manifest.json" {
+        change(&name, &mut bytes);
+        if name == "manifest.json" {
             let mut manifest: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
-            manifest["entries"][name] = serde_json::json!({"rows": 1, "bytes": line.len(), "sha256": sha256});
+            for (name, length, sha256) in std::mem::take(&mut sums) {
+                let entry: &mut serde_json::Value = &mut manifest["entries"][name];
+                (entry["bytes"], entry["sha256"]) = (serde_json::json!(length), serde_json::Value::String(sha256));
+            }
             bytes = serde_json::to_vec(&manifest).unwrap();
+        } else {
+            let sha256: String = Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect();
+            sums.push((name.clone(), bytes.len(), sha256));
         }
-        out.start_file(&entry_name, zip::write::SimpleFileOptions::default()).unwrap();
+        out.start_file(&name, zip::write::SimpleFileOptions::default()).unwrap();
         out.write_all(&bytes).unwrap();
     }
     out.finish().unwrap();
