@@ -316,6 +316,9 @@ pub async fn import(
     let mut tx = db.transaction().await?;
     // What triggers do for a new row of a company is in the archive already.
     tx.batch_execute("set constraints all deferred; set local app.restoring = 'on'").await?;
+    let lock = "select pg_try_advisory_xact_lock(hashtextextended($1, 0))";
+    let is_alone: bool = tx.query_one(lock, &[&format!("archive of {}", manifest.company_id)]).await?.get(0);
+    ensure!(is_alone, "an import of this company is going on already: wait for its end");
     let there = tx.query_opt(sql!("ops/company_there").text, &[&manifest.company_id, &manifest.company]).await?;
     if there.is_some() {
         bail!("the company is in this database already, another one has its name, or a user its id");

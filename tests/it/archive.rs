@@ -390,6 +390,10 @@ async fn who_is_another_companys_stays_it() {
     let refused = archive::import(&own.admin, &forged_path, true, &store).await.unwrap_err().to_string();
     assert!(refused.contains("a user its id"), "{refused}");
 
+    let lock = "select pg_advisory_lock(hashtextextended('archive of ' || $1::uuid, 0))";
+    was.db.execute(lock, &[&is.company]).await.unwrap();
+    let refused = archive::import(&own.admin, &path, true, &store).await.unwrap_err().to_string();
+    assert_eq!(refused, "an import of this company is going on already: wait for its end");
     for path in [path, forged_path] {
         std::fs::remove_file(path).unwrap();
     }
