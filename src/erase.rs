@@ -167,16 +167,6 @@ fn of_person() -> Vec<(&'static str, String)> {
     rows.into_iter().map(|(table, condition)| (table, all(&condition))).collect()
 }
 
-/// Takes the address and the number out of what stays; answers in how many rows, by what the counts call them.
-async fn forget(db: &Client, found: &Found, email: &Option<String>) -> anyhow::Result<[(&'static str, u64); 3]> {
-    let params: Params<'_> = &[&found.tenant, email, &found.digits];
-    Ok([
-        ("emails, the address in them", db.execute(sql!("ops/forget_address").text, &params[..2]).await?),
-        ("workflow_steps, what they did", db.execute(sql!("ops/forget_steps").text, params).await?),
-        ("companies, the address in them", db.execute(sql!("ops/forget_registration").text, params).await?),
-    ])
-}
-
 /// Erases after asking; answers what was erased, or would be.
 pub async fn run(admin_url: &str, erase: &Erase, storage: &Storage) -> anyhow::Result<Counts> {
     let mut db = connect_as_dba(admin_url).await?;
@@ -405,25 +395,74 @@ impl Person {
         Ok(person)
     }
 
+    /// What [`Self::erase`] would count.
     async fn count(&self, db: &Client) -> anyhow::Result<Counts> {
-        let known = self.contacts.iter().filter(|contact| !contact.id.is_nil()).count();
-        let mut counts =
-            Counts::from([("contacts".to_owned(), known as u64), ("users".to_owned(), self.users.len() as u64)]);
+        let mut gone: BTreeMap<String, BTreeSet<Uuid>> = BTreeMap::new();
+        let mut add_rows = async |table: &str, condition: &str, params: Params<'_>| -> anyhow::Result<()> {
+            let rows = db.query(&format!("select id from {table} where {condition}"), params).await?;
+            gone.entry(table.to_owned()).or_default().extend(rows.iter().map(|row| row.get::<_, Uuid>("id")));
+            Ok(())
+        };
         for contact in &self.contacts {
             for (table, condition) in of_person() {
-                let count = format!("select count(*) from {table} where {condition}");
-                let count: i64 = db.query_one(&count, &contact.params(&self.email)).await?.get(0);
-                add(&mut counts, table, count.unsigned_abs());
+                add_rows(table, &condition, &contact.params(&self.email)).await?;
             }
         }
         for user in &self.users {
             for (table, condition) in of_user(db, user).await? {
-                let count = format!("select count(*) from {table} where {condition}");
-                let count: i64 = db.query_one(&count, &[&user.id]).await?.get(0);
-                add(&mut counts, &table, count.unsigned_abs());
+                add_rows(&table, &condition, &[&user.id]).await?;
             }
         }
+        let mut counts: Counts = gone.iter().map(|(table, ids)| (table.clone(), ids.len() as u64)).collect();
+        let of = |table: &str| Vec::from_iter(gone.get(table).into_iter().flatten());
+        let objects: i64 = db.query_one(sql!("ops/files_with_content").text, &[&of("files")]).await?.get(0);
+        add(&mut counts, OBJECTS, objects.unsigned_abs());
+        let known = self.contacts.iter().filter(|contact| !contact.id.is_nil()).count();
+        add(&mut counts, "contacts", known as u64);
+        add(&mut counts, "users", self.users.len() as u64);
+        self.forget(db, &of("emails"), &of("workflow_executions"), false, &mut counts).await?;
+        self.forget_changes(db, false, &mut counts).await?;
         Ok(counts)
+    }
+
+    /// Takes the address and the number out of what stays, if `really`; counts in how many rows. Mails and runs that go anyway
+    /// are not counted.
+    async fn forget(
+        &self,
+        db: &Client,
+        mails: &[&Uuid],
+        runs: &[&Uuid],
+        really: bool,
+        counts: &mut Counts,
+    ) -> anyhow::Result<()> {
+        let [mut in_mails, mut in_steps, mut in_companies] = [const { BTreeSet::<Uuid>::new() }; 3];
+        for found in self.contacts.iter().chain(&self.users) {
+            let (tenant, email, digits) = (&found.tenant, &self.email, &found.digits);
+            let statements: [(&mut BTreeSet<Uuid>, &str, Params<'_>); 3] = [
+                (&mut in_mails, sql!("ops/forget_address").text, &[tenant, email, &mails, &really]),
+                (&mut in_steps, sql!("ops/forget_steps").text, &[tenant, email, digits, &runs, &really]),
+                (&mut in_companies, sql!("ops/forget_registration").text, &[tenant, email, digits, &really]),
+            ];
+            for (rows, statement, params) in statements {
+                rows.extend(db.query(statement, params).await?.iter().map(|row| row.get::<_, Uuid>("id")));
+            }
+        }
+        add(counts, "emails, the address in them", in_mails.len() as u64);
+        add(counts, "workflow_steps, what they did", in_steps.len() as u64);
+        add(counts, "companies, the address in them", in_companies.len() as u64);
+        Ok(())
+    }
+
+    async fn forget_changes(&self, db: &impl GenericClient, really: bool, counts: &mut Counts) -> anyhow::Result<()> {
+        let users = Vec::from_iter(self.users.iter().map(|found| found.id));
+        let params: Params<'_> = &[&self.email, &users, &self.tenants(), &really];
+        let changes = db.query(sql!("ops/forget_changes").text, params).await?;
+        add(counts, "audit_log, what it says of them", changes.len() as u64);
+        Ok(())
+    }
+
+    fn tenants(&self) -> Vec<Uuid> {
+        self.contacts.iter().chain(&self.users).map(|found| found.tenant).collect()
     }
 
     /// The contact and the account go last and together with the record, so that they are found as long as anything is left.
@@ -445,11 +484,7 @@ impl Person {
                 delete(db, &table, &condition, &[&user.id], BATCH, storage, &mut counts).await?;
             }
         }
-        for found in self.contacts.iter().chain(&self.users) {
-            for (what, rows) in forget(db, found, &self.email).await? {
-                add(&mut counts, what, rows);
-            }
-        }
+        self.forget(db, &[], &[], true, &mut counts).await?;
         let tx = db.transaction().await?;
         for contact in &self.contacts {
             add(&mut counts, "contacts", tx.execute("delete from contacts where id = $1", &[&contact.id]).await?);
@@ -457,11 +492,8 @@ impl Person {
         for user in &self.users {
             add(&mut counts, "users", tx.execute(sql!("ops/forget_user").text, &[&user.id]).await?);
         }
-        let tenants: Vec<Uuid> = self.contacts.iter().chain(&self.users).map(|found| found.tenant).collect();
-        let users: Vec<Uuid> = self.users.iter().map(|found| found.id).collect();
-        tx.execute(sql!("ops/forget_answers").text, &[&tenants]).await?;
-        let changes = tx.execute(sql!("ops/forget_changes").text, &[&self.email, &users, &tenants]).await?;
-        add(&mut counts, "audit_log, what it says of them", changes);
+        tx.execute(sql!("ops/forget_answers").text, &[&self.tenants()]).await?;
+        self.forget_changes(&tx, true, &mut counts).await?;
         record(&tx, "person", &counts).await?;
         tx.commit().await?;
         Ok(counts)

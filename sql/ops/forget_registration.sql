@@ -1,6 +1,11 @@
--- A company is reached, at first, by what its first admin registered with.
--- $1 company   $2 address, lower-cased   $3 the number's digits
-update companies c set email = case when lower(c.email) = $2 then null else c.email end,
-  phone = case when $3 in (n.digits, right(n.digits, 10)) then null else c.phone end
-from (select regexp_replace(o.phone, '\D', '', 'g') as digits from companies o where o.id = $1) n
-where c.id = $1 and (lower(c.email) = $2 or $3 in (n.digits, right(n.digits, 10)))
+-- A company is reached, at first, by what its first admin registered with. Answers whether that is theirs.
+-- $1 company   $2 address, lower-cased   $3 the number's digits   $4 false to change nothing
+with found as (
+  select c.id, lower(c.email) = $2 as has_email, $3 in (digits, right(digits, 10)) as has_phone
+  from companies c, regexp_replace(c.phone, '\D', '', 'g') digits
+  where c.id = $1
+), cleared as (
+  update companies c set email = case when not coalesce(has_email, false) then c.email end, phone = case when not coalesce(has_phone, false) then c.phone end
+  from found where $4 and (has_email or has_phone) and c.id = found.id
+)
+select id from found where has_email or has_phone

@@ -48,8 +48,14 @@ fn person(email: &str) -> Erase {
     Erase::Person { email: Some(email.to_owned()), company: None, contact: None, options: NOW }
 }
 
+/// Erases; of a person a dry run must have told exactly what goes.
 async fn erased(own: &OwnDatabase, what: Erase) -> Counts {
-    erase::run(&own.admin, &what, &storage()).await.unwrap_or_else(|e| panic!("{e:?}"))
+    let run = async |what: &Erase| erase::run(&own.admin, what, &storage()).await.unwrap_or_else(|e| panic!("{e:?}"));
+    let Erase::Person { email, company, contact, .. } = what.clone() else { return run(&what).await };
+    let told = run(&Erase::Person { email, company, contact, options: DRY }).await;
+    let counts = run(&what).await;
+    assert_eq!(erase::summary(&told), erase::summary(&counts));
+    counts
 }
 
 #[tokio::test(flavor = "multi_thread")]
