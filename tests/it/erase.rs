@@ -422,3 +422,28 @@ async fn a_contact_without_an_address_goes_by_its_id() {
     drop(world);
     own.drop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn blanks_around_an_address_are_none_of_it() {
+    let own = OwnDatabase::new().await;
+    let world = World::within(&own.admin, "Company").await;
+    let contact = "insert into contacts (tenant_id, company_id, owner_id, first_name, last_name, email) values ($1, $1, $2, 'A', 'B', $3) returning id";
+    let mut blank = Uuid::nil();
+    for email in ["blank@gone.example", " Blank@Gone.example\t", "\u{a0}blank@gone.example\r\n", "x blank@gone.example"]
+    {
+        let id: Uuid = world.value(contact, &[&world.company, &world.admin.id, &email]).await;
+        blank = if email.starts_with(' ') { id } else { blank };
+    }
+    let reached = "update companies set email = ' Blank@gone.example ' where id = $1";
+    world.db.execute(reached, &[&world.company]).await.unwrap();
+    let by_id = Erase::Person { email: None, company: None, contact: Some(blank), options: NOW };
+    let refused = erase::run(&own.admin, &by_id, &storage()).await.unwrap_err().to_string();
+    assert!(refused.ends_with(": ringfence erase person blank@gone.example"), "{refused}");
+    let counts = erased(&own, person(" Blank@gone.example")).await;
+    assert_eq!((counts["contacts"], counts["companies, the address in them"]), (3, 1), "{counts:?}");
+    let left: String = world.value("select string_agg(email, ',') from contacts", &[]).await;
+    assert_eq!(left, "x blank@gone.example", "a part of an address is nobody");
+    assert!(erase::run(&own.admin, &person("blank@gone.example"), &storage()).await.is_err());
+    drop(world);
+    own.drop().await;
+}

@@ -178,10 +178,9 @@ async fn list(db: TenantDb, Query(f): Query<Filter>, page: Paging) -> Result<Pag
 }
 
 async fn create(db: TenantDb, Json(new): Json<NewContact>) -> Result<Json<Contact>> {
-    check_email(&new.email)?;
     let NewContact { first_name, last_name, email, phone, company, title, r#type, owner_id } = &new;
     let contact = db
-        .one(sql!("contacts/create"), &[first_name, last_name, email, phone, company, title, r#type, owner_id])
+        .one(sql!("contacts/create"), &[first_name, last_name, &address(email)?, phone, company, title, r#type, owner_id])
         .await
         .on_constraint(EMAIL_KEY, EMAIL_TAKEN)
         .must_have_company()?;
@@ -192,9 +191,9 @@ async fn get(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Contact>> {
     Ok(Json(db.one(sql!("contacts/get"), &[&id]).await.or_not_found_without_company()?))
 }
 
-async fn update(db: TenantDb, Path(id): Path<Uuid>, Json(patch): Json<ContactPatch>) -> Result<Json<Contact>> {
-    if let Some(email) = &patch.email {
-        check_email(email)?;
+async fn update(db: TenantDb, Path(id): Path<Uuid>, Json(mut patch): Json<ContactPatch>) -> Result<Json<Contact>> {
+    if let Some(email) = &mut patch.email {
+        *email = address(email)?.to_owned();
     }
     let contact = db
         .one(sql!("contacts/update"), &[&id, &postgres_types::Json(&patch), &patch.owner_id])
@@ -213,7 +212,8 @@ async fn summary(db: TenantDb) -> Result<Json<Summary>> {
     Ok(Json(db.one(sql!("contacts/summary"), &[]).await?))
 }
 
-/// Old addresses are of any form, so only the sign that makes one is asked for.
-fn check_email(email: &str) -> Result<()> {
-    if email.contains('@') { Ok(()) } else { Err(Error::bad_request("The email must contain @")) }
+/// Old addresses are of any form, so only the sign that makes one is asked for. Blanks around it would make another one of it.
+fn address(email: &str) -> Result<&str> {
+    let email = email.trim();
+    if email.contains('@') { Ok(email) } else { Err(Error::bad_request("The email must contain @")) }
 }
