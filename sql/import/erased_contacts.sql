@@ -1,2 +1,2 @@
 -- Who was erased here does not come back by another row of theirs.
-update old_contacts s set problem = 'the person was erased here' where exists (select from ops.erased_addresses) and s.problem is null and ops.was_erased(s.tenant_id, btrim(s.email, E' \t\n\f\r\u00a0'))
+update old_contacts s set problem = 'the person was erased here' where exists (select from ops.erased_addresses) and s.problem is null and ops.was_erased(s.tenant_id, ops.bare_address(s.email))

@@ -1,7 +1,7 @@
 -- A company is reached, at first, by what its first admin registered with. Answers whether that is theirs.
 -- $1 company   $2 address, lower-cased   $3 the number's digits   $4 false to change nothing
 with found as (
-  select c.id, lower(btrim(c.email, E' \t\n\f\r\u00a0')) = $2 as has_email, $3 in (digits, right(digits, 10)) as has_phone
+  select c.id, ops.bare_address(c.email) = $2 as has_email, $3 in (digits, right(digits, 10)) as has_phone
   from companies c, regexp_replace(c.phone, '\D', '', 'g') digits
   where c.id = $1
 ), cleared as (

@@ -3,7 +3,7 @@
 -- zeros that stand for the country or before a town. Blanks around an address are none of it.
 -- $1 address, lower-cased   $2 company, or null
 select 'contact' as kind, c.id, c.tenant_id, coalesce(nullif(ltrim(c.phone_digits, '0'), ''), '-') as digits from contacts c
-where lower(btrim(c.email, E' \t\n\f\r\u00a0')) = $1 and ($2::uuid is null or c.tenant_id = $2)
+where ops.bare_address(c.email) = $1 and ($2::uuid is null or c.tenant_id = $2)
 union all
 select 'user', u.id, coalesce(u.company_id, u.id), coalesce(nullif(ltrim(regexp_replace(u.phone, '\D', '', 'g'), '0'), ''), '-') from users u
 where app.global_key(u.email) = app.global_key($1) and ($2::uuid is null or u.company_id = $2)
@@ -22,8 +22,8 @@ from (
   union select s.tenant_id from workflow_steps s where ops.names(s.input, $1) or ops.names(s.result, $1) or ops.names(to_jsonb(s.error_message), $1)
   union select n.tenant_id from notifications n where ops.names(to_jsonb(n.title || ' ' || n.message), $1)
   union select l.tenant_id from audit_log l where ops.names(l.before, $1) or ops.names(l.after, $1)
-  union select c.id from companies c where lower(btrim(c.email, E' \t\n\f\r\u00a0')) = $1
+  union select c.id from companies c where ops.bare_address(c.email) = $1
 ) a
 where ($2::uuid is null or a.tenant_id = $2)
-  and not exists (select from contacts c where c.tenant_id = a.tenant_id and lower(btrim(c.email, E' \t\n\f\r\u00a0')) = $1)
+  and not exists (select from contacts c where c.tenant_id = a.tenant_id and ops.bare_address(c.email) = $1)
 order by 1, 2, 3
