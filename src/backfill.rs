@@ -4,7 +4,7 @@
 //! without this program calls the same functions (`sql/ops/backfill/`). Here is what makes it comfortable: a plan to read,
 //! workers, progress, vacuum.
 
-use crate::{db, sql};
+use crate::{db, say, sql};
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressStyle};
@@ -134,7 +134,7 @@ async fn plan(client: &Client) -> anyhow::Result<()> {
         let count = row.get::<_, i64>("row_count").unsigned_abs();
         let name: String = row.get("table_name");
         if name != table {
-            println!("{name}");
+            say!("{name}");
             table = name;
         }
         let whose = match (row.get::<_, Option<String>>("company"), row.get::<_, Option<String>>("problem")) {
@@ -146,21 +146,21 @@ async fn plan(client: &Client) -> anyhow::Result<()> {
             Some(_) => undecided += count,
         }
         seconds += row.get::<_, Option<f64>>("seconds").unwrap_or_default();
-        println!("  {:>12} {whose}", HumanCount(count).to_string());
+        say!("  {:>12} {whose}", HumanCount(count).to_string());
     }
     for row in client.query("select * from app.backfill_collisions()", &[]).await? {
         let (table, key, count): (String, String, i64) = (row.get(0), row.get(1), row.get(2));
         total = total.saturating_sub(count.unsigned_abs());
-        println!("{table}: {count} rows stay, because the company has another row with the same {key}");
+        say!("{table}: {count} rows stay, because the company has another row with the same {key}");
     }
-    println!(
+    say!(
         "{} rows get their company, by one worker in about {}; {} cannot be decided.",
         HumanCount(total),
         HumanDuration(Duration::from_secs_f64(f64::ceil(seconds))),
         HumanCount(undecided)
     );
     if undecided > 0 {
-        println!("A user gets a company with: ringfence user assign EMAIL --company NAME");
+        say!("A user gets a company with: ringfence user assign EMAIL --company NAME");
     }
     Ok(())
 }
@@ -224,18 +224,18 @@ impl Run {
                 vacuum(&*shared.owner.lock().await, "analyze", table).await?;
             }
         }
-        println!(
+        say!(
             "{} rows got their company in {seconds:.1} s, {} a second.",
             HumanCount(rows),
             HumanCount((rows as f64 / seconds.max(0.001)) as u64)
         );
         if progress.collisions > 0 {
-            println!(
+            say!(
                 "{} rows stay, because the company has another row with the same unique key: table app.backfill_collision.",
                 progress.collisions
             );
         }
-        println!("Next: ringfence backfill verify. To take it back: ringfence backfill undo.");
+        say!("Next: ringfence backfill verify. To take it back: ringfence backfill undo.");
         Ok(())
     }
 
@@ -405,16 +405,16 @@ async fn verify(client: &Client) -> anyhow::Result<bool> {
         let note = note.map(|note| format!(" ({note})")).unwrap_or_default();
         match problem {
             None => {
-                println!("ok      {table}: {now} rows of {users} users are in the company in which they were{note}")
+                say!("ok      {table}: {now} rows of {users} users are in the company in which they were{note}")
             }
             Some(problem) => {
                 same = false;
-                println!("DIFFERS {table}: {before} rows before, {now} now; {problem}{note}");
+                say!("DIFFERS {table}: {before} rows before, {now} now; {problem}{note}");
             }
         }
     }
     if rows.is_empty() {
-        println!("There is nothing to compare: no backfill has been run.");
+        say!("There is nothing to compare: no backfill has been run.");
     }
     Ok(same)
 }
@@ -439,12 +439,12 @@ async fn undo(client: &Client, admin: &str) -> anyhow::Result<()> {
     change_indexes(client, &owner, &RESTORING, MANY, &bar).await?;
     bar.finish_and_clear();
     let (restored, stayed) = undone?;
-    println!("{} rows are historical again.", HumanCount(restored));
+    say!("{} rows are historical again.", HumanCount(restored));
     if stayed > 0 {
-        println!("{} are not: deleted meanwhile, or their user has left the company.", HumanCount(stayed));
+        say!("{} are not: deleted meanwhile, or their user has left the company.", HumanCount(stayed));
     }
     if finished > 0 {
-        println!("{} keep their company: their tables are finished.", HumanCount(finished.unsigned_abs()));
+        say!("{} keep their company: their tables are finished.", HumanCount(finished.unsigned_abs()));
     }
     Ok(())
 }
@@ -470,17 +470,14 @@ async fn finish(admin: &Client) -> anyhow::Result<()> {
     finished.map_err(|e| db::refused(e, "a superuser, or a member of ringfence_owner"))?;
     let stood_in = "select exists (select from pg_class where relkind = 'i' and relname like '%\\_stand\\_in')";
     if admin.query_one(stood_in, &[]).await?.get(0) {
-        println!("Indexes that stand in for others are there still: `ringfence backfill run` restores them.");
+        say!("Indexes that stand in for others are there still: `ringfence backfill run` restores them.");
     }
     let left = admin.query(sql!("ops/backfill/unfinished").text, &[]).await?;
     if left.is_empty() {
-        println!("Every row of every table has a company now, and the database insists on it.");
+        say!("Every row of every table has a company now, and the database insists on it.");
     } else {
         let names: Vec<String> = left.iter().map(|row| row.get(0)).collect();
-        println!(
-            "These have historical rows and stay as they are: {}. See `ringfence backfill plan`.",
-            names.join(", ")
-        );
+        say!("These have historical rows and stay as they are: {}. See `ringfence backfill plan`.", names.join(", "));
     }
     Ok(())
 }

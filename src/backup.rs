@@ -1,7 +1,7 @@
 //! `ringfence backup` and `ringfence restore`: PostgreSQL's own dump, with what it leaves out: the logins of operators and
 //! the rights on the database itself. A restored copy is counted, brought to this version and examined.
 
-use crate::{db, doctor, sql};
+use crate::{db, doctor, say, sql};
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 use indicatif::HumanCount;
@@ -70,14 +70,14 @@ impl Backup {
             }
         };
         fs::rename(&partial, &self.folder)?;
-        println!(
+        say!(
             "{} has {} rows of {} tables, in {}.",
             self.folder.display(),
             HumanCount(counts.values().sum::<i64>().unsigned_abs()),
             counts.len(),
             seconds(started)
         );
-        println!(
+        say!(
             "Not in it: passwords of logins, the server's secrets (RINGFENCE_SECRET_KEY unseals the providers'), and the store of files."
         );
         Ok(())
@@ -165,20 +165,20 @@ impl Restore {
             );
         }
         tx.commit().await?;
-        println!(
+        say!(
             "{} rows of {} tables are restored, as many as were backed up, and no rule is broken ({}).",
             HumanCount(found.values().sum::<i64>().unsigned_abs()),
             found.len(),
             seconds(started)
         );
         if !logins.statements.is_empty() {
-            println!("Logins that are new on this server have no password yet: psql's \\password sets one.");
+            say!("Logins that are new on this server have no password yet: psql's \\password sets one.");
         }
         if !logins.differing.is_empty() {
-            println!("With other rights than in the backup, which stay as they are: {}.", logins.differing.join(", "));
+            say!("With other rights than in the backup, which stay as they are: {}.", logins.differing.join(", "));
         }
         if !without.is_empty() {
-            println!(
+            say!(
                 "The login was removed, or is another one now, and is without a company here: {}. See `ringfence operator`.",
                 Vec::from_iter(without).join(", ")
             );

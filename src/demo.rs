@@ -1,6 +1,6 @@
 //! Demo data: two small companies to look at, or many large ones to measure with.
 
-use crate::{auth, backfill, db, sql};
+use crate::{auth, backfill, db, say, sql};
 use anyhow::{Context, bail};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -215,7 +215,7 @@ pub async fn generate(admin_url: &str, companies: u32, amounts: Amounts) -> anyh
     lock(&tx).await?;
     let there: i64 = tx.query_one(sql!("demo/generated").text, &[&GENERATED]).await?.get(0);
     if there > 0 {
-        println!("The database has {there} generated companies already: nothing was added.");
+        say!("The database has {there} generated companies already: nothing was added.");
         return Ok(());
     }
     let contacts = shares(amounts.contacts, companies)?;
@@ -246,7 +246,7 @@ pub async fn generate(admin_url: &str, companies: u32, amounts: Amounts) -> anyh
     }
     tx.commit().await?;
     client.batch_execute("vacuum analyze").await?;
-    println!(
+    say!(
         "{companies} companies with {}. Log in as the largest one's admin with {GENERATED_ADMIN} and {PASSWORD}",
         made.join(", ")
     );

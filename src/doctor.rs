@@ -3,7 +3,7 @@
 
 use crate::{
     db::{self, Sql},
-    sql,
+    say, sql,
 };
 use anyhow::bail;
 use tokio_postgres::Client;
@@ -99,7 +99,7 @@ pub async fn run(url: &str) -> anyhow::Result<bool> {
     let mut healthy = true;
     let mut report = |ok: bool, what: &str, problem: String| {
         healthy &= ok;
-        println!("{} {what}{problem}", if ok { "ok     " } else { "PROBLEM" });
+        say!("{} {what}{problem}", if ok { "ok     " } else { "PROBLEM" });
     };
     let version = db::migrate::check_server(client).await;
     report(version.is_ok(), "server version", version.err().map(|e| format!(": {e}")).unwrap_or_default());

@@ -209,7 +209,7 @@ fn confirmed(what: &str, counts: &Counts, options: Options) -> anyhow::Result<bo
     if !std::io::stdin().is_terminal() {
         bail!("nothing was erased: say --yes, or run it at a terminal and confirm");
     }
-    print!("This erases {what} for good:\n{}Type erase to go on: ", summary(counts));
+    write!(std::io::stdout(), "This erases {what} for good:\n{}Type erase to go on: ", summary(counts))?;
     std::io::stdout().flush()?;
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer)?;

@@ -7,7 +7,7 @@ use ringfence::{
     clients::storage::Storage,
     config::{Config, Database, LogFormat},
     db::{self, Db, local::Cluster, migrate},
-    demo, doctor, erase, import, log, operator,
+    demo, doctor, erase, import, log, operator, say,
     seal::Sealer,
     secrets, server, sql, terminal, workbook,
 };
@@ -210,7 +210,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => serve(cli.database, cli.config).await?,
         Command::Worker => worker(cli.database, cli.config).await?,
-        Command::Openapi => println!("{}", serde_json::to_string_pretty(&ringfence::api::router().1)?),
+        Command::Openapi => say!("{}", serde_json::to_string_pretty(&ringfence::api::router().1)?),
         Command::Local { temporary, command } => return local(cli.database, cli.config, temporary, command).await,
         Command::Doctor => {
             let at = Location::open(cli.database).await?;
@@ -223,7 +223,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let done = migrate::migrate(at.admin()?, Some(&at.api)).await;
             at.close().await?;
             done?;
-            println!("The database is at migration {}.", migrate::newest());
+            say!("The database is at migration {}.", migrate::newest());
         }
         Command::Demo { companies, amounts } => {
             let at = Location::open(cli.database).await?;
@@ -231,7 +231,9 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 migrate::migrate(at.admin()?, Some(&at.api)).await?;
                 match companies {
                     Some(companies) => demo::generate(at.admin()?, companies, amounts).await,
-                    None => demo::load(at.admin()?).await.map(|logins| print!("{}", demo_logins(&logins))),
+                    None => demo::load(at.admin()?)
+                        .await
+                        .map(|logins| terminal::print(format_args!("{}", demo_logins(&logins)))),
                 }
             };
             let done = done.await;
@@ -371,11 +373,11 @@ async fn serve(database: Database, mut config: Config) -> anyhow::Result<()> {
         app.db.check_standby().await?;
         // The first connection is opened now, so that the first request does not wait for it.
         app.db.ping().await.map_err(|_| anyhow::anyhow!("the database does not answer"))?;
-        print!(
+        terminal::print(format_args!(
             "\nRingfence serves on http://{address}\nAPI documentation: http://{address}/docs\n{}",
             demo_logins(&logins)
-        );
-        println!("\nCtrl-C stops it.");
+        ));
+        say!("\nCtrl-C stops it.");
         server::serve(app, listener, stop).await.context("the server stopped")
     };
     let served = served.await;
@@ -386,7 +388,7 @@ async fn serve(database: Database, mut config: Config) -> anyhow::Result<()> {
 async fn worker(database: Database, config: Config) -> anyhow::Result<()> {
     let stop = stop_signal()?;
     let work = async |app: App| {
-        println!("Ringfence works on jobs. Ctrl-C stops it.");
+        say!("Ringfence works on jobs. Ctrl-C stops it.");
         ringfence::jobs::work(&app, stop).await;
         Ok(())
     };
@@ -414,7 +416,7 @@ async fn with_app(
 async fn bring_over(database: Database, config: Config, options: &import::Options) -> anyhow::Result<()> {
     with_stores(database, config, async |admin, sealer, storage| {
         let outcomes = import::run(admin, options, sealer, storage).await?;
-        print!("{}", outcomes.summary(options));
+        terminal::print(format_args!("{}", outcomes.summary(options)));
         Ok(())
     })
     .await
@@ -425,7 +427,7 @@ async fn archive_or_restore(database: Database, config: Config, command: &Archiv
         match command {
             Archive::Export { company, to } => {
                 let manifest = archive::export(admin, company, to, storage).await?;
-                println!("{} are in {}.", manifest.summary(), to.display());
+                say!("{} are in {}.", manifest.summary(), to.display());
                 if let Some(lack) = manifest.lack() {
                     bail!(lack);
                 }
@@ -433,9 +435,9 @@ async fn archive_or_restore(database: Database, config: Config, command: &Archiv
             Archive::Import { file, active } => {
                 let (manifest, elsewhere) = archive::import(admin, file, *active, storage).await?;
                 let state = if *active { "" } else { " It is suspended until a super admin makes it active." };
-                println!("{} came in.{state} Its users reset their passwords by mail.", manifest.summary());
+                say!("{} came in.{state} Its users reset their passwords by mail.", manifest.summary());
                 if !elsewhere.is_empty() {
-                    println!(
+                    say!(
                         "These have an account here already, which stays as it is; what they made there is the company's, \
                          and `ringfence user assign` moves them:\n  {}",
                         elsewhere.join("\n  ")
@@ -452,7 +454,11 @@ async fn erase_for_good(database: Database, config: Config, what: &erase::Erase)
     with_storage(database, config, async |admin, storage| {
         let counts = erase::run(admin, what, storage).await?;
         let (erase::Erase::Company { options, .. } | erase::Erase::Person { options, .. }) = what;
-        print!("{}{}", if options.dry_run { "Would be erased:\n" } else { "Erased:\n" }, erase::summary(&counts));
+        terminal::print(format_args!(
+            "{}{}",
+            if options.dry_run { "Would be erased:\n" } else { "Erased:\n" },
+            erase::summary(&counts)
+        ));
         Ok(())
     })
     .await
@@ -500,7 +506,7 @@ async fn sweep(app: &App, dry_run: bool) -> anyhow::Result<()> {
     bar.finish_and_clear();
     let what = if dry_run { "would be deleted" } else { "deleted" };
     let bytes = bytesize::ByteSize(swept.bytes);
-    println!("{} objects looked at, {} {what} ({bytes}).", swept.seen, swept.deleted);
+    say!("{} objects looked at, {} {what} ({bytes}).", swept.seen, swept.deleted);
     Ok(())
 }
 
@@ -581,7 +587,7 @@ async fn administer(
     };
     let done = done.await;
     at.close().await?;
-    println!("{}", done?);
+    say!("{}", done?);
     Ok(())
 }
 

@@ -5,7 +5,7 @@
 
 use crate::{
     db::{Sql, connect_as_dba},
-    idempotency,
+    idempotency, say,
     seal::{Sealer, hexadecimal},
     sql,
 };
@@ -84,20 +84,20 @@ pub async fn run(command: &Command, admin: &str, sealer: &Sealer) -> anyhow::Res
     bar.finish_and_clear();
     let key = hexadecimal(&sealer.newest());
     match dry_run {
-        true => println!("Would be sealed anew under the newest key ({key}): {done}. Nothing was changed."),
-        false => println!("Sealed anew under the newest key ({key}): {done}."),
+        true => say!("Would be sealed anew under the newest key ({key}): {done}. Nothing was changed."),
+        false => say!("Sealed anew under the newest key ({key}): {done}."),
     }
     if done.unopened > 0 {
-        println!(
+        say!(
             "{} cannot be opened and stay as they are: give RINGFENCE_SECRET_KEY every key that was in use, or have these credentials entered again.",
             HumanCount(done.unopened)
         );
     } else if left && !dry_run {
-        println!(
+        say!(
             "A server or worker still seals under an older key: start all of them with the newest key first, then run this again."
         );
     } else if !dry_run {
-        println!("Nothing is sealed under an older key. When to take it away: ringfence secrets rotate --help");
+        say!("Nothing is sealed under an older key. When to take it away: ringfence secrets rotate --help");
     }
     Ok(done.unopened == 0 && (dry_run || !left))
 }

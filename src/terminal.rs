@@ -1,7 +1,27 @@
-//! What a command asks the person at the terminal.
+//! What a command says and asks at the terminal.
 
 use anyhow::bail;
-use std::io::{IsTerminal, Read};
+use std::{
+    fmt,
+    io::{self, IsTerminal, Read, Write},
+};
+
+/// `println!` for commands: whoever reads may have had enough, as `head` has, and the work goes on to its end all the same.
+#[macro_export]
+macro_rules! say {
+    ($($text:tt)*) => {
+        $crate::terminal::print(format_args!("{}\n", format_args!($($text)*)))
+    };
+}
+
+/// The same without the end of a line.
+pub fn print(text: fmt::Arguments<'_>) {
+    if let Err(e) = io::stdout().write_fmt(text)
+        && e.kind() != io::ErrorKind::BrokenPipe
+    {
+        panic!("cannot write to standard output: {e}");
+    }
+}
 
 /// A new password for `whom`: asked for twice at a terminal, otherwise the first line of standard input. `missing` is
 /// said when there is none.

@@ -52,6 +52,21 @@ pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+/// `ringfence … | head` is no accident, and never ends what is under way.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_reads_may_stop() {
+    let own = OwnDatabase::new().await;
+    for arguments in [&["openapi"][..], &["doctor"], &["backfill", "plan"], &["demo"]] {
+        let mut command = ringfence(&own, arguments);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let out = child.wait_with_output().unwrap();
+        assert!(out.status.success(), "{arguments:?}: {}", text(&out.stderr));
+        assert!(!text(&out.stderr).contains("panicked"), "{arguments:?}: {}", text(&out.stderr));
+    }
+    own.drop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_migration_says_whom_it_waits_for() {
     let own = OwnDatabase::new().await;
