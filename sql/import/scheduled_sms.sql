@@ -1,7 +1,8 @@
--- What was due before now is not sent any more; neither is what nobody could send.
+-- What was due before now is not sent any more; neither is what nobody could send, or somebody who has left.
 with judged as (
   select s.n, case when s.scheduled_at <= now() then 'It was due before the import'
     when s.company_id is null then 'It has no company'
+    when not exists (select from users u where u.id = s.user_id and u.company_id = s.company_id) then 'Its user has left the company'
     when coalesce(btrim(s.from_address), '') = '' then 'There was no number to send it from' end as reason
   from old_scheduled_sms s where s.problem is null and not s.is_sent and not s.is_cancelled
 ), changed as (

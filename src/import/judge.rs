@@ -43,6 +43,9 @@ pub(super) async fn judge(db: &impl GenericClient, table: &Table) -> anyhow::Res
     let (stage, new) = (table.stage(), table.new);
     let columns = filled(db, table).await?;
     let has = |name: &str| table.columns().any(|(column, _, _)| column == name);
+    if table.owner.is_some() {
+        db.execute(sql!("import/homes").text, &[]).await?;
+    }
     for statement in table.prepare {
         db.execute(statement.text, &[]).await?;
     }
@@ -92,8 +95,9 @@ async fn reject(db: &impl GenericClient, stage: &str, reason: &str, condition: &
     Ok(())
 }
 
-/// Whose a row is: its company's; without one its user's, as a historical row. A row of a company whose user is another
-/// company's goes to the company's first admin.
+/// Whose a row is: its company's; without one its user's, as a historical row of the company in which the old database has them.
+/// A row of a company whose user was another company's goes to the company's first admin. Of who has left the company only
+/// here, its rows come in as the company's own, as those became that were here before.
 async fn give_tenant(db: &impl GenericClient, stage: &str, new: &str, owner: &str) -> anyhow::Result<()> {
     let orphan = format!("not exists (select from users u where u.id = {stage}.{owner})");
     let whose = format!("case when {owner} is null then 'it has no user' else 'its user did not come over' end");
@@ -102,7 +106,8 @@ async fn give_tenant(db: &impl GenericClient, stage: &str, new: &str, owner: &st
         format!("company_id is not null and not exists (select from companies c where c.id = {stage}.company_id)");
     reject(db, stage, "'its company did not come over'", &homeless).await?;
     let own = format!(
-        "update {stage} s set tenant_id = coalesce(s.company_id, u.company_id, u.id) from users u where u.id = s.{owner} and s.problem is null"
+        "update {stage} s set tenant_id = coalesce(s.company_id, h.tenant_id), problem = case when s.company_id is null then h.problem end
+         from old_homes h where h.user_id = s.{owner} and s.problem is null"
     );
     db.execute(&own, &[]).await?;
     let foreign = format!(
@@ -113,12 +118,32 @@ async fn give_tenant(db: &impl GenericClient, stage: &str, new: &str, owner: &st
            update {stage} s set {owner} = coalesce(h.id, s.{owner}), problem = case when h.id is null then 'its user is another company''s, and its company has nobody' end
            from users u, companies c left join head h on h.company_id = c.id
            where u.id = s.{owner} and s.problem is null and c.id = s.company_id and u.company_id is distinct from s.company_id
+             and not exists (select from old_user_companies o where o.user_id = u.id and o.company_id = s.company_id)
            returning s.id, s.problem
          )
          insert into old_report (table_name, id, action, reason)
          select '{new}', id, 'detached', '{owner} is another company''s: it belongs to the company''s first admin now' from changed where problem is null"
     );
     db.execute(&foreign, &[]).await?;
+    // A notification without company is seen by its user, wherever they are.
+    let left_behind = format!(
+        "with changed as (
+           update {stage} s set company_id = s.tenant_id from companies c, users u
+           where s.problem is null and s.company_id is null and c.id = s.tenant_id and u.id = s.{owner} and u.company_id is distinct from s.tenant_id
+             and exists (select from app.protected_table p where p.table_name = '{new}')
+           returning s.id
+         )
+         insert into old_report (table_name, id, action, reason)
+         select '{new}', id, 'changed', 'its user has left the company here: it is the company''s own now, as the move made of those before' from changed"
+    );
+    db.execute(&left_behind, &[]).await?;
+    let members = format!(
+        "insert into members (tenant_id, user_id)
+         select distinct s.tenant_id, s.{owner} from {stage} s join users u on u.id = s.{owner}
+         where s.problem is null and s.tenant_id <> u.id and u.company_id is distinct from s.tenant_id
+         on conflict do nothing"
+    );
+    db.execute(&members, &[]).await?;
     Ok(())
 }
 

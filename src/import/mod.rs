@@ -76,7 +76,9 @@ const BATCH: i64 = 20_000;
 pub async fn create_staging(db: &impl GenericClient) -> anyhow::Result<()> {
     db.batch_execute(
         "create temporary table old_report (table_name text not null, id uuid, action text not null, reason text not null);
-         create temporary table old_user_teams (user_id uuid not null, team_id uuid not null)",
+         create temporary table old_user_teams (user_id uuid not null, team_id uuid not null);
+         create temporary table old_user_companies (user_id uuid primary key, company_id uuid);
+         create temporary table old_homes (user_id uuid primary key, tenant_id uuid, problem text)",
     )
     .await?;
     for table in TABLES {

@@ -145,7 +145,7 @@ pub(super) const TABLES: &[Table] = &[
             sql!("import/user_roles"),
             sql!("import/user_passwords"),
         ],
-        keep: &[sql!("import/user_teams")],
+        keep: &[sql!("import/user_teams"), sql!("import/user_companies")],
         with: &[sql!("import/credentials"), sql!("import/teams_of_users")],
         ..EMPTY
     },

@@ -830,3 +830,96 @@ async fn deals_of_users_without_company_have_a_pipeline_and_follow_into_the_firs
     own.drop().await;
     old.drop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_after_its_user_has_moved_stays_in_the_company_of_the_old_database() {
+    let (old, own) = (Old::new(1).await, OwnDatabase::new().await);
+    old.db
+        .execute("update users set company_id = md5('none')::uuid where id = md5('user21')::uuid", &[])
+        .await
+        .unwrap();
+    bring(&own, &old.options()).await;
+    let new = db::connect(&own.admin).await.unwrap();
+    // 20 is of company 4 and 50 of company 9; 21 is of one that did not come over, 73 and 74 of none.
+    for (user, companies) in [(20, &[2][..]), (50, &[10]), (21, &[5]), (73, &[2]), (74, &[3, 2])] {
+        for company in companies {
+            let assign = "select app.assign_company(md5('user' || $1::int)::uuid, md5('company' || $2::int)::uuid)";
+            new.execute(assign, &[&user, company]).await.unwrap_or_else(|e| panic!("{user}: {e:?}"));
+        }
+    }
+    let company: String =
+        new.query_one("select name from companies where id = md5('company9')::uuid", &[]).await.unwrap().get(0);
+    let company = Erase::Company { name: company, options: erase::Options { dry_run: false, yes: true } };
+    let storage = Storage::open(config().storage_url.as_deref().unwrap()).unwrap();
+    erase::run(&own.admin, &company, &storage).await.unwrap_or_else(|e| panic!("{e:?}"));
+
+    let late = "insert into contacts (id, first_name, last_name, email, status, owner_id, company_id, created_at, updated_at, is_active, is_deleted)
+        select md5('late' || i)::uuid, 'Late', 'Row', 'late' || i || '@old.example', 'NEW', md5('user' || i)::uuid, null, now(), now(), true, false
+        from unnest(array[19, 20, 50, 21, 73, 74]) i;
+        insert into deals (id, title, value, pipeline_id, stage_id, status, owner_id, contact_id, company_id, created_at, updated_at, is_active, is_deleted)
+        select md5('late' || i)::uuid, 'Late', 1, md5('pipeline7')::uuid, md5('stage25')::uuid, 'OPEN', md5('user20')::uuid, md5('late20')::uuid,
+          case i when 1 then md5('company4')::uuid end, now(), now(), true, false
+        from generate_series(1, 2) i;
+        insert into scheduled_sms (id, user_id, company_id, to_address, from_address, body, scheduled_at)
+        values (md5('late')::uuid, md5('user20')::uuid, null, '+1', '+2', 'Late', now() + interval '20 days');
+        insert into notifications (id, title, message, type, read, user_id, company_id, created_at, updated_at, is_active, is_deleted)
+        select md5('late' || i)::uuid, 'Late', 'Late', 'INFO', false, md5('user20')::uuid, case i when 1 then md5('company4')::uuid end, now(), now(), true, false
+        from generate_series(1, 2) i";
+    old.db.batch_execute(&late).await.unwrap_or_else(|e| panic!("{e:?}"));
+    bring(&own, &old.options()).await;
+    let whose = async |table: &str, row: &str, owner: &str| -> Option<(Option<String>, Option<String>, bool)> {
+        let name = |of: &str| {
+            format!("(select 'company' || i from generate_series(1, 12) i where md5('company' || i)::uuid = {of})")
+        };
+        let whose = format!(
+            "select {}, {}, {owner} = md5('user20')::uuid from {table} where id = md5($1)::uuid",
+            name("tenant_id"),
+            name("company_id")
+        );
+        new.query_opt(&whose, &[&row]).await.unwrap().map(|row| (row.get(0), row.get(1), row.get(2)))
+    };
+    let of = |tenant: &str, company: &str, is_theirs: bool| {
+        let name = |name: &str| (!name.is_empty()).then(|| name.to_owned());
+        Some((name(tenant), name(company), is_theirs))
+    };
+    assert_eq!(whose("contacts", "late19", "owner_id").await, of("company4", "", false), "has not moved");
+    assert_eq!(
+        whose("contacts", "late20", "owner_id").await,
+        of("company4", "company4", true),
+        "as the move left those before"
+    );
+    for deal in ["late1", "late2"] {
+        assert_eq!(whose("deals", deal, "owner_id").await, of("company4", "company4", true));
+    }
+    assert_eq!(whose("notifications", "late1", "user_id").await, of("company4", "company4", true));
+    assert_eq!(whose("notifications", "late2", "user_id").await, of("company4", "", true));
+    assert_eq!(whose("contacts", "late21", "owner_id").await, of("company5", "", false), "the first company");
+    assert_eq!(whose("contacts", "late73", "owner_id").await, of("company2", "", false), "the first company");
+    assert_eq!(whose("contacts", "late50", "owner_id").await, None, "of a company that was erased");
+    assert_eq!(whose("contacts", "late74", "owner_id").await, None, "which was the first?");
+    let cancelled = "select is_cancelled and error_message = 'Its user has left the company' from scheduled_sms where id = md5('late')::uuid";
+    assert!(new.query_one(cancelled, &[]).await.unwrap().get::<_, bool>(0));
+    let told = async |row: &str| -> Vec<(String, String)> {
+        let id: Uuid = new.query_one("select md5($1)::uuid", &[&row]).await.unwrap().get(0);
+        old.report()
+            .into_iter()
+            .filter(|l| l[1] == id.to_string() && l[0] == "contacts")
+            .map(|[_, _, what, why]| (what, why))
+            .collect()
+    };
+    for (row, action, reason) in [
+        ("late20", "changed", "its user has left the company here"),
+        ("late50", "left out", "was deleted here"),
+        ("late74", "left out", "has no company there and was in several here"),
+    ] {
+        let told = told(row).await;
+        assert!(told.len() == 1 && told[0].0 == action && told[0].1.contains(reason), "{told:?}");
+    }
+    new.batch_execute("call app.run_backfill()").await.unwrap();
+    assert_eq!(whose("contacts", "late20", "owner_id").await, of("company4", "company4", true));
+    assert_eq!(whose("contacts", "late73", "owner_id").await, of("company2", "company2", false));
+    drop(new);
+    own.drop().await;
+    old.drop().await;
+}
+
