@@ -1,12 +1,12 @@
--- Asked of the old database. The third column is when a value says something.
-select c.table_name::text, c.column_name::text,
-  case when c.column_name = 'is_active' then format('not %I', c.column_name)
-    when c.data_type = 'boolean' then quote_ident(c.column_name)
-    when c.data_type in ('text', 'character varying') then format('%I <> %L', c.column_name, '')
-    when c.data_type = 'jsonb' then format('%I not in (%L, %L, %L)', c.column_name, 'null', '[]', '{}')
-    when c.data_type = 'ARRAY' then format('%I <> %L', c.column_name, '{}')
-    else format('%I is not null', c.column_name) end
-from information_schema.columns c
-join information_schema.tables t on t.table_schema = c.table_schema and t.table_name = c.table_name and t.table_type = 'BASE TABLE'
-where c.table_schema = 'public'
+-- Asked of the old database's catalog, which has also what may not be read. `says_something` is when a value does.
+select c.relname::text as table_name, a.attname::text as column_name,
+  case when a.attname = 'is_active' then format('not %I', a.attname)
+    when a.atttypid = 'boolean'::regtype then quote_ident(a.attname)
+    when a.atttypid in ('text'::regtype, 'varchar'::regtype) then format('%I <> %L', a.attname, '')
+    when a.atttypid = 'jsonb'::regtype then format('%I not in (%L, %L, %L)', a.attname, 'null', '[]', '{}')
+    when t.typcategory = 'A' then format('%I <> %L', a.attname, '{}')
+    else format('%I is not null', a.attname) end as says_something,
+  has_column_privilege(c.oid, a.attnum, 'select') as is_readable, row_security_active(c.oid) as hides_rows
+from pg_class c join pg_namespace n on n.oid = c.relnamespace join pg_attribute a on a.attrelid = c.oid join pg_type t on t.oid = a.atttypid
+where n.nspname = 'public' and c.relkind in ('r', 'p') and not c.relispartition and a.attnum > 0 and not a.attisdropped
 order by 1, 2

@@ -13,6 +13,8 @@ use tokio_postgres::{GenericClient, Transaction};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+/// Where the old content is.
+pub(super) const STORED: &str = "select id, storage_path, size from files where storage_path <> ''";
 const CHUNK: usize = 256 << 10;
 
 /// Stores the content of every file that came over and has none, from a folder whose path is canonical; answers how many got
@@ -25,7 +27,7 @@ pub(super) async fn bring(
     dry_run: bool,
 ) -> anyhow::Result<u64> {
     let waiting = db.query(sql!("import/files_without_content").text, &[]).await?;
-    let rows = old.query("select id, storage_path, size from files where storage_path <> ''", &[]).await?;
+    let rows = old.query(STORED, &[]).await?;
     let olds: HashMap<Uuid, Old> =
         rows.iter().map(|row| (row.get("id"), Old { path: row.get("storage_path"), size: row.get("size") })).collect();
     // Of all old rows, whatever became of them, so that each run comes to the same.

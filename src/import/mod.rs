@@ -6,6 +6,7 @@
 mod files;
 mod judge;
 mod secrets;
+mod source;
 mod tables;
 
 use crate::{
@@ -19,6 +20,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use futures_util::{SinkExt, StreamExt};
 use indicatif::{ProgressBar, ProgressStyle};
+use source::Columns;
 use std::{collections::BTreeMap, fmt::Write, fs::File, path::PathBuf, pin::pin};
 use tables::{TABLES, Table};
 use tokio_postgres::{Client, GenericClient, IsolationLevel, Transaction};
@@ -59,6 +61,8 @@ pub struct Outcome {
 pub struct Outcomes {
     /// By the table's name in the old database, in the order in which they came; opt-outs of campaigns by a name of their own.
     pub tables: Vec<(&'static str, Outcome)>,
+    /// Tables, and columns (`table.column`), that the old database lacks: nothing comes of them.
+    pub missing: Vec<String>,
     /// Rows of old tables that have no place here.
     pub no_place: BTreeMap<String, i64>,
     /// Values of old columns (`table.column`) that have no place here, though their rows have one.
@@ -94,9 +98,11 @@ pub async fn run(admin_url: &str, options: &Options, sealer: &Sealer, storage: &
     let folder = folder.map(|folder| folder.canonicalize().with_context(|| format!("no folder {}", folder.display())));
     let folder = folder.transpose()?;
     let mut source = db::connect(&options.from).await.context("the old database")?;
+    // A policy that would hide rows is an error then.
+    source.batch_execute("set row_security = off").await?;
     let old =
         source.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true).start().await?;
-    let columns = old_columns(&old).await?;
+    let columns = source::look(&old).await?;
     let mut db = connect_as_dba(admin_url).await?;
     let alone: bool = db.query_one("select pg_try_advisory_lock(hashtext('ringfence import'))", &[]).await?.get(0);
     if !alone {
@@ -106,7 +112,8 @@ pub async fn run(admin_url: &str, options: &Options, sealer: &Sealer, storage: &
     db.batch_execute("set synchronous_commit = off").await?;
     let file = &options.report;
     let report = csv::Writer::from_path(file).with_context(|| format!("cannot write {}", file.display()))?;
-    let mut run = Run { old, columns, options, folder, report, outcomes: Outcomes::default() };
+    let outcomes = Outcomes { missing: source::missing(&columns), ..Outcomes::default() };
+    let mut run = Run { old, columns, options, folder, report, outcomes };
     if options.dry_run {
         let mut tx = db.transaction().await?;
         run.everything(&mut tx, sealer, storage).await?;
@@ -126,25 +133,6 @@ async fn finish(db: &Client) -> anyhow::Result<()> {
     db.batch_execute("set role ringfence_dba").await?;
     db.execute(sql!("import/forget_report").text, &[]).await?;
     Ok(())
-}
-
-/// The columns of the old database's tables, by table and name, each with when a value of it says something.
-type Columns = BTreeMap<String, BTreeMap<String, String>>;
-
-/// Refuses what is no old database.
-async fn old_columns(old: &Transaction<'_>) -> anyhow::Result<Columns> {
-    let mut columns = Columns::new();
-    for row in old.query(sql!("import/old_columns").text, &[]).await? {
-        columns.entry(row.get(0)).or_default().insert(row.get(1), row.get(2));
-    }
-    if columns.contains_key("refinery_schema_history") {
-        bail!("--from is a database of Ringfence itself, and not of the old backend");
-    }
-    let known = columns.get("users").is_some_and(|users| users.contains_key("hashed_password"));
-    if !known || !columns.contains_key("companies") {
-        bail!("--from has no tables companies and users of the old backend");
-    }
-    Ok(columns)
 }
 
 struct Run<'a> {
@@ -245,17 +233,8 @@ impl Run<'_> {
 
     /// Streams the old table into its staging table, and holds none of it.
     async fn copy(&self, db: &impl GenericClient, table: &Table, bar: &ProgressBar) -> anyhow::Result<u64> {
-        let there = &self.columns[table.old];
-        let expressions = table.columns().map(|(name, kind, expression)| match (expression, kind) {
-            (None, _) if !there.contains_key(name) => format!("null::{kind}"),
-            (None, "timestamptz") => format!("{name} at time zone 'UTC'"),
-            (None, _) => format!("{name}::{kind}"),
-            (Some(expression), _) => format!("({expression})::{kind}"),
-        });
-        let expressions = expressions.chain([altered(table)]).collect::<Vec<_>>().join(", ");
         let names = table.columns().map(|(name, _, _)| name).chain(["altered"]).collect::<Vec<_>>().join(", ");
-        let rows = table.rows.map_or_else(|| table.old.to_owned(), |rows| format!("({rows}) {}", table.old));
-        let out = format!("copy (select {expressions} from {rows} order by {}) to stdout (format binary)", table.order);
+        let out = format!("copy ({}) to stdout (format binary)", source::select(table, &self.columns[table.old]));
         let mut out = pin!(self.old.copy_out(&out).await?);
         let into = format!("copy {} ({names}) from stdin (format binary)", table.stage());
         let mut into = pin!(db.client().copy_in(&into).await?);
@@ -307,6 +286,11 @@ impl Run<'_> {
     async fn report(&mut self, db: &impl GenericClient) -> anyhow::Result<()> {
         let out = &mut self.report;
         out.write_record(["table", "id", "action", "reason"])?;
+        for name in &self.outcomes.missing {
+            let (table, column) = name.split_once('.').unwrap_or((name, ""));
+            let what = if column.is_empty() { "the table".to_owned() } else { format!("{column}: the column") };
+            out.write_record([table, "", "missing", &format!("{what} is not there in the old database")])?;
+        }
         for (table, rows) in &self.outcomes.no_place {
             out.write_record([table, "", "no place", &format!("{rows} rows have no place here")])?;
         }
@@ -325,12 +309,6 @@ impl Run<'_> {
         }
         Ok(out.flush()?)
     }
-}
-
-/// What the expressions change in a row, as an array of reasons.
-fn altered(table: &Table) -> String {
-    let cases = table.altered.iter().map(|(when, what)| format!("case when {when} then '{what}' end"));
-    format!("array_remove(array[{}]::text[], null)", cases.collect::<Vec<_>>().join(", "))
 }
 
 fn quoted(name: &str) -> String {
@@ -436,6 +414,9 @@ impl Outcomes {
             let _ = writeln!(text, "{table:<22}{:>12}{:>12}{:>12}{:>12}", o.old, o.before, o.now, o.left_out);
         }
         let _ = writeln!(text, "{:<22}{:>36}", "contents of files", self.contents);
+        if !self.missing.is_empty() {
+            let _ = writeln!(text, "\nNot there in the old database: {}", self.missing.join(", "));
+        }
         if !self.no_place.is_empty() {
             text += "\nWithout a place here, and not brought over:\n";
         }

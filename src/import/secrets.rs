@@ -1,9 +1,12 @@
 //! The credentials of the companies' providers, which were in clear and are sealed on the way.
 
-use super::Columns;
+use super::source::Columns;
 use crate::{seal::Sealer, sql};
 use tokio_postgres::{GenericClient, Transaction};
 use uuid::Uuid;
+
+/// What is sealed.
+pub(super) const SECRETS: &str = "select id, company_id, auth_token, sendgrid_api_key from twilio_settings";
 
 /// Seals what companies have that came over and that have none here.
 pub(super) async fn seal(
@@ -15,7 +18,7 @@ pub(super) async fn seal(
     if !columns.contains_key("twilio_settings") {
         return Ok(());
     }
-    for row in old.query("select id, company_id, auth_token, sendgrid_api_key from twilio_settings", &[]).await? {
+    for row in old.query(SECRETS, &[]).await? {
         let (id, company): (Uuid, Option<Uuid>) = (row.get("id"), row.get("company_id"));
         let Some(company) = company else { continue };
         for (column, name) in [("auth_token", "twilio_auth_token"), ("sendgrid_api_key", "sendgrid_api_key")] {
@@ -25,7 +28,7 @@ pub(super) async fn seal(
             }
         }
     }
-    if columns["companies"].contains_key("twilio_auth_token") {
+    if ["twilio_auth_token", "sendgrid_api_key"].iter().all(|name| columns["companies"].contains_key(*name)) {
         let unused = "select id from companies where coalesce(twilio_auth_token, sendgrid_api_key, '') <> ''";
         for row in old.query(unused, &[]).await? {
             let id: Uuid = row.get(0);

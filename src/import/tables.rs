@@ -62,6 +62,11 @@ impl Table {
         })
     }
 
+    /// The columns that are simply those of the old table.
+    pub(super) fn plain_columns(&self) -> impl Iterator<Item = &'static str> {
+        self.columns().filter(|(_, _, expression)| expression.is_none()).map(|(name, _, _)| name)
+    }
+
     /// Whether an expression reads the column of the old table.
     fn reads(&self, column: &str) -> bool {
         self.columns().any(|(name, _, expression)| match expression {
@@ -85,6 +90,12 @@ pub(super) fn lost<'a>(table: &str, column: &str, says_something: &'a str) -> Op
         Some((_, when)) => (*when != "false").then_some(*when),
         None => (!tables.any(|t| t.reads(column))).then_some(says_something),
     }
+}
+
+/// Whether values of an old column come over, or are read for what does.
+pub(super) fn is_read(table: &str, column: &str) -> bool {
+    let is_dropped = |t: &Table| t.dropped.iter().any(|(name, _)| *name == column);
+    TABLES.iter().any(|t| t.old == table && (t.reads(column) || is_dropped(t)))
 }
 
 const BY_TIME: &str = "created_at, id";

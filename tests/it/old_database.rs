@@ -32,8 +32,13 @@ struct Old {
 
 impl Old {
     async fn new(scale: usize) -> Self {
+        Self::with(scale, "").await
+    }
+
+    /// In a database that was created so.
+    async fn with(scale: usize, how: &str) -> Self {
         let name = format!("old_{}", Uuid::new_v4().simple());
-        db::connect(&admin_url()).await.unwrap().batch_execute(&format!("create database {name}")).await.unwrap();
+        db::connect(&admin_url()).await.unwrap().batch_execute(&format!("create database {name} {how}")).await.unwrap();
         let url = with_database(&admin_url(), &name);
         let db = db::connect(&url).await.unwrap();
         let hash = bcrypt::hash(PASSWORD, 4).unwrap();
@@ -78,10 +83,14 @@ impl Old {
 }
 
 async fn bring(own: &OwnDatabase, options: &Options) -> Outcomes {
+    try_to_bring(own, options).await.unwrap_or_else(|e| panic!("{e:?}"))
+}
+
+async fn try_to_bring(own: &OwnDatabase, options: &Options) -> anyhow::Result<Outcomes> {
     let config = config();
     let storage = Storage::open(config.storage_url.as_deref().unwrap()).unwrap();
     let sealer = Sealer::new(&config.secret_key).unwrap();
-    import::run(&own.admin, options, &sealer, &storage).await.unwrap_or_else(|e| panic!("{e:?}"))
+    import::run(&own.admin, options, &sealer, &storage).await
 }
 
 /// Old tables with a company, the table here, and the column with the user there.
@@ -143,6 +152,7 @@ async fn everybody_sees_what_the_old_rules_showed() {
     let wanted: Vec<&str> = crate::old_database::TABLES.iter().map(|(t, _, _)| *t).collect();
     assert!(wanted.iter().all(|t| outcomes.tables.iter().any(|(name, _)| name == t)));
     assert_eq!(outcomes.no_place.get("audit_logs"), Some(&3));
+    assert!(outcomes.missing.is_empty(), "{:?}", outcomes.missing);
 
     // The old rules in a plain form: the row's company is mine, or it has none and is mine. Who has no company is asked for
     // as if it were one, which is where its rows wait for one.
@@ -399,10 +409,7 @@ async fn a_dry_run_changes_nothing_and_a_second_run_brings_what_is_new() {
     assert!(old.report().iter().any(|l| l[1] == changed.to_string() && l[2] == "kept"));
 
     let itself = Options { from: own.admin.clone(), ..old.options() };
-    let config = config();
-    let storage = Storage::open(config.storage_url.as_deref().unwrap()).unwrap();
-    let refused =
-        import::run(&own.admin, &itself, &Sealer::new(&config.secret_key).unwrap(), &storage).await.unwrap_err();
+    let refused = try_to_bring(&own, &itself).await.unwrap_err();
     assert!(refused.to_string().contains("Ringfence itself"), "{refused}");
     drop(new);
     own.drop().await;
@@ -576,15 +583,12 @@ async fn an_interrupted_import_is_completed_by_the_next_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_only_needed_in_the_end_is_looked_at_first() {
     let (old, own) = (Old::new(1).await, OwnDatabase::new().await);
-    let config = config();
-    let storage = Storage::open(config.storage_url.as_deref().unwrap()).unwrap();
-    let sealer = Sealer::new(&config.secret_key).unwrap();
     let missing = old.folder.join("not/there");
     for options in [
         Options { files: Some(missing.clone()), ..old.options() },
         Options { report: missing.join("report.csv"), ..old.options() },
     ] {
-        import::run(&own.admin, &options, &sealer, &storage).await.err().unwrap();
+        try_to_bring(&own, &options).await.err().unwrap();
         assert!(imported(&db::connect(&own.admin).await.unwrap()).await.is_empty());
     }
     own.drop().await;
@@ -923,3 +927,86 @@ async fn what_comes_after_its_user_has_moved_stays_in_the_company_of_the_old_dat
     old.drop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_login_may_not_read_is_refused_and_what_is_not_there_is_told() {
+    let (old, own) = (Old::new(1).await, OwnDatabase::new().await);
+    let reader = format!("reader_{}", Uuid::new_v4().simple());
+    let grants = format!(
+        "create role {reader} login; grant select on all tables in schema public to {reader}; revoke select on calls, deals, audit_logs from {reader};
+        revoke select on contacts from {reader}; grant select (id, owner_id, first_name, email, created_at) on contacts to {reader}"
+    );
+    old.db.batch_execute(&grants).await.unwrap();
+    let options = Options { from: old.url.replace("ringfence_admin", &reader), ..old.options() };
+    let refused = async || format!("{:#}", try_to_bring(&own, &options).await.unwrap_err());
+    let said = refused().await;
+    for part in [
+        "audit_logs, calls, contacts (",
+        "company_id",
+        "deals of --from",
+        &format!("grant select on all tables in schema public to {reader}"),
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert!(!said.contains("first_name") && !said.contains("emails"), "{said}");
+    let enter =
+        format!("grant select on all tables in schema public to {reader}; revoke usage on schema public from public");
+    old.db.batch_execute(&enter).await.unwrap();
+    assert!(refused().await.contains("grant usage on schema public"));
+    let policy = format!(
+        "grant usage on schema public to {reader}; alter table quotes enable row level security; create policy none on quotes using (false)"
+    );
+    old.db.batch_execute(&policy).await.unwrap();
+    let said = refused().await;
+    assert!(
+        said.contains("policies hide rows of quotes") && said.contains(&format!("alter role {reader} bypassrls")),
+        "{said}"
+    );
+    old.db
+        .batch_execute("alter table quotes disable row level security; alter table users rename team_id to group_id")
+        .await
+        .unwrap();
+    let said = refused().await;
+    assert!(said.contains("users of --from lacks a column") && said.contains("team_id"), "{said}");
+    old.db
+        .batch_execute("alter table users rename group_id to team_id; alter table files rename company_id to firm")
+        .await
+        .unwrap();
+    assert!(refused().await.contains("files of --from has no column company_id"));
+    assert!(imported(&db::connect(&own.admin).await.unwrap()).await.is_empty());
+
+    old.db.batch_execute("alter table files rename firm to company_id; drop table bulk_email_analytics, sms_templates; alter table calls drop notes").await.unwrap();
+    let outcomes = bring(&own, &options).await;
+    assert_eq!(outcomes.missing, ["sms_templates", "calls.notes", "bulk_email_analytics"]);
+    assert!(outcomes.summary(&options).contains("Not there in the old database: sms_templates, calls.notes"));
+    let told = |line: [&str; 4]| old.report().contains(&line.map(str::to_owned));
+    assert!(told(["sms_templates", "", "missing", "the table is not there in the old database"]));
+    assert!(told(["calls", "", "missing", "notes: the column is not there in the old database"]));
+    old.db.batch_execute(&format!("drop owned by {reader}; drop role {reader}")).await.unwrap();
+    own.drop().await;
+    old.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn texts_in_an_unknown_encoding_are_named_before_anything_comes() {
+    let how = "encoding 'SQL_ASCII' lc_collate 'C' lc_ctype 'C' template template0";
+    let (old, own) = (Old::with(1, how).await, OwnDatabase::new().await);
+    let latin = "update contacts set notes = convert_from('\\xe9', 'SQL_ASCII'); update contacts set last_name = convert_from('\\x4ae9', 'SQL_ASCII') where id = md5('contact3')::uuid";
+    old.db.batch_execute(latin).await.unwrap();
+    let said = format!("{:#}", try_to_bring(&own, &old.options()).await.unwrap_err());
+    let id: Uuid = old.db.query_one("select md5('contact3')::uuid", &[]).await.unwrap().get(0);
+    assert!(
+        said.contains(&format!("contacts.last_name of {id}. Correct")),
+        "what does not come does not matter: {said}"
+    );
+    assert!(imported(&db::connect(&own.admin).await.unwrap()).await.is_empty());
+    let as_told = "update contacts set last_name = convert_from(convert(convert_to(last_name, 'SQL_ASCII'), 'LATIN1', 'UTF8'), 'UTF8') where id = md5('contact3')::uuid";
+    old.db.execute(as_told, &[]).await.unwrap();
+    bring(&own, &old.options()).await;
+    let new = db::connect(&own.admin).await.unwrap();
+    let name: String =
+        new.query_one("select last_name from contacts where id = md5('contact3')::uuid", &[]).await.unwrap().get(0);
+    assert_eq!(name, "J\u{e9}");
+    drop(new);
+    own.drop().await;
+    old.drop().await;
+}

@@ -1,0 +1,153 @@
+//! Looks at the old database before anything is brought over. What is missing there, may not be read, or cannot be read is
+//! told or refused then: left out in silence it would look as if it had not been there.
+
+use super::{
+    files, secrets,
+    tables::{self, TABLES, Table},
+};
+use crate::sql;
+use anyhow::bail;
+use futures_util::StreamExt;
+use std::{collections::BTreeMap, pin::pin};
+use tokio_postgres::{Transaction, error::SqlState};
+
+/// The columns of the old database's tables, by table and name, each with when a value of it says something.
+pub(super) type Columns = BTreeMap<String, BTreeMap<String, String>>;
+
+/// The tables and columns that are there; refuses what is no old database, and one of which something would stay hidden.
+pub(super) async fn look(old: &Transaction<'_>) -> anyhow::Result<Columns> {
+    let (mut columns, mut unreadable, mut hiding) = (Columns::new(), BTreeMap::<String, Vec<String>>::new(), vec![]);
+    for row in old.query(sql!("import/old_columns").text, &[]).await? {
+        let (table, column): (String, String) = (row.get("table_name"), row.get("column_name"));
+        if !row.get::<_, bool>("is_readable") {
+            unreadable.entry(table.clone()).or_default().push(column.clone());
+        }
+        if row.get("hides_rows") && hiding.last() != Some(&table) {
+            hiding.push(table.clone());
+        }
+        columns.entry(table).or_default().insert(column, row.get("says_something"));
+    }
+    if columns.contains_key("refinery_schema_history") {
+        bail!("--from is a database of Ringfence itself, and not of the old backend");
+    }
+    let known = columns.get("users").is_some_and(|users| users.contains_key("hashed_password"));
+    if !known || !columns.contains_key("companies") {
+        bail!("--from has no tables companies and users of the old backend");
+    }
+    let row = old.query_one(sql!("import/old_login").text, &[]).await?;
+    let login: String = row.get("login");
+    if !unreadable.is_empty() || !row.get::<_, bool>("may_enter") {
+        let parts = unreadable.iter().map(|(table, names)| match names.len() == columns[table].len() {
+            true => table.clone(),
+            false => format!("{table} ({})", names.join(", ")),
+        });
+        let parts = if unreadable.is_empty() { "anything".to_owned() } else { parts.collect::<Vec<_>>().join(", ") };
+        bail!(
+            "{login} may not read {parts} of --from: run \"grant usage on schema public to {login}; grant select on all tables in schema public to {login}\" there"
+        );
+    }
+    if !hiding.is_empty() {
+        bail!(
+            "policies hide rows of {} of --from from {login}: run \"alter role {login} bypassrls\" there as a superuser, or import as one",
+            hiding.join(", ")
+        );
+    }
+    check_form(old, &columns).await?;
+    if row.get::<_, &str>("encoding") == "SQL_ASCII" {
+        check_texts(old, &columns).await?;
+    }
+    Ok(columns)
+}
+
+/// The known tables and plain columns that the old database lacks: `table` or `table.column`.
+pub(super) fn missing(columns: &Columns) -> Vec<String> {
+    let mut missing = Vec::new();
+    for table in TABLES {
+        match columns.get(table.old) {
+            None => missing.push(table.old.to_owned()),
+            Some(there) => {
+                let lacking = table.plain_columns().filter(|name| !there.contains_key(*name));
+                missing.extend(lacking.map(|name| format!("{}.{name}", table.old)));
+            }
+        }
+    }
+    // Two descriptions may be of one table.
+    missing.dedup();
+    missing
+}
+
+/// The query for a table's rows as its stage takes them.
+pub(super) fn select(table: &Table, there: &BTreeMap<String, String>) -> String {
+    let expressions = table.columns().map(|(name, kind, expression)| match (expression, kind) {
+        (None, _) if !there.contains_key(name) => format!("null::{kind}"),
+        (None, "timestamptz") => format!("{name} at time zone 'UTC'"),
+        (None, _) => format!("{name}::{kind}"),
+        (Some(expression), _) => format!("({expression})::{kind}"),
+    });
+    let expressions = expressions.chain([altered(table)]).collect::<Vec<_>>().join(", ");
+    let rows = table.rows.map_or_else(|| table.old.to_owned(), |rows| format!("({rows}) {}", table.old));
+    format!("select {expressions} from {rows} order by {}", table.order)
+}
+
+/// What the expressions change in a row, as an array of reasons.
+fn altered(table: &Table) -> String {
+    let cases = table.altered.iter().map(|(when, what)| format!("case when {when} then '{what}' end"));
+    format!("array_remove(array[{}]::text[], null)", cases.collect::<Vec<_>>().join(", "))
+}
+
+/// An installation may lack what came with a later version, but not what says whose a row is, nor what another value is made of.
+async fn check_form(old: &Transaction<'_>, columns: &Columns) -> anyhow::Result<()> {
+    let mut queries = vec![];
+    for table in TABLES {
+        let Some(there) = columns.get(table.old) else { continue };
+        let essential = |name: &str| ["id", "company_id"].contains(&name) || Some(name) == table.owner;
+        if let Some(name) = table.plain_columns().find(|name| essential(name) && !there.contains_key(*name)) {
+            bail!("{} of --from has no column {name}, without which nobody knows whose its rows are", table.old);
+        }
+        queries.push((table.old, select(table, there)));
+    }
+    let others = [("files", files::STORED), ("twilio_settings", secrets::SECRETS)];
+    queries.extend(others.map(|(table, query)| (table, query.to_owned())));
+    for (table, query) in queries.iter().filter(|(table, _)| columns.contains_key(*table)) {
+        if let Err(e) = old.prepare(query).await {
+            let Some(e) = e.as_db_error().filter(|e| e.code().code().starts_with("42")) else { return Err(e.into()) };
+            let what = if *e.code() == SqlState::UNDEFINED_COLUMN { "lacks a column" } else { "has another form" };
+            bail!("{table} of --from {what}, so that it cannot be read as the old backend's: {}", e.message());
+        }
+    }
+    Ok(())
+}
+
+/// Texts in an encoding that the database does not know come as they are, and must be UTF-8.
+async fn check_texts(old: &Transaction<'_>, columns: &Columns) -> anyhow::Result<()> {
+    let mut wrong: Vec<String> = Vec::new();
+    for (table, there) in columns {
+        let read: Vec<&str> = there.keys().map(String::as_str).filter(|name| tables::is_read(table, name)).collect();
+        if read.is_empty() {
+            continue;
+        }
+        let bytes: Vec<String> = read.iter().map(|name| format!("convert_to({name}::text, 'SQL_ASCII')")).collect();
+        let query = format!("select id::text, {} from {table}", bytes.join(", "));
+        let none: [&str; 0] = [];
+        let mut rows = pin!(old.query_raw(&query, none).await?);
+        while let Some(row) = rows.next().await {
+            let row = row?;
+            let columns = read.iter().enumerate().filter(|(i, _)| {
+                row.get::<_, Option<&[u8]>>(i + 1).is_some_and(|bytes| str::from_utf8(bytes).is_err())
+            });
+            let id = row.get::<_, Option<&str>>(0).unwrap_or_default();
+            wrong.extend(columns.map(|(_, name)| format!("{table}.{name} of {id}")));
+        }
+    }
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    let more = wrong.len().saturating_sub(10);
+    wrong.truncate(10);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    bail!(
+        "texts of --from are no UTF-8, and its encoding, SQL_ASCII, does not say what they are: {}{more}. Correct them there; \
+         where they are Latin-1, by \"update … set … = convert_from(convert(convert_to(…, 'SQL_ASCII'), 'LATIN1', 'UTF8'), 'UTF8') where id = '…'\"",
+        wrong.join(", ")
+    )
+}
