@@ -231,7 +231,7 @@ pub(super) const TABLES: &[Table] = &[
         dropped: &[("weighted_value", "false")],
         owner: Some("owner_id"),
         references: &[("contact_id", "contacts")],
-        settle: &[sql!("import/own_pipelines"), sql!("import/deal_stages")],
+        settle: &[sql!("import/no_own_pipelines"), sql!("import/own_pipelines"), sql!("import/deal_stages")],
         ..EMPTY
     },
     Table {

@@ -494,7 +494,6 @@ async fn who_was_erased_here_does_not_come_back() {
     old.drop().await;
 }
 
-/// What came over, by table.
 #[tokio::test(flavor = "multi_thread")]
 async fn where_the_backfill_is_finished_rows_without_company_get_their_users() {
     let (old, own) = (Old::new(1).await, OwnDatabase::new().await);
@@ -522,6 +521,32 @@ async fn where_the_backfill_is_finished_rows_without_company_get_their_users() {
     own.drop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn deals_of_users_without_company_are_left_out_where_the_backfill_of_pipelines_is_finished() {
+    let (old, own) = (Old::new(1).await, OwnDatabase::new().await);
+    let new = db::connect(&own.admin).await.unwrap();
+    // Where there are historical rows it is not finished.
+    let historical = "insert into companies (id, name) values (md5('early')::uuid, 'Early');
+        insert into users (id, company_id, email, first_name, last_name) values (md5('early')::uuid, md5('early')::uuid, 'early@old.example', 'E', 'E');
+        insert into deals (tenant_id, company_id, owner_id, pipeline_id, stage_id, title)
+        select tenant_id, null, md5('early')::uuid, pipeline_id, id, 'E' from pipeline_stages limit 1";
+    new.batch_execute(historical).await.unwrap_or_else(|e| panic!("{e:?}"));
+    new.batch_execute("call app.finish_backfill()").await.unwrap();
+    let lone = "select d.id from deals d join users u on u.id = d.owner_id where d.company_id is null and u.company_id is null";
+    let lone = old.ids(lone, &[]).await;
+    assert!(lone.len() > 1);
+    bring(&own, &old.options()).await;
+    let report = old.report();
+    let reason = "its user has no company, and the backfill of pipelines is finished";
+    for id in &lone {
+        assert!(report.iter().any(|l| l[1] == id.to_string() && l[2] == "left out" && l[3] == reason), "{id}");
+    }
+    drop(new);
+    old.drop().await;
+    own.drop().await;
+}
+
+/// What came over, by table.
 async fn imported(db: &Client) -> BTreeSet<(String, Uuid)> {
     let rows = db.query("select table_name, id from ops.imported", &[]).await.unwrap();
     rows.iter().map(|row| (row.get(0), row.get(1))).collect()
