@@ -176,7 +176,7 @@ async fn fits_columns(db: &impl GenericClient, stage: &str, columns: &[Column]) 
     let mut wrong: Vec<String> =
         required().map(|c| format!("when {0} is null then '{0} is missing'", c.name)).collect();
     wrong.extend(columns.iter().filter(|c| c.is_time).map(|c| {
-        format!("when {0} not between '0001-01-01' and '9999-12-31' then '{0} is no time of a calendar'", c.name)
+        format!("when {0} < '0001-01-01' or {0} >= '10000-01-01' then '{0} is no time of a calendar'", c.name)
     }));
     reject_first(db, stage, &wrong).await
 }
