@@ -373,19 +373,32 @@ pub(super) const TABLES: &[Table] = &[
         columns: "id uuid; company_id uuid; user_id uuid = owner_id; contact_id uuid;
             direction text = case lower(status::text) when 'received' then 'inbound' else 'outbound' end;
             status text = lower(status::text); from_email text; to_email text; subject text; body text = coalesce(nullif(body_html, ''), body_text, '');
-            cc text = case jsonb_typeof(cc_emails) when 'array' then (select string_agg(a.address, ', ') from jsonb_array_elements_text(cc_emails) a (address))
+            cc text = case jsonb_typeof(cc_emails) when 'array' then (select string_agg(a.item #>> '{}', ', ') from jsonb_array_elements(cc_emails) a (item)
+                where jsonb_typeof(a.item) = 'string' and btrim(a.item #>> '{}') <> '')
               when 'string' then cc_emails #>> '{}' end;
-            bcc text = case jsonb_typeof(bcc_emails) when 'array' then (select string_agg(a.address, ', ') from jsonb_array_elements_text(bcc_emails) a (address))
+            bcc text = case jsonb_typeof(bcc_emails) when 'array' then (select string_agg(a.item #>> '{}', ', ') from jsonb_array_elements(bcc_emails) a (item)
+                where jsonb_typeof(a.item) = 'string' and btrim(a.item #>> '{}') <> '')
               when 'string' then bcc_emails #>> '{}' end;
             provider_id text = provider_message_id; open_count int; sent_at timestamptz; read_at timestamptz = opened_at at time zone 'UTC';
             opened_at timestamptz; clicked_at timestamptz; is_deleted boolean; created_at timestamptz; updated_at timestamptz",
         altered: &[
             ("jsonb_typeof(cc_emails) not in ('array', 'string', 'null')", "cc_emails is no list of addresses: it has none"),
+            (
+                "exists (select from jsonb_array_elements(case jsonb_typeof(cc_emails) when 'array' then cc_emails end) a (item)
+                   where jsonb_typeof(a.item) not in ('string', 'null'))",
+                "cc_emails has more in it than texts: these alone are its addresses",
+            ),
             ("jsonb_typeof(bcc_emails) not in ('array', 'string', 'null')", "bcc_emails is no list of addresses: it has none"),
+            (
+                "exists (select from jsonb_array_elements(case jsonb_typeof(bcc_emails) when 'array' then bcc_emails end) a (item)
+                   where jsonb_typeof(a.item) not in ('string', 'null'))",
+                "bcc_emails has more in it than texts: these alone are its addresses",
+            ),
         ],
         dropped: &[("body_text", "body_html <> '' and body_text <> ''")],
         owner: Some("user_id"),
         references: &[("contact_id", "contacts")],
+        prepare: &[sql!("import/scheduled_emails")],
         settle: &[sql!("import/erased_mails")],
         ..EMPTY
     },

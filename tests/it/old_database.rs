@@ -287,6 +287,14 @@ async fn what_was_due_is_not_sent_and_what_comes_is() {
     assert!(count("select count(*) from workflows where status = 'active'").await > 0);
     assert_eq!(count("select count(*) from workflow_executions where status = 'running'").await, 0);
     assert_eq!(count("select count(*) from campaigns where status in ('scheduled', 'sending')").await, 0);
+    assert_eq!(count("select count(*) from emails where status = 'scheduled'").await, 0);
+    let told = old
+        .report()
+        .iter()
+        .filter(|l| l[0] == "emails" && l[3] == "was scheduled: draft now, and nothing is sent")
+        .count();
+    let drafts = old.ids("select id from emails where status = 'SCHEDULED'", &[]).await;
+    assert!(!drafts.is_empty() && told == drafts.len(), "{told} of {}", drafts.len());
     assert_eq!(miscounted(&new).await, 0);
     // Each company that came with pipelines has these and no other.
     assert_eq!(
