@@ -199,7 +199,7 @@ pub(super) const TABLES: &[Table] = &[
     Table {
         old: "contacts",
         new: "contacts",
-        columns: "id uuid; company_id uuid; owner_id uuid; first_name text; last_name text; email text;
+        columns: "id uuid; company_id uuid; owner_id uuid; first_name text; last_name text; email text = btrim(email);
             phone text = coalesce(nullif(btrim(phone), ''), nullif(btrim(mobile), '')); company text; title text; type text;
             status text = upper(status::text); is_deleted boolean; created_at timestamptz; updated_at timestamptz",
         dropped: &[("mobile", "btrim(phone) <> '' and btrim(mobile) not in ('', btrim(phone))")],

@@ -745,7 +745,10 @@ async fn values_without_a_place_are_counted_and_changed_ones_are_told() {
         update companies set monthly_price = -1 where id = md5('company2')::uuid;
         update files set tags = array['a', null];
         update folders set tags = '{{a,b},{c,d}}';
-        update users set last_login = '0000-01-01T00:00:00' where last_login is distinct from 'never' and id < '8'";
+        update users set last_login = '0000-01-01T00:00:00' where last_login is distinct from 'never' and id < '8';
+        update users set last_login = '9999-12-31T23:59:59-23:59' where email = 'User2@Old.example';
+        update contacts set email = ' ' || email || '  ', updated_at = '9999-12-31 23:59:59' where id = md5('contact7')::uuid;
+        update emails set cc_emails = '[\"a@b.c\", {\"email\": \"q@r.s\"}, 5, null, \"\", \"d@e.f\"]', bcc_emails = '[[]]' where id = md5('email3')::uuid";
     let values = values.replace("< '4'", "< '40000000-0000-0000-0000-000000000000'");
     let values = values.replace("< '2'", "< '20000000-0000-0000-0000-000000000000'");
     let values = values.replace("< '8'", "< '80000000-0000-0000-0000-000000000000'");
@@ -795,7 +798,9 @@ async fn values_without_a_place_are_counted_and_changed_ones_are_told() {
         ("companies", "monthly_price", "monthly_price < 0"),
         ("quotes", "more than two decimals", "round(amount, 2) <> amount"),
         ("workflow_executions", "longer than 500", "length(error_message) > 500"),
-        ("users", "last_login", "last_login in ('never', '0000-01-01T00:00:00')"),
+        ("users", "last_login", "last_login in ('never', '0000-01-01T00:00:00', '9999-12-31T23:59:59-23:59')"),
+        ("emails", "bcc_emails has more in it than texts", "bcc_emails = '[[]]'"),
+        ("emails", "cc_emails has more in it than texts", "bcc_emails = '[[]]'"),
         ("files", "no plain list", "array_position(tags, null) is not null"),
         ("folders", "no plain list", "array_ndims(tags) > 1"),
     ] {
@@ -806,6 +811,13 @@ async fn values_without_a_place_are_counted_and_changed_ones_are_told() {
         assert!(!wanted.is_empty(), "{table} {what}");
         assert_eq!(changed(table, what), wanted, "{table} {what}");
     }
+    let lists = "select cc, bcc from emails where id = md5('email3')::uuid";
+    let lists = new.query_one(lists, &[]).await.unwrap();
+    assert_eq!((lists.get(0), lists.get(1)), (Some("a@b.c, d@e.f"), None::<&str>));
+    let ends = "select email, updated_at = '9999-12-31 23:59:59+00', (select last_login is null from users where email = 'user2@old.example')
+        from contacts where id = md5('contact7')::uuid";
+    let ends = new.query_one(ends, &[]).await.unwrap();
+    assert_eq!((ends.get(0), ends.get(1), ends.get(2)), ("c7@old.example", true, true));
     drop(new);
     own.drop().await;
     old.drop().await;
