@@ -914,7 +914,7 @@ async fn what_comes_after_its_user_has_moved_stays_in_the_company_of_the_old_dat
         insert into notifications (id, title, message, type, read, user_id, company_id, created_at, updated_at, is_active, is_deleted)
         select md5('late' || i)::uuid, 'Late', 'Late', 'INFO', false, md5('user20')::uuid, case i when 1 then md5('company4')::uuid end, now(), now(), true, false
         from generate_series(1, 2) i";
-    old.db.batch_execute(&late).await.unwrap_or_else(|e| panic!("{e:?}"));
+    old.db.batch_execute(late).await.unwrap_or_else(|e| panic!("{e:?}"));
     bring(&own, &old.options()).await;
     let whose = async |table: &str, row: &str, owner: &str| -> Option<(Option<String>, Option<String>, bool)> {
         let name = |of: &str| {
