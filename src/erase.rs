@@ -189,6 +189,7 @@ pub async fn run(admin_url: &str, erase: &Erase, storage: &Storage) -> anyhow::R
                 }
             };
             let person = match (email, contact) {
+                (Some(email), _) if !email.contains('@') => bail!("{email:?} is no address"),
                 (Some(email), _) => Person::of_address(&db, &email.trim().to_lowercase(), company).await?,
                 (None, Some(contact)) => Person::of_contact(&db, *contact).await?,
                 (None, None) => bail!("whom? Say an address, or a contact"),

@@ -1,13 +1,14 @@
 -- Where a user's rows without company belong: in the company in which the user is there, wherever they are here by now. Who has
--- none there, or one that never came over, takes them into the first company here, as `app.assign_company` does.
+-- none there, or one in which they never were here, takes them into the first company here, as `app.assign_company` does.
 insert into old_homes as h (user_id, tenant_id, problem)
-select u.id, case when c.id is not null then c.id when i.id is null and coalesce(cardinality(m.companies), 0) < 2 then coalesce(m.companies[1], u.id) end,
-  case when c.id is not null then null when i.id is not null then 'its user''s company came over and was deleted here'
+select u.id, case when c.id is not null then c.id when (i.id is null or k.id is not null) and coalesce(cardinality(m.companies), 0) < 2 then coalesce(m.companies[1], u.id) end,
+  case when c.id is not null then null when i.id is not null and k.id is null then 'its user''s company came over and was deleted here'
     when cardinality(m.companies) > 1
       then 'its user has no company there and was in several here: give the user, there, the company to which it belongs' end
-from users u left join old_user_companies o on o.user_id = u.id left join companies c on c.id = o.company_id
+from users u left join old_user_companies o on o.user_id = u.id left join companies k on k.id = o.company_id
+left join companies c on c.id = k.id and (c.id = u.company_id or exists (select from members b where b.user_id = u.id and b.tenant_id = c.id))
 left join ops.imported i on i.table_name = 'companies' and i.id = o.company_id
 left join (
-  select m.user_id, array_agg(m.tenant_id) as companies from members m join companies k on k.id = m.tenant_id group by 1
+  select m.user_id, array_agg(m.tenant_id) as companies from members m join companies d on d.id = m.tenant_id group by 1
 ) m on m.user_id = u.id
 on conflict (user_id) do update set tenant_id = excluded.tenant_id, problem = excluded.problem

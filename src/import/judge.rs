@@ -118,7 +118,8 @@ async fn give_tenant(db: &impl GenericClient, stage: &str, new: &str, owner: &st
            update {stage} s set {owner} = coalesce(h.id, s.{owner}), problem = case when h.id is null then 'its user is another company''s, and its company has nobody' end
            from users u, companies c left join head h on h.company_id = c.id
            where u.id = s.{owner} and s.problem is null and c.id = s.company_id and u.company_id is distinct from s.company_id
-             and not exists (select from old_user_companies o where o.user_id = u.id and o.company_id = s.company_id)
+             and not exists (select from old_user_companies o join members m on m.user_id = o.user_id and m.tenant_id = o.company_id
+               where o.user_id = u.id and o.company_id = s.company_id)
            returning s.id, s.problem
          )
          insert into old_report (table_name, id, action, reason)
