@@ -580,9 +580,7 @@ async fn administer(
     let at = Location::open(database).await?;
     let done = async {
         let mut client = db::connect(at.admin()?).await?;
-        if !migrate::is_current(&client).await? {
-            bail!("the database is not at this program's version: run `ringfence migrate` first");
-        }
+        migrate::require_current(&client).await?;
         work(&mut client).await
     };
     let done = done.await;
