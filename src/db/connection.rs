@@ -583,6 +583,10 @@ impl Connection {
         let mut answer = Answer { replies: Vec::with_capacity(statements.len()), refused: None, room: Room::default() };
         let mut rows = DataRows::default();
         let mut described = None;
+        // Nobody has the rows of the answer before any more, as a rule, and their memory is used again.
+        if self.input.is_empty() {
+            self.input.reserve(READ);
+        }
         loop {
             let taken = rows.take(&mut self.input);
             if taken > 0 {
@@ -696,8 +700,10 @@ impl Connection {
 
     /// Sends what there is to send, and reads at least something.
     async fn exchange(&mut self) -> io::Result<()> {
-        // There is memory for the rest of a message since its length is known; more would double that of a long one.
-        if self.announced() <= READ {
+        // There is memory for the rest of a message since its length is known; more would double that of a long one. What
+        // is left of a piece of memory is filled first, because the rows in it keep all of it.
+        let left = self.input.capacity() - self.input.len();
+        if left < READ / 4 && self.announced() <= READ {
             self.input.reserve(READ);
         }
         let Self { stream, out, input, .. } = self;
