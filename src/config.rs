@@ -127,12 +127,21 @@ pub struct Config {
     /// short; with one elsewhere 16
     #[arg(long, env = "RINGFENCE_POOL_SIZE", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1000))]
     pub pool_size: Option<usize>,
+    /// Threads that answer requests. When not given: half as many as there are processors with a database on this machine,
+    /// and as many with one elsewhere
+    #[arg(long, env = "RINGFENCE_THREADS", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1000))]
+    pub threads: Option<usize>,
 }
 
 impl Config {
     /// How many connections a server has to the database at this address.
     pub fn connections(&self, url: &str) -> anyhow::Result<usize> {
         self.pool_size.map_or_else(|| crate::db::default_pool_size(url), Ok)
+    }
+
+    /// How many threads answer requests; without an address the database is one's own cluster.
+    pub fn threads(&self, url: Option<&str>) -> usize {
+        self.threads.unwrap_or_else(|| crate::db::default_threads(url))
     }
 
     /// Whether development mode is on, where nobody said so: with the private cluster.

@@ -14,6 +14,7 @@ use ringfence::{
 use std::{io::Write, path::PathBuf, process::ExitCode};
 use tokio::{
     net::TcpListener,
+    runtime,
     signal::unix::{SignalKind, signal},
 };
 use tokio_postgres::error::SqlState;
@@ -174,7 +175,8 @@ fn main() -> ExitCode {
     }
     let cli = Cli::parse();
     log::start(cli.log_format);
-    let runtime = match tokio::runtime::Runtime::new() {
+    let threads = cli.config.threads(cli.database.database_url.as_deref());
+    let runtime = match runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build() {
         Ok(runtime) => runtime,
         Err(e) => {
             eprintln!("ringfence: cannot start threads: {e}");

@@ -22,7 +22,7 @@ pub use dba::{connect_as_dba, refused};
 pub(crate) use held::{Held, commit_held, hold};
 pub use list::{List, Mark};
 pub(crate) use pool::NoConnection;
-pub use pool::{Db, PoolState, default_pool_size};
+pub use pool::{Db, PoolState, default_pool_size, default_threads};
 pub use pooler::check_pooler;
 pub use row::{FromRow, Row, Values, column};
 pub use rows::{Field, Rows, Value, WriteError, WriteRow, place, write_column};

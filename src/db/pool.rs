@@ -63,6 +63,17 @@ pub fn default_pool_size(url: &str) -> anyhow::Result<usize> {
     Ok(processors(url)?.map_or(ELSEWHERE, |processors| (4 * processors).clamp(8, 64)))
 }
 
+/// How many threads answer requests when nobody says: one for each processor, or half as many where the database works on
+/// this machine too. It needs more of the processors than the server, whose threads would push it, and each other, out of
+/// them: with one thread on two processors a page takes a third less of the server's time than with two (`make bench`, and
+/// with `RINGFENCE_THREADS=2`).
+pub fn default_threads(url: Option<&str>) -> usize {
+    // One's own cluster, for which there is no address, is here.
+    let is_elsewhere = url.is_some_and(|url| matches!(processors(url), Ok(None)));
+    let processors = thread::available_parallelism().map_or(2, |n| n.get());
+    if is_elsewhere { processors } else { (processors / 2).max(1) }
+}
+
 /// The pool of the API's own login. Nothing outside this module gets a connection of it.
 #[derive(Clone)]
 pub struct Db {

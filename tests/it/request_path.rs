@@ -652,17 +652,20 @@ async fn a_stop_lets_requests_under_way_finish() {
 }
 
 #[test]
-fn the_pool_follows_the_processors_of_a_database_on_this_machine() {
+fn pool_and_threads_follow_the_processors_of_a_database_on_this_machine() {
     let of = |url: &str| Config { pool_size: None, ..config() }.connections(url).unwrap();
     let here = of(&api_url());
     let processors = std::thread::available_parallelism().unwrap().get();
     assert!((8..=64).contains(&here) && (here >= processors || here == 64), "{here}");
+    let threads = |url| config().threads(url);
+    assert_eq!(threads(None), (processors / 2).max(1));
     for url in ["postgres://a@localhost/x", "postgres://a@127.0.0.1:6432/x", "postgres://a@[::1]/x"] {
-        assert_eq!(of(url), here, "{url}");
+        assert_eq!((of(url), threads(Some(url))), (here, threads(None)), "{url}");
     }
     for url in ["postgres://a@db.internal/x", "postgres://a@10.0.0.7/x", "postgres://a@localhost,db.internal/x"] {
-        assert_eq!(of(url), 16, "{url}");
+        assert_eq!((of(url), threads(Some(url))), (16, processors), "{url}");
     }
+    assert_eq!(Config { threads: Some(3), ..config() }.threads(None), 3);
     assert_eq!(Config { pool_size: Some(3), ..config() }.connections("postgres://a@localhost/x").unwrap(), 3);
 }
 

@@ -64,6 +64,7 @@ pub fn config() -> Config {
         database_replica_url: None,
         prepared_statements: Switch::On,
         pool_size: Some(4),
+        threads: None,
     }
 }
 
