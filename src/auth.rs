@@ -60,8 +60,8 @@ pub struct Keys {
     /// By a token's first part, which has the key's id and is the same in each token of a key.
     verifying: Vec<(String, DecodingKey)>,
     validation: Validation,
-    /// What tokens say that were verified: a client sends the same one with each request, and to check it anew takes a tenth
-    /// of a page's time (`make bench`).
+    /// What tokens say that were verified: a client sends the same one with each request, and to check it anew takes a
+    /// tenth of the server's time for a page (`make bench`).
     verified: Cache<Box<str>, Claims>,
     pepper: Vec<u8>,
 }
