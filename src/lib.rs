@@ -85,11 +85,10 @@ pub struct Parts {
 impl App {
     /// Builds the application on a database; `config` is settled.
     pub fn new(db: db::Db, config: config::Config) -> anyhow::Result<Self> {
-        let processors = std::thread::available_parallelism().map_or(2, |n| n.get());
         Ok(Self(Arc::new(Parts {
             db,
             keys: auth::Keys::new(&config.jwt_secret)?,
-            hasher: auth::Hasher::new(auth::Hasher::threads(processors))?,
+            hasher: auth::Hasher::new(auth::Hasher::threads(processors()))?,
             sealer: seal::Sealer::new(&config.secret_key)?,
             links: links::Links::new(&config.secret_key),
             cursors: signed::Signer::new(&config.secret_key, "cursors"),
@@ -119,6 +118,11 @@ impl App {
         db::leave_noted(left);
         Ok(done)
     }
+}
+
+/// How many processors the program may use; two where the system does not tell.
+pub(crate) fn processors() -> usize {
+    std::thread::available_parallelism().map_or(2, |n| n.get())
 }
 
 impl Deref for App {

@@ -19,7 +19,6 @@ use std::{
     net::IpAddr,
     ops::{Deref, DerefMut},
     sync::Arc,
-    thread,
     time::Duration,
 };
 use tokio::runtime::Handle;
@@ -53,7 +52,7 @@ fn processors(url: &str) -> anyhow::Result<Option<usize>> {
         Host::Tcp(name) => name == "localhost" || name.parse().is_ok_and(|ip: IpAddr| ip.is_loopback()),
     };
     let is_here = parse(url)?.get_hosts().iter().all(here);
-    Ok(is_here.then(|| thread::available_parallelism().map_or(2, |n| n.get())))
+    Ok(is_here.then(crate::processors))
 }
 
 /// How many connections a server has when nobody says: four for each of the database's processors, within bounds. Two for
@@ -70,8 +69,7 @@ pub fn default_pool_size(url: &str) -> anyhow::Result<usize> {
 pub fn default_threads(url: Option<&str>) -> usize {
     // One's own cluster, for which there is no address, is here.
     let is_elsewhere = url.is_some_and(|url| matches!(processors(url), Ok(None)));
-    let processors = thread::available_parallelism().map_or(2, |n| n.get());
-    if is_elsewhere { processors } else { (processors / 2).max(1) }
+    if is_elsewhere { crate::processors() } else { (crate::processors() / 2).max(1) }
 }
 
 /// The pool of the API's own login. Nothing outside this module gets a connection of it.
