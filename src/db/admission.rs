@@ -8,137 +8,237 @@
 //! each other out of the processors' caches. With four for each a page takes a tenth longer (two processors: `make bench`, and
 //! with `ARGS="--pool-size 8"`). What turns out to take longer does not count any more, so that a few long reports keep
 //! nobody waiting.
+//!
+//! *Turns.* Who cannot be let in waits once, for both. Companies take turns, so that hundreds of requests of one of them keep
+//! another's waiting for one turn and not for all of them.
 
 use super::{Fault, Identity};
 use deadpool::managed::{PoolError, TimeoutType};
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
 };
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout,
-};
+use tokio::{sync::oneshot, time::timeout};
 use uuid::Uuid;
 
-/// Users, and companies, that are remembered; beyond that one begins anew.
+/// Users whose company is remembered; beyond that one begins anew.
 const REMEMBERED: usize = 50_000;
-/// How long one waits for each of the two.
+/// How long one waits.
 const WAIT: Duration = Duration::from_secs(5);
 
 /// What stands before a pool.
 pub(super) struct Admission {
-    /// Connections that one company may have at a time.
-    share: usize,
-    strangers: Arc<Share>,
-    known: Mutex<Known>,
-    running: Arc<Semaphore>,
-    /// Requests that wait for one of the two.
+    queue: Queue,
+    /// Requests that wait.
     waiting: AtomicUsize,
     wait: Duration,
 }
 
+/// Whose share a request takes of.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Owner {
+    /// A company, or a user without one.
+    Known(Uuid),
+    /// Users of whom nothing is known yet.
+    Strangers,
+    /// What the server asks of its own account, without a limit.
+    Server,
+}
+
+#[derive(Clone)]
+struct Queue(Arc<Mutex<State>>);
+
+struct State {
+    /// Connections that one owner may have at a time.
+    limit: usize,
+    /// How many more may run.
+    free: usize,
+    of_users: HashMap<Uuid, Owner>,
+    /// Of those who have something, or wait.
+    shares: HashMap<Owner, Share>,
+    /// Who is next: those who wait and may have more, each once. There is nobody as long as more may run.
+    turns: VecDeque<Owner>,
+}
+
 #[derive(Default)]
-struct Known {
-    of_users: HashMap<Uuid, Arc<Share>>,
-    of_companies: HashMap<Uuid, Arc<Share>>,
-}
-
-/// The share of a company, or of a user without one.
 struct Share {
-    /// None of those whose company is not known.
-    owner: Option<Uuid>,
-    free: Arc<Semaphore>,
+    taken: usize,
+    waiting: VecDeque<oneshot::Sender<Admitted>>,
+    has_turn: bool,
 }
 
-impl Share {
-    fn new(owner: Option<Uuid>, size: usize) -> Arc<Self> {
-        Arc::new(Self { owner, free: Arc::new(Semaphore::new(size)) })
-    }
+/// Who is let in.
+pub(super) struct Admitted {
+    pub(super) part: Part,
+    pub(super) running: Running,
 }
 
 /// One connection of a share.
 pub(super) struct Part {
-    share: Arc<Share>,
-    _taken: OwnedSemaphorePermit,
+    queue: Queue,
+    owner: Owner,
 }
+
+/// A place among those that run something short.
+pub(super) struct Running(Queue);
 
 impl Admission {
     /// To a pool of so many connections, of which so many run something short at a time. A quarter of the connections is
     /// always left to other companies.
     pub(super) fn new(size: usize, running: usize) -> Self {
-        let share = (size - size.div_ceil(4)).max(1);
-        Self {
-            share,
-            strangers: Share::new(None, share),
-            known: Mutex::default(),
-            running: Arc::new(Semaphore::new(running)),
-            waiting: AtomicUsize::new(0),
-            wait: WAIT,
-        }
-    }
-
-    /// Waits until one more may run something.
-    pub(super) async fn run(&self) -> Result<OwnedSemaphorePermit, PoolError<Fault>> {
-        self.permit(&self.running).await
-    }
-
-    /// Waits for a part of the share of whoever this is.
-    pub(super) async fn part(&self, who: &Identity) -> Result<Part, PoolError<Fault>> {
-        let share = match who {
-            Identity::Token(user, _) => self.known().of_users.get(user).unwrap_or(&self.strangers).clone(),
-            Identity::Job { company, .. } => self.known().share(*company, self.share),
+        let state = State {
+            limit: (size - size.div_ceil(4)).max(1),
+            free: running,
+            of_users: HashMap::new(),
+            shares: HashMap::new(),
+            turns: VecDeque::new(),
         };
-        let taken = self.permit(&share.free).await?;
-        Ok(Part { share, _taken: taken })
+        Self { queue: Queue(Arc::new(Mutex::new(state))), waiting: AtomicUsize::new(0), wait: WAIT }
+    }
+
+    /// Waits until one more may run something for whoever this is; nobody is the server itself.
+    pub(super) async fn enter(&self, who: Option<&Identity>) -> Result<Admitted, PoolError<Fault>> {
+        let turn = {
+            let mut state = self.queue.state();
+            let owner = match who {
+                Some(Identity::Token(user, _)) => state.of_users.get(user).copied().unwrap_or(Owner::Strangers),
+                Some(Identity::Job { company, .. }) => Owner::Known(*company),
+                None => Owner::Server,
+            };
+            if state.free > 0 && state.may_have_more(owner) {
+                state.take(owner);
+                return Ok(Admitted::of(&self.queue, owner));
+            }
+            let (tell, turn) = oneshot::channel();
+            state.wait(owner, tell);
+            turn
+        };
+        let _waiting = Waiting::on(&self.waiting);
+        match timeout(self.wait, turn).await {
+            Ok(Ok(admitted)) => Ok(admitted),
+            _ => Err(PoolError::Timeout(TimeoutType::Wait)),
+        }
     }
 
     /// Remembers what the database said of a user who came with this part.
     pub(super) fn learn(&self, part: Option<&Part>, user: Uuid, company: Option<Uuid>) {
-        let owner = company.unwrap_or(user);
-        if part.is_some_and(|part| part.share.owner == Some(owner)) {
+        let owner = Owner::Known(company.unwrap_or(user));
+        if part.is_some_and(|part| part.owner == owner) {
             return;
         }
-        let mut known = self.known();
-        let share = known.share(owner, self.share);
-        if known.of_users.len() >= REMEMBERED {
-            known.of_users.clear();
+        let mut state = self.queue.state();
+        if state.of_users.len() >= REMEMBERED {
+            state.of_users.clear();
         }
-        known.of_users.insert(user, share);
+        state.of_users.insert(user, owner);
     }
 
     /// How many wait.
     pub(super) fn waiting(&self) -> usize {
         self.waiting.load(Relaxed)
     }
+}
 
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+impl Queue {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn permit(&self, of: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, PoolError<Fault>> {
-        if let Ok(permit) = of.clone().try_acquire_owned() {
-            return Ok(permit);
-        }
-        let _waiting = Waiting::on(&self.waiting);
-        match timeout(self.wait, of.clone().acquire_owned()).await {
-            Ok(Ok(permit)) => Ok(permit),
-            _ => Err(PoolError::Timeout(TimeoutType::Wait)),
+    /// Lets in whoever may come next.
+    fn advance(&self) {
+        loop {
+            let Some((owner, tell)) = self.state().next() else { return };
+            // Who has just gone gives it back by dropping it, for which nothing may be locked.
+            let _ = tell.send(Admitted::of(self, owner));
         }
     }
 }
 
-impl Known {
-    fn share(&mut self, owner: Uuid, size: usize) -> Arc<Share> {
-        if self.of_companies.len() >= REMEMBERED {
-            self.of_users.clear();
-            self.of_companies.retain(|_, share| Arc::strong_count(share) > 1);
+impl State {
+    fn may_have_more(&self, owner: Owner) -> bool {
+        owner == Owner::Server || self.shares.get(&owner).is_none_or(|share| share.taken < self.limit)
+    }
+
+    fn take(&mut self, owner: Owner) {
+        self.free -= 1;
+        self.shares.entry(owner).or_default().taken += 1;
+    }
+
+    fn wait(&mut self, owner: Owner, tell: oneshot::Sender<Admitted>) {
+        let share = self.shares.entry(owner).or_default();
+        while share.waiting.front().is_some_and(oneshot::Sender::is_closed) {
+            share.waiting.pop_front();
         }
-        self.of_companies.entry(owner).or_insert_with(|| Share::new(Some(owner), size)).clone()
+        share.waiting.push_back(tell);
+        self.take_turn(owner);
+    }
+
+    /// Puts an owner who waits and may have more at the end of the turns.
+    fn take_turn(&mut self, owner: Owner) {
+        let may_have_more = self.may_have_more(owner);
+        let Some(share) = self.shares.get_mut(&owner) else { return };
+        if may_have_more && !share.waiting.is_empty() && !share.has_turn {
+            share.has_turn = true;
+            self.turns.push_back(owner);
+        }
+    }
+
+    /// Takes a place for who is next, if one is free.
+    fn next(&mut self) -> Option<(Owner, oneshot::Sender<Admitted>)> {
+        while self.free > 0 {
+            let owner = self.turns.pop_front()?;
+            let share = self.shares.get_mut(&owner)?;
+            share.has_turn = false;
+            // Those who have given up have closed it.
+            let next = std::iter::from_fn(|| share.waiting.pop_front()).find(|tell| !tell.is_closed());
+            let Some(tell) = next else {
+                self.forget(owner);
+                continue;
+            };
+            self.take(owner);
+            self.take_turn(owner);
+            return Some((owner, tell));
+        }
+        None
+    }
+
+    /// Keeps nothing of an owner who neither has nor wants anything.
+    fn forget(&mut self, owner: Owner) {
+        if self.shares.get(&owner).is_some_and(|share| share.taken == 0 && share.waiting.is_empty()) {
+            self.shares.remove(&owner);
+        }
+    }
+
+    fn give_back(&mut self, owner: Owner) {
+        if let Some(share) = self.shares.get_mut(&owner) {
+            share.taken -= 1;
+        }
+        self.take_turn(owner);
+        self.forget(owner);
+    }
+}
+
+impl Admitted {
+    fn of(queue: &Queue, owner: Owner) -> Self {
+        Self { part: Part { queue: queue.clone(), owner }, running: Running(queue.clone()) }
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        self.queue.state().give_back(self.owner);
+        self.queue.advance();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.state().free += 1;
+        self.0.advance();
     }
 }
 
@@ -162,57 +262,115 @@ impl Drop for Waiting<'_> {
 mod tests {
     use super::*;
 
+    fn admission(size: usize, running: usize) -> Admission {
+        Admission { wait: Duration::from_millis(20), ..Admission::new(size, running) }
+    }
+
+    async fn enter(admission: &Admission, user: Uuid) -> Result<Admitted, PoolError<Fault>> {
+        admission.enter(Some(&Identity::Token(user, 1))).await
+    }
+
     #[tokio::test]
     async fn a_company_has_a_share_whoever_of_it_comes() {
-        let admission = Admission { wait: Duration::from_millis(10), ..Admission::new(8, 8) };
+        let admission = admission(8, 8);
         let (one, other) = (Uuid::new_v4(), Uuid::new_v4());
         let users: Vec<Uuid> = (0..7).map(|_| Uuid::new_v4()).collect();
-        let part = async |user: Uuid| admission.part(&Identity::Token(user, 1)).await;
         for user in &users {
-            let unknown = part(*user).await.unwrap();
-            admission.learn(Some(&unknown), *user, Some(one));
+            let unknown = enter(&admission, *user).await.unwrap();
+            admission.learn(Some(&unknown.part), *user, Some(one));
         }
         let mut held = Vec::new();
         for user in &users[..6] {
-            held.push(part(*user).await.unwrap());
+            held.push(enter(&admission, *user).await.unwrap());
         }
-        assert!(part(users[6]).await.is_err());
+        assert!(enter(&admission, users[6]).await.is_err());
 
-        admission.learn(held.first(), users[0], Some(other));
-        assert!(part(users[0]).await.is_ok(), "who has moved takes of the new company's");
+        admission.learn(held.first().map(|held| &held.part), users[0], Some(other));
+        assert!(enter(&admission, users[0]).await.is_ok(), "who has moved takes of the new company's");
         held.pop();
-        assert!(part(users[6]).await.is_ok());
+        assert!(enter(&admission, users[6]).await.is_ok());
+        assert!(admission.enter(None).await.is_ok(), "the server has no limit");
         assert_eq!(admission.waiting(), 0);
+        drop(held);
+        assert!(admission.queue.state().shares.is_empty());
     }
 
     #[tokio::test]
     async fn strangers_leave_something_to_those_who_are_known() {
-        let admission = Admission { wait: Duration::from_millis(10), ..Admission::new(8, 8) };
-        let part = async |user: Uuid| admission.part(&Identity::Token(user, 1)).await;
+        let admission = admission(8, 8);
         let known = Uuid::new_v4();
         admission.learn(None, known, Some(Uuid::new_v4()));
         let mut strangers = Vec::new();
         for _ in 0..6 {
-            strangers.push(part(Uuid::new_v4()).await.unwrap());
+            strangers.push(enter(&admission, Uuid::new_v4()).await.unwrap());
         }
-        assert!(part(Uuid::new_v4()).await.is_err());
-        assert!(part(known).await.is_ok());
+        assert!(enter(&admission, Uuid::new_v4()).await.is_err());
+        assert!(enter(&admission, known).await.is_ok());
         strangers.pop();
-        assert!(part(Uuid::new_v4()).await.is_ok());
+        assert!(enter(&admission, Uuid::new_v4()).await.is_ok());
     }
 
     #[tokio::test]
     async fn so_many_run_at_a_time() {
-        let admission = Admission { wait: Duration::from_millis(10), ..Admission::new(8, 2) };
-        let mut running = vec![admission.run().await.unwrap(), admission.run().await.unwrap()];
-        assert!(admission.run().await.is_err());
-        running.pop();
-        assert!(admission.run().await.is_ok());
+        let admission = admission(8, 2);
+        let user = Uuid::new_v4();
+        let (first, second) = (enter(&admission, user).await.unwrap(), enter(&admission, user).await.unwrap());
+        assert!(enter(&admission, user).await.is_err());
+        drop(first.running);
+        assert!(enter(&admission, user).await.is_ok(), "what takes long does not count");
+        drop((first.part, second));
+        let state = admission.queue.state();
+        assert_eq!((state.free, state.shares.len(), state.turns.len()), (2, 0, 0));
+    }
+
+    #[tokio::test]
+    async fn companies_take_turns() {
+        let admission = Arc::new(admission(8, 1));
+        let (busy, other) = (Uuid::new_v4(), Uuid::new_v4());
+        for user in [busy, other] {
+            admission.learn(None, user, None);
+        }
+        let (order, mut came) = tokio::sync::mpsc::unbounded_channel();
+        let first = enter(&admission, busy).await.unwrap();
+        for user in [busy, busy, busy, other, other] {
+            let (admission, order) = (admission.clone(), order.clone());
+            tokio::spawn(async move {
+                let admitted = enter(&admission, user).await.unwrap();
+                order.send(user).unwrap();
+                drop(admitted);
+            });
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(admission.waiting(), 5);
+        drop(first);
+        drop(order);
+        let mut all = Vec::new();
+        while let Some(user) = came.recv().await {
+            all.push(user);
+        }
+        assert_eq!(all, [busy, other, busy, other, busy]);
+    }
+
+    #[tokio::test]
+    async fn who_has_given_up_takes_nobodys_turn() {
+        let admission = admission(8, 1);
+        let (user, other) = (Uuid::new_v4(), Uuid::new_v4());
+        let first = enter(&admission, user).await.unwrap();
+        for _ in 0..3 {
+            assert!(enter(&admission, user).await.is_err());
+        }
+        admission.learn(None, other, None);
+        assert!(enter(&admission, other).await.is_err());
+        drop(first);
+        assert!(enter(&admission, user).await.is_ok());
+        assert!(enter(&admission, other).await.is_ok());
+        let state = admission.queue.state();
+        assert_eq!((state.free, state.shares.len(), state.turns.len()), (1, 0, 0));
     }
 
     #[test]
     fn something_is_left_for_others_where_there_is_something_to_leave() {
-        let share = |size| Admission::new(size, size).share;
-        assert_eq!([1, 2, 4, 8, 16, 64].map(share), [1, 1, 3, 6, 12, 48]);
+        let limit = |size| Admission::new(size, size).queue.state().limit;
+        assert_eq!([1, 2, 4, 8, 16, 64].map(limit), [1, 1, 3, 6, 12, 48]);
     }
 }

@@ -6,6 +6,7 @@
 
 use super::{
     Params,
+    admission::Running,
     connect::Stream,
     room::Room,
     row::{DataRows, Row, Values, find_places},
@@ -33,7 +34,7 @@ use std::{
     task::{Context, Poll, Waker},
     time::Duration,
 };
-use tokio::{io::AsyncWrite, sync::OwnedSemaphorePermit};
+use tokio::io::AsyncWrite;
 use tokio_postgres::error::SqlState;
 use tokio_util::io::poll_read_buf;
 
@@ -331,7 +332,7 @@ pub(super) struct Connection {
     how: Statements,
     named: u64,
     /// Its place among those that run something short.
-    running: Option<OwnedSemaphorePermit>,
+    running: Option<Running>,
 }
 
 impl Connection {
@@ -353,12 +354,12 @@ impl Connection {
     }
 
     /// It is about to run something, which counts until it takes long.
-    pub(super) fn running(&mut self, place: OwnedSemaphorePermit) {
+    pub(super) fn running(&mut self, place: Running) {
         self.running = Some(place);
     }
 
     /// It does not count any more.
-    pub(super) fn rest(&mut self) -> Option<OwnedSemaphorePermit> {
+    pub(super) fn rest(&mut self) -> Option<Running> {
         self.running.take()
     }
 

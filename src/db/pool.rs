@@ -2,7 +2,7 @@
 
 use super::{
     Caller, Identity,
-    admission::{Admission, Part},
+    admission::{Admission, Admitted, Part},
     connect,
     connection::{Connection, Fault, Statements},
     held::commit_held,
@@ -113,10 +113,7 @@ impl Db {
     }
 
     pub(super) async fn lease(&self) -> Result<Lease> {
-        let running = self.admission.run().await?;
-        let mut connection: Lease = self.pool.get().await?.into();
-        connection.running(running);
-        Ok(connection)
+        self.admit(None).await
     }
 
     /// [`Db::connection`] of the share of the one who asks.
@@ -127,8 +124,13 @@ impl Db {
 
     /// [`Db::lease`] of the share of the one who asks.
     pub(super) async fn lease_for(&self, who: &Identity) -> Result<Lease> {
-        let part = self.admission.part(who).await?;
-        let mut connection = self.lease().await?;
+        self.admit(Some(who)).await
+    }
+
+    async fn admit(&self, who: Option<&Identity>) -> Result<Lease> {
+        let Admitted { part, running } = self.admission.enter(who).await?;
+        let mut connection: Lease = self.pool.get().await?.into();
+        connection.running(running);
         connection.part = Some(part);
         Ok(connection)
     }
@@ -186,11 +188,14 @@ impl Manager for Connections {
     type Error = Fault;
 
     /// With what every request needs prepared, so that the first one of a connection is not slower than the others.
-    /// Connecting is apart, because it is rare and its state large, which every request's would have in it several times.
+    /// That is apart, because it is rare and its state large, which every request's would have in it several times.
     async fn create(&self) -> Result<Connection, Fault> {
-        let mut connection = Box::pin(self.0.connect()).await?;
-        tenant::prepare(&mut connection).await?;
-        Ok(connection)
+        let created = async {
+            let mut connection = self.0.connect().await?;
+            tenant::prepare(&mut connection).await?;
+            Ok(connection)
+        };
+        Box::pin(created).await
     }
 
     async fn recycle(&self, connection: &mut Connection, metrics: &Metrics) -> RecycleResult<Fault> {
@@ -201,7 +206,7 @@ impl Manager for Connections {
         if metrics.last_used() < IDLE {
             return Ok(());
         }
-        match tokio::time::timeout(SIGN_OF_LIFE, Box::pin(connection.ping())).await {
+        match Box::pin(tokio::time::timeout(SIGN_OF_LIFE, connection.ping())).await {
             Ok(Ok(())) => Ok(()),
             _ => useless,
         }
