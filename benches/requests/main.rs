@@ -156,16 +156,14 @@ fn run(options: &Options, runtime: &tokio::runtime::Runtime, cluster: &Cluster) 
     let start = Instant::now();
     let steps = options.rounds * (cases.len() * options.connections.len() + storms.len());
     eprintln!("This takes about {}.", minutes(bench.estimate(&cases, &storms)));
-    let mut measured: Vec<Measured> = Vec::new();
-    for &connections in &options.connections {
-        let of = |case: &&Case| Measured {
-            operation: case.operation,
-            company: case.company,
-            connections,
-            rounds: Vec::new(),
-        };
-        measured.extend(cases.iter().map(of));
-    }
+    let of = |case: &&Case, connections: usize| Measured {
+        operation: case.operation,
+        company: case.company,
+        connections,
+        rounds: Vec::new(),
+    };
+    let mut measured: Vec<Vec<Measured>> =
+        cases.iter().map(|case| options.connections.iter().map(|c| of(case, *c)).collect()).collect();
     let mut reads: Vec<Vec<Storm>> = storms.iter().map(|_| Vec::new()).collect();
     let mut done = 0;
     let mut tell = |what: String, steps_done: usize| {
@@ -177,14 +175,15 @@ fn run(options: &Options, runtime: &tokio::runtime::Runtime, cluster: &Cluster) 
         eprintln!("{what}: done, {} left", minutes(left));
     };
     for round in 0..options.rounds {
-        for (at, &connections) in options.connections.iter().enumerate() {
-            for (case, measured) in cases.iter().zip(&mut measured[at * cases.len()..]) {
-                measured.rounds.push(bench.round(case, connections, round)?);
+        for (case, measured) in cases.iter().zip(&mut measured) {
+            // One after the other, because they are compared.
+            for measured in measured {
+                measured.rounds.push(bench.round(case, measured.connections, round)?);
             }
-            if round == 0 && !cases.is_empty() {
-                memory.push(Memory { after: format!("{connections} connections"), mib: server.process.memory().1 });
-            }
-            tell(format!("round {} of {}, {connections} connections", round + 1, options.rounds), cases.len());
+            tell(format!("round {} of {}, {}", round + 1, options.rounds, case.name()), options.connections.len());
+        }
+        if round == 0 && !cases.is_empty() {
+            memory.push(Memory { after: "all requests".into(), mib: server.process.memory().1 });
         }
         for (case, reads) in storms.iter().zip(&mut reads) {
             reads.push(bench.storm(case, &login, round)?);
@@ -198,7 +197,13 @@ fn run(options: &Options, runtime: &tokio::runtime::Runtime, cluster: &Cluster) 
     server.process.stop()?;
     runtime.block_on(clean(&admin))?;
 
-    let requests: Vec<_> = measured.iter().map(Measured::row).collect();
+    let rows = |of_case: &Vec<Measured>| {
+        let usual = of_case.iter().find(|measured| measured.connections == USUAL);
+        of_case.iter().map(|measured| measured.row(usual)).collect::<Vec<_>>()
+    };
+    // By connections, as one reads them.
+    let mut requests: Vec<_> = measured.iter().flat_map(rows).collect();
+    requests.sort_by_key(|row| row.connections);
     let logins: Vec<_> = reads.iter().map(|rounds| storm_of(rounds)).collect();
     let bars = bars(&requests, &logins, &memory);
     let setting = runtime.block_on(setting(options, &database, &admin))?;

@@ -57,6 +57,8 @@ pub struct Row {
     pub policies: Option<f64>,
     /// How much longer the tail is: p99/p50 of the server to that of pgbench.
     pub tail: f64,
+    /// Throughput of the server to that on [`USUAL`] connections.
+    pub to_usual: Option<f64>,
 }
 
 /// Reads while hundreds of people log in.
@@ -151,7 +153,8 @@ fn side<'a>(rounds: impl Iterator<Item = &'a Figures> + Clone) -> Side {
 }
 
 impl Measured {
-    pub fn row(&self) -> Row {
+    /// `usual` is the same case on [`USUAL`] connections.
+    pub fn row(&self, usual: Option<&Self>) -> Row {
         let rounds = &self.rounds;
         let maybe = |get: fn(&Round) -> Option<&Figures>| {
             let found = rounds.iter().filter_map(get);
@@ -176,6 +179,10 @@ impl Measured {
             to_by_hand: ratio(|r| Some(r.server.per_second / r.by_hand.as_ref()?.per_second)),
             policies: ratio(|r| Some(r.no_policies.as_ref()?.per_second / r.context.per_second)),
             tail: median(rounds.iter().map(|r| tail(&r.server) / tail(&r.context))),
+            to_usual: usual.map(|usual| {
+                let pairs = rounds.iter().zip(&usual.rounds);
+                median(pairs.map(|(r, usual)| r.server.per_second / usual.server.per_second))
+            }),
         }
     }
 }
@@ -196,10 +203,6 @@ pub fn bars(rows: &[Row], logins: &[Storm], memory: &[Memory]) -> Vec<Bar> {
         found.map(|r| (r.to_pgbench, at(r))).collect::<Vec<_>>()
     };
     let most = rows.iter().map(|row| row.connections).max().unwrap_or(0);
-    let usual = |row: &Row| {
-        let same = |r: &&Row| r.name() == row.name() && r.connections == USUAL;
-        rows.iter().find(same).map(|usual| row.server.per_second / usual.server.per_second)
-    };
     let many = rows.iter().filter(|row| row.connections == most && most > USUAL);
     // How much slower a request of the largest company is than of the smallest, where PostgreSQL by itself is not.
     let sizes = requests()
@@ -212,7 +215,7 @@ pub fn bars(rows: &[Row], logins: &[Storm], memory: &[Memory]) -> Vec<Bar> {
         (slower(|r| &r.pgbench) <= 1.3).then(|| (slower(|r| &r.server), at(large)))
     });
     let sizes = sizes.collect();
-    let many = many.filter_map(|row| Some((usual(row)?, row.name()))).collect();
+    let many = many.filter_map(|row| Some((row.to_usual?, row.name()))).collect();
     let tails = requests().map(|row| (row.tail, at(row))).collect();
     let policies = requests().filter_map(|row| Some((row.policies?, at(row)))).collect();
     let storms = logins.iter().map(|s| (s.ratio, format!("{} {}", s.operation, s.company))).collect();
