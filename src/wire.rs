@@ -191,22 +191,59 @@ pub fn fitting<'de, D: Deserializer<'de>, T: FromStr>(d: D) -> Result<Option<T>,
     Ok(serde_json::Value::deserialize(d)?.as_str().and_then(|text| text.parse().ok()))
 }
 
-/// A finite number, or a text that is one.
-pub fn number<'de, D: Deserializer<'de>>(d: D) -> Result<f64, D::Error> {
-    let number = match serde_json::Value::deserialize(d)? {
-        serde_json::Value::Number(number) => number.as_f64(),
-        serde_json::Value::String(text) => text.trim().parse().ok(),
-        _ => None,
-    };
-    number.filter(|n: &f64| n.is_finite()).ok_or_else(|| serde::de::Error::custom("Input should be a valid number"))
+/// A kind of number that a body may also give as a text, as the old backend took it: what people type into a form is a text.
+pub trait Number: Sized {
+    /// Reads it, or says what is expected.
+    fn read(value: &serde_json::Value) -> Result<Self, String>;
 }
 
-/// The same for a change; `null` leaves the number as it is.
-pub fn optional_number<'de, D: Deserializer<'de>>(d: D) -> Result<Option<f64>, D::Error> {
-    match Option::<serde_json::Value>::deserialize(d)? {
-        Some(value) => number(value).map(Some).map_err(serde::de::Error::custom),
-        None => Ok(None),
+impl Number for f64 {
+    fn read(value: &serde_json::Value) -> Result<Self, String> {
+        let number = match value {
+            serde_json::Value::Number(number) => number.as_f64(),
+            serde_json::Value::String(text) => text.trim().parse().ok(),
+            _ => None,
+        };
+        number.filter(|n: &f64| n.is_finite()).ok_or_else(|| "Input should be a valid number".into())
     }
+}
+
+impl Number for i64 {
+    fn read(value: &serde_json::Value) -> Result<Self, String> {
+        let digits = match value {
+            serde_json::Value::Number(number) => number.to_string(),
+            serde_json::Value::String(text) => text.trim().to_owned(),
+            _ => String::new(),
+        };
+        let whole = match digits.split_once('.') {
+            Some((whole, fraction)) if fraction.bytes().all(|b| b == b'0') => whole,
+            _ => &digits,
+        };
+        whole.parse().map_err(|_| "Input should be a whole number".into())
+    }
+}
+
+impl Number for i32 {
+    fn read(value: &serde_json::Value) -> Result<Self, String> {
+        let range = || format!("Input should be a whole number from {} to {}", i32::MIN, i32::MAX);
+        i64::read(value)?.try_into().map_err(|_| range())
+    }
+}
+
+/// A number, or a text that is one.
+pub fn number<'de, D: Deserializer<'de>, T: Number>(d: D) -> Result<T, D::Error> {
+    T::read(&serde_json::Value::deserialize(d)?).map_err(serde::de::Error::custom)
+}
+
+/// The same where `null` means "not given".
+pub fn optional_number<'de, D: Deserializer<'de>, T: Number>(d: D) -> Result<Option<T>, D::Error> {
+    let value = Option::<serde_json::Value>::deserialize(d)?;
+    value.map(|value| T::read(&value)).transpose().map_err(serde::de::Error::custom)
+}
+
+/// The same of a change that can empty the field.
+pub fn nullable_number<'de, D: Deserializer<'de>, T: Number>(d: D) -> Result<Option<Option<T>>, D::Error> {
+    optional_number(d).map(Some)
 }
 
 /// A field of a change: absent is `None`, `null` is `Some(None)`.

@@ -75,8 +75,10 @@ struct NewActivity {
     #[serde(default, deserialize_with = "wire::fitting")]
     #[schemars(with = "wire::Fitting<Time>")]
     due_date: Option<Time>,
+    #[serde(default, deserialize_with = "wire::optional_number")]
     duration_minutes: Option<i32>,
     /// 0 low, 1 medium, 2 high.
+    #[serde(default, deserialize_with = "wire::optional_number")]
     priority: Option<i32>,
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     contact_id: Option<Uuid>,
@@ -113,7 +115,7 @@ struct ActivityPatch {
     /// A date or a time; unchanged when empty.
     #[serde(deserialize_with = "unless_blank", skip_serializing_if = "Option::is_none")]
     due_date: Option<Option<Time>>,
-    #[serde(deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "wire::nullable_number", skip_serializing_if = "Option::is_none")]
     duration_minutes: Option<Option<i32>>,
     #[serde(deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
     #[garde(inner(length(chars, max = 255)))]
@@ -154,9 +156,9 @@ fn priority<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Option<i32>, D::Er
             "low" => Some(0),
             "medium" => Some(1),
             "high" => Some(2),
-            digits => digits.parse().ok(),
+            _ => wire::Number::read(&Value::String(word.clone())).ok(),
         },
-        Some(value) => value.as_i64().and_then(|n| n.try_into().ok()),
+        Some(value) => wire::Number::read(value).ok(),
     };
     number.map(Some).ok_or_else(|| serde::de::Error::custom("Input should be 0, 1, 2, low, medium or high"))
 }

@@ -115,7 +115,7 @@ struct DealPatch {
     #[serde(deserialize_with = "wire::blank_is_none", skip_serializing_if = "Option::is_none")]
     expected_close_date: Option<Time>,
     /// Percent.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "wire::optional_number", skip_serializing_if = "Option::is_none")]
     #[garde(range(min = 0.0, max = 100.0))]
     probability: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]

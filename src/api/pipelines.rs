@@ -96,8 +96,10 @@ struct NewStage {
     name: String,
     #[garde(length(chars, max = 500))]
     description: Option<String>,
+    #[serde(deserialize_with = "wire::number")]
     order_index: i32,
     /// Percent.
+    #[serde(default, deserialize_with = "wire::optional_number")]
     #[garde(range(min = 0.0, max = 100.0))]
     probability: Option<f64>,
     is_closed: Option<bool>,
@@ -116,7 +118,7 @@ struct StagePatch {
     #[garde(length(chars, max = 500))]
     description: Option<String>,
     /// Percent.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "wire::optional_number", skip_serializing_if = "Option::is_none")]
     #[garde(range(min = 0.0, max = 100.0))]
     probability: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -136,6 +138,7 @@ struct Order {
 #[garde(allow_unvalidated)]
 struct Place {
     id: Uuid,
+    #[serde(deserialize_with = "wire::number")]
     order_index: i32,
 }
 

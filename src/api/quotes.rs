@@ -81,18 +81,19 @@ struct LineItem {
     #[garde(length(chars, min = 1, max = 1000))]
     description: String,
     /// 1 when left out; up to three decimals.
-    #[serde(default = "one")]
+    #[serde(default = "one", deserialize_with = "wire::number")]
     #[garde(range(min = 0.001, max = 999_999_999.0))]
     quantity: f64,
     /// In minor units of the company's currency: cents.
+    #[serde(deserialize_with = "wire::number")]
     #[garde(range(min = -1_000_000_000_000_i64, max = 1_000_000_000_000_i64))]
     unit_price: i64,
     /// Percent of what is left after the discount.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "wire::number")]
     #[garde(range(min = 0.0, max = 100.0))]
     tax: f64,
     /// Percent.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "wire::number")]
     #[garde(range(min = 0.0, max = 100.0))]
     discount: f64,
 }

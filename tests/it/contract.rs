@@ -210,13 +210,61 @@ async fn errors_have_the_contracts_shape_and_the_request_id() {
     assert_eq!(broken["detail"][0]["loc"], json!(["body"]));
     let words = json!({"type": "call", "subject": "S", "priority": "high"});
     let words = world.admin.post("/api/activities/", words).await.expect(422);
-    assert_eq!(words["detail"][0]["msg"], "invalid type: string \"high\", expected a whole number");
+    assert_eq!(words["detail"][0]["msg"], "Input should be a whole number");
     let long = world
         .admin
         .post("/api/contacts/", json!({"first_name": "A", "last_name": "B", "email": "a@x", "type": "t".repeat(101)}))
         .await
         .expect(422);
     assert_eq!(long["detail"][0]["loc"], json!(["body", "type"]));
+}
+
+#[tokio::test]
+async fn a_number_may_come_as_a_text() {
+    let world = World::new().await;
+    let who = &world.admin;
+    let new = |minutes: Value| {
+        let subject = uuid::Uuid::now_v7();
+        json!({"type": "call", "subject": subject, "duration_minutes": minutes, "priority": " 2 "})
+    };
+    for (given, minutes) in
+        [(json!("30"), 30), (json!(30.0), 30), (json!("30.0"), 30), (json!(" -3 "), -3), (json!("+4"), 4)]
+    {
+        let made = who.post("/api/activities/", new(given)).await.expect(200);
+        assert_eq!([&made["duration_minutes"], &made["priority"]], [&json!(minutes), &json!(2)]);
+    }
+    for bad in
+        [json!(""), json!("30.5"), json!(30.5), json!("half"), json!(true), json!("3_0"), json!([30]), json!("1e999")]
+    {
+        let refused = who.post("/api/activities/", new(bad)).await.expect(422);
+        assert_eq!(refused["detail"][0]["loc"], json!(["body", "duration_minutes"]));
+    }
+    let wide = who.post("/api/activities/", new(json!("3000000000"))).await.expect(422);
+    let range = "Input should be a whole number from -2147483648 to 2147483647";
+    assert_eq!(wide["detail"][0]["msg"], range);
+    let made = who.post("/api/activities/", new(json!(null))).await.expect(200);
+    let path = format!("/api/activities/{}", made["id"].as_str().unwrap());
+    let changed = who.patch(&path, json!({"duration_minutes": "45", "priority": "1.0"})).await.expect(200);
+    assert_eq!([&changed["duration_minutes"], &changed["priority"]], [&json!(45), &json!(1)]);
+    assert_eq!(who.patch(&path, json!({"duration_minutes": null})).await.expect(200)["duration_minutes"], json!(null));
+
+    let pipeline = who.get("/api/pipelines").await.expect(200)[0]["id"].as_str().unwrap().to_owned();
+    let stage = json!({"name": "Late", "order_index": "7", "probability": "12.5"});
+    let stage = who.post(&format!("/api/pipelines/{pipeline}/stages"), stage).await.expect(200);
+    assert_eq!([&stage["order_index"], &stage["probability"]], [&json!(7), &json!(12.5)]);
+    let path = format!("/api/pipeline-stages/{}", stage["id"].as_str().unwrap());
+    assert_eq!(who.patch(&path, json!({"probability": " 40 "})).await.expect(200)["probability"], json!(40.0));
+    who.patch(&path, json!({"probability": "140"})).await.expect(422);
+
+    let line = json!({"description": "A", "quantity": "2.5", "unit_price": "1999", "tax": "19", "discount": "10"});
+    let quote = who.post("/api/quotes/", json!({"title": "Q", "amount": "1", "line_items": [line]})).await.expect(201);
+    assert_eq!(
+        quote["line_items"],
+        json!([{"description": "A", "quantity": 2.5, "unit_price": 1999, "tax": 19, "discount": 10}])
+    );
+    let deal = who.post("/api/deals/", json!({"title": "D", "value": "4400", "stage_id": "Lead"})).await.expect(200);
+    let path = format!("/api/deals/{}", deal["id"].as_str().unwrap());
+    assert_eq!(who.patch(&path, json!({"probability": "35"})).await.expect(200)["probability"], json!(35.0));
 }
 
 #[tokio::test]

@@ -34,6 +34,7 @@ pub(super) struct NewNumber {
     /// Whether it takes its turn among the senders (default false).
     rotation_enabled: Option<bool>,
     /// The highest goes first (default 0).
+    #[serde(default, deserialize_with = "wire::optional_number")]
     rotation_priority: Option<i32>,
 }
 

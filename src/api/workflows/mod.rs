@@ -139,6 +139,7 @@ struct NewWorkflow {
     /// When it runs, where its trigger is `scheduled`; every hour when left out.
     schedule: Option<Schedule>,
     /// After so many runs it runs no more.
+    #[serde(default, deserialize_with = "wire::optional_number")]
     #[garde(inner(range(min = 1)))]
     max_executions: Option<i32>,
 }
@@ -168,7 +169,7 @@ struct WorkflowPatch {
     /// Null: every hour.
     #[serde(deserialize_with = "wire::nullable")]
     schedule: Option<Option<Schedule>>,
-    #[serde(deserialize_with = "wire::nullable")]
+    #[serde(deserialize_with = "wire::nullable_number")]
     #[garde(inner(inner(range(min = 1))))]
     max_executions: Option<Option<i32>>,
     /// Makes a new secret for its webhooks; the old one ends at once.
