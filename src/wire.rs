@@ -785,6 +785,31 @@ pub fn optional_flag<'de, D: Deserializer<'de>>(d: D) -> Result<Option<bool>, D:
     }
 }
 
+/// An e-mail address as accounts have it: without blanks around it, in lower case.
+pub fn address<'de, D: Deserializer<'de>>(d: D) -> Result<String, D::Error> {
+    Ok(Cow::<str>::deserialize(d)?.trim().to_lowercase())
+}
+
+/// The same for a change; `null` is refused.
+pub fn given_address<'de, D: Deserializer<'de>>(d: D) -> Result<Option<String>, D::Error> {
+    address(d).map(Some)
+}
+
+/// The rule of the address of an account that may be there: old ones are of any form, so only the sign that makes one is
+/// asked for.
+pub fn old_address(text: &str, _: &()) -> garde::Result {
+    let is_one = text.split_once('@').is_some_and(|(name, domain)| !name.is_empty() && !domain.is_empty());
+    if is_one { Ok(()) } else { Err(garde::Error::new("Input should be an e-mail address")) }
+}
+
+/// The rule of an address that an account is to have. Mail has to get there from outside, which it does not where the domain
+/// is a name of a local network or a number.
+pub fn new_address(text: &str, _: &()) -> garde::Result {
+    let address = text.parse::<lettre::Address>();
+    let is_public = address.is_ok_and(|a| a.domain().contains('.') && !a.domain().starts_with('['));
+    if is_public { Ok(()) } else { Err(garde::Error::new("Input should be an e-mail address")) }
+}
+
 /// The rule of names of people and companies: not blank, at most 255 characters, no HTML. The frontend looks for these
 /// words in the sentence (contract: conventions, "Error bodies").
 pub fn name(text: &str, _: &()) -> garde::Result {

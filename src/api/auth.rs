@@ -72,14 +72,16 @@ impl Session {
 
 #[derive(Deserialize, Validate, JsonSchema)]
 struct Login {
-    #[garde(email, length(chars, max = 255))]
+    #[serde(deserialize_with = "wire::address")]
+    #[garde(custom(wire::old_address), length(chars, max = 255))]
+    #[schemars(email)]
     email: String,
     #[garde(length(bytes, max = 4096))]
     password: String,
 }
 
 async fn login(app: State<App>, client: Client, Json(body): Json<Login>) -> Result<Json<Session>> {
-    let email = body.email.to_lowercase();
+    let email = body.email;
     client.limit(&app, "login", &email, 10, Duration::from_secs(15 * 60)).await?;
     // Again where the hash was replaced while it was looked at: by another login, or with another password.
     for _ in 0..3 {
@@ -100,7 +102,9 @@ async fn login(app: State<App>, client: Client, Json(body): Json<Login>) -> Resu
 
 #[derive(Deserialize, Validate, JsonSchema)]
 struct Register {
-    #[garde(email, length(chars, max = 255))]
+    #[serde(deserialize_with = "wire::address")]
+    #[garde(custom(wire::new_address), length(chars, max = 255))]
+    #[schemars(email)]
     email: String,
     #[garde(skip)]
     password: String,
@@ -127,7 +131,7 @@ async fn register(
     caller: Option<UserDb>,
     Json(body): Json<Register>,
 ) -> Result<Json<Session>> {
-    let email = body.email.to_lowercase();
+    let email = body.email;
     client.limit(&app, "register", &email, 20, Duration::from_secs(60 * 60)).await?;
     let company = body.company_id.as_deref().filter(|id| !id.is_empty());
     // Who names a company may be its admin, who gives somebody a password to start with.
@@ -179,13 +183,15 @@ async fn refresh(app: State<App>, RefreshDb(db): RefreshDb) -> Result<Json<Refre
 
 #[derive(Deserialize, Validate, JsonSchema)]
 struct ForgotPassword {
-    #[garde(email, length(chars, max = 255))]
+    #[serde(deserialize_with = "wire::address")]
+    #[garde(custom(wire::old_address), length(chars, max = 255))]
+    #[schemars(email)]
     email: String,
 }
 
 /// The answer, and the time it takes, are the same whether or not the account exists.
 async fn forgot_password(app: State<App>, client: Client, Json(body): Json<ForgotPassword>) -> Result<Json<Message>> {
-    let email = body.email.to_lowercase();
+    let email = body.email;
     client.limit(&app, "forgot", &email, 5, Duration::from_secs(15 * 60)).await?;
     let code = format!("{:06}", u32::from_le_bytes(auth::random()) % 1_000_000);
     let known = app.db.platform().start_password_reset(&email, &app.keys.code_hash(&email, &code)).await?;
@@ -203,7 +209,9 @@ async fn forgot_password(app: State<App>, client: Client, Json(body): Json<Forgo
 
 #[derive(Deserialize, Validate, JsonSchema)]
 struct ResetPassword {
-    #[garde(email, length(chars, max = 255))]
+    #[serde(deserialize_with = "wire::address")]
+    #[garde(custom(wire::old_address), length(chars, max = 255))]
+    #[schemars(email)]
     email: String,
     #[garde(length(bytes, max = 100))]
     reset_code: String,
@@ -212,7 +220,7 @@ struct ResetPassword {
 }
 
 async fn reset_password(app: State<App>, client: Client, Json(body): Json<ResetPassword>) -> Result<Json<Message>> {
-    let email = body.email.to_lowercase();
+    let email = body.email;
     client.limit(&app, "reset", &email, 10, Duration::from_secs(15 * 60)).await?;
     // A code has six digits: whoever asks for one after the other must not get far in guessing them.
     client.limit(&app, "reset of a day", &email, 20, Duration::from_secs(24 * 60 * 60)).await?;

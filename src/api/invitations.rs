@@ -22,7 +22,9 @@ routes! {
 
 #[derive(Deserialize, Validate, JsonSchema)]
 struct NewInvitation {
-    #[garde(email, length(chars, max = 255))]
+    #[serde(deserialize_with = "wire::address")]
+    #[garde(custom(wire::new_address), length(chars, max = 255))]
+    #[schemars(email)]
     email: String,
     #[garde(custom(wire::name))]
     first_name: String,
@@ -65,7 +67,7 @@ async fn send(
     if new.user_role == "super_admin" {
         return Err(Error::Forbidden("An invitation cannot grant the super admin role".into()));
     }
-    let email = new.email.to_lowercase();
+    let email = new.email;
     client.limit(&app, "invite", &email, 20, Duration::from_secs(60 * 60)).await?;
     if app.db.platform().email_taken(&email).await? {
         return Err(Error::bad_request("A user with this email already exists"));

@@ -18,7 +18,9 @@ struct NewCompany {
     /// 2 to 100 characters.
     #[garde(custom(valid_company_name))]
     company_name: String,
-    #[garde(email, length(chars, max = 255))]
+    #[serde(deserialize_with = "wire::address")]
+    #[garde(custom(wire::new_address), length(chars, max = 255))]
+    #[schemars(email)]
     admin_email: String,
     #[garde(skip)]
     admin_password: String,
@@ -48,7 +50,7 @@ struct Registered {
 }
 
 async fn company(app: State<App>, client: Client, Json(body): Json<NewCompany>) -> Result<Json<Registered>> {
-    let email = body.admin_email.to_lowercase();
+    let email = body.admin_email;
     client.limit(&app, "company", &email, 10, Duration::from_secs(60 * 60)).await?;
     if let Some(problem) = crate::auth::password_problem(&body.admin_password, &email, false) {
         return Err(Error::invalid("body", "admin_password", problem));
@@ -86,7 +88,7 @@ struct Availability {
 
 async fn check_email(app: State<App>, client: Client, Path(email): Path<String>) -> Result<Json<Availability>> {
     client.limit(&app, "check", "", 30, Duration::from_secs(60)).await?;
-    let taken = app.db.platform().email_taken(&email.to_lowercase()).await?;
+    let taken = app.db.platform().email_taken(&email.trim().to_lowercase()).await?;
     Ok(Json(Availability { available: !taken, message: if taken { "Email already registered" } else { "Email is available" } }))
 }
 

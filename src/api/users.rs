@@ -58,8 +58,9 @@ row! {
 #[derive(Debug, Default, Serialize, Deserialize, Validate, JsonSchema)]
 #[serde(default)]
 struct ProfilePatch {
-    #[serde(deserialize_with = "wire::given", skip_serializing_if = "Option::is_none")]
-    #[garde(email, length(chars, max = 255))]
+    #[serde(deserialize_with = "wire::given_address", skip_serializing_if = "Option::is_none")]
+    #[garde(inner(custom(wire::new_address)), length(chars, max = 255))]
+    #[schemars(email)]
     email: Option<String>,
     #[serde(deserialize_with = "wire::given", skip_serializing_if = "Option::is_none")]
     #[garde(inner(custom(wire::name)))]
@@ -88,8 +89,9 @@ struct ProfilePatch {
 #[derive(Debug, Default, Serialize, Deserialize, Validate, JsonSchema)]
 #[serde(default)]
 struct UserPatch {
-    #[serde(deserialize_with = "wire::given", skip_serializing_if = "Option::is_none")]
-    #[garde(email, length(chars, max = 255))]
+    #[serde(deserialize_with = "wire::given_address", skip_serializing_if = "Option::is_none")]
+    #[garde(inner(custom(wire::new_address)), length(chars, max = 255))]
+    #[schemars(email)]
     email: Option<String>,
     #[serde(deserialize_with = "wire::given", skip_serializing_if = "Option::is_none")]
     #[garde(inner(custom(wire::name)))]
@@ -108,8 +110,7 @@ async fn me(db: UserDb) -> Result<Json<User>> {
     Ok(Json(db.one(sql!("users/me"), &[]).await?))
 }
 
-async fn update_me(db: UserDb, Json(mut patch): Json<ProfilePatch>) -> Result<Json<User>> {
-    patch.email = patch.email.map(|email| email.to_lowercase());
+async fn update_me(db: UserDb, Json(patch): Json<ProfilePatch>) -> Result<Json<User>> {
     let user = db.one(sql!("users/update_me"), &[&postgres_types::Json(&patch)]).await;
     Ok(Json(user.on_constraint(EMAIL_KEY, EMAIL_TAKEN)?))
 }
@@ -166,8 +167,7 @@ async fn get(db: UserDb, Path(id): Path<Uuid>) -> Result<Json<User>> {
     Ok(Json(db.one(sql!("users/get"), &[&id]).await?))
 }
 
-async fn update(db: Scoped<TeamAdmin>, Path(id): Path<Uuid>, Json(mut patch): Json<UserPatch>) -> Result<Json<User>> {
-    patch.email = patch.email.map(|email| email.to_lowercase());
+async fn update(db: Scoped<TeamAdmin>, Path(id): Path<Uuid>, Json(patch): Json<UserPatch>) -> Result<Json<User>> {
     let columns = serde_json::json!(patch);
     let user = db.tx(async |tx| match tx.caller().role.as_str() {
         "super_admin" => tx.update_any_user(id, &columns).await,

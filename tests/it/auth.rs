@@ -247,11 +247,49 @@ async fn registration_checks_its_fields() {
     for company in [json!("nonsense"), json!(Uuid::now_v7())] {
         nobody.post("/api/auth/register", account(&fresh(), "x", company)).await.detail(400);
     }
-    nobody.post("/api/auth/register", account("none", "x", json!(null))).await.expect(422);
+    let local = Uuid::new_v4().simple();
+    for address in
+        ["none", "@x.example", "ann@", "ann@gmail", "a..b@x.example", "ann@[127.0.0.1]", "a b@x.example", "ann@x."]
+    {
+        let refused = nobody.post("/api/auth/register", account(address, "x", json!(null))).await.expect(422);
+        assert_eq!(refused["detail"][0]["loc"], json!(["body", "email"]), "{address}");
+    }
+    for address in
+        [format!("Renée{local}@x.example"), format!("info{local}@müller.example"), format!("\t{local}@x.example ")]
+    {
+        let made = nobody.post("/api/auth/register", account(&address, "x", json!(null))).await.expect(200);
+        assert_eq!(made["user"]["email"], json!(address.trim().to_lowercase()));
+        login(&address, PASSWORD).await.expect(200);
+        assert!(
+            nobody
+                .post("/api/auth/register", account(&address, "x", json!(null)))
+                .await
+                .detail(400)
+                .contains("already")
+        );
+    }
     // A deleted user's address is free, and the account is a new one.
     acme.db.execute("update users set is_deleted = true where id = $1", &[&acme.member.id]).await.unwrap();
     let made = nobody.post("/api/auth/register", account(&acme.member.email, "x", json!(null))).await.expect(200);
     assert_ne!(made["user"]["id"], json!(acme.member.id));
+}
+
+#[tokio::test]
+async fn an_old_address_of_any_form_logs_in() {
+    let acme = World::new().await;
+    for start in ["renée", "a..b", "a b"] {
+        let person = acme.person("company_user").await;
+        let address = format!("{start}-{}@gmail", person.id.simple());
+        acme.db.execute("update users set email = $2 where id = $1", &[&person.id, &address]).await.unwrap();
+        login(&format!(" {} ", address.to_uppercase()), PASSWORD).await.expect(200);
+        let nobody = Person::nobody();
+        nobody.post("/api/auth/forgot-password", json!({"email": address})).await.expect(200);
+        let reset = json!({"email": address, "reset_code": "none", "new_password": "New-Horse-99"});
+        assert_eq!(nobody.post("/api/auth/reset-password", reset).await.detail(400), "Invalid or expired reset code");
+    }
+    for none in ["", "ann", "@gmail", "ann@", " @ "] {
+        login(none, PASSWORD).await.expect(422);
+    }
 }
 
 #[tokio::test]

@@ -92,6 +92,8 @@ async fn admins_invite_and_others_do_not() {
     for taken in [&acme.member.email, &other.member.email.to_uppercase()] {
         assert!(acme.admin.post(SEND, body(taken)).await.detail(400).contains("already"));
     }
+    let international = format!(" renée-{}@müller.example", Uuid::new_v4().simple());
+    acme.admin.post(SEND, body(&international)).await.expect(200);
     for sender in [&acme.admin, &acme.person("super_admin").await] {
         let mut root = body(&email());
         root["user_role"] = json!("super_admin");
@@ -102,6 +104,8 @@ async fn admins_invite_and_others_do_not() {
     }
     for (field, bad) in [
         ("email", json!("nobody")),
+        ("email", json!("ann@gmail")),
+        ("email", json!("ann@[127.0.0.1]")),
         ("email", json!("a@x.io\r\nBcc: b@x.io")),
         ("first_name", json!("")),
         ("last_name", json!("<b>x</b>")),

@@ -54,7 +54,9 @@ impl CoreRole {
 
 #[derive(Deserialize, Validate, JsonSchema)]
 pub(super) struct NewColleague {
-    #[garde(email, length(chars, max = 255))]
+    #[serde(deserialize_with = "wire::address")]
+    #[garde(custom(wire::new_address), length(chars, max = 255))]
+    #[schemars(email)]
     email: String,
     #[garde(custom(wire::name))]
     first_name: String,
@@ -89,7 +91,7 @@ pub(super) async fn add(
     .await?;
     // Hashing takes time that everybody's logins wait for.
     client.limit(&app, "colleague", &id.to_string(), 100, Duration::from_secs(60 * 60)).await?;
-    let email = new.email.to_lowercase();
+    let email = new.email;
     auth::check_start_password(&new.password, &email, false)?;
     let hash = app.hasher.hash(&new.password).await?;
     let user =
