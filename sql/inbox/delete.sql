@@ -1,6 +1,14 @@
+-- Locks the conversation before its text, as an incoming text and conversations/mark_read do.
 -- $1 text, mail or call
-with text as (
-  delete from sms_messages where id = $1 returning id
+with conversation as materialized (
+  select c.id from conversations c where c.id = (select m.conversation_id from sms_messages m where m.id = $1) for no key update
+), text as (
+  delete from sms_messages m using (select count(*) from conversation) locked where m.id = $1
+  returning m.id, m.conversation_id, (m.direction = 'inbound' and m.read_at is null)::int as unread
+), counted as (
+  update conversations c set message_count = greatest(c.message_count - 1, 0), unread_count = greatest(c.unread_count - t.unread, 0),
+    updated_at = now()
+  from text t where c.id = t.conversation_id
 ), email as (
   delete from emails where id = $1 and not is_deleted and status <> 'draft' returning id
 ), call as (

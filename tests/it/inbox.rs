@@ -2,7 +2,7 @@
 
 use crate::{
     emails::with_key,
-    twilio::{mails, number},
+    twilio::{Account, mails, number},
     world::World,
 };
 use serde_json::json;
@@ -61,4 +61,41 @@ async fn texts_mail_and_calls_are_one_list() {
         assert_eq!(acme.admin.delete(&path).await.status, 404);
     }
     assert!(list("").await.is_empty());
+}
+
+#[tokio::test]
+async fn a_text_that_is_read_or_deleted_counts_no_more_in_its_conversation() {
+    let acme = World::new().await;
+    let account = Account::of(&acme).await;
+    let customer = number();
+    for sid in ["SMone", "SMtwo", "SMthree"] {
+        let fields = [("From", customer.as_str()), ("To", &account.number), ("Body", "Hi"), ("MessageSid", sid)];
+        assert_eq!(account.tells("/api/sms/webhook/incoming", &fields).await.status, 200);
+    }
+    acme.member.post("/api/sms/send", json!({"to": customer, "body": "Hi"})).await.expect(200);
+    let counts = async || {
+        let conversations = acme.member.get("/api/conversations/").await.expect(200);
+        ["message_count", "unread_count"].map(|counter| conversations[0][counter].as_i64().unwrap())
+    };
+    assert_eq!(counts().await, [4, 3]);
+    let texts = acme.admin.get("/api/inbox/?message_type=sms").await.expect(200);
+    let path = |place: usize| format!("/api/inbox/{}", texts[place]["id"].as_str().unwrap());
+    let [out, unread, read, other] = [path(0), path(1), path(2), path(3)];
+    for place in [&read, &read, &out] {
+        acme.member.put(&format!("{place}/mark-read"), json!({})).await.expect(200);
+        assert_eq!(counts().await, [4, 2], "once, and only what came in");
+    }
+    for (place, left) in [(&read, [3, 2]), (&unread, [2, 1]), (&out, [1, 1])] {
+        acme.member.delete(place).await.expect(200);
+        assert_eq!(counts().await, left);
+    }
+    // What was counted wrongly goes no lower than nothing.
+    acme.db
+        .execute("update conversations set message_count = 0, unread_count = 0 where tenant_id = $1", &[&acme.company])
+        .await
+        .unwrap();
+    acme.member.put(&format!("{other}/mark-read"), json!({})).await.expect(200);
+    assert_eq!(counts().await, [0, 0]);
+    acme.member.delete(&other).await.expect(200);
+    assert_eq!(counts().await, [0, 0]);
 }
