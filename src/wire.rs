@@ -785,6 +785,11 @@ pub fn optional_flag<'de, D: Deserializer<'de>>(d: D) -> Result<Option<bool>, D:
     }
 }
 
+/// The same where it must be given.
+pub fn required_flag<'de, D: Deserializer<'de>>(d: D) -> Result<bool, D::Error> {
+    optional_flag(d)?.ok_or_else(|| serde::de::Error::custom("Field required"))
+}
+
 /// An e-mail address as accounts have it: without blanks around it, in lower case.
 pub fn address<'de, D: Deserializer<'de>>(d: D) -> Result<String, D::Error> {
     Ok(Cow::<str>::deserialize(d)?.trim().to_lowercase())

@@ -279,7 +279,7 @@ async fn a_number_is_switched_by_either_name() {
     {
         assert_eq!(switch(&format!("active?{query}")).await.expect(200)["is_active"], is_active, "{query}");
     }
-    for query in ["active", "active?active=", "rotation"] {
+    for query in ["active", "active?active=", "rotation", "rotation?enabled="] {
         let problem = &switch(query).await.expect(422)["detail"][0];
         assert_eq!(problem["loc"], json!(["query", "enabled"]), "{query}");
         assert_eq!(problem["msg"], "Field required", "{query}");

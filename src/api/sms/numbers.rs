@@ -40,7 +40,7 @@ pub(super) struct NewNumber {
 
 #[derive(Deserialize, JsonSchema)]
 pub(super) struct Rotation {
-    #[serde(deserialize_with = "wire::flag")]
+    #[serde(deserialize_with = "wire::required_flag")]
     enabled: bool,
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     priority: Option<i32>,
