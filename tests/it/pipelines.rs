@@ -156,6 +156,11 @@ async fn stages_are_made_changed_ordered_and_deleted() {
     assert_eq!(acme.member.delete(&stage).await.detail(404), "Stage not found");
     assert_eq!(acme.member.patch(&stage, json!({})).await.detail(404), "Stage not found");
     assert!(!names(&stages(&acme.admin, &pipeline).await).contains(&json!("Trial")));
+    // A stage goes with its pipeline.
+    acme.admin.delete(&format!("/api/pipelines/{}", id(&other))).await.expect(200);
+    let gone = format!("/api/pipeline-stages/{}", id(&theirs));
+    assert_eq!(acme.member.patch(&gone, json!({"name": "Ours"})).await.detail(404), "Stage not found");
+    assert_eq!(acme.member.delete(&gone).await.detail(404), "Stage not found");
 }
 
 #[tokio::test]
