@@ -49,7 +49,7 @@ struct NewSettings {
     /// `AC…`, 34 characters.
     #[garde(custom(sid))]
     account_sid: String,
-    #[garde(length(chars, min = 32, max = 255))]
+    #[garde(custom(token), length(chars, min = 32, max = 255))]
     auth_token: String,
     #[garde(length(chars, max = 20))]
     phone_number: Option<String>,
@@ -73,7 +73,7 @@ struct SettingsPatch {
     #[garde(inner(custom(sid)))]
     account_sid: Option<String>,
     #[serde(deserialize_with = "wire::given", skip_serializing)]
-    #[garde(inner(custom(token)))]
+    #[garde(inner(custom(token_or_empty)))]
     auth_token: Option<String>,
     #[serde(deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
     #[garde(inner(inner(length(chars, max = 20))))]
@@ -129,8 +129,12 @@ fn sid(text: &str, _: &()) -> garde::Result {
 }
 
 fn token(text: &str, _: &()) -> garde::Result {
-    let fits = text.is_empty() || (32..=255).contains(&text.chars().count());
+    let fits = (32..=255).contains(&text.trim().chars().count());
     if fits { Ok(()) } else { Err(garde::Error::new("The auth token has at least 32 characters")) }
+}
+
+fn token_or_empty(text: &str, _: &()) -> garde::Result {
+    if text.is_empty() { Ok(()) } else { token(text, &()) }
 }
 
 fn sender(text: &str, _: &()) -> garde::Result {

@@ -16,6 +16,9 @@ async fn settings_are_entered_once_verified_and_show_no_secret() {
         "sendgrid_api_key": "SG.a-key-that-is-long-1234", "sendgrid_from_email": "sales@acme.example"});
     assert_eq!(acme.member.post("/api/twilio-settings/", new.clone()).await.status, 403);
     assert_eq!(acme.lone().await.post("/api/twilio-settings/", new.clone()).await.status, 400);
+    let mut blank = new.clone();
+    blank["auth_token"] = json!(" ".repeat(32));
+    assert_eq!(acme.admin.post("/api/twilio-settings/", blank).await.status, 422);
     let entered = acme.admin.post("/api/twilio-settings/", new.clone()).await.expect(201);
     assert_eq!(
         [&entered["is_verified"], &entered["sms_enabled"], &entered["email_enabled"], &entered["sendgrid_api_key"]],
@@ -37,7 +40,12 @@ async fn settings_are_entered_once_verified_and_show_no_secret() {
     assert_eq!(acme.member.get("/api/twilio-settings/phone-numbers").await.status, 400);
     acme.admin.put("/api/twilio-settings/", json!({"auth_token": account.token})).await.expect(200);
     assert_eq!(acme.admin.post("/api/twilio-settings/verify", json!({})).await.expect(200)["verified"], true);
-    for bad in [json!({"account_sid": null}), json!({"sms_enabled": null}), json!({"account_sid": "AC1"})] {
+    for bad in [
+        json!({"account_sid": null}),
+        json!({"sms_enabled": null}),
+        json!({"account_sid": "AC1"}),
+        json!({"auth_token": " ".repeat(40)}),
+    ] {
         assert_eq!(acme.admin.put("/api/twilio-settings/", bad).await.status, 422);
     }
     new["account_sid"] = json!("short");
