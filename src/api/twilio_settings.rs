@@ -216,7 +216,8 @@ async fn update(
     patch.phone_number = number;
     let key = patch.sendgrid_api_key.take().map(Option::unwrap_or_default);
     let key = key.filter(|key| Some(key) != there.sendgrid_api_key.as_ref() && !key.starts_with("****"));
-    let is_other = patch.account_sid.is_some() || patch.auth_token.is_some();
+    let is_other_sid = patch.account_sid.as_ref().is_some_and(|sid| *sid != there.account_sid);
+    let is_other = is_other_sid || patch.auth_token.is_some();
     db.tx(async |tx| {
         tx.optional::<Uuid>(sql!("twilio_settings/update"), &[&Jsonb(&patch), &is_other]).await?;
         if let Some(token) = &patch.auth_token {

@@ -162,6 +162,11 @@ impl Account {
         account
     }
 
+    /// From now on nothing is known of it.
+    pub fn is_away(&self) {
+        ACCOUNTS.lock().unwrap().remove(&self.sid);
+    }
+
     /// What was asked of it, in order.
     pub fn asked(&self) -> Vec<Form> {
         ACCOUNTS.lock().unwrap()[&self.sid].asked.clone()

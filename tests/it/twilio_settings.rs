@@ -61,6 +61,17 @@ async fn settings_are_entered_once_verified_and_show_no_secret() {
 }
 
 #[tokio::test]
+async fn the_same_account_stays_verified_while_twilio_is_away() {
+    let acme = World::new().await;
+    let account = Account::of(&acme).await;
+    account.is_away();
+    let put = async |settings: Value| acme.admin.put("/api/twilio-settings/", settings).await.expect(200);
+    let same = put(json!({"account_sid": account.sid, "email_enabled": true})).await;
+    assert_eq!([&same["is_verified"], &same["email_enabled"]], [&json!(true), &json!(true)]);
+    assert_eq!(put(json!({"account_sid": Account::new().sid})).await["is_verified"], false);
+}
+
+#[tokio::test]
 async fn numbers_are_taken_over_from_the_account() {
     let (acme, other) = (World::new().await, World::new().await);
     let account = Account::new();
