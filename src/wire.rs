@@ -40,6 +40,8 @@ pub struct Time(pub Timestamp);
 
 /// The first that the wire's form, which has four digits for a year, can tell from others.
 const FIRST: Timestamp = Timestamp::constant(-62_135_596_800, 0);
+/// The last that it can tell and a [`Timestamp`] holds: some hours of the year 9999 are beyond it.
+const LAST: Timestamp = Timestamp::constant(253_402_207_200, 0);
 /// From 1970, where [`Timestamp`] begins, to 2000, where PostgreSQL's `timestamptz` does.
 const MICROS_TO_2000: i64 = 946_684_800_000_000;
 
@@ -88,12 +90,18 @@ impl FromStr for Time {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let moment = text.parse::<Timestamp>().or_else(|_| {
-            text.parse::<civil::DateTime>().and_then(|t| t.to_zoned(TimeZone::UTC)).map(|z| z.timestamp())
-        });
-        let moment = moment.ok().filter(|moment| *moment >= FIRST);
+        // "Never" is written as the last day of 9999.
+        let nearest = |t: civil::DateTime| t.to_zoned(TimeZone::UTC).map_or(LAST, |zoned| zoned.timestamp());
+        let moment = text.parse::<Timestamp>().ok().or_else(|| as_written(text).map(nearest));
+        let moment = moment.filter(|moment| *moment >= FIRST);
         moment.map(Time).ok_or("a time such as 2026-11-23T03:57:04 is expected")
     }
+}
+
+/// The date and time of a text, whatever zone it says.
+pub fn as_written(text: &str) -> Option<civil::DateTime> {
+    let time: civil::DateTime = text.strip_suffix(['Z', 'z']).unwrap_or(text).parse().ok()?;
+    (time.year() > 0).then_some(time)
 }
 
 impl Serialize for Time {
@@ -126,7 +134,7 @@ impl<'a> FromSql<'a> for Time {
     fn from_sql(ty: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
         // The database has times beyond the wire's, infinity among them: each is shown as the nearest.
         let micros = i64::from_sql(ty, raw)?.saturating_add(MICROS_TO_2000);
-        let micros = micros.clamp(FIRST.as_microsecond(), Timestamp::MAX.as_second() * 1_000_000);
+        let micros = micros.clamp(FIRST.as_microsecond(), LAST.as_microsecond());
         Ok(Time(Timestamp::from_microsecond(micros)?))
     }
     fn accepts(ty: &Type) -> bool {

@@ -2,6 +2,7 @@
 
 use super::prelude::*;
 use crate::pdf;
+use jiff::civil;
 use postgres_types::ToSql;
 use serde_json::Value;
 use tokio::sync::Semaphore;
@@ -173,9 +174,9 @@ static PRINTERS: Semaphore = Semaphore::const_new(2);
 /// `YYYY-MM-DD`, or a time at midnight.
 fn date<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Option<String>, D::Error> {
     let Some(text) = Option::<String>::deserialize(d)? else { return Ok(None) };
-    let time: Option<Time> = text.parse().ok();
-    let day = time.and_then(|time| time.to_string().strip_suffix("T00:00:00").map(str::to_owned));
-    day.map(Some).ok_or_else(|| serde::de::Error::custom("Input should be a date such as 2026-12-31"))
+    let midnight = wire::as_written(&text).filter(|time| time.time() == civil::Time::midnight());
+    let wrong = || serde::de::Error::custom("Input should be a date such as 2026-12-31");
+    midnight.map(|time| Some(time.date().to_string())).ok_or_else(wrong)
 }
 
 /// What a text of a change says of a reference: the id, and whether there is to be none.

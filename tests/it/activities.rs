@@ -47,6 +47,8 @@ async fn an_activity_is_made_and_read() {
     assert_eq!(acme.admin.get("/api/activities/").await.expect(200), json!([plain]));
     for (given, due) in [
         ("2027-02-01", json!("2027-02-01T00:00:00")),
+        ("9999-12-31", json!("9999-12-30T22:00:00")),
+        ("9999-12-31T23:59:59Z", json!("9999-12-30T22:00:00")),
         ("2027-02-01T08:00:00Z", json!("2027-02-01T08:00:00")),
         ("2027-02-01T08:00:00+02:00", json!("2027-02-01T06:00:00")),
         ("-002027-02-01T08:00:00Z", json!(null)),

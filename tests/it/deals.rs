@@ -146,6 +146,8 @@ async fn any_member_changes_the_listed_fields_and_no_other() {
         (&json!(["a"]), &json!({"k": [1]}), &json!("EUR"), &json!("2027-02-03T00:00:00"))
     );
     assert_eq!(acme.admin.get(&path).await.expect(200), changed);
+    let late = acme.member.patch(&path, json!({"expected_close_date": "9999-12-31"})).await.expect(200);
+    assert_eq!(late["expected_close_date"], "9999-12-30T22:00:00");
     let cleared = acme.member.patch(&path, json!({"contact": ""})).await.expect(200);
     assert_eq!((&cleared["contact"], &cleared["title"]), (&json!(null), &json!("New")));
     let set = acme.member.patch(&path, json!({"contact": contact["id"]})).await.expect(200);

@@ -60,8 +60,16 @@ async fn a_quote_is_made_listed_and_read() {
     assert_eq!(ids("status=").await, ids("").await);
     assert_eq!(ids("skip=1&limit=1").await, [made["id"].clone()]);
     acme.admin.get("/api/quotes/?status=unknown").await.expect(422);
+    for (given, day) in [
+        ("9999-12-31", "9999-12-31"),
+        ("2026-12-31T00:00:00+05:00", "2026-12-31"),
+        ("2026-12-31T00:00:00.000Z", "2026-12-31"),
+    ] {
+        assert_eq!(quote(&acme.admin, json!({"valid_until": given})).await["valid_until"], day);
+    }
     for bad in [
         json!({"amount": null}),
+        json!({"valid_until": "-009999-12-31"}),
         json!({"amount": "much"}),
         json!({"amount": 1e14}),
         json!({"amount": "NaN"}),
