@@ -159,6 +159,7 @@ async fn change_password(
     Ok(message("Password changed successfully"))
 }
 
+/// A company's pictures together can be more than an answer may hold, so those beyond 32 MiB are left to the routes of one user.
 async fn list(db: TenantDb) -> Result<Rows<User>> {
     db.list(sql!("users/list"), &[]).await.or_empty_without_company()
 }

@@ -120,6 +120,18 @@ async fn an_email_is_lower_case_and_one_persons() {
 }
 
 #[tokio::test]
+async fn the_list_has_pictures_up_to_a_size_and_each_user_has_theirs() {
+    let acme = World::new().await;
+    let picture = "update users set avatar = repeat('x', 20 << 20) where company_id = $1";
+    acme.db.execute(picture, &[&acme.company]).await.unwrap();
+    let list = acme.admin.get("/api/users/").await.expect(200);
+    let first = list.as_array().unwrap().iter().map(|user| user["avatar"].is_string());
+    assert_eq!(first.collect::<Vec<_>>(), [true, false]);
+    let alone = acme.admin.get(&format!("/api/users/{}", list[1]["id"].as_str().unwrap())).await.expect(200);
+    assert!(alone["avatar"].is_string());
+}
+
+#[tokio::test]
 async fn a_picture_is_a_jpeg_or_png_of_at_most_5_mib() {
     const PATH: &str = "/api/users/me/avatar";
     let acme = World::new().await;
