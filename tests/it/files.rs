@@ -420,6 +420,12 @@ async fn folders_hold_folders_and_files() {
         (&top["status"], &top["parent_id"], &top["size"], &top["tags"]),
         (&json!("active"), &json!(null), &json!(null), &json!(["t"]))
     );
+    for long in [json!({"description": "é".repeat(20_001)}), json!({"tags": ["é".repeat(256)]})] {
+        acme.admin.put(&format!("/api/files/folders/{}", id(&top)), long.clone()).await.expect(422);
+        let mut new = long;
+        new["name"] = json!("Long");
+        acme.admin.post("/api/files/folders", new).await.expect(422);
+    }
     let (b, a) = (folder(&acme.admin, "b", Some(&top)).await, folder(&acme.member, "a", Some(&top)).await);
     folder(&acme.member, "a", Some(&top)).await;
     upload(&acme.admin, "1", "12345", &[("folder_id", id(&b))]).await.expect(200);

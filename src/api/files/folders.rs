@@ -29,11 +29,12 @@ pub(super) struct Filter {
 pub(super) struct NewFolder {
     #[garde(length(chars, min = 1, max = 255))]
     name: String,
+    #[garde(length(chars, max = 20_000))]
     description: Option<String>,
     #[garde(length(chars, max = 50))]
     status: Option<String>,
     #[serde(default)]
-    #[garde(length(max = 100))]
+    #[garde(length(max = 100), inner(length(chars, max = 255)))]
     tags: Vec<String>,
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     parent_id: Option<Uuid>,
@@ -48,12 +49,13 @@ pub(super) struct FolderPatch {
     #[garde(length(chars, min = 1, max = 255))]
     name: Option<String>,
     #[serde(deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
+    #[garde(inner(length(chars, max = 20_000)))]
     description: Option<Option<String>>,
     #[serde(deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
     #[garde(inner(length(chars, max = 50)))]
     status: Option<Option<String>>,
     #[serde(deserialize_with = "wire::given", skip_serializing_if = "Option::is_none")]
-    #[garde(length(max = 100))]
+    #[garde(length(max = 100), inner(inner(length(chars, max = 255))))]
     tags: Option<Vec<String>>,
     /// A folder's id; null or empty for none.
     #[serde(deserialize_with = "parent", skip_serializing)]
