@@ -237,7 +237,11 @@ async fn download(app: State<App>, db: TenantDb, Path(id): Path<Uuid>) -> Result
     let mut quote: pdf::quote::Quote = serde_json::from_value(printed).map_err(|e| unreadable(&e))?;
     let _turn = PRINTERS.acquire().await.map_err(|e| unreadable(&e))?;
     if let Some(key) = logo_key {
-        quote.company.logo = app.storage.read_all(&key).await.map_err(|e| unreadable(&e))?;
+        // A quote that can be sent is worth more than its logo.
+        quote.company.logo = app.storage.read_all(&key).await.unwrap_or_else(|e| {
+            tracing::warn!(error = %format!("{e:#}"), "a quote is printed without its logo");
+            None
+        });
     }
     let rendered = tokio::task::spawn_blocking(move || pdf::quote::render(&quote).map(|body| (quote.number, body)));
     let (number, body) = rendered.await.map_err(|e| unreadable(&e))?.map_err(|e| unreadable(&e))?;

@@ -1,6 +1,7 @@
 //! Quotes and their PDF (contract: quotes).
 
-use crate::world::{Person, World};
+use crate::world::{Person, World, api_url, config, start_server};
+use ringfence::config::Config;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use uuid::Uuid;
@@ -300,6 +301,20 @@ async fn the_pdf_prints_the_quote() {
     assert!(document.objects.values().any(is_image), "the logo is not in the document");
     acme.admin.delete(&format!("/api/files/{}", file["id"].as_str().unwrap())).await.expect(200);
     assert_eq!(printed(&acme.admin, &bare).await.len(), 1, "without the file it prints all the same");
+
+    // So it does while the store cannot read it: a link that leads to itself is neither there nor not there.
+    let store = format!("{}/logos-{}", env!("CARGO_TARGET_TMPDIR"), acme.company);
+    let config = Config { storage_url: Some(format!("file://{store}")), ..config() };
+    let admin = acme.admin.at(&start_server(config, &api_url()));
+    let logo = admin.upload("/api/files/upload", "logo.png", "image/png", png()).await.expect(200);
+    admin.put(&company, json!({"logo_url": logo["url"]})).await.expect(200);
+    for object in std::fs::read_dir(format!("{store}/{}", acme.company)).unwrap() {
+        let object = object.unwrap().path();
+        std::fs::remove_file(&object).unwrap();
+        std::os::unix::fs::symlink(&object, &object).unwrap();
+    }
+    admin.get(logo["url"].as_str().unwrap()).await.detail(502);
+    assert_eq!(printed(&admin, &bare).await.len(), 1);
 
     // Many lines go over pages; another currency has other digits; names of any script print.
     acme.db
