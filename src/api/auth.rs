@@ -112,17 +112,12 @@ struct Register {
     first_name: String,
     #[garde(custom(wire::name))]
     last_name: String,
-    /// A label; those of admins need an admin's token.
+    /// A label, `Regular User` when left out; those of admins need an admin's token.
     #[garde(length(chars, min = 1, max = 50))]
-    #[serde(default = "regular_user")]
-    role: String,
+    role: Option<String>,
     /// A company's id.
     #[garde(skip)]
     company_id: Option<String>,
-}
-
-fn regular_user() -> String {
-    "Regular User".into()
 }
 
 async fn register(
@@ -140,9 +135,10 @@ async fn register(
     let company: Option<Uuid> = company.map(str::parse).transpose().map_err(|_| Error::bad_request("Invalid company_id"))?;
     let hash = app.hasher.hash(&body.password).await?;
     let user = NewUser { email: &email, hash: &hash, first_name: body.first_name.trim(), last_name: body.last_name.trim() };
+    let role = body.role.as_deref().unwrap_or("Regular User");
     let account = match caller {
-        Some(db) => db.tx(async |tx| tx.register_user(&user, &body.role, company).await).await,
-        None => app.db.platform().register_user(&user, &body.role, company).await,
+        Some(db) => db.tx(async |tx| tx.register_user(&user, role, company).await).await,
+        None => app.db.platform().register_user(&user, role, company).await,
     };
     Session::of(&app, account.on_constraint("users_email_key", EMAIL_REGISTERED)?).map(Json)
 }

@@ -247,6 +247,9 @@ async fn registration_checks_its_fields() {
     for company in [json!("nonsense"), json!(Uuid::now_v7())] {
         nobody.post("/api/auth/register", account(&fresh(), "x", company)).await.detail(400);
     }
+    let mut plain = account(&fresh(), "x", json!(null));
+    plain["role"] = json!(null);
+    assert_eq!(nobody.post("/api/auth/register", plain).await.expect(200)["user"]["role"], "Regular User");
     let local = Uuid::new_v4().simple();
     for address in
         ["none", "@x.example", "ann@", "ann@gmail", "a..b@x.example", "ann@[127.0.0.1]", "a b@x.example", "ann@x."]
