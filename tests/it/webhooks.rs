@@ -197,6 +197,38 @@ async fn settings_decide_about_replies_and_unknown_senders() {
     assert_eq!([&contacts[0]["phone"], &list[1]["contact_id"]], [&json!(customer), &contacts[0]["id"]]);
 }
 
+/// Otherwise two numbers that answer by themselves would text each other for ever.
+#[tokio::test]
+async fn a_number_is_answered_by_itself_once_an_hour() {
+    let acme = World::new().await;
+    let account = Account::of(&acme).await;
+    let settings = json!({"settings": {"auto_reply": "We call you back", "help_reply": "Ask Acme"}});
+    acme.admin.put(&format!("/api/companies/{}", acme.company), settings).await.expect(200);
+    let (customer, echo) = (number(), number());
+    let mut sids = 0..;
+    let mut says = async |from: &str, body: &str| {
+        let sid = format!("SM{}", sids.next().unwrap());
+        let fields = [("From", from), ("To", account.number.as_str()), ("Body", body), ("MessageSid", sid.as_str())];
+        let answer = account.tells("/api/sms/webhook/incoming", &fields).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        answer.text.split_once("<Message>").map(|(_, rest)| rest.split('<').next().unwrap_or_default().to_owned())
+    };
+    assert_eq!(says(&echo, " we call you back ").await, None, "its own sentence");
+    for expected in [Some("We call you back".to_owned()), None, None] {
+        assert_eq!(says(&customer, "We are closed").await, expected);
+    }
+    assert_eq!(says(&echo, "Hello").await.as_deref(), Some("We call you back"), "each number has its own");
+    for expected in [Some("Ask Acme".to_owned()), None] {
+        assert_eq!(says(&customer, "HELP").await, expected);
+    }
+    let age = "update sms_messages set created_at = created_at - interval '61 minutes' where tenant_id = $1";
+    acme.db.execute(age, &[&acme.company]).await.unwrap();
+    assert_eq!(says(&customer, "Hello again").await.as_deref(), Some("We call you back"));
+    let replies = "select count(*) from sms_messages where tenant_id = $1 and is_auto_response";
+    assert_eq!(acme.value::<i64>(replies, &[&acme.company]).await, 4);
+    assert_eq!(messages(&acme).await.len(), 12, "what comes in is kept");
+}
+
 #[tokio::test]
 async fn a_call_is_followed_and_one_that_comes_in_is_stored() {
     let acme = World::new().await;
