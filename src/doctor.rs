@@ -31,6 +31,7 @@ const FURTHER: &[Sql] = &[
     sql!("lint/update_triggers"),
     sql!("lint/insert_triggers"),
     sql!("lint/operator_grants"),
+    sql!("lint/operator_rights"),
 ];
 
 /// One thing that is wrong.

@@ -102,21 +102,21 @@ async fn deletions_are_noted_without_content_and_credentials_without_secrets() {
 #[tokio::test]
 async fn jobs_and_people_at_psql_are_named() {
     let acme = World::new().await;
-    let insert = "insert into workflows (tenant_id, company_id, owner_id, name) values ($1, $1, $2, 'W') returning id";
-    let workflow: Uuid = acme.value(insert, &[&acme.company, &acme.admin.id]).await;
-    let rename = "update workflows set name = 'By a job' where id = $1 returning id";
+    let insert = "insert into pipelines (tenant_id, company_id, owner_id, name) values ($1, $1, $2, 'P') returning id";
+    let pipeline: Uuid = acme.value(insert, &[&acme.company, &acme.admin.id]).await;
+    let rename = "update pipelines set name = 'By a job' where id = $1 returning id";
     let rename = Sql { name: "a statement of this test", text: rename, plan: Plan::Auto };
     let job = TenantDb::for_company(&Db::new(&api_url(), 1).unwrap(), acme.company, acme.member.id);
-    job.one::<Uuid>(rename, &[&workflow]).await.unwrap();
+    job.one::<Uuid>(rename, &[&pipeline]).await.unwrap();
 
     let login = format!("op_{}", Uuid::new_v4().simple());
     acme.db.execute("select app.add_operator($1::text::name, array[$2], true)", &[&login, &acme.name]).await.unwrap();
     let mut config: tokio_postgres::Config = admin_url().parse().unwrap();
     let (operator, connection) = config.user(&login).connect(tokio_postgres::NoTls).await.unwrap();
     tokio::spawn(connection);
-    operator.execute("update workflows set name = 'By an operator' where id = $1", &[&workflow]).await.unwrap();
+    operator.execute("update pipelines set name = 'By an operator' where id = $1", &[&pipeline]).await.unwrap();
     let shown: i64 =
-        operator.query_one("select count(*) from audit_log where record_id = $1", &[&workflow]).await.unwrap().get(0);
+        operator.query_one("select count(*) from audit_log where record_id = $1", &[&pipeline]).await.unwrap().get(0);
     assert_eq!(shown, 3);
     for refused in [
         "delete from audit_log",
@@ -129,7 +129,7 @@ async fn jobs_and_people_at_psql_are_named() {
     drop(operator);
     acme.db.execute("select app.remove_operator($1::text::name)", &[&login]).await.unwrap();
 
-    let seen = changes(&acme, &workflow.to_string()).await;
+    let seen = changes(&acme, &pipeline.to_string()).await;
     let who: Vec<_> = seen.iter().map(|c| (c["role"].clone(), c["db_role"].clone(), c["user_id"].clone())).collect();
     assert_eq!(
         who,

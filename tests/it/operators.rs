@@ -281,6 +281,80 @@ async fn an_operator_who_writes_writes_their_company_and_nothing_else() {
     login.remove(&b).await;
 }
 
+/// What the server acts upon in a member's name is not an operator's to write, neither new nor as a change.
+#[tokio::test]
+async fn what_an_operator_writes_starts_and_sends_nothing() {
+    let own = OwnDatabase::new().await;
+    let server = start_server(Config { worker: Switch::Off, ..config() }, &own.api);
+    let acme = World::alone_at(&own, &server).await;
+    acme.db
+        .batch_execute(&format!(
+            "set app.company_id = '{}'; set app.user_id = '{}';
+             insert into workflows (name, trigger, status, schedule) values ('W', 'scheduled', 'inactive', '{{\"every_minutes\": 1}}');
+             insert into workflow_executions (workflow_id, event) select id, 'scheduled' from workflows;
+             insert into workflow_steps (execution_id, position, action, status) select id, 0, 'wait', 'waiting' from workflow_executions;
+             insert into jobs (kind, record_id, run_at) select 'workflow_run', id, now() + interval '1 day' from workflow_executions;
+             insert into scheduled_sms (from_address, to_address, body, scheduled_at, is_cancelled) values ('+15550100', '+15550101', 'Hi', now(), true);
+             insert into campaigns (campaign_name, subject, body, status, total_recipients) values ('C', 'S', 'B', 'draft', 1);
+             insert into campaign_recipients (campaign_id, email, state) select id, 'a@example.com', 'failed' from campaigns;
+             reset app.company_id; reset app.user_id",
+            acme.company, acme.admin.id
+        ))
+        .await
+        .unwrap();
+    let login = Login::new(&own.admin);
+    let add = "select app.add_operator($1::text::name, $2, true)";
+    acme.db.execute(add, &[&login.name, &vec![&acme.name]]).await.unwrap();
+    let operator = login.connect().await;
+    operator.batch_execute(&format!("set app.user_id = '{}'", acme.admin.id)).await.unwrap();
+
+    for statement in [
+        "insert into workflows (name, status, trigger, schedule, actions) values ('byop', 'active', 'scheduled', '{\"every_minutes\": 1}', '[]')",
+        "update workflows set status = 'active'",
+        "update workflows set actions = '[]'",
+        "insert into workflow_events (event, record_id) values ('deal_created', gen_random_uuid())",
+        "insert into workflow_executions (workflow_id, event) select id, 'scheduled' from workflows",
+        "update workflow_executions set actions = '[]'",
+        "insert into workflow_steps (execution_id, position, action, status) select id, 1, 'wait', 'waiting' from workflow_executions",
+        "update workflow_steps set status = 'retrying'",
+        "insert into scheduled_sms (from_address, to_address, body, scheduled_at) values ('+15550100', '+15550101', 'Hi', now())",
+        "update scheduled_sms set is_cancelled = false",
+        "update scheduled_sms set body = 'Changed'",
+        "insert into campaigns (campaign_name, subject, body, status, scheduled_at, total_recipients) values ('C', 'S', 'B', 'scheduled', now() + interval '1 second', 1)",
+        "update campaigns set status = 'sending'",
+        "insert into campaign_recipients (campaign_id, email) select id, 'b@example.com' from campaigns",
+        "update campaign_recipients set state = 'pending'",
+        "insert into mail_hooks (key_hash) values ('')",
+        "insert into notifications (title, type) values ('x', 'info')",
+        "insert into jobs (kind, record_id) select 'workflow_run', id from workflow_executions",
+        "insert into jobs (kind, record_id) select 'workflow_schedule', id from workflows",
+        "insert into jobs (kind, record_id) select 'scheduled_sms', id from scheduled_sms",
+        "insert into jobs (kind, record_id) select 'campaign', id from campaigns",
+        "set role ringfence_operator_write; insert into jobs (kind, record_id) select 'campaign', id from campaigns",
+        "update jobs set run_at = now()",
+        "update jobs set kind = 'campaign'",
+        "update jobs set attempts = 0, failed_at = null",
+    ] {
+        let refused = operator.batch_execute(statement).await.expect_err(statement);
+        assert_eq!(refused.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{statement}: {refused:?}");
+    }
+
+    // An activity reminds its owner, also when its time is changed; its job becomes no other.
+    let add = "insert into activities (owner_id, type, subject, due_date) values ($1, 'call', 'Call', now() + interval '1 day')";
+    operator.execute(add, &[&acme.admin.id]).await.unwrap();
+    operator.execute("update activities set due_date = due_date + interval '1 hour'", &[]).await.unwrap();
+    let turned = "update jobs set kind = 'workflow_run', record_id = gen_random_uuid() where kind = 'activity_due'";
+    let refused = operator.execute(turned, &[]).await.unwrap_err();
+    assert_eq!(refused.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE));
+    let kinds =
+        "select string_agg(kind || ' ' || (run_at = (select due_date from activities)), ',' order by kind) from jobs";
+    let kinds: String = acme.value(kinds, &[]).await;
+    assert_eq!(kinds, "activity_due true,workflow_run false");
+    drop(operator);
+    acme.db.execute("select app.remove_operator($1::text::name)", &[&login.name]).await.unwrap();
+    own.drop().await;
+}
+
 #[tokio::test]
 async fn the_content_of_a_file_is_nobodys_to_choose() {
     let (a, b) = (Seeded::new().await, Seeded::new().await);

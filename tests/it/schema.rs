@@ -103,6 +103,7 @@ const HARM: &[(&str, &str)] = &[
     ("drop policy own on notifications", "lint/unprotected_tables"),
     ("drop trigger b_caller on users", "lint/triggers"),
     ("drop trigger audit on workflows", "lint/triggers"),
+    ("alter table jobs disable trigger harmless", "lint/triggers"),
     ("alter table audit_log disable trigger append_only", "lint/triggers"),
     ("grant insert on audit_log to ringfence_api", "lint/grants"),
     ("grant delete on audit_log to ringfence_api", "lint/grants"),
@@ -148,6 +149,7 @@ const HARM: &[(&str, &str)] = &[
     ("grant insert on files to ringfence_operator_write", "lint/grants"),
     ("grant update (company_id) on contacts to ringfence_operator_write", "lint/grants"),
     ("grant insert on users to ringfence_operator_write", "lint/grants"),
+    ("grant update (status) on workflows to ringfence_operator_write", "lint/operator_rights"),
     ("grant execute on function app.staff_companies() to ringfence_operator", "lint/definer_functions"),
     ("alter policy operator on contacts with check (true)", "lint/policies"),
     (
