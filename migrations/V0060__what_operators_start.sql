@@ -1,4 +1,4 @@
--- What an operator writes starts nothing and sends nothing.
+-- What an operator writes starts nothing and sends nothing, and no operator takes all connections.
 set role ringfence_owner;
 
 -- What operators may do with a protected table: read it, and with ringfence_operator_write also add and change rows. Not
@@ -35,4 +35,57 @@ create trigger harmless before insert or update of user_id, kind, record_id, run
     and row_security_active('public.jobs'))
   execute function app.refuse_job();
 
+create or replace function app.add_operator(name name, companies text[], may_write boolean default false, personal_data boolean default true,
+  verifier text default null) returns void language plpgsql as $$
+declare
+  kind name := case when not personal_data then 'ringfence_operator_limited' when may_write then 'ringfence_operator_write' else 'ringfence_operator' end;
+  company text;
+begin
+  if may_write and not personal_data then
+    raise invalid_parameter_value using message = 'an operator who writes sees personal data: choose one of both';
+  end if;
+  if name::text ~ '^ringfence' then
+    raise reserved_name using message = 'names that begin with "ringfence" are the program''s own: choose another one';
+  end if;
+  if exists (select from pg_catalog.pg_roles r where r.rolname = name) then
+    raise duplicate_object using message = format('there is a role named "%s" already', name),
+      hint = 'Roles belong to the whole cluster and not to one database: choose another name, or see app.grant_operator for an operator who is to have one more company.';
+  end if;
+  if coalesce(cardinality(companies), 0) = 0 then
+    raise invalid_parameter_value using message = 'an operator needs a company';
+  end if;
+  -- Of a login of this name that was dropped by other means, or by way of another database.
+  delete from app.operator_grant g where g.db_role = add_operator.name;
+  delete from app.operator_choice c where c.db_role = add_operator.name;
+  -- All sessions of the server are not one person's.
+  execute format('create role %I login nosuperuser nocreatedb nocreaterole noreplication nobypassrls connection limit 10 in role %I', name, kind);
+  if verifier is not null then
+    execute format('alter role %I password %L', name, verifier);
+  end if;
+  -- So that a forgotten psql does not stand in the way of others. They may set these for themselves.
+  execute format('alter role %I set statement_timeout = %L', name, '60s');
+  execute format('alter role %I set lock_timeout = %L', name, '2s');
+  execute format('alter role %I set idle_in_transaction_session_timeout = %L', name, '5min');
+  execute format('alter role %I set timezone = %L', name, 'UTC');
+  foreach company in array companies loop
+    perform app.grant_operator(name, company);
+  end loop;
+end $$;
+
 reset role;
+
+-- Not as the owner of the tables: roles are the administrator's. Another administrator's roles may be out of reach.
+do $$
+declare
+  operator name;
+begin
+  for operator in select distinct r.rolname from app.operator_grant g join pg_roles r on r.rolname = g.db_role and r.oid = g.role_oid
+      where r.rolconnlimit = -1 and not r.rolsuper loop
+    begin
+      execute format('alter role %I connection limit 10', operator);
+    exception when insufficient_privilege then
+      raise warning '"%" may use up all connections of the server: whoever made the role must say "alter role % connection limit 10"',
+        operator, quote_ident(operator);
+    end;
+  end loop;
+end $$;

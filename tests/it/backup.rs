@@ -94,6 +94,8 @@ async fn a_restore_changes_no_login_that_is_there() {
     assert!(after.contains(&(gone.clone(), "ringfence_operator_write".into())), "{after:?}");
     let seen = (companies(&copy, same).await, companies(&copy, bob).await, companies(&copy, gone).await);
     assert_eq!(seen, (0, 0, 1));
+    let limit = "select rolconnlimit from pg_roles where rolname = $1";
+    assert_eq!(acme.value::<i32>(limit, &[gone]).await, 10);
     acme.db.execute("select app.remove_operator($1::text::name)", &[gone]).await.unwrap();
     copy.drop().await;
 

@@ -356,6 +356,32 @@ async fn what_an_operator_writes_starts_and_sends_nothing() {
 }
 
 #[tokio::test]
+async fn an_operator_has_ten_connections() {
+    let own = OwnDatabase::new().await;
+    let acme = World::within(&own.admin, "Acme").await;
+    let login = Login::new(&own.admin);
+    acme.db.execute("select app.add_operator($1::text::name, $2)", &[&login.name, &vec![&acme.name]]).await.unwrap();
+    let limit = "select rolconnlimit from pg_roles where rolname = $1";
+    assert_eq!(acme.value::<i32>(limit, &[&login.name]).await, 10);
+
+    // The migration does it to one who was there before.
+    acme.db.batch_execute(&format!("alter role {} connection limit -1", login.name)).await.unwrap();
+    let migration = include_str!("../../migrations/V0060__what_operators_start.sql");
+    let limits = migration.find("-- Not as the owner of the tables").unwrap();
+    acme.db.batch_execute(&migration[limits..]).await.unwrap();
+    let mut open = Vec::new();
+    for _ in 0..10 {
+        open.push(login.connect().await);
+    }
+    let refused = db::connect(&login.database.replace("ringfence_admin", &login.name)).await.err().unwrap();
+    assert!(format!("{refused:?}").contains("too many connections for role"), "{refused:?}");
+    drop(open);
+    acme.db.execute("select app.remove_operator($1::text::name)", &[&login.name]).await.unwrap();
+    drop(acme);
+    own.drop().await;
+}
+
+#[tokio::test]
 async fn the_content_of_a_file_is_nobodys_to_choose() {
     let (a, b) = (Seeded::new().await, Seeded::new().await);
     let login = Login::operator(&b.world, &[&b.world.name], true, true).await;
