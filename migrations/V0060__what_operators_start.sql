@@ -89,3 +89,21 @@ begin
     end;
   end loop;
 end $$;
+
+-- Messages in the write-ahead log fill the disk, and its position tells how much all companies write. Only a superuser can take
+-- them from everybody.
+do $$
+declare
+  f record;
+begin
+  if (select rolsuper from pg_roles where rolname = current_user) then
+    for f in select p.oid::regprocedure as signature, p.proname <> 'pg_logical_emit_message' as is_position from pg_proc p
+        where p.pronamespace = 'pg_catalog'::regnamespace
+          and p.proname in ('pg_logical_emit_message', 'pg_current_wal_lsn', 'pg_current_wal_insert_lsn', 'pg_current_wal_flush_lsn') loop
+      execute format('revoke execute on function %s from public', f.signature);
+      if f.is_position then
+        execute format('grant execute on function %s to ringfence_api, ringfence_dba, pg_monitor', f.signature);
+      end if;
+    end loop;
+  end if;
+end $$;

@@ -149,6 +149,8 @@ const HARM: &[(&str, &str)] = &[
     ("grant insert on files to ringfence_operator_write", "lint/grants"),
     ("grant update (company_id) on contacts to ringfence_operator_write", "lint/grants"),
     ("grant insert on users to ringfence_operator_write", "lint/grants"),
+    ("grant execute on function pg_current_wal_lsn() to public", "lint/operator_rights"),
+    ("grant execute on function pg_advisory_lock(bigint) to ringfence_operator", "lint/operator_rights"),
     ("grant update (status) on workflows to ringfence_operator_write", "lint/operator_rights"),
     ("grant execute on function app.staff_companies() to ringfence_operator", "lint/definer_functions"),
     ("alter policy operator on contacts with check (true)", "lint/policies"),
