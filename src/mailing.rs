@@ -165,11 +165,17 @@ fn addresses(list: &Option<String>) -> Vec<String> {
     list.filter(|address| !address.is_empty()).map(str::to_owned).collect()
 }
 
+/// A list as it is kept: the row is asked whether its addresses want mail, so it has what a letter has.
+fn kept(list: &Option<String>) -> Option<String> {
+    Some(addresses(list).join(",")).filter(|list| !list.is_empty())
+}
+
 /// Writes a mail down in the caller's transaction, as a draft or before it is sent.
 pub async fn keep(tx: &Tx<'_>, mail: &Mail, host: &str, is_draft: bool) -> Result<Queued> {
     let Mail { to, subject, body, cc, bcc, contact, in_reply_to, attachments, text: _ } = mail;
+    let (cc, bcc) = (kept(cc), kept(bcc));
     let params: Params<'_> =
-        &[to, subject, body, cc, bcc, contact, in_reply_to, attachments, &ATTACHMENTS, &host, &is_draft];
+        &[to, subject, body, &cc, &bcc, contact, in_reply_to, attachments, &ATTACHMENTS, &host, &is_draft];
     tx.one(sql!("mailing/queue"), params).await
 }
 

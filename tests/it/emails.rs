@@ -88,11 +88,37 @@ async fn what_cannot_be_sent_is_told_and_not_tried_twice() {
     assert_eq!(send("gone@x.example", "S").await.status, 400);
     let copied = json!({"to_email": "a@x.example", "cc": "b@x.example,GONE@x.example", "subject": "S", "body": "B"});
     assert_eq!(acme.member.post("/api/emails/", copied).await.status, 400);
+    for (field, list) in [
+        ("bcc", "gone@x.example "),
+        ("bcc", " gone@x.example"),
+        ("cc", "\u{a0}gone@x.example"),
+        ("cc", "b@x.example,\u{a0} \u{2003}Gone@x.example\u{3000}, c@x.example"),
+    ] {
+        let hidden = json!({"to_email": "a@x.example", "subject": "S", "body": "B", field: list});
+        assert_eq!(acme.member.post("/api/emails/send", hidden).await.status, 400, "{list:?}");
+    }
     let foreign = World::new().await.contact("Ada", "L").await["id"].clone();
     let nested = json!({"to_email": "a@x.example", "subject": "S", "body": "B", "contact_id": foreign});
     assert_eq!(acme.member.post("/api/emails/", nested.clone()).await.status, 404);
     assert_eq!(acme.member.post("/api/emails/draft", nested).await.status, 404);
     assert_eq!(mails(&key).len(), 3);
+}
+
+#[tokio::test]
+async fn a_mail_to_somebody_who_wants_none_is_refused_however_its_row_is_written() {
+    let acme = World::new().await;
+    let entry = json!({"channel": "email", "address": "gone@x.example"});
+    acme.admin.post("/api/suppressions/", entry).await.expect(200);
+    for (to, cc) in [
+        ("a@x.example", Some("\u{a0}GONE@x.example")),
+        ("a@x.example", Some("b@x.example, gone@x.example ")),
+        (" gone@x.example\t", None),
+    ] {
+        let sql = "insert into emails (tenant_id, company_id, user_id, direction, status, is_sending, from_email, to_email, cc, subject, body)
+            values ($1, $1, $2, 'outbound', 'scheduled', true, 'sales@acme.example', $3, $4, 'S', 'B')";
+        let refused = acme.db.execute(sql, &[&acme.company, &acme.member.id, &to, &cc]).await.unwrap_err();
+        assert_eq!(refused.code().unwrap().code(), "RF400", "{to:?} {cc:?}");
+    }
 }
 
 #[tokio::test]
