@@ -476,6 +476,9 @@ async fn what_sendgrid_tells_of_a_mail_moves_it_forward_in_any_order() {
     }
     let fired = "select user_id from workflow_events where event = 'email_opened' and tenant_id = $1";
     assert_eq!(acme.value::<Uuid>(fired, &[&acme.company]).await, acme.member.id);
+    nobody.post(&events, json!([0, {}, event("processed")[0], "x", [[]], null])).await.expect(200);
+    nobody.post(&events, json!(vec![0; 5_000])).await.expect(200);
+    assert!(nobody.post(&events, json!(vec![0; 5_001])).await.text.contains("at most 5000"));
     // By another company's key nothing is known of it.
     let (_, theirs) = hooked(&other).await;
     nobody.post(&theirs, event("spamreport")).await.expect(200);

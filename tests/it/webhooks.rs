@@ -2,7 +2,7 @@
 
 use crate::{
     twilio::{Account, number, signed_with},
-    world::World,
+    world::{Person, World, answer},
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -116,12 +116,25 @@ async fn a_wrong_signature_changes_nothing() {
     }
     let inbound = [("From", to.as_str()), ("To", &account.number), ("Body", "x"), ("MessageSid", "SMx")];
     assert_eq!(stranger.tells("/api/sms/webhook/incoming", &inbound).await.status, 403);
-    assert_eq!(crate::world::Person::nobody().post("/api/sms/webhook/incoming", json!({})).await.status, 403);
+    assert_eq!(Person::nobody().post("/api/sms/webhook/incoming", json!({})).await.status, 403);
     let unknown = number();
     let nowhere = [("From", to.as_str()), ("To", &unknown), ("Body", "x"), ("MessageSid", "SMx")];
     assert_eq!(account.tells("/api/sms/webhook/incoming", &nowhere).await.status, 403);
     let list = messages(&acme).await;
     assert_eq!((list.len(), &list[0]["status"]), (1, &json!("sent")));
+}
+
+#[tokio::test]
+async fn a_form_is_small() {
+    let form = |body: String| {
+        let request = Person::nobody().request("post", "/api/sms/webhook/incoming");
+        let request = request.header("content-type", "application/x-www-form-urlencoded");
+        answer(request.header("x-twilio-signature", "AAAA").body(body))
+    };
+    assert_eq!(form("a&".repeat(200)).await.status, 403);
+    form("a&".repeat(201)).await.expect(422);
+    assert_eq!(form("a".repeat(64 << 10)).await.status, 403);
+    form("a".repeat((64 << 10) + 1)).await.expect(413);
 }
 
 #[tokio::test]
@@ -255,7 +268,7 @@ async fn a_call_is_followed_and_one_that_comes_in_is_stored() {
     );
     assert_eq!([&calls[1]["status"], &calls[1]["duration"]], [&json!("completed"), &json!(42)]);
     assert!(calls[1]["ended_at"].is_string());
-    let spoken = crate::world::Person::nobody().get("/api/calls/twiml").await;
+    let spoken = Person::nobody().get("/api/calls/twiml").await;
     assert!(spoken.status == 200 && spoken.text.contains("<Say"), "{}", spoken.text);
 }
 

@@ -20,9 +20,10 @@ use p256::{
     ecdsa::{Signature, VerifyingKey, signature::Verifier},
     pkcs8::DecodePublicKey,
 };
-use serde_json::{Value, json};
+use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
+use serde_json::{Value, json, value::RawValue};
 use sha2::{Digest, Sha256};
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 /// Bytes of a mail with all that comes with it; SendGrid takes 30 MB.
 pub(super) const LIMIT: usize = 32 << 20;
@@ -226,6 +227,9 @@ async fn store(
     Ok(Some((Stored { id, key, name, kind, size, sha256 }, writing)))
 }
 
+/// Events at a time. SendGrid tells up to 768 KB of them together, each of some hundred bytes.
+const EVENTS: usize = 5_000;
+
 /// The events after which nothing more leaves for an address.
 const OPT_OUTS: [&str; 3] = ["bounced", "complaint", "unsubscribe"];
 
@@ -263,6 +267,35 @@ impl Event {
     }
 }
 
+/// The events that matter of a list, and none of the others, whatever those are.
+struct Events(Vec<Value>);
+
+impl<'de> Deserialize<'de> for Events {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        struct List;
+        impl<'de> Visitor<'de> for List {
+            type Value = Events;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of events")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Events, A::Error> {
+                let (mut told, mut count) = (Vec::new(), 0);
+                while let Some(event) = list.next_element::<&RawValue>()? {
+                    count += 1;
+                    if count > EVENTS {
+                        return Err(A::Error::custom("there are too many events"));
+                    }
+                    told.extend(serde_json::from_str::<Event>(event.get()).ok().and_then(Event::told));
+                }
+                Ok(Events(told))
+            }
+        }
+        d.deserialize_seq(List)
+    }
+}
+
 row! {
     /// A mail that was opened for the first time.
     pub struct Opened {
@@ -278,11 +311,11 @@ pub(super) async fn events(app: State<App>, Unread(request): Unread) -> Result<J
     if verification_key.is_some_and(|key| !is_signed(&key, &headers, &body)) {
         return Err(refused());
     }
-    let events: Vec<Value> =
-        serde_json::from_slice(&body).map_err(|_| Error::invalid("body", "", "Input should be a list of events"))?;
-    let events = events.into_iter().filter_map(|event| serde_json::from_value::<Event>(event).ok()?.told());
-    let is_heard = |event: &Value| !is_suspended || OPT_OUTS.iter().any(|opt_out| event["event"] == *opt_out);
-    let events = Value::Array(events.filter(is_heard).collect());
+    let events: Result<Events, _> = serde_json::from_slice(&body);
+    let Events(mut events) =
+        events.map_err(|_| Error::invalid("body", "", "Input should be a list of at most 5000 events"))?;
+    events.retain(|event| !is_suspended || OPT_OUTS.iter().any(|opt_out| event["event"] == *opt_out));
+    let events = Value::Array(events);
     let opened: Vec<Opened> = db.all(sql!("webhooks/mail_events"), &[&events]).await?;
     for Opened { id, user_id } in opened {
         // In the name of the mail's owner, whose workflows it starts.

@@ -13,7 +13,6 @@ mod readers;
 use super::prelude::*;
 use crate::{db::platform::NumberOwner, telephony};
 use axum::{
-    body::Bytes,
     extract::{FromRequest, Request},
     http::header,
     response::{IntoResponse, Response},
@@ -47,6 +46,10 @@ routes! {
     public post "/api/unsubscribe/{token}" => readers::unsubscribe;
 }
 
+/// Of a form of Twilio, in bytes: it is read before anything proves who sends it.
+const FORM: usize = 64 << 10;
+const FIELDS: usize = 200;
+
 /// A form that Twilio signed with somebody's token: whose, is to be found out.
 struct Signed {
     url: String,
@@ -73,8 +76,11 @@ impl FromRequest<App> for Signed {
         let query = wire::query(request.uri().query()).unwrap_or_default();
         let signature = request.headers().get("x-twilio-signature").and_then(|v| BASE64_STANDARD.decode(v).ok());
         let signature = signature.ok_or_else(refused)?;
-        let body = Bytes::from_request(request, app).await.map_err(wire::body_error)?;
-        let fields = form_urlencoded::parse(&body).into_owned().collect();
+        let body = axum::body::to_bytes(request.into_body(), FORM).await.map_err(wire::body_error)?;
+        let fields: Vec<_> = form_urlencoded::parse(&body).into_owned().take(FIELDS + 1).collect();
+        if fields.len() > FIELDS {
+            return Err(Error::invalid("body", "", "The form has more than 200 fields"));
+        }
         Ok(Self { url, signature, fields, query })
     }
 }
