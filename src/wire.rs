@@ -421,6 +421,8 @@ pub struct Upload<T = ()>(Request, PhantomData<fn() -> T>);
 pub struct File {
     /// The name that the sender gave it; good for its ending and for nothing else.
     pub name: String,
+    /// The type that the sender says it is of, if any.
+    pub kind: Option<String>,
     /// The content.
     pub bytes: Vec<u8>,
     _turn: Turn,
@@ -466,10 +468,10 @@ impl<T> Upload<T> {
         Multipart::from_request(self.0, &()).await.map_err(body_error)
     }
 
-    /// Reads the file in the company's turn; 413 beyond the route's limit.
-    pub async fn read(self, company: Uuid) -> Result<File> {
+    /// Reads the file in the turn of its company, or of its sender where there is none; 413 beyond the route's limit.
+    pub async fn read(self, whose: Uuid) -> Result<File> {
         let busy = Error::Busy("Too many files are being read right now: try again in a moment");
-        let turn = UPLOADS.next(company, UPLOAD_WAIT).await.ok_or(busy)?;
+        let turn = UPLOADS.next(whose, UPLOAD_WAIT).await.ok_or(busy)?;
         tokio::time::timeout(UPLOAD_PATIENCE, self.part(turn)).await.map_err(|_| slow())?
     }
 
@@ -483,13 +485,14 @@ impl<T> Upload<T> {
                 continue;
             }
             let name = field.file_name().unwrap_or_default().to_owned();
+            let kind = field.content_type().map(str::to_owned);
             // Room for all of it from the start: a buffer that grows is copied, and held twice meanwhile. The system
             // gives memory when it is written to, so a length that is a lie costs nothing.
             let mut bytes = Vec::with_capacity(length.min(64 << 20));
             while let Some(chunk) = chunk(&mut field, &mut pace).await? {
                 bytes.extend_from_slice(&chunk);
             }
-            return Ok(File { name, bytes, _turn: turn });
+            return Ok(File { name, kind, bytes, _turn: turn });
         }
         Err(Error::invalid("body", "file", "Field required"))
     }

@@ -1,8 +1,7 @@
 //! Users: the caller's own account and the company's team.
 
 use super::prelude::*;
-use aide::{generate::GenContext, openapi::Operation};
-use axum::extract::{FromRequest, Multipart, Request};
+use crate::wire::Upload;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use std::time::Duration;
 
@@ -127,7 +126,12 @@ struct Avatar {
     message: &'static str,
 }
 
-async fn avatar(db: UserDb, Picture(avatar): Picture) -> Result<Json<Avatar>> {
+/// Nobody makes the server read a picture who may not come in.
+async fn avatar(db: UserDb, upload: Upload) -> Result<Json<Avatar>> {
+    let whose = db.tx(async |tx| Ok(tx.caller().company_id.unwrap_or(tx.caller().user_id))).await?;
+    // The screen shows a sentence, where other routes answer 413.
+    let file = upload.read(whose).await.map_err(|e| if matches!(e, Error::TooLarge) { too_large() } else { e })?;
+    let avatar = data_url(&file.kind.as_deref().unwrap_or_default().to_lowercase(), &file.bytes)?;
     db.one::<Uuid>(sql!("users/set_avatar"), &[&avatar]).await?;
     Ok(Json(Avatar { avatar, message: "Avatar uploaded successfully" }))
 }
@@ -189,31 +193,6 @@ async fn delete(db: Scoped<TeamAdmin>, Path(id): Path<Uuid>) -> Result<Json<Mess
     }
 }
 
-/// The part `file` of a form, a JPEG or PNG, as a data URL.
-struct Picture(String);
-
-impl FromRequest<App> for Picture {
-    type Rejection = Error;
-
-    async fn from_request(request: Request, app: &App) -> Result<Self> {
-        let form = Multipart::from_request(request, app).await;
-        let mut form = form.map_err(|_| Error::invalid("body", "file", "A form with the part `file` is expected"))?;
-        while let Some(part) = form.next_field().await.map_err(unreadable)? {
-            if part.name() == Some("file") {
-                let kind = part.content_type().unwrap_or_default().to_lowercase();
-                return data_url(&kind, &part.bytes().await.map_err(unreadable)?).map(Picture);
-            }
-        }
-        Err(Error::invalid("body", "file", "Field required"))
-    }
-}
-
-impl aide::OperationInput for Picture {
-    fn operation_input(ctx: &mut GenContext, operation: &mut Operation) {
-        <wire::Upload>::operation_input(ctx, operation);
-    }
-}
-
 fn data_url(kind: &str, bytes: &[u8]) -> Result<String> {
     let magic: &[u8] = match kind {
         "image/jpeg" | "image/jpg" => b"\xff\xd8\xff",
@@ -231,12 +210,4 @@ fn data_url(kind: &str, bytes: &[u8]) -> Result<String> {
 
 fn too_large() -> Error {
     Error::bad_request("The picture must not be larger than 5 MiB")
-}
-
-/// The screen shows a sentence, where other routes answer 413.
-fn unreadable(e: axum::extract::multipart::MultipartError) -> Error {
-    match wire::body_error(e) {
-        Error::TooLarge => too_large(),
-        other => other,
-    }
 }

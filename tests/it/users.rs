@@ -3,6 +3,11 @@
 use crate::world::{PASSWORD, Person, World, answer};
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
+use std::time::Duration;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 use uuid::Uuid;
 
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n and some more";
@@ -159,6 +164,33 @@ async fn a_picture_is_a_jpeg_or_png_of_at_most_5_mib() {
     let broken = acme.member.request("post", PATH).header("content-type", "multipart/form-data; boundary=x");
     answer(broken.body("--x\r\nbroken")).await.expect(422);
     acme.lone().await.upload(PATH, "me.png", "image/png", PNG).await.expect(200);
+}
+
+/// One that stands still loses its turn, and nothing is read of one whose token has ended.
+#[tokio::test]
+async fn a_picture_that_does_not_come_is_not_waited_for() {
+    let acme = World::new().await;
+    let url = acme.admin.request("GET", "/").build().unwrap().url().clone();
+    let begin = |of: &Person| {
+        let address = (url.host_str().unwrap().to_owned(), url.port().unwrap());
+        let head = format!(
+            "POST /api/users/me/avatar HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-length: 6000000\r\ncontent-type: multipart/form-data; boundary=b\r\n\r\n--b\r\ncontent-disposition: form-data; name=\"file\"; filename=\"a.png\"\r\ncontent-type: image/png\r\n\r\n",
+            of.token.as_deref().unwrap()
+        );
+        async move {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(head.as_bytes()).await.unwrap();
+            let mut answer = Vec::with_capacity(4096);
+            let read = tokio::time::timeout(Duration::from_secs(50), stream.read_buf(&mut answer)).await;
+            read.expect("an answer").unwrap();
+            String::from_utf8(answer).unwrap()
+        }
+    };
+    let left = acme.person("company_user").await;
+    left.post("/api/auth/logout", json!({})).await.expect(200);
+    assert!(begin(&left).await.starts_with("HTTP/1.1 401"));
+    let slow = begin(&acme.member).await;
+    assert!(slow.starts_with("HTTP/1.1 422") && slow.contains("too long to arrive"), "{slow}");
 }
 
 #[tokio::test]
