@@ -109,7 +109,20 @@ async fn me(db: UserDb) -> Result<Json<User>> {
     Ok(Json(db.one(sql!("users/me"), &[]).await?))
 }
 
-async fn update_me(db: UserDb, Json(patch): Json<ProfilePatch>) -> Result<Json<User>> {
+async fn update_me(
+    app: State<App>,
+    client: Client,
+    db: UserDb,
+    Json(patch): Json<ProfilePatch>,
+) -> Result<Json<User>> {
+    if let Some(email) = &patch.email {
+        let (own, id): (String, _) =
+            db.tx(async |tx| Ok((tx.one(sql!("users/my_email"), &[]).await?, tx.caller().user_id))).await?;
+        // The answer tells whether somebody has the address.
+        if *email != own {
+            client.limit(&app, "new address", &id.to_string(), 20, Duration::from_secs(60 * 60)).await?;
+        }
+    }
     let user = db.one(sql!("users/update_me"), &[&postgres_types::Json(&patch)]).await;
     Ok(Json(user.on_constraint(EMAIL_KEY, EMAIL_TAKEN)?))
 }

@@ -377,6 +377,16 @@ async fn attempts_are_limited_by_address_and_account_over_all_servers() {
         .value("select count(*) from app.rate_limits where bucket like '%@%' or bucket like '%' || $1 || '%'", &[&here])
         .await;
     assert_eq!(names, 0, "buckets are hashes");
+
+    // One's own address is no question.
+    let me = acme.member.at(&servers[0]);
+    let ask = async |email: &str| me.put("/api/users/me", json!({"email": email, "bio": "B"})).await;
+    for _ in 0..20 {
+        ask(&acme.admin.email).await.expect(400);
+        ask(&acme.member.email).await.expect(200);
+    }
+    assert_eq!(ask(&acme.admin.email).await.status, 429);
+    ask(&acme.member.email).await.expect(200);
 }
 
 fn rand_byte() -> u8 {
