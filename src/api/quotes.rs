@@ -5,7 +5,6 @@ use crate::pdf;
 use jiff::civil;
 use postgres_types::ToSql;
 use serde_json::Value;
-use tokio::sync::Semaphore;
 
 routes! {
     /// The company's quotes, the newest first
@@ -168,9 +167,6 @@ struct QuotePatch {
     line_items: Option<Vec<LineItem>>,
 }
 
-/// Documents that are rendered at a time: each holds its logo and the fonts that it uses.
-static PRINTERS: Semaphore = Semaphore::const_new(2);
-
 /// `YYYY-MM-DD`, or a time at midnight.
 fn date<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Option<String>, D::Error> {
     let Some(text) = Option::<String>::deserialize(d)? else { return Ok(None) };
@@ -230,12 +226,16 @@ async fn delete(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Message>> {
 }
 
 async fn download(app: State<App>, db: TenantDb, Path(id): Path<Uuid>) -> Result<wire::Pdf> {
-    let printed: Option<Value> = db.optional(sql!("quotes/document"), &[&id]).await?;
-    let printed = printed.ok_or(Error::not_found("Quote"))?;
+    let printed = db.tx(async |tx| {
+        let printed: Option<Value> = tx.optional(sql!("quotes/document"), &[&id]).await?;
+        let printed = printed.ok_or(Error::not_found("Quote"))?;
+        Ok((tx.caller().company_id.ok_or(Error::NoCompany)?, printed))
+    });
+    let (company, printed) = printed.await?;
     let unreadable = |e: &dyn std::fmt::Display| Error::Internal(format!("the quote's document: {e}").into());
     let logo_key = printed["logo_key"].as_str().map(str::to_owned);
     let mut quote: pdf::quote::Quote = serde_json::from_value(printed).map_err(|e| unreadable(&e))?;
-    let _turn = PRINTERS.acquire().await.map_err(|e| unreadable(&e))?;
+    let turn = pdf::turn(company).await?;
     if let Some(key) = logo_key {
         // A quote that can be sent is worth more than its logo.
         quote.company.logo = app.storage.read_all(&key).await.unwrap_or_else(|e| {
@@ -243,7 +243,10 @@ async fn download(app: State<App>, db: TenantDb, Path(id): Path<Uuid>) -> Result
             None
         });
     }
-    let rendered = tokio::task::spawn_blocking(move || pdf::quote::render(&quote).map(|body| (quote.number, body)));
+    let rendered = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        pdf::quote::render(&quote).map(|body| (quote.number, body))
+    });
     let (number, body) = rendered.await.map_err(|e| unreadable(&e))?.map_err(|e| unreadable(&e))?;
     Ok(wire::Pdf { name: number, body })
 }

@@ -5,6 +5,7 @@ mod page;
 pub mod quote;
 pub mod report;
 
+use crate::turns::{Turn, Turns};
 use anyhow::{Result, anyhow};
 use krilla::{
     Document,
@@ -26,7 +27,9 @@ use std::{
     borrow::Cow,
     collections::HashMap,
     sync::{Arc, LazyLock},
+    time::Duration,
 };
+use uuid::Uuid;
 
 /// Every font, and the families in the order in which they are asked for a character.
 const FONTS: [&[u8]; 7] = [
@@ -55,6 +58,17 @@ static CONTEXT: LazyLock<FontContext> = LazyLock::new(|| {
     }
     FontContext { collection, source_cache: Default::default() }
 });
+
+/// Documents that are rendered at a time, of one company one: each holds its pictures and the fonts that it uses.
+static PRINTERS: Turns = Turns::new(2, 1);
+/// How long one waits for its turn.
+const WAIT: Duration = Duration::from_secs(30);
+
+/// The turn of a company, or of a reader who has none, at rendering a document.
+pub async fn turn(whose: Uuid) -> Result<Turn, crate::Error> {
+    let busy = crate::Error::Busy("Too many documents are being made right now: try again in a moment");
+    PRINTERS.next(whose, WAIT).await.ok_or(busy)
+}
 
 /// Red, green, blue.
 pub type Color = rgb::Color;

@@ -3,7 +3,7 @@
 use crate::world::{Person, World, api_url, config, start_server};
 use ringfence::config::Config;
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 use uuid::Uuid;
 
 async fn quote(who: &Person, fields: Value) -> Value {
@@ -340,4 +340,25 @@ async fn the_pdf_prints_the_quote() {
         "{}",
         pages[0]
     );
+}
+
+#[tokio::test]
+async fn documents_of_one_company_do_not_hold_up_anothers() {
+    let (acme, other) = (World::new().await, World::new().await);
+    let text = "word ".repeat(3_900);
+    let lines = vec![json!({"description": "D ".repeat(200), "unit_price": 1}); 200];
+    let heavy = quote(&acme.admin, json!({"terms": text, "notes": text, "line_items": lines})).await;
+    let light = quote(&other.admin, json!({})).await;
+    let print = |who: &Person, quote: &Value| {
+        let request = who.request("GET", &format!("{}/download", path(quote)));
+        tokio::spawn(async move { request.send().await.unwrap().status().as_u16() })
+    };
+    let many: Vec<_> = (0..6).map(|_| print(&acme.admin, &heavy)).collect();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(print(&other.admin, &light).await.unwrap(), 200);
+    let waiting = many.iter().filter(|one| !one.is_finished()).count();
+    assert!(waiting > 2, "{waiting}");
+    for one in many {
+        assert_eq!(one.await.unwrap(), 200);
+    }
 }

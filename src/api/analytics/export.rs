@@ -10,7 +10,6 @@ use axum::{
 };
 use futures_util::{StreamExt, stream};
 use postgres_types::ToSql;
-use tokio::sync::Semaphore;
 
 /// Deals that are read at a time. A large company's do not fit into memory, and a transaction that lasts as long as a slow
 /// client reads would keep a connection from everybody else; so each part is a transaction of its own.
@@ -122,16 +121,20 @@ pub(super) async fn csv(db: UserDb, Query(f): Query<Deals>) -> Result<Csv> {
     Ok(Csv(Body::from_stream(stream::iter(begin).chain(rest))))
 }
 
-/// Documents that are rendered at a time: each holds the fonts that it uses.
-static PRINTERS: Semaphore = Semaphore::const_new(2);
-
 pub(super) async fn pdf(db: UserDb, Query(f): Query<Deals>) -> Result<wire::Pdf> {
-    let unprintable = |e: &dyn std::fmt::Display| Error::Internal(format!("the report's document: {e}").into());
     let of: [&(dyn ToSql + Sync); 4] = [&f.date_from, &f.date_to, &f.user_id, &f.pipeline_id];
-    let printed: serde_json::Value = db.one(sql!("analytics/export_totals").planned_once(), &of).await?;
+    let unprintable = |e: &dyn std::fmt::Display| Error::Internal(format!("the report's document: {e}").into());
+    let printed = db.tx(async |tx| {
+        let printed: serde_json::Value = tx.one(sql!("analytics/export_totals").planned_once(), &of).await?;
+        Ok((tx.caller().company_id.unwrap_or(tx.caller().user_id), printed))
+    });
+    let (whose, printed) = printed.await?;
     let report: pdf::report::Report = serde_json::from_value(printed).map_err(|e| unprintable(&e))?;
-    let _turn = PRINTERS.acquire().await.map_err(|e| unprintable(&e))?;
-    let body = tokio::task::spawn_blocking(move || pdf::report::render(&report)).await;
-    let body = body.map_err(|e| unprintable(&e))?.map_err(|e| unprintable(&e))?;
+    let turn = pdf::turn(whose).await?;
+    let rendered = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        pdf::report::render(&report)
+    });
+    let body = rendered.await.map_err(|e| unprintable(&e))?.map_err(|e| unprintable(&e))?;
     Ok(wire::Pdf { name: name(), body })
 }
