@@ -8,6 +8,7 @@ use crate::{
     tls::Authority,
     world::{Answer, Person, World, admin_url, answer, api_url, config, start_server, within},
 };
+use futures_util::{StreamExt, stream};
 use reqwest::multipart::{Form, Part};
 use ringfence::{
     App,
@@ -349,6 +350,28 @@ async fn slow_uploads_of_one_company_do_not_hold_up_anothers() {
         let (took, answer) = one.await.unwrap();
         assert!(took < Duration::from_secs(45), "{took:?}");
         assert!(answer.starts_with("HTTP/1.1 422") && answer.contains("too long to arrive"), "{answer}");
+    }
+}
+
+/// The content is kept under the name of a company, and so is the row.
+#[tokio::test]
+async fn who_moves_while_a_file_goes_up_uploads_it_again() {
+    let (acme, other) = (World::new().await, World::new().await);
+    let (first, rest) = ("x".repeat(20_000), "y".repeat(20_000));
+    let (sender, mover) = (acme.member.clone(), acme.member.id);
+    let (go_on, wait) = tokio::sync::oneshot::channel::<()>();
+    let pieces = stream::once(async { Ok::<_, std::io::Error>(first) })
+        .chain(stream::once(async { wait.await.map(|()| rest).map_err(std::io::Error::other) }));
+    let content = Part::stream(reqwest::Body::wrap_stream(pieces)).file_name("a.txt");
+    let request = sender.request("POST", "/api/files/upload").multipart(Form::new().part("file", content));
+    let going = tokio::spawn(answer(request));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let moved = "update users set company_id = $2 where id = $1";
+    acme.db.execute(moved, &[&mover, &other.company]).await.unwrap();
+    go_on.send(()).unwrap();
+    assert_eq!(going.await.unwrap().detail(400), "Your company has changed: upload the file again");
+    for of in [&acme.admin, &other.admin] {
+        assert_eq!(of.get("/api/files/").await.expect(200), json!([]));
     }
 }
 

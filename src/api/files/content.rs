@@ -73,11 +73,12 @@ pub(super) async fn upload(app: State<App>, db: TenantDb, form: Upload<Parts>) -
     }
     let stored = stored.ok_or_else(|| Error::invalid("body", "file", "Field required"))?;
     // The statement goes on when the client is gone, and so does what its end means for the content.
-    Ok(Json(app.see_through(write_down(db, id, stored, fields)).await??))
+    Ok(Json(app.see_through(write_down(db, company, id, stored, fields)).await??))
 }
 
-/// Writes the row of a file whose content is in the store; without the row the content goes, and in doubt it stays.
-async fn write_down(db: TenantDb, id: Uuid, mut stored: Stored, fields: Fields) -> Result<File> {
+/// Writes the row of a file whose content is in the store, if the caller is still in the company under whose name it is there;
+/// without the row the content goes, and in doubt it stays.
+async fn write_down(db: TenantDb, company: Uuid, id: Uuid, mut stored: Stored, fields: Fields) -> Result<File> {
     let (size, sha256) = (stored.writing.size() as i64, stored.sha256.as_slice());
     let params: [&(dyn ToSql + Sync); 9] = [
         &id,
@@ -91,7 +92,11 @@ async fn write_down(db: TenantDb, id: Uuid, mut stored: Stored, fields: Fields) 
         &fields.tags,
     ];
     stored.writing.keep();
-    let file = db.one(sql!("files/upload"), &params).await;
+    let file = db.tx(async |tx| match tx.caller().company_id {
+        Some(now) if now == company => tx.one(sql!("files/upload"), &params).await,
+        _ => Err(Error::bad_request("Your company has changed: upload the file again")),
+    });
+    let file = file.await;
     if file.as_ref().is_err_and(Error::is_undone) {
         stored.writing.discard();
     }
@@ -112,14 +117,18 @@ async fn text(mut field: Field<'_>, pace: &mut Pace) -> Result<String> {
 
 /// A JSON array as text, or words with commas between them.
 fn tags(text: &str) -> Result<Vec<String>> {
-    let Ok(list) = serde_json::from_str::<Vec<Value>>(text) else {
-        return Ok(text.split(',').map(|tag| tag.trim().to_owned()).filter(|tag| !tag.is_empty()).collect());
+    let wrong = |why| Error::invalid("body", "tags", why);
+    let tags: Vec<String> = match serde_json::from_str::<Vec<Value>>(text) {
+        Err(_) => text.split(',').map(|tag| tag.trim().to_owned()).filter(|tag| !tag.is_empty()).collect(),
+        Ok(list) => {
+            let tags = list.into_iter().map(|tag| match tag {
+                Value::String(tag) => Ok(tag),
+                _ => Err(wrong("Input should be a list of texts")),
+            });
+            tags.collect::<Result<_>>()?
+        }
     };
-    let tags = list.into_iter().map(|tag| match tag {
-        Value::String(tag) => Ok(tag),
-        _ => Err(Error::invalid("body", "tags", "Input should be a list of texts")),
-    });
-    tags.collect()
+    Ok(tags)
 }
 
 /// The last part of a path as any system writes it, without characters that no name has.
