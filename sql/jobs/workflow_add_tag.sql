@@ -1,3 +1,4 @@
 -- $1 deal   $2 tag
-update deals set tags = case when tags ? $2 then tags else tags || to_jsonb($2::text) end, updated_at = now() where id = $1 and not is_deleted
+update deals set tags = case when tags ? $2 then tags else tags || to_jsonb($2::text) end, updated_at = now()
+where id = $1 and not is_deleted and (tags ? $2 or jsonb_array_length(tags) < 100)
 returning id

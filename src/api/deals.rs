@@ -127,7 +127,9 @@ struct DealPatch {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[garde(length(chars, max = 255))]
     won_reason: Option<String>,
+    /// At most 100, of at most 100 characters each.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[garde(inner(custom(few_and_short)))]
     tags: Option<Vec<Value>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     custom_fields: Option<Map<String, Value>>,
@@ -142,6 +144,14 @@ struct DealPatch {
     /// A stage of the deal's pipeline.
     #[serde(deserialize_with = "wire::blank_is_none", skip_serializing)]
     stage_id: Option<Uuid>,
+}
+
+fn few_and_short(list: &[Value], _: &()) -> garde::Result {
+    let is_long = |tag: &Value| tag.as_str().map_or_else(|| tag.to_string().len(), |text| text.chars().count()) > 100;
+    if list.len() > 100 || list.iter().any(is_long) {
+        return Err(garde::Error::new("A deal has at most 100 tags of at most 100 characters"));
+    }
+    Ok(())
 }
 
 #[derive(Deserialize, Validate, JsonSchema)]

@@ -124,6 +124,22 @@ async fn a_title_is_used_once_by_an_owner_also_at_once() {
     acme.member.post("/api/deals/", new).await.expect(200);
 }
 
+/// A deal that has more of them from before can be changed all the same.
+#[tokio::test]
+async fn a_deal_has_a_hundred_short_tags() {
+    let acme = World::new().await;
+    let made = deal(&acme.admin, json!({})).await;
+    for tags in [json!(vec!["t"; 101]), json!(["t".repeat(101)]), json!([vec!["t"; 50]])] {
+        acme.member.patch(&path(&made), json!({"tags": tags})).await.expect(422);
+    }
+    acme.member.patch(&path(&made), json!({"tags": vec!["é".repeat(100); 100]})).await.expect(200);
+    let id: Uuid = made["id"].as_str().unwrap().parse().unwrap();
+    let many = "update deals set tags = (select jsonb_agg(n) from generate_series(1, 150) n) where id = $1";
+    acme.db.execute(many, &[&id]).await.unwrap();
+    let changed = acme.member.patch(&path(&made), json!({"title": "New"})).await.expect(200);
+    assert_eq!((&changed["title"], changed["tags"].as_array().unwrap().len()), (&json!("New"), 150));
+}
+
 #[tokio::test]
 async fn any_member_changes_the_listed_fields_and_no_other() {
     let acme = World::new().await;

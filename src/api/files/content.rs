@@ -128,6 +128,9 @@ fn tags(text: &str) -> Result<Vec<String>> {
             tags.collect::<Result<_>>()?
         }
     };
+    if tags.len() > 100 || tags.iter().any(|tag| tag.chars().count() > 100) {
+        return Err(wrong("A file has at most 100 tags of at most 100 characters"));
+    }
     Ok(tags)
 }
 

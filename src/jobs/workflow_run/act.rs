@@ -75,7 +75,11 @@ pub(super) async fn inside(tx: &Tx<'_>, event: &str, action: &Action, context: &
         Action::UpdateField(change) => update(tx, event, change, context).await,
         Action::AddTag(workflow::AddTag { tag }) => {
             let deal = deal.ok_or(Error::bad_request("The run has no deal"))?;
-            let id: Uuid = tx.optional(sql!("jobs/workflow_add_tag"), &[&deal, tag]).await?.ok_or(Error::not_found("Deal"))?;
+            if tag.chars().count() > 100 {
+                return Err(Error::bad_request("A tag has at most 100 characters"));
+            }
+            let tagged: Option<Uuid> = tx.optional(sql!("jobs/workflow_add_tag"), &[&deal, tag]).await?;
+            let id = tagged.ok_or(Error::bad_request("The deal is not there any more, or has 100 tags already"))?;
             Ok(json!({ "deal_id": id }))
         }
         _ => Err(Error::Internal("an action that is not of the database".into())),
