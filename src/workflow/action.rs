@@ -1,7 +1,7 @@
 //! The actions of a workflow. On the wire each is `{"type": …, "config": {…}}` (contract: workflows), with optional
 //! `conditions`. Every text of a config is a template.
 
-use super::{Condition, Context, Trigger, condition, template};
+use super::{Condition, Trigger, condition, fill::TEXTS, template};
 use crate::wire;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -372,11 +372,19 @@ impl Step {
                 wrong(&format!("conditions[{place}].{field}"), &why);
             }
         }
+        let mut templates = 0;
         texts(&self.action.config(), "config", &mut |path, text| {
+            templates += usize::from(template::is_one(text));
+            if templates > TEXTS {
+                return;
+            }
             if let Err(why) = template::check(text) {
                 problems.push((path.into(), why));
             }
         });
+        if templates > TEXTS {
+            problems.push(("config".into(), format!("A config has at most {TEXTS} texts with templates")));
+        }
         problems
     }
 }
@@ -409,35 +417,4 @@ impl Action {
     pub fn config(&self) -> Value {
         serde_json::to_value(self).map(|mut wire| wire["config"].take()).unwrap_or_default()
     }
-
-    /// The action with its templates filled; otherwise the field whose template could not be, and why.
-    pub fn filled(&self, context: &Context) -> Result<Self, String> {
-        let mut wire = serde_json::to_value(self).map_err(|e| e.to_string())?;
-        let is_mail = matches!(self, Action::SendEmail(_));
-        if !matches!(self, Action::Webhook(Webhook { payload: None, .. }) | Action::Wait(_)) {
-            fill(&mut wire["config"], "", context, is_mail)?;
-        }
-        serde_json::from_value(wire).map_err(|e| e.to_string())
-    }
-}
-
-fn fill(value: &mut Value, path: &str, context: &Context, is_mail: bool) -> Result<(), String> {
-    match value {
-        Value::String(text) if path != "url" => {
-            *text =
-                template::render(text, context, is_mail && path == "body").map_err(|why| format!("{path}: {why}"))?;
-        }
-        Value::Array(list) => {
-            for one in list {
-                fill(one, path, context, is_mail)?;
-            }
-        }
-        Value::Object(map) => {
-            for (key, one) in map {
-                fill(one, if path.is_empty() { key } else { path }, context, is_mail)?;
-            }
-        }
-        _ => {}
-    }
-    Ok(())
 }

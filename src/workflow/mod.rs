@@ -3,6 +3,7 @@
 
 mod action;
 mod condition;
+mod fill;
 mod schedule;
 mod template;
 
@@ -11,13 +12,14 @@ pub use action::{
     Wait, Webhook,
 };
 pub use condition::{Condition, hold};
+pub use fill::Budget;
 pub use schedule::Schedule;
 
 use crate::{Error, Result, error::Problem};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
-use std::str::FromStr;
+use serde_json::Value;
+use std::{str::FromStr, sync::Arc};
 use uuid::Uuid;
 
 /// What starts a workflow.
@@ -137,7 +139,11 @@ fn problem(field: &str, msg: String) -> Problem {
 /// What templates and conditions can name: `record`, its kind's name (`deal`, `contact`, …), `workflow`, `company`,
 /// `user`, `trigger`, and each key of the trigger's data by itself.
 #[derive(Debug, Clone)]
-pub struct Context(Value);
+pub struct Context {
+    all: Arc<Value>,
+    /// The same for templates.
+    seen: minijinja::Value,
+}
 
 /// Characters of one text that a template can see; more would let a short template make an enormous text.
 const TEXT: usize = 1600;
@@ -153,13 +159,15 @@ impl Context {
         all.insert("workflow".into(), serde_json::json!({"id": workflow.0, "name": workflow.1}));
         let mut all = Value::Object(all);
         shorten(&mut all);
-        Self(all)
+        let mut any = usize::MAX;
+        let seen = template::seen(&all, &mut any);
+        Self { all: Arc::new(all), seen }
     }
 
     /// What stands at this path, such as `deal.value`; a path that names nothing by itself is one of the record's.
     pub fn at(&self, path: &str) -> &Value {
         let walk = |from: &'static str| -> &Value {
-            let start = if from.is_empty() { &self.0 } else { &self.0[from] };
+            let start = if from.is_empty() { &*self.all } else { &self.all[from] };
             path.split('.').fold(start, |value, key| &value[key])
         };
         let direct = walk("");
@@ -168,20 +176,14 @@ impl Context {
 
     /// The id of the record of this kind, if the run has one.
     pub fn id(&self, of: OnRecord) -> Option<Uuid> {
-        self.0[of.name()]["id"].as_str()?.parse().ok()
+        self.all[of.name()]["id"].as_str()?.parse().ok()
     }
 
     /// What a webhook tells where its workflow does not say.
     pub fn for_webhook(&self) -> Value {
         serde_json::json!({
-            "workflow": self.0["workflow"], "trigger": self.0["trigger"], "record": self.0["record"], "contact": self.0["contact"],
+            "workflow": self.all["workflow"], "trigger": self.all["trigger"], "record": self.all["record"], "contact": self.all["contact"],
         })
-    }
-
-    /// All of it, for a template.
-    fn all(&self) -> &Map<String, Value> {
-        static NOTHING: std::sync::LazyLock<Map<String, Value>> = std::sync::LazyLock::new(Map::new);
-        self.0.as_object().unwrap_or(&NOTHING)
     }
 }
 

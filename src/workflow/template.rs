@@ -88,6 +88,9 @@ pub(super) fn check(text: &str) -> Result<(), String> {
     if text.chars().count() > LENGTH {
         return Err("A template has at most 20000 characters".into());
     }
+    if !is_one(text) {
+        return Ok(());
+    }
     tame(text)?;
     let template = PLAIN.template_from_str(text).map_err(|e| words(&e))?;
     // Names of filters are looked up when they are used.
@@ -101,17 +104,47 @@ pub(super) fn check(text: &str) -> Result<(), String> {
     }
 }
 
-/// Fills a template; in HTML what it puts in is escaped.
-pub(super) fn render(text: &str, context: &Context, html: bool) -> Result<String, String> {
-    if !text.contains("{{") && !text.contains("{%") && !text.contains("{#") {
-        return Ok(text.to_owned());
-    }
+/// Whether there is something to fill.
+pub(super) fn is_one(text: &str) -> bool {
+    ["{{", "{%", "{#"].iter().any(|mark| text.contains(mark))
+}
+
+/// Fills a template, and says how many steps it took; in HTML what it puts in is escaped.
+pub(super) fn render(text: &str, context: &Context, html: bool) -> Result<(String, u64), String> {
     tame(text)?;
     let env = if html { &HTML } else { &PLAIN };
     let mut out = Short(Vec::new());
     let template = env.template_from_str(text).map_err(|e| words(&e))?;
-    template.render_captured_to(Value::from(Serde(context.all())), &mut out).map_err(|e| words(&e))?;
-    String::from_utf8(out.0).map_err(|_| "The text is not UTF-8".into())
+    let rendered = template.render_captured_to(context.seen.clone(), &mut out).map_err(|e| words(&e))?;
+    let fuel = rendered.state().fuel_levels().map_or(FUEL, |(used, _)| used);
+    Ok((String::from_utf8(out.0).map_err(|_| "The text is not UTF-8")?, fuel))
+}
+
+/// Of a list, with the lists in it, a template sees so many elements: filters go through all of it in one step.
+const LIST: usize = 100;
+/// Characters of a name of one of them.
+const NAME: usize = 100;
+
+/// What templates see of a context, of which a list may have `left` elements more.
+pub(super) fn seen(value: &serde_json::Value, left: &mut usize) -> Value {
+    match value {
+        serde_json::Value::Array(list) => {
+            let most = LIST.min(*left);
+            let mut few = most;
+            let elements = list.iter().map_while(|one| {
+                few = few.checked_sub(1)?;
+                Some(seen(one, &mut few))
+            });
+            let elements = elements.collect();
+            *left -= most - few;
+            elements
+        }
+        serde_json::Value::Object(map) => Value::from_pairs(map.iter().map_while(|(name, one)| {
+            *left = left.checked_sub(1)?;
+            Some((name.chars().take(NAME).collect::<String>(), seen(one, left)))
+        })),
+        one => Value::from(Serde(one)),
+    }
 }
 
 fn words(e: &Error) -> String {

@@ -360,6 +360,47 @@ async fn a_template_cannot_hold_the_server_up() {
     assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
 }
 
+/// Nor can many of them together, which are in one step, see much of a long list, or came past the check.
+#[tokio::test]
+async fn the_templates_of_a_step_have_one_end() {
+    let acme = World::new().await;
+    let deal = acme.admin.post("/api/deals/", json!({"title": "T", "value": 1, "stage_id": "Lead"})).await.expect(200);
+    let id: Uuid = deal["id"].as_str().unwrap().parse().unwrap();
+    let tags = "update deals set tags = (select jsonb_agg('tag' || n) from generate_series(1, 50000) n) where id = $1";
+    acme.db.execute(tags, &[&id]).await.unwrap();
+    let save = async |payload: Value| {
+        let config = json!({"url": "https://x.example/", "payload": payload});
+        let condition = json!({"field": "deal.tags", "operator": "contains", "value": "tag40000"});
+        let actions = json!([{"type": "webhook", "config": config, "conditions": [condition]}]);
+        acme.admin.post(LIST, json!({"name": Uuid::new_v4(), "trigger_type": "deal_created", "actions": actions})).await
+    };
+    let refused = save(json!(vec!["{{ x }}"; 101])).await.expect(422);
+    assert_eq!(refused["detail"][0]["msg"], "A config has at most 100 texts with templates");
+    save(json!(vec!["no template"; 101])).await.expect(200);
+
+    let tried = async |made: &Value| {
+        let tried = acme.admin.send("POST", &format!("{}/dry-run?record_id={id}", path(made)), None).await.expect(200);
+        assert_eq!(tried["steps"][0]["would_run"], true, "conditions see all of a list");
+        tried["steps"][0].clone()
+    };
+    let made = save(json!(["{{ deal.tags|length }}", "{{ deal.tags|last }}"])).await.expect(200);
+    assert_eq!(tried(&made).await["input"]["payload"], json!(["100", "tag100"]));
+    let looped = "{% for t in deal.tags %}{{ t }}{% endfor %}";
+    let made = save(json!(vec![looped; 100])).await.expect(200);
+    let step = tried(&made).await;
+    assert!(step["error_message"].as_str().unwrap().contains("take too long together"), "{step}");
+    let run = acme.admin.send("POST", &format!("{}/execute?record_id={id}", path(&made)), None).await.expect(200);
+    let run = format!("{}/executions/{}", path(&made), run["execution_id"].as_str().unwrap());
+    let why = acme.admin.get(&run).await.expect(200)["steps"][0]["error_message"].clone();
+    assert!(why.as_str().unwrap().contains("take too long together"), "{why}");
+
+    let many = "update workflows set actions = jsonb_set(actions, '{0,config,payload}',
+        (select jsonb_agg('{{ x }}'::text) from generate_series(1, 50000))) where id = $1";
+    let workflow: Uuid = made["id"].as_str().unwrap().parse().unwrap();
+    acme.db.execute(many, &[&workflow]).await.unwrap();
+    assert!(tried(&made).await["error_message"].as_str().unwrap().contains("more than 100 templates"));
+}
+
 /// What is as deep as it is long must end before the stack does, for whoever parses, compiles, runs or drops it.
 #[tokio::test]
 async fn a_template_is_not_deeper_than_the_stack() {

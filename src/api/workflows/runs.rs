@@ -3,10 +3,12 @@
 use super::super::prelude::*;
 use crate::{
     jobs,
+    turns::Turns,
     wire::Paths,
-    workflow::{Context, Step, hold},
+    workflow::{Budget, Context, Step, hold},
 };
 use serde_json::Value;
+use std::time::Duration;
 
 row! {
     /// A run of a workflow.
@@ -149,13 +151,32 @@ struct DryStep {
     error_message: Option<String>,
 }
 
+/// Templates take long, so only so many dry runs are made at a time; of one company one.
+static DRY_RUNS: Turns = Turns::new(2, 1);
+/// How long one waits for its turn.
+const TURN: Duration = Duration::from_secs(10);
+
 pub(super) async fn dry_run(db: TenantDb, Path(id): Path<Uuid>, Query(about): Query<About>) -> Result<Json<DryRun>> {
-    let known: Known = db.one(sql!("workflows/dry_run"), &[&id, &about.record_id]).await?;
+    let known = db.tx(async |tx| {
+        let known: Known = tx.one(sql!("workflows/dry_run"), &[&id, &about.record_id]).await?;
+        Ok((tx.caller().company_id.ok_or(Error::NoCompany)?, known))
+    });
+    let (company, known) = known.await?;
+    let turn = DRY_RUNS.next(company, TURN).await.ok_or(Error::TooManyRequests(5))?;
+    let run = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        tried(id, known)
+    });
+    run.await.map(Json).map_err(|e| Error::Internal(e.to_string().into()))
+}
+
+fn tried(id: Uuid, known: Known) -> DryRun {
     let context = Context::new(known.context, &known.trigger_data, (id, &known.name));
     let conditions = serde_json::from_value::<Vec<_>>(known.conditions).unwrap_or_default();
     let steps = known.actions.as_array().into_iter().flatten().filter_map(|step| Step::read(step).ok());
+    let mut left = Budget::DRY_RUN;
     let steps = steps.enumerate().map(|(position, step)| {
-        let (input, error_message) = match step.action.filled(&context) {
+        let (input, error_message) = match step.action.filled(&context, &mut left) {
             Ok(action) => (action.config(), None),
             Err(why) => (step.action.config(), Some(why)),
         };
@@ -163,5 +184,5 @@ pub(super) async fn dry_run(db: TenantDb, Path(id): Path<Uuid>, Query(about): Qu
         DryStep { position, kind, would_run, input, error_message }
     });
     let steps = steps.collect();
-    Ok(Json(DryRun { record: context.at("record").clone(), would_start: hold(&conditions, &context), steps }))
+    DryRun { record: context.at("record").clone(), would_start: hold(&conditions, &context), steps }
 }

@@ -186,7 +186,8 @@ impl At<'_, '_> {
     async fn perform(&self, context: &Context, refused: Option<&(i32, String)>, doing: &mut Option<i32>) -> Result<Turn> {
         let status = self.run.step_status.as_deref();
         if let Some((_, why)) = refused.filter(|(position, _)| *position == self.run.next_step) {
-            let input = self.step.action.filled(context).unwrap_or_else(|_| self.step.action.clone()).config();
+            let input = self.step.action.filled_aside(context).await;
+            let input = input.unwrap_or_else(|_| self.step.action.clone()).config();
             return self.done("failed", &input, &json!({}), Some(why)).await;
         }
         let sends = matches!(self.step.action, Action::SendSms(_) | Action::SendEmail(_));
@@ -197,7 +198,7 @@ impl At<'_, '_> {
         if status.is_none() && !hold(&self.step.conditions, context) {
             return self.done("skipped", &json!({}), &json!({}), None).await;
         }
-        let action = match self.step.action.filled(context) {
+        let action = match self.step.action.filled_aside(context).await {
             Ok(action) => action,
             Err(why) => return self.done("failed", &self.step.action.config(), &json!({}), Some(&why)).await,
         };
