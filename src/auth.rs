@@ -290,12 +290,12 @@ fn hash_what_waits(waiting: &Mutex<mpsc::Receiver<Work>>) {
         let took = begun.0.elapsed();
         let used = processor_time().zip(begun.1).map(|(until, from)| until.saturating_sub(from));
         if used.is_some_and(|used| took > used.mul_f64(1.25)) {
-            thread::sleep(took.min(REST));
+            thread::sleep((took / 2).min(REST));
         }
     }
 }
 
-/// Whose hashing took longer than the processor needed for it has kept others waiting, and rests for as long, at most this:
+/// Whose hashing took longer than the processor needed for it has kept others waiting, and rests for half as long, at most this:
 /// otherwise a storm of logins keeps more than one of a hundred reads waiting (`make bench ARGS="--only storm"`).
 const REST: Duration = Duration::from_millis(100);
 
