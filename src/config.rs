@@ -123,7 +123,7 @@ pub struct Config {
     #[arg(long, env = "RINGFENCE_PREPARED_STATEMENTS", value_enum, default_value = "on")]
     pub prepared_statements: Switch,
     /// Database connections at most, and as many to the standby; one company gets three quarters of them. When not given:
-    /// with a database on this machine four for each processor, from 8 to 64, of which two for each run at a time what is
+    /// with a database on this machine six for each processor, from 12 to 64, of which two for each run at a time what is
     /// short; with one elsewhere 16
     #[arg(long, env = "RINGFENCE_POOL_SIZE", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1000))]
     pub pool_size: Option<usize>,

@@ -55,11 +55,12 @@ fn processors(url: &str) -> anyhow::Result<Option<usize>> {
     Ok(is_here.then(crate::processors))
 }
 
-/// How many connections a server has when nobody says: four for each of the database's processors, within bounds. Two for
-/// each run something short at a time ([`Admission`]); the others are for what takes its time.
+/// How many connections a server has when nobody says: six for each of the database's processors, within bounds. Two for
+/// each run something short at a time ([`Admission`]); the others are for what takes its time, such as changes that wait for
+/// the disk.
 pub fn default_pool_size(url: &str) -> anyhow::Result<usize> {
     const ELSEWHERE: usize = 16;
-    Ok(processors(url)?.map_or(ELSEWHERE, |processors| (4 * processors).clamp(8, 64)))
+    Ok(processors(url)?.map_or(ELSEWHERE, |processors| (6 * processors).clamp(12, 64)))
 }
 
 /// How many threads answer requests when nobody says: one for each processor, or half as many where the database works on
