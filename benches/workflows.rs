@@ -51,7 +51,7 @@ async fn run(options: &Options, cluster: &Cluster) -> Result<()> {
     let company: Uuid =
         admin.query_one("insert into companies (name) values ('Bench') returning id", &[]).await?.get(0);
     let add = "select id from app.add_user('bench@x.example', $2, 'A', 'B', 'company_admin', $1, 'active')";
-    let user: Uuid = admin.query_one(add, &[&company, &auth::hash_now("unused")?]).await?.get(0);
+    let user: Uuid = admin.query_one(add, &[&company, &passwords::hash_now("unused")?]).await?.get(0);
     let mut program = shared::ringfence(&database.api, &["serve"]);
     program.env("RINGFENCE_WORKER", "off");
     let server = Server::start(program).await?;

@@ -1,6 +1,6 @@
 //! Demo data: two small companies to look at, or many large ones to measure with.
 
-use crate::{auth, backfill, db, say, sql};
+use crate::{backfill, db, passwords, say, sql};
 use anyhow::{Context, bail};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -125,7 +125,7 @@ pub async fn load(admin_url: &str) -> anyhow::Result<Vec<Login>> {
         logins.retain(|l| there.contains(&l.email));
         return Ok(logins);
     }
-    let hash = auth::hash_now(PASSWORD)?;
+    let hash = passwords::hash_now(PASSWORD)?;
     for company in &COMPANIES {
         add(&tx, company, &hash).await?;
     }
@@ -222,7 +222,7 @@ pub async fn generate(admin_url: &str, companies: u32, amounts: Amounts) -> anyh
     let largest = contacts[0].max(1);
     let people =
         Vec::from_iter(contacts.iter().map(|n| 1 + (i64::from(*n) * 19 / i64::from(largest)).clamp(1, 19) as i32));
-    let hash = auth::hash_now(PASSWORD)?;
+    let hash = passwords::hash_now(PASSWORD)?;
     let ids = tx.query(sql!("demo/companies").text, &[&GENERATED, &people, &hash]).await?;
     let ids = Vec::from_iter(ids.iter().map(|row| row.get::<_, Uuid>("id")));
     // The search index takes new rows in large lots instead of one by one.

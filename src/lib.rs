@@ -24,6 +24,7 @@ pub mod mailing;
 pub mod metrics;
 pub mod operator;
 pub mod page;
+pub mod passwords;
 pub mod pdf;
 pub mod position;
 pub mod refusals;
@@ -53,7 +54,7 @@ pub struct Parts {
     /// The keys of the tokens.
     pub keys: auth::Keys,
     /// Password hashing.
-    pub hasher: auth::Hasher,
+    pub hasher: passwords::Hasher,
     /// The keys that seal providers' secrets.
     pub sealer: seal::Sealer,
     /// The keys of addresses for people who are not signed in.
@@ -88,7 +89,7 @@ impl App {
         Ok(Self(Arc::new(Parts {
             db,
             keys: auth::Keys::new(&config.jwt_secret)?,
-            hasher: auth::Hasher::new(auth::Hasher::threads(processors()))?,
+            hasher: passwords::Hasher::new(passwords::Hasher::threads(processors()))?,
             sealer: seal::Sealer::new(&config.secret_key)?,
             links: links::Links::new(&config.secret_key),
             cursors: signed::Signer::new(&config.secret_key, "cursors"),

@@ -3,11 +3,11 @@
 use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
 use ringfence::{
-    App, archive, auth, backfill, backup,
+    App, archive, backfill, backup,
     clients::storage::Storage,
     config::{Config, Database, LogFormat},
     db::{self, Db, local::Cluster, migrate},
-    demo, doctor, erase, import, log, operator, say,
+    demo, doctor, erase, import, log, operator, passwords, say,
     seal::Sealer,
     secrets, server, sql, terminal, workbook,
 };
@@ -658,9 +658,9 @@ async fn add_user(admin: &tokio_postgres::Client, email: &str, first: &str, last
     }
     let missing = format!("there is no account {email} yet: give the new one's password on standard input");
     let password = terminal::new_password(&format!("the new account {email}"), &missing)?;
-    if let Some(problem) = auth::password_problem(&password, email, true) {
+    if let Some(problem) = passwords::problem(&password, email, true) {
         bail!("{problem}");
     }
-    let hash = auth::hash_now(&password)?;
+    let hash = passwords::hash_now(&password)?;
     Ok(admin.query_one(sql!("ops/add_user").text, &[&email, &hash, &first, &last]).await?.get("id"))
 }

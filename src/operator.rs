@@ -1,6 +1,6 @@
 //! `ringfence operator`: logins for people at psql, each held to one company by the role that logged in.
 
-use crate::{auth, db, sql, terminal};
+use crate::{db, passwords, sql, terminal};
 use anyhow::bail;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use clap::{Args, Subcommand};
@@ -114,7 +114,7 @@ impl Add {
         } else {
             let missing = "give the operator's password on standard input, or --generate-password";
             let password = terminal::new_password(&name, missing)?;
-            if let Some(problem) = auth::password_problem(&password, &name, true) {
+            if let Some(problem) = passwords::problem(&password, &name, true) {
                 bail!("{problem}");
             }
             password

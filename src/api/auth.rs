@@ -4,6 +4,7 @@ use super::prelude::*;
 use crate::{
     auth::{self, RefreshDb, TokenKind},
     db::platform::{Account, NewUser},
+    passwords,
 };
 use std::time::Duration;
 
@@ -92,7 +93,7 @@ async fn login(app: State<App>, client: Client, Json(body): Json<Login>) -> Resu
         if account.blocked {
             return Err(Error::Suspended);
         }
-        let rehashed = if auth::is_outdated(&hash) { Some(app.hasher.hash(&body.password).await?) } else { None };
+        let rehashed = if passwords::is_outdated(&hash) { Some(app.hasher.hash(&body.password).await?) } else { None };
         if app.db.platform().logged_in(account.id, &hash, rehashed.as_deref()).await? {
             return Session::of(&app, account).map(Json);
         }
@@ -130,7 +131,7 @@ async fn register(
     client.limit(&app, "register", &email, 20, Duration::from_secs(60 * 60)).await?;
     let company = body.company_id.as_deref().filter(|id| !id.is_empty());
     // Who names a company may be its admin, who gives somebody a password to start with.
-    let check = if company.is_some() { auth::check_start_password } else { auth::check_password };
+    let check = if company.is_some() { passwords::check_start } else { passwords::check };
     check(&body.password, &email, true)?;
     let company: Option<Uuid> = company.map(str::parse).transpose().map_err(|_| Error::bad_request("Invalid company_id"))?;
     let hash = app.hasher.hash(&body.password).await?;
@@ -220,7 +221,7 @@ async fn reset_password(app: State<App>, client: Client, Json(body): Json<ResetP
     client.limit(&app, "reset", &email, 10, Duration::from_secs(15 * 60)).await?;
     // A code has six digits: whoever asks for one after the other must not get far in guessing them.
     client.limit(&app, "reset of a day", &email, 20, Duration::from_secs(24 * 60 * 60)).await?;
-    auth::check_password(&body.new_password, &email, true)?;
+    passwords::check(&body.new_password, &email, true)?;
     let hash = app.hasher.hash(&body.new_password).await?;
     let code = app.keys.code_hash(&email, body.reset_code.trim());
     match app.db.platform().finish_password_reset(&email, &code, &hash).await? {

@@ -3,6 +3,7 @@
 use super::prelude::*;
 use crate::{
     auth::{self, TokenKind},
+    passwords,
     clients::mail::Letter,
     db::platform::{Account, Invitation},
     idempotency, mailing,
@@ -163,7 +164,7 @@ async fn accept(app: State<App>, client: Client, Json(body): Json<Acceptance>) -
     client.limit(&app, "accept", "", 10, Duration::from_secs(15 * 60)).await?;
     let (platform, token) = (app.db.platform(), hash(&body.token));
     let invitation = platform.invitation(&token).await?.ok_or_else(void)?;
-    auth::check_password(&body.password, &invitation.email, false)?;
+    passwords::check(&body.password, &invitation.email, false)?;
     let password = app.hasher.hash(&body.password).await?;
     let account = platform.accept_invitation(&token, &password).await;
     let account = account.on_constraint("users_email_key", "Email already registered")?.ok_or_else(void)?;

@@ -52,7 +52,7 @@ struct Registered {
 async fn company(app: State<App>, client: Client, Json(body): Json<NewCompany>) -> Result<Json<Registered>> {
     let email = body.admin_email;
     client.limit(&app, "company", &email, 10, Duration::from_secs(60 * 60)).await?;
-    if let Some(problem) = crate::auth::password_problem(&body.admin_password, &email, false) {
+    if let Some(problem) = crate::passwords::problem(&body.admin_password, &email, false) {
         return Err(Error::invalid("body", "admin_password", problem));
     }
     let hash = app.hasher.hash(&body.admin_password).await?;

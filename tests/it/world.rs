@@ -5,11 +5,11 @@ use crate::{log, schema::OwnDatabase};
 use reqwest::{Method, header::HeaderMap, multipart};
 use ringfence::{
     App,
-    auth::{self, Keys, TokenKind},
+    auth::{Keys, TokenKind},
     clients,
     config::{Config, Switch},
     db::{self, Db},
-    server, workbook,
+    passwords, server, workbook,
 };
 use serde_json::Value;
 use std::{
@@ -100,7 +100,7 @@ pub fn shared_server() -> &'static str {
 }
 
 static KEYS: LazyLock<Keys> = LazyLock::new(|| Keys::new(&config().jwt_secret).unwrap());
-static HASH: LazyLock<String> = LazyLock::new(|| auth::hash_now(PASSWORD).unwrap());
+static HASH: LazyLock<String> = LazyLock::new(|| passwords::hash_now(PASSWORD).unwrap());
 
 /// Somebody with a token, or nobody.
 #[derive(Clone)]

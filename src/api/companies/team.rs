@@ -2,8 +2,8 @@
 
 use super::{super::prelude::*, Company, denied};
 use crate::{
-    auth,
     db::{Caller, platform::NewUser},
+    passwords,
     server::Client,
 };
 use std::time::Duration;
@@ -92,7 +92,7 @@ pub(super) async fn add(
     // Hashing takes time that everybody's logins wait for.
     client.limit(&app, "colleague", &id.to_string(), 100, Duration::from_secs(60 * 60)).await?;
     let email = new.email;
-    auth::check_start_password(&new.password, &email, false)?;
+    passwords::check_start(&new.password, &email, false)?;
     let hash = app.hasher.hash(&new.password).await?;
     let user =
         NewUser { email: &email, hash: &hash, first_name: new.first_name.trim(), last_name: new.last_name.trim() };
