@@ -9,8 +9,10 @@
 //! with `ARGS="--pool-size 8"`). What turns out to take longer does not count any more, so that a few long reports keep
 //! nobody waiting.
 //!
-//! *Turns.* Who cannot be let in waits once, for both. Companies take turns, so that hundreds of requests of one of them keep
-//! another's waiting for one turn and not for all of them.
+//! *Turns.* Who cannot be let in waits once, for all of it, so that nobody waits for a connection of the pool. Companies take
+//! turns, so that hundreds of requests of one of them keep another's waiting for one turn and not for all of them. What the
+//! server asks of its own account (logins, webhooks before their company is known, jobs to do, readiness) has every second
+//! turn: companies, however many, do not keep it waiting, nor do strangers who log in keep them.
 
 use super::{Fault, Identity};
 use deadpool::managed::{PoolError, TimeoutType};
@@ -41,11 +43,12 @@ pub(super) struct Admission {
 /// Whose share a request takes of.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Owner {
-    /// A company, or a user without one.
-    Known(Uuid),
+    Company(Uuid),
+    /// Users of whom it is known that they have none: there is no end of them, for anybody may register.
+    WithoutCompany,
     /// Users of whom nothing is known yet.
     Strangers,
-    /// What the server asks of its own account, without a limit.
+    /// Without a limit.
     Server,
 }
 
@@ -55,12 +58,15 @@ struct Queue(Arc<Mutex<State>>);
 struct State {
     /// Connections that one owner may have at a time.
     limit: usize,
+    /// Connections that nobody has.
+    connections: usize,
     /// How many more may run.
     free: usize,
     of_users: HashMap<Uuid, Owner>,
     /// Of those who have something, or wait.
     shares: HashMap<Owner, Share>,
-    /// Who is next: those who wait and may have more, each once. There is nobody as long as more may run.
+    /// Who is next: those who wait and may have more, each once. There is nobody as long as there is a connection and more may
+    /// run.
     turns: VecDeque<Owner>,
 }
 
@@ -92,6 +98,7 @@ impl Admission {
     pub(super) fn new(size: usize, running: usize) -> Self {
         let state = State {
             limit: (size - size.div_ceil(4)).max(1),
+            connections: size,
             free: running,
             of_users: HashMap::new(),
             shares: HashMap::new(),
@@ -106,10 +113,10 @@ impl Admission {
             let mut state = self.queue.state();
             let owner = match who {
                 Some(Identity::Token(user, _)) => state.of_users.get(user).copied().unwrap_or(Owner::Strangers),
-                Some(Identity::Job { company, .. }) => Owner::Known(*company),
+                Some(Identity::Job { company, .. }) => Owner::Company(*company),
                 None => Owner::Server,
             };
-            if state.free > 0 && state.may_have_more(owner) {
+            if state.has_room() && state.may_have_more(owner) {
                 state.take(owner);
                 return Ok(Admitted::of(&self.queue, owner));
             }
@@ -126,7 +133,7 @@ impl Admission {
 
     /// Remembers what the database said of a user who came with this part.
     pub(super) fn learn(&self, part: Option<&Part>, user: Uuid, company: Option<Uuid>) {
-        let owner = Owner::Known(company.unwrap_or(user));
+        let owner = company.map_or(Owner::WithoutCompany, Owner::Company);
         if part.is_some_and(|part| part.owner == owner) {
             return;
         }
@@ -148,22 +155,32 @@ impl Queue {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets in whoever may come next.
-    fn advance(&self) {
-        loop {
-            let Some((owner, tell)) = self.state().next() else { return };
+    /// Takes something back, and lets in whoever may come next before anybody else can.
+    fn take_back(&self, what: impl FnOnce(&mut State)) {
+        let mut next = {
+            let mut state = self.state();
+            what(&mut state);
+            state.next()
+        };
+        while let Some((owner, tell)) = next {
             // Who has just gone gives it back by dropping it, for which nothing may be locked.
             let _ = tell.send(Admitted::of(self, owner));
+            next = self.state().next();
         }
     }
 }
 
 impl State {
+    fn has_room(&self) -> bool {
+        self.connections > 0 && self.free > 0
+    }
+
     fn may_have_more(&self, owner: Owner) -> bool {
         owner == Owner::Server || self.shares.get(&owner).is_none_or(|share| share.taken < self.limit)
     }
 
     fn take(&mut self, owner: Owner) {
+        self.connections -= 1;
         self.free -= 1;
         self.shares.entry(owner).or_default().taken += 1;
     }
@@ -177,19 +194,20 @@ impl State {
         self.take_turn(owner);
     }
 
-    /// Puts an owner who waits and may have more at the end of the turns.
+    /// Gives an owner who waits and may have more the last turn; the server the second one.
     fn take_turn(&mut self, owner: Owner) {
         let may_have_more = self.may_have_more(owner);
         let Some(share) = self.shares.get_mut(&owner) else { return };
         if may_have_more && !share.waiting.is_empty() && !share.has_turn {
             share.has_turn = true;
-            self.turns.push_back(owner);
+            let last = self.turns.len();
+            self.turns.insert(if owner == Owner::Server { last.min(1) } else { last }, owner);
         }
     }
 
-    /// Takes a place for who is next, if one is free.
+    /// Takes a connection and a place for who is next, if there are.
     fn next(&mut self) -> Option<(Owner, oneshot::Sender<Admitted>)> {
-        while self.free > 0 {
+        while self.has_room() {
             let owner = self.turns.pop_front()?;
             let share = self.shares.get_mut(&owner)?;
             share.has_turn = false;
@@ -214,6 +232,7 @@ impl State {
     }
 
     fn give_back(&mut self, owner: Owner) {
+        self.connections += 1;
         if let Some(share) = self.shares.get_mut(&owner) {
             share.taken -= 1;
         }
@@ -230,15 +249,13 @@ impl Admitted {
 
 impl Drop for Part {
     fn drop(&mut self) {
-        self.queue.state().give_back(self.owner);
-        self.queue.advance();
+        self.queue.take_back(|state| state.give_back(self.owner));
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.state().free += 1;
-        self.0.advance();
+        self.0.take_back(|state| state.free += 1);
     }
 }
 
@@ -320,7 +337,7 @@ mod tests {
         assert!(enter(&admission, user).await.is_ok(), "what takes long does not count");
         drop((first.part, second));
         let state = admission.queue.state();
-        assert_eq!((state.free, state.shares.len(), state.turns.len()), (2, 0, 0));
+        assert_eq!((state.connections, state.free, state.shares.len(), state.turns.len()), (8, 2, 0, 0));
     }
 
     #[tokio::test]
@@ -328,7 +345,7 @@ mod tests {
         let admission = Arc::new(admission(8, 1));
         let (busy, other) = (Uuid::new_v4(), Uuid::new_v4());
         for user in [busy, other] {
-            admission.learn(None, user, None);
+            admission.learn(None, user, Some(user));
         }
         let (order, mut came) = tokio::sync::mpsc::unbounded_channel();
         let first = enter(&admission, busy).await.unwrap();
@@ -352,6 +369,68 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_server_has_every_second_turn() {
+        let admission = Arc::new(admission(8, 1));
+        let companies: Vec<Uuid> = (0..4).map(|_| Uuid::new_v4()).collect();
+        for user in &companies {
+            admission.learn(None, *user, Some(*user));
+        }
+        let (order, mut came) = tokio::sync::mpsc::unbounded_channel();
+        let first = enter(&admission, companies[0]).await.unwrap();
+        for user in companies.iter().copied().map(Some).chain([None; 3]) {
+            let (admission, order) = (admission.clone(), order.clone());
+            tokio::spawn(async move {
+                let who = user.map(|user| Identity::Token(user, 1));
+                let admitted = admission.enter(who.as_ref()).await.unwrap();
+                order.send(user).unwrap();
+                drop(admitted);
+            });
+            tokio::task::yield_now().await;
+        }
+        drop(first);
+        drop(order);
+        let mut all = Vec::new();
+        while let Some(user) = came.recv().await {
+            all.push(user);
+        }
+        let [a, b, c, d] = [0, 1, 2, 3].map(|i| Some(companies[i]));
+        assert_eq!(all, [a, None, b, None, c, None, d]);
+    }
+
+    #[tokio::test]
+    async fn nobody_is_let_in_to_a_pool_without_a_connection() {
+        let admission = admission(4, 4);
+        let users: Vec<Uuid> = (0..3).map(|_| Uuid::new_v4()).collect();
+        for user in &users {
+            admission.learn(None, *user, Some(*user));
+        }
+        let mut held = Vec::new();
+        for user in [users[0], users[0], users[1], users[1]] {
+            let Admitted { part, running } = enter(&admission, user).await.unwrap();
+            drop(running);
+            held.push(part);
+        }
+        assert!(enter(&admission, users[2]).await.is_err(), "shares together are more than there is");
+        held.pop();
+        assert!(enter(&admission, users[2]).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn those_without_company_have_one_share() {
+        let admission = admission(8, 8);
+        let users: Vec<Uuid> = (0..7).map(|_| Uuid::new_v4()).collect();
+        for user in &users {
+            admission.learn(None, *user, None);
+        }
+        let mut held = Vec::new();
+        for user in &users[..6] {
+            held.push(enter(&admission, *user).await.unwrap());
+        }
+        assert!(enter(&admission, users[6]).await.is_err());
+        assert!(enter(&admission, Uuid::new_v4()).await.is_ok());
+    }
+
+    #[tokio::test]
     async fn who_has_given_up_takes_nobodys_turn() {
         let admission = admission(8, 1);
         let (user, other) = (Uuid::new_v4(), Uuid::new_v4());
@@ -359,13 +438,13 @@ mod tests {
         for _ in 0..3 {
             assert!(enter(&admission, user).await.is_err());
         }
-        admission.learn(None, other, None);
+        admission.learn(None, other, Some(other));
         assert!(enter(&admission, other).await.is_err());
         drop(first);
         assert!(enter(&admission, user).await.is_ok());
         assert!(enter(&admission, other).await.is_ok());
         let state = admission.queue.state();
-        assert_eq!((state.free, state.shares.len(), state.turns.len()), (1, 0, 0));
+        assert_eq!((state.connections, state.free, state.shares.len(), state.turns.len()), (8, 1, 0, 0));
     }
 
     #[test]
