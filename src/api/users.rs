@@ -58,7 +58,7 @@ row! {
 #[serde(default)]
 struct ProfilePatch {
     #[serde(deserialize_with = "wire::given_address", skip_serializing_if = "Option::is_none")]
-    #[garde(inner(custom(wire::new_address)), length(chars, max = 255))]
+    #[garde(inner(custom(wire::old_address)), length(chars, max = 255))]
     #[schemars(email)]
     email: Option<String>,
     #[serde(deserialize_with = "wire::given", skip_serializing_if = "Option::is_none")]
@@ -89,7 +89,7 @@ struct ProfilePatch {
 #[serde(default)]
 struct UserPatch {
     #[serde(deserialize_with = "wire::given_address", skip_serializing_if = "Option::is_none")]
-    #[garde(inner(custom(wire::new_address)), length(chars, max = 255))]
+    #[garde(inner(custom(wire::old_address)), length(chars, max = 255))]
     #[schemars(email)]
     email: Option<String>,
     #[serde(deserialize_with = "wire::given", skip_serializing_if = "Option::is_none")]
@@ -116,15 +116,21 @@ async fn update_me(
     Json(patch): Json<ProfilePatch>,
 ) -> Result<Json<User>> {
     if let Some(email) = &patch.email {
-        let (own, id): (String, _) =
-            db.tx(async |tx| Ok((tx.one(sql!("users/my_email"), &[]).await?, tx.caller().user_id))).await?;
-        // The answer tells whether somebody has the address.
-        if *email != own {
-            client.limit(&app, "new address", &id.to_string(), 20, Duration::from_secs(60 * 60)).await?;
+        let known = db.tx(async |tx| Ok((tx.optional(sql!("users/my_email"), &[]).await?, tx.caller().user_id)));
+        let (own, me): (Option<String>, _) = known.await?;
+        if own.as_ref() != Some(email) {
+            check_new_address(&app, &client, me, email).await?;
         }
     }
     let user = db.one(sql!("users/update_me"), &[&postgres_types::Json(&patch)]).await;
     Ok(Json(user.on_constraint(EMAIL_KEY, EMAIL_TAKEN)?))
+}
+
+/// An address that somebody is to have from now on. The answer to the change tells whether it is somebody's, so nobody asks
+/// often.
+async fn check_new_address(app: &App, client: &Client, me: Uuid, email: &str) -> Result<()> {
+    wire::new_address(email, &()).map_err(|e| Error::invalid("body", "email", e.to_string()))?;
+    client.limit(app, "new address", &me.to_string(), 20, Duration::from_secs(60 * 60)).await
 }
 
 async fn delete_me(db: UserDb) -> Result<Json<Message>> {
@@ -143,7 +149,7 @@ struct Avatar {
 async fn avatar(db: UserDb, upload: Upload) -> Result<Json<Avatar>> {
     let whose = db.tx(async |tx| Ok(tx.caller().company_id.unwrap_or(tx.caller().user_id))).await?;
     // The screen shows a sentence, where other routes answer 413.
-    let file = upload.read(whose).await.map_err(|e| if matches!(e, Error::TooLarge) { too_large() } else { e })?;
+    let file = upload.read(&wire::PICTURES, whose).await.map_err(|e| if matches!(e, Error::TooLarge) { too_large() } else { e })?;
     let avatar = data_url(&file.kind.as_deref().unwrap_or_default().to_lowercase(), &file.bytes)?;
     db.one::<Uuid>(sql!("users/set_avatar"), &[&avatar]).await?;
     Ok(Json(Avatar { avatar, message: "Avatar uploaded successfully" }))
@@ -170,7 +176,7 @@ async fn change_password(
     if !app.hasher.verify(&body.current_password, Some(&stored)).await? {
         return Err(Error::bad_request("Current password is incorrect"));
     }
-    crate::auth::check_password(&body.new_password, &email, true)?;
+    crate::passwords::check(&body.new_password, &email, true)?;
     let hash = app.hasher.hash(&body.new_password).await?;
     db.tx(async |tx| tx.change_my_password(&hash).await).await?;
     Ok(message("Password changed successfully"))
@@ -185,7 +191,20 @@ async fn get(db: UserDb, Path(id): Path<Uuid>) -> Result<Json<User>> {
     Ok(Json(db.one(sql!("users/get"), &[&id]).await?))
 }
 
-async fn update(db: Scoped<TeamAdmin>, Path(id): Path<Uuid>, Json(patch): Json<UserPatch>) -> Result<Json<User>> {
+async fn update(
+    app: State<App>,
+    client: Client,
+    db: Scoped<TeamAdmin>,
+    Path(id): Path<Uuid>,
+    Json(patch): Json<UserPatch>,
+) -> Result<Json<User>> {
+    if let Some(email) = &patch.email {
+        let known = db.tx(async |tx| Ok((tx.optional(sql!("users/email"), &[&id]).await?, tx.caller().clone())));
+        let (theirs, me): (Option<String>, _) = known.await?;
+        if theirs.as_ref() != Some(email) && me.role != "super_admin" {
+            check_new_address(&app, &client, me.user_id, email).await?;
+        }
+    }
     let columns = serde_json::json!(patch);
     let user = db.tx(async |tx| match tx.caller().role.as_str() {
         "super_admin" => tx.update_any_user(id, &columns).await,

@@ -6,8 +6,8 @@ use crate::{
 };
 use ringfence::{
     Error,
-    auth::{HASHING, Hasher},
     config::Switch,
+    passwords::{HASHING, Hasher},
 };
 use serde_json::{Value, json};
 use std::{
@@ -387,6 +387,13 @@ async fn attempts_are_limited_by_address_and_account_over_all_servers() {
     }
     assert_eq!(ask(&acme.admin.email).await.status, 429);
     ask(&acme.member.email).await.expect(200);
+    // Nor does an admin learn more by giving addresses to others.
+    let (path, admin) = (format!("/api/users/{}", acme.member.id), acme.admin.at(&servers[1]));
+    for _ in 0..20 {
+        admin.put(&path, json!({"email": acme.admin.email})).await.expect(400);
+        admin.put(&path, json!({"email": acme.member.email})).await.expect(200);
+    }
+    assert_eq!(admin.put(&path, json!({"email": acme.admin.email})).await.status, 429);
 }
 
 fn rand_byte() -> u8 {

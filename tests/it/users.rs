@@ -125,6 +125,25 @@ async fn an_email_is_lower_case_and_one_persons() {
 }
 
 #[tokio::test]
+async fn an_old_address_stays_and_no_new_one_is_like_it() {
+    let acme = World::new().await;
+    for old in ["ann@localhost", "a..b@example.com", "a b@example.com"] {
+        let old = old.replace('@', &format!("-{}@", Uuid::new_v4().simple()));
+        change_email(&acme.member, &old).await.expect(422);
+        acme.admin.put(&path(&acme.member), json!({ "email": old })).await.expect(422);
+        acme.db.execute("update users set email = $2 where id = $1", &[&acme.member.id, &old]).await.unwrap();
+        let same = json!({"email": old.to_uppercase(), "first_name": "Ann"});
+        for answer in [
+            acme.member.put("/api/users/me", same.clone()).await,
+            acme.admin.put(&path(&acme.member), same.clone()).await,
+            acme.super_admin().await.put(&path(&acme.member), same).await,
+        ] {
+            assert_eq!(answer.expect(200)["email"], json!(old));
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_list_has_pictures_up_to_a_size_and_each_user_has_theirs() {
     let acme = World::new().await;
     let picture = "update users set avatar = repeat('x', 20 << 20) where company_id = $1";
