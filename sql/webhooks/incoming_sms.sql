@@ -17,8 +17,8 @@ from message m left join companies c on true
 left join lateral (select case
     when $6::text = 'help' then coalesce(c.settings ->> 'help_reply', c.name || ': reply STOP to receive no more messages.')
     when $6::text is null and not app.is_suppressed('sms', $2) then c.settings ->> 'auto_reply' end as reply) said
-  -- A number that answers by itself, too, would be answered for ever. Who asks for help gets it whatever they were told before.
+  -- A number that answers by itself, too, would be answered for ever. Who asks for help gets it again soon.
   on lower(btrim($4)) <> lower(btrim(said.reply)) and not exists (
     select from conversations v join sms_messages a on a.conversation_id = v.id
-    where v.to_number = $2 and not v.is_deleted and v.company_id is not null
-      and a.is_auto_response and a.from_address = $3 and a.created_at > now() - interval '1 hour' and ($6 is null or a.body = said.reply))
+    where v.to_number = $2 and not v.is_deleted and v.company_id is not null and a.is_auto_response and a.from_address = $3
+      and a.body = said.reply and a.created_at > now() - case when $6 = 'help' then interval '1 minute' else interval '1 hour' end)

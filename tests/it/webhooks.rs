@@ -231,15 +231,33 @@ async fn a_number_is_answered_by_itself_once_an_hour() {
         assert_eq!(says(&customer, "We are closed").await, expected);
     }
     assert_eq!(says(&echo, "Hello").await.as_deref(), Some("We call you back"), "each number has its own");
+    let asks_first = number();
     for expected in [Some("Ask Acme".to_owned()), None] {
         assert_eq!(says(&customer, "HELP").await, expected);
+        assert_eq!(says(&asks_first, "HELP").await, expected);
     }
+    assert_eq!(says(&asks_first, "Hello").await.as_deref(), Some("We call you back"), "help is another answer");
+    let age = "update sms_messages set created_at = created_at - interval '61 seconds' where tenant_id = $1";
+    acme.db.execute(age, &[&acme.company]).await.unwrap();
+    assert_eq!(says(&customer, "HELP").await.as_deref(), Some("Ask Acme"));
     let age = "update sms_messages set created_at = created_at - interval '61 minutes' where tenant_id = $1";
     acme.db.execute(age, &[&acme.company]).await.unwrap();
     assert_eq!(says(&customer, "Hello again").await.as_deref(), Some("We call you back"));
     let replies = "select count(*) from sms_messages where tenant_id = $1 and is_auto_response";
-    assert_eq!(acme.value::<i64>(replies, &[&acme.company]).await, 4);
-    assert_eq!(messages(&acme).await.len(), 12, "what comes in is kept");
+    assert_eq!(acme.value::<i64>(replies, &[&acme.company]).await, 7);
+    assert_eq!(messages(&acme).await.len(), 19, "what comes in is kept");
+    let both = [number(), number()].map(|sid| {
+        let fields =
+            [("From", echo.clone()), ("To", account.number.clone()), ("Body", "HELP".into()), ("MessageSid", sid)];
+        let account = &account;
+        async move {
+            let fields: Vec<_> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            account.tells("/api/sms/webhook/incoming", &fields).await.text.contains("Ask Acme")
+        }
+    });
+    let [one, other] = both;
+    let (one, other) = tokio::join!(one, other);
+    assert!(one ^ other, "two at once have one answer");
 }
 
 #[tokio::test]

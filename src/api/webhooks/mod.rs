@@ -218,7 +218,7 @@ async fn incoming_sms(app: State<App>, signed: Signed) -> Result<Twiml> {
     }
     let digits: String = from.chars().filter(char::is_ascii_digit).collect();
     let reply = db.tx(async |tx| {
-        tx.one::<bool>(sql!("webhooks/lock_text"), &[&sid]).await?;
+        tx.one::<bool>(sql!("webhooks/lock_text"), &[&sid, &from, &to]).await?;
         tx.optional::<Uuid>(sql!("webhooks/add_sender"), &[&from, &digits]).await?;
         let stored: Option<Incoming> =
             tx.optional(sql!("webhooks/incoming_sms"), &[&sid, &from, &to, &body, &digits, &keyword]).await?;
