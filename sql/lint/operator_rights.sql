@@ -1,5 +1,5 @@
 -- Rights of operators with which they would start or send something in a member's name, let somebody in, or do something to
--- what is the whole server's: locks, large objects and the write-ahead log, which everybody has where no superuser migrated.
+-- what is the whole server's: locks, large objects and the place in the write-ahead log, which everybody has where no superuser migrated.
 with operator as (
   select r.oid, r.rolname from pg_roles r
   where not r.rolsuper and (pg_has_role(r.oid, 'ringfence_operator', 'member') or pg_has_role(r.oid, 'ringfence_operator_limited', 'member'))
@@ -12,5 +12,5 @@ union all
 select format('%s may execute %s', r.rolname, p.oid::regprocedure), 'revoke it, also from public'
 from operator r, pg_proc p
 where p.pronamespace = 'pg_catalog'::regnamespace and p.proacl is not null and has_function_privilege(r.oid, p.oid, 'execute')
-  and p.proname ~ '^(pg_(try_)?advisory_|lo_creat|lo_from_bytea|pg_logical_emit_message$|pg_current_wal_(insert_|flush_)?lsn$)'
+  and p.proname ~ '^(pg_(try_)?advisory_|lo_creat|lo_from_bytea|pg_current_wal_(insert_|flush_)?lsn$)'
 order by 1

@@ -171,8 +171,6 @@ async fn whatever_an_operator_tries_they_see_their_company() {
             "select pg_try_advisory_xact_lock(1)",
             "select lo_import('/etc/passwd')",
             "select lo_create(0)",
-            "select pg_logical_emit_message(false, 'x', 'x')",
-            "select pg_logical_emit_message(false, 'x', 'x'::bytea)",
             "select pg_current_wal_lsn()",
             "select pg_current_wal_insert_lsn()",
             "select pg_current_wal_flush_lsn()",
