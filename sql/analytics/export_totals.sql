@@ -21,7 +21,7 @@ with p as materialized (
     on m.starts < m.ends and ($3::uuid is null or d.owner_id = $3) and ($4::uuid is null or d.pipeline_id = $4)
   group by 1
 )
-select jsonb_build_object('company', (select c.name from companies c), 'first_day', $1::date, 'last_day', $2::date,
+select jsonb_build_object('whose', coalesce(app.company_id(), app.user_id()), 'company', (select c.name from companies c), 'first_day', $1::date, 'last_day', $2::date,
   'generated', to_char(now() at time zone p.zone, 'YYYY-MM-DD HH24:MI') || ' ' || p.zone,
   'currency', (select c.currency from companies c),
   'deals', coalesce(sum(m.deals), 0), 'value', coalesce(sum(m.value), 0)::float8,
