@@ -7,7 +7,8 @@ with conversation as materialized (
   returning m.id, m.conversation_id, (m.direction = 'inbound' and m.read_at is null)::int as unread
 ), counted as (
   update conversations c set message_count = greatest(c.message_count - 1, 0), unread_count = greatest(c.unread_count - t.unread, 0),
-    updated_at = now()
+    last_message_at = coalesce((select max(m.created_at) from sms_messages m where m.conversation_id = t.conversation_id and m.id <> t.id),
+      c.last_message_at), updated_at = now()
   from text t where c.id = t.conversation_id
 ), email as (
   delete from emails where id = $1 and not is_deleted and status <> 'draft' returning id

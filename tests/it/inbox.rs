@@ -89,6 +89,8 @@ async fn a_text_that_is_read_or_deleted_counts_no_more_in_its_conversation() {
         acme.member.delete(place).await.expect(200);
         assert_eq!(counts().await, left);
     }
+    let last = "select c.last_message_at = m.created_at from conversations c, sms_messages m where m.conversation_id = c.id and c.tenant_id = $1";
+    assert!(acme.value::<bool>(last, &[&acme.company]).await, "the last message is one that is there");
     // What was counted wrongly goes no lower than nothing.
     acme.db
         .execute("update conversations set message_count = 0, unread_count = 0 where tenant_id = $1", &[&acme.company])
