@@ -20,7 +20,8 @@ use garde::Validate;
 use http_body_util::BodyExt;
 use jiff::{
     Timestamp, civil,
-    tz::{TimeZone, TimeZoneDatabase},
+    fmt::temporal::Pieces,
+    tz::{Offset, TimeZone, TimeZoneDatabase},
 };
 use postgres_types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -91,17 +92,22 @@ impl FromStr for Time {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         // "Never" is written as the last day of 9999.
-        let nearest = |t: civil::DateTime| t.to_zoned(TimeZone::UTC).map_or(LAST, |zoned| zoned.timestamp());
-        let moment = text.parse::<Timestamp>().ok().or_else(|| as_written(text).map(nearest));
-        let moment = moment.filter(|moment| *moment >= FIRST);
+        let nearest = |(t, offset): (civil::DateTime, Offset)| offset.to_timestamp(t).unwrap_or(LAST);
+        let moment = parts(text).map(nearest).filter(|moment| *moment >= FIRST);
         moment.map(Time).ok_or("a time such as 2026-11-23T03:57:04 is expected")
     }
 }
 
 /// The date and time of a text, whatever zone it says.
 pub fn as_written(text: &str) -> Option<civil::DateTime> {
-    let time: civil::DateTime = text.strip_suffix(['Z', 'z']).unwrap_or(text).parse().ok()?;
-    (time.year() > 0).then_some(time)
+    parts(text).map(|(time, _)| time)
+}
+
+/// The date and time of a text, and the zone that it says; UTC when it says none.
+fn parts(text: &str) -> Option<(civil::DateTime, Offset)> {
+    let parts = Pieces::parse(text).ok()?;
+    let time = parts.date().to_datetime(parts.time().unwrap_or(civil::Time::midnight()));
+    (time.year() > 0).then_some((time, parts.to_numeric_offset().unwrap_or(Offset::UTC)))
 }
 
 impl Serialize for Time {
@@ -428,12 +434,19 @@ pub struct File {
     _turn: Turn,
 }
 
-/// Files are held in memory while they are read, so only so many at a time; one of each company.
-static UPLOADS: Turns = Turns::new(2, 1);
+/// Files that are held in memory while they are read: only so many at a time, and one of each company.
+pub struct Reading {
+    turns: Turns,
+    /// How long one may take to arrive, however fast it comes.
+    patience: Duration,
+}
+
+/// Large ones.
+pub static IMPORTS: Reading = Reading { turns: Turns::new(2, 1), patience: Duration::from_secs(300) };
+/// Small ones, which those who read large ones do not hold up.
+pub static PICTURES: Reading = Reading { turns: Turns::new(6, 1), patience: Duration::from_secs(60) };
 /// How long one waits for its turn.
 const UPLOAD_WAIT: Duration = Duration::from_secs(30);
-/// How long one may take to arrive, however fast it comes.
-const UPLOAD_PATIENCE: Duration = Duration::from_secs(300);
 
 impl<S: Send + Sync, T> FromRequest<S> for Upload<T> {
     type Rejection = Error;
@@ -469,10 +482,10 @@ impl<T> Upload<T> {
     }
 
     /// Reads the file in the turn of its company, or of its sender where there is none; 413 beyond the route's limit.
-    pub async fn read(self, whose: Uuid) -> Result<File> {
+    pub async fn read(self, reading: &'static Reading, whose: Uuid) -> Result<File> {
         let busy = Error::Busy("Too many files are being read right now: try again in a moment");
-        let turn = UPLOADS.next(whose, UPLOAD_WAIT).await.ok_or(busy)?;
-        tokio::time::timeout(UPLOAD_PATIENCE, self.part(turn)).await.map_err(|_| slow())?
+        let turn = reading.turns.next(whose, UPLOAD_WAIT).await.ok_or(busy)?;
+        tokio::time::timeout(reading.patience, self.part(turn)).await.map_err(|_| slow())?
     }
 
     async fn part(self, turn: Turn) -> Result<File> {
@@ -825,6 +838,11 @@ pub fn new_address(text: &str, _: &()) -> garde::Result {
     let is_public = address.is_ok_and(|a| a.domain().contains('.') && !a.domain().starts_with('['));
     if is_public { Ok(()) } else { Err(garde::Error::new("Input should be an e-mail address")) }
 }
+
+/// Tags of one thing.
+pub const TAGS: usize = 100;
+/// Characters of a tag.
+pub const TAG_LENGTH: usize = 100;
 
 /// The rule of names of people and companies: not blank, at most 255 characters, no HTML. The frontend looks for these
 /// words in the sentence (contract: conventions, "Error bodies").

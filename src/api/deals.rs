@@ -147,8 +147,8 @@ struct DealPatch {
 }
 
 fn few_and_short(list: &[Value], _: &()) -> garde::Result {
-    let is_long = |tag: &Value| tag.as_str().map_or_else(|| tag.to_string().len(), |text| text.chars().count()) > 100;
-    if list.len() > 100 || list.iter().any(is_long) {
+    let is_long = |tag: &Value| tag.as_str().map_or_else(|| tag.to_string().len(), |text| text.chars().count()) > wire::TAG_LENGTH;
+    if list.len() > wire::TAGS || list.iter().any(is_long) {
         return Err(garde::Error::new("A deal has at most 100 tags of at most 100 characters"));
     }
     Ok(())

@@ -33,8 +33,10 @@ impl Action {
             let is_mail = matches!(self, Action::SendEmail(_));
             let mut filling = Filling { context, is_mail, texts: TEXTS, left: had };
             let filled = filling.fill(&mut wire["config"], "");
-            left.fuel -= had.fuel - filling.left.fuel;
-            left.bytes -= had.bytes - filling.left.bytes;
+            // What a template took that came to no end is not known.
+            let over = if filled.is_ok() { filling.left } else { Budget { fuel: 0, ..filling.left } };
+            left.fuel -= had.fuel - over.fuel;
+            left.bytes -= had.bytes - over.bytes;
             filled?;
         }
         serde_json::from_value(wire).map_err(|e| e.to_string())
@@ -80,8 +82,11 @@ impl Filling<'_> {
 
     fn render(&mut self, text: &str, path: &str) -> Result<String, String> {
         self.texts = self.texts.checked_sub(1).ok_or_else(|| format!("there are more than {TEXTS} templates"))?;
-        let (made, fuel) = template::render(text, self.context, self.is_mail && path == "body")?;
         let long = "the templates of this step take too long together";
+        if self.left.fuel == 0 {
+            return Err(long.into());
+        }
+        let (made, fuel) = template::render(text, self.context, self.is_mail && path == "body")?;
         self.left.fuel = self.left.fuel.checked_sub(fuel).ok_or(long)?;
         let large = "the texts of this step are too long together";
         self.left.bytes = self.left.bytes.checked_sub(made.len()).ok_or(large)?;

@@ -8,7 +8,8 @@ select l.name::text as name, case when s.is_same then coalesce(r.oid = l.oid, fa
   r.oid is not null and l.groups <> array(select m.roleid::regrole::text from pg_auth_members m
     where m.member = r.oid and m.roleid::regrole::text in ('ringfence_operator', 'ringfence_operator_write', 'ringfence_operator_limited', 'ringfence_staff')
     order by 1) as differs,
-  case when not s.is_same and r.oid is null then format('create role %I login connection limit %s;', l.name, coalesce(l.connections, 10))
+  case when not s.is_same and r.oid is null then format('create role %I login connection limit %s;', l.name, coalesce(l.connections,
+      case when l.groups = array['ringfence_staff'] then -1 else 10 end))
     || (select string_agg(format(' grant %I to %I;', g, l.name), '') from unnest(l.groups) g)
     || coalesce((select string_agg(format(' alter role %I set %I = %L;', l.name, split_part(c, '=', 1), substring(c from position('=' in c) + 1)), '')
         from unnest(l.settings) c), '') end as statements

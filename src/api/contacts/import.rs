@@ -29,14 +29,14 @@ pub(super) struct Outcome {
 
 pub(super) async fn csv(db: TenantDb, upload: Upload) -> Result<Json<Outcome>> {
     let company = check_caller(&db).await?;
-    let file = upload.read(company).await?;
+    let file = upload.read(&wire::IMPORTS, company).await?;
     check_ending(&file.name, &[".csv"], "The file must be a CSV file: its name ends in .csv")?;
     import(db, file.bytes).await
 }
 
 pub(super) async fn excel(db: TenantDb, upload: Upload) -> Result<Json<Outcome>> {
     let company = check_caller(&db).await?;
-    let file = upload.read(company).await?;
+    let file = upload.read(&wire::IMPORTS, company).await?;
     check_ending(&file.name, &[".xlsx", ".xls"], "The file must be an Excel workbook: its name ends in .xlsx or .xls")?;
     // The header, and one row more than allowed, so that too many are noticed.
     import(db, workbook::to_csv(file.bytes, 1 + MAX_ROWS + 1).await?).await

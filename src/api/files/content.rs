@@ -128,7 +128,7 @@ fn tags(text: &str) -> Result<Vec<String>> {
             tags.collect::<Result<_>>()?
         }
     };
-    if tags.len() > 100 || tags.iter().any(|tag| tag.chars().count() > 100) {
+    if tags.len() > wire::TAGS || tags.iter().any(|tag| tag.chars().count() > wire::TAG_LENGTH) {
         return Err(wrong("A file has at most 100 tags of at most 100 characters"));
     }
     Ok(tags)

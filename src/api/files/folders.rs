@@ -34,7 +34,7 @@ pub(super) struct NewFolder {
     #[garde(length(chars, max = 50))]
     status: Option<String>,
     #[serde(default)]
-    #[garde(length(max = 100), inner(length(chars, max = 100)))]
+    #[garde(length(max = wire::TAGS), inner(length(chars, max = wire::TAG_LENGTH)))]
     tags: Vec<String>,
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     parent_id: Option<Uuid>,
@@ -55,7 +55,7 @@ pub(super) struct FolderPatch {
     #[garde(inner(length(chars, max = 50)))]
     status: Option<Option<String>>,
     #[serde(deserialize_with = "wire::given", skip_serializing_if = "Option::is_none")]
-    #[garde(inner(length(max = 100), inner(length(chars, max = 100))))]
+    #[garde(inner(length(max = wire::TAGS), inner(length(chars, max = wire::TAG_LENGTH))))]
     tags: Option<Vec<String>>,
     /// A folder's id; null or empty for none.
     #[serde(deserialize_with = "parent", skip_serializing)]

@@ -92,7 +92,7 @@ struct NewFile {
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     deal_id: Option<Uuid>,
     #[serde(default)]
-    #[garde(length(max = 100), inner(length(chars, max = 100)))]
+    #[garde(length(max = wire::TAGS), inner(length(chars, max = wire::TAG_LENGTH)))]
     tags: Vec<String>,
 }
 
@@ -110,7 +110,7 @@ struct FilePatch {
     #[serde(deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
     description: Option<Option<String>>,
     #[serde(deserialize_with = "wire::given", skip_serializing_if = "Option::is_none")]
-    #[garde(inner(length(max = 100), inner(length(chars, max = 100))))]
+    #[garde(inner(length(max = wire::TAGS), inner(length(chars, max = wire::TAG_LENGTH))))]
     tags: Option<Vec<String>>,
     #[serde(deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
     #[garde(inner(length(chars, max = 50)))]

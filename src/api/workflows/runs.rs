@@ -2,7 +2,7 @@
 
 use super::super::prelude::*;
 use crate::{
-    jobs,
+    idempotency, jobs,
     turns::Turns,
     wire::Paths,
     workflow::{Budget, Context, Step, hold},
@@ -162,6 +162,7 @@ pub(super) async fn dry_run(db: TenantDb, Path(id): Path<Uuid>, Query(about): Qu
         Ok((tx.caller().company_id.ok_or(Error::NoCompany)?, known))
     });
     let (company, known) = known.await?;
+    idempotency::leaving().await?;
     let turn = DRY_RUNS.next(company, TURN).await.ok_or(Error::TooManyRequests(5))?;
     let run = tokio::task::spawn_blocking(move || {
         let _turn = turn;

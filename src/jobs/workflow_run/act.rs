@@ -7,7 +7,7 @@ use crate::{
     mailing::{self, Mail},
     sql,
     telephony::{self, Text},
-    wire::Time,
+    wire::{self, Time},
     workflow::{self, Action, Context, CreateActivity, CreateDeal, OnRecord, Trigger, UpdateField},
 };
 use jiff::{SignedDuration, Timestamp};
@@ -75,12 +75,14 @@ pub(super) async fn inside(tx: &Tx<'_>, event: &str, action: &Action, context: &
         Action::UpdateField(change) => update(tx, event, change, context).await,
         Action::AddTag(workflow::AddTag { tag }) => {
             let deal = deal.ok_or(Error::bad_request("The run has no deal"))?;
-            if tag.chars().count() > 100 {
+            if tag.chars().count() > wire::TAG_LENGTH {
                 return Err(Error::bad_request("A tag has at most 100 characters"));
             }
-            let tagged: Option<Uuid> = tx.optional(sql!("jobs/workflow_add_tag"), &[&deal, tag]).await?;
-            let id = tagged.ok_or(Error::bad_request("The deal is not there any more, or has 100 tags already"))?;
-            Ok(json!({ "deal_id": id }))
+            match tx.optional::<bool>(sql!("jobs/workflow_add_tag"), &[&deal, tag]).await? {
+                Some(true) => Ok(json!({ "deal_id": deal })),
+                Some(false) => Err(Error::bad_request("The deal has 100 tags already")),
+                None => Err(Error::bad_request("The deal is not there any more")),
+            }
         }
         _ => Err(Error::Internal("an action that is not of the database".into())),
     }
