@@ -7,8 +7,9 @@ mod shared;
 use anyhow::{Result, ensure};
 use clap::Parser;
 use ringfence::{
-    auth, clients,
+    clients,
     db::{self, local::Cluster},
+    passwords,
 };
 use serde_json::{Value, json};
 use shared::{Database, Process, Server};

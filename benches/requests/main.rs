@@ -59,6 +59,9 @@ struct Options {
     /// Connections of the server to the database, when not its own choice
     #[arg(long)]
     pool_size: Option<usize>,
+    /// The server to measure, when not the one that is built here (as `make pgo` makes one)
+    #[arg(long)]
+    program: Option<PathBuf>,
     /// Folder of the cluster with the data, which is kept
     #[arg(long, env = "RINGFENCE_BENCH_DATA")]
     data: Option<PathBuf>,
@@ -125,7 +128,10 @@ fn run(options: &Options, runtime: &tokio::runtime::Runtime, cluster: &Cluster) 
     let database = runtime.block_on(Database::open(cluster, &name))?;
     let admin = runtime.block_on(prepare(&database, options))?;
     let postgres = runtime.block_on(Postgres::of(&admin))?;
-    let mut command = shared::ringfence(&database.api, &["serve"]);
+    let mut command = match &options.program {
+        Some(path) => shared::program(path, &database.api, &["serve"]),
+        None => shared::ringfence(&database.api, &["serve"]),
+    };
     command.env("RINGFENCE_WORKER", "off");
     if let Some(size) = options.pool_size {
         command.env("RINGFENCE_POOL_SIZE", size.to_string());

@@ -21,7 +21,7 @@ pub struct Script {
     /// One text for each of the rows that are asked for, in turns.
     pub texts: Vec<String>,
     pub variables: Vec<(String, String)>,
-    /// Whether it runs as somebody whom no policy concerns.
+    /// Whether it runs as somebody like the API's login whom no policy concerns.
     pub without_policies: bool,
     /// How its statements are planned where *enter* does not say.
     pub plan: Plan,
@@ -72,7 +72,7 @@ fn run_in(
     connections: usize,
     time: Duration,
 ) -> Result<Figures> {
-    let user = if script.without_policies { "ringfence_admin" } else { "ringfence_api" };
+    let user = if script.without_policies { "ringfence_unpoliced" } else { "ringfence_api" };
     let seconds = time.as_secs() + warming(connections);
     let mut command = Command::new(cluster.bin("pgbench"));
     command.args(["-n", "-M", "prepared", "-j", "2", "-c", &connections.to_string(), "-T", &seconds.to_string()]);

@@ -20,7 +20,7 @@ use ringfence::{
 use std::{
     env, fs,
     net::{SocketAddr, TcpListener},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -83,9 +83,14 @@ pub fn token(user: Uuid, version: i32) -> Result<String> {
     keys.issue(TokenKind::Access, user, version).map_err(|e| anyhow::anyhow!("{e:?}"))
 }
 
-/// The program under test with these arguments, on a database, with the settings that all benchmarks have.
+/// The program that was built with the benchmark, with these arguments.
 pub fn ringfence(api_url: &str, arguments: &[&str]) -> Command {
-    let mut program = Command::new(env!("CARGO_BIN_EXE_ringfence"));
+    program(Path::new(env!("CARGO_BIN_EXE_ringfence")), api_url, arguments)
+}
+
+/// A program under test, on a database, with the settings that all benchmarks have.
+pub fn program(path: &Path, api_url: &str, arguments: &[&str]) -> Command {
+    let mut program = Command::new(path);
     for (name, _) in env::vars().filter(|(name, _)| name.starts_with("RINGFENCE_")) {
         program.env_remove(name);
     }
