@@ -220,6 +220,22 @@ async fn every_action_does_what_it_says() {
 }
 
 #[tokio::test]
+async fn a_deal_that_is_full_of_tags_gets_no_more() {
+    let acme = World::new().await;
+    let contact = acme.contact("Ada", "Lovelace").await;
+    let deal = deal(&acme.admin, &contact).await;
+    let full =
+        "update deals set tags = (select jsonb_agg(n::text) from generate_series(1, 100) n) where tenant_id = $1";
+    acme.db.execute(full, &[&acme.company]).await.unwrap();
+    let tag = |tag: &str| json!({"type": "add_tag", "config": {"tag": tag}});
+    let path = workflow(&acme.member, "deal_stage_changed", json!([tag("more"), tag("100")])).await;
+    acme.member.send("POST", &format!("{path}/execute?record_id={deal}"), None).await.expect(200);
+    let steps = steps(&acme.admin, &path).await;
+    assert_eq!([&steps[0]["status"], &steps[0]["error_message"]], ["failed", "The deal has 100 tags already"]);
+    assert_eq!(steps[1]["status"], "success", "one that is there is no more");
+}
+
+#[tokio::test]
 async fn what_may_not_be_sent_is_not_sent_by_a_workflow() {
     let acme = World::new().await;
     let account = Account::of(&acme).await;
