@@ -104,7 +104,7 @@ impl Seeded {
         .await;
         let suppression = id(
             "insert into suppressions (tenant_id, company_id, user_id, channel, address, reason, note)
-             values ($1, $1, $2, 'sms', $3, 'stop', $3) returning id",
+             values ($1, $1, $2, 'email', $3, 'unsubscribe', $3) returning id",
             &[&a, &admin, &c],
         )
         .await;

@@ -246,8 +246,11 @@ async fn an_operator_who_writes_writes_their_company_and_nothing_else() {
     }
     operator.batch_execute("reset app.user_id").await.unwrap();
     // Nor does it help to say that an archive comes in.
-    let suppress = "insert into suppressions (tenant_id, company_id, user_id, channel, address, reason) values ($1, $1, $2, 'email', 'no@example.com', 'unsubscribe')";
-    b.db.execute(suppress, &[&b.company, &b.admin.id]).await.unwrap();
+    let suppress = "insert into suppressions (user_id, channel, address, reason) values
+        ($1, 'email', e' No@Example.com\\u2003', 'unsubscribe'), ($1, 'sms', '+1 (415) 555-0177', 'stop')";
+    operator.execute(suppress, &[&b.admin.id]).await.unwrap();
+    let kept = "select array_agg(address order by address) from suppressions where tenant_id = $1";
+    assert_eq!(b.value::<Vec<String>>(kept, &[&b.company]).await, ["+14155550177", "no@example.com"]);
     operator.batch_execute("set app.restoring = 'on'").await.unwrap();
     let sends = "insert into emails (user_id, direction, status, from_email, to_email, subject, body, is_sending)
         values ($1, 'outbound', 'queued', 'a@example.com', 'no@example.com', '', '', true)";
