@@ -57,7 +57,9 @@ impl<const LIMIT: i64> FromRequestParts<App> for Page<LIMIT> {
 
 impl<const LIMIT: i64> Page<LIMIT> {
     fn new(skip: Option<i64>, limit: Option<i64>) -> Result<Self> {
-        let page = Self { skip: skip.unwrap_or(0), limit: limit.map_or(LIMIT, |limit| limit.min(MOST)) };
+        // So few that a statement can add the limit to them.
+        let skip = skip.unwrap_or(0).min(i64::MAX / 2);
+        let page = Self { skip, limit: limit.map_or(LIMIT, |limit| limit.min(MOST)) };
         for (name, value) in [("skip", page.skip), ("limit", page.limit)] {
             if value < 0 {
                 return Err(Error::invalid("query", name, "Input should be greater than or equal to 0"));
@@ -303,7 +305,7 @@ pub fn bounded(limit: Option<i64>, offset: Option<i64>) -> Result<(i64, i64)> {
     if offset < 0 {
         return Err(Error::invalid("query", "offset", "Input should be greater than or equal to 0"));
     }
-    Ok((limit, offset))
+    Ok((limit, offset.min(i64::MAX / 2)))
 }
 
 /// The value of a parameter that is from 1 to 100.

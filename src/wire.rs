@@ -844,11 +844,21 @@ pub const TAGS: usize = 100;
 /// Characters of a tag.
 pub const TAG_LENGTH: usize = 100;
 
+/// Whether a character shows, or stands for something that does.
+fn is_visible(c: char) -> bool {
+    let is_blank = c.is_whitespace() || c.is_control();
+    // Soft hyphens, joiners, marks of direction, and fillers (Unicode: Default_Ignorable_Code_Point).
+    let is_ignorable = matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+        | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}'
+        | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fff8}' | '\u{e0000}'..='\u{e0fff}');
+    !is_blank && !is_ignorable
+}
+
 /// The rule of names of people and companies: not blank, at most 255 characters, no HTML. The frontend looks for these
 /// words in the sentence (contract: conventions, "Error bodies").
 pub fn name(text: &str, _: &()) -> garde::Result {
     let looks_like_html = text.split_once('<').is_some_and(|(_, rest)| rest.contains('>'));
-    let problem = if text.trim().is_empty() {
+    let problem = if !text.chars().any(is_visible) {
         "The name must not be empty"
     } else if text.chars().count() > 255 {
         "The name must not exceed 255 characters"

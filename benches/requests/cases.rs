@@ -22,6 +22,8 @@ pub struct Company {
     /// Texts that its user may see.
     pub messages: i64,
     user: Uuid,
+    /// Of its user's tokens.
+    version: i32,
     token: String,
     /// Some of its contacts, and their names.
     sample: Vec<(Uuid, String)>,
@@ -55,9 +57,10 @@ pub async fn companies(admin: &Client, server: &Server) -> Result<Vec<Company>> 
         let visible =
             "select count(*) from sms_messages where tenant_id = $1 and (company_id is not null or user_id = $2)";
         let messages: i64 = admin.query_one(visible, &[&id, &user]).await?.get(0);
-        let token = shared::token(user, row.get(3))?;
+        let version = row.get(3);
+        let token = shared::token(user, version)?;
         let (cursor, before) = far_down(server, &token, messages).await?;
-        companies.push(Company { name, id, contacts, messages, user, token, sample, cursor, before });
+        companies.push(Company { name, id, contacts, messages, user, version, token, sample, cursor, before });
     }
     Ok(companies)
 }
@@ -135,6 +138,7 @@ impl<'a> Statement<'a> {
         let contents = [in_context(self.sql, &with), in_context(self.sql, &without), format!("{without};\n")];
         let mut variables = self.variables;
         variables.extend([("me".into(), company.user.to_string()), ("company".into(), company.id.to_string())]);
+        variables.push(("version".into(), company.version.to_string()));
         variables.extend(self.rows.iter().enumerate().map(|(i, row)| (format!("row{i}"), row.clone())));
         let mut scripts = contents.into_iter().enumerate().map(|(kind, text)| Script {
             texts: (0..self.rows.len().max(1))

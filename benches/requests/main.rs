@@ -185,6 +185,10 @@ fn run(options: &Options, runtime: &tokio::runtime::Runtime, cluster: &Cluster) 
             // One after the other, because they are compared.
             for measured in measured {
                 measured.rounds.push(bench.round(case, measured.connections, round)?);
+                // The other cases are of companies of the size that they say.
+                if case.operation == "create" {
+                    runtime.block_on(clean(&admin))?;
+                }
             }
             tell(format!("round {} of {}, {}", round + 1, options.rounds, case.name()), options.connections.len());
         }
@@ -313,8 +317,14 @@ impl Bench<'_> {
             |script| pgbench::run(self.cluster, self.database, &self.postgres, script, connections, self.time());
         let server = || load::run(self.server, &self.postgres, case, connections, self.time(), None);
         let first = if round.is_multiple_of(2) { Some(server()?.0) } else { None };
-        let context = pgbench(&case.context)?;
-        let no_policies = case.no_policies.as_ref().filter(|_| connections == USUAL).map(pgbench).transpose()?;
+        let without = || case.no_policies.as_ref().filter(|_| connections == USUAL).map(pgbench).transpose();
+        let (context, no_policies) = if round.is_multiple_of(2) {
+            let context = pgbench(&case.context)?;
+            (context, without()?)
+        } else {
+            let no_policies = without()?;
+            (pgbench(&case.context)?, no_policies)
+        };
         let by_hand = case.by_hand.as_ref().map(pgbench).transpose()?;
         let server = match first {
             Some(server) => server,

@@ -34,11 +34,13 @@ pub fn given(statement: &str, values: &[&str]) -> String {
     values.iter().enumerate().rev().fold(text, |text, (i, value)| text.replace(&format!("${}", i + 1), value))
 }
 
-/// The handler's transaction: *enter* and this statement, written together.
+/// The handler's transaction: *enter* and this statement, written together with one Sync behind them, as the server does.
 pub fn in_context(statement: Sql, text: &str) -> String {
-    let enter =
-        given(sql!("platform/enter").text, &[":me", "1", "true", &format!("'{}'", statement.plan.mode()), "'bench'"]);
-    format!("\\startpipeline\nbegin;\n{enter};\n{text};\ncommit;\n\\endpipeline\n")
+    let enter = given(
+        sql!("platform/enter").text,
+        &[":me", ":version", "true", &format!("'{}'", statement.plan.mode()), "'bench'"],
+    );
+    format!("\\startpipeline\n{enter};\n{text};\n\\endpipeline\n")
 }
 
 /// How many seconds pgbench runs besides those that count, in which it connects, and each connection prepares its

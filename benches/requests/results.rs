@@ -223,7 +223,6 @@ pub fn bars(rows: &[Row], logins: &[Storm], memory: &[Memory]) -> Vec<Bar> {
     [
         Bar::of("Throughput of the most connections to that of 8", 0.9, true, many),
         Bar::of("Throughput to pgbench's: get by id", 0.5, true, of("get by id")),
-        Bar::of("Throughput to pgbench's: first page", 0.55, true, of("first page")),
         Bar::of("Throughput to pgbench's: newest page", 0.7, true, of("newest page")),
         Bar::of("Throughput to pgbench's: inbox", 0.7, true, of("inbox")),
         Bar::of("Throughput to pgbench's: create", 0.7, true, of("create")),

@@ -2,7 +2,8 @@
 -- asked once for each and not for each activity.
 -- $1 first day   $2 last day   $3 owner   $4 type: each null for all
 with recursive p as materialized (
-  select * from app.period($1, $2)
+  -- An operator or an import may have brought a time that is on no day.
+  select q.zone, greatest(q.starts, '0001-01-02Z') as starts, least(q.ends, '9999-12-30Z') as ends from app.period($1, $2) q
 ), day (day) as (
   select (select (a.created_at at time zone p.zone)::date from activities a
     where a.type in ('call', 'email', 'meeting', 'task') and a.created_at >= p.starts and a.created_at < p.ends order by a.created_at limit 1) from p

@@ -2,7 +2,7 @@
 -- so that a zone's clock is asked once for each and not for each call. Durations in seconds.
 -- $1 first day   $2 last day   $3 member: each null for all
 with recursive p as materialized (
-  select * from app.period($1, $2)
+  select q.zone, greatest(q.starts, '0001-01-02Z') as starts, least(q.ends, '9999-12-30Z') as ends from app.period($1, $2) q
 ), day (day) as (
   select (select (c.created_at at time zone p.zone)::date from calls c where c.created_at >= p.starts and c.created_at < p.ends order by c.created_at limit 1) from p
   union all select (select (c.created_at at time zone p.zone)::date from calls c
@@ -38,7 +38,7 @@ select jsonb_build_object(
     'total_duration_hours', round(t.seconds / 3600, 1), 'recorded_calls', t.recorded, 'recording_rate', app.percent(t.recorded, t.calls)),
   'call_durations', jsonb_build_object('avg_duration', app.ratio(t.seconds, t.answered, 1), 'min_duration', coalesce((select min(duration) from duration), 0),
     'max_duration', coalesce((select max(duration) from duration), 0), 'median_duration', coalesce((
-      select round((min(d.duration) filter (where d.up_to >= t.answered / 2) + min(d.duration) filter (where d.up_to > div(t.answered, 2))) / 2.0, 1)
+      select round((min(d.duration) filter (where d.up_to >= t.answered / 2)::bigint + min(d.duration) filter (where d.up_to > div(t.answered, 2))) / 2.0, 1)
       from duration d), 0),
     'duration_distribution', (select jsonb_agg(jsonb_build_object('range', r.range,
         'count', (select coalesce(sum(d.calls), 0) from duration d where d.duration >= r.first and d.duration < r.until)) order by r.first)

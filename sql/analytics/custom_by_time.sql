@@ -2,7 +2,8 @@
 -- is asked once for each day and not for each row.
 -- $1 first day   $2 last day   $3 owner   $4 pipeline   $5 team: each null for all   $6 day, week or month
 with recursive p as materialized (
-  select * from app.period($1, $2)
+  -- An operator or an import may have brought a time that is on no day.
+  select q.zone, greatest(q.starts, '0001-01-02Z') as starts, least(q.ends, '9999-12-30Z') as ends from app.period($1, $2) q
 ), day (day) as (
   select least(
     (select (d.created_at at time zone p.zone)::date from deals d

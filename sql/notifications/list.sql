@@ -1,7 +1,7 @@
 -- The caller's notifications, newest first.
--- $1 only unread ones   $2 limit   $3 skip
+-- $1 limit   $2 skip
 select id, title, message, type, read, created_at, link
 from notifications
-where not is_deleted and (not $1 or not read)
+where not is_deleted
 order by created_at desc, id desc
-limit $2 offset $3
+limit $1 offset $2

@@ -2,6 +2,7 @@
 
 use super::prelude::*;
 use crate::mailing;
+use jiff::Timestamp;
 use std::collections::HashSet;
 
 routes! {
@@ -128,7 +129,7 @@ struct NewCampaign {
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     #[garde(length(chars, max = 50))]
     ip_pool: Option<String>,
-    /// When it is to be sent.
+    /// When it is to be sent; in the future.
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     scheduled_at: Option<Time>,
 }
@@ -162,6 +163,9 @@ async fn create(db: TenantDb, Json(new): Json<NewCampaign>) -> Result<wire::Crea
     let NewCampaign { campaign_name, subject, body, html_body, recipients, ip_pool, scheduled_at } = new;
     if body.trim().is_empty() && html_body.is_none() {
         return Err(Error::invalid("body", "body", "The campaign should say something"));
+    }
+    if scheduled_at.is_some_and(|at| at.0 <= Timestamp::now()) {
+        return Err(Error::bad_request("The time must be in the future"));
     }
     let mut seen = HashSet::new();
     let mut recipients: Vec<String> = recipients.iter().map(|address| address.trim().to_lowercase()).collect();

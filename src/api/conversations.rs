@@ -115,8 +115,10 @@ struct Start {
 #[derive(Deserialize, Validate, JsonSchema)]
 #[garde(allow_unvalidated)]
 struct StatusChange {
-    /// `active`, `inactive` or `blocked`.
-    status: String,
+    /// `active`, `inactive` or `blocked`; anything else is refused by a sentence (400).
+    #[serde(default)]
+    #[schemars(with = "String")]
+    status: serde_json::Value,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -162,12 +164,13 @@ async fn start(app: State<App>, db: TenantDb, Json(new): Json<Start>) -> Result<
 }
 
 async fn set_status(db: TenantDb, Path(id): Path<Uuid>, Json(change): Json<StatusChange>) -> Result<Json<StatusSet>> {
-    if !["active", "inactive", "blocked"].contains(&change.status.as_str()) {
+    let status = change.status.as_str().filter(|status| ["active", "inactive", "blocked"].contains(status));
+    let Some(status) = status else {
         return Err(Error::bad_request("The status must be active, inactive or blocked"));
-    }
-    let set: Option<Uuid> = db.optional(sql!("conversations/set_status"), &[&id, &change.status]).await?;
+    };
+    let set: Option<Uuid> = db.optional(sql!("conversations/set_status"), &[&id, &status]).await?;
     let conversation_id = set.ok_or(Error::not_found("Conversation"))?;
-    Ok(Json(StatusSet { message: "Conversation status updated", conversation_id, new_status: change.status }))
+    Ok(Json(StatusSet { message: "Conversation status updated", conversation_id, new_status: status.to_owned() }))
 }
 
 async fn mark_read(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Message>> {

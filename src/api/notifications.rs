@@ -43,7 +43,8 @@ row! {
 }
 
 async fn list(db: UserDb, Query(filter): Query<Filter>, page: Page<50>) -> Result<Rows<Notification>> {
-    db.list(sql!("notifications/list"), &[&filter.unread_only, &page.limit, &page.skip]).await
+    let list = if filter.unread_only { sql!("notifications/unread") } else { sql!("notifications/list") };
+    db.list(list, &[&page.limit, &page.skip]).await
 }
 
 async fn unread_count(db: UserDb) -> Result<Json<Count>> {

@@ -155,12 +155,14 @@ struct QuotePatch {
     notes: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<QuoteStatus>,
-    /// A contact's id; any other text for none.
+    /// A contact's id; anything else for none.
     #[serde(skip_serializing)]
-    client_id: Option<String>,
-    /// A deal's id; any other text for none.
+    #[schemars(with = "Option<String>")]
+    client_id: Option<Value>,
+    /// A deal's id; anything else for none.
     #[serde(skip_serializing)]
-    deal_id: Option<String>,
+    #[schemars(with = "Option<String>")]
+    deal_id: Option<Value>,
     /// All lines anew; at most 200.
     #[serde(skip_serializing)]
     #[garde(length(max = 200), dive)]
@@ -175,10 +177,10 @@ fn date<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Option<String>, D::Err
     midnight.map(|time| Some(time.date().to_string())).ok_or_else(wrong)
 }
 
-/// What a text of a change says of a reference: the id, and whether there is to be none.
-fn reference(text: &Option<String>) -> (Option<Uuid>, bool) {
-    let id = text.as_deref().and_then(|text| text.parse().ok());
-    (id, text.is_some() && id.is_none())
+/// What a change says of a reference: the id, and whether there is to be none.
+fn reference(given: &Option<Value>) -> (Option<Uuid>, bool) {
+    let id = given.as_ref().and_then(|given| given.as_str()?.parse().ok());
+    (id, given.is_some() && id.is_none())
 }
 
 async fn list(db: TenantDb, Query(filter): Query<Filter>, page: Paging) -> Result<Paged<Quote>> {

@@ -971,6 +971,35 @@ async fn a_zone_that_is_none_counts_by_utc() {
 }
 
 /// What the sums say and what the deals say, for the tenants of a company's people.
+#[tokio::test]
+async fn a_time_that_is_on_no_day_is_left_out() {
+    let acme = World::new().await;
+    for odd in ["-infinity", "infinity", "294276-12-31 23:59:59+00", "4000-01-01 BC"] {
+        for statement in [
+            "insert into activities (tenant_id, company_id, owner_id, type, subject, created_at) values ($1, $1, $2, 'call', 'x', $3::text::timestamptz)",
+            "insert into calls (tenant_id, company_id, user_id, direction, status, from_address, to_address, duration, created_at)
+                values ($1, $1, $2, 'inbound', 'completed', '+1', '+2', 2147483647, $3::text::timestamptz)",
+        ] {
+            acme.db.execute(statement, &[&acme.company, &acme.admin.id, &odd]).await.unwrap();
+        }
+    }
+    let calls =
+        "insert into calls (tenant_id, company_id, user_id, direction, status, from_address, to_address, duration)
+        select $1, $1, $2, 'inbound', 'completed', '+1', '+2', 2147483647 from generate_series(1, 2)";
+    acme.db.execute(calls, &[&acme.company, &acme.admin.id]).await.unwrap();
+    let shown = acme.admin.get("/api/analytics/calls").await.expect(200);
+    assert_eq!(
+        [&shown["call_metrics"]["total_calls"], &shown["call_durations"]["median_duration"]],
+        [&json!(2), &json!(2147483647.0)]
+    );
+    let shown = acme.admin.get("/api/analytics/activities").await.expect(200);
+    assert_eq!(shown["summary"]["total_activities"], json!(0));
+    for group in ["day", "week", "month"] {
+        let shown = acme.admin.get(&format!("/api/analytics/custom?group_by={group}")).await.expect(200);
+        assert!(shown["data"].as_array().is_none_or(Vec::is_empty), "{shown}");
+    }
+}
+
 async fn differences(world: &World) -> i64 {
     let sql = "with told as (
         select s.tenant_id, s.company_id, s.owner_id, s.week, s.pipeline_id, s.stage_id, s.status, sum(s.deals) as deals, sum(s.value) as value,

@@ -82,6 +82,10 @@ async fn a_campaign_is_made_shown_and_deleted() {
     let scheduled = create(&acme.member, later).await;
     let shown = acme.admin.get(&scheduled).await.expect(200);
     assert_eq!([&shown["status"], &shown["scheduled_at"]], [&json!("scheduled"), &json!("2099-01-01T00:00:00")]);
+    let mut late = new(&["ada@x.example"]);
+    late["scheduled_at"] = json!(ringfence::wire::Time(jiff::Timestamp::now()));
+    let late = acme.member.post("/api/email-campaigns/", late).await;
+    assert_eq!(late.detail(400), "The time must be in the future");
     let list = acme.admin.get("/api/email-campaigns/?status=draft").await.expect(200);
     assert_eq!(list.as_array().unwrap().len(), 1);
     for query in ["?limit=0", "?limit=101", "?offset=-1", "?status=lost"] {

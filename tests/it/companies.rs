@@ -139,6 +139,12 @@ async fn names_and_domains_are_taken_once() {
         let answer = person.put(&path(other.company), json!({ "name": acme.name })).await;
         assert!(answer.detail(400).contains("already exists"));
     }
+    let shouted = json!({ "domain": domain.to_uppercase() });
+    assert!(other.admin.put(&path(other.company), shouted).await.detail(400).contains("already in use"));
+    for unseen in ["\u{200b}", "\u{2060}\u{3164}", "\u{202e} \u{ad}"] {
+        let answer = other.admin.put(&path(other.company), json!({ "name": unseen })).await;
+        assert_eq!(answer.expect(422)["detail"][0]["msg"], "The name must not be empty");
+    }
     let new = json!({"name": unique("New"), "domain": domain});
     assert!(staff.post("/api/companies/", new).await.detail(400).contains("already in use"));
     assert!(staff.post("/api/companies/", json!({"name": acme.name})).await.detail(400).contains("already exists"));

@@ -40,7 +40,9 @@ async fn a_conversation_is_opened_once_and_its_first_message_is_sent() {
     assert_eq!(none["detail"][0]["loc"], json!(["query", "message_limit"]));
     assert_eq!(acme.member.get("/api/conversations/?limit=0").await.status, 422);
     assert_eq!(acme.member.get("/api/conversations/?status=lost").await.status, 422);
-    assert_eq!(acme.member.patch(&format!("{path}/status"), json!({"status": "lost"})).await.status, 400);
+    for odd in [json!({"status": "lost"}), json!({"status": null}), json!({"status": 5}), json!({})] {
+        assert_eq!(acme.member.patch(&format!("{path}/status"), odd).await.status, 400);
+    }
     acme.member.patch(&format!("{path}/status"), json!({"status": "blocked"})).await.expect(200);
     assert!(acme.admin.post("/api/sms/send", json!({"to": to, "body": "Hi"})).await.detail(400).contains("blocked"));
     let overview = acme.member.get("/api/conversations/stats/overview").await.expect(200);

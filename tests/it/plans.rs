@@ -312,8 +312,10 @@ async fn lists_and_searches_read_their_indexes() {
         reads(&recipients, "campaigns/recipients", &["campaign_recipients_campaign"], true);
         let inbox = plan(&api, sql!("inbox/list").planned_once(), &["50", "0"]).await;
         reads(&inbox, "inbox/list", &["sms_messages_feed", "emails_feed", "calls_feed"], false);
-        let notifications = plan(&api, sql!("notifications/list"), &["false", "50", "0"]).await;
+        let notifications = plan(&api, sql!("notifications/list"), &["50", "0"]).await;
         reads(&notifications, "notifications/list", &["notifications_feed"], false);
+        let unread = plan(&api, sql!("notifications/unread"), &["50", "0"]).await;
+        reads(&unread, "notifications/unread", &["notifications_unread"], false);
         reads(&plan(&api, sql!("contacts/get"), &[&contact]).await, "contacts/get", &["contacts_pkey"], true);
         api.batch_execute("rollback").await.unwrap();
     }
@@ -366,7 +368,7 @@ async fn lists_and_searches_read_their_indexes() {
             (sql!("emails/stats"), vec![], &[]),
             (sql!("sms/analytics"), vec!["30"], &["sms_messages_feed"]),
             (sql!("conversations/overview"), vec![], &["conversations_feed"]),
-            (sql!("notifications/unread_count"), vec![], &["notifications_feed"]),
+            (sql!("notifications/unread_count"), vec![], &["notifications_unread"]),
             // Lists that have no pages: a company has some dozen of each.
             (sql!("companies/users"), vec![], &["users_company"]),
             (sql!("users/list"), vec![], &["users_company"]),

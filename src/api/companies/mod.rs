@@ -252,7 +252,7 @@ impl CompanyPatch {
     /// The columns to change, as they are stored.
     fn columns(mut self) -> Value {
         self.name = self.name.map(|name| name.trim().to_owned());
-        self.domain = self.domain.map(filled);
+        self.domain = self.domain.map(bare_domain);
         self.timezone = self.timezone.and_then(|name| wire::time_zone(&name));
         serde_json::json!(self)
     }
@@ -260,6 +260,11 @@ impl CompanyPatch {
 
 fn filled(text: Option<String>) -> Option<String> {
     text.map(|t| t.trim().to_owned()).filter(|t| !t.is_empty())
+}
+
+/// A domain has no case.
+fn bare_domain(text: Option<String>) -> Option<String> {
+    filled(text).map(|domain| domain.to_lowercase())
 }
 
 /// The answer of a foreign company and of one that does not exist.
@@ -276,7 +281,7 @@ fn taken<T>(result: Result<T>) -> Result<T> {
 
 async fn create(db: Scoped<SuperAdmin>, Json(new): Json<BareCompany>) -> Result<Json<Company>> {
     let BareCompany { name, plan, domain, timezone, currency } = new;
-    let (plan, domain, timezone) = (plan.name(), filled(domain), wire::time_zone(&timezone));
+    let (plan, domain, timezone) = (plan.name(), bare_domain(domain), wire::time_zone(&timezone));
     let company = db.tx(async |tx| tx.create_company(&[&name.trim(), &plan, &domain, &timezone, &currency]).await);
     Ok(Json(taken(company.await)?))
 }

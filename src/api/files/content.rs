@@ -65,7 +65,7 @@ pub(super) async fn upload(app: State<App>, db: TenantDb, form: Upload<Parts>) -
     while let Some(field) = patiently(&mut pace, form.next_field()).await? {
         match field.name().unwrap_or_default() {
             "file" if stored.is_none() => stored = Some(store(&app, format!("{company}/{id}"), field, &mut pace).await?),
-            "category" => fields.category = Some(text(field, &mut pace).await?).filter(|text| !text.is_empty()),
+            "category" => fields.category = category(text(field, &mut pace).await?)?,
             "folder_id" => fields.folder = text(field, &mut pace).await?.parse().ok(),
             "tags" => fields.tags = tags(&text(field, &mut pace).await?)?,
             _ => {}
@@ -113,6 +113,13 @@ async fn text(mut field: Field<'_>, pace: &mut Pace) -> Result<String> {
         }
     }
     String::from_utf8(bytes).map_err(|_| Error::invalid("body", &name, "The text is not UTF-8"))
+}
+
+fn category(text: String) -> Result<Option<String>> {
+    if text.chars().count() > 100 {
+        return Err(Error::invalid("body", "category", "A category has at most 100 characters"));
+    }
+    Ok(Some(text).filter(|text| !text.is_empty()))
 }
 
 /// A JSON array as text, or words with commas between them.

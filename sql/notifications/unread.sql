@@ -1,0 +1,7 @@
+-- The caller's notifications that are not read, newest first.
+-- $1 limit   $2 skip
+select id, title, message, type, read, created_at, link
+from notifications
+where not is_deleted and not read
+order by created_at desc, id desc
+limit $1 offset $2
