@@ -32,8 +32,8 @@ type Work = Box<dyn FnOnce() + Send>;
 
 /// How many may wait at a time.
 const PLACES: usize = 1000;
-/// How long one may have to wait: whoever would be answered only when the request is about to be given up is told so at once.
-const LONGEST_WAIT: Duration = Duration::from_secs(50);
+/// How long one may have to wait: whoever would be answered only when the request has been given up is told so at once.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// The name of the threads that hash.
 pub const HASHING: &str = "passwords";

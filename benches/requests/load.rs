@@ -41,9 +41,9 @@ pub fn run(
     let from = Instant::now() + WARMING;
     let until = from + time;
     runtime.block_on(async {
-        let counted = try_join_all((0..connections).map(|_| ask(server, case, from, until)));
+        let counted = try_join_all((0..connections).map(|_| ask(server, case, from, until, false)));
         let others = beside.into_iter().flat_map(|(case, connections)| (0..connections).map(move |_| case));
-        let others = try_join_all(others.map(|case| ask(server, case, from, until)));
+        let others = try_join_all(others.map(|case| ask(server, case, from, until, true)));
         let cpu = async {
             tokio::time::sleep_until(from.into()).await;
             let begun = (server.process.cpu(), postgres.cpu());
@@ -74,7 +74,8 @@ struct Asked {
     in_time: usize,
 }
 
-async fn ask(server: &Server, case: &Case, from: Instant, until: Instant) -> Result<Asked> {
+/// `may_wait`: who is told that there are too many comes again, as a person would.
+async fn ask(server: &Server, case: &Case, from: Instant, until: Instant, may_wait: bool) -> Result<Asked> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let mut connection = Connection::open(server.address).await?;
     let (mut all, mut length) = (Asked::default(), 0);
@@ -86,6 +87,10 @@ async fn ask(server: &Server, case: &Case, from: Instant, until: Instant) -> Res
         }
         let answer = connection.ask(&request).await;
         let (status, body) = answer.with_context(|| format!("{} has no answer", case.name()))?;
+        if may_wait && status == 503 {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            continue;
+        }
         let answered = Instant::now();
         if asked >= from {
             all.micros.push((answered - asked).as_micros() as u32);
