@@ -1,1 +1,0 @@
-select email from users where id = app.user_id() and not is_deleted
