@@ -176,7 +176,7 @@ pub fn of_company(company: &Company) -> Result<Vec<Case>> {
         Box::new(move |n| all[n % all.len()].clone())
     };
     let newest = list!("sms/list").planned_once();
-    let texts: &[(&str, &str)] = &[("from sms_messages\nwhere", "from sms_messages\nwhere tenant_id = :company and")];
+    let texts: &[(&str, &str)] = &[("where true", "where tenant_id = :company")];
     let (token, patched) = (company.token.clone(), ids.clone());
     let patch = move |n: usize| {
         let body = format!(r#"{{"phone":"+1 555 {:06}"}}"#, n % 1_000_000);
@@ -217,7 +217,7 @@ pub fn of_company(company: &Company) -> Result<Vec<Case>> {
             "newest page",
             one("/api/sms/messages?limit=50"),
             has(message, messages.min(50)),
-            Statement::of(newest.first, &["null", "50", "0"], texts),
+            Statement::of(newest.first, &["50", "0"], texts),
         )?,
         company.case(
             "deep page",
@@ -225,7 +225,7 @@ pub fn of_company(company: &Company) -> Result<Vec<Case>> {
             has(message, below.min(50)),
             Statement {
                 variables: vec![("time".into(), company.before.0.clone()), ("id".into(), company.before.1.to_string())],
-                ..Statement::of(newest.behind, &["null", "50", "0", ":time", ":id"], texts)
+                ..Statement::of(newest.behind, &["50", "0", ":time", ":id"], texts)
             },
         )?,
         company.case(

@@ -1,8 +1,8 @@
 -- Messages, newest first.
--- $1 direction, or null   $2 limit   $3 skip
+-- $1 limit   $2 skip
 select id, direction, status, from_address, to_address, body, created_at as sent_at, read_at, contact_id, created_at, is_auto_response
 from sms_messages
-where ($1::text is null or direction = $1)
--- cursor: and (created_at, id) < ($4, $5)
+where true
+-- cursor: and (created_at, id) < ($3, $4)
 order by created_at desc, id desc
-limit $2 offset $3
+limit $1 offset $2

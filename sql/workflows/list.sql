@@ -4,5 +4,6 @@ select id, name, description, status, trigger, actions_count, executions_count, 
   max_executions, next_run, owner_id
 from workflow_card
 where not is_deleted and ($1::text is null or status = $1)
+-- cursor: and (created_at, id) < ($4, $5)
 order by created_at desc, id desc
 limit $2 offset $3

@@ -185,15 +185,15 @@ async fn list(db: TenantDb, Query(f): Query<Filter>, page: Paging<{ page::ALL }>
     let completed = f.completed.filter(|_| status.is_none());
     let activities = match (&f.deal_id, &f.contact_id) {
         (Some(deal), contact) => {
-            let of_deal = list!("activities/of_deal", "due_order", "created_at", "id").planned_once();
+            let of_deal = list!("activities/of_deal", "due_order", "created_at", "id").planned_anew();
             page.list(&db, of_deal, &[&kind, &status, &completed, deal, contact]).await
         }
         (None, Some(contact)) => {
-            let of_contact = list!("activities/of_contact", "due_order", "created_at", "id").planned_once();
+            let of_contact = list!("activities/of_contact", "due_order", "created_at", "id").planned_anew();
             page.list(&db, of_contact, &[&kind, &status, &completed, contact]).await
         }
         (None, None) => {
-            let all = list!("activities/list", "due_order", "created_at", "id").planned_once();
+            let all = list!("activities/list", "due_order", "created_at", "id").planned_anew();
             page.list(&db, all, &[&kind, &status, &completed]).await
         }
     };

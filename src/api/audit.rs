@@ -39,7 +39,7 @@ struct Filter {
     user_id: Option<Uuid>,
 }
 
-async fn list(db: Scoped<CompanyAdmin>, Query(filter): Query<Filter>, page: Page) -> Result<Rows<Change>> {
+async fn list(db: Scoped<CompanyAdmin>, Query(filter): Query<Filter>, page: Paging) -> Result<Paged<Change>> {
     let Filter { table, record_id, user_id } = filter;
-    db.list(sql!("audit/list"), &[&table, &record_id, &user_id, &page.limit, &page.skip]).await
+    page.list(&db, list!("audit/list").planned_anew(), &[&table, &record_id, &user_id]).await
 }

@@ -103,5 +103,8 @@ async fn list(db: TenantDb, Query(filter): Query<Filter>, page: Paging) -> Resul
         Some("outgoing") => Some("outbound"),
         _ => None,
     };
-    page.list(&db, list!("calls/list").planned_once(), &[&direction]).await
+    match direction {
+        None => page.list(&db, list!("calls/list").planned_once(), &[]).await,
+        Some(direction) => page.list(&db, list!("calls/of_direction").planned_once(), &[&direction]).await,
+    }
 }

@@ -99,12 +99,6 @@ impl CampaignStatus {
 struct Filter {
     #[serde(default, deserialize_with = "wire::optional_word")]
     status: Option<CampaignStatus>,
-    /// From 1 to 100 (default 50).
-    #[serde(default, deserialize_with = "wire::blank_is_none")]
-    limit: Option<i64>,
-    /// Rows to leave out (default 0).
-    #[serde(default, deserialize_with = "wire::blank_is_none")]
-    offset: Option<i64>,
 }
 
 #[derive(Deserialize, Validate, JsonSchema)]
@@ -153,10 +147,9 @@ fn addresses(list: &[String], _: &()) -> garde::Result {
     }
 }
 
-async fn list(db: TenantDb, Query(filter): Query<Filter>) -> Result<Rows<Campaign>> {
-    let (limit, offset) = page::bounded(filter.limit, filter.offset)?;
+async fn list(db: TenantDb, Query(filter): Query<Filter>, Bounded(page): Bounded) -> Result<Paged<Campaign>> {
     let status = filter.status.map(CampaignStatus::word);
-    db.list(sql!("campaigns/list").planned_once(), &[&status, &limit, &offset]).await
+    page.list(&db, list!("campaigns/list").planned_anew(), &[&status]).await
 }
 
 async fn create(db: TenantDb, Json(new): Json<NewCampaign>) -> Result<wire::Created<Campaign>> {

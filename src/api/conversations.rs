@@ -83,12 +83,6 @@ impl ConversationStatus {
 struct Filter {
     #[serde(default, deserialize_with = "wire::optional_word")]
     status: Option<ConversationStatus>,
-    /// From 1 to 100 (default 50).
-    #[serde(default, deserialize_with = "wire::blank_is_none")]
-    limit: Option<i64>,
-    /// Rows to leave out (default 0).
-    #[serde(default, deserialize_with = "wire::blank_is_none")]
-    offset: Option<i64>,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -128,10 +122,14 @@ struct StatusSet {
     new_status: String,
 }
 
-async fn list(db: TenantDb, Query(filter): Query<Filter>) -> Result<Rows<Conversation>> {
-    let (limit, offset) = page::bounded(filter.limit, filter.offset)?;
-    let status = filter.status.map(ConversationStatus::word);
-    db.list(sql!("conversations/list").planned_once(), &[&status, &limit, &offset]).await
+async fn list(db: TenantDb, Query(filter): Query<Filter>, Bounded(page): Bounded) -> Result<Paged<Conversation>> {
+    match filter.status.map(ConversationStatus::word) {
+        None => page.list(&db, list!("conversations/list", "last_message_at", "id").planned_once(), &[]).await,
+        Some(status) => {
+            let of_status = list!("conversations/of_status", "last_message_at", "id").planned_anew();
+            page.list(&db, of_status, &[&status]).await
+        }
+    }
 }
 
 async fn get(db: TenantDb, Path(id): Path<Uuid>, Query(detail): Query<Detail>) -> Result<Json<WithMessages>> {

@@ -135,7 +135,7 @@ async fn messages(db: TenantDb, filter: Filter, page: Paging) -> Result<Paged<In
         (None, None, None) => page.list(&db, list!("inbox/list", "sent_at", "id").planned_once(), &[]).await,
         filter => {
             let (kind, direction, status) = filter;
-            page.list(&db, list!("inbox/filter", "sent_at", "id").planned_once(), &[kind, direction, status]).await
+            page.list(&db, list!("inbox/filter", "sent_at", "id").planned_anew(), &[kind, direction, status]).await
         }
     }
 }

@@ -42,9 +42,9 @@ row! {
     pub struct Count { count: i64, }
 }
 
-async fn list(db: UserDb, Query(filter): Query<Filter>, page: Page<50>) -> Result<Rows<Notification>> {
-    let list = if filter.unread_only { sql!("notifications/unread") } else { sql!("notifications/list") };
-    db.list(list, &[&page.limit, &page.skip]).await
+async fn list(db: UserDb, Query(filter): Query<Filter>, page: Paging<50>) -> Result<Paged<Notification>> {
+    let list = if filter.unread_only { list!("notifications/unread") } else { list!("notifications/list") };
+    page.list(&db, list, &[]).await
 }
 
 async fn unread_count(db: UserDb) -> Result<Json<Count>> {

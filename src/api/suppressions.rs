@@ -42,8 +42,8 @@ struct NewSuppression {
     note: Option<String>,
 }
 
-async fn list(db: TenantDb, page: Page) -> Result<Rows<Suppression>> {
-    db.list(sql!("suppressions/list").planned_once(), &[&page.limit, &page.skip]).await
+async fn list(db: TenantDb, page: Paging) -> Result<Paged<Suppression>> {
+    page.list(&db, list!("suppressions/list").planned_once(), &[]).await
 }
 
 async fn add(db: Scoped<SettingsAdmin>, Json(new): Json<NewSuppression>) -> Result<Json<Suppression>> {

@@ -7,8 +7,17 @@ use serde_json::{Value, json};
 use std::{collections::HashSet, io::Read};
 use uuid::Uuid;
 
-/// Seven rows of each kind, in twos and threes of one moment, and a row of another colleague's.
-async fn fill(world: &World) -> (Uuid, Uuid, Uuid, Uuid) {
+/// What the lists of [`fill`] are filtered by.
+struct Filled {
+    contact: Uuid,
+    stage: Uuid,
+    deal: Uuid,
+    folder: Uuid,
+    workflow: Uuid,
+}
+
+/// Seven rows of each kind, in twos and threes of one moment.
+async fn fill(world: &World) -> Filled {
     let contact: Uuid = world.contact("Zed", "Zorn").await["id"].as_str().unwrap().parse().unwrap();
     let stage = "select id from pipeline_stages where tenant_id = $1 order by order_index limit 1";
     let stage: Uuid = world.value(stage, &[&world.company]).await;
@@ -31,15 +40,33 @@ async fn fill(world: &World) -> (Uuid, Uuid, Uuid, Uuid) {
            select '{a}', '{a}', '{m}', 'Q' || i, 'Q' || i, 1, t from moment;
          insert into folders (tenant_id, company_id, owner_id, name) values ('{a}', '{a}', '{m}', 'F');
          insert into files (tenant_id, company_id, owner_id, name, original_name, category, folder_id, created_at)
-           select '{a}', '{a}', '{m}', 'F' || i, 'F', 'c', (select id from folders where tenant_id = '{a}'), t from moment;",
+           select '{a}', '{a}', '{m}', 'F' || i, 'F', 'c', (select id from folders where tenant_id = '{a}'), t from moment;
+         insert into conversations (tenant_id, company_id, user_id, to_number, from_twilio_number, conversation_status, last_message_at)
+           select '{a}', '{a}', '{m}', '+1555020' || i, '+15550100', 'blocked', t from moment;
+         insert into campaigns (tenant_id, company_id, user_id, campaign_name, subject, body, status, total_recipients, created_at)
+           select '{a}', '{a}', '{m}', 'C' || i, 'S', 'B', 'draft', 1, t from moment;
+         insert into notifications (tenant_id, company_id, user_id, title, message, created_at)
+           select '{a}', '{a}', '{m}', 'N' || i, 'M', t from moment;
+         insert into suppressions (tenant_id, company_id, user_id, channel, address, reason, created_at)
+           select '{a}', '{a}', '{m}', 'email', i || '@x.io', 'bounce', t from moment;
+         insert into workflows (tenant_id, company_id, owner_id, name, status, created_at)
+           select '{a}', '{a}', '{m}', 'W' || i, 'paused', t from moment;
+         insert into workflow_executions (tenant_id, company_id, user_id, workflow_id, event, status, created_at)
+           select '{a}', '{a}', '{m}', (select id from workflows where tenant_id = '{a}' and name = 'W1'), 'deal_won', 'success', t from moment;
+         insert into scheduled_sms (tenant_id, company_id, user_id, from_address, to_address, body, scheduled_at)
+           select '{a}', '{a}', '{m}', '+15550100', '+15550101', 'B', t + interval '100 years' from moment;
+         insert into audit_log (tenant_id, company_id, table_name, action, user_id, created_at)
+           select '{a}', '{a}', 'teams', 'update', '{m}', t from moment;",
         a = world.company,
         m = world.member.id
     );
     let moment = "create temporary table moment as select i, timestamptz '2026-01-01' + make_interval(secs => i / 3) as t from generate_series(1, 7) i";
     world.db.batch_execute(&format!("{moment}; {rows}")).await.unwrap();
-    let deal = world.value("select id from deals where tenant_id = $1 and title = 'D1'", &[&world.company]).await;
-    let folder = world.value("select id from folders where tenant_id = $1", &[&world.company]).await;
-    (contact, stage, deal, folder)
+    let id = async |what: &str| world.value::<Uuid>(&format!("select id from {what}"), &[&world.company]).await;
+    let deal = id("deals where tenant_id = $1 and title = 'D1'").await;
+    let folder = id("folders where tenant_id = $1").await;
+    let workflow = id("workflows where tenant_id = $1 and name = 'W1'").await;
+    Filled { contact, stage, deal, folder, workflow }
 }
 
 fn next(answer: &Answer) -> Option<String> {
@@ -63,7 +90,7 @@ async fn walk(who: &Person, first: &str) -> Vec<Value> {
 #[tokio::test]
 async fn a_cursor_walks_each_list_once_in_its_order() {
     let world = World::new().await;
-    let (contact, stage, deal, folder) = fill(&world).await;
+    let Filled { contact, stage, deal, folder, workflow } = fill(&world).await;
     for (list, rows) in [
         ("contacts/?", 8),
         ("contacts/?type=Lead", 8),
@@ -94,8 +121,19 @@ async fn a_cursor_walks_each_list_once_in_its_order() {
         ("inbox/?message_type=voice", 7),
         ("inbox/sms?", 7),
         ("inbox/emails?status=sent", 7),
+        ("conversations/?status=blocked", 7),
+        ("email-campaigns/?", 7),
+        ("email-campaigns/?status=draft", 7),
+        ("notifications/?", 7),
+        ("notifications/?unread_only=true", 7),
+        ("suppressions/?", 7),
+        ("workflows/?status=paused", 7),
+        (&*format!("workflows/{workflow}/executions?"), 7),
+        ("sms/scheduled?", 7),
+        ("audit/?table=teams", 7),
+        (&*format!("audit/?table=teams&user_id={}", world.member.id), 7),
     ] {
-        let who = &world.member;
+        let who = if list.starts_with("audit") { &world.admin } else { &world.member };
         let plain = who.get(&format!("/api/{list}&limit=100&count=true")).await;
         assert_eq!(plain.headers["x-total-count"], rows.to_string(), "{list}");
         assert!(!plain.headers.contains_key("link"), "{list}");
@@ -204,6 +242,12 @@ async fn another_companys_cursor_shows_ones_own_rows() {
         "files/?",
         "emails/?",
         "inbox/?",
+        "conversations/?",
+        "email-campaigns/?",
+        "notifications/?",
+        "suppressions/?",
+        "workflows/?",
+        "sms/scheduled?",
     ] {
         let link = next(&acme.member.get(&format!("/api/{list}limit=1&cursor=")).await).unwrap();
         let link = link.replace("limit=1&", "limit=100&");

@@ -203,6 +203,7 @@ async fn lists_and_searches_read_their_indexes() {
         api.batch_execute("begin").await.unwrap();
         api.execute(enter, &[&id.to_string(), &user.to_string()]).await.unwrap();
         let contact = format!("'{contact}'");
+        let null: &[&str] = &["null", "null", "null"];
         let list = sql!("contacts/list").planned_once();
         for skip in ["0", "1000"] {
             reads(&plan(&api, list, &["50", skip]).await, "contacts/list", &["contacts_feed"], true);
@@ -219,28 +220,17 @@ async fn lists_and_searches_read_their_indexes() {
         // Once for a page, and once for all rows, which is what the frontend asks for.
         for limit in ["50", "9223372036854775807"] {
             for (list, parameters, index) in [
+                (sql!("sms/list"), vec![limit, "0"], "sms_messages_feed"),
+                (sql!("sms/of_direction"), vec!["'inbound'", limit, "0"], "sms_messages_of_direction"),
+                (sql!("calls/list"), vec![limit, "0"], "calls_feed"),
+                (sql!("calls/of_direction"), vec!["'inbound'", limit, "0"], "calls_of_direction"),
                 (sql!("deals/list"), vec![limit, "0"], "deals_feed"),
                 (sql!("deals/of_stage"), vec![&stage, limit, "0"], "deals_stage"),
-                (sql!("activities/list"), vec!["null", "null", "null", limit, "0"], "activities_feed"),
-                (sql!("activities/list"), vec!["'call'", "'overdue'", "null", limit, "0"], "activities_feed"),
-                (
-                    sql!("activities/of_contact"),
-                    vec!["null", "null", "null", &contact, limit, "0"],
-                    "activities_of_contact",
-                ),
-                (
-                    sql!("activities/of_deal"),
-                    vec!["null", "null", "null", &deal, "null", limit, "0"],
-                    "activities_of_deal",
-                ),
                 (sql!("emails/received"), vec![limit, "0"], "emails_received"),
                 (sql!("suppressions/list"), vec![limit, "0"], "suppressions_feed"),
-                (sql!("conversations/list"), vec!["null", limit, "0"], "conversations_feed"),
-                (sql!("campaigns/list"), vec!["null", limit, "0"], "campaigns_feed"),
+                (sql!("conversations/list"), vec![limit, "0"], "conversations_feed"),
                 (sql!("quotes/list"), vec![limit, "0"], "quotes_feed"),
                 (sql!("quotes/of_status"), vec!["'sent'", limit, "0"], "quotes_status"),
-                (sql!("workflows/list"), vec!["null", limit, "0"], "workflows_feed"),
-                (sql!("workflows/list"), vec!["'paused'", limit, "0"], "workflows_feed"),
                 (sql!("workflows/executions"), vec![&workflow, limit, "0"], "workflow_executions_feed"),
                 (sql!("files/list"), vec![limit, "0"], "files_feed"),
                 (sql!("files/of_category"), vec!["'c'", limit, "0"], "files_category"),
@@ -249,8 +239,14 @@ async fn lists_and_searches_read_their_indexes() {
             }
         }
         for (list, parameters, index) in [
-            (sql!("contacts/filter"), &["'Lead'", "null", "null"][..], "contacts_feed"),
-            (sql!("contacts/filter"), &["null", "'customer'", "null"], "contacts_feed"),
+            (sql!("contacts/filter"), &["null", "'inactive'", "null"][..], "contacts_of_status"),
+            (sql!("activities/list"), null, "activities_feed"),
+            (sql!("activities/of_contact"), &["null", "null", "null", &contact], "activities_of_contact"),
+            (sql!("activities/of_deal"), &["null", "null", "null", &deal, "null"], "activities_of_deal"),
+            (sql!("activities/list"), &["null", "null", "false"], "activities_open"),
+            (sql!("campaigns/list"), &["null"], "campaigns_feed"),
+            (sql!("workflows/list"), &["null"], "workflows_feed"),
+            (sql!("workflows/list"), &["'paused'"], "workflows_feed"),
             (sql!("files/of_folder"), &[&folder, "null"], "files_folder"),
             (sql!("emails/list"), &["'all'"], "emails_feed"),
             (sql!("emails/list"), &["'sent'"], "emails_of_sender"),
@@ -260,36 +256,36 @@ async fn lists_and_searches_read_their_indexes() {
             let parameters = [parameters, &["50", "0"]].concat();
             reads(&plan(&api, list.planned_anew(), &parameters).await, list.name, &[index], true);
         }
-        for (feed, index) in [(sql!("sms/list"), "sms_messages_feed"), (sql!("calls/list"), "calls_feed")] {
-            for direction in ["null", "'inbound'"] {
-                let plan = plan(&api, feed.planned_once(), &[direction, "50", "0"]).await;
-                reads(&plan, feed.name, &[index], true);
-            }
+        // A handful may be sorted.
+        for (list, filters, index) in [
+            (sql!("contacts/filter"), &["'Rare'", "null", "null"][..], "contacts_of_type"),
+            (sql!("activities/list"), &["'deadline'", "null", "null"], "activities_of_type"),
+            (sql!("activities/list"), &["null", "'cancelled'", "null"], "activities_of_status"),
+            (sql!("conversations/of_status"), &["'blocked'"], "conversations_not_active"),
+            (sql!("campaigns/list"), &["'draft'"], "campaigns_not_sent"),
+        ] {
+            let parameters = [filters, &["50", "0"]].concat();
+            reads(&plan(&api, list.planned_anew(), &parameters).await, list.name, &[index], false);
         }
-        let null: &[&str] = &["null", "null", "null"];
         for (list, filters, index) in [
             (list!("contacts/list"), &[][..], "contacts_feed"),
-            (list!("sms/list"), &["null"], "sms_messages_feed"),
-            (list!("sms/list"), &["'inbound'"], "sms_messages_feed"),
-            (list!("calls/list"), &["null"], "calls_feed"),
+            (list!("sms/list"), &[], "sms_messages_feed"),
+            (list!("sms/of_direction"), &["'inbound'"], "sms_messages_of_direction"),
+            (list!("calls/list"), &[], "calls_feed"),
+            (list!("calls/of_direction"), &["'inbound'"], "calls_of_direction"),
             (list!("deals/list"), &[], "deals_feed"),
             (list!("deals/of_stage"), &[&stage], "deals_stage"),
-            (list!("activities/list", "due_order", "created_at", "id"), null, "activities_feed"),
-            (
-                list!("activities/of_contact", "due_order", "created_at", "id"),
-                &["null", "null", "null", &contact],
-                "activities_of_contact",
-            ),
-            (
-                list!("activities/of_deal", "due_order", "created_at", "id"),
-                &["null", "null", "null", &deal, "null"],
-                "activities_of_deal",
-            ),
             (list!("quotes/list"), &[], "quotes_feed"),
             (list!("quotes/of_status"), &["'sent'"], "quotes_status"),
             (list!("files/list"), &[], "files_feed"),
             (list!("files/of_category"), &["'c'"], "files_category"),
             (list!("emails/received"), &[], "emails_received"),
+            (list!("suppressions/list"), &[], "suppressions_feed"),
+            (list!("conversations/list", "last_message_at", "id"), &[], "conversations_feed"),
+            (list!("workflows/executions"), &[&workflow], "workflow_executions_feed"),
+            (list!("notifications/list"), &[], "notifications_feed"),
+            (list!("notifications/unread"), &[], "notifications_unread"),
+            (list!("sms/scheduled", "scheduled_at", "id"), &[], "scheduled_sms_feed"),
         ] {
             walks(&api, list.planned_once(), filters, &[index]).await;
         }
@@ -300,8 +296,22 @@ async fn lists_and_searches_read_their_indexes() {
             (list!("emails/list"), &["'sent'"], &["emails_of_sender"]),
             (list!("emails/list"), &["'draft'"], &["emails_drafts"]),
             (list!("emails/list"), &["'trash'"], &["emails_trash"]),
+            (list!("activities/list", "due_order", "created_at", "id"), null, &["activities_feed"]),
+            (
+                list!("activities/of_contact", "due_order", "created_at", "id"),
+                &["null", "null", "null", &contact],
+                &["activities_of_contact"],
+            ),
+            (
+                list!("activities/of_deal", "due_order", "created_at", "id"),
+                &["null", "null", "null", &deal, "null"],
+                &["activities_of_deal"],
+            ),
+            (list!("campaigns/list"), &["null"], &["campaigns_feed"]),
+            (list!("workflows/list"), &["null"], &["workflows_feed"]),
+            (list!("conversations/of_status", "last_message_at", "id"), &["'blocked'"], &["conversations_not_active"]),
             (list!("inbox/list", "sent_at", "id"), &[], &["sms_messages_feed", "emails_feed", "calls_feed"]),
-            (inbox, &["'email'", "'inbound'", "null"], &["emails_feed"]),
+            (inbox, &["'email'", "'inbound'", "null"], &["emails_of_direction"]),
         ] {
             walks(&api, list.planned_anew(), filters, indexes).await;
         }
@@ -377,7 +387,7 @@ async fn lists_and_searches_read_their_indexes() {
             (sql!("pipelines/stages"), vec![&pipeline], &["pipeline_stages_order"]),
             (sql!("sms/phone_numbers"), vec![], &[]),
             (sql!("sms/templates"), vec![], &[]),
-            (sql!("sms/scheduled"), vec![], &["scheduled_sms_feed"]),
+            (sql!("sms/scheduled"), vec!["50", "0"], &["scheduled_sms_feed"]),
             (sql!("files/root_folders"), vec![], &["folders_by_name", "files_folder"]),
             (sql!("files/subfolders"), vec![&folder], &["folders_by_name", "files_folder"]),
             // What belongs to one row.
@@ -387,7 +397,8 @@ async fn lists_and_searches_read_their_indexes() {
             (sql!("mailing/attachments"), vec![&file], &[]),
             (sql!("workflows/steps"), vec![&run], &["workflow_steps_position_key"]),
             (sql!("workflows/dry_run"), vec![&workflow, "null"], &["workflows_pkey"]),
-            (sql!("audit/list"), vec!["null", "null", "null", "50", "0"], &["audit_log_feed"]),
+            (sql!("audit/list").planned_anew(), vec!["null", "null", "null", "50", "0"], &["audit_log_feed"]),
+            (sql!("audit/list").planned_anew(), vec!["'teams'", "null", "null", "50", "0"], &["audit_log_of_table"]),
             (sql!("audit/list").planned_anew(), vec!["null", &deal, "null", "50", "0"], &["audit_log_record"]),
         ] {
             let plan = plan(&api, report, &parameters).await;

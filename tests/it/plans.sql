@@ -21,8 +21,8 @@ from (select distinct on (tenant_id) * from workflows order by tenant_id, id) w 
 insert into files (tenant_id, company_id, owner_id, name, original_name, category, created_at)
 select tenant_id, company_id, owner_id, title, title, left(md5(title), 1), created_at from deals;
 -- Somebody whom one searches for.
-insert into contacts (tenant_id, company_id, owner_id, first_name, last_name, email)
-select distinct on (tenant_id, n) tenant_id, company_id, owner_id, 'Zqxjk', 'Number ' || n, 'zqxjk' || n || '@x.example' from contacts, generate_series(1, 5) n order by tenant_id, n;
+insert into contacts (tenant_id, company_id, owner_id, first_name, last_name, email, type)
+select distinct on (tenant_id, n) tenant_id, company_id, owner_id, 'Zqxjk', 'Number ' || n, 'zqxjk' || n || '@x.example', 'Rare' from contacts, generate_series(1, 5) n order by tenant_id, n;
 insert into folders (tenant_id, company_id, owner_id, name)
 select distinct on (tenant_id) tenant_id, company_id, owner_id, 'All' from files order by tenant_id, id;
 update files f set folder_id = d.id from folders d where d.tenant_id = f.tenant_id and f.category < '8';
@@ -45,3 +45,13 @@ insert into scheduled_sms (tenant_id, company_id, user_id, from_address, to_addr
 select tenant_id, company_id, user_id, from_address, to_address, body, now() + interval '1 year', right(id::text, 1) <> '0' from sms_messages where company_id is not null;
 insert into workflow_steps (tenant_id, company_id, user_id, execution_id, position, action, status)
 select x.tenant_id, x.company_id, x.user_id, x.id, n, 'create_task', 'success' from (select distinct on (tenant_id) * from workflow_executions order by tenant_id, id) x, generate_series(0, 20) n;
+-- Values that few rows have, for filters.
+update activities set type = 'deadline', status = 'cancelled', completed_at = null from
+  (select id as few, row_number() over (partition by tenant_id order by id) as n from activities) f where id = few and n <= 5;
+update conversations set conversation_status = 'blocked' from
+  (select id as few, row_number() over (partition by tenant_id order by id) as n from conversations) f where id = few and n <= 5;
+update campaigns set status = 'draft' from
+  (select id as few, row_number() over (partition by tenant_id order by id) as n from campaigns) f where id = few and n <= 5;
+insert into audit_log (tenant_id, company_id, table_name, record_id, action, user_id, role)
+select k.company_id, k.company_id, 'teams', k.user_id, 'update', '00000000-0000-7000-8000-000000000001', 'company_user' from
+  (select distinct on (company_id) * from app.caller where company_id is not null) k, generate_series(1, 5) n;

@@ -47,12 +47,10 @@ async fn cost(api: &Client, statement: Sql, parameters: &[&str]) -> Cost {
     Cost { rows, blocks: blocks.iter().sum() }
 }
 
-/// A statement's name, with its first parameter unless that is an id, which another database has otherwise.
+/// A statement's name and its parameters, where an id is `…`, because another database has another one.
 fn named(statement: Sql, parameters: &[&str]) -> String {
-    match parameters.first().filter(|first| first.len() < 20) {
-        Some(first) => format!("{} {first}", statement.name),
-        None => statement.name.to_owned(),
-    }
+    let short = parameters.iter().map(|text| if text.len() < 20 { text } else { "…" });
+    [statement.name].into_iter().chain(short).collect::<Vec<_>>().join(" ")
 }
 
 /// The values of a list's key in the row that is nine tenths down.
@@ -91,6 +89,8 @@ async fn costs(companies: u32, of_each: u64) -> BTreeMap<String, (With, Cost)> {
     let (stage, deal, conversation) =
         (first("pipeline_stages").await, first("deals").await, first("conversations").await);
     let (contact, email) = (first("contacts").await, first("emails").await);
+    let owner = format!("'{user}'");
+    let few = "'00000000-0000-7000-8000-000000000001'";
     let workflow = "select quote_literal(min(workflow_id::text)) from workflow_executions where tenant_id = $1";
     let workflow: String = admin.query_one(workflow, &[&company]).await.unwrap().get(0);
     let folder = "select quote_literal(id::text) from folders where tenant_id = $1 and parent_id is null";
@@ -108,19 +108,29 @@ async fn costs(companies: u32, of_each: u64) -> BTreeMap<String, (With, Cost)> {
     for (list, filters) in [
         (list!("contacts/list").planned_once(), none),
         (list!("contacts/filter").planned_anew(), &["'Lead'", "null", "null"]),
+        (list!("contacts/filter").planned_anew(), &["'Rare'", "null", "null"]),
+        (list!("contacts/filter").planned_anew(), &["null", "'inactive'", "null"]),
+        (list!("contacts/filter").planned_anew(), &["null", "null", &owner]),
         (list!("contacts/find").planned_anew(), &["'zqxjk'", "null", "null", "null", "null"]),
         (list!("contacts/find_by_prefix").planned_anew(), &["'zqx'", "null", "null", "null"]),
-        (list!("sms/list").planned_once(), &["null"]),
-        (list!("calls/list").planned_once(), &["'inbound'"]),
+        (list!("sms/list").planned_once(), none),
+        (list!("sms/of_direction").planned_once(), &["'inbound'"]),
+        (list!("calls/list").planned_once(), none),
+        (list!("calls/of_direction").planned_once(), &["'inbound'"]),
         (list!("deals/list").planned_once(), none),
         (list!("deals/of_stage").planned_once(), &[&stage]),
-        (list!("activities/list", "due_order", "created_at", "id").planned_once(), &["null", "null", "null"]),
+        (list!("activities/list", "due_order", "created_at", "id").planned_anew(), &["null", "null", "null"]),
+        (list!("activities/list", "due_order", "created_at", "id").planned_anew(), &["'deadline'", "null", "null"]),
+        (list!("activities/list", "due_order", "created_at", "id").planned_anew(), &["null", "'pending'", "null"]),
+        (list!("activities/list", "due_order", "created_at", "id").planned_anew(), &["null", "'cancelled'", "null"]),
+        (list!("activities/list", "due_order", "created_at", "id").planned_anew(), &["null", "'overdue'", "null"]),
+        (list!("activities/list", "due_order", "created_at", "id").planned_anew(), &["null", "null", "false"]),
         (
-            list!("activities/of_contact", "due_order", "created_at", "id").planned_once(),
+            list!("activities/of_contact", "due_order", "created_at", "id").planned_anew(),
             &["null", "null", "null", &contact],
         ),
         (
-            list!("activities/of_deal", "due_order", "created_at", "id").planned_once(),
+            list!("activities/of_deal", "due_order", "created_at", "id").planned_anew(),
             &["null", "null", "null", &deal, "null"],
         ),
         (list!("quotes/list").planned_once(), none),
@@ -134,7 +144,21 @@ async fn costs(companies: u32, of_each: u64) -> BTreeMap<String, (With, Cost)> {
         (list!("emails/list").planned_anew(), &["'draft'"]),
         (list!("emails/list").planned_anew(), &["'trash'"]),
         (list!("inbox/list", "sent_at", "id").planned_once(), none),
-        (list!("inbox/filter", "sent_at", "id").planned_once(), &["'email'", "'inbound'", "null"]),
+        (list!("inbox/filter", "sent_at", "id").planned_anew(), &["'sms'", "null", "null"]),
+        (list!("inbox/filter", "sent_at", "id").planned_anew(), &["null", "'inbound'", "null"]),
+        (list!("suppressions/list").planned_once(), none),
+        (list!("conversations/list", "last_message_at", "id").planned_once(), none),
+        (list!("conversations/of_status", "last_message_at", "id").planned_anew(), &["'blocked'"]),
+        (list!("campaigns/list").planned_anew(), &["null"]),
+        (list!("campaigns/list").planned_anew(), &["'draft'"]),
+        (list!("workflows/list").planned_anew(), &["null"]),
+        (list!("workflows/executions").planned_once(), &[&workflow]),
+        (list!("notifications/list"), none),
+        (list!("notifications/unread"), none),
+        (list!("sms/scheduled", "scheduled_at", "id"), none),
+        (list!("audit/list").planned_anew(), &["null", "null", "null"]),
+        (list!("audit/list").planned_anew(), &["'teams'", "null", "null"]),
+        (list!("audit/list").planned_anew(), &["null", "null", few]),
     ] {
         let name = named(list.first, filters);
         add(name.clone(), With::Page, cost(&api, list.first, &[filters, &["20", "0"]].concat()).await);
@@ -151,18 +175,10 @@ async fn costs(companies: u32, of_each: u64) -> BTreeMap<String, (With, Cost)> {
     }
     for (statement, parameters) in [
         (sql!("search/find").planned_anew(), &["'zqxjk'", "20"][..]),
-        (sql!("conversations/list").planned_once(), &["null", "20", "0"]),
         (sql!("conversations/get"), &[&conversation, "20"]),
         (sql!("emails/thread"), &[&email]),
         (sql!("workflows/dry_run"), &[&workflow, "null"]),
         (sql!("deals/history"), &[&deal]),
-        (sql!("campaigns/list").planned_once(), &["null", "20", "0"]),
-        (sql!("notifications/list"), &["20", "0"]),
-        (sql!("notifications/unread"), &["20", "0"]),
-        (sql!("suppressions/list").planned_once(), &["20", "0"]),
-        (sql!("workflows/list").planned_once(), &["null", "20", "0"]),
-        (sql!("workflows/executions").planned_once(), &[&workflow, "20", "0"]),
-        (sql!("audit/list"), &["null", "null", "null", "20", "0"]),
         (
             sql!("analytics/export_rows").planned_once(),
             &["null", "null", "null", "null", "'0001-01-01'", "'00000000-0000-0000-0000-000000000000'", "20"],

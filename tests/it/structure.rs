@@ -234,3 +234,25 @@ fn migrations_that_break_older_programs_say_so() {
         }
     }
 }
+
+/// One plan for all that filters may be, null among it, expects few rows of any of them, and reads and sorts the whole company.
+#[test]
+fn lists_with_optional_filters_are_planned_for_each() {
+    let mut seen = 0;
+    for (path, source) in sources("src/api") {
+        for call in source.split("list!(\"").skip(1) {
+            let (name, rest) = call.split_once('"').unwrap();
+            let sql = std::fs::read_to_string(format!("{}/sql/{name}.sql", env!("CARGO_MANIFEST_DIR"))).unwrap();
+            if sql.contains(" is null or ") {
+                let plan = rest.split_once(')').unwrap().1;
+                assert!(
+                    plan.starts_with(".planned_anew()"),
+                    "{}: list!(\"{name}\") is not planned anew",
+                    path.display()
+                );
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 8, "{seen}");
+}

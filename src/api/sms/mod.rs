@@ -161,7 +161,10 @@ async fn list(db: TenantDb, Query(filter): Query<Filter>, page: Paging) -> Resul
         Some("received") => Some("inbound"),
         _ => None,
     };
-    page.list(&db, list!("sms/list").planned_once(), &[&direction]).await
+    match direction {
+        None => page.list(&db, list!("sms/list").planned_once(), &[]).await,
+        Some(direction) => page.list(&db, list!("sms/of_direction").planned_once(), &[&direction]).await,
+    }
 }
 
 async fn send(app: State<App>, db: TenantDb, Json(new): Json<NewText>) -> Result<Json<SentText>> {
@@ -179,8 +182,8 @@ async fn send(app: State<App>, db: TenantDb, Json(new): Json<NewText>) -> Result
     Ok(Json(SentText { success: true, message_sid: taken.sid, from, to, body }))
 }
 
-async fn scheduled(db: TenantDb) -> Result<Rows<Scheduled>> {
-    db.list(sql!("sms/scheduled"), &[]).await
+async fn scheduled(db: TenantDb, page: Paging<{ page::ALL }>) -> Result<Paged<Scheduled>> {
+    page.list(&db, list!("sms/scheduled", "scheduled_at", "id"), &[]).await
 }
 
 async fn schedule(db: TenantDb, Json(new): Json<NewScheduled>) -> Result<Json<Scheduled>> {

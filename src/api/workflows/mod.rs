@@ -184,9 +184,8 @@ fn named(text: &str, _: &()) -> garde::Result {
     }
 }
 
-async fn list(db: TenantDb, Query(filter): Query<Filter>, page: Page<{ page::ALL }>) -> Result<Rows<Workflow>> {
-    let status = filter.status.map(Status::word);
-    db.list(sql!("workflows/list").planned_once(), &[&status, &page.limit, &page.skip]).await
+async fn list(db: TenantDb, Query(filter): Query<Filter>, page: Paging<{ page::ALL }>) -> Result<Paged<Workflow>> {
+    page.list(&db, list!("workflows/list").planned_anew(), &[&filter.status.map(Status::word)]).await
 }
 
 async fn create(app: State<App>, db: TenantDb, Json(new): Json<NewWorkflow>) -> Result<Json<Saved>> {

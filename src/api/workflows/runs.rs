@@ -98,13 +98,10 @@ pub(super) async fn execute(
 pub(super) async fn executions(
     db: TenantDb,
     Path(id): Path<Uuid>,
-    page: Page<50>,
-) -> Result<Json<Vec<Execution>>> {
-    let runs = db.tx(async |tx| {
-        tx.one::<super::Workflow>(sql!("workflows/get"), &[&id]).await?;
-        tx.all(sql!("workflows/executions"), &[&id, &page.limit, &page.skip]).await
-    });
-    Ok(Json(runs.await?))
+    page: Paging<50>,
+) -> Result<Paged<Execution>> {
+    db.one::<super::Workflow>(sql!("workflows/get"), &[&id]).await?;
+    page.list(&db, list!("workflows/executions").planned_once(), &[&id]).await
 }
 
 pub(super) async fn execution(db: TenantDb, Paths(id, run): Paths<Uuid, Uuid>) -> Result<Json<Detailed>> {
