@@ -209,7 +209,7 @@ fn run(options: &Options, runtime: &tokio::runtime::Runtime, cluster: &Cluster) 
 
     let rows = |of_case: &Vec<Measured>| {
         let usual = of_case.iter().find(|measured| measured.connections == USUAL);
-        of_case.iter().map(|measured| measured.row(usual)).collect::<Vec<_>>()
+        of_case.iter().filter_map(|measured| measured.row(usual)).collect::<Vec<_>>()
     };
     // By connections, as one reads them.
     let mut requests: Vec<_> = measured.iter().flat_map(rows).collect();

@@ -53,10 +53,17 @@ fn plot(title: &str, note: &str, places: &[String], series: &[Series], axis: &st
 pub fn render(results: &Results) -> Result<String> {
     let mut environment = Environment::new();
     environment.add_filter("figure", figure);
+    environment.add_filter("ratio", ratio);
     environment.add_template("page.html", include_str!("page.html"))?;
     let page = environment.get_template("page.html")?;
     let bars = results.bars.iter().map(|bar| Verdict { bar, met: bar.is_met() }).collect();
     Ok(page.render(Value::from(Serde(Page { results, plots: plots(results)?, bars })))?)
+}
+
+/// The median of a ratio, and the least and the most.
+fn ratio(value: &Value) -> String {
+    let of = |name: &str| figure(value.get_attr(name).ok().and_then(|number| f64::try_from(number).ok()));
+    if value.is_none() { figure(None) } else { format!("{} ({} to {})", of("median"), of("least"), of("most")) }
 }
 
 /// A number with three digits that say something.
@@ -100,8 +107,8 @@ fn plots(results: &Results) -> Result<Vec<Plot>> {
                     colour,
                     mark,
                 };
-                series.push(of(", to pgbench with the same statements", Mark::Dot, |row| Some(row.to_pgbench)));
-                series.push(of(", to the statement by hand", Mark::Ring, |row| row.to_by_hand));
+                series.push(of(", to pgbench with the same statements", Mark::Dot, |row| Some(row.to_pgbench.median)));
+                series.push(of(", to the statement by hand", Mark::Ring, |row| Some(row.to_by_hand?.median)));
             }
             plots.push(plot(
                 &format!("Throughput on {connections} connection{}", if connections == 1 { "" } else { "s" }),
@@ -116,7 +123,7 @@ fn plots(results: &Results) -> Result<Vec<Plot>> {
         let tails = connections.iter().enumerate().map(|(colour, &connections)| {
             let worst = |operation: &&str| {
                 let found = companies.iter().filter_map(|company| find(operation, company, connections));
-                found.map(|row| row.tail).reduce(f64::max)
+                found.map(|row| row.tail.median).reduce(f64::max)
             };
             let values = operations.iter().map(worst).collect();
             Series { name: format!("{connections} connections"), values, colour, mark: Mark::Dot }
@@ -149,7 +156,7 @@ fn plots(results: &Results) -> Result<Vec<Plot>> {
         )?);
         let policies = companies.iter().enumerate().map(|(colour, company)| Series {
             name: format!("{company} company"),
-            values: of_company(company, USUAL, |row| row.policies),
+            values: of_company(company, USUAL, |row| Some(row.policies?.median)),
             colour,
             mark: Mark::Dot,
         });

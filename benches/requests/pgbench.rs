@@ -12,8 +12,9 @@ use ringfence::{
 use std::{
     env, fs,
     path::Path,
-    process::{self, Command},
-    time::Duration,
+    process::{self, Command, Stdio},
+    thread,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 /// What pgbench executes.
@@ -89,8 +90,12 @@ fn run_in(
         fs::write(&file, text)?;
         command.arg("-f").arg(file);
     }
-    let cpu = postgres.cpu();
-    let output = command.arg(cluster.url(user, database)).output().context("pgbench does not run")?;
+    command.arg(cluster.url(user, database)).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().context("pgbench does not run")?;
+    // What it costs to connect is no request's.
+    thread::sleep(Duration::from_secs(warming(connections)));
+    let (cpu, since) = (postgres.cpu(), SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros() as u64);
+    let output = child.wait_with_output()?;
     let cpu = postgres.cpu() - cpu;
     let text = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
@@ -121,7 +126,7 @@ fn run_in(
     Ok(Figures {
         per_second: latencies.count() as f64 * 1e6 / (until - from) as f64,
         server_cpu: 0.0,
-        database_cpu: cpu / all.len() as f64,
+        database_cpu: cpu / all.iter().filter(|(ended, _)| *ended >= since).count() as f64,
         p50: latencies.at(0.5),
         p99: latencies.at(0.99),
     })

@@ -3,6 +3,7 @@
 use crate::load::Figures;
 use anyhow::Result;
 use serde::Serialize;
+use std::fmt;
 
 /// Connections at which the sides are compared where one number has to do.
 pub const USUAL: usize = 8;
@@ -36,7 +37,31 @@ pub struct Side {
     pub database_cpu_us: f64,
 }
 
-/// What came of a case. Ratios are of each round by itself, so that a slow minute counts for both sides.
+/// A ratio of two sides. It is of each round by itself, so that a slow minute counts for both.
+#[derive(Serialize, Clone, Copy)]
+pub struct Ratio {
+    /// The median of the rounds.
+    pub median: f64,
+    pub least: f64,
+    pub most: f64,
+}
+
+impl Ratio {
+    fn of(rounds: impl Iterator<Item = f64> + Clone) -> Option<Self> {
+        let least = rounds.clone().reduce(f64::min)?;
+        let most = rounds.clone().reduce(f64::max)?;
+        Some(Self { median: median(rounds), least, most })
+    }
+}
+
+impl fmt::Display for Ratio {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { median, least, most } = self;
+        f.pad(&format!("{median:.2} {least:.2}–{most:.2}"))
+    }
+}
+
+/// What came of a case.
 #[derive(Serialize, Clone)]
 pub struct Row {
     pub operation: &'static str,
@@ -51,14 +76,18 @@ pub struct Row {
     /// The same in as many statements as the handler's.
     pub no_policies: Option<Side>,
     /// Throughput of the server to that of pgbench.
-    pub to_pgbench: f64,
-    pub to_by_hand: Option<f64>,
+    pub to_pgbench: Ratio,
+    /// How long half of the requests take at the most, to pgbench's.
+    pub p50: Ratio,
+    /// How long 99 of 100 take at the most, to pgbench's.
+    pub p99: Ratio,
+    pub to_by_hand: Option<Ratio>,
     /// What the policies cost: throughput without them to that with them.
-    pub policies: Option<f64>,
+    pub policies: Option<Ratio>,
     /// How much longer the tail is: p99/p50 of the server to that of pgbench.
-    pub tail: f64,
+    pub tail: Ratio,
     /// Throughput of the server to that on [`USUAL`] connections.
-    pub to_usual: Option<f64>,
+    pub to_usual: Option<Ratio>,
 }
 
 /// Reads while hundreds of people log in.
@@ -153,20 +182,16 @@ fn side<'a>(rounds: impl Iterator<Item = &'a Figures> + Clone) -> Side {
 }
 
 impl Measured {
-    /// `usual` is the same case on [`USUAL`] connections.
-    pub fn row(&self, usual: Option<&Self>) -> Row {
+    /// `usual` is the same case on [`USUAL`] connections. None without a round.
+    pub fn row(&self, usual: Option<&Self>) -> Option<Row> {
         let rounds = &self.rounds;
         let maybe = |get: fn(&Round) -> Option<&Figures>| {
             let found = rounds.iter().filter_map(get);
             found.clone().next().map(|_| side(found))
         };
-        let ratio = |of: fn(&Round) -> Option<f64>| {
-            let found: Vec<f64> = rounds.iter().filter_map(of).collect();
-            (!found.is_empty()).then(|| median(found))
-        };
-        let tail = |f: &Figures| f.p99 / f.p50;
+        let ratio = |of: fn(&Round) -> Option<f64>| Ratio::of(rounds.iter().filter_map(of));
         let (company, contacts) = self.company.unwrap_or_default();
-        Row {
+        Some(Row {
             operation: self.operation,
             company,
             contacts,
@@ -175,15 +200,17 @@ impl Measured {
             pgbench: side(rounds.iter().map(|r| &r.context)),
             by_hand: maybe(|r| r.by_hand.as_ref()),
             no_policies: maybe(|r| r.no_policies.as_ref()),
-            to_pgbench: median(rounds.iter().map(|r| r.server.per_second / r.context.per_second)),
+            to_pgbench: ratio(|r| Some(r.server.per_second / r.context.per_second))?,
+            p50: ratio(|r| Some(r.server.p50 / r.context.p50))?,
+            p99: ratio(|r| Some(r.server.p99 / r.context.p99))?,
             to_by_hand: ratio(|r| Some(r.server.per_second / r.by_hand.as_ref()?.per_second)),
             policies: ratio(|r| Some(r.no_policies.as_ref()?.per_second / r.context.per_second)),
-            tail: median(rounds.iter().map(|r| tail(&r.server) / tail(&r.context))),
-            to_usual: usual.map(|usual| {
+            tail: ratio(|r| Some(r.server.p99 / r.server.p50 / (r.context.p99 / r.context.p50)))?,
+            to_usual: usual.and_then(|usual| {
                 let pairs = rounds.iter().zip(&usual.rounds);
-                median(pairs.map(|(r, usual)| r.server.per_second / usual.server.per_second))
+                Ratio::of(pairs.map(|(r, usual)| r.server.per_second / usual.server.per_second))
             }),
-        }
+        })
     }
 }
 
@@ -200,7 +227,7 @@ pub fn bars(rows: &[Row], logins: &[Storm], memory: &[Memory]) -> Vec<Bar> {
     let requests = || rows.iter().filter(|row| row.operation != "login");
     let of = |operation: &'static str| {
         let found = requests().filter(move |r| r.operation == operation && r.connections == USUAL);
-        found.map(|r| (r.to_pgbench, at(r))).collect::<Vec<_>>()
+        found.map(|r| (r.to_pgbench.median, at(r))).collect::<Vec<_>>()
     };
     let most = rows.iter().map(|row| row.connections).max().unwrap_or(0);
     let many = rows.iter().filter(|row| row.connections == most && most > USUAL);
@@ -215,9 +242,9 @@ pub fn bars(rows: &[Row], logins: &[Storm], memory: &[Memory]) -> Vec<Bar> {
         (slower(|r| &r.pgbench) <= 1.3).then(|| (slower(|r| &r.server), at(large)))
     });
     let sizes = sizes.collect();
-    let many = many.filter_map(|row| Some((row.to_usual?, row.name()))).collect();
-    let tails = requests().map(|row| (row.tail, at(row))).collect();
-    let policies = requests().filter_map(|row| Some((row.policies?, at(row)))).collect();
+    let many = many.filter_map(|row| Some((row.to_usual?.median, row.name()))).collect();
+    let tails = requests().map(|row| (row.tail.median, at(row))).collect();
+    let policies = requests().filter_map(|row| Some((row.policies?.median, at(row)))).collect();
     let storms = logins.iter().map(|s| (s.ratio, format!("{} {}", s.operation, s.company))).collect();
     let memory = memory.iter().map(|m| (m.mib, m.after.clone())).collect();
     [
@@ -241,7 +268,7 @@ pub fn bars(rows: &[Row], logins: &[Storm], memory: &[Memory]) -> Vec<Bar> {
 impl Results {
     pub fn print(&self) {
         println!(
-            "\n{:<22} {:>8} {:>5} {:>9} {:>8} {:>8} {:>8} {:>8} {:>9} {:>7} {:>8} {:>8} {:>6}",
+            "\n{:<22} {:>8} {:>5} {:>9} {:>8} {:>8} {:>7} {:>7} {:>9} {:>15} {:>15} {:>15} {:>15} {:>15} {:>15}",
             "",
             "contacts",
             "conn",
@@ -252,29 +279,34 @@ impl Results {
             "db µs",
             "pgbench/s",
             "ratio",
+            "p50",
+            "p99",
+            "tail",
             "by hand",
-            "policies",
-            "tail"
+            "policies"
         );
-        let optional = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.2}"));
+        let optional = |value: Option<Ratio>| value.map_or("-".to_owned(), |value| value.to_string());
         for row in &self.requests {
             let Side { per_second, p50_ms, p99_ms, server_cpu_us, database_cpu_us } = row.server;
             println!(
-                "{:<22} {:>8} {:>5} {per_second:>9.0} {p50_ms:>8.3} {p99_ms:>8.3} {server_cpu_us:>8.0} {database_cpu_us:>8.0} {:>9.0} {:>7.2} {:>8} {:>8} {:>6.2}",
+                "{:<22} {:>8} {:>5} {per_second:>9.0} {p50_ms:>8.3} {p99_ms:>8.3} {server_cpu_us:>7.0} {database_cpu_us:>7.0} {:>9.0} {:>15} {:>15} {:>15} {:>15} {:>15} {:>15}",
                 row.name(),
                 row.contacts,
                 row.connections,
                 row.pgbench.per_second,
                 row.to_pgbench,
+                row.p50,
+                row.p99,
+                row.tail,
                 optional(row.to_by_hand),
                 optional(row.policies),
-                row.tail
             );
         }
         println!(
-            "\nMedians of {} rounds. ratio: the server's throughput to that of pgbench with the same statements; by hand: to that of\n\
-            the statement alone with the company written into it; policies: pgbench without them to with them, as many\n\
-            statements; tail: p99/p50 of the server to that of pgbench; cpu, db: processor time of server and database a request.",
+            "\nMedians of {} rounds; of ratios the least and the most, too. ratio: the server's throughput to that of pgbench with the\n\
+            same statements; p50, p99: its latency to pgbench's; tail: p99/p50 of the server to that of pgbench; by hand: its\n\
+            throughput to that of the statement alone with the company written into it; policies: pgbench without them to with\n\
+            them, as many statements; cpu, db: processor time of server and database a request.",
             self.setting.rounds
         );
         for storm in &self.logins {
