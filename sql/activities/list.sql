@@ -1,11 +1,9 @@
 -- The company's activities by the time they are due; those without come last.
--- $1 type   $2 status   $3 whether completed: each or null   $4 limit   $5 skip
+-- $1 limit   $2 skip
 select id, subject, coalesce(description, '') as description, type, status, contact_id, deal_id, due_date, completed_at, duration_minutes, location,
   outcome, priority, owner_id, created_at, updated_at, due_order
 from activities
-where ($1::text is null or type = $1)
-  and ($2::text is null or status = $2 or ($2 = 'overdue' and status = 'pending' and due_date < now()))
-  and ($3::bool is null or (status = 'completed') = $3)
--- cursor: and (due_order, created_at, id) > ($6, $7, $8)
+where true
+-- cursor: and (due_order, created_at, id) > ($3, $4, $5)
 order by due_order, created_at, id
-limit $4 offset $5
+limit $1 offset $2

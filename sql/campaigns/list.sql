@@ -1,7 +1,7 @@
--- Campaigns, newest first.   $1 status, or null   $2 limit   $3 offset
+-- Campaigns, newest first.   $1 limit   $2 offset
 select id, campaign_name, subject, status, scheduled_at, sent_at, total_recipients, total_sent, total_delivered, total_opened,
   total_clicked, total_bounced, created_at
-from campaigns where not is_deleted and ($1::text is null or status = $1)
--- cursor: and (created_at, id) < ($4, $5)
+from campaigns where not is_deleted
+-- cursor: and (created_at, id) < ($3, $4)
 order by created_at desc, id desc
-limit $2 offset $3
+limit $1 offset $2

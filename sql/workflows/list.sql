@@ -1,9 +1,9 @@
 -- The company's workflows, the newest first.
--- $1 status, or null   $2 limit   $3 skip
+-- $1 limit   $2 skip
 select id, name, description, status, trigger, actions_count, executions_count, last_run, created_at, actions, conditions, schedule,
   max_executions, next_run, owner_id
 from workflow_card
-where not is_deleted and ($1::text is null or status = $1)
--- cursor: and (created_at, id) < ($4, $5)
+where not is_deleted
+-- cursor: and (created_at, id) < ($3, $4)
 order by created_at desc, id desc
-limit $2 offset $3
+limit $1 offset $2

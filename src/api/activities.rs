@@ -192,9 +192,12 @@ async fn list(db: TenantDb, Query(f): Query<Filter>, page: Paging<{ page::ALL }>
             let of_contact = list!("activities/of_contact", "due_order", "created_at", "id").planned_anew();
             page.list(&db, of_contact, &[&kind, &status, &completed, contact]).await
         }
+        (None, None) if kind.is_none() && status.is_none() && completed.is_none() => {
+            page.list(&db, list!("activities/list", "due_order", "created_at", "id").planned_once(), &[]).await
+        }
         (None, None) => {
-            let all = list!("activities/list", "due_order", "created_at", "id").planned_anew();
-            page.list(&db, all, &[&kind, &status, &completed]).await
+            let some = list!("activities/filter", "due_order", "created_at", "id").planned_anew();
+            page.list(&db, some, &[&kind, &status, &completed]).await
         }
     };
     activities.or_empty_without_company()

@@ -148,8 +148,10 @@ fn addresses(list: &[String], _: &()) -> garde::Result {
 }
 
 async fn list(db: TenantDb, Query(filter): Query<Filter>, Bounded(page): Bounded) -> Result<Paged<Campaign>> {
-    let status = filter.status.map(CampaignStatus::word);
-    page.list(&db, list!("campaigns/list").planned_anew(), &[&status]).await
+    match filter.status.map(CampaignStatus::word) {
+        None => page.list(&db, list!("campaigns/list").planned_once(), &[]).await,
+        Some(status) => page.list(&db, list!("campaigns/of_status").planned_anew(), &[&status]).await,
+    }
 }
 
 async fn create(db: TenantDb, Json(new): Json<NewCampaign>) -> Result<wire::Created<Campaign>> {

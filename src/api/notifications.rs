@@ -43,8 +43,10 @@ row! {
 }
 
 async fn list(db: UserDb, Query(filter): Query<Filter>, page: Paging<50>) -> Result<Paged<Notification>> {
-    let list = if filter.unread_only { list!("notifications/unread") } else { list!("notifications/list") };
-    page.list(&db, list, &[]).await
+    if filter.unread_only {
+        return page.list(&db, list!("notifications/unread").planned_once(), &[]).await;
+    }
+    page.list(&db, list!("notifications/list").planned_once(), &[]).await
 }
 
 async fn unread_count(db: UserDb) -> Result<Json<Count>> {

@@ -229,7 +229,7 @@ async fn a_cursor_that_was_not_given_by_this_list_is_refused() {
 #[tokio::test]
 async fn another_companys_cursor_shows_ones_own_rows() {
     let (acme, other) = (World::new().await, World::new().await);
-    fill(&acme).await;
+    let workflow = fill(&acme).await.workflow;
     fill(&other).await;
     let stranger = World::new().await;
     for list in [
@@ -258,6 +258,20 @@ async fn another_companys_cursor_shows_ones_own_rows() {
         assert_eq!(stranger.member.get(&link).await.expect(200), json!([]), "{list}");
         assert_eq!(Person::nobody().get(&link).await.status, 403, "{list}");
     }
+    let link = next(&acme.member.get("/api/notifications/?limit=1&cursor=").await).unwrap();
+    acme.admin.get(&link).await.expect(200).as_array().unwrap().iter().for_each(|row| {
+        assert!(!row["title"].as_str().unwrap().starts_with('N'), "a colleague's notification: {row}");
+    });
+    let link = next(&acme.admin.get("/api/audit/?limit=1&cursor=").await).unwrap();
+    assert_eq!(acme.member.get(&link).await.status, 403);
+    let own = other.admin.get("/api/audit/?limit=1000").await.expect(200).as_array().unwrap().clone();
+    for row in other.admin.get(&link.replace("limit=1&", "limit=100&")).await.expect(200).as_array().unwrap() {
+        assert!(own.contains(row), "another company's change: {row}");
+    }
+    let link = next(&acme.member.get(&format!("/api/workflows/{workflow}/executions?limit=1&cursor=")).await).unwrap();
+    assert_eq!(other.member.get(&link).await.status, 404);
+    let unknown = link.replace(&workflow.to_string(), &Uuid::now_v7().to_string());
+    assert_eq!(acme.member.get(&unknown).await.status, 404);
 }
 
 #[tokio::test]

@@ -203,7 +203,6 @@ async fn lists_and_searches_read_their_indexes() {
         api.batch_execute("begin").await.unwrap();
         api.execute(enter, &[&id.to_string(), &user.to_string()]).await.unwrap();
         let contact = format!("'{contact}'");
-        let null: &[&str] = &["null", "null", "null"];
         let list = sql!("contacts/list").planned_once();
         for skip in ["0", "1000"] {
             reads(&plan(&api, list, &["50", skip]).await, "contacts/list", &["contacts_feed"], true);
@@ -229,6 +228,13 @@ async fn lists_and_searches_read_their_indexes() {
                 (sql!("emails/received"), vec![limit, "0"], "emails_received"),
                 (sql!("suppressions/list"), vec![limit, "0"], "suppressions_feed"),
                 (sql!("conversations/list"), vec![limit, "0"], "conversations_feed"),
+                (sql!("activities/list"), vec![limit, "0"], "activities_feed"),
+                (sql!("campaigns/list"), vec![limit, "0"], "campaigns_feed"),
+                (sql!("workflows/list"), vec![limit, "0"], "workflows_feed"),
+                (sql!("workflows/of_status"), vec!["'paused'", limit, "0"], "workflows_of_status"),
+                (sql!("notifications/list"), vec![limit, "0"], "notifications_feed"),
+                (sql!("notifications/unread"), vec![limit, "0"], "notifications_unread"),
+                (sql!("sms/scheduled"), vec![limit, "0"], "scheduled_sms_feed"),
                 (sql!("quotes/list"), vec![limit, "0"], "quotes_feed"),
                 (sql!("quotes/of_status"), vec!["'sent'", limit, "0"], "quotes_status"),
                 (sql!("workflows/executions"), vec![&workflow, limit, "0"], "workflow_executions_feed"),
@@ -240,13 +246,9 @@ async fn lists_and_searches_read_their_indexes() {
         }
         for (list, parameters, index) in [
             (sql!("contacts/filter"), &["null", "'inactive'", "null"][..], "contacts_of_status"),
-            (sql!("activities/list"), null, "activities_feed"),
             (sql!("activities/of_contact"), &["null", "null", "null", &contact], "activities_of_contact"),
             (sql!("activities/of_deal"), &["null", "null", "null", &deal, "null"], "activities_of_deal"),
-            (sql!("activities/list"), &["null", "null", "false"], "activities_open"),
-            (sql!("campaigns/list"), &["null"], "campaigns_feed"),
-            (sql!("workflows/list"), &["null"], "workflows_feed"),
-            (sql!("workflows/list"), &["'paused'"], "workflows_feed"),
+            (sql!("activities/filter"), &["null", "null", "false"], "activities_open"),
             (sql!("files/of_folder"), &[&folder, "null"], "files_folder"),
             (sql!("emails/list"), &["'all'"], "emails_feed"),
             (sql!("emails/list"), &["'sent'"], "emails_of_sender"),
@@ -259,10 +261,10 @@ async fn lists_and_searches_read_their_indexes() {
         // A handful may be sorted.
         for (list, filters, index) in [
             (sql!("contacts/filter"), &["'Rare'", "null", "null"][..], "contacts_of_type"),
-            (sql!("activities/list"), &["'deadline'", "null", "null"], "activities_of_type"),
-            (sql!("activities/list"), &["null", "'cancelled'", "null"], "activities_of_status"),
+            (sql!("activities/filter"), &["'deadline'", "null", "null"], "activities_of_type"),
+            (sql!("activities/filter"), &["null", "'cancelled'", "null"], "activities_of_status"),
             (sql!("conversations/of_status"), &["'blocked'"], "conversations_not_active"),
-            (sql!("campaigns/list"), &["'draft'"], "campaigns_not_sent"),
+            (sql!("campaigns/of_status"), &["'draft'"], "campaigns_not_sent"),
         ] {
             let parameters = [filters, &["50", "0"]].concat();
             reads(&plan(&api, list.planned_anew(), &parameters).await, list.name, &[index], false);
@@ -275,6 +277,10 @@ async fn lists_and_searches_read_their_indexes() {
             (list!("calls/of_direction"), &["'inbound'"], "calls_of_direction"),
             (list!("deals/list"), &[], "deals_feed"),
             (list!("deals/of_stage"), &[&stage], "deals_stage"),
+            (list!("activities/list", "due_order", "created_at", "id"), &[], "activities_feed"),
+            (list!("campaigns/list"), &[], "campaigns_feed"),
+            (list!("workflows/list"), &[], "workflows_feed"),
+            (list!("workflows/of_status"), &["'paused'"], "workflows_of_status"),
             (list!("quotes/list"), &[], "quotes_feed"),
             (list!("quotes/of_status"), &["'sent'"], "quotes_status"),
             (list!("files/list"), &[], "files_feed"),
@@ -296,7 +302,6 @@ async fn lists_and_searches_read_their_indexes() {
             (list!("emails/list"), &["'sent'"], &["emails_of_sender"]),
             (list!("emails/list"), &["'draft'"], &["emails_drafts"]),
             (list!("emails/list"), &["'trash'"], &["emails_trash"]),
-            (list!("activities/list", "due_order", "created_at", "id"), null, &["activities_feed"]),
             (
                 list!("activities/of_contact", "due_order", "created_at", "id"),
                 &["null", "null", "null", &contact],
@@ -307,8 +312,6 @@ async fn lists_and_searches_read_their_indexes() {
                 &["null", "null", "null", &deal, "null"],
                 &["activities_of_deal"],
             ),
-            (list!("campaigns/list"), &["null"], &["campaigns_feed"]),
-            (list!("workflows/list"), &["null"], &["workflows_feed"]),
             (list!("conversations/of_status", "last_message_at", "id"), &["'blocked'"], &["conversations_not_active"]),
             (list!("inbox/list", "sent_at", "id"), &[], &["sms_messages_feed", "emails_feed", "calls_feed"]),
             (inbox, &["'email'", "'inbound'", "null"], &["emails_of_direction"]),
@@ -322,10 +325,6 @@ async fn lists_and_searches_read_their_indexes() {
         reads(&recipients, "campaigns/recipients", &["campaign_recipients_campaign"], true);
         let inbox = plan(&api, sql!("inbox/list").planned_once(), &["50", "0"]).await;
         reads(&inbox, "inbox/list", &["sms_messages_feed", "emails_feed", "calls_feed"], false);
-        let notifications = plan(&api, sql!("notifications/list"), &["50", "0"]).await;
-        reads(&notifications, "notifications/list", &["notifications_feed"], false);
-        let unread = plan(&api, sql!("notifications/unread"), &["50", "0"]).await;
-        reads(&unread, "notifications/unread", &["notifications_unread"], false);
         reads(&plan(&api, sql!("contacts/get"), &[&contact]).await, "contacts/get", &["contacts_pkey"], true);
         api.batch_execute("rollback").await.unwrap();
     }
@@ -387,7 +386,6 @@ async fn lists_and_searches_read_their_indexes() {
             (sql!("pipelines/stages"), vec![&pipeline], &["pipeline_stages_order"]),
             (sql!("sms/phone_numbers"), vec![], &[]),
             (sql!("sms/templates"), vec![], &[]),
-            (sql!("sms/scheduled"), vec!["50", "0"], &["scheduled_sms_feed"]),
             (sql!("files/root_folders"), vec![], &["folders_by_name", "files_folder"]),
             (sql!("files/subfolders"), vec![&folder], &["folders_by_name", "files_folder"]),
             // What belongs to one row.

@@ -183,7 +183,7 @@ async fn send(app: State<App>, db: TenantDb, Json(new): Json<NewText>) -> Result
 }
 
 async fn scheduled(db: TenantDb, page: Paging<{ page::ALL }>) -> Result<Paged<Scheduled>> {
-    page.list(&db, list!("sms/scheduled", "scheduled_at", "id"), &[]).await
+    page.list(&db, list!("sms/scheduled", "scheduled_at", "id").planned_once(), &[]).await
 }
 
 async fn schedule(db: TenantDb, Json(new): Json<NewScheduled>) -> Result<Json<Scheduled>> {

@@ -185,7 +185,10 @@ fn named(text: &str, _: &()) -> garde::Result {
 }
 
 async fn list(db: TenantDb, Query(filter): Query<Filter>, page: Paging<{ page::ALL }>) -> Result<Paged<Workflow>> {
-    page.list(&db, list!("workflows/list").planned_anew(), &[&filter.status.map(Status::word)]).await
+    match filter.status.map(Status::word) {
+        None => page.list(&db, list!("workflows/list").planned_once(), &[]).await,
+        Some(status) => page.list(&db, list!("workflows/of_status").planned_once(), &[&status]).await,
+    }
 }
 
 async fn create(app: State<App>, db: TenantDb, Json(new): Json<NewWorkflow>) -> Result<Json<Saved>> {
