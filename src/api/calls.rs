@@ -99,12 +99,9 @@ async fn set_notes(db: TenantDb, Path(id): Path<Uuid>, Json(new): Json<Notes>) -
 
 async fn list(db: TenantDb, Query(filter): Query<Filter>, page: Paging) -> Result<Paged<Call>> {
     let direction = match filter.kind.as_deref() {
-        Some("incoming") => Some("inbound"),
-        Some("outgoing") => Some("outbound"),
-        _ => None,
+        Some("incoming") => "inbound",
+        Some("outgoing") => "outbound",
+        _ => return page.list(&db, list!("calls/list").planned_once(), &[]).await,
     };
-    match direction {
-        None => page.list(&db, list!("calls/list").planned_once(), &[]).await,
-        Some(direction) => page.list(&db, list!("calls/of_direction").planned_once(), &[&direction]).await,
-    }
+    page.list(&db, list!("calls/of_direction").planned_once(), &[&direction]).await
 }

@@ -157,14 +157,11 @@ row! {
 
 async fn list(db: TenantDb, Query(filter): Query<Filter>, page: Paging) -> Result<Paged<SmsMessage>> {
     let direction = match filter.kind.as_deref() {
-        Some("sent") => Some("outbound"),
-        Some("received") => Some("inbound"),
-        _ => None,
+        Some("sent") => "outbound",
+        Some("received") => "inbound",
+        _ => return page.list(&db, list!("sms/list").planned_once(), &[]).await,
     };
-    match direction {
-        None => page.list(&db, list!("sms/list").planned_once(), &[]).await,
-        Some(direction) => page.list(&db, list!("sms/of_direction").planned_once(), &[&direction]).await,
-    }
+    page.list(&db, list!("sms/of_direction").planned_once(), &[&direction]).await
 }
 
 async fn send(app: State<App>, db: TenantDb, Json(new): Json<NewText>) -> Result<Json<SentText>> {
