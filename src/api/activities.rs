@@ -183,22 +183,12 @@ async fn list(db: TenantDb, Query(f): Query<Filter>, page: Paging<{ page::ALL }>
     let filled = |text: Option<String>| text.filter(|t| !t.is_empty()).map(|t| t.to_lowercase());
     let (kind, status) = (filled(f.kind).or(filled(f.activity_type)), filled(f.status));
     let completed = f.completed.filter(|_| status.is_none());
-    let activities = match (&f.deal_id, &f.contact_id) {
-        (Some(deal), contact) => {
-            let of_deal = list!("activities/of_deal", "due_order", "created_at", "id").planned_anew();
-            page.list(&db, of_deal, &[&kind, &status, &completed, deal, contact]).await
-        }
-        (None, Some(contact)) => {
-            let of_contact = list!("activities/of_contact", "due_order", "created_at", "id").planned_anew();
-            page.list(&db, of_contact, &[&kind, &status, &completed, contact]).await
-        }
-        (None, None) if kind.is_none() && status.is_none() && completed.is_none() => {
-            page.list(&db, list!("activities/list", "due_order", "created_at", "id").planned_once(), &[]).await
-        }
-        (None, None) => {
-            let some = list!("activities/filter", "due_order", "created_at", "id").planned_anew();
-            page.list(&db, some, &[&kind, &status, &completed]).await
-        }
+    let is_whole = kind.is_none() && status.is_none() && completed.is_none() && f.contact_id.or(f.deal_id).is_none();
+    let activities = if is_whole {
+        page.list(&db, list!("activities/list", "due_order", "created_at", "id").planned_once(), &[]).await
+    } else {
+        let some = list!("activities/filter", "due_order", "created_at", "id").planned_anew();
+        page.list(&db, some, &[&kind, &status, &completed, &f.contact_id, &f.deal_id]).await
     };
     activities.or_empty_without_company()
 }

@@ -246,9 +246,9 @@ async fn lists_and_searches_read_their_indexes() {
         }
         for (list, parameters, index) in [
             (sql!("contacts/filter"), &["null", "'inactive'", "null"][..], "contacts_of_status"),
-            (sql!("activities/of_contact"), &["null", "null", "null", &contact], "activities_of_contact"),
-            (sql!("activities/of_deal"), &["null", "null", "null", &deal, "null"], "activities_of_deal"),
-            (sql!("activities/filter"), &["null", "null", "false"], "activities_open"),
+            (sql!("activities/filter"), &["null", "null", "null", &contact, "null"], "activities_of_contact"),
+            (sql!("activities/filter"), &["null", "null", "null", "null", &deal], "activities_of_deal"),
+            (sql!("activities/filter"), &["null", "null", "false", "null", "null"], "activities_open"),
             (sql!("files/of_folder"), &[&folder, "null"], "files_folder"),
             (sql!("emails/list"), &["'all'"], "emails_feed"),
             (sql!("emails/list"), &["'sent'"], "emails_of_sender"),
@@ -261,8 +261,8 @@ async fn lists_and_searches_read_their_indexes() {
         // A handful may be sorted.
         for (list, filters, index) in [
             (sql!("contacts/filter"), &["'Rare'", "null", "null"][..], "contacts_of_type"),
-            (sql!("activities/filter"), &["'deadline'", "null", "null"], "activities_of_type"),
-            (sql!("activities/filter"), &["null", "'cancelled'", "null"], "activities_of_status"),
+            (sql!("activities/filter"), &["'deadline'", "null", "null", "null", "null"], "activities_of_type"),
+            (sql!("activities/filter"), &["null", "'cancelled'", "null", "null", "null"], "activities_of_status"),
             (sql!("conversations/of_status"), &["'blocked'"], "conversations_not_active"),
             (sql!("campaigns/of_status"), &["'draft'"], "campaigns_not_sent"),
         ] {
@@ -303,13 +303,13 @@ async fn lists_and_searches_read_their_indexes() {
             (list!("emails/list"), &["'draft'"], &["emails_drafts"]),
             (list!("emails/list"), &["'trash'"], &["emails_trash"]),
             (
-                list!("activities/of_contact", "due_order", "created_at", "id"),
-                &["null", "null", "null", &contact],
+                list!("activities/filter", "due_order", "created_at", "id"),
+                &["null", "null", "null", &contact, "null"],
                 &["activities_of_contact"],
             ),
             (
-                list!("activities/of_deal", "due_order", "created_at", "id"),
-                &["null", "null", "null", &deal, "null"],
+                list!("activities/filter", "due_order", "created_at", "id"),
+                &["null", "null", "null", "null", &deal],
                 &["activities_of_deal"],
             ),
             (list!("conversations/of_status", "last_message_at", "id"), &["'blocked'"], &["conversations_not_active"]),
