@@ -18,6 +18,7 @@ pub mod error;
 pub mod idempotency;
 pub mod import;
 pub mod jobs;
+mod large;
 pub mod links;
 pub mod log;
 pub mod mailing;

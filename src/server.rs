@@ -5,7 +5,7 @@ use crate::{
     config::{Config, Switch},
     db::{migrate, platform},
     error::Told,
-    idempotency, jobs, metrics, page, position,
+    idempotency, jobs, large, metrics, page, position,
     wire::Json,
 };
 use axum::{
@@ -267,8 +267,10 @@ async fn answer(request: Request, next: Next) -> Response {
     }
     let layer = CompressionLayer::new().quality(CompressionLevel::Fastest);
     let layer = layer.compress_when(SizeAbove::new(WORTH_COMPRESSING).and(is_text));
-    let Ok(response) = layer.layer(next).oneshot(request).await;
-    response.map(Body::new)
+    let Ok(response) = layer.layer(next.map_response(large::mark)).oneshot(request).await;
+    let is_compressed = response.headers().contains_key(header::CONTENT_ENCODING);
+    let response = response.map(Body::new);
+    if is_compressed { large::compressed(response) } else { response }
 }
 
 /// Text, and not a file's content, of which a client may ask for a part.

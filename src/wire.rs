@@ -2,9 +2,9 @@
 
 use crate::{
     App, Error, Result,
-    db::{Rows, WriteError, WriteRow},
+    db::{Rows, WriteRow},
     error::Problem,
-    server::as_part_of_request,
+    large,
     turns::{Pace, Turn, Turns},
 };
 use aide::{generate::GenContext, openapi::Operation};
@@ -15,7 +15,6 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use futures_util::stream;
 use garde::Validate;
 use http_body_util::BodyExt;
 use jiff::{
@@ -31,7 +30,6 @@ use serde::{
 };
 use serde_json::json;
 use std::{borrow::Cow, fmt, marker::PhantomData, str::FromStr, time::Duration};
-use tokio::sync::mpsc;
 use uuid::Uuid;
 
 /// A moment. On the wire ISO 8601 without zone, UTC, with microseconds that are left out when zero
@@ -604,41 +602,9 @@ pub fn binary(mime: &str) -> aide::openapi::Response {
     aide::openapi::Response { content: [(mime.to_owned(), media)].into_iter().collect(), ..Default::default() }
 }
 
-/// How fast a client has to take a large answer, in bytes a second, and how far it may be behind: its memory is everybody's.
-const TAKING: u32 = 64 << 10;
-const BEHIND: Duration = Duration::from_secs(30);
-
-/// A large answer piece by piece. It is made by a task of its own, so that the rows of a client who is slow to take it are
-/// dropped although nothing asks for more of them; then the body ends as a broken one.
-fn in_pieces<T: WriteRow>(rows: Rows<T>) -> Result<Body, WriteError> {
-    let pieces = rows.pieces()?;
-    let (sender, receiver) = mpsc::channel(1);
-    let made = async move {
-        let mut pace = Pace::new(TAKING, BEHIND);
-        for piece in pieces {
-            let length = piece.as_ref().map_or(0, Vec::len);
-            if let Err(e) = &piece {
-                tracing::error!(why = %e, "internal error");
-            }
-            match pace.next(sender.send(piece.map(Some))).await {
-                Some(Ok(())) => pace.came(length),
-                Some(Err(_)) => return,
-                None => return tracing::warn!("a large answer was not taken in time"),
-            }
-        }
-        let _ = sender.send(Ok(None)).await;
-    };
-    tokio::spawn(as_part_of_request(made));
-    let body = stream::try_unfold(receiver, async |mut receiver| {
-        let piece = receiver.recv().await.unwrap_or_else(|| Err("it was not taken in time".into()))?;
-        Ok::<_, WriteError>(piece.map(|piece| (piece, receiver)))
-    });
-    Ok(Body::from_stream(body))
-}
-
 impl<T: WriteRow> IntoResponse for Rows<T> {
     fn into_response(self) -> Response {
-        let body = if self.is_large() { in_pieces(self) } else { self.json().map(Body::from) };
+        let body = if self.is_large() { large::rows(self) } else { self.json().map(IntoResponse::into_response) };
         match body {
             Ok(body) => ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response(),
             Err(e) => Error::Internal(e.to_string().into()).into_response(),

@@ -6,8 +6,8 @@
 //!
 //! *Running at a time.* More short statements than two for each of the database's processors make nothing faster: they push
 //! each other out of the processors' caches. With four for each a page takes a tenth longer (two processors: `make bench`, and
-//! with `ARGS="--pool-size 8"`). What turns out to take longer does not count any more, so that a few long reports keep
-//! nobody waiting.
+//! with `ARGS="--pool-size 8"`). What turns out to take longer, or to be large, does not count any more, so that a few long
+//! reports keep nobody waiting.
 //!
 //! *Turns.* Who cannot be let in waits once, for all of it, so that nobody waits for a connection of the pool. Companies take
 //! turns, so that hundreds of requests of one of them keep another's waiting for one turn and not for all of them. What the

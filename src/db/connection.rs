@@ -592,6 +592,11 @@ impl Connection {
             let taken = rows.take(&mut self.input);
             if taken > 0 {
                 self.room.keep(taken);
+                // One that comes as fast as it is read would keep this thread for itself, and its place from short ones.
+                if self.room.is_large() {
+                    drop(self.rest());
+                    tokio::task::yield_now().await;
+                }
             }
             let message = match self.next_or_more().await {
                 Ok(Some(message)) => message,

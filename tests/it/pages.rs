@@ -405,6 +405,13 @@ async fn an_answer_that_is_too_large_is_refused_before_it_is_held() {
         page.as_array().unwrap().iter().map(|deal| deal["description"].as_str().unwrap().len()).collect();
     assert_eq!(lengths, [LENGTH + 1; 10]);
     assert_eq!(page[9]["title"], "Deal 10");
+    // Written and compressed on other threads than small ones.
+    let (headers, bytes) = raw(&world.member, "/api/deals/?limit=10", &[("accept-encoding", "gzip")]).await;
+    assert_eq!(
+        (&headers["content-encoding"], &headers["content-type"]),
+        (&"gzip".parse().unwrap(), &"application/json".parse().unwrap())
+    );
+    assert_eq!(serde_json::from_slice::<Value>(&unzip(&bytes)).unwrap(), page);
 
     // Who waits for a connection is not what this is about.
     let server = start_server(Config { pool_size: Some(20), ..config() }, &api_url());
