@@ -89,13 +89,18 @@ type Request = Box<dyn Fn(usize) -> Vec<u8>>;
 /// Whether an answer is right.
 type Right = Box<dyn Fn(&[u8]) -> bool>;
 
+/// A request, and what is right to answer.
+pub struct Question {
+    pub request: Request,
+    pub right: Right,
+}
+
 /// A request, and the same for pgbench.
 pub struct Case {
     pub operation: &'static str,
     /// Which company, and its contacts.
     pub company: Option<(&'static str, i64)>,
-    pub request: Request,
-    pub right: Right,
+    pub question: Question,
     /// The same statement in the same context.
     pub context: Script,
     /// The same with the company written into the statement, as somebody whom no policy concerns: as many statements.
@@ -311,11 +316,18 @@ pub fn of_company(company: &Company) -> Result<Vec<Case>> {
 }
 
 impl Company {
+    /// All of its deals at once, compressed: megabytes, of which the client only looks whether they are gzip's.
+    pub fn all_deals(&self) -> Question {
+        let text = request("GET", "/api/deals/", &self.token, "");
+        let text = String::from_utf8_lossy(&text).replacen("\r\n", "\r\naccept-encoding: gzip\r\n", 1).into_bytes();
+        Question { request: Box::new(move |_| text.clone()), right: starts_with(&[0x1f, 0x8b]) }
+    }
+
     fn case(&self, operation: &'static str, request: Request, right: Right, statement: Statement) -> Result<Case> {
         let [context, no_policies, by_hand] = statement.scripts(self)?;
         let (no_policies, by_hand) = (Some(no_policies), Some(by_hand));
         let company = Some((self.name, self.contacts));
-        Ok(Case { operation, company, request, right, context, no_policies, by_hand })
+        Ok(Case { operation, company, question: Question { request, right }, context, no_policies, by_hand })
     }
 }
 
@@ -342,8 +354,10 @@ pub async fn login(admin: &Client) -> Result<Case> {
     Ok(Case {
         operation: "login",
         company: None,
-        request: Box::new(move |n| all[n % all.len()].clone()),
-        right: starts_with(br#"{"access_token":"#),
+        question: Question {
+            request: Box::new(move |n| all[n % all.len()].clone()),
+            right: starts_with(br#"{"access_token":"#),
+        },
         context: Script {
             texts: texts.collect(),
             variables: variables.collect(),

@@ -2,10 +2,10 @@
 //! made before, and answers that are looked at once.
 
 use crate::{
-    cases::Case,
+    cases::Question,
     shared::{Connection, Latencies, Postgres, Server},
 };
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use futures_util::future::{try_join_all, try_join3};
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
@@ -32,18 +32,18 @@ const WARMING: Duration = Duration::from_millis(400);
 pub fn run(
     server: &Server,
     postgres: &Postgres,
-    case: &Case,
+    question: &Question,
     connections: usize,
     time: Duration,
-    beside: Option<(&Case, usize)>,
+    beside: Option<(&Question, usize)>,
 ) -> Result<(Figures, f64)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let from = Instant::now() + WARMING;
     let until = from + time;
     runtime.block_on(async {
-        let counted = try_join_all((0..connections).map(|_| ask(server, case, from, until, false)));
-        let others = beside.into_iter().flat_map(|(case, connections)| (0..connections).map(move |_| case));
-        let others = try_join_all(others.map(|case| ask(server, case, from, until, true)));
+        let counted = try_join_all((0..connections).map(|_| ask(server, question, from, until, false)));
+        let others = beside.into_iter().flat_map(|(question, connections)| (0..connections).map(move |_| question));
+        let others = try_join_all(others.map(|question| ask(server, question, from, until, true)));
         let cpu = async {
             tokio::time::sleep_until(from.into()).await;
             let begun = (server.process.cpu(), postgres.cpu());
@@ -54,7 +54,7 @@ pub fn run(
         let answered = |all: &[Asked]| all.iter().map(|asked| asked.in_time).sum::<usize>();
         let (in_time, others) = (answered(&counted), answered(&others));
         let latencies = Latencies::of(counted.into_iter().flat_map(|asked| asked.micros).collect());
-        ensure!(in_time > 0, "{}: no request ended in time", case.name());
+        ensure!(in_time > 0, "no request ended in time");
         let figures = Figures {
             per_second: in_time as f64 / time.as_secs_f64(),
             server_cpu: server_cpu / in_time as f64,
@@ -75,18 +75,17 @@ struct Asked {
 }
 
 /// `may_wait`: who is told that there are too many comes again, as a person would.
-async fn ask(server: &Server, case: &Case, from: Instant, until: Instant, may_wait: bool) -> Result<Asked> {
+async fn ask(server: &Server, question: &Question, from: Instant, until: Instant, may_wait: bool) -> Result<Asked> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let mut connection = Connection::open(server.address).await?;
     let (mut all, mut length) = (Asked::default(), 0);
     loop {
-        let request = (case.request)(NEXT.fetch_add(1, Relaxed) as usize);
+        let request = (question.request)(NEXT.fetch_add(1, Relaxed) as usize);
         let asked = Instant::now();
         if asked >= until {
             return Ok(all);
         }
-        let answer = connection.ask(&request).await;
-        let (status, body) = answer.with_context(|| format!("{} has no answer", case.name()))?;
+        let (status, body) = connection.ask(&request).await?;
         if may_wait && status == 503 {
             tokio::time::sleep(Duration::from_secs(1)).await;
             continue;
@@ -98,8 +97,8 @@ async fn ask(server: &Server, case: &Case, from: Instant, until: Instant, may_wa
         all.in_time += usize::from(answered >= from && answered < until);
         // What was right is right when it is as long as before: reading it takes time from the server, which runs on the
         // same processors.
-        let right = body.len() == length || (case.right)(body);
-        ensure!(status == 200 && right, "{} was answered {status} {}", case.name(), String::from_utf8_lossy(body));
+        let right = body.len() == length || (question.right)(body);
+        ensure!(status == 200 && right, "answered {status} {}", String::from_utf8_lossy(&body[..body.len().min(1000)]));
         length = body.len();
     }
 }

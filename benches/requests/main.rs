@@ -12,10 +12,10 @@ mod results;
 #[path = "../shared/mod.rs"]
 mod shared;
 
-use anyhow::{Result, bail, ensure};
-use cases::Case;
+use anyhow::{Context, Result, bail, ensure};
+use cases::{Case, Question};
 use clap::Parser;
-use results::{Measured, Memory, Results, Round, Setting, Storm, USUAL, bars, median};
+use results::{Beside, Measured, Memory, Results, Round, Setting, USUAL, bars};
 use ringfence::{
     db::{self, local::Cluster},
     demo,
@@ -47,7 +47,7 @@ struct Options {
     /// Contacts in the database; three messages (texts, mails and calls) for each, and three deals and activities for ten
     #[arg(long, default_value_t = 1_000_000)]
     contacts: u64,
-    /// Only what has this in its name, such as "deep page", largest or storm
+    /// Only what has this in its name, such as "deep page", largest, storm or "large answers"
     #[arg(long, default_value = "")]
     only: String,
     /// A first look, within some minutes: the largest company, 8 and 256 connections, once
@@ -72,6 +72,8 @@ struct Options {
 
 /// People who log in at the same time.
 const STORM: usize = 256;
+/// Clients who take megabytes at the same time.
+const GREEDY: usize = 4;
 /// What PostgreSQL must let in for pgbench to have as many connections as the server's clients.
 const MOST_CONNECTIONS: usize = 320;
 
@@ -138,13 +140,13 @@ fn run(options: &Options, runtime: &tokio::runtime::Runtime, cluster: &Cluster) 
     }
     let server = runtime.block_on(Server::start(command))?;
     let mut memory = vec![Memory { after: "start".into(), mib: server.process.memory().1 }];
-    let (all, login) = runtime.block_on(async {
-        let mut all = Vec::new();
-        for company in cases::companies(&admin, &server).await? {
-            all.extend(cases::of_company(&company)?);
-        }
-        anyhow::Ok((all, cases::login(&admin).await?))
-    })?;
+    let (companies, login) = runtime
+        .block_on(async { anyhow::Ok((cases::companies(&admin, &server).await?, cases::login(&admin).await?)) })?;
+    let mut all = Vec::new();
+    for company in &companies {
+        all.extend(cases::of_company(company)?);
+    }
+    let deals = companies.last().context("no company")?.all_deals();
     let is_asked = |case: &&Case| {
         case.name().contains(&options.only)
             && (!options.quick || case.company.is_none_or(|(name, _)| name == "largest"))
@@ -154,14 +156,18 @@ fn run(options: &Options, runtime: &tokio::runtime::Runtime, cluster: &Cluster) 
         ["get by id", "newest page"].contains(&case.operation)
             && case.company.is_some_and(|(name, _)| name == "largest")
     };
-    let storms: Vec<&Case> =
-        if "login storm".contains(&options.only) { all.iter().filter(largest).collect() } else { Vec::new() };
-    ensure!(!cases.is_empty() || !storms.is_empty(), "nothing has '{}' in its name", options.only);
+    let loads = [
+        Load { what: "login storm", question: &login.question, clients: STORM },
+        Load { what: "large answers", question: &deals, clients: GREEDY },
+    ];
+    let loads: Vec<&Load> = loads.iter().filter(|load| load.what.contains(&options.only)).collect();
+    let reads: Vec<&Case> = if loads.is_empty() { Vec::new() } else { all.iter().filter(largest).collect() };
+    ensure!(!cases.is_empty() || !loads.is_empty(), "nothing has '{}' in its name", options.only);
 
     let bench = Bench { options, cluster, database: &name, postgres, server: &server };
     let start = Instant::now();
-    let steps = options.rounds * (cases.len() * options.connections.len() + storms.len());
-    eprintln!("This takes about {}.", minutes(bench.estimate(&cases, &storms)));
+    let steps = options.rounds * (cases.len() * options.connections.len() + loads.len() * reads.len());
+    eprintln!("This takes about {}.", minutes(bench.estimate(&cases, &reads, &loads)));
     let of = |case: &&Case, connections: usize| Measured {
         operation: case.operation,
         company: case.company,
@@ -170,7 +176,8 @@ fn run(options: &Options, runtime: &tokio::runtime::Runtime, cluster: &Cluster) 
     };
     let mut measured: Vec<Vec<Measured>> =
         cases.iter().map(|case| options.connections.iter().map(|c| of(case, *c)).collect()).collect();
-    let mut reads: Vec<Vec<Storm>> = storms.iter().map(|_| Vec::new()).collect();
+    let beside: Vec<(&Load, &Case)> = loads.iter().flat_map(|load| reads.iter().map(|read| (*load, *read))).collect();
+    let mut disturbed: Vec<Vec<Beside>> = beside.iter().map(|_| Vec::new()).collect();
     let mut done = 0;
     let mut tell = |what: String, steps_done: usize| {
         if steps_done == 0 {
@@ -195,13 +202,17 @@ fn run(options: &Options, runtime: &tokio::runtime::Runtime, cluster: &Cluster) 
         if round == 0 && !cases.is_empty() {
             memory.push(Memory { after: "all requests".into(), mib: server.process.memory().1 });
         }
-        for (case, reads) in storms.iter().zip(&mut reads) {
-            reads.push(bench.storm(case, &login, round)?);
+        for load in &loads {
+            for ((_, case), disturbed) in
+                beside.iter().zip(&mut disturbed).filter(|((beside, _), _)| beside.what == load.what)
+            {
+                disturbed.push(bench.beside(case, load, round)?);
+            }
+            if round == 0 {
+                memory.push(Memory { after: load.name(), mib: server.process.memory().1 });
+            }
+            tell(format!("round {} of {}, {}", round + 1, options.rounds, load.what), reads.len());
         }
-        if round == 0 && !storms.is_empty() {
-            memory.push(Memory { after: format!("{STORM} logins"), mib: server.process.memory().1 });
-        }
-        tell(format!("round {} of {}, logins", round + 1, options.rounds), storms.len());
     }
     memory.push(Memory { after: "the end".into(), mib: server.process.memory().1 });
     server.process.stop()?;
@@ -214,10 +225,10 @@ fn run(options: &Options, runtime: &tokio::runtime::Runtime, cluster: &Cluster) 
     // By connections, as one reads them.
     let mut requests: Vec<_> = measured.iter().flat_map(rows).collect();
     requests.sort_by_key(|row| row.connections);
-    let logins: Vec<_> = reads.iter().map(|rounds| storm_of(rounds)).collect();
-    let bars = bars(&requests, &logins, &memory);
+    let beside: Vec<_> = disturbed.iter().map(|rounds| Beside::of(rounds)).collect();
+    let bars = bars(&requests, &beside, &memory);
     let setting = runtime.block_on(setting(options, &database, &admin))?;
-    let results = Results { setting, bars, requests, logins, memory };
+    let results = Results { setting, bars, requests, beside, memory };
     results.print();
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/bench-results");
     fs::create_dir_all(&folder)?;
@@ -296,7 +307,7 @@ impl Bench<'_> {
         Duration::from_secs(self.options.seconds)
     }
 
-    fn estimate(&self, cases: &[&Case], storms: &[&Case]) -> Duration {
+    fn estimate(&self, cases: &[&Case], reads: &[&Case], loads: &[&Load]) -> Duration {
         let ours = self.time() + Duration::from_millis(500);
         let of = |case: &Case, connections: usize| {
             let by_hand = u32::from(case.by_hand.is_some());
@@ -307,15 +318,18 @@ impl Bench<'_> {
         let requests: Duration =
             connections.flat_map(|c| cases.iter().map(|case| of(case, *c)).collect::<Vec<_>>()).sum();
         // The last of those who log in wait for all that are before them.
-        let logins = (self.time() + ours * 2 + Duration::from_secs(6)) * storms.len() as u32;
-        (requests + logins) * self.options.rounds as u32
+        let beside = (self.time() + ours * 2 + Duration::from_secs(6)) * (reads.len() * loads.len()) as u32;
+        (requests + beside) * self.options.rounds as u32
     }
 
     /// All sides of a case once. Who is first changes, because the first one fills the caches.
     fn round(&self, case: &Case, connections: usize, round: usize) -> Result<Round> {
         let pgbench =
             |script| pgbench::run(self.cluster, self.database, &self.postgres, script, connections, self.time());
-        let server = || load::run(self.server, &self.postgres, case, connections, self.time(), None);
+        let server = || {
+            let done = load::run(self.server, &self.postgres, &case.question, connections, self.time(), None);
+            done.with_context(|| case.name())
+        };
         let first = if round.is_multiple_of(2) { Some(server()?.0) } else { None };
         let without = || case.no_policies.as_ref().filter(|_| connections == USUAL).map(pgbench).transpose();
         let (context, no_policies) = if round.is_multiple_of(2) {
@@ -333,35 +347,44 @@ impl Bench<'_> {
         Ok(Round { server, context, by_hand, no_policies })
     }
 
-    /// A read while nobody logs in, and while hundreds do.
-    fn storm(&self, case: &Case, login: &Case, round: usize) -> Result<Storm> {
+    /// A read by itself, and while others ask for something else.
+    fn beside(&self, case: &Case, load: &Load, round: usize) -> Result<Beside> {
         // So long that the slowest hundredth is some dozen requests.
         let time = self.time() * 2;
-        let read = |beside| load::run(self.server, &self.postgres, case, USUAL, time, beside);
+        let read = |beside| {
+            let done = load::run(self.server, &self.postgres, &case.question, USUAL, time, beside);
+            done.with_context(|| format!("{} beside {}", case.name(), load.name()))
+        };
         let before = if round.is_multiple_of(2) { Some(read(None)?.0) } else { None };
-        let (during, logins_per_second) = read(Some((login, STORM)))?;
-        let calm = match before {
-            Some(calm) => calm,
+        let (disturbed, others_per_second) = read(Some((load.question, load.clients)))?;
+        let alone = match before {
+            Some(alone) => alone,
             None => read(None)?.0,
         };
-        Ok(Storm {
+        Ok(Beside {
             operation: case.operation,
             company: case.company.unwrap_or_default().0,
-            p99_ms: calm.p99,
-            p99_ms_while_logging_in: during.p99,
-            logins_per_second,
-            ratio: during.p99 / calm.p99,
+            load: load.what,
+            clients: load.clients,
+            p50_ms_alone: alone.p50,
+            p50_ms: disturbed.p50,
+            p99_ms_alone: alone.p99,
+            p99_ms: disturbed.p99,
+            others_per_second,
+            ratio: disturbed.p99 / alone.p99,
         })
     }
 }
 
-fn storm_of(rounds: &[Storm]) -> Storm {
-    let of = |figure: fn(&Storm) -> f64| median(rounds.iter().map(figure));
-    Storm {
-        p99_ms: of(|s| s.p99_ms),
-        p99_ms_while_logging_in: of(|s| s.p99_ms_while_logging_in),
-        logins_per_second: of(|s| s.logins_per_second),
-        ratio: of(|s| s.ratio),
-        ..rounds[0].clone()
+/// What others ask for beside reads.
+struct Load<'a> {
+    what: &'static str,
+    question: &'a Question,
+    clients: usize,
+}
+
+impl Load<'_> {
+    fn name(&self) -> String {
+        format!("{} of {}", self.what, self.clients)
     }
 }

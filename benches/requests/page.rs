@@ -169,9 +169,10 @@ fn plots(results: &Results) -> Result<Vec<Plot>> {
             &[Limit { at: 1.1, label: "bar: 1.1" }],
         )?);
     }
-    if !results.logins.is_empty() {
-        let places: Vec<String> = results.logins.iter().map(|s| s.operation.replace("get by id", "get")).collect();
-        let values = results.logins.iter().map(|s| Some(s.ratio)).collect();
+    let storms: Vec<_> = results.beside.iter().filter(|beside| beside.is_storm()).collect();
+    if !storms.is_empty() {
+        let places: Vec<String> = storms.iter().map(|s| s.operation.replace("get by id", "get")).collect();
+        let values = storms.iter().map(|s| Some(s.ratio)).collect();
         plots.push(plot(
             "Reads while 256 people log in",
             "p99 of reads of the largest company while 256 logins are under way, to that while nobody logs in.",

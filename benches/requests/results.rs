@@ -90,16 +90,43 @@ pub struct Row {
     pub to_usual: Option<Ratio>,
 }
 
-/// Reads while hundreds of people log in.
+/// A read while others ask for something else.
 #[derive(Serialize, Clone)]
-pub struct Storm {
+pub struct Beside {
     pub operation: &'static str,
     pub company: &'static str,
+    /// What the others ask for, and how many they are.
+    pub load: &'static str,
+    pub clients: usize,
+    pub p50_ms_alone: f64,
+    pub p50_ms: f64,
+    pub p99_ms_alone: f64,
     pub p99_ms: f64,
-    pub p99_ms_while_logging_in: f64,
-    pub logins_per_second: f64,
-    /// p99 while they do to p99 while they do not.
+    /// What the others are answered.
+    pub others_per_second: f64,
+    /// p99 beside them to p99 alone.
     pub ratio: f64,
+}
+
+impl Beside {
+    /// The medians of at least one round.
+    pub fn of(rounds: &[Self]) -> Self {
+        let of = |figure: fn(&Self) -> f64| median(rounds.iter().map(figure));
+        Self {
+            p50_ms_alone: of(|b| b.p50_ms_alone),
+            p50_ms: of(|b| b.p50_ms),
+            p99_ms_alone: of(|b| b.p99_ms_alone),
+            p99_ms: of(|b| b.p99_ms),
+            others_per_second: of(|b| b.others_per_second),
+            ratio: of(|b| b.ratio),
+            ..rounds[0].clone()
+        }
+    }
+
+    /// Whether the others log in.
+    pub fn is_storm(&self) -> bool {
+        self.load == "login storm"
+    }
 }
 
 /// Resident memory in MiB at the most so far.
@@ -160,7 +187,7 @@ pub struct Results {
     pub setting: Setting,
     pub bars: Vec<Bar>,
     pub requests: Vec<Row>,
-    pub logins: Vec<Storm>,
+    pub beside: Vec<Beside>,
     pub memory: Vec<Memory>,
 }
 
@@ -222,7 +249,7 @@ impl Row {
 }
 
 /// What is asked for, and what was found.
-pub fn bars(rows: &[Row], logins: &[Storm], memory: &[Memory]) -> Vec<Bar> {
+pub fn bars(rows: &[Row], beside: &[Beside], memory: &[Memory]) -> Vec<Bar> {
     let at = |row: &Row| format!("{}, {} connections", row.name(), row.connections);
     // pgbench does not hash, so it tells nothing of how long a login takes.
     let requests = || rows.iter().filter(|row| row.operation != "login");
@@ -246,7 +273,8 @@ pub fn bars(rows: &[Row], logins: &[Storm], memory: &[Memory]) -> Vec<Bar> {
     let many = many.filter_map(|row| Some((row.to_usual?.median, row.name()))).collect();
     let tails = requests().map(|row| (row.tail.median, at(row))).collect();
     let policies = requests().filter_map(|row| Some((row.policies?.median, at(row)))).collect();
-    let storms = logins.iter().map(|s| (s.ratio, format!("{} {}", s.operation, s.company))).collect();
+    let storms = beside.iter().filter(|b| b.is_storm());
+    let storms = storms.map(|s| (s.ratio, format!("{} {}", s.operation, s.company))).collect();
     let memory = memory.iter().map(|m| (m.mib, m.after.clone())).collect();
     [
         Bar::of("Throughput of the most connections to that of 8", 0.9, true, many),
@@ -310,10 +338,22 @@ impl Results {
             them, as many statements; cpu, db: processor time of server and database a request.",
             self.setting.rounds
         );
-        for storm in &self.logins {
+        for Beside {
+            operation,
+            company,
+            load,
+            clients,
+            p50_ms_alone,
+            p50_ms,
+            p99_ms_alone,
+            p99_ms,
+            others_per_second,
+            ..
+        } in &self.beside
+        {
             println!(
-                "p99 of {}, {}: {:.2} ms, and {:.2} ms while 256 log in ({:.0} logins/s)",
-                storm.operation, storm.company, storm.p99_ms, storm.p99_ms_while_logging_in, storm.logins_per_second
+                "{operation}, {company}, beside {load} of {clients} ({others_per_second:.0}/s): p50 {p50_ms:.2} ms, alone {p50_ms_alone:.2}; \
+                p99 {p99_ms:.2} ms, alone {p99_ms_alone:.2}"
             );
         }
         println!();

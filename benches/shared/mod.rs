@@ -257,7 +257,11 @@ pub fn request(method: &str, path: &str, token: &str, body: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// A keep-alive HTTP connection that understands just what the server sends.
+/// How a body ends that comes in chunks (RFC 9112, 7.1).
+const LAST_CHUNK: &[u8] = b"\r\n0\r\n\r\n";
+
+/// A keep-alive HTTP connection that understands just what the server sends. What comes in chunks is left as it comes, but for
+/// the length of the first one.
 pub struct Connection {
     stream: TcpStream,
     buffer: Vec<u8>,
@@ -273,7 +277,7 @@ impl Connection {
     /// The answer's status, head and body.
     pub async fn ask_all(&mut self, request: &[u8]) -> Result<(u16, &str, &[u8])> {
         self.stream.write_all(request).await?;
-        let (mut length, mut whole, mut head) = (0, usize::MAX, 0);
+        let (mut length, mut whole, mut head, mut body, mut chunked) = (0, usize::MAX, 0, 0, false);
         while length < whole {
             if length == self.buffer.len() {
                 self.buffer.resize(2 * length, 0);
@@ -285,17 +289,22 @@ impl Connection {
                 let read = &self.buffer[..length];
                 let Some(end) = read.windows(4).position(|w| w == b"\r\n\r\n") else { continue };
                 let text = std::str::from_utf8(&read[..end])?;
-                let body =
-                    text.lines().find_map(|l| l.strip_prefix("content-length: ")).context("no content-length")?;
-                head = end + 4;
-                whole = head + body.parse::<usize>()?;
-                if whole > self.buffer.len() {
-                    self.buffer.resize(whole, 0);
+                (head, body) = (end + 4, end + 4);
+                chunked = text.lines().any(|line| line == "transfer-encoding: chunked");
+                if !chunked {
+                    let announced = text.lines().find_map(|l| l.strip_prefix("content-length: "));
+                    whole = head + announced.context("no content-length")?.parse::<usize>()?;
+                    self.buffer.resize(self.buffer.len().max(whole), 0);
                 }
+            }
+            if chunked && self.buffer[head..length].ends_with(LAST_CHUNK) {
+                whole = length;
+                let first = self.buffer[head..whole].windows(2).position(|w| w == b"\r\n");
+                body = head + first.context("a chunk without a length")? + 2;
             }
         }
         let text = std::str::from_utf8(&self.buffer[..head])?;
-        Ok((text[9..12].parse()?, text, &self.buffer[head..whole]))
+        Ok((text[9..12].parse()?, text, &self.buffer[body..whole]))
     }
 
     /// The answer's status and body.
