@@ -127,8 +127,8 @@ pub struct Config {
     /// short; with one elsewhere 16
     #[arg(long, env = "RINGFENCE_POOL_SIZE", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1000))]
     pub pool_size: Option<usize>,
-    /// Threads that answer requests. When not given: half as many as there are processors with a database on this machine,
-    /// and as many with one elsewhere
+    /// Threads that answer requests; large answers have their own. When not given: half as many as there are processors
+    /// with a database on this machine, and as many with one elsewhere
     #[arg(long, env = "RINGFENCE_THREADS", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1000))]
     pub threads: Option<usize>,
 }

@@ -14,9 +14,18 @@ use axum::{
 };
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
-use std::{io, sync::LazyLock, time::Duration};
+use std::{
+    future::pending,
+    io,
+    sync::{
+        LazyLock,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    thread,
+    time::Duration,
+};
 use tokio::{
-    runtime::{self, Runtime},
+    runtime::{self, Handle},
     sync::mpsc,
 };
 
@@ -30,15 +39,22 @@ const BEHIND: Duration = Duration::from_secs(30);
 /// The name of its threads.
 const NAME: &str = "large answers";
 
-/// Its threads, with the first large answer; where they cannot be had, it is made where it is asked for.
-static THREADS: LazyLock<Option<Runtime>> = LazyLock::new(|| {
-    threads().inspect_err(|e| tracing::warn!(error = %e, "large answers keep small ones waiting")).ok()
+/// What runs on its threads, which start with the first large answer; where there are none, it is made where it is asked for.
+static THREADS: LazyLock<Vec<Handle>> = LazyLock::new(|| {
+    let threads = (0..(crate::processors() / 4).max(1)).map(|_| thread());
+    let threads = threads.collect::<io::Result<_>>();
+    threads.inspect_err(|e| tracing::warn!(error = %e, "large answers keep small ones waiting")).unwrap_or_default()
 });
 
-fn threads() -> io::Result<Runtime> {
-    let threads = (crate::processors() / 4).max(1);
+/// The number of large answers so far, which go to the threads in turns.
+static MADE: AtomicUsize = AtomicUsize::new(0);
+
+fn thread() -> io::Result<Handle> {
     // Nothing is read from or written to a socket there: its readiness would wait for an answer.
-    runtime::Builder::new_multi_thread().worker_threads(threads).thread_name(NAME).enable_time().build()
+    let runtime = runtime::Builder::new_current_thread().enable_time().build()?;
+    let handle = runtime.handle().clone();
+    thread::Builder::new().name(NAME.into()).spawn(move || runtime.block_on(pending::<()>()))?;
+    Ok(handle)
 }
 
 /// A large answer, which is compressed by [`made_aside`].
@@ -110,8 +126,9 @@ type Piece = Result<Option<Bytes>, BoxError>;
 fn body_of<W: Future<Output = ()> + Send + 'static>(work: impl FnOnce(mpsc::Sender<Piece>) -> W) -> Body {
     let (sender, receiver) = mpsc::channel(1);
     let work = as_part_of_request(work(sender));
-    match &*THREADS {
-        Some(threads) => threads.spawn(work),
+    let turn = MADE.fetch_add(1, Relaxed) % THREADS.len().max(1);
+    match THREADS.get(turn) {
+        Some(thread) => thread.spawn(work),
         None => tokio::spawn(work),
     };
     Body::from_stream(stream::try_unfold(receiver, async |mut receiver| {
@@ -124,7 +141,6 @@ fn body_of<W: Future<Output = ()> + Send + 'static>(work: impl FnOnce(mpsc::Send
 mod tests {
     use super::*;
     use http_body_util::BodyExt;
-    use std::thread;
 
     #[tokio::test]
     async fn it_is_made_by_its_own_threads() {

@@ -536,8 +536,9 @@ impl Connection {
 
     async fn drain(&mut self) -> Result<(), Fault> {
         if self.owed > 0 {
-            // Its rows went with whoever waited for them.
+            // Its rows went with whoever waited for them, and nobody is to wait for the rest of them.
             drop(self.leave_room());
+            drop(self.rest());
             while self.owed > 0 {
                 self.heard().await?;
             }
