@@ -209,7 +209,7 @@ fn run(options: &Options, runtime: &tokio::runtime::Runtime, cluster: &Cluster) 
                 disturbed.push(bench.beside(case, load, round)?);
             }
             if round == 0 {
-                memory.push(Memory { after: load.name(), mib: server.process.memory().1 });
+                memory.push(Memory { after: load.what.into(), mib: server.process.memory().1 });
             }
             tell(format!("round {} of {}, {}", round + 1, options.rounds, load.what), reads.len());
         }
@@ -353,7 +353,7 @@ impl Bench<'_> {
         let time = self.time() * 2;
         let read = |beside| {
             let done = load::run(self.server, &self.postgres, &case.question, USUAL, time, beside);
-            done.with_context(|| format!("{} beside {}", case.name(), load.name()))
+            done.with_context(|| format!("{} beside {} of {}", case.name(), load.what, load.clients))
         };
         let before = if round.is_multiple_of(2) { Some(read(None)?.0) } else { None };
         let (disturbed, others_per_second) = read(Some((load.question, load.clients)))?;
@@ -381,10 +381,4 @@ struct Load<'a> {
     what: &'static str,
     question: &'a Question,
     clients: usize,
-}
-
-impl Load<'_> {
-    fn name(&self) -> String {
-        format!("{} of {}", self.what, self.clients)
-    }
 }

@@ -169,17 +169,24 @@ fn plots(results: &Results) -> Result<Vec<Plot>> {
             &[Limit { at: 1.1, label: "bar: 1.1" }],
         )?);
     }
-    let storms: Vec<_> = results.beside.iter().filter(|beside| beside.is_storm()).collect();
-    if !storms.is_empty() {
-        let places: Vec<String> = storms.iter().map(|s| s.operation.replace("get by id", "get")).collect();
-        let values = storms.iter().map(|s| Some(s.ratio)).collect();
+    let bar = [Limit { at: 2.0, label: "bar: 2" }];
+    for (load, title, limits) in [
+        ("login storm", "Reads while 256 people log in", &bar[..]),
+        ("large answers", "Reads while four clients take megabytes", &[]),
+    ] {
+        let reads: Vec<_> = results.beside.iter().filter(|beside| beside.load == load).collect();
+        if reads.is_empty() {
+            continue;
+        }
+        let places: Vec<String> = reads.iter().map(|read| read.operation.replace("get by id", "get")).collect();
+        let values = reads.iter().map(|read| Some(read.ratio)).collect();
         plots.push(plot(
-            "Reads while 256 people log in",
-            "p99 of reads of the largest company while 256 logins are under way, to that while nobody logs in.",
+            title,
+            "p99 of reads of the largest company beside them, to that of the same reads alone.",
             &places,
-            &[Series { name: "p99 with logins to p99 without".into(), values, colour: 0, mark: Mark::Stacked }],
+            &[Series { name: "p99 beside them to p99 alone".into(), values, colour: 0, mark: Mark::Stacked }],
             "ratio of p99",
-            &[Limit { at: 2.0, label: "bar: 2" }],
+            limits,
         )?);
     }
     let places: Vec<String> = results.memory.iter().map(|m| m.after.clone()).collect();
