@@ -50,11 +50,18 @@ static THREADS: LazyLock<Vec<Handle>> = LazyLock::new(|| {
 static MADE: AtomicUsize = AtomicUsize::new(0);
 
 fn thread() -> io::Result<Handle> {
-    // Nothing is read from or written to a socket there: its readiness would wait for an answer.
-    let runtime = runtime::Builder::new_current_thread().enable_time().build()?;
-    let handle = runtime.handle().clone();
-    thread::Builder::new().name(NAME.into()).spawn(move || runtime.block_on(pending::<()>()))?;
-    Ok(handle)
+    let (tell, told) = std::sync::mpsc::channel();
+    // It makes its runtime itself: one that is made here, where requests are answered, may not be dropped here.
+    let run = move || {
+        // Nothing is read from or written to a socket there: its readiness would wait for an answer.
+        let runtime = runtime::Builder::new_current_thread().enable_time().build();
+        let _ = tell.send(runtime.as_ref().map(|runtime| runtime.handle().clone()).map_err(|e| e.kind().into()));
+        if let Ok(runtime) = runtime {
+            runtime.block_on(pending::<()>());
+        }
+    };
+    thread::Builder::new().name(NAME.into()).spawn(run)?;
+    told.recv().map_err(io::Error::other)?
 }
 
 /// A large answer, which is compressed by [`made_aside`].
