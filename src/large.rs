@@ -10,6 +10,7 @@ use crate::{
 use axum::{
     BoxError,
     body::{Body, HttpBody},
+    http::header,
     response::Response,
 };
 use bytes::{Bytes, BytesMut};
@@ -100,12 +101,11 @@ pub(crate) fn rows<T: WriteRow>(rows: Rows<T>) -> Result<Response, WriteError> {
     Ok(answer)
 }
 
-/// An answer that was compressed, and if it is large is so elsewhere.
+/// The answer, which is compressed aside if it is compressed and large.
 pub(crate) fn compressed(answer: Response) -> Response {
-    if answer.extensions().get::<Large>().is_none() {
-        return answer;
-    }
-    answer.map(made_aside)
+    let is_compressed = answer.headers().contains_key(header::CONTENT_ENCODING);
+    let is_large = answer.extensions().get::<Large>().is_some();
+    if is_compressed && is_large { answer.map(made_aside) } else { answer }
 }
 
 fn made_aside(body: Body) -> Body {

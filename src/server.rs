@@ -268,9 +268,7 @@ async fn answer(request: Request, next: Next) -> Response {
     let layer = CompressionLayer::new().quality(CompressionLevel::Fastest);
     let layer = layer.compress_when(SizeAbove::new(WORTH_COMPRESSING).and(is_text));
     let Ok(response) = layer.layer(next.map_response(large::mark)).oneshot(request).await;
-    let is_compressed = response.headers().contains_key(header::CONTENT_ENCODING);
-    let response = response.map(Body::new);
-    if is_compressed { large::compressed(response) } else { response }
+    large::compressed(response.map(Body::new))
 }
 
 /// Text, and not a file's content, of which a client may ask for a part.
