@@ -213,13 +213,19 @@ fn the_tests_of_promises_are_there() {
     assert!(seen > 60, "{seen}");
 }
 
+/// The number, the file's name and the text of each migration.
+fn migrations() -> impl Iterator<Item = (u32, String, String)> {
+    files("migrations", "sql").into_iter().map(|path| {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        (name[1..5].parse().unwrap(), name, std::fs::read_to_string(&path).unwrap())
+    })
+}
+
 /// Servers of the version before go on while a migration runs and after it, unless it says that they cannot.
 #[test]
 fn migrations_that_break_older_programs_say_so() {
-    for path in files("migrations", "sql") {
-        let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        let number: u32 = name[1..5].parse().unwrap();
-        let sql = std::fs::read_to_string(&path).unwrap().to_lowercase();
+    for (number, name, sql) in migrations() {
+        let sql = sql.to_lowercase();
         let code: String =
             sql.lines().filter(|line| !line.trim_start().starts_with("--")).collect::<Vec<_>>().join("\n");
         if number <= 38 || code.contains("app.oldest_program()") {
@@ -267,12 +273,7 @@ fn lists_say_how_they_are_planned() {
 /// On a large database, indexes are built before the migration, without keeping writers out.
 #[test]
 fn indexes_may_be_there_before_their_migration() {
-    for path in files("migrations", "sql") {
-        let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        if name[1..5].parse::<u32>().unwrap() < 65 {
-            continue;
-        }
-        let sql = std::fs::read_to_string(&path).unwrap();
+    for (_, name, sql) in migrations().filter(|(number, ..)| *number >= 65) {
         for index in ["create index ", "create unique index "].into_iter().flat_map(|made| sql.split(made).skip(1)) {
             let table = index.split(" on ").nth(1).and_then(|rest| rest.split([' ', '(']).next()).unwrap_or_default();
             let is_new = sql.contains(&format!("create table {table} "));
