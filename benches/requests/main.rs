@@ -15,7 +15,7 @@ mod shared;
 use anyhow::{Context, Result, bail, ensure};
 use cases::{Case, Question};
 use clap::Parser;
-use results::{Beside, Measured, Memory, Results, Round, Setting, USUAL, bars};
+use results::{Beside, Disturbed, LARGE, LOGINS, Measured, Memory, Results, Round, Setting, USUAL, bars};
 use ringfence::{
     db::{self, local::Cluster},
     demo,
@@ -157,11 +157,11 @@ fn run(options: &Options, runtime: &tokio::runtime::Runtime, cluster: &Cluster) 
             && case.company.is_some_and(|(name, _)| name == "largest")
     };
     let loads = [
-        Load { what: "login storm", question: &login.question, clients: STORM },
-        Load { what: "large answers", question: &deals, clients: GREEDY },
+        Load { what: LOGINS, question: &login.question, clients: STORM },
+        Load { what: LARGE, question: &deals, clients: GREEDY },
     ];
     let loads: Vec<&Load> = loads.iter().filter(|load| load.what.contains(&options.only)).collect();
-    let reads: Vec<&Case> = if loads.is_empty() { Vec::new() } else { all.iter().filter(largest).collect() };
+    let reads: Vec<&Case> = all.iter().filter(largest).collect();
     ensure!(!cases.is_empty() || !loads.is_empty(), "nothing has '{}' in its name", options.only);
 
     let bench = Bench { options, cluster, database: &name, postgres, server: &server };
@@ -176,8 +176,15 @@ fn run(options: &Options, runtime: &tokio::runtime::Runtime, cluster: &Cluster) 
     };
     let mut measured: Vec<Vec<Measured>> =
         cases.iter().map(|case| options.connections.iter().map(|c| of(case, *c)).collect()).collect();
-    let beside: Vec<(&Load, &Case)> = loads.iter().flat_map(|load| reads.iter().map(|read| (*load, *read))).collect();
-    let mut disturbed: Vec<Vec<Beside>> = beside.iter().map(|_| Vec::new()).collect();
+    let of = |load: &Load, read: &Case| Beside {
+        operation: read.operation,
+        company: read.company.unwrap_or_default().0,
+        load: load.what,
+        clients: load.clients,
+        rounds: Vec::new(),
+    };
+    let mut beside: Vec<Vec<Beside>> =
+        loads.iter().map(|load| reads.iter().map(|read| of(load, read)).collect()).collect();
     let mut done = 0;
     let mut tell = |what: String, steps_done: usize| {
         if steps_done == 0 {
@@ -202,11 +209,9 @@ fn run(options: &Options, runtime: &tokio::runtime::Runtime, cluster: &Cluster) 
         if round == 0 && !cases.is_empty() {
             memory.push(Memory { after: "all requests".into(), mib: server.process.memory().1 });
         }
-        for load in &loads {
-            for ((_, case), disturbed) in
-                beside.iter().zip(&mut disturbed).filter(|((beside, _), _)| beside.what == load.what)
-            {
-                disturbed.push(bench.beside(case, load, round)?);
+        for (load, beside) in loads.iter().zip(&mut beside) {
+            for (read, beside) in reads.iter().zip(beside) {
+                beside.rounds.push(bench.beside(read, load, round)?);
             }
             if round == 0 {
                 memory.push(Memory { after: load.what.into(), mib: server.process.memory().1 });
@@ -225,7 +230,7 @@ fn run(options: &Options, runtime: &tokio::runtime::Runtime, cluster: &Cluster) 
     // By connections, as one reads them.
     let mut requests: Vec<_> = measured.iter().flat_map(rows).collect();
     requests.sort_by_key(|row| row.connections);
-    let beside: Vec<_> = disturbed.iter().map(|rounds| Beside::of(rounds)).collect();
+    let beside: Vec<_> = beside.iter().flatten().map(Beside::read).collect();
     let bars = bars(&requests, &beside, &memory);
     let setting = runtime.block_on(setting(options, &database, &admin))?;
     let results = Results { setting, bars, requests, beside, memory };
@@ -348,7 +353,7 @@ impl Bench<'_> {
     }
 
     /// A read by itself, and while others ask for something else.
-    fn beside(&self, case: &Case, load: &Load, round: usize) -> Result<Beside> {
+    fn beside(&self, case: &Case, load: &Load, round: usize) -> Result<Disturbed> {
         // So long that the slowest hundredth is some dozen requests.
         let time = self.time() * 2;
         let read = |beside| {
@@ -361,18 +366,7 @@ impl Bench<'_> {
             Some(alone) => alone,
             None => read(None)?.0,
         };
-        Ok(Beside {
-            operation: case.operation,
-            company: case.company.unwrap_or_default().0,
-            load: load.what,
-            clients: load.clients,
-            p50_ms_alone: alone.p50,
-            p50_ms: disturbed.p50,
-            p99_ms_alone: alone.p99,
-            p99_ms: disturbed.p99,
-            others_per_second,
-            ratio: disturbed.p99 / alone.p99,
-        })
+        Ok(Disturbed { alone, beside: disturbed, others_per_second })
     }
 }
 

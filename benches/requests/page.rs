@@ -2,7 +2,7 @@
 
 use crate::{
     charts::{COLOURS, Limit, Mark, Series, draw},
-    results::{Bar, MEMORY, Results, Row, USUAL},
+    results::{Bar, LARGE, LOGINS, MEMORY, Results, Row, USUAL},
 };
 use anyhow::Result;
 use minijinja::{Environment, Value, value::Serde};
@@ -170,10 +170,9 @@ fn plots(results: &Results) -> Result<Vec<Plot>> {
         )?);
     }
     let bar = [Limit { at: 2.0, label: "bar: 2" }];
-    for (load, title, limits) in [
-        ("login storm", "Reads while 256 people log in", &bar[..]),
-        ("large answers", "Reads while four clients take megabytes", &[]),
-    ] {
+    for (load, title, limits) in
+        [(LOGINS, "Reads while 256 people log in", &bar[..]), (LARGE, "Reads while four clients take megabytes", &[])]
+    {
         let reads: Vec<_> = results.beside.iter().filter(|beside| beside.load == load).collect();
         if reads.is_empty() {
             continue;

@@ -9,6 +9,9 @@ use std::fmt;
 pub const USUAL: usize = 8;
 /// Resident memory at the most, in MiB.
 pub const MEMORY: f64 = 128.0;
+/// What others ask for beside reads.
+pub const LOGINS: &str = "login storm";
+pub const LARGE: &str = "large answers";
 /// What changes something.
 const CHANGES: [&str; 2] = ["create", "update"];
 
@@ -91,17 +94,30 @@ pub struct Row {
 }
 
 /// A read while others ask for something else.
-#[derive(Serialize, Clone)]
 pub struct Beside {
     pub operation: &'static str,
     pub company: &'static str,
     /// What the others ask for, and how many they are.
     pub load: &'static str,
     pub clients: usize,
-    pub p50_ms_alone: f64,
-    pub p50_ms: f64,
-    pub p99_ms_alone: f64,
-    pub p99_ms: f64,
+    pub rounds: Vec<Disturbed>,
+}
+
+pub struct Disturbed {
+    pub alone: Figures,
+    pub beside: Figures,
+    pub others_per_second: f64,
+}
+
+/// What came of it.
+#[derive(Serialize, Clone)]
+pub struct Read {
+    pub operation: &'static str,
+    pub company: &'static str,
+    pub load: &'static str,
+    pub clients: usize,
+    pub alone: Side,
+    pub beside: Side,
     /// What the others are answered.
     pub others_per_second: f64,
     /// p99 beside them to p99 alone.
@@ -109,23 +125,18 @@ pub struct Beside {
 }
 
 impl Beside {
-    /// The medians of at least one round.
-    pub fn of(rounds: &[Self]) -> Self {
-        let of = |figure: fn(&Self) -> f64| median(rounds.iter().map(figure));
-        Self {
-            p50_ms_alone: of(|b| b.p50_ms_alone),
-            p50_ms: of(|b| b.p50_ms),
-            p99_ms_alone: of(|b| b.p99_ms_alone),
-            p99_ms: of(|b| b.p99_ms),
-            others_per_second: of(|b| b.others_per_second),
-            ratio: of(|b| b.ratio),
-            ..rounds[0].clone()
+    pub fn read(&self) -> Read {
+        let Self { operation, company, load, clients, ref rounds } = *self;
+        Read {
+            operation,
+            company,
+            load,
+            clients,
+            alone: side(rounds.iter().map(|r| &r.alone)),
+            beside: side(rounds.iter().map(|r| &r.beside)),
+            others_per_second: median(rounds.iter().map(|r| r.others_per_second)),
+            ratio: median(rounds.iter().map(|r| r.beside.p99 / r.alone.p99)),
         }
-    }
-
-    /// Whether the others log in.
-    pub fn is_storm(&self) -> bool {
-        self.load == "login storm"
     }
 }
 
@@ -187,7 +198,7 @@ pub struct Results {
     pub setting: Setting,
     pub bars: Vec<Bar>,
     pub requests: Vec<Row>,
-    pub beside: Vec<Beside>,
+    pub beside: Vec<Read>,
     pub memory: Vec<Memory>,
 }
 
@@ -249,7 +260,7 @@ impl Row {
 }
 
 /// What is asked for, and what was found.
-pub fn bars(rows: &[Row], beside: &[Beside], memory: &[Memory]) -> Vec<Bar> {
+pub fn bars(rows: &[Row], beside: &[Read], memory: &[Memory]) -> Vec<Bar> {
     let at = |row: &Row| format!("{}, {} connections", row.name(), row.connections);
     // pgbench does not hash, so it tells nothing of how long a login takes.
     let requests = || rows.iter().filter(|row| row.operation != "login");
@@ -273,7 +284,7 @@ pub fn bars(rows: &[Row], beside: &[Beside], memory: &[Memory]) -> Vec<Bar> {
     let many = many.filter_map(|row| Some((row.to_usual?.median, row.name()))).collect();
     let tails = requests().map(|row| (row.tail.median, at(row))).collect();
     let policies = requests().filter_map(|row| Some((row.policies?.median, at(row)))).collect();
-    let storms = beside.iter().filter(|b| b.is_storm());
+    let storms = beside.iter().filter(|read| read.load == LOGINS);
     let storms = storms.map(|s| (s.ratio, format!("{} {}", s.operation, s.company))).collect();
     let memory = memory.iter().map(|m| (m.mib, m.after.clone())).collect();
     [
@@ -338,22 +349,11 @@ impl Results {
             them, as many statements; cpu, db: processor time of server and database a request.",
             self.setting.rounds
         );
-        for Beside {
-            operation,
-            company,
-            load,
-            clients,
-            p50_ms_alone,
-            p50_ms,
-            p99_ms_alone,
-            p99_ms,
-            others_per_second,
-            ..
-        } in &self.beside
-        {
+        for Read { operation, company, load, clients, alone, beside, others_per_second, .. } in &self.beside {
             println!(
-                "{operation}, {company}, beside {load} of {clients} ({others_per_second:.0}/s): p50 {p50_ms:.2} ms, alone {p50_ms_alone:.2}; \
-                p99 {p99_ms:.2} ms, alone {p99_ms_alone:.2}"
+                "{operation}, {company}, beside {load} of {clients} ({others_per_second:.0}/s): p50 {:.2} ms, alone {:.2}; \
+                p99 {:.2} ms, alone {:.2}",
+                beside.p50_ms, alone.p50_ms, beside.p99_ms, alone.p99_ms
             );
         }
         println!();
