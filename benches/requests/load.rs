@@ -4,101 +4,161 @@
 use crate::{
     cases::Question,
     shared::{Connection, Latencies, Postgres, Server},
+    sides::{Done, Figures, Side},
 };
-use anyhow::{Result, ensure};
-use futures_util::future::{try_join_all, try_join3};
+use anyhow::{Context, Result, ensure};
+use futures_util::future::{try_join, try_join_all};
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::{Duration, Instant},
 };
-
-/// What came of a load.
-#[derive(Clone, Copy, Debug)]
-pub struct Figures {
-    pub per_second: f64,
-    /// Processor time of the server and of the database for one request, in microseconds.
-    pub server_cpu: f64,
-    pub database_cpu: f64,
-    /// Milliseconds.
-    pub p50: f64,
-    pub p99: f64,
-}
+use tokio::runtime::Runtime;
 
 /// For how long the server's connections prepare their statements before it counts.
 const WARMING: Duration = Duration::from_millis(400);
 
-/// Asks over so many keep-alive connections, one question at a time on each. `beside` is asked over others at the same
-/// time: how many of it are answered in a second comes second.
-pub fn run(
+/// Keep-alive connections, over each of which one question is asked at a time.
+struct Clients<'a> {
+    question: &'a Question,
+    clients: Vec<Client>,
+}
+
+struct Client {
+    connection: Connection,
+    /// Of the answer before.
+    length: usize,
+}
+
+/// What the clients were answered.
+#[derive(Default)]
+struct Answers {
+    /// How long each took that was there in time.
+    micros: Vec<u32>,
+    all: usize,
+}
+
+impl<'a> Clients<'a> {
+    async fn connect(server: &Server, question: &'a Question, connections: usize) -> Result<Self> {
+        let connect = async || anyhow::Ok(Client { connection: Connection::open(server.address).await?, length: 0 });
+        let clients = try_join_all((0..connections).map(|_| connect())).await?;
+        Ok(Self { question, clients })
+    }
+
+    /// Asks until then, and waits for the last answers. `may_wait`: who is told that there are too many comes again, as a
+    /// person would.
+    async fn ask(&mut self, until: Instant, may_wait: bool) -> Result<Answers> {
+        let Self { question, clients } = self;
+        let each = clients.iter_mut().map(|client| client.ask(question, until, may_wait));
+        Ok(try_join_all(each).await?.into_iter().fold(Answers::default(), |mut all, of_one| {
+            all.micros.extend(of_one.micros);
+            all.all += of_one.all;
+            all
+        }))
+    }
+}
+
+impl Client {
+    async fn ask(&mut self, question: &Question, until: Instant, may_wait: bool) -> Result<Answers> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let mut answers = Answers::default();
+        loop {
+            let request = (question.request)(NEXT.fetch_add(1, Relaxed) as usize);
+            let asked = Instant::now();
+            if asked >= until {
+                return Ok(answers);
+            }
+            let (status, body) = self.connection.ask(&request).await?;
+            if may_wait && status == 503 {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                continue;
+            }
+            let answered = Instant::now();
+            if answered < until {
+                answers.micros.push((answered - asked).as_micros() as u32);
+            }
+            answers.all += 1;
+            // What was right is right when it is as long as before: reading it takes time from the server, which runs on the
+            // same processors.
+            let right = body.len() == self.length || (question.right)(body);
+            ensure!(status == 200 && right, "answered {status} {}", String::from_utf8_lossy(&body[..body.len().min(1000)]));
+            self.length = body.len();
+        }
+    }
+}
+
+/// The server as a side.
+pub struct Http<'a> {
+    server: &'a Server,
+    postgres: &'a Postgres,
+    runtime: &'a Runtime,
+    clients: Clients<'a>,
+    done: Done,
+    /// What half of the requests take at the most while nothing counts.
+    pub usual: Duration,
+}
+
+impl<'a> Http<'a> {
+    pub fn start(
+        server: &'a Server,
+        postgres: &'a Postgres,
+        runtime: &'a Runtime,
+        question: &'a Question,
+        connections: usize,
+    ) -> Result<Self> {
+        let mut clients = runtime.block_on(Clients::connect(server, question, connections))?;
+        let warm = runtime.block_on(clients.ask(Instant::now() + WARMING, false))?;
+        // Where each takes longer than that, one knows at least as much.
+        let warm = Latencies::of(warm.micros);
+        let usual = if warm.count() == 0 { WARMING } else { Duration::from_secs_f64(warm.at(0.5) / 1000.0) };
+        Ok(Self { server, postgres, runtime, clients, done: Done::default(), usual })
+    }
+}
+
+impl Side for Http<'_> {
+    fn turn(&mut self, time: Duration) -> Result<()> {
+        let begun = (self.server.process.cpu(), self.postgres.cpu());
+        let answers = self.runtime.block_on(self.clients.ask(Instant::now() + time, false))?;
+        self.done.server_cpu += self.server.process.cpu() - begun.0;
+        self.done.database_cpu += self.postgres.cpu() - begun.1;
+        self.done.micros.extend(answers.micros);
+        self.done.ended += answers.all;
+        self.done.time += time;
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> Result<Option<Figures>> {
+        Ok(self.done.figures())
+    }
+}
+
+/// What the server does for so long, while others ask for something else: `beside` over so many connections. How many of
+/// theirs are answered in a second comes second.
+pub fn beside(
     server: &Server,
     postgres: &Postgres,
+    runtime: &Runtime,
     question: &Question,
     connections: usize,
     time: Duration,
     beside: Option<(&Question, usize)>,
 ) -> Result<(Figures, f64)> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let from = Instant::now() + WARMING;
-    let until = from + time;
     runtime.block_on(async {
-        let counted = try_join_all((0..connections).map(|_| ask(server, question, from, until, false)));
-        let others = beside.into_iter().flat_map(|(question, connections)| (0..connections).map(move |_| question));
-        let others = try_join_all(others.map(|question| ask(server, question, from, until, true)));
-        let cpu = async {
-            tokio::time::sleep_until(from.into()).await;
+        let mut counted = Clients::connect(server, question, connections).await?;
+        let mut others = match beside {
+            Some((question, connections)) => Clients::connect(server, question, connections).await?,
+            None => Clients { question, clients: Vec::new() },
+        };
+        let from = Instant::now() + WARMING;
+        let until = from + time;
+        let count = async {
+            counted.ask(from, false).await?;
             let begun = (server.process.cpu(), postgres.cpu());
-            tokio::time::sleep_until(until.into()).await;
-            anyhow::Ok((server.process.cpu() - begun.0, postgres.cpu() - begun.1))
+            let answers = counted.ask(until, false).await?;
+            let (server_cpu, database_cpu) = (server.process.cpu() - begun.0, postgres.cpu() - begun.1);
+            let done = Done { micros: answers.micros, ended: answers.all, time, server_cpu, database_cpu };
+            done.figures().context("no request ended in time")
         };
-        let (counted, others, (server_cpu, database_cpu)) = try_join3(counted, others, cpu).await?;
-        let answered = |all: &[Asked]| all.iter().map(|asked| asked.in_time).sum::<usize>();
-        let (in_time, others) = (answered(&counted), answered(&others));
-        let latencies = Latencies::of(counted.into_iter().flat_map(|asked| asked.micros).collect());
-        ensure!(in_time > 0, "no request ended in time");
-        let figures = Figures {
-            per_second: in_time as f64 / time.as_secs_f64(),
-            server_cpu: server_cpu / in_time as f64,
-            database_cpu: database_cpu / in_time as f64,
-            p50: latencies.at(0.5),
-            p99: latencies.at(0.99),
-        };
-        Ok((figures, others as f64 / time.as_secs_f64()))
+        let (figures, others) = try_join(count, others.ask(until, true)).await?;
+        Ok((figures, others.micros.len() as f64 / (WARMING + time).as_secs_f64()))
     })
-}
-
-#[derive(Default)]
-struct Asked {
-    /// How long each request took that was asked in time.
-    micros: Vec<u32>,
-    /// How many were answered in time.
-    in_time: usize,
-}
-
-/// `may_wait`: who is told that there are too many comes again, as a person would.
-async fn ask(server: &Server, question: &Question, from: Instant, until: Instant, may_wait: bool) -> Result<Asked> {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let mut connection = Connection::open(server.address).await?;
-    let (mut all, mut length) = (Asked::default(), 0);
-    loop {
-        let request = (question.request)(NEXT.fetch_add(1, Relaxed) as usize);
-        let asked = Instant::now();
-        if asked >= until {
-            return Ok(all);
-        }
-        let (status, body) = connection.ask(&request).await?;
-        if may_wait && status == 503 {
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            continue;
-        }
-        let answered = Instant::now();
-        if asked >= from {
-            all.micros.push((answered - asked).as_micros() as u32);
-        }
-        all.in_time += usize::from(answered >= from && answered < until);
-        // What was right is right when it is as long as before: reading it takes time from the server, which runs on the
-        // same processors.
-        let right = body.len() == length || (question.right)(body);
-        ensure!(status == 200 && right, "answered {status} {}", String::from_utf8_lossy(&body[..body.len().min(1000)]));
-        length = body.len();
-    }
 }

@@ -1,6 +1,5 @@
 //! What a request costs: the server beside pgbench with the same statements, users and parameters, and beside pgbench
-//! with the company written into the statement by hand, on the same PostgreSQL and in turns, because a machine's speed
-//! changes from minute to minute.
+//! with the company written into the statement by hand, on the same PostgreSQL and in turns of a fraction of a second.
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used, reason = "a program to run by hand")]
 
 mod cases;
@@ -9,18 +8,22 @@ mod load;
 mod page;
 mod pgbench;
 mod results;
+mod sides;
 #[path = "../shared/mod.rs"]
 mod shared;
 
 use anyhow::{Context, Result, bail, ensure};
 use cases::{Case, Question};
 use clap::Parser;
+use load::Http;
+use pgbench::{Pgbench, Script};
 use results::{Beside, Disturbed, LARGE, LOGINS, Measured, Memory, Results, Round, Setting, USUAL, bars};
 use ringfence::{
     db::{self, local::Cluster},
     demo,
 };
 use shared::{ADDED, Database, Postgres, Server};
+use sides::Side;
 use std::{
     fs,
     path::PathBuf,
@@ -74,6 +77,8 @@ struct Options {
 const STORM: usize = 256;
 /// Clients who take megabytes at the same time.
 const GREEDY: usize = 4;
+/// Connections of pgbench, of all sides together, that do not disturb each other while they rest.
+const FEW: usize = 96;
 /// What PostgreSQL must let in for pgbench to have as many connections as the server's clients.
 const MOST_CONNECTIONS: usize = 320;
 
@@ -164,7 +169,7 @@ fn run(options: &Options, runtime: &tokio::runtime::Runtime, cluster: &Cluster) 
     let reads: Vec<&Case> = all.iter().filter(largest).collect();
     ensure!(!cases.is_empty() || !loads.is_empty(), "nothing has '{}' in its name", options.only);
 
-    let bench = Bench { options, cluster, database: &name, postgres, server: &server };
+    let bench = Bench { options, cluster, database: &name, postgres, runtime, server: &server };
     let start = Instant::now();
     let steps = options.rounds * (cases.len() * options.connections.len() + loads.len() * reads.len());
     eprintln!("This takes about {}.", minutes(bench.estimate(&cases, &reads, &loads)));
@@ -304,6 +309,7 @@ struct Bench<'a> {
     cluster: &'a Cluster,
     database: &'a str,
     postgres: Postgres,
+    runtime: &'a tokio::runtime::Runtime,
     server: &'a Server,
 }
 
@@ -317,7 +323,7 @@ impl Bench<'_> {
         let of = |case: &Case, connections: usize| {
             let by_hand = u32::from(case.by_hand.is_some());
             let times = 1 + by_hand + if connections == USUAL { by_hand } else { 0 };
-            ours + (self.time() + Duration::from_secs(pgbench::warming(connections)) + ours / 5) * times
+            ours + (self.time() * 5 / 4 + pgbench::warming(connections)) * times
         };
         let connections = self.options.connections.iter();
         let requests: Duration =
@@ -327,29 +333,57 @@ impl Bench<'_> {
         (requests + beside) * self.options.rounds as u32
     }
 
-    /// All sides of a case once. Who is first changes, because the first one fills the caches.
+    /// All sides of a case once.
     fn round(&self, case: &Case, connections: usize, round: usize) -> Result<Round> {
+        // Where one takes seconds, a second ends none.
+        for longer in [1, 4, 16] {
+            if let Some(round) = self.round_of(case, connections, round, self.time() * longer)? {
+                return Ok(round);
+            }
+        }
+        bail!("{}: nothing ends within {} s on {connections} connections", case.name(), self.time().as_secs() * 16)
+    }
+
+    /// None if one of the sides ended nothing in its time.
+    fn round_of(&self, case: &Case, connections: usize, round: usize, time: Duration) -> Result<Option<Round>> {
+        let no_policies = case.no_policies.as_ref().filter(|_| connections == USUAL);
+        let scripts = [Some(&case.context), no_policies, case.by_hand.as_ref()];
+        let server = || Http::start(self.server, &self.postgres, self.runtime, &case.question, connections);
         let pgbench =
-            |script| pgbench::run(self.cluster, self.database, &self.postgres, script, connections, self.time());
-        let server = || {
-            let done = load::run(self.server, &self.postgres, &case.question, connections, self.time(), None);
-            done.with_context(|| case.name())
-        };
-        let first = if round.is_multiple_of(2) { Some(server()?.0) } else { None };
-        let without = || case.no_policies.as_ref().filter(|_| connections == USUAL).map(pgbench).transpose();
-        let (context, no_policies) = if round.is_multiple_of(2) {
-            let context = pgbench(&case.context)?;
-            (context, without()?)
+            |script: &Script| Pgbench::start(self.cluster, self.database, &self.postgres, script, connections);
+        let given = scripts.iter().flatten().count();
+        let mut found = Vec::new();
+        if connections * given <= FEW {
+            let server = server().with_context(|| case.name())?;
+            let length = sides::length(server.usual, time);
+            let mut all: Vec<Box<dyn Side>> = vec![Box::new(server)];
+            for script in scripts.into_iter().flatten() {
+                all.push(Box::new(pgbench(script)?));
+            }
+            sides::take_turns(&mut all, length, time, &self.postgres, round).with_context(|| case.name())?;
+            for side in all {
+                found.push(side.finish()?);
+            }
         } else {
-            let no_policies = without()?;
-            (pgbench(&case.context)?, no_policies)
-        };
-        let by_hand = case.by_hand.as_ref().map(pgbench).transpose()?;
-        let server = match first {
-            Some(server) => server,
-            None => server()?.0,
-        };
-        Ok(Round { server, context, by_hand, no_policies })
+            // So many that idle ones are in the way of the others.
+            let mut alone = |side: Box<dyn Side + '_>| {
+                let mut side = [side];
+                sides::take_turns(&mut side, time, time, &self.postgres, round).with_context(|| case.name())?;
+                let [side] = side;
+                found.push(side.finish()?);
+                anyhow::Ok(())
+            };
+            alone(Box::new(server()?))?;
+            for script in scripts.into_iter().flatten() {
+                alone(Box::new(pgbench(script)?))?;
+            }
+        }
+        let Some(found) = found.into_iter().collect::<Option<Vec<_>>>() else { return Ok(None) };
+        let mut found = found.into_iter();
+        let mut next = |is_there: bool| if is_there { found.next() } else { None };
+        let (server, context) = (next(true).context("no server")?, next(true).context("no pgbench")?);
+        let (no_policies, by_hand) = (next(no_policies.is_some()), next(case.by_hand.is_some()));
+        Ok(Some(Round { server, context, by_hand, no_policies }))
     }
 
     /// A read by itself, and while others ask for something else.
@@ -357,7 +391,7 @@ impl Bench<'_> {
         // So long that the slowest hundredth is some dozen requests.
         let time = self.time() * 2;
         let read = |beside| {
-            let done = load::run(self.server, &self.postgres, &case.question, USUAL, time, beside);
+            let done = load::beside(self.server, &self.postgres, self.runtime, &case.question, USUAL, time, beside);
             done.with_context(|| format!("{} beside {} of {}", case.name(), load.what, load.clients))
         };
         let before = if round.is_multiple_of(2) { Some(read(None)?.0) } else { None };

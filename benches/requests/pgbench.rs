@@ -1,18 +1,24 @@
 //! pgbench with a handler's statement: what PostgreSQL does by itself.
 
 use crate::{
-    load::Figures,
-    shared::{Latencies, Postgres},
+    shared::Postgres,
+    sides::{Done, Figures, Side},
 };
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use ringfence::{
     db::{Plan, Sql, local::Cluster},
     sql,
 };
 use std::{
     env, fs,
-    path::Path,
-    process::{self, Command, Stdio},
+    io::Read,
+    path::PathBuf,
+    process::{self, Child, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering::Relaxed},
     thread,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -44,100 +50,133 @@ pub fn in_context(statement: Sql, text: &str) -> String {
     format!("\\startpipeline\n{enter};\n{text};\n\\endpipeline\n")
 }
 
-/// How many seconds pgbench runs besides those that count, in which it connects, and each connection prepares its
-/// statements and fills its caches.
-pub fn warming(connections: usize) -> u64 {
-    1 + connections as u64 / 100
+/// How long its connections take to be made, to prepare their statements and to fill their caches.
+pub fn warming(connections: usize) -> Duration {
+    Duration::from_millis(400 + 10 * connections as u64)
 }
 
-/// Runs a script on so many connections.
-pub fn run(
-    cluster: &Cluster,
-    database: &str,
-    postgres: &Postgres,
-    script: &Script,
-    connections: usize,
+/// In seconds, longer than it is ever needed: it is ended by the signal that it sends itself when its time is up.
+const ENDLESS: &str = "86400";
+
+/// pgbench with a script, stopped while it is not its turn.
+pub struct Pgbench<'a> {
+    child: Child,
+    folder: PathBuf,
+    postgres: &'a Postgres,
+    /// In microseconds since 1970.
+    turns: Vec<(u64, u64)>,
     time: Duration,
-) -> Result<Figures> {
-    let folder = env::temp_dir().join(format!("ringfence-bench-{}", process::id()));
-    // Where one takes seconds, a second ends none.
-    for longer in [1, 4, 16] {
+    database_cpu: f64,
+    text: String,
+}
+
+impl<'a> Pgbench<'a> {
+    pub fn start(
+        cluster: &Cluster,
+        database: &str,
+        postgres: &'a Postgres,
+        script: &Script,
+        connections: usize,
+    ) -> Result<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let folder = format!("ringfence-bench-{}-{}", process::id(), NEXT.fetch_add(1, Relaxed));
+        let folder = env::temp_dir().join(folder);
         fs::create_dir_all(&folder)?;
-        let done = run_in(&folder, cluster, database, postgres, script, connections, time * longer);
-        fs::remove_dir_all(&folder)?;
-        if let Some(figures) = done? {
-            return Ok(figures);
+        let user = if script.without_policies { "ringfence_unpoliced" } else { "ringfence_api" };
+        let mut command = Command::new(cluster.bin("pgbench"));
+        command.args(["-n", "-M", "prepared", "-j", "2", "-c", &connections.to_string(), "-T", ENDLESS]);
+        // A line for each transaction.
+        command.arg("-l").arg(format!("--log-prefix={}", folder.join("log").display()));
+        command.env("PGOPTIONS", format!("-c plan_cache_mode={}", script.plan.mode()));
+        for (name, value) in &script.variables {
+            command.args(["-D", &format!("{name}={value}")]);
         }
+        for (i, text) in script.texts.iter().enumerate() {
+            let file = folder.join(format!("{i}.sql"));
+            fs::write(&file, text)?;
+            command.arg("-f").arg(file);
+        }
+        command.arg(cluster.url(user, database)).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn().context("pgbench does not run")?;
+        let text = script.texts.first().cloned().unwrap_or_default();
+        let (turns, time) = (Vec::new(), Duration::ZERO);
+        let pgbench = Self { child, folder, postgres, turns, time, database_cpu: 0.0, text };
+        thread::sleep(warming(connections));
+        pgbench.signal(Signal::SIGSTOP)?;
+        postgres.rest();
+        Ok(pgbench)
     }
-    bail!("pgbench ends nothing within {} s on {connections} connections", time.as_secs() * 16)
-}
 
-/// None if nothing ended in that time.
-fn run_in(
-    folder: &Path,
-    cluster: &Cluster,
-    database: &str,
-    postgres: &Postgres,
-    script: &Script,
-    connections: usize,
-    time: Duration,
-) -> Result<Option<Figures>> {
-    let user = if script.without_policies { "ringfence_unpoliced" } else { "ringfence_api" };
-    let seconds = time.as_secs() + warming(connections);
-    let mut command = Command::new(cluster.bin("pgbench"));
-    command.args(["-n", "-M", "prepared", "-j", "2", "-c", &connections.to_string(), "-T", &seconds.to_string()]);
-    // A line for each transaction.
-    command.arg("-l").arg(format!("--log-prefix={}", folder.join("log").display()));
-    command.env("PGOPTIONS", format!("-c plan_cache_mode={}", script.plan.mode()));
-    for (name, value) in &script.variables {
-        command.args(["-D", &format!("{name}={value}")]);
+    fn signal(&self, signal: Signal) -> Result<()> {
+        kill(Pid::from_raw(self.child.id() as i32), signal).context("pgbench cannot be told")
     }
-    for (i, text) in script.texts.iter().enumerate() {
-        let file = folder.join(format!("{i}.sql"));
-        fs::write(&file, text)?;
-        command.arg("-f").arg(file);
-    }
-    command.arg(cluster.url(user, database)).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let child = command.spawn().context("pgbench does not run")?;
-    // What it costs to connect is no request's.
-    thread::sleep(Duration::from_secs(warming(connections)));
-    let (cpu, since) = (postgres.cpu(), SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros() as u64);
-    let output = child.wait_with_output()?;
-    let cpu = postgres.cpu() - cpu;
-    let text = String::from_utf8_lossy(&output.stdout);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    let failed = !text.contains("number of failed transactions: 0 ");
-    ensure!(output.status.success() && !failed, "pgbench failed: {text}{errors}\n{}", script.texts[0]);
 
-    // (microseconds since 1970 at which it ended, microseconds that it took)
-    let mut all: Vec<(u64, u32)> = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("log")) {
-            for line in fs::read_to_string(&path)?.lines() {
-                let mut words = line.split(' ').skip(2);
-                let mut next =
-                    || words.next().and_then(|w| w.parse::<u64>().ok()).context("pgbench's log is not as expected");
-                let (took, _, second, micro) = (next()?, next()?, next()?, next()?);
-                all.push((second * 1_000_000 + micro, took as u32));
+    /// When each transaction ended, in microseconds since 1970, and how many it took.
+    fn log(&self) -> Result<Vec<(u64, u32)>> {
+        let mut all = Vec::new();
+        for entry in fs::read_dir(&self.folder)? {
+            let path = entry?.path();
+            if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("log")) {
+                for line in fs::read_to_string(&path)?.lines() {
+                    let mut words = line.split(' ').skip(2);
+                    let mut next =
+                        || words.next().and_then(|w| w.parse::<u64>().ok()).context("pgbench's log is not as expected");
+                    let (took, _, second, micro) = (next()?, next()?, next()?, next()?);
+                    all.push((second * 1_000_000 + micro, took as u32));
+                }
             }
         }
+        Ok(all)
     }
-    // It ends by beginning nothing more, so what counts is the time before that.
-    let begun = || all.iter().map(|(ended, took)| ended - u64::from(*took));
-    let until = begun().max().context("pgbench did nothing")?;
-    let from = begun().min().unwrap_or(0).max(until.saturating_sub(time.as_micros() as u64));
-    ensure!(until > from, "pgbench took all of its time to connect");
-    let counted = all.iter().filter(|(ended, _)| (from..until).contains(ended)).map(|(_, took)| *took);
-    let latencies = Latencies::of(counted.collect());
-    if latencies.count() == 0 {
-        return Ok(None);
+}
+
+fn now() -> Result<u64> {
+    Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros() as u64)
+}
+
+impl Side for Pgbench<'_> {
+    fn turn(&mut self, time: Duration) -> Result<()> {
+        let cpu = self.postgres.cpu();
+        self.signal(Signal::SIGCONT)?;
+        let from = now()?;
+        thread::sleep(time);
+        self.turns.push((from, now()?));
+        self.signal(Signal::SIGSTOP)?;
+        self.postgres.rest();
+        self.time += time;
+        self.database_cpu += self.postgres.cpu() - cpu;
+        Ok(())
     }
-    Ok(Some(Figures {
-        per_second: latencies.count() as f64 * 1e6 / (until - from) as f64,
-        server_cpu: 0.0,
-        database_cpu: cpu / all.iter().filter(|(ended, _)| *ended >= since).count() as f64,
-        p50: latencies.at(0.5),
-        p99: latencies.at(0.99),
-    }))
+
+    fn finish(mut self: Box<Self>) -> Result<Option<Figures>> {
+        self.signal(Signal::SIGALRM)?;
+        self.signal(Signal::SIGCONT)?;
+        let status = self.child.wait()?;
+        let (mut text, mut errors) = (String::new(), String::new());
+        self.child.stdout.take().context("no output")?.read_to_string(&mut text)?;
+        self.child.stderr.take().context("no errors")?.read_to_string(&mut errors)?;
+        let failed = !text.contains("number of failed transactions: 0 ");
+        ensure!(status.success() && !failed, "pgbench failed: {text}{errors}\n{}", self.text);
+
+        let mut done = Done { time: self.time, database_cpu: self.database_cpu, ..Done::default() };
+        for (ended, took) in self.log()? {
+            let after = self.turns.partition_point(|(from, _)| *from <= ended);
+            let Some((from, until)) = after.checked_sub(1).and_then(|turn| self.turns.get(turn)) else { continue };
+            if ended <= *until {
+                done.ended += 1;
+                if ended - u64::from(took) >= *from {
+                    done.micros.push(took);
+                }
+            }
+        }
+        Ok(done.figures())
+    }
+}
+
+impl Drop for Pgbench<'_> {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = fs::remove_dir_all(&self.folder);
+    }
 }

@@ -1,6 +1,6 @@
 //! What was found: ratios, the bars that they are held against, a table, and the files.
 
-use crate::load::Figures;
+use crate::sides::Figures;
 use anyhow::Result;
 use serde::Serialize;
 use std::fmt;

@@ -22,6 +22,7 @@ use std::{
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    thread,
     time::{Duration, Instant},
 };
 use tokio::{
@@ -185,6 +186,8 @@ impl Server {
 /// What proc(5) says of a process.
 struct Stat {
     parent: u32,
+    /// Whether it has something to do.
+    is_running: bool,
     /// Processor time in microseconds: its own, and that of children that have ended.
     own: f64,
     ended: f64,
@@ -193,10 +196,11 @@ struct Stat {
 fn stat(pid: u32) -> Option<Stat> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // Behind the name, which may hold anything. Times are in hundredths of a second, of user and system.
-    let numbers: Vec<i64> =
-        stat.rsplit(')').next()?.split_whitespace().skip(1).filter_map(|n| n.parse().ok()).collect();
+    let mut words = stat.rsplit(')').next()?.split_whitespace();
+    let is_running = words.next()? == "R";
+    let numbers: Vec<i64> = words.filter_map(|n| n.parse().ok()).collect();
     let micros = |at: usize| Some((numbers.get(at)? + numbers.get(at + 1)?) as f64 * 10_000.0);
-    Some(Stat { parent: u32::try_from(*numbers.first()?).ok()?, own: micros(10)?, ended: micros(12)? })
+    Some(Stat { parent: u32::try_from(*numbers.first()?).ok()?, is_running, own: micros(10)?, ended: micros(12)? })
 }
 
 /// The processes of a PostgreSQL server on this machine.
@@ -209,6 +213,21 @@ impl Postgres {
         let pid: i32 = client.query_one("select pg_backend_pid()", &[]).await?.get(0);
         let first = stat(pid as u32).context("the database is not on this machine")?.parent;
         Ok(Self { first })
+    }
+
+    /// Waits until they have nothing to do, for a second at the most.
+    pub fn rest(&self) {
+        let pause = Duration::from_millis(3);
+        let begun = Instant::now();
+        let is_busy = || {
+            let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+            let all = processes.filter_map(|entry| stat(entry.file_name().to_str()?.parse().ok()?));
+            all.filter(|s| s.parent == self.first).any(|s| s.is_running)
+        };
+        thread::sleep(pause);
+        while is_busy() && begun.elapsed() < Duration::from_secs(1) {
+            thread::sleep(pause);
+        }
     }
 
     /// Processor time that they have taken, in microseconds, those that have ended too.
