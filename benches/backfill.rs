@@ -13,7 +13,6 @@ use ringfence::{
 use shared::{Connection, Database, Latencies, Process, Server};
 use std::{
     path::PathBuf,
-    process::Command,
     time::{Duration, Instant, UNIX_EPOCH},
 };
 use tokio::sync::watch;
@@ -133,9 +132,7 @@ async fn run(options: &Options, cluster: &Cluster) -> Result<()> {
     println!("of them in the {seconds:.1} s in which rows were moved, and no indexes made: {}", told(&moving));
     for command in ["verify", "undo"] {
         let start = Instant::now();
-        let mut program: Command = shared::ringfence(&database.api, &["backfill", command]);
-        let status = program.env("DATABASE_ADMIN_URL", &database.admin).status()?;
-        ensure!(status.success(), "ringfence backfill {command} ended with {status}");
+        shared::administer(&database, &["backfill", command])?;
         println!("{command} in {:.1?}", start.elapsed());
     }
     ensure!(fingerprint(&admin).await? == before, "undo has not restored every row as it was");

@@ -2,7 +2,7 @@
 
 use crate::{
     App, Error, Result,
-    db::{Rows, WriteRow},
+    db::{Rows, WriteRow, Written},
     error::Problem,
     large,
     turns::{Pace, Turn, Turns},
@@ -528,13 +528,34 @@ impl<T: Serialize> IntoResponse for Json<T> {
     fn into_response(self) -> Response {
         let mut body = Vec::with_capacity(1024);
         match serde_json::to_writer(&mut body, &self.0) {
-            Ok(()) => {
-                let mut response = Response::new(Body::from(body));
-                response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-                response
-            }
+            Ok(()) => written(body),
             Err(e) => Error::Internal(e.to_string().into()).into_response(),
         }
+    }
+}
+
+fn written(json: Vec<u8>) -> Response {
+    let mut response = Response::new(Body::from(json));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+impl<T> IntoResponse for Written<T> {
+    fn into_response(self) -> Response {
+        written(self.into_json())
+    }
+}
+
+impl<T: JsonSchema> aide::OperationOutput for Written<T> {
+    type Inner = T;
+    fn operation_response(ctx: &mut GenContext, operation: &mut Operation) -> Option<aide::openapi::Response> {
+        Json::<T>::operation_response(ctx, operation)
+    }
+    fn inferred_responses(
+        ctx: &mut GenContext,
+        operation: &mut Operation,
+    ) -> Vec<(Option<u16>, aide::openapi::Response)> {
+        Json::<T>::inferred_responses(ctx, operation)
     }
 }
 

@@ -80,7 +80,11 @@ impl Client {
             // What was right is right when it is as long as before: reading it takes time from the server, which runs on the
             // same processors.
             let right = body.len() == self.length || (question.right)(body);
-            ensure!(status == 200 && right, "answered {status} {}", String::from_utf8_lossy(&body[..body.len().min(1000)]));
+            ensure!(
+                status == 200 && right,
+                "answered {status} {}",
+                String::from_utf8_lossy(&body[..body.len().min(1000)])
+            );
             self.length = body.len();
         }
     }

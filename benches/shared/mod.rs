@@ -89,6 +89,13 @@ pub fn ringfence(api_url: &str, arguments: &[&str]) -> Command {
     program(Path::new(env!("CARGO_BIN_EXE_ringfence")), api_url, arguments)
 }
 
+/// Runs a command of an administrator to its end.
+pub fn administer(database: &Database, arguments: &[&str]) -> Result<()> {
+    let status = ringfence(&database.api, arguments).env("DATABASE_ADMIN_URL", &database.admin).status()?;
+    ensure!(status.success(), "ringfence {} ended with {status}", arguments.join(" "));
+    Ok(())
+}
+
 /// A program under test, on a database, with the settings that all benchmarks have.
 pub fn program(path: &Path, api_url: &str, arguments: &[&str]) -> Command {
     let mut program = Command::new(path);

@@ -202,8 +202,8 @@ async fn create(db: TenantDb, Json(new): Json<NewActivity>) -> Result<Json<Chang
     Ok(Json(Changed { activity, message: "Activity created successfully" }))
 }
 
-async fn get(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Activity>> {
-    Ok(Json(db.one(sql!("activities/get"), &[&id]).await.or_not_found_without_company()?))
+async fn get(db: TenantDb, Path(id): Path<Uuid>) -> Result<Written<Activity>> {
+    db.one(sql!("activities/get"), &[&id]).await.or_not_found_without_company()
 }
 
 async fn update(db: TenantDb, Path(id): Path<Uuid>, Json(mut patch): Json<ActivityPatch>) -> Result<Json<Changed>> {

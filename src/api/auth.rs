@@ -158,8 +158,8 @@ row! {
     }
 }
 
-async fn me(db: UserDb) -> Result<Json<Me>> {
-    Ok(Json(db.one(sql!("auth/me"), &[]).await?))
+async fn me(db: UserDb) -> Result<Written<Me>> {
+    db.one(sql!("auth/me"), &[]).await
 }
 
 async fn logout(db: UserDb) -> Result<Json<Message>> {

@@ -170,8 +170,8 @@ async fn create(db: TenantDb, Json(new): Json<NewCampaign>) -> Result<wire::Crea
     Ok(wire::Created(db.one(sql!("campaigns/create"), params).await?))
 }
 
-async fn get(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Campaign>> {
-    Ok(Json(db.one(sql!("campaigns/get"), &[&id]).await?))
+async fn get(db: TenantDb, Path(id): Path<Uuid>) -> Result<Written<Campaign>> {
+    db.one(sql!("campaigns/get"), &[&id]).await
 }
 
 async fn send(app: State<App>, db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Sent>> {

@@ -132,10 +132,10 @@ async fn list(db: TenantDb, Query(filter): Query<Filter>, Bounded(page): Bounded
     }
 }
 
-async fn get(db: TenantDb, Path(id): Path<Uuid>, Query(detail): Query<Detail>) -> Result<Json<WithMessages>> {
+async fn get(db: TenantDb, Path(id): Path<Uuid>, Query(detail): Query<Detail>) -> Result<Written<WithMessages>> {
     let limit = page::up_to_100("message_limit", detail.message_limit.unwrap_or(20))?;
     let limit = if detail.include_messages.unwrap_or(true) { limit } else { 0 };
-    Ok(Json(db.one(sql!("conversations/get"), &[&id, &limit]).await?))
+    db.one(sql!("conversations/get"), &[&id, &limit]).await
 }
 
 /// One transaction, so that a message that is refused opens nothing.
@@ -177,6 +177,6 @@ async fn mark_read(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Message>> 
     Ok(message("Conversation marked as read"))
 }
 
-async fn overview(db: TenantDb) -> Result<Json<Overview>> {
-    Ok(Json(db.one(sql!("conversations/overview"), &[]).await?))
+async fn overview(db: TenantDb) -> Result<Written<Overview>> {
+    db.one(sql!("conversations/overview"), &[]).await
 }

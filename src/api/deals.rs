@@ -210,27 +210,27 @@ async fn create(db: TenantDb, Json(new): Json<NewDeal>) -> Result<Json<Created>>
     Ok(Json(Created { deal, message: "Deal created successfully" }))
 }
 
-async fn get(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Deal>> {
-    Ok(Json(db.one(sql!("deals/get"), &[&id]).await.or_not_found_without_company()?))
+async fn get(db: TenantDb, Path(id): Path<Uuid>) -> Result<Written<Deal>> {
+    db.one(sql!("deals/get"), &[&id]).await.or_not_found_without_company()
 }
 
-async fn update(db: TenantDb, Path(id): Path<Uuid>, Json(mut patch): Json<DealPatch>) -> Result<Json<Deal>> {
+async fn update(db: TenantDb, Path(id): Path<Uuid>, Json(mut patch): Json<DealPatch>) -> Result<Written<Deal>> {
     patch.status = patch.status.map(|text| status(&text).to_owned());
     let contact = patch.contact.as_ref().map(|given| given.as_deref().unwrap_or_default().trim());
     let (clear, contact) = (contact == Some(""), contact.and_then(|text| text.parse::<Uuid>().ok()));
     let no_name = None::<&str>;
     let params: [&(dyn postgres_types::ToSql + Sync); 7] =
         [&id, &postgres_types::Json(&patch), &patch.pipeline_id, &patch.stage_id, &no_name, &contact, &clear];
-    Ok(Json(db.one(sql!("deals/update"), &params).await.or_not_found_without_company()?))
+    db.one(sql!("deals/update"), &params).await.or_not_found_without_company()
 }
 
-async fn move_to(db: TenantDb, Path(id): Path<Uuid>, Json(target): Json<Target>) -> Result<Json<Deal>> {
+async fn move_to(db: TenantDb, Path(id): Path<Uuid>, Json(target): Json<Target>) -> Result<Written<Deal>> {
     let to = target.to_stage_id.as_deref().filter(|text| !text.is_empty());
     let (stage_id, stage_name) = to.map_or((None, None), stage);
     let nothing = postgres_types::Json(Map::new());
     let params: [&(dyn postgres_types::ToSql + Sync); 7] =
         [&id, &nothing, &None::<Uuid>, &stage_id, &stage_name, &None::<Uuid>, &false];
-    Ok(Json(db.one(sql!("deals/update"), &params).await.or_not_found_without_company()?))
+    db.one(sql!("deals/update"), &params).await.or_not_found_without_company()
 }
 
 async fn delete(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Message>> {

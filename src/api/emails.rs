@@ -207,12 +207,12 @@ async fn list(db: TenantDb, Query(filter): Query<Filter>, page: Paging<50>) -> R
     }
 }
 
-async fn stats(db: TenantDb) -> Result<Json<EmailFigures>> {
-    Ok(Json(db.one(sql!("emails/stats"), &[]).await?))
+async fn stats(db: TenantDb) -> Result<Written<EmailFigures>> {
+    db.one(sql!("emails/stats"), &[]).await
 }
 
-async fn get(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Email>> {
-    Ok(Json(db.one(sql!("emails/get"), &[&id]).await?))
+async fn get(db: TenantDb, Path(id): Path<Uuid>) -> Result<Written<Email>> {
+    db.one(sql!("emails/get"), &[&id]).await
 }
 
 async fn send(app: State<App>, db: TenantDb, Json(new): Json<NewEmail>) -> Result<wire::Created<Email>> {

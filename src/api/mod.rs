@@ -15,7 +15,7 @@ mod prelude {
     pub(super) use crate::{
         App, Error, Result,
         api::{Access, Route},
-        db::{CompanyAdmin, Rows, Scoped, SettingsAdmin, SuperAdmin, TeamAdmin, TenantDb, UserDb},
+        db::{CompanyAdmin, Rows, Scoped, SettingsAdmin, SuperAdmin, TeamAdmin, TenantDb, UserDb, Written},
         error::ResultExt,
         list,
         page::{self, Bounded, Page, Paged, Paging},

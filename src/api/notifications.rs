@@ -49,8 +49,8 @@ async fn list(db: UserDb, Query(filter): Query<Filter>, page: Paging<50>) -> Res
     page.list(&db, list!("notifications/list").planned_once(), &[]).await
 }
 
-async fn unread_count(db: UserDb) -> Result<Json<Count>> {
-    Ok(Json(db.one(sql!("notifications/unread_count"), &[]).await?))
+async fn unread_count(db: UserDb) -> Result<Written<Count>> {
+    db.one(sql!("notifications/unread_count"), &[]).await
 }
 
 async fn mark_read(db: UserDb, Path(id): Path<Uuid>) -> Result<Json<Message>> {

@@ -155,8 +155,8 @@ async fn create(db: TenantDb, Json(new): Json<NewPipeline>) -> Result<Json<Pipel
     Ok(Json(pipeline))
 }
 
-async fn get(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Pipeline>> {
-    Ok(Json(db.one(sql!("pipelines/get"), &[&id]).await.or_not_found_without_company()?))
+async fn get(db: TenantDb, Path(id): Path<Uuid>) -> Result<Written<Pipeline>> {
+    db.one(sql!("pipelines/get"), &[&id]).await.or_not_found_without_company()
 }
 
 async fn update(db: TenantDb, Path(id): Path<Uuid>, Json(patch): Json<PipelinePatch>) -> Result<Json<Pipeline>> {
@@ -190,9 +190,9 @@ async fn create_stage(db: TenantDb, Path(id): Path<Uuid>, Json(new): Json<NewSta
     stage.without_company(no_pipeline())?.ok_or_else(no_pipeline).map(Json)
 }
 
-async fn update_stage(db: TenantDb, Path(id): Path<Uuid>, Json(patch): Json<StagePatch>) -> Result<Json<Stage>> {
+async fn update_stage(db: TenantDb, Path(id): Path<Uuid>, Json(patch): Json<StagePatch>) -> Result<Written<Stage>> {
     let params: [&(dyn postgres_types::ToSql + Sync); 2] = [&id, &postgres_types::Json(&patch)];
-    Ok(Json(db.one(sql!("pipelines/update_stage"), &params).await.or_not_found_without_company()?))
+    db.one(sql!("pipelines/update_stage"), &params).await.or_not_found_without_company()
 }
 
 async fn delete_stage(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Message>> {

@@ -203,8 +203,8 @@ async fn create(db: TenantDb, Json(new): Json<NewQuote>) -> Result<wire::Created
     Ok(wire::Created(quote.await?))
 }
 
-async fn get(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Quote>> {
-    Ok(Json(db.one(sql!("quotes/get"), &[&id]).await?))
+async fn get(db: TenantDb, Path(id): Path<Uuid>) -> Result<Written<Quote>> {
+    db.one(sql!("quotes/get"), &[&id]).await
 }
 
 async fn update(db: TenantDb, Path(id): Path<Uuid>, Json(patch): Json<QuotePatch>) -> Result<Json<Quote>> {

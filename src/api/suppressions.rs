@@ -46,7 +46,7 @@ async fn list(db: TenantDb, page: Paging) -> Result<Paged<Suppression>> {
     page.list(&db, list!("suppressions/list").planned_once(), &[]).await
 }
 
-async fn add(db: Scoped<SettingsAdmin>, Json(new): Json<NewSuppression>) -> Result<Json<Suppression>> {
+async fn add(db: Scoped<SettingsAdmin>, Json(new): Json<NewSuppression>) -> Result<Written<Suppression>> {
     let (channel, address) = match new.channel {
         Channel::Sms => ("sms", telephony::e164(&new.address)?),
         Channel::Email => {
@@ -56,7 +56,7 @@ async fn add(db: Scoped<SettingsAdmin>, Json(new): Json<NewSuppression>) -> Resu
             ("email", address)
         }
     };
-    Ok(Json(db.one(sql!("suppressions/add"), &[&channel, &address, &new.note]).await?))
+    db.one(sql!("suppressions/add"), &[&channel, &address, &new.note]).await
 }
 
 async fn lift(db: Scoped<SettingsAdmin>, Path(id): Path<Uuid>) -> Result<Json<Message>> {

@@ -105,8 +105,8 @@ struct UserPatch {
     role: Option<String>,
 }
 
-async fn me(db: UserDb) -> Result<Json<User>> {
-    Ok(Json(db.one(sql!("users/me"), &[]).await?))
+async fn me(db: UserDb) -> Result<Written<User>> {
+    db.one(sql!("users/me"), &[]).await
 }
 
 async fn update_me(
@@ -202,8 +202,8 @@ async fn list(db: TenantDb) -> Result<Rows<User>> {
     db.list(sql!("users/list"), &[]).await.or_empty_without_company()
 }
 
-async fn get(db: UserDb, Path(id): Path<Uuid>) -> Result<Json<User>> {
-    Ok(Json(db.one(sql!("users/get"), &[&id]).await?))
+async fn get(db: UserDb, Path(id): Path<Uuid>) -> Result<Written<User>> {
+    db.one(sql!("users/get"), &[&id]).await
 }
 
 async fn update(

@@ -16,8 +16,9 @@
 
 use super::{Fault, Identity};
 use deadpool::managed::{PoolError, TimeoutType};
+use hashbrown::HashMap;
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering::Relaxed},

@@ -16,6 +16,7 @@ use crate::{
     sql,
 };
 use fallible_iterator::FallibleIterator;
+use hashbrown::HashMap;
 use postgres_protocol::{
     IsNull,
     message::{
@@ -25,7 +26,6 @@ use postgres_protocol::{
 };
 use postgres_types::{Kind, PgLsn, Type};
 use std::{
-    collections::HashMap,
     fmt,
     future::poll_fn,
     io,

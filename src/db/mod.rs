@@ -25,7 +25,7 @@ pub(crate) use pool::NoConnection;
 pub use pool::{Db, PoolState, default_pool_size, default_threads};
 pub use pooler::check_pooler;
 pub use row::{FromRow, Row, Values, column};
-pub use rows::{Field, Rows, Value, WriteError, WriteRow, place, write_column};
+pub use rows::{Field, Rows, Value, WriteError, WriteRow, Written, place, write_value};
 pub(crate) use standby::{leave_noted, note_position};
 pub use tenant::{
     AnyUser, Caller, CompanyAdmin, Door, Identity, Member, RoleRule, Scoped, SettingsAdmin, SuperAdmin, TeamAdmin,

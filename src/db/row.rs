@@ -3,7 +3,7 @@
 use super::connection::{Column, Fault};
 use bytes::{Buf, Bytes, BytesMut};
 use postgres_types::{FromSql, Type};
-use std::{io, ops::Range, sync::Arc, vec};
+use std::{io, sync::Arc, vec};
 
 /// Rows as the server sent them, in the pieces in which they were read. A page has dozens, each of which would be a part of the
 /// same memory that is counted by itself.
@@ -114,6 +114,11 @@ impl Row {
         &self.columns
     }
 
+    /// Its values as they are.
+    pub(super) fn values(&self) -> Values<'_> {
+        Values { columns: &self.columns, bytes: &self.values, places: &self.places }
+    }
+
     /// The value of a column, by its place or its name, if it is of this type.
     pub fn try_get<'a, P: Place, T: FromSql<'a>>(&'a self, place: P) -> Result<T, Fault> {
         let place = place.find(self)?;
@@ -125,43 +130,56 @@ impl Row {
         if !T::accepts(&column.kind) {
             return Err(Fault::Unfit(format!("the column {} is of another type: {}", column.name, column.kind)));
         }
-        let value = value.clone().map(|value| &self.values[value]);
+        let value = value.of(&self.values);
         T::from_sql_nullable(&column.kind, value).map_err(|e| Fault::Unfit(format!("the column {}: {e}", column.name)))
     }
 }
 
-/// Where the values of a row are in it; null is none.
-pub(super) type Places = Vec<Option<Range<usize>>>;
+/// Where a value is in its row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Extent {
+    start: u32,
+    /// Negative for null.
+    length: i32,
+}
+
+impl Extent {
+    /// The value; null is none.
+    fn of(self, row: &[u8]) -> Option<&[u8]> {
+        let length = usize::try_from(self.length).ok()?;
+        row.get(self.start as usize..)?.get(..length)
+    }
+}
+
+/// Where the values of a row are in it.
+pub(super) type Places = Vec<Extent>;
 
 /// Finds them: the number of the values, then each with its length before it, which is negative for null.
 pub(super) fn find_places(row: &[u8], places: &mut Places) -> io::Result<()> {
     places.clear();
     let cut = || io::Error::from(io::ErrorKind::UnexpectedEof);
-    let count = row.first_chunk().map(|count| u16::from_be_bytes(*count)).ok_or_else(cut)?;
-    let mut at = 2;
-    for _ in 0..count {
-        let length =
-            row.get(at..).and_then(<[u8]>::first_chunk).map(|length| i32::from_be_bytes(*length)).ok_or_else(cut)?;
-        at += 4;
-        let value = usize::try_from(length).ok().map(|length| at..at + length);
-        at = value.as_ref().map_or(at, |value| value.end);
-        places.push(value);
+    let (count, mut rest) = row.split_first_chunk().ok_or_else(cut)?;
+    for _ in 0..u16::from_be_bytes(*count) {
+        let (length, behind) = rest.split_first_chunk().ok_or_else(cut)?;
+        let length = i32::from_be_bytes(*length);
+        places.push(Extent { start: (row.len() - behind.len()) as u32, length });
+        rest = behind.get(length.max(0) as usize..).ok_or_else(cut)?;
     }
-    if at == row.len() { Ok(()) } else { Err(cut()) }
+    if rest.is_empty() { Ok(()) } else { Err(cut()) }
 }
 
 /// The values of a row as the server sent them.
 pub struct Values<'a> {
     pub(super) columns: &'a [Column],
     pub(super) bytes: &'a [u8],
-    pub(super) places: &'a [Option<Range<usize>>],
+    pub(super) places: &'a [Extent],
 }
 
 impl<'a> Values<'a> {
     /// The type of a column and its value; null is none.
     pub fn get(&self, place: usize) -> Option<(&'a Type, Option<&'a [u8]>)> {
         let (column, value) = self.columns.get(place).zip(self.places.get(place))?;
-        Some((&column.kind, value.clone().map(|value| &self.bytes[value])))
+        Some((&column.kind, value.of(self.bytes)))
     }
 }
 
@@ -197,15 +215,20 @@ pub trait FromRow: Sized {
     fn from_row(row: &Row) -> Result<Self, Fault>;
 }
 
-/// The column of this name. It is mostly at `next`, because statements name their columns in the order of the struct's
-/// fields; looking through all names for each field of each row takes longer than reading the values.
-pub fn column<'a, T: FromSql<'a>>(row: &'a Row, name: &str, next: &mut usize) -> Result<T, Fault> {
+/// Where the column of this name is. It is mostly at `next`, because statements name their columns in the order of the
+/// struct's fields; looking through all names for each field of each row takes longer than reading the values.
+pub(super) fn find_next(columns: &[Column], name: &str, next: &mut usize) -> Result<usize, Fault> {
     let is_it = |column: &Column| *column.name == *name;
-    if !row.columns().get(*next).is_some_and(is_it) {
-        *next = Place::find(name, row)?;
+    if !columns.get(*next).is_some_and(is_it) {
+        *next = place_of(columns, name)?;
     }
     *next += 1;
-    row.try_get(*next - 1)
+    Ok(*next - 1)
+}
+
+/// The column of this name, which is mostly at `next`.
+pub fn column<'a, T: FromSql<'a>>(row: &'a Row, name: &str, next: &mut usize) -> Result<T, Fault> {
+    row.try_get(find_next(row.columns(), name, next)?)
 }
 
 /// Declares a response struct whose fields are the statement's columns. A field whose name on the wire is a word of Rust
@@ -235,11 +258,15 @@ macro_rules! row {
         }
         impl $crate::db::WriteRow for $name {
             fn places(columns: &[$crate::db::Column]) -> Result<Vec<usize>, $crate::db::WriteError> {
-                Ok(vec![$($crate::db::place::<$ty>(columns, $crate::row!(@wire $field $($wire)?))?),*])
+                let mut next = 0;
+                Ok(vec![$($crate::db::place::<$ty>(columns, $crate::row!(@wire $field $($wire)?), &mut next)?),*])
             }
             fn write_row(row: &$crate::db::Values<'_>, places: &[usize], out: &mut Vec<u8>) -> Result<(), $crate::db::WriteError> {
                 let mut places = places.iter().copied();
-                $($crate::db::write_column::<$ty>(row, places.next(), $crate::row!(@key $field $($wire)?), out)?;)*
+                $(
+                    out.extend_from_slice($crate::row!(@key $field $($wire)?).as_bytes());
+                    $crate::db::write_value::<$ty>(row, places.next(), out)?;
+                )*
                 Ok(())
             }
         }
@@ -292,7 +319,8 @@ mod tests {
         }
         let mut places = Places::new();
         find_places(values[0], &mut places).unwrap();
-        assert_eq!(places, [Some(6..8), None]);
+        assert_eq!(places, [Extent { start: 6, length: 2 }, Extent { start: 12, length: -1 }]);
+        assert_eq!([places[0].of(values[0]), places[1].of(values[0])], [Some(&b"ab"[..]), None]);
         for cut in 0..values[0].len() {
             assert!(find_places(&values[0][..cut], &mut places).is_err(), "{cut}");
         }

@@ -177,30 +177,26 @@ async fn list(db: TenantDb, Query(f): Query<Filter>, page: Paging) -> Result<Pag
     contacts.or_empty_without_company()
 }
 
-async fn create(db: TenantDb, Json(new): Json<NewContact>) -> Result<Json<Contact>> {
+async fn create(db: TenantDb, Json(new): Json<NewContact>) -> Result<Written<Contact>> {
     let NewContact { first_name, last_name, email, phone, company, title, r#type, owner_id } = &new;
-    let contact = db
-        .one(sql!("contacts/create"), &[first_name, last_name, &address(email)?, phone, company, title, r#type, owner_id])
+    db.one(sql!("contacts/create"), &[first_name, last_name, &address(email)?, phone, company, title, r#type, owner_id])
         .await
         .on_constraint(EMAIL_KEY, EMAIL_TAKEN)
-        .must_have_company()?;
-    Ok(Json(contact))
+        .must_have_company()
 }
 
-async fn get(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Contact>> {
-    Ok(Json(db.one(sql!("contacts/get"), &[&id]).await.or_not_found_without_company()?))
+async fn get(db: TenantDb, Path(id): Path<Uuid>) -> Result<Written<Contact>> {
+    db.one(sql!("contacts/get"), &[&id]).await.or_not_found_without_company()
 }
 
-async fn update(db: TenantDb, Path(id): Path<Uuid>, Json(mut patch): Json<ContactPatch>) -> Result<Json<Contact>> {
+async fn update(db: TenantDb, Path(id): Path<Uuid>, Json(mut patch): Json<ContactPatch>) -> Result<Written<Contact>> {
     if let Some(email) = &mut patch.email {
         *email = address(email)?.to_owned();
     }
-    let contact = db
-        .one(sql!("contacts/update"), &[&id, &postgres_types::Json(&patch), &patch.owner_id])
+    db.one(sql!("contacts/update"), &[&id, &postgres_types::Json(&patch), &patch.owner_id])
         .await
         .on_constraint(EMAIL_KEY, EMAIL_TAKEN)
-        .or_not_found_without_company()?;
-    Ok(Json(contact))
+        .or_not_found_without_company()
 }
 
 async fn delete(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Message>> {
@@ -208,8 +204,8 @@ async fn delete(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Message>> {
     Ok(message("Contact deleted successfully"))
 }
 
-async fn summary(db: TenantDb) -> Result<Json<Summary>> {
-    Ok(Json(db.one(sql!("contacts/summary"), &[]).await?))
+async fn summary(db: TenantDb) -> Result<Written<Summary>> {
+    db.one(sql!("contacts/summary"), &[]).await
 }
 
 /// Old addresses are of any form, so only the sign that makes one is asked for. Blanks around it would make another one of it.

@@ -74,20 +74,20 @@ pub(super) async fn list(db: TenantDb, Query(filter): Query<Filter>) -> Result<R
     }
 }
 
-pub(super) async fn create(db: TenantDb, Json(new): Json<NewFolder>) -> Result<Json<Folder>> {
+pub(super) async fn create(db: TenantDb, Json(new): Json<NewFolder>) -> Result<Written<Folder>> {
     let NewFolder { name, description, status, tags, parent_id } = &new;
     let params: [&(dyn ToSql + Sync); 5] = [name, description, status, tags, parent_id];
-    Ok(Json(db.one(sql!("files/create_folder"), &params).await?))
+    db.one(sql!("files/create_folder"), &params).await
 }
 
 pub(super) async fn update(
     db: TenantDb,
     Path(id): Path<Uuid>,
     Json(patch): Json<FolderPatch>,
-) -> Result<Json<Folder>> {
+) -> Result<Written<Folder>> {
     let (moved, parent) = (patch.parent_id.is_some(), patch.parent_id.flatten());
     let params: [&(dyn ToSql + Sync); 4] = [&id, &postgres_types::Json(&patch), &moved, &parent];
-    Ok(Json(db.one(sql!("files/update_folder"), &params).await?))
+    db.one(sql!("files/update_folder"), &params).await
 }
 
 /// The folders first, which locks them against uploads; the files in a statement of its own, which sees those that came

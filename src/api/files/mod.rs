@@ -158,24 +158,24 @@ async fn list(db: TenantDb, Query(filter): Query<Filter>, page: Paging<{ page::A
     }
 }
 
-async fn create(db: TenantDb, Json(new): Json<NewFile>) -> Result<Json<File>> {
+async fn create(db: TenantDb, Json(new): Json<NewFile>) -> Result<Written<File>> {
     let NewFile { name, category, folder_id, contact_id, deal_id, tags } = &new;
     let params: [&(dyn ToSql + Sync); 6] = [name, category, folder_id, contact_id, deal_id, tags];
-    Ok(Json(db.one(sql!("files/create"), &params).await?))
+    db.one(sql!("files/create"), &params).await
 }
 
-async fn usage(db: TenantDb) -> Result<Json<Usage>> {
-    Ok(Json(db.one(sql!("files/usage"), &[]).await?))
+async fn usage(db: TenantDb) -> Result<Written<Usage>> {
+    db.one(sql!("files/usage"), &[]).await
 }
 
-async fn get(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<File>> {
-    Ok(Json(db.one(sql!("files/get"), &[&id]).await?))
+async fn get(db: TenantDb, Path(id): Path<Uuid>) -> Result<Written<File>> {
+    db.one(sql!("files/get"), &[&id]).await
 }
 
-async fn update(db: TenantDb, Path(id): Path<Uuid>, Json(patch): Json<FilePatch>) -> Result<Json<File>> {
+async fn update(db: TenantDb, Path(id): Path<Uuid>, Json(patch): Json<FilePatch>) -> Result<Written<File>> {
     let (folder, no_folder) = folder(&patch.folder_id);
     let params: [&(dyn ToSql + Sync); 4] = [&id, &postgres_types::Json(&patch), &folder, &no_folder];
-    Ok(Json(db.one(sql!("files/update"), &params).await?))
+    db.one(sql!("files/update"), &params).await
 }
 
 /// What a change says of a folder: its id, and whether there is to be none.

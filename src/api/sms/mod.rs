@@ -183,7 +183,7 @@ async fn scheduled(db: TenantDb, page: Paging<{ page::ALL }>) -> Result<Paged<Sc
     page.list(&db, list!("sms/scheduled", "scheduled_at", "id").planned_once(), &[]).await
 }
 
-async fn schedule(db: TenantDb, Json(new): Json<NewScheduled>) -> Result<Json<Scheduled>> {
+async fn schedule(db: TenantDb, Json(new): Json<NewScheduled>) -> Result<Written<Scheduled>> {
     let from = Some(new.from_number.trim()).filter(|from| !from.is_empty());
     let (to, at) = (scheduled_number(&new.to)?, new.scheduled_at);
     if at.0 <= Timestamp::now() {
@@ -191,7 +191,7 @@ async fn schedule(db: TenantDb, Json(new): Json<NewScheduled>) -> Result<Json<Sc
         db.optional::<bool>(sql!("sms/member"), &[]).await?;
         return Err(Error::bad_request("The time must be in the future"));
     }
-    Ok(Json(db.one(sql!("sms/schedule"), &[&from, &to, &new.body, &at, &new.contact_id, &new.template_id]).await?))
+    db.one(sql!("sms/schedule"), &[&from, &to, &new.body, &at, &new.contact_id, &new.template_id]).await
 }
 
 /// A number as the scheduling screen gives it (contract: POST /api/sms/scheduled).
@@ -212,10 +212,10 @@ async fn cancel(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<wire::Done>> 
     }
 }
 
-async fn analytics(db: TenantDb, Query(period): Query<Period>) -> Result<Json<SmsFigures>> {
+async fn analytics(db: TenantDb, Query(period): Query<Period>) -> Result<Written<SmsFigures>> {
     let days = period.days.unwrap_or(30);
     if !(0..=3660).contains(&days) {
         return Err(Error::invalid("query", "days", "Input should be from 0 to 3660"));
     }
-    Ok(Json(db.one(sql!("sms/analytics"), &[&days]).await?))
+    db.one(sql!("sms/analytics"), &[&days]).await
 }

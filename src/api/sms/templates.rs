@@ -39,19 +39,19 @@ pub(super) async fn list(db: TenantDb) -> Result<Rows<Template>> {
     db.list(sql!("sms/templates"), &[]).await
 }
 
-pub(super) async fn create(db: TenantDb, Json(new): Json<NewTemplate>) -> Result<Json<Template>> {
+pub(super) async fn create(db: TenantDb, Json(new): Json<NewTemplate>) -> Result<Written<Template>> {
     let (is_static, ai) = (new.is_static.unwrap_or(true), new.use_ai_enhancement.unwrap_or(false));
     let tone = new.ai_tone.as_deref().unwrap_or("professional");
     let NewTemplate { name, body, category, variables, .. } = &new;
-    Ok(Json(db.one(sql!("sms/create_template"), &[name, category, body, &is_static, variables, &ai, &tone]).await?))
+    db.one(sql!("sms/create_template"), &[name, category, body, &is_static, variables, &ai, &tone]).await
 }
 
-pub(super) async fn update(db: TenantDb, Path(id): Path<Uuid>, Json(new): Json<NewTemplate>) -> Result<Json<Template>> {
+pub(super) async fn update(db: TenantDb, Path(id): Path<Uuid>, Json(new): Json<NewTemplate>) -> Result<Written<Template>> {
     let (is_static, ai) = (new.is_static.unwrap_or(true), new.use_ai_enhancement.unwrap_or(false));
     let tone = new.ai_tone.as_deref().unwrap_or("professional");
     let NewTemplate { name, body, category, variables, .. } = &new;
     let params: crate::db::Params<'_> = &[&id, name, category, body, &is_static, variables, &ai, &tone];
-    Ok(Json(db.one(sql!("sms/update_template"), params).await?))
+    db.one(sql!("sms/update_template"), params).await
 }
 
 pub(super) async fn delete(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Message>> {

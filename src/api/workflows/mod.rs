@@ -212,8 +212,8 @@ async fn create(app: State<App>, db: TenantDb, Json(new): Json<NewWorkflow>) -> 
     Ok(Json(saved.await.on_constraint(NAME_KEY, NAME_TAKEN)?))
 }
 
-async fn get(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Workflow>> {
-    Ok(Json(db.one(sql!("workflows/get"), &[&id]).await?))
+async fn get(db: TenantDb, Path(id): Path<Uuid>) -> Result<Written<Workflow>> {
+    db.one(sql!("workflows/get"), &[&id]).await
 }
 
 async fn update(
