@@ -303,6 +303,36 @@ async fn what_was_being_sent_when_the_worker_died_is_not_sent_again() {
     assert!(account.asked().is_empty());
 }
 
+/// As when the claim of the first one is over while it works, because a clock was set.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_workers_with_the_same_run_one_sends() {
+    let own = OwnDatabase::new().await;
+    let acme = World::served(&own, Config { worker: Switch::Off, ..config() }).await;
+    let account = Account::of(&acme).await;
+    let text = json!({"type": "send_sms", "config": {"to": number(), "body": "Hi"}});
+    let path = workflow(&acme.admin, "deal_created", json!([text, text])).await;
+    deal(&acme.admin, &json!({"id": null})).await;
+    let run = acme.db.query_one("select id, user_id from workflow_executions", &[]).await.unwrap();
+    let (id, user): (Uuid, Uuid) = (run.get("id"), run.get("user_id"));
+    let app = App::new(Db::new(&own.api, 8).unwrap(), config()).unwrap();
+    // Both have asked for it before either of them gets it.
+    acme.db.batch_execute("begin; select from workflow_executions for update").await.unwrap();
+    let (company, workers) = (acme.company, [app.clone(), app]);
+    let workers = workers.map(|app| tokio::spawn(async move { jobs::at_once(&app, company, user, id).await.unwrap() }));
+    let own_admin = ringfence::db::connect(&own.admin).await.unwrap();
+    let waiting =
+        "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+    until("two that wait", async || own_admin.query_one(waiting, &[]).await.unwrap().get::<_, i64>(0) == 2).await;
+    acme.db.batch_execute("commit").await.unwrap();
+    for worker in workers {
+        worker.await.unwrap();
+    }
+    assert_eq!(account.asked().len(), 2, "one text for each step");
+    assert_eq!(runs(&acme.admin, &path).await[0]["status"], "success");
+    let told: Vec<String> = steps(&acme.admin, &path).await.iter().map(|step| step["status"].to_string()).collect();
+    assert_eq!(told, ["\"success\"", "\"success\""]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_database_did_not_take_is_sent_later_and_once() {
     let own = OwnDatabase::new().await;

@@ -238,7 +238,7 @@ impl At<'_, '_> {
     async fn later(&self, status: &str, input: &Value, until: Time) -> Result<Turn> {
         let name = self.step.action.name();
         let params: crate::db::Params<'_> =
-            &[&self.execution, &self.run.next_step, &name, &status, input, &Some(until)];
+            &[&self.execution, &self.run.next_step, &name, &status, input, &Some(until), &self.run.attempts];
         self.tx.optional::<Uuid>(sql!("jobs/workflow_step"), params).await?;
         Ok(Turn::Rest)
     }
@@ -246,8 +246,9 @@ impl At<'_, '_> {
     async fn outside(&self, action: Action, context: &Context) -> Result<Turn> {
         let (name, input) = (action.name(), action.config());
         let params: crate::db::Params<'_> =
-            &[&self.execution, &self.run.next_step, &name, &"running", &input, &None::<Time>];
-        let step: Uuid = self.tx.one(sql!("jobs/workflow_step"), params).await?;
+            &[&self.execution, &self.run.next_step, &name, &"running", &input, &None::<Time>, &self.run.attempts];
+        let begun: Option<Uuid> = self.tx.optional(sql!("jobs/workflow_step"), params).await?;
+        let Some(step) = begun else { return Ok(Turn::Rest) };
         let secret = match &action {
             Action::Webhook(_) => act::secret(self.app, self.tx, self.run.company_id, self.run.workflow_id).await?,
             _ => None,
@@ -285,7 +286,8 @@ async fn close(tx: &Tx<'_>, execution: Uuid, errand: &Errand, outcome: &Outcome)
             // 10 seconds, 40, 160, 640.
             let pause = 10 * 4_i64.pow(errand.attempts.unsigned_abs() - 1);
             let until = Some(Time(Timestamp::now() + SignedDuration::from_secs(pause)));
-            let params: crate::db::Params<'_> = &[&execution, &errand.position, &name, &"retrying", &input, &until];
+            let params: crate::db::Params<'_> =
+                &[&execution, &errand.position, &name, &"retrying", &input, &until, &errand.attempts];
             tx.optional::<Uuid>(sql!("jobs/workflow_step"), params).await?;
             return Ok(Turn::Rest);
         }
