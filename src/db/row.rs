@@ -2,7 +2,7 @@
 
 use super::connection::{Column, Fault};
 use bytes::{Buf, Bytes, BytesMut};
-use postgres_types::{FromSql, Type};
+use postgres_types::FromSql;
 use std::{io, sync::Arc, vec};
 
 /// Rows as the server sent them, in the pieces in which they were read. A page has dozens, each of which would be a part of the
@@ -176,10 +176,10 @@ pub struct Values<'a> {
 }
 
 impl<'a> Values<'a> {
-    /// The type of a column and its value; null is none.
-    pub fn get(&self, place: usize) -> Option<(&'a Type, Option<&'a [u8]>)> {
+    /// A column and its value; null is none.
+    pub fn get(&self, place: usize) -> Option<(&'a Column, Option<&'a [u8]>)> {
         let (column, value) = self.columns.get(place).zip(self.places.get(place))?;
-        Some((&column.kind, value.of(self.bytes)))
+        Some((column, value.of(self.bytes)))
     }
 }
 

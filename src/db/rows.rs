@@ -1,4 +1,4 @@
-//! The rows of a list as its JSON answer, written straight from the database's messages. A page has hundreds of values, and
+//! Rows as their JSON answer, written straight from the database's messages. A page has hundreds of values, and
 //! making a struct of each row and a `String` of each text before they are written takes most of the request's time.
 
 use super::{
@@ -10,6 +10,7 @@ use super::{
 use crate::wire::Time;
 use bytes::BytesMut;
 use postgres_types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
+use serde::Serialize;
 use std::{marker::PhantomData, sync::Arc};
 use uuid::Uuid;
 
@@ -119,6 +120,10 @@ impl<T: WriteRow> Iterator for Pieces<T> {
     }
 }
 
+/// The longest row that is written as it is. The database writes numbers out (`1e299` has 300 digits), and nobody counts the
+/// memory of an answer of one row while its client takes it.
+const SHORT: usize = 64 << 10;
+
 /// One row as the JSON object of an answer, written like those of [`Rows`].
 #[derive(Debug)]
 pub struct Written<T> {
@@ -133,14 +138,19 @@ impl<T> Written<T> {
     }
 }
 
-impl<T: WriteRow> FromRow for Written<T> {
+impl<T: WriteRow + Serialize> FromRow for Written<T> {
     const NAME: &'static str = T::NAME;
 
     fn from_row(row: &Row) -> Result<Self, Fault> {
-        let row = row.values();
-        let mut json = Vec::with_capacity(row.bytes.len() + row.columns.len() * MEMBER);
-        let written = T::places(row.columns).and_then(|places| write_object::<T>(&row, &places, &mut json));
-        written.map_err(|e| Fault::Unfit(e.to_string()))?;
+        let unfit = |e: WriteError| Fault::Unfit(e.to_string());
+        let values = row.values();
+        if values.bytes.len() > SHORT {
+            let json = serde_json::to_vec(&T::from_row(row)?).map_err(|e| unfit(e.into()))?;
+            return Ok(Self { json, of: PhantomData });
+        }
+        let mut json = Vec::with_capacity(values.bytes.len() + values.columns.len() * MEMBER);
+        let places = T::places(values.columns).map_err(unfit)?;
+        write_object::<T>(&values, &places, &mut json).map_err(unfit)?;
         Ok(Self { json, of: PhantomData })
     }
 }
@@ -222,11 +232,12 @@ pub fn place<T: Field>(columns: &[Column], name: &str, next: &mut usize) -> Resu
 
 /// Appends a column's value.
 pub fn write_value<T: Field>(row: &Values<'_>, place: Option<usize>, out: &mut Vec<u8>) -> Result<(), WriteError> {
-    let (kind, value) = row.get(place.ok_or("a field without a column")?).ok_or("a row without a column")?;
-    match value {
-        Some(value) => T::write(kind, value, out),
+    let (column, value) = row.get(place.ok_or("a field without a column")?).ok_or("a row without a column")?;
+    let written = match value {
+        Some(value) => T::write(&column.kind, value, out),
         None => T::write_null(out),
-    }
+    };
+    written.map_err(|e| format!("the column {}: {e}", column.name).into())
 }
 
 /// A value that can be appended as JSON from what the server sent, without a copy of it.

@@ -299,6 +299,18 @@ async fn a_number_that_cannot_be_read_back_is_refused() {
     );
 }
 
+/// The database writes three hundred digits for such a number, which an answer of one row does not.
+#[tokio::test]
+async fn a_long_row_is_answered_as_short_as_it_was_sent() {
+    let acme = World::new().await;
+    let deal = deal(&acme.admin, json!({})).await;
+    let sent = json!({"custom_fields": {"a": vec![1e299; 1000]}});
+    acme.admin.patch(&path(&deal), sent.clone()).await.expect(200);
+    let answer = acme.admin.request("get", &path(&deal)).send().await.unwrap().text().await.unwrap();
+    assert!(answer.len() < 20_000, "{}", answer.len());
+    assert_eq!(serde_json::from_str::<Value>(&answer).unwrap()["custom_fields"], sent["custom_fields"]);
+}
+
 #[tokio::test]
 async fn what_names_a_row_that_is_gone_can_be_saved_as_it_is() {
     let acme = World::new().await;
