@@ -29,14 +29,6 @@ struct Client {
     length: usize,
 }
 
-/// What the clients were answered.
-#[derive(Default)]
-struct Answers {
-    /// How long each took that was there in time.
-    micros: Vec<u32>,
-    all: usize,
-}
-
 impl<'a> Clients<'a> {
     async fn connect(server: &Server, question: &'a Question, connections: usize) -> Result<Self> {
         let connect = async || anyhow::Ok(Client { connection: Connection::open(server.address).await?, length: 0 });
@@ -44,39 +36,31 @@ impl<'a> Clients<'a> {
         Ok(Self { question, clients })
     }
 
-    /// Asks until then, and waits for the last answers. `may_wait`: who is told that there are too many comes again, as a
-    /// person would.
-    async fn ask(&mut self, until: Instant, may_wait: bool) -> Result<Answers> {
+    /// Asks until then, and waits for the last answers; how long each took, in microseconds. `may_wait`: who is told that
+    /// there are too many comes again, as a person would.
+    async fn ask(&mut self, until: Instant, may_wait: bool) -> Result<Vec<u32>> {
         let Self { question, clients } = self;
         let each = clients.iter_mut().map(|client| client.ask(question, until, may_wait));
-        Ok(try_join_all(each).await?.into_iter().fold(Answers::default(), |mut all, of_one| {
-            all.micros.extend(of_one.micros);
-            all.all += of_one.all;
-            all
-        }))
+        Ok(try_join_all(each).await?.concat())
     }
 }
 
 impl Client {
-    async fn ask(&mut self, question: &Question, until: Instant, may_wait: bool) -> Result<Answers> {
+    async fn ask(&mut self, question: &Question, until: Instant, may_wait: bool) -> Result<Vec<u32>> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        let mut answers = Answers::default();
+        let mut micros = Vec::new();
         loop {
             let request = (question.request)(NEXT.fetch_add(1, Relaxed) as usize);
             let asked = Instant::now();
             if asked >= until {
-                return Ok(answers);
+                return Ok(micros);
             }
             let (status, body) = self.connection.ask(&request).await?;
             if may_wait && status == 503 {
                 tokio::time::sleep(Duration::from_secs(1)).await;
                 continue;
             }
-            let answered = Instant::now();
-            if answered < until {
-                answers.micros.push((answered - asked).as_micros() as u32);
-            }
-            answers.all += 1;
+            micros.push(asked.elapsed().as_micros() as u32);
             // What was right is right when it is as long as before: reading it takes time from the server, which runs on the
             // same processors.
             let right = body.len() == self.length || (question.right)(body);
@@ -110,23 +94,23 @@ impl<'a> Http<'a> {
         connections: usize,
     ) -> Result<Self> {
         let mut clients = runtime.block_on(Clients::connect(server, question, connections))?;
-        let warm = runtime.block_on(clients.ask(Instant::now() + WARMING, false))?;
-        // Where each takes longer than that, one knows at least as much.
-        let warm = Latencies::of(warm.micros);
-        let usual = if warm.count() == 0 { WARMING } else { Duration::from_secs_f64(warm.at(0.5) / 1000.0) };
+        let warm = Latencies::of(runtime.block_on(clients.ask(Instant::now() + WARMING, false))?);
+        let usual = Duration::from_secs_f64(warm.at(0.5) / 1000.0);
         Ok(Self { server, postgres, runtime, clients, done: Done::default(), usual })
     }
 }
 
 impl Side for Http<'_> {
     fn turn(&mut self, time: Duration) -> Result<()> {
-        let begun = (self.server.process.cpu(), self.postgres.cpu());
-        let answers = self.runtime.block_on(self.clients.ask(Instant::now() + time, false))?;
-        self.done.server_cpu += self.server.process.cpu() - begun.0;
-        self.done.database_cpu += self.postgres.cpu() - begun.1;
-        self.done.micros.extend(answers.micros);
-        self.done.ended += answers.all;
-        self.done.time += time;
+        let cpu = (self.server.process.cpu(), self.postgres.cpu());
+        let begun = Instant::now();
+        let micros = self.runtime.block_on(self.clients.ask(begun + time, false))?;
+        self.done.time += begun.elapsed();
+        self.postgres.rest();
+        self.done.server_cpu += self.server.process.cpu() - cpu.0;
+        self.done.database_cpu += self.postgres.cpu() - cpu.1;
+        self.done.ended += micros.len();
+        self.done.micros.extend(micros);
         Ok(())
     }
 
@@ -157,12 +141,17 @@ pub fn beside(
         let count = async {
             counted.ask(from, false).await?;
             let begun = (server.process.cpu(), postgres.cpu());
-            let answers = counted.ask(until, false).await?;
+            let start = Instant::now();
+            let micros = counted.ask(until, false).await?;
             let (server_cpu, database_cpu) = (server.process.cpu() - begun.0, postgres.cpu() - begun.1);
-            let done = Done { micros: answers.micros, ended: answers.all, time, server_cpu, database_cpu };
-            done.figures().context("no request ended in time")
+            let done = Done { ended: micros.len(), micros, time: start.elapsed(), server_cpu, database_cpu };
+            done.figures().context("nothing was asked in time")
         };
-        let (figures, others) = try_join(count, others.ask(until, true)).await?;
-        Ok((figures, others.micros.len() as f64 / (WARMING + time).as_secs_f64()))
+        let begun = Instant::now();
+        let others = async {
+            let answered = others.ask(until, true).await?.len();
+            anyhow::Ok(answered as f64 / begun.elapsed().as_secs_f64())
+        };
+        try_join(count, others).await
     })
 }

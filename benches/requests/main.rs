@@ -1,5 +1,5 @@
 //! What a request costs: the server beside pgbench with the same statements, users and parameters, and beside pgbench
-//! with the company written into the statement by hand, on the same PostgreSQL and in turns of a fraction of a second.
+//! with the company written into the statement by hand, on the same PostgreSQL and in turns.
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used, reason = "a program to run by hand")]
 
 mod cases;
@@ -346,7 +346,8 @@ impl Bench<'_> {
     fn round(&self, case: &Case, connections: usize, round: usize) -> Result<Round> {
         // Where one takes seconds, a second ends none.
         for longer in [1, 4, 16] {
-            if let Some(round) = self.round_of(case, connections, round, self.time() * longer)? {
+            let done = self.round_of(case, connections, round, self.time() * longer);
+            if let Some(round) = done.with_context(|| case.name())? {
                 return Ok(round);
             }
         }
@@ -356,35 +357,33 @@ impl Bench<'_> {
     /// None if one of the sides ended nothing in its time.
     fn round_of(&self, case: &Case, connections: usize, round: usize, time: Duration) -> Result<Option<Round>> {
         let no_policies = case.no_policies.as_ref().filter(|_| connections == USUAL);
-        let scripts = [Some(&case.context), no_policies, case.by_hand.as_ref()];
+        let scripts: Vec<&Script> =
+            [Some(&case.context), no_policies, case.by_hand.as_ref()].into_iter().flatten().collect();
         let server = || Http::start(self.server, &self.postgres, self.runtime, &case.question, connections);
         let pgbench =
-            |script: &Script| Pgbench::start(self.cluster, self.database, &self.postgres, script, connections);
-        let given = scripts.iter().flatten().count();
-        let mut found = Vec::new();
-        if connections * given <= FEW {
-            let server = server().with_context(|| case.name())?;
-            let length = sides::length(server.usual, time);
+            |script: &Script| Pgbench::start(self.cluster, self.database, &self.postgres, script, connections, time);
+        let mut found = vec![None; 1 + scripts.len()];
+        if connections * scripts.len() <= FEW {
+            let server = server()?;
+            let turns = sides::turns(server.usual, time);
             let mut all: Vec<Box<dyn Side>> = vec![Box::new(server)];
-            for script in scripts.into_iter().flatten() {
+            for script in scripts {
                 all.push(Box::new(pgbench(script)?));
             }
-            sides::take_turns(&mut all, length, time, &self.postgres, round).with_context(|| case.name())?;
-            for side in all {
-                found.push(side.finish()?);
+            sides::take_turns(&mut all, turns, time, round)?;
+            for (found, side) in found.iter_mut().zip(all) {
+                *found = side.finish()?;
             }
         } else {
-            // So many that idle ones are in the way of the others.
-            let mut alone = |side: Box<dyn Side + '_>| {
-                let mut side = [side];
-                sides::take_turns(&mut side, time, time, &self.postgres, round).with_context(|| case.name())?;
-                let [side] = side;
-                found.push(side.finish()?);
-                anyhow::Ok(())
-            };
-            alone(Box::new(server()?))?;
-            for script in scripts.into_iter().flatten() {
-                alone(Box::new(pgbench(script)?))?;
+            // So many that idle ones would be in the way of the others.
+            let count = found.len();
+            for place in (0..count).map(|place| if round.is_multiple_of(2) { place } else { count - 1 - place }) {
+                let mut side: Box<dyn Side> = match place.checked_sub(1) {
+                    None => Box::new(server()?),
+                    Some(script) => Box::new(pgbench(scripts[script])?),
+                };
+                side.turn(time)?;
+                found[place] = side.finish()?;
             }
         }
         let Some(found) = found.into_iter().collect::<Option<Vec<_>>>() else { return Ok(None) };

@@ -14,10 +14,10 @@ use ringfence::{
     sql,
 };
 use std::{
-    env, fs,
-    io::Read,
+    env,
+    fs::{self, File},
     path::PathBuf,
-    process::{self, Child, Command, Stdio},
+    process::{self, Child, Command},
     sync::atomic::{AtomicU32, Ordering::Relaxed},
     thread,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -52,16 +52,19 @@ pub fn in_context(statement: Sql, text: &str) -> String {
 
 /// How long its connections take to be made, to prepare their statements and to fill their caches.
 pub fn warming(connections: usize) -> Duration {
-    Duration::from_millis(400 + 10 * connections as u64)
+    Duration::from_millis(1000 + 10 * connections as u64)
 }
 
-/// In seconds, longer than it is ever needed: it is ended by the signal that it sends itself when its time is up.
-const ENDLESS: &str = "86400";
+/// Longer than it is needed: it is ended by the signal that it sends itself when its time is up. Where nobody is left to do
+/// that, it ends by itself.
+fn longest(time: Duration) -> String {
+    (60 + 8 * time.as_secs()).to_string()
+}
 
 /// pgbench with a script, stopped while it is not its turn.
 pub struct Pgbench<'a> {
     child: Child,
-    folder: PathBuf,
+    folder: Folder,
     postgres: &'a Postgres,
     /// In microseconds since 1970.
     turns: Vec<(u64, u64)>,
@@ -77,26 +80,29 @@ impl<'a> Pgbench<'a> {
         postgres: &'a Postgres,
         script: &Script,
         connections: usize,
+        time: Duration,
     ) -> Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let folder = format!("ringfence-bench-{}-{}", process::id(), NEXT.fetch_add(1, Relaxed));
-        let folder = env::temp_dir().join(folder);
-        fs::create_dir_all(&folder)?;
+        let folder = Folder(env::temp_dir().join(folder));
+        fs::create_dir_all(&folder.0)?;
         let user = if script.without_policies { "ringfence_unpoliced" } else { "ringfence_api" };
         let mut command = Command::new(cluster.bin("pgbench"));
-        command.args(["-n", "-M", "prepared", "-j", "2", "-c", &connections.to_string(), "-T", ENDLESS]);
+        command.args(["-n", "-M", "prepared", "-j", "2", "-c", &connections.to_string(), "-T", &longest(time)]);
         // A line for each transaction.
-        command.arg("-l").arg(format!("--log-prefix={}", folder.join("log").display()));
+        command.arg("-l").arg(format!("--log-prefix={}", folder.0.join("log").display()));
         command.env("PGOPTIONS", format!("-c plan_cache_mode={}", script.plan.mode()));
         for (name, value) in &script.variables {
             command.args(["-D", &format!("{name}={value}")]);
         }
         for (i, text) in script.texts.iter().enumerate() {
-            let file = folder.join(format!("{i}.sql"));
+            let file = folder.0.join(format!("{i}.sql"));
             fs::write(&file, text)?;
             command.arg("-f").arg(file);
         }
-        command.arg(cluster.url(user, database)).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // Into files, because it would wait for a reader of a pipe when it has much to say.
+        let (output, errors) = (File::create(folder.0.join(OUTPUT))?, File::create(folder.0.join(ERRORS))?);
+        command.arg(cluster.url(user, database)).stdout(output).stderr(errors);
         let child = command.spawn().context("pgbench does not run")?;
         let text = script.texts.first().cloned().unwrap_or_default();
         let (turns, time) = (Vec::new(), Duration::ZERO);
@@ -114,7 +120,7 @@ impl<'a> Pgbench<'a> {
     /// When each transaction ended, in microseconds since 1970, and how many it took.
     fn log(&self) -> Result<Vec<(u64, u32)>> {
         let mut all = Vec::new();
-        for entry in fs::read_dir(&self.folder)? {
+        for entry in fs::read_dir(&self.folder.0)? {
             let path = entry?.path();
             if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("log")) {
                 for line in fs::read_to_string(&path)?.lines() {
@@ -130,6 +136,19 @@ impl<'a> Pgbench<'a> {
     }
 }
 
+/// A folder that goes with its owner.
+struct Folder(PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// What it says, in its folder.
+const OUTPUT: &str = "output";
+const ERRORS: &str = "errors";
+
 fn now() -> Result<u64> {
     Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros() as u64)
 }
@@ -140,10 +159,11 @@ impl Side for Pgbench<'_> {
         self.signal(Signal::SIGCONT)?;
         let from = now()?;
         thread::sleep(time);
-        self.turns.push((from, now()?));
+        let until = now()?;
         self.signal(Signal::SIGSTOP)?;
         self.postgres.rest();
-        self.time += time;
+        self.turns.push((from, until));
+        self.time += Duration::from_micros(until - from);
         self.database_cpu += self.postgres.cpu() - cpu;
         Ok(())
     }
@@ -152,9 +172,8 @@ impl Side for Pgbench<'_> {
         self.signal(Signal::SIGALRM)?;
         self.signal(Signal::SIGCONT)?;
         let status = self.child.wait()?;
-        let (mut text, mut errors) = (String::new(), String::new());
-        self.child.stdout.take().context("no output")?.read_to_string(&mut text)?;
-        self.child.stderr.take().context("no errors")?.read_to_string(&mut errors)?;
+        let said = |file| fs::read_to_string(self.folder.0.join(file));
+        let (text, errors) = (said(OUTPUT)?, said(ERRORS)?);
         let failed = !text.contains("number of failed transactions: 0 ");
         ensure!(status.success() && !failed, "pgbench failed: {text}{errors}\n{}", self.text);
 
@@ -163,6 +182,7 @@ impl Side for Pgbench<'_> {
             let after = self.turns.partition_point(|(from, _)| *from <= ended);
             let Some((from, until)) = after.checked_sub(1).and_then(|turn| self.turns.get(turn)) else { continue };
             if ended <= *until {
+                // One that began before ends in favour of pgbench: the database has done it while nobody else worked.
                 done.ended += 1;
                 if ended - u64::from(took) >= *from {
                     done.micros.push(took);
@@ -177,6 +197,5 @@ impl Drop for Pgbench<'_> {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        let _ = fs::remove_dir_all(&self.folder);
     }
 }

@@ -2,7 +2,7 @@
 //! others use its processors too. So turns are short, and what a second has in store is the same for all sides: of the same
 //! script against itself, ratios of turns of a tenth of a second are within 2 % of each other, of whole seconds within 30 %.
 
-use crate::shared::{Latencies, Postgres};
+use crate::shared::Latencies;
 use anyhow::Result;
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ pub struct Figures {
 
 /// One side, which is warm, and rests until it is its turn.
 pub trait Side {
-    /// Asks for so long. What it was asked last may be answered a moment later.
+    /// Asks for so long, and leaves nothing to do behind.
     fn turn(&mut self, time: Duration) -> Result<()>;
     /// What came of all turns; none if nothing both began and ended in one.
     fn finish(self: Box<Self>) -> Result<Option<Figures>>;
@@ -29,9 +29,9 @@ pub trait Side {
 /// What a side did in its turns.
 #[derive(Default)]
 pub struct Done {
-    /// How long each request took that both began and ended in one of them, in microseconds.
+    /// How long requests took, in microseconds.
     pub micros: Vec<u32>,
-    /// How many ended, that of which the end was waited for too.
+    /// How many ended.
     pub ended: usize,
     /// How long all turns were.
     pub time: Duration,
@@ -45,7 +45,7 @@ impl Done {
     pub fn figures(self) -> Option<Figures> {
         let latencies = Latencies::of(self.micros);
         (latencies.count() > 0).then(|| Figures {
-            per_second: latencies.count() as f64 / self.time.as_secs_f64(),
+            per_second: self.ended as f64 / self.time.as_secs_f64(),
             server_cpu: self.server_cpu / self.ended as f64,
             database_cpu: self.database_cpu / self.ended as f64,
             p50: latencies.at(0.5),
@@ -54,31 +54,27 @@ impl Done {
     }
 }
 
-/// The shortest turn: what is under way at its end, which counts for nobody, is little beside it.
+/// The shortest turn: what is under way at its end is little beside it.
 const SHORTEST: Duration = Duration::from_millis(100);
 /// In a turn a connection asks about so many times.
 const REQUESTS: u32 = 50;
+/// Turns at the least.
+const LEAST: u32 = 4;
 
-/// How long a turn is, of altogether so much time for each side, when half of the requests take so long at the most.
-pub fn length(usual: Duration, time: Duration) -> Duration {
-    (usual * REQUESTS).clamp(SHORTEST.min(time), time)
+/// How many turns there are, of altogether so much time for each side, when half of the requests take so long at the most.
+pub fn turns(usual: Duration, time: Duration) -> u32 {
+    let length = (usual * REQUESTS).max(SHORTEST);
+    ((time.as_secs_f64() / length.as_secs_f64()) as u32).max(LEAST)
 }
 
-/// Lets sides take turns of this length, for so much time each. Who is first changes, because the first one fills the
-/// processor's caches, and works beside what the last one left under way.
-pub fn take_turns(
-    sides: &mut [Box<dyn Side + '_>],
-    length: Duration,
-    time: Duration,
-    postgres: &Postgres,
-    round: usize,
-) -> Result<()> {
-    let turns = (time.as_secs_f64() / length.as_secs_f64()).round().max(1.0) as usize;
-    for turn in round..round + turns {
-        for place in 0..sides.len() {
-            let place = if turn.is_multiple_of(2) { place } else { sides.len() - 1 - place };
-            sides[place].turn(length)?;
-            postgres.rest();
+/// Lets sides take so many turns, for so much time each. Who is first changes, and whom one comes after: the first one fills
+/// the processor's caches.
+pub fn take_turns(sides: &mut [Box<dyn Side + '_>], turns: u32, time: Duration, round: usize) -> Result<()> {
+    let count = sides.len();
+    for turn in (0..turns as usize).map(|turn| turn + round) {
+        for place in 0..count {
+            let place = if (turn / count).is_multiple_of(2) { turn + place } else { turn + count - place };
+            sides[place % count].turn(time / turns)?;
         }
     }
     Ok(())
