@@ -2,7 +2,7 @@
 
 use crate::{
     commands::{ringfence, run, text},
-    schema::OwnDatabase,
+    schema::{OwnDatabase, waiting_for_locks},
     twilio::Account,
     world::{World, answer, config},
 };
@@ -117,9 +117,7 @@ async fn what_a_server_writes_meanwhile_stays() {
         command
     };
     let running = std::thread::spawn(move || run(command, ""));
-    let waiting =
-        "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
-    while admin.query_one(waiting, &[]).await.unwrap().get::<_, i64>(0) == 0 {
+    while waiting_for_locks(&admin).await == 0 {
         assert!(!running.is_finished());
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }

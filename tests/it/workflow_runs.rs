@@ -3,7 +3,7 @@
 use crate::{
     commands::{configured, serve},
     jobs::until,
-    schema::OwnDatabase,
+    schema::{OwnDatabase, waiting_for_locks},
     smtp::Inbox,
     tls::Authority,
     twilio::{Account, mails, number},
@@ -17,7 +17,7 @@ use ringfence::{
     App,
     clients::webhook::Webhooks,
     config::{Config, Switch},
-    db::Db,
+    db::{self, Db},
     jobs::{self, forget_runs},
 };
 use serde_json::{Value, json};
@@ -303,34 +303,47 @@ async fn what_was_being_sent_when_the_worker_died_is_not_sent_again() {
     assert!(account.asked().is_empty());
 }
 
-/// As when the claim of the first one is over while it works, because a clock was set.
-#[tokio::test(flavor = "multi_thread")]
-async fn of_two_workers_with_the_same_run_one_sends() {
-    let own = OwnDatabase::new().await;
-    let acme = World::served(&own, Config { worker: Switch::Off, ..config() }).await;
+/// A run that nobody works on.
+struct Waiting {
+    acme: World,
+    account: Account,
+    /// Of its workflow.
+    path: String,
+    run: Uuid,
+    owner: Uuid,
+}
+
+async fn run_of_two_texts(own: &OwnDatabase) -> Waiting {
+    let acme = World::served(own, Config { worker: Switch::Off, ..config() }).await;
     let account = Account::of(&acme).await;
     let text = json!({"type": "send_sms", "config": {"to": number(), "body": "Hi"}});
     let path = workflow(&acme.admin, "deal_created", json!([text, text])).await;
     deal(&acme.admin, &json!({"id": null})).await;
     let run = acme.db.query_one("select id, user_id from workflow_executions", &[]).await.unwrap();
-    let (id, user): (Uuid, Uuid) = (run.get("id"), run.get("user_id"));
+    Waiting { acme, account, path, run: run.get("id"), owner: run.get("user_id") }
+}
+
+/// As when the claim of the first one is over while it works, because a clock was set.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_workers_with_the_same_run_one_sends() {
+    let own = OwnDatabase::new().await;
+    let Waiting { acme, account, path, run, owner } = run_of_two_texts(&own).await;
     let app = App::new(Db::new(&own.api, 8).unwrap(), config()).unwrap();
     // Both have asked for it before either of them gets it.
     acme.db.batch_execute("begin; select from workflow_executions for update").await.unwrap();
     let (company, workers) = (acme.company, [app.clone(), app]);
-    let workers = workers.map(|app| tokio::spawn(async move { jobs::at_once(&app, company, user, id).await.unwrap() }));
-    let own_admin = ringfence::db::connect(&own.admin).await.unwrap();
-    let waiting =
-        "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
-    until("two that wait", async || own_admin.query_one(waiting, &[]).await.unwrap().get::<_, i64>(0) == 2).await;
+    let workers =
+        workers.map(|app| tokio::spawn(async move { jobs::at_once(&app, company, owner, run).await.unwrap() }));
+    let admin = db::connect(&own.admin).await.unwrap();
+    until("two that wait", async || waiting_for_locks(&admin).await == 2).await;
     acme.db.batch_execute("commit").await.unwrap();
     for worker in workers {
         worker.await.unwrap();
     }
     assert_eq!(account.asked().len(), 2, "one text for each step");
     assert_eq!(runs(&acme.admin, &path).await[0]["status"], "success");
-    let told: Vec<String> = steps(&acme.admin, &path).await.iter().map(|step| step["status"].to_string()).collect();
-    assert_eq!(told, ["\"success\"", "\"success\""]);
+    let steps = steps(&acme.admin, &path).await;
+    assert!(steps.len() == 2 && steps.iter().all(|step| step["status"] == "success"), "{steps:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -356,15 +369,10 @@ async fn what_the_database_did_not_take_is_sent_later_and_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_stops_leaves_the_rest_of_a_run_to_another_one() {
     let own = OwnDatabase::new().await;
-    let acme = World::served(&own, Config { worker: Switch::Off, ..config() }).await;
-    let account = Account::of(&acme).await;
-    let text = json!({"type": "send_sms", "config": {"to": number(), "body": "Hi"}});
-    let path = workflow(&acme.admin, "deal_created", json!([text, text])).await;
-    deal(&acme.admin, &json!({"id": null})).await;
-    let run = acme.db.query_one("select id, user_id from workflow_executions", &[]).await.unwrap();
+    let Waiting { acme, account, path, run, owner } = run_of_two_texts(&own).await;
     let app = App::new(Db::new(&own.api, 2).unwrap(), config()).unwrap();
     app.background.close();
-    jobs::at_once(&app, acme.company, run.get("user_id"), run.get("id")).await.unwrap();
+    jobs::at_once(&app, acme.company, owner, run).await.unwrap();
     assert_eq!(account.asked().len(), 1);
     assert!(acme.value::<bool>("select run_at <= now() from jobs where kind = 'workflow_run'", &[]).await);
     start_server(config(), &own.api);
