@@ -76,11 +76,7 @@ async fn run(options: &Options, cluster: &Cluster) -> Result<()> {
     }
 
     let workers = options.workers.to_string();
-    let backfill = || {
-        let mut program = shared::ringfence(&database.api, &["backfill", "run", "--workers", &workers]);
-        program.env("DATABASE_ADMIN_URL", &database.admin);
-        Process::start(program)
-    };
+    let backfill = || Process::start(shared::administrator(&database, &["backfill", "run", "--workers", &workers]));
     let mut took = Duration::ZERO;
     for kill in 1..=options.kills {
         let start = Instant::now();
@@ -132,7 +128,7 @@ async fn run(options: &Options, cluster: &Cluster) -> Result<()> {
     println!("of them in the {seconds:.1} s in which rows were moved, and no indexes made: {}", told(&moving));
     for command in ["verify", "undo"] {
         let start = Instant::now();
-        shared::administer(&database, &["backfill", command])?;
+        Process::start(shared::administrator(&database, &["backfill", command]))?.finish()?;
         println!("{command} in {:.1?}", start.elapsed());
     }
     ensure!(fingerprint(&admin).await? == before, "undo has not restored every row as it was");

@@ -22,7 +22,7 @@ use ringfence::{
     db::{self, local::Cluster},
     demo,
 };
-use shared::{ADDED, Database, Postgres, Server};
+use shared::{ADDED, Database, Postgres, Process, Server};
 use sides::Side;
 use std::{
     fs,
@@ -277,7 +277,7 @@ async fn prepare(database: &Database, options: &Options) -> Result<Client> {
     if !admin.query_one(is_finished, &[]).await?.get::<_, bool>(0) {
         eprintln!("Giving historical rows their company, once …");
         for command in ["run", "finish"] {
-            shared::administer(database, &["backfill", command])?;
+            Process::start(shared::administrator(database, &["backfill", command]))?.finish()?;
         }
     }
     admin.batch_execute("checkpoint").await?;
@@ -357,8 +357,9 @@ impl Bench<'_> {
     /// None if one of the sides ended nothing in its time.
     fn round_of(&self, case: &Case, connections: usize, round: usize, time: Duration) -> Result<Option<Round>> {
         let no_policies = case.no_policies.as_ref().filter(|_| connections == USUAL);
+        // What has no script by hand has none without policies either.
         let scripts: Vec<&Script> =
-            [Some(&case.context), no_policies, case.by_hand.as_ref()].into_iter().flatten().collect();
+            [Some(&case.context), case.by_hand.as_ref(), no_policies].into_iter().flatten().collect();
         let server = || Http::start(self.server, &self.postgres, self.runtime, &case.question, connections);
         let pgbench =
             |script: &Script| Pgbench::start(self.cluster, self.database, &self.postgres, script, connections, time);
@@ -388,10 +389,8 @@ impl Bench<'_> {
         }
         let Some(found) = found.into_iter().collect::<Option<Vec<_>>>() else { return Ok(None) };
         let mut found = found.into_iter();
-        let mut next = |is_there: bool| if is_there { found.next() } else { None };
-        let (server, context) = (next(true).context("no server")?, next(true).context("no pgbench")?);
-        let (no_policies, by_hand) = (next(no_policies.is_some()), next(case.by_hand.is_some()));
-        Ok(Some(Round { server, context, by_hand, no_policies }))
+        let (server, context) = (found.next().context("no server")?, found.next().context("no pgbench")?);
+        Ok(Some(Round { server, context, by_hand: found.next(), no_policies: found.next() }))
     }
 
     /// A read by itself, and while others ask for something else.

@@ -89,11 +89,11 @@ pub fn ringfence(api_url: &str, arguments: &[&str]) -> Command {
     program(Path::new(env!("CARGO_BIN_EXE_ringfence")), api_url, arguments)
 }
 
-/// Runs a command of an administrator to its end.
-pub fn administer(database: &Database, arguments: &[&str]) -> Result<()> {
-    let status = ringfence(&database.api, arguments).env("DATABASE_ADMIN_URL", &database.admin).status()?;
-    ensure!(status.success(), "ringfence {} ended with {status}", arguments.join(" "));
-    Ok(())
+/// The same for a command of an administrator.
+pub fn administrator(database: &Database, arguments: &[&str]) -> Command {
+    let mut program = ringfence(&database.api, arguments);
+    program.env("DATABASE_ADMIN_URL", &database.admin);
+    program
 }
 
 /// A program under test, on a database, with the settings that all benchmarks have.
@@ -222,17 +222,19 @@ impl Postgres {
         Ok(Self { first })
     }
 
+    /// Those that the first one has started.
+    fn processes(&self) -> impl Iterator<Item = Stat> {
+        let all = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let all = all.filter_map(|entry| stat(entry.file_name().to_str()?.parse().ok()?));
+        all.filter(|process| process.parent == self.first)
+    }
+
     /// Waits until they have nothing to do, for a quarter of a second at the most.
     pub fn rest(&self) {
         let pause = Duration::from_millis(3);
         let begun = Instant::now();
-        let is_busy = || {
-            let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-            let all = processes.filter_map(|entry| stat(entry.file_name().to_str()?.parse().ok()?));
-            all.filter(|s| s.parent == self.first).any(|s| s.is_busy)
-        };
         thread::sleep(pause);
-        while is_busy() && begun.elapsed() < Duration::from_millis(250) {
+        while self.processes().any(|process| process.is_busy) && begun.elapsed() < Duration::from_millis(250) {
             thread::sleep(pause);
         }
     }
@@ -241,9 +243,7 @@ impl Postgres {
     pub fn cpu(&self) -> f64 {
         loop {
             let Some(before) = stat(self.first) else { return f64::NAN };
-            let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-            let all = processes.filter_map(|entry| stat(entry.file_name().to_str()?.parse().ok()?));
-            let alive: f64 = all.filter(|s| s.parent == self.first).map(|s| s.own).sum();
+            let alive: f64 = self.processes().map(|process| process.own).sum();
             // One that ends meanwhile would be missed, or counted twice.
             if stat(self.first).is_some_and(|after| after.ended <= before.ended) {
                 return before.own + before.ended + alive;
