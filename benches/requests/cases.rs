@@ -260,7 +260,6 @@ pub fn of_company(company: &Company) -> Result<Vec<Case>> {
                     &[
                         ("insert into contacts (", "insert into contacts (tenant_id, company_id, "),
                         ("values (", "values (:company, :company, "),
-                        ("where u.id", "where u.company_id = :company and u.id"),
                         ("app.user_id()", ":me"),
                     ],
                 )
@@ -276,10 +275,7 @@ pub fn of_company(company: &Company) -> Result<Vec<Case>> {
                 ..Statement::of(
                     sql!("contacts/update"),
                     &[":row", r#"('{"phone":"+1 555 ' || :phone || '"}')::jsonb"#, "null"],
-                    &[
-                        ("where c.id", "where c.tenant_id = :company and c.id"),
-                        ("where u.id", "where u.company_id = :company and u.id"),
-                    ],
+                    &[("where c.id", "where c.tenant_id = :company and c.id")],
                 )
             },
         )?,

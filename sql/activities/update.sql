@@ -5,10 +5,8 @@ update activities a set updated_at = now(),
     select n.type, n.subject, n.description, n.status, n.priority, n.due_date, n.duration_minutes, n.location, n.outcome, n.completed_at,
       n.custom_fields
     from jsonb_populate_record(a, $2) n),
-  contact_id = case when $4 then null else coalesce(
-    app.found('Contact', nullif($3, a.contact_id), (select c.id from contacts c where c.id = $3 and not c.is_deleted)), a.contact_id) end,
-  deal_id = case when $6 then null else coalesce(
-    app.found('Deal', nullif($5, a.deal_id), (select d.id from deals d where d.id = $5 and not d.is_deleted)), a.deal_id) end
+  contact_id = case when $4 then null else coalesce(app.found_contact(nullif($3, a.contact_id)), a.contact_id) end,
+  deal_id = case when $6 then null else coalesce(app.found_deal(nullif($5, a.deal_id)), a.deal_id) end
 where a.id = $1
 returning id, subject, coalesce(description, '') as description, type, status, contact_id, deal_id, due_date, completed_at, duration_minutes, location,
   outcome, priority, owner_id, created_at, updated_at

@@ -4,8 +4,7 @@ with pipeline as materialized (
   select app.deal_pipeline($3) as id
 )
 insert into deals (title, value, pipeline_id, stage_id, contact_id, company, description, expected_close_date, status)
-select app.new_deal_title($1), $2::float8, p.id, app.deal_stage(p.id, $4, $5),
-  app.found('Contact', $6, (select c.id from contacts c where c.id = $6 and not c.is_deleted)), $7, $8, $9, $10
+select app.new_deal_title($1), $2::float8, p.id, app.deal_stage(p.id, $4, $5), app.found_contact($6), $7, $8, $9, $10
 from pipeline p
 returning id, title, value::float8 as value, currency, stage_id,
   (select s.name from pipeline_stages s where s.id = stage_id) as stage_name, pipeline_id, company,

@@ -9,8 +9,7 @@ update deals d set updated_at = now(),
   stage_id = case when $5::text is null and (coalesce($3, d.pipeline_id), coalesce($4, d.stage_id)) is not distinct from (d.pipeline_id, d.stage_id)
     then d.stage_id
     else app.deal_stage(coalesce($3, d.pipeline_id), coalesce($4, case when $5::text is null then d.stage_id end), $5) end,
-  contact_id = case when $7 then null else coalesce(
-    app.found('Contact', nullif($6, d.contact_id), (select c.id from contacts c where c.id = $6 and not c.is_deleted)), d.contact_id) end
+  contact_id = case when $7 then null else coalesce(app.found_contact(nullif($6, d.contact_id)), d.contact_id) end
 where d.id = $1 and not d.is_deleted
 returning id, title, value::float8 as value, currency, stage_id,
   (select s.name from pipeline_stages s where s.id = stage_id) as stage_name, pipeline_id, company,

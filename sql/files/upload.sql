@@ -1,7 +1,7 @@
 -- A file whose content is in the store. The lock keeps its folder from being deleted at the same moment.
 -- $1 file id   $2 name   $3 MIME type   $4 bytes   $5 SHA-256   $6 key in the store   $7 category   $8 folder, or null   $9 tags
 with folder as materialized (
-  select app.found('Folder', $8, (select f.id from folders f where f.id = $8 and not f.is_deleted for share)) as id
+  select app.found_folder($8) as id
 )
 insert into files (id, name, original_name, file_type, size, sha256, object_key, category, folder_id, tags)
 select $1, app.new_file_name(folder.id, $2), $2, $3, $4, $5, $6, $7, folder.id, $9

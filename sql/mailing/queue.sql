@@ -9,8 +9,7 @@ with mail as (
 insert into emails (id, direction, status, is_sending, from_email, to_email, subject, body, cc, bcc, contact_id, attachments, message_id,
   thread_id, in_reply_to, reference_ids)
 select m.id, 'outbound', case when $11 then 'draft' else 'scheduled' end, not $11, u.email, $1, $2, $3, $4, $5,
-  app.found('Contact', $6, (select c.id from contacts c where c.id = $6 and not c.is_deleted)),
-  app.attachable($8, $9), m.id || '@' || $10,
+  app.found_contact($6), app.attachable($8, $9), m.id || '@' || $10,
   case when app.found('Email', $7, a.id) is null then m.id else a.thread_id end,
   a.message_id, nullif(right(concat_ws(' ', a.reference_ids, a.message_id), 8000), '')
 from users u cross join mail m left join answered a on true

@@ -2,8 +2,7 @@
 -- $1 title   $2 amount   $3 client   $4 deal   $5 valid until   $6 description   $7 terms   $8 notes   $9 status   $10 lines
 with quote as (
   insert into quotes (title, amount, client_id, deal_id, valid_until, description, terms, notes, status)
-  select app.new_quote_title($1), $2::float8, app.found('Client', $3, (select c.id from contacts c where c.id = $3 and not c.is_deleted)),
-    app.found('Deal', $4, (select d.id from deals d where d.id = $4 and not d.is_deleted)), $5::text::date, $6, $7, $8, $9
+  select app.new_quote_title($1), $2::float8, app.found_contact($3, 'Client'), app.found_deal($4), $5::text::date, $6, $7, $8, $9
   returning id
 ), line as (
   insert into quote_lines (quote_id, position, description, quantity, unit_price, tax, discount)

@@ -1,7 +1,6 @@
 -- Writes a text down before it is sent; opt-outs and quiet hours refuse here (app.keep_message).
 -- $1 one of the company's numbers, or null   $2 whether its numbers take turns   $3 to   $4 body   $5 contact, or null
 insert into sms_messages (direction, status, from_address, sender_id, to_address, body, contact_id)
-select 'outbound', 'queued', s.number, s.id, $3, $4,
-  app.found('Contact', $5, (select c.id from contacts c where c.id = $5 and not c.is_deleted))
+select 'outbound', 'queued', s.number, s.id, $3, $4, app.found_contact($5)
 from app.sender($1, $2, false) s
 returning id, from_address, to_address, body
