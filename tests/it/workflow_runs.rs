@@ -635,6 +635,26 @@ async fn the_clock_starts_workflows_by_the_companys_time() {
     assert_eq!(acme.value::<i64>("select count(*) from jobs where kind = 'workflow_schedule'", &[]).await, 0);
 }
 
+/// As when the claim of the first one is over while it works.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_time_of_the_clock_that_is_claimed_twice_starts_one_run() {
+    let own = OwnDatabase::new().await;
+    let acme = World::served(&own, Config { worker: Switch::Off, ..config() }).await;
+    let hourly = workflow(&acme.admin, "scheduled", json!([])).await;
+    acme.db.batch_execute("begin; select from workflows for update").await.unwrap();
+    start_server(config(), &own.api);
+    let admin = db::connect(&own.admin).await.unwrap();
+    until("one that waits", async || waiting_for_locks(&admin).await == 1).await;
+    admin.execute("update jobs set run_at = now() where kind = 'workflow_schedule'", &[]).await.unwrap();
+    until("two that wait", async || waiting_for_locks(&admin).await == 2).await;
+    acme.db.batch_execute("commit").await.unwrap();
+    let later = "select count(*) from jobs where kind = 'workflow_schedule' and attempts = 0 and run_at > now()";
+    until("the next time", async || acme.value::<i64>(later, &[]).await == 1).await;
+    until("nobody waits", async || waiting_for_locks(&admin).await == 0).await;
+    assert_eq!(ended(&acme.admin, &hourly, 1).await, ["success"]);
+    assert_eq!(runs(&acme.admin, &hourly).await.len(), 1);
+}
+
 #[tokio::test]
 async fn a_job_never_runs_another_companys_workflow() {
     let own = OwnDatabase::new().await;
