@@ -539,10 +539,11 @@ async fn local(
     command: Vec<String>,
 ) -> anyhow::Result<ExitCode> {
     let folder = database.data.unwrap_or_else(db::local::default_folder);
-    let cluster = match temporary {
+    let mut cluster = match temporary {
         true => Cluster::temporary().await?,
         false => Cluster::open(&folder).await?,
     };
+    cluster.keep_running();
     let run = async {
         ensure_database(&cluster).await?;
         let admin = cluster.url("ringfence_admin", DATABASE);

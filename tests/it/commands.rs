@@ -52,6 +52,18 @@ pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+/// What `ringfence local` runs finds its PostgreSQL again when that was killed.
+#[test]
+fn a_private_postgresql_that_is_killed_comes_back() {
+    let script = r#"kill -9 "$(head -n 1 "$PGHOST/../data/postmaster.pid")" || exit 2
+        for _ in $(seq 100); do "$0" backfill plan && exit 0; sleep 0.1; done
+        exit 3"#;
+    let program = env!("CARGO_BIN_EXE_ringfence");
+    let arguments = ["local", "--temporary", "--", "sh", "-c", script, program];
+    let told = Command::new(program).args(arguments).env_remove("RUST_LOG").output().unwrap();
+    assert_eq!(told.status.code(), Some(0), "{}", text(&told.stderr));
+}
+
 /// `ringfence … | head` is no accident, and never ends what is under way.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_reads_may_stop() {
