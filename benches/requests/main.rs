@@ -201,7 +201,6 @@ fn run(options: &Options, runtime: &tokio::runtime::Runtime, cluster: &Cluster) 
     };
     for round in 0..options.rounds {
         for (case, measured) in cases.iter().zip(&mut measured) {
-            // One after the other, because they are compared.
             for measured in measured {
                 measured.rounds.push(bench.round(case, measured.connections, round)?);
                 // The other cases are of companies of the size that they say.
@@ -228,12 +227,8 @@ fn run(options: &Options, runtime: &tokio::runtime::Runtime, cluster: &Cluster) 
     server.process.stop()?;
     runtime.block_on(clean(&admin))?;
 
-    let rows = |of_case: &Vec<Measured>| {
-        let usual = of_case.iter().find(|measured| measured.connections == USUAL);
-        of_case.iter().filter_map(|measured| measured.row(usual)).collect::<Vec<_>>()
-    };
     // By connections, as one reads them.
-    let mut requests: Vec<_> = measured.iter().flat_map(rows).collect();
+    let mut requests: Vec<_> = measured.iter().flatten().filter_map(Measured::row).collect();
     requests.sort_by_key(|row| row.connections);
     let beside: Vec<_> = beside.iter().flatten().map(Beside::read).collect();
     let bars = bars(&requests, &beside, &memory);
@@ -331,8 +326,9 @@ impl Bench<'_> {
         let ours = self.time() + Duration::from_millis(500);
         let of = |case: &Case, connections: usize| {
             let by_hand = u32::from(case.by_hand.is_some());
-            let times = 1 + by_hand + if connections == USUAL { by_hand } else { 0 };
-            ours + (self.time() * 5 / 4 + pgbench::warming(connections)) * times
+            let is_usual = connections == USUAL;
+            let times = 1 + by_hand + if is_usual { by_hand } else { 0 };
+            ours * if is_usual { 1 } else { 2 } + (self.time() * 5 / 4 + pgbench::warming(connections)) * times
         };
         let connections = self.options.connections.iter();
         let requests: Duration =
@@ -358,39 +354,49 @@ impl Bench<'_> {
     fn round_of(&self, case: &Case, connections: usize, round: usize, time: Duration) -> Result<Option<Round>> {
         let no_policies = case.no_policies.as_ref().filter(|_| connections == USUAL);
         // What has no script by hand has none without policies either.
-        let scripts: Vec<&Script> =
-            [Some(&case.context), case.by_hand.as_ref(), no_policies].into_iter().flatten().collect();
-        let server = || Http::start(self.server, &self.postgres, self.runtime, &case.question, connections);
-        let pgbench =
-            |script: &Script| Pgbench::start(self.cluster, self.database, &self.postgres, script, connections, time);
-        let mut found = vec![None; 1 + scripts.len()];
-        if connections * scripts.len() <= FEW {
-            let server = server()?;
-            let turns = sides::turns(server.usual, time);
-            let mut all: Vec<Box<dyn Side>> = vec![Box::new(server)];
-            for script in scripts {
-                all.push(Box::new(pgbench(script)?));
-            }
-            sides::take_turns(&mut all, turns, time, round)?;
-            for (found, side) in found.iter_mut().zip(all) {
-                *found = side.finish()?;
-            }
-        } else {
-            // So many that idle ones would be in the way of the others.
-            let count = found.len();
-            for place in (0..count).map(|place| if round.is_multiple_of(2) { place } else { count - 1 - place }) {
-                let mut side: Box<dyn Side> = match place.checked_sub(1) {
-                    None => Box::new(server()?),
-                    Some(script) => Box::new(pgbench(scripts[script])?),
-                };
-                side.turn(time)?;
-                found[place] = side.finish()?;
-            }
+        let scripts = [Some(&case.context), case.by_hand.as_ref(), no_policies].into_iter().flatten();
+        let usual = (connections != USUAL).then_some(Who::Server(USUAL));
+        let who: Vec<Who> =
+            [Who::Server(connections)].into_iter().chain(usual).chain(scripts.map(Who::Pgbench)).collect();
+        let (servers, scripts) = who.split_at(1 + usize::from(usual.is_some()));
+        // Idle ones would be in the way of the others where they are many.
+        let mut groups: Vec<&[Who]> = match connections * scripts.len() <= FEW {
+            true => vec![&who],
+            false => [servers].into_iter().chain(scripts.chunks(1)).collect(),
+        };
+        if !round.is_multiple_of(2) {
+            groups.reverse();
         }
-        let Some(found) = found.into_iter().collect::<Option<Vec<_>>>() else { return Ok(None) };
+        let mut found = Vec::new();
+        for group in &groups {
+            let mut turns = None;
+            let mut all: Vec<Box<dyn Side>> = Vec::new();
+            for who in *group {
+                all.push(match who {
+                    Who::Server(connections) => {
+                        let (server, question) = (self.server, &case.question);
+                        let server = Http::start(server, &self.postgres, self.runtime, question, *connections)?;
+                        turns.get_or_insert(sides::turns(server.usual, time));
+                        Box::new(server)
+                    }
+                    Who::Pgbench(script) => {
+                        let (cluster, name, postgres) = (self.cluster, self.database, &self.postgres);
+                        Box::new(Pgbench::start(cluster, name, postgres, script, connections, time)?)
+                    }
+                });
+            }
+            sides::take_turns(&mut all, turns.unwrap_or(1), time, round)?;
+            found.push(all.into_iter().map(Side::finish).collect::<Result<Vec<_>>>()?);
+        }
+        if !round.is_multiple_of(2) {
+            found.reverse();
+        }
+        let Some(found) = found.into_iter().flatten().collect::<Option<Vec<_>>>() else { return Ok(None) };
         let mut found = found.into_iter();
-        let (server, context) = (found.next().context("no server")?, found.next().context("no pgbench")?);
-        Ok(Some(Round { server, context, by_hand: found.next(), no_policies: found.next() }))
+        let server = found.next().context("no server")?;
+        let usual = if usual.is_some() { found.next() } else { None };
+        let context = found.next().context("no pgbench")?;
+        Ok(Some(Round { server, usual, context, by_hand: found.next(), no_policies: found.next() }))
     }
 
     /// A read by itself, and while others ask for something else.
@@ -409,6 +415,14 @@ impl Bench<'_> {
         };
         Ok(Disturbed { alone, beside: disturbed, others_per_second })
     }
+}
+
+/// Who takes turns.
+#[derive(Clone, Copy)]
+enum Who<'a> {
+    /// The server, asked over so many connections.
+    Server(usize),
+    Pgbench(&'a Script),
 }
 
 /// What others ask for beside reads.

@@ -25,6 +25,8 @@ pub struct Measured {
 
 pub struct Round {
     pub server: Figures,
+    /// The server on [`USUAL`] connections, where those are others.
+    pub usual: Option<Figures>,
     pub context: Figures,
     pub by_hand: Option<Figures>,
     pub no_policies: Option<Figures>,
@@ -221,8 +223,8 @@ fn side<'a>(rounds: impl Iterator<Item = &'a Figures> + Clone) -> Side {
 }
 
 impl Measured {
-    /// `usual` is the same case on [`USUAL`] connections. None without a round.
-    pub fn row(&self, usual: Option<&Self>) -> Option<Row> {
+    /// None without a round.
+    pub fn row(&self) -> Option<Row> {
         let rounds = &self.rounds;
         let maybe = |get: fn(&Round) -> Option<&Figures>| {
             let found = rounds.iter().filter_map(get);
@@ -245,10 +247,7 @@ impl Measured {
             to_by_hand: ratio(|r| Some(r.server.per_second / r.by_hand.as_ref()?.per_second)),
             policies: ratio(|r| Some(r.no_policies.as_ref()?.per_second / r.context.per_second)),
             tail: ratio(|r| Some(r.server.p99 / r.server.p50 / (r.context.p99 / r.context.p50)))?,
-            to_usual: usual.and_then(|usual| {
-                let pairs = rounds.iter().zip(&usual.rounds);
-                Ratio::of(pairs.map(|(r, usual)| r.server.per_second / usual.server.per_second))
-            }),
+            to_usual: ratio(|r| Some(r.server.per_second / r.usual.as_ref()?.per_second)),
         })
     }
 }
