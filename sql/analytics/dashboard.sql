@@ -16,9 +16,9 @@ with zone as materialized (
   union all select 'all', '-infinity', 'infinity'
   union all select 'month', now() - interval '720 hours', 'infinity'
   union all select 'month before', now() - interval '1440 hours', now() - interval '720 hours'
-), week as materialized (
+), week as materialized (  -- of an `or` the planner expects hardly a row, and sorts; neither column is null
   select w.week, w.stage_id, w.status, sum(w.deals) as deals, sum(w.value) as value from deal_sums w
-  where ($3::uuid is null or w.owner_id = $3) and ($4::uuid is null or w.pipeline_id = $4)
+  where coalesce(w.owner_id = $3::uuid, true) and coalesce(w.pipeline_id = $4::uuid, true)
   group by 1, 2, 3
 ), whole as materialized (  -- once for each span, and not again for each week
   select s.name as span, x.first, x.until from span s cross join lateral app.whole_weeks(s.starts, s.ends) x
@@ -28,7 +28,7 @@ with zone as materialized (
     select x.span, w.stage_id, w.status, w.deals, w.value from whole x join week w on w.week >= x.first and w.week < x.until
     union all
     select s.name, d.stage_id, d.status, d.deals, d.value from span s cross join lateral app.deals_beside_weeks(s.starts, s.ends) d
-    where ($3::uuid is null or d.owner_id = $3) and ($4::uuid is null or d.pipeline_id = $4)) d
+    where coalesce(d.owner_id = $3::uuid, true) and coalesce(d.pipeline_id = $4::uuid, true)) d
   group by 1, 2, 3
 ), sum as materialized (
   select s.name as span, coalesce(sum(m.value) filter (where m.status = 'won'), 0) as revenue,
