@@ -15,6 +15,8 @@ const BAR: RGBColor = RGBColor(3, 3, 3);
 pub const COLOURS: [&str; 9] =
     ["#3b82c4", "#e08a1e", "#2f9e68", "#c2499a", "#8068c8", "#d1555b", "#1f9aa8", "#9a8a2f", "#7d8794"];
 const SIZE: (u32, u32) = (640, 300);
+/// How high a line of text is above the plot.
+const LABEL: i32 = 18;
 
 /// A series of a chart, with a value for each place on the horizontal axis.
 pub struct Series {
@@ -81,7 +83,7 @@ fn paint(
     };
     let highest = (0..places.len()).map(sum).chain(limits.iter().map(|l| l.at)).fold(0.0, f64::max);
     let mut chart = ChartBuilder::on(area)
-        .margin_top(12)
+        .margin_top(12 + limits.len() as i32 * LABEL)
         .margin_right(8)
         .x_label_area_size(44)
         .y_label_area_size(62)
@@ -106,11 +108,13 @@ fn paint(
             area.draw(&Text::new(part.to_owned(), at, text(14, HPos::Center, VPos::Top)))?;
         }
     }
-    for limit in limits {
+    // What a line means stands above the plot, where nothing is drawn over it.
+    for (nth, limit) in limits.iter().enumerate() {
         let right = places.len() as f64 - 0.5;
         chart.draw_series([PathElement::new(vec![(-0.5, limit.at), (right, limit.at)], BAR.stroke_width(2))])?;
-        let (x, y) = chart.backend_coord(&(right, limit.at));
-        area.draw(&Text::new(limit.label.to_owned(), (x - 4, y - 3), text(14, HPos::Right, VPos::Bottom)))?;
+        let (x, _) = chart.backend_coord(&(right, limit.at));
+        let (label, at) = (format!("— {}", limit.label), (x, nth as i32 * LABEL));
+        area.draw(&Text::new(label, at, text(14, HPos::Right, VPos::Top).color(&BAR)))?;
     }
     put(&mut chart, places.len(), series)
 }

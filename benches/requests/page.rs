@@ -209,15 +209,16 @@ fn of_connections(
     connections: &[usize],
 ) -> Result<Option<Plot>> {
     let company = companies.last().copied().unwrap_or_default();
-    let of = |operation: &str, connections: usize| {
-        let mut found = rows.iter().filter(|r| r.operation == operation && r.company == company);
-        found.find(|r| r.connections == connections).map(|r| r.server.per_second)
-    };
-    if connections.len() < 2 || !connections.contains(&USUAL) {
+    if connections.len() < 2 {
         return Ok(None);
     }
+    let of = |operation: &str, connections: usize| {
+        let mut found = rows.iter().filter(|r| r.operation == operation && r.company == company);
+        let row = found.find(|r| r.connections == connections)?;
+        if connections == USUAL { Some(1.0) } else { Some(row.to_usual?.median) }
+    };
     let series = operations.iter().enumerate().map(|(colour, operation)| {
-        let values = connections.iter().map(|c| Some(of(operation, *c)? / of(operation, USUAL)?));
+        let values = connections.iter().map(|c| of(operation, *c));
         Series { name: (*operation).into(), values: values.collect(), colour, mark: Mark::Line }
     });
     let places: Vec<String> = connections.iter().map(|c| format!("{c} connections")).collect();
