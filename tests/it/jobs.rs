@@ -188,6 +188,12 @@ async fn a_claimed_job_of_a_dead_worker_comes_back_and_a_failing_one_is_given_up
         "it does not count"
     );
     assert!(!error.contains("Secret"), "{error}");
+    // One that was asked for anew during the attempt has had none, and no less.
+    let anew: Uuid = admin.query_one("update jobs set attempts = 0 returning id", &[]).await.unwrap().get(0);
+    platform.retry_job(anew, "suspended").await.unwrap();
+    let attempts: i32 =
+        admin.query_one("update jobs set attempts = attempts + 1 returning attempts", &[]).await.unwrap().get(0);
+    assert_eq!(attempts, 1);
     admin.execute("update companies set status = 'active'", &[]).await.unwrap();
     // Something that fails at each attempt.
     admin
