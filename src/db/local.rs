@@ -88,8 +88,8 @@ impl Cluster {
         if beside.is_file() { beside } else { program.into() }
     }
 
-    /// Starts the server again whenever it is gone, killed or crashed, until the cluster is closed. Nobody stops it on
-    /// purpose meanwhile: who closes the cluster leaves the server to those who still use it.
+    /// Starts the server again whenever it is gone, killed or crashed, until the cluster is closed; also when somebody stopped
+    /// it with `pg_ctl`. Who closes the cluster leaves the server to those who still use it.
     pub fn keep_running(&mut self) {
         let server = Self {
             folder: self.folder.clone(),
