@@ -102,6 +102,7 @@ async fn list_searches_filters_and_pages() {
     assert_eq!(find("q=ad&search=lov").await, ["Ada"]);
     assert_eq!(find("q=\\").await, [""; 0]);
     assert_eq!(find("skip=1&limit=2").await, ["Bob", "Carl"]);
+    assert_eq!(find("skip=9&limit=2&q=carl&skip=0&q=ad").await, ["Ada", "Bob"]);
     assert_eq!(find("limit=0").await, [""; 0]);
     assert_eq!(find("status=new&type=Lead").await.len(), 4);
     assert_eq!(find("status=bogus").await, [""; 0]);
