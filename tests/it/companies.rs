@@ -47,6 +47,9 @@ async fn a_trial_has_days_remaining() {
         let company = acme.member.get(&path(acme.company)).await.expect(200);
         assert_eq!((&company["days_remaining"], &company["subscription_status"]), (&json!(remaining), &json!("trial")));
     }
+    let endless = "update companies set trial_ends_at = null where id = $1";
+    acme.db.execute(endless, &[&acme.company]).await.unwrap();
+    assert_eq!(acme.member.get(&path(acme.company)).await.expect(200)["days_remaining"], Value::Null);
     acme.db
         .execute("update companies set subscription_status = 'active' where id = $1", &[&acme.company])
         .await

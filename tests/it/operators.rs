@@ -455,6 +455,34 @@ async fn an_operator_holds_up_no_other_company() {
     two.remove(&b).await;
 }
 
+/// Everybody sees the keys of all locks; nobody can make the key of a name to compare them with.
+#[tokio::test]
+async fn keys_of_locks_cannot_be_guessed() {
+    let (a, b) = (World::new().await, World::new().await);
+    let api = db::connect(&crate::world::api_url()).await.unwrap();
+    let lock = format!(
+        "begin; set local app.company_id = '{0}'; select app.lock_name('quote', 'Merger'); select app.lock_admins('{0}')",
+        a.company
+    );
+    api.batch_execute(&lock).await.unwrap();
+    let pid: i32 = api.query_one("select pg_backend_pid()", &[]).await.unwrap().get(0);
+    let spy = Login::operator(&b, &[&b.name], true, true).await;
+    let operator = spy.connect().await;
+    let seen = "select count(*), count(*) filter (where (l.classid::bigint << 32 | l.objid::bigint) in (
+            ('x' || encode(sha256(convert_to(format('%L %L %L', 'quote', $2::text, 'Merger'), 'UTF8')), 'hex'))::bit(64)::bigint,
+            hashtextextended(concat_ws(' ', 'quote', $2::text, 'Merger'), 0), hashtextextended('admins of ' || $2::text, 0)))
+        from pg_locks l where l.locktype = 'advisory' and l.pid = $1";
+    let seen = operator.query_one(seen, &[&pid, &a.company.to_string()]).await.unwrap();
+    assert_eq!((seen.get::<_, i64>(0), seen.get::<_, i64>(1)), (2, 0));
+    for secret in
+        ["select * from app.lock_secret", "select app.lock_key('x')", "select app.lock_admins(app.company_id())"]
+    {
+        let refused = operator.batch_execute(secret).await.unwrap_err();
+        assert_eq!(refused.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{secret}");
+    }
+    spy.remove(&b).await;
+}
+
 /// What `explain analyze` tells must be the same for a value that another company has and for one that nobody has.
 #[tokio::test]
 async fn a_guess_finds_nothing_out_by_its_plan() {

@@ -780,6 +780,36 @@ async fn a_run_sees_no_historical_row_of_its_owner() {
         .value("select phone from contacts where email = 'hidden@x.example' and tenant_id = $1", &[&acme.company])
         .await;
     assert_eq!(phone, "+14155550177");
+    // Nor is it held to one, which would tell that it is there.
+    let title = format!("Divorce {}", Uuid::new_v4());
+    let pipeline = "insert into pipelines (tenant_id, company_id, owner_id, name, is_default, order_index)
+        values ($1, null, $2, 'Private', true, -1) returning id";
+    let pipeline: Uuid = acme.value(pipeline, &[&acme.company, &acme.admin.id]).await;
+    let stage = "insert into pipeline_stages (tenant_id, company_id, owner_id, pipeline_id, name, order_index)
+        values ($1, null, $2, $3, 'Custody', 0) returning id";
+    let stage: Uuid = acme.value(stage, &[&acme.company, &acme.admin.id, &pipeline]).await;
+    let hidden = "insert into deals (tenant_id, company_id, owner_id, title, pipeline_id, stage_id) values ($1, null, $2, $3, $4, $5)";
+    acme.db.execute(hidden, &[&acme.company, &acme.admin.id, &title, &pipeline, &stage]).await.unwrap();
+    let hidden =
+        "insert into activities (tenant_id, company_id, owner_id, subject, type) values ($1, null, $2, $3, 'task')";
+    acme.db.execute(hidden, &[&acme.company, &acme.admin.id, &title]).await.unwrap();
+    let hidden = "insert into phone_numbers (tenant_id, company_id, user_id, phone_number, is_active) values ($1, null, $2, $3, true)";
+    let (line, account) = (number(), Account::of(&acme).await);
+    acme.db.execute(hidden, &[&acme.company, &acme.admin.id, &line]).await.unwrap();
+    let actions = json!([
+        {"type": "create_deal", "config": {"title": title}},
+        {"type": "create_task", "config": {"subject": title}},
+        {"type": "create_deal", "config": {"title": format!("{title} 2"), "stage": "Custody"}},
+        {"type": "send_sms", "config": {"to": number(), "body": "Hi", "from_number": line}},
+    ]);
+    let path = workflow(&acme.admin, "deal_won", actions).await;
+    acme.member.send("POST", &format!("{path}/execute"), None).await.expect(200);
+    let found = self::steps(&acme.member, &path).await;
+    let states: Vec<&str> = found.iter().map(|step| step["status"].as_str().unwrap()).collect();
+    assert_eq!(states, ["success", "success", "failed", "failed"], "{found:?}");
+    let theirs = "select count(*) from deals where company_id is not null and pipeline_id = $1";
+    assert_eq!(acme.value::<i64>(theirs, &[&pipeline]).await, 0);
+    assert!(account.asked().is_empty());
     // Nor is it started by hand for such a row.
     let path =
         workflow(&acme.admin, "contact_created", json!([{"type": "create_task", "config": {"subject": "S"}}])).await;
