@@ -56,10 +56,26 @@ impl Schedule {
     }
 }
 
+/// A time of the clock that a zone leaves out is that much later, and of one that it has twice the first one counts; only what
+/// runs every hour goes on by the hours that pass.
 fn after(cron: &str, zone: &str, now: Timestamp) -> Option<Timestamp> {
+    let next = |zone: &str, from| {
+        Some(cronexpr::parse_crontab(&format!("{cron} {zone}")).ok()?.find_next(from).ok()?.timestamp())
+    };
     // A sixth field would be the zone.
     if cron.len() > 200 || cron.split_whitespace().count() != 5 {
         return None;
     }
-    Some(cronexpr::parse_crontab(&format!("{cron} {zone}")).ok()?.find_next(now).ok()?.timestamp())
+    if cron.split_whitespace().nth(1)?.starts_with('*') {
+        return next(zone, now);
+    }
+    let zone = TimeZone::get(zone).ok()?;
+    let mut clock = now.to_zoned(zone.clone()).datetime();
+    loop {
+        clock = next("UTC", clock.to_zoned(TimeZone::UTC).ok()?.timestamp())?.to_zoned(TimeZone::UTC).datetime();
+        let at = clock.to_zoned(zone.clone()).ok()?.timestamp();
+        if at > now {
+            return Some(at);
+        }
+    }
 }

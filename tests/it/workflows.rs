@@ -1,6 +1,8 @@
 //! Workflows as the screen has them (contract: workflows).
 
 use crate::world::World;
+use jiff::Timestamp;
+use ringfence::workflow::Schedule;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -258,6 +260,36 @@ async fn a_run_stops_at_the_number_that_is_allowed() {
     assert_eq!(acme.admin.get(&path(&made)).await.expect(200)["executions_count"], 2);
     let runs = acme.admin.get(&format!("{}/executions", path(&made))).await.expect(200);
     assert_eq!(runs[0]["error_message"], "The workflow has run as often as it may");
+}
+
+/// The night in which the clock is put back has an hour twice, and the one in which it is put forward lacks one.
+#[test]
+fn a_time_of_the_clock_comes_once_each_day() {
+    let times = |cron: &str, zone: &str, start: &str| -> Vec<String> {
+        let schedule = Schedule { every_minutes: None, cron: Some(cron.into()), timezone: Some(zone.into()) };
+        let mut now: Timestamp = start.parse().unwrap();
+        let next = || {
+            now = schedule.next("UTC", now).unwrap();
+            now.to_string()
+        };
+        std::iter::repeat_with(next).take(3).collect()
+    };
+    let york = "America/New_York";
+    assert_eq!(
+        times("30 1 * * *", york, "2026-11-01T04:00:00Z"),
+        ["2026-11-01T05:30:00Z", "2026-11-02T06:30:00Z", "2026-11-03T06:30:00Z"]
+    );
+    assert_eq!(
+        times("30 2 * * *", york, "2027-03-13T12:00:00Z"),
+        ["2027-03-14T07:30:00Z", "2027-03-15T06:30:00Z", "2027-03-16T06:30:00Z"]
+    );
+    assert_eq!(times("30 2 14 3 *", york, "2027-01-01T00:00:00Z")[0], "2027-03-14T07:30:00Z");
+    // Every hour is every hour.
+    assert_eq!(
+        times("30 * * * *", york, "2026-11-01T05:00:00Z"),
+        ["2026-11-01T05:30:00Z", "2026-11-01T06:30:00Z", "2026-11-01T07:30:00Z"]
+    );
+    assert_eq!(times("0 9 * * MON-FRI", "Europe/Berlin", "2026-10-23T08:00:00Z")[0], "2026-10-26T08:00:00Z");
 }
 
 #[tokio::test]
