@@ -11,6 +11,7 @@ use lettre::{
     },
     transport::smtp::PoolConfig,
 };
+use tokio::time::timeout;
 use uuid::Uuid;
 
 type Transport = AsyncSmtpTransport<Tokio1Executor>;
@@ -103,10 +104,17 @@ impl Mailer {
             .body(text)
             .map_err(|e| Error::Internal(e.to_string().into()))?;
         idempotency::leaving().await?;
-        smtp.send(mail).await.map(drop).map_err(|e| {
-            tracing::warn!(permanent = e.is_permanent(), "the SMTP server did not take a mail");
-            Error::BadGateway("The mail could not be sent: the mail server did not accept it".into())
-        })
+        match timeout(super::PATIENCE, smtp.send(mail)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(e)) => {
+                tracing::warn!(permanent = e.is_permanent(), "the SMTP server did not take a mail");
+                Err(Error::BadGateway("The mail could not be sent: the mail server did not accept it".into()))
+            }
+            Err(_) => {
+                tracing::warn!("the SMTP server did not answer in time");
+                Err(Error::BadGateway("The mail could not be sent: the mail server did not answer".into()))
+            }
+        }
     }
 
     /// Whether it sends mail of its own, or logs it.
@@ -122,7 +130,7 @@ impl Mailer {
     /// Whether the relay answers.
     pub async fn is_relay_there(&self) -> bool {
         match &self.relay {
-            Some(relay) => relay.test_connection().await.unwrap_or(false),
+            Some(relay) => matches!(timeout(super::PATIENCE, relay.test_connection()).await, Ok(Ok(true))),
             None => false,
         }
     }
@@ -133,7 +141,9 @@ impl Mailer {
             .ok_or_else(|| Failure::Refused { code: None, message: "the mail cannot be written".into() })?;
         let Some(relay) = &self.relay else { return Err(Failure::Busy) };
         idempotency::leaving().await.map_err(|_| Failure::Busy)?;
-        match relay.send(mail).await {
+        // The transport's own limit is for making the connection only.
+        let Ok(sent) = timeout(super::PATIENCE, relay.send(mail)).await else { return Err(Failure::Unclear) };
+        match sent {
             Ok(_) => Ok(()),
             Err(e) if e.is_permanent() => {
                 Err(Failure::Refused { code: None, message: "the mail server did not accept it".into() })
