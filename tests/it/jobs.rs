@@ -34,7 +34,7 @@ async fn job_of(world: &World, activity: &Value) -> Option<(String, i32)> {
 }
 
 async fn make_due(world: &World, activity: &Value) {
-    let sql = "update jobs set run_at = now() where record_id::text = $1";
+    let sql = "update activities set due_date = now() where id::text = $1";
     world.db.execute(sql, &[&activity["id"].as_str().unwrap()]).await.unwrap();
 }
 
@@ -98,6 +98,38 @@ async fn a_reminder_follows_its_activity() {
         None,
         "what is long past is no reminder"
     );
+}
+
+/// A worker that has claimed the reminder waits for who moves the activity, and then leaves the reminder to its new time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reminder_whose_activity_is_moved_while_it_is_told_waits_for_its_new_time() {
+    let own = OwnDatabase::new().await;
+    let acme = World::alone(&own).await;
+    let made = activity(&acme.admin, "2099-01-01T10:00").await;
+    let path = format!("/api/activities/{}", made["id"].as_str().unwrap());
+    let claimed =
+        "update jobs set run_at = now() + interval '1 minute', attempts = 1 where kind = 'activity_due' returning id";
+    let job: Uuid = acme.value(claimed, &[]).await;
+    let api = db::connect(&own.api).await.unwrap();
+    let enter = format!(
+        "begin; select set_config('app.company_id', '{}', true), set_config('app.user_id', '{}', true)",
+        acme.company, acme.admin.id
+    );
+    let (hold, tell) = (ringfence::sql!("jobs/hold").text, ringfence::sql!("jobs/activity_due").text);
+    // Told too early, as by a claim whose end is not known.
+    api.batch_execute(&enter).await.unwrap();
+    assert_eq!(api.query(hold, &[&job]).await.unwrap().len(), 1);
+    assert!(api.query(tell, &[&job]).await.unwrap().is_empty());
+    api.batch_execute("commit").await.unwrap();
+    assert_eq!(job_of(&acme, &made).await, Some(("2099-01-01 10:00:00+00".into(), 0)));
+
+    acme.db.query(claimed, &[]).await.unwrap();
+    acme.admin.patch(&path, json!({"due_date": "2099-02-01T11:00"})).await.expect(200);
+    api.batch_execute(&enter).await.unwrap();
+    assert!(api.query(hold, &[&job]).await.unwrap().is_empty(), "it is somebody else's now");
+    api.batch_execute("commit").await.unwrap();
+    assert_eq!(job_of(&acme, &made).await, Some(("2099-02-01 11:00:00+00".into(), 0)));
+    assert!(notes(&acme.admin).await.is_empty());
 }
 
 #[tokio::test]
