@@ -121,7 +121,8 @@ fn of_person() -> Vec<(&'static str, String)> {
         (
             "jobs",
             format!(
-                "record_id = $2 or record_id in (select id from scheduled_sms where tenant_id = $1 and ({scheduled}))"
+                "record_id = $2 or record_id in (select id from scheduled_sms where tenant_id = $1 and ({scheduled}))
+                   or kind = 'workflow_run' and not exists (select from workflow_executions x where x.tenant_id = $1 and x.id = jobs.record_id)"
             ),
         ),
         // What came with a mail of theirs, unless another one has it too. What the company sent is its own.

@@ -16,4 +16,4 @@ update campaign_recipients r set tried_at = now(), attempts = r.attempts + 1,
   error_message = case when s.is_suppressed then 'The recipient has unsubscribed or cannot be reached' end
 from next n join lateral (select app.is_suppressed('email', x.email) as is_suppressed from campaign_recipients x where x.id = n.id) s on true
 where r.id = n.id
-returning r.id, r.email, r.state = 'sending' as is_sending
+returning r.id, r.email, r.tried_at, r.state = 'sending' as is_sending

@@ -2,6 +2,7 @@
 with text as (
   update sms_messages set status = 'failed', error_message = 'The server stopped while it was sent: it may have arrived', updated_at = now()
   where id = $2 and status = 'queued'
+  returning id
 ), call as (
   update calls set status = 'failed', error_message = 'The server stopped while it was made', ended_at = now(), updated_at = now()
   where id = $2 and status = 'initiated' and twilio_sid is null
@@ -11,6 +12,6 @@ with text as (
   where id = $2 and is_sending
 ), scheduled as (
   update scheduled_sms s set error_message = 'The server stopped while it was sent: it may have arrived', updated_at = now()
-  from sms_messages m where s.message_id = $2 and m.id = $2 and m.status = 'queued'
+  from text t where s.message_id = t.id
 )
 delete from jobs where id = $1 returning true

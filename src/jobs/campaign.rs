@@ -53,6 +53,7 @@ row! {
     pub struct Recipient {
         id: Uuid,
         email: String,
+        tried_at: Time,
         is_sending: bool,
     }
 }
@@ -61,6 +62,7 @@ row! {
 #[derive(Default)]
 struct Answers {
     ids: Vec<Uuid>,
+    claimed: Vec<Time>,
     outcomes: Vec<&'static str>,
     provider_ids: Vec<Option<String>>,
     errors: Vec<Option<String>>,
@@ -68,14 +70,15 @@ struct Answers {
 
 impl Answers {
     /// `None`: it was not tried.
-    fn add(&mut self, recipient: Uuid, answer: Option<Result<Option<String>, Failure>>) {
+    fn add(&mut self, recipient: &Recipient, answer: Option<Result<Option<String>, Failure>>) {
         let (outcome, provider_id, error) = match answer {
             None => ("later", None, None),
             Some(Ok(id)) => ("sent", id, None),
             Some(Err(failure @ Failure::Busy)) => ("busy", None, Some(mailing::words(&failure))),
             Some(Err(failure)) => ("failed", None, Some(mailing::words(&failure))),
         };
-        self.ids.push(recipient);
+        self.ids.push(recipient.id);
+        self.claimed.push(recipient.tried_at);
         self.outcomes.push(outcome);
         self.provider_ids.push(provider_id);
         self.errors.push(error);
@@ -119,7 +122,7 @@ pub(super) async fn run(app: &App, db: &TenantDb, job: &Job) -> Result<()> {
             return db.optional::<Uuid>(sql!("jobs/campaign_end"), &[&job.id, &campaign.id, &LEASE]).await.map(drop);
         }
         let answers = send(app, &way, &campaign, batch, claimed).await;
-        answered(db, &answers).await?;
+        answered(app, &campaign, &answers).await?;
         if answers.is_busy() {
             return later(db, job, PAUSE).await;
         }
@@ -130,10 +133,11 @@ pub(super) async fn run(app: &App, db: &TenantDb, job: &Job) -> Result<()> {
 }
 
 /// Writes down what became of a batch; what was written down already is not written again.
-async fn answered(db: &TenantDb, answers: &Answers) -> Result<()> {
-    let Answers { ids, outcomes, provider_ids, errors } = answers;
-    let params: Params<'_> = &[ids, outcomes, provider_ids, errors];
+async fn answered(app: &App, campaign: &Sending, answers: &Answers) -> Result<()> {
+    let Answers { ids, claimed, outcomes, provider_ids, errors } = answers;
+    let params: Params<'_> = &[ids, claimed, outcomes, provider_ids, errors];
     let statement = sql!("jobs/campaign_answered").planned_once();
+    let db = TenantDb::for_answer(&app.db, campaign.company_id, campaign.user_id);
     db::insist(|_| async { db.all::<Uuid>(statement, params).await }).await.map(drop)
 }
 
@@ -150,16 +154,16 @@ async fn later(db: &TenantDb, job: &Job, seconds: i64) -> Result<()> {
 async fn send(app: &App, way: &Way, campaign: &Sending, batch: Vec<Recipient>, claimed: Instant) -> Answers {
     let sent = stream::iter(batch.into_iter().filter(|recipient| recipient.is_sending)).map(async |recipient| {
         if claimed.elapsed() > START {
-            return (recipient.id, None);
+            return (recipient, None);
         }
         let letter = letter(app, way, campaign, &recipient);
         let answer = tokio::time::timeout(PATIENCE, way.deliver(app, &letter)).await;
-        (recipient.id, Some(answer.unwrap_or(Err(Failure::Unclear))))
+        (recipient, Some(answer.unwrap_or(Err(Failure::Unclear))))
     });
     let mut sent = std::pin::pin!(sent.buffer_unordered(AT_ONCE));
     let mut answers = Answers::default();
     while let Some((recipient, answer)) = sent.next().await {
-        answers.add(recipient, answer);
+        answers.add(&recipient, answer);
     }
     answers
 }

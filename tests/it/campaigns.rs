@@ -198,6 +198,19 @@ async fn a_scheduled_campaign_waits_for_its_time_and_a_deleted_one_never_leaves(
     assert!(inbox.rest().await.is_empty());
 }
 
+/// One that was imported has a time before it is started.
+#[tokio::test]
+async fn a_campaign_that_gets_its_time_before_it_is_started_waits_for_it() {
+    let (own, inbox) = (OwnDatabase::new().await, Inbox::open().await);
+    let acme = World::served(&own, relaying(&inbox)).await;
+    let path = create(&acme.member, new(&["ada@x.example"])).await;
+    let planned = "update campaigns set scheduled_at = '2099-01-01 00:00Z' where tenant_id = $1";
+    acme.db.execute(planned, &[&acme.company]).await.unwrap();
+    assert_eq!(send(&acme.member, &path).await.expect(200)["status"], "scheduled");
+    let waits = "select count(*) from jobs where tenant_id = $1 and kind = 'campaign' and run_at = '2099-01-01 00:00Z'";
+    assert_eq!(acme.value::<i64>(waits, &[&acme.company]).await, 1);
+}
+
 /// A job that comes too early, as after a clock that was set back, leaves the campaign as it is and waits for its time.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_early_campaign_is_kept_until_its_time() {
@@ -247,13 +260,44 @@ async fn an_answer_that_cannot_be_written_down_is_tried_again_and_counts_once() 
     let tx = api.transaction().await.unwrap();
     let enter = "select set_config('app.company_id', $1, true), set_config('app.user_id', $2, true)";
     tx.execute(enter, &[&acme.company.to_string(), &acme.member.id.to_string()]).await.unwrap();
-    let ids: Vec<uuid::Uuid> =
-        tx.query("select id from campaign_recipients", &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
+    let rows = tx.query("select id, tried_at from campaign_recipients", &[]).await.unwrap();
+    let ids: Vec<uuid::Uuid> = rows.iter().map(|row| row.get(0)).collect();
+    let claimed: Vec<ringfence::wire::Time> = rows.iter().map(|row| row.get(1)).collect();
     let (failed, none) = (vec!["failed"; ids.len()], vec![None::<String>; ids.len()]);
     let again = ringfence::sql!("jobs/campaign_answered").text;
-    assert!(tx.query(again, &[&ids, &failed, &none, &none]).await.unwrap().is_empty());
+    assert!(tx.query(again, &[&ids, &claimed, &failed, &none, &none]).await.unwrap().is_empty());
     tx.commit().await.unwrap();
     assert!(states(&acme.member, &path).await.values().all(|state| state == "sent"));
+
+    // And as of one who put them back, while another worker has them.
+    let claimed_anew = "update campaign_recipients set state = 'sending', tried_at = now()";
+    acme.db.batch_execute(claimed_anew).await.unwrap();
+    let tx = api.transaction().await.unwrap();
+    tx.execute(enter, &[&acme.company.to_string(), &acme.member.id.to_string()]).await.unwrap();
+    let later = vec!["later"; ids.len()];
+    assert!(tx.query(again, &[&ids, &claimed, &later, &none, &none]).await.unwrap().is_empty());
+}
+
+/// Who takes the connection and never says a word is away like one who does not take it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mail_server_that_says_nothing_is_not_waited_for() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("smtp://{}", silent.local_addr().unwrap());
+    let config = Config { smtp_url: Some(url.clone()), relay_url: Some(url), ..config() };
+    let mailer = ringfence::clients::mail::Mailer::new(&config).unwrap();
+    let start = Instant::now();
+    let letter = ringfence::clients::mail::Letter {
+        from: "a@x.example".into(),
+        reply_to: "a@x.example".into(),
+        to: "b@x.example".into(),
+        text: Some("Hi".into()),
+        ..Default::default()
+    };
+    let (there, sent, relayed) =
+        tokio::join!(mailer.is_relay_there(), mailer.send("b@x.example", "S", "Hi".into()), mailer.relay(&letter));
+    assert!(!there && relayed.is_err());
+    assert!(matches!(sent, Err(ringfence::Error::BadGateway(_))));
+    assert!(start.elapsed() < Duration::from_secs(25), "{:?}", start.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]
