@@ -135,11 +135,13 @@ impl Error {
     /// Whether the statement or transaction that ended with this has certainly done nothing: it was not begun, or refused and
     /// rolled back. Of an error as the database's handle gave it; a lost connection may have done it.
     pub fn is_undone(&self) -> bool {
-        let refused = matches!(
-            self,
-            Error::Suspended | Error::NoCompany | Error::Forbidden(_) | Error::NotFound(_) | Error::BadRequest(_)
-        );
-        refused || self.told().did_nothing
+        self.is_refusal() || self.told().did_nothing
+    }
+
+    /// Whether the caller was refused, which another attempt would not change.
+    pub fn is_refusal(&self) -> bool {
+        use Error::*;
+        matches!(self, InvalidToken | Suspended | NoCompany | Forbidden(_) | NotFound(_) | BadRequest(_))
     }
 
     fn told(&self) -> Told {

@@ -202,8 +202,18 @@ async fn attached(app: &App, db: &TenantDb, ids: &Vec<Uuid>) -> Result<Vec<Attac
     Ok(all)
 }
 
-/// Sends a mail; its id and what the provider answered. 400 when the company has no way to send.
-pub async fn send(app: &App, db: &TenantDb, mail: Mail) -> Result<(Uuid, Result<Option<String>, Failure>)> {
+/// What became of a mail.
+pub struct Sent {
+    /// The row.
+    pub id: Uuid,
+    /// The handle by which it is read, whatever has become of who asked for it.
+    pub db: TenantDb,
+    /// The provider's id of it, if it gives one, or why there is none.
+    pub outcome: Result<Option<String>, Failure>,
+}
+
+/// Sends a mail. 400 when the company has no way to send.
+pub async fn send(app: &App, db: &TenantDb, mail: Mail) -> Result<Sent> {
     check(&mail)?;
     let way = need_way(app, db).await?;
     let turn = match mail.attachments.is_empty() {
@@ -214,7 +224,8 @@ pub async fn send(app: &App, db: &TenantDb, mail: Mail) -> Result<(Uuid, Result<
     let attachments = attached(app, db, &mail.attachments).await?;
     let queued = db.tx(async |tx| keep(tx, &mail, way.host(), false).await).await?;
     let letter = letter(app, &way, mail, &queued, attachments);
-    let (work, db, id) = (app.clone(), db.clone(), queued.id);
+    let (work, id) = (app.clone(), queued.id);
+    let db = TenantDb::for_answer(&app.db, queued.company_id, queued.user_id);
     let sent = app.see_through(async move {
         let _turn = turn;
         let outcome = way.deliver(&work, &letter).await;
@@ -225,7 +236,7 @@ pub async fn send(app: &App, db: &TenantDb, mail: Mail) -> Result<(Uuid, Result<
         if let Err(e) = db::insist(write).await {
             tracing::error!(error = %e.for_log(), mail = %id, "the provider's answer could not be written down");
         }
-        (id, outcome)
+        Sent { id, db, outcome }
     });
     sent.await
 }

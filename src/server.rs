@@ -69,6 +69,8 @@ struct Asked {
     id: Box<str>,
     /// Who asks, once it is known.
     user: OnceLock<Uuid>,
+    /// The company of who asks, as the first of the request's transactions found it.
+    company: OnceLock<Option<Uuid>>,
 }
 
 /// The id of the request that this task answers; empty outside of one.
@@ -80,6 +82,18 @@ pub fn request_id() -> String {
 pub(crate) fn note_user(user: Uuid) {
     tracing::Span::current().record("user", tracing::field::display(user));
     let _ = ASKED.try_with(|asked| asked.user.set(user));
+}
+
+/// The company that this request began in, once it is known and if there is one.
+pub(crate) fn company() -> Option<Uuid> {
+    ASKED.try_with(|asked| asked.company.get().copied().flatten()).unwrap_or_default()
+}
+
+/// Notes the company in which a transaction of this request is; whether it is the one that it began in. Somebody may be moved
+/// between two of them, and what was read in one company must not be written in another.
+pub(crate) fn stays_in(company: Option<Uuid>) -> bool {
+    let first = ASKED.try_with(|asked| *asked.company.get_or_init(|| company)).unwrap_or_default();
+    first.is_none() || first == company
 }
 
 /// Carries work out as a part of this request, also where it runs in a task of its own.
@@ -218,7 +232,7 @@ async fn request(State(app): State<App>, request: Request, next: Next) -> Respon
     let span = tracing::info_span!("request", %id, %method, route, user = tracing::field::Empty, company = tracing::field::Empty);
     let preflight = method == Method::OPTIONS && request.headers().contains_key(header::ORIGIN);
     let started = Instant::now();
-    let asked = Arc::new(Asked { id, user: OnceLock::new() });
+    let asked = Arc::new(Asked { id, ..Asked::default() });
     let mut response = ASKED.scope(asked.clone(), answer(request, next)).instrument(span.clone()).await;
     // A browser of a foreign origin is told so plainly, and not by an answer without headers.
     if preflight && !response.headers().contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN) {
@@ -299,9 +313,9 @@ impl Client {
         account: &str,
         allowed: i32,
         per: Duration,
-    ) -> Result<(), Error> {
+    ) -> Result<Attempt, Error> {
         if app.config.rate_limits == Switch::Off {
-            return Ok(());
+            return Ok(Attempt(Vec::new()));
         }
         let ip = self.0.map(network).unwrap_or_default();
         let mut buckets = vec![(format!("{action} {ip}"), allowed * 10)];
@@ -309,10 +323,23 @@ impl Client {
             buckets.push((format!("{action} {ip} {account}"), allowed));
             buckets.push((format!("{action} * {account}"), allowed * 10));
         }
+        let mut counted = Vec::new();
         for (bucket, allowed) in buckets {
-            app.db.platform().rate_limit(&app.keys.bucket(&bucket), allowed, per).await?;
+            let bucket = app.keys.bucket(&bucket);
+            app.db.platform().rate_limit(&bucket, allowed, per).await?;
+            counted.push(bucket);
         }
-        Ok(())
+        Ok(Attempt(counted))
+    }
+}
+
+/// An attempt that was counted.
+pub struct Attempt(Vec<String>);
+
+impl Attempt {
+    /// Counts it no more: it was no guess.
+    pub async fn give_back(self, app: &App) -> Result<(), Error> {
+        if self.0.is_empty() { Ok(()) } else { app.db.platform().return_attempts(&self.0).await }
     }
 }
 

@@ -91,6 +91,7 @@ row! {
     /// A text that is written down and not yet sent.
     pub struct Queued {
         id: Uuid,
+        user_id: Uuid,
         from_address: String,
         to_address: String,
         body: String,
@@ -145,7 +146,7 @@ pub async fn send(app: &App, db: &TenantDb, mut text: Text) -> Result<Sent> {
     let account = need_texting_account(app, db).await?;
     text.to = e164(&text.to)?;
     let message = db.tx(async |tx| queue(tx, &text).await).await?;
-    finish(app, db, account, message, text.template).await
+    finish(app, account, message, text.template).await
 }
 
 /// Writes a text down in the caller's transaction.
@@ -175,15 +176,9 @@ fn too_long() -> Error {
 
 /// Asks Twilio for a text that is written down and committed, and writes down the answer. The work goes on when the caller
 /// goes away.
-pub async fn finish(
-    app: &App,
-    db: &TenantDb,
-    account: Account,
-    message: Queued,
-    template: Option<Uuid>,
-) -> Result<Sent> {
+pub async fn finish(app: &App, account: Account, message: Queued, template: Option<Uuid>) -> Result<Sent> {
     let callback = callback(app, "/api/sms/webhook/status", account.company, message.id);
-    let (work, db) = (app.clone(), db.clone());
+    let (work, db) = (app.clone(), TenantDb::for_answer(&app.db, account.company, message.user_id));
     let sent = app.see_through(async move {
         let Queued { from_address, to_address, body, .. } = &message;
         let outcome = work.twilio.send(&account.credentials, from_address, to_address, body, callback.as_deref()).await;
@@ -289,6 +284,7 @@ row! {
     /// A call that is written down and not yet made.
     pub struct QueuedCall {
         id: Uuid,
+        user_id: Uuid,
         from_address: String,
         to_address: String,
     }
@@ -307,9 +303,9 @@ pub async fn call(app: &App, db: &TenantDb, new: NewCall) -> Result<(Uuid, Taken
     let params: crate::db::Params<'_> = &[&new.from, &to, &new.notes, &new.contact];
     let call: QueuedCall = db.one(sql!("telephony/queue_call"), params).await?;
     let callback = callback(app, "/api/calls/webhook", account.company, call.id);
-    let (work, db) = (app.clone(), db.clone());
+    let (work, db) = (app.clone(), TenantDb::for_answer(&app.db, account.company, call.user_id));
     let made = app.see_through(async move {
-        let QueuedCall { id, from_address, to_address } = &call;
+        let QueuedCall { id, from_address, to_address, .. } = &call;
         let outcome =
             work.twilio.call(&account.credentials, from_address, to_address, GREETING, callback.as_deref()).await;
         let sid = outcome.as_ref().ok().map(|taken| taken.sid.as_str());

@@ -45,7 +45,7 @@ pub fn given(statement: &str, values: &[&str]) -> String {
 pub fn in_context(statement: Sql, text: &str) -> String {
     let enter = given(
         sql!("platform/enter").text,
-        &[":me", ":version", "true", &format!("'{}'", statement.plan.mode()), "'bench'"],
+        &[":me", ":version", "true", &format!("'{}'", statement.plan.mode()), "'bench'", "null"],
     );
     format!("\\startpipeline\n{enter};\n{text};\n\\endpipeline\n")
 }

@@ -3,4 +3,4 @@
 insert into sms_messages (direction, status, from_address, sender_id, to_address, body, contact_id)
 select 'outbound', 'queued', s.number, s.id, $3, $4, app.found_contact($5)
 from app.sender($1, $2, false) s
-returning id, from_address, to_address, body
+returning id, user_id, from_address, to_address, body

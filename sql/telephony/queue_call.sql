@@ -2,4 +2,4 @@
 insert into calls (direction, status, from_address, to_address, notes, contact_id, started_at)
 select 'outbound', 'initiated', s.number, $2, $3, app.found_contact($4), now()
 from app.sender($1, false, true) s
-returning id, from_address, to_address
+returning id, user_id, from_address, to_address

@@ -83,7 +83,7 @@ struct Login {
 
 async fn login(app: State<App>, client: Client, Json(body): Json<Login>) -> Result<Json<Session>> {
     let email = body.email;
-    client.limit(&app, "login", &email, 10, Duration::from_secs(15 * 60)).await?;
+    let attempt = client.limit(&app, "login", &email, 10, Duration::from_secs(15 * 60)).await?;
     // Again where the hash was replaced while it was looked at: by another login, or with another password.
     for _ in 0..3 {
         let found = app.db.platform().login(&email).await?;
@@ -95,6 +95,7 @@ async fn login(app: State<App>, client: Client, Json(body): Json<Login>) -> Resu
         }
         let rehashed = if passwords::is_outdated(&hash) { Some(app.hasher.hash(&body.password).await?) } else { None };
         if app.db.platform().logged_in(account.id, &hash, rehashed.as_deref()).await? {
+            attempt.give_back(&app).await?;
             return Session::of(&app, account).map(Json);
         }
     }

@@ -216,9 +216,9 @@ async fn get(db: TenantDb, Path(id): Path<Uuid>) -> Result<Written<Email>> {
 }
 
 async fn send(app: State<App>, db: TenantDb, Json(new): Json<NewEmail>) -> Result<wire::Created<Email>> {
-    let (id, outcome) = mailing::send(&app, &db, new.mail()?).await?;
-    outcome.map_err(|failure| Error::BadGateway(mailing::words(&failure).into()))?;
-    Ok(wire::Created(db.one(sql!("emails/get"), &[&id]).await?))
+    let sent = mailing::send(&app, &db, new.mail()?).await?;
+    sent.outcome.map_err(|failure| Error::BadGateway(mailing::words(&failure).into()))?;
+    Ok(wire::Created(sent.db.one(sql!("emails/get"), &[&sent.id]).await?))
 }
 
 async fn draft(db: TenantDb, Json(new): Json<NewEmail>) -> Result<wire::Created<Email>> {

@@ -181,8 +181,8 @@ async fn send_email(app: State<App>, db: TenantDb, Json(new): Json<NewMail>) -> 
         contact: new.contact_id,
         ..Mail::default()
     };
-    let (_, outcome) = mailing::send(&app, &db, mail).await?;
-    let message_id = outcome.map_err(|failure| Error::bad_request(mailing::words(&failure)))?;
+    let sent = mailing::send(&app, &db, mail).await?;
+    let message_id = sent.outcome.map_err(|failure| Error::bad_request(mailing::words(&failure)))?;
     let result = MailResult { success: true, message_id, status_code: 202 };
     Ok(Json(MailAnswer { message: "Email sent successfully", result }))
 }

@@ -141,7 +141,7 @@ async fn check_address<D: Door>(
         return Ok(());
     }
     wire::new_address(email, &()).map_err(|e| Error::invalid("body", "email", e.to_string()))?;
-    client.limit(app, "new address", &me.user_id.to_string(), 20, Duration::from_secs(60 * 60)).await
+    client.limit(app, "new address", &me.user_id.to_string(), 20, Duration::from_secs(60 * 60)).await.map(drop)
 }
 
 async fn delete_me(db: UserDb) -> Result<Json<Message>> {

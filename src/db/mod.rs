@@ -123,7 +123,7 @@ pub struct Insistence {
 impl Insistence {
     /// Whether to try again after this outcome, a second later.
     pub async fn goes_on<T>(&mut self, outcome: &Result<T>) -> bool {
-        let Err(e) = outcome else { return false };
+        let Some(e) = outcome.as_ref().err().filter(|e| !e.is_refusal()) else { return false };
         if self.since.get_or_insert_with(Instant::now).elapsed() > INSISTENCE {
             return false;
         }

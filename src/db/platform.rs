@@ -250,6 +250,11 @@ impl Platform {
         }
     }
 
+    /// Takes back an attempt that was counted, in each of these buckets.
+    pub async fn return_attempts(&self, buckets: &[String]) -> Result<()> {
+        self.rows(sql!("platform/return_attempts"), &[&buckets]).await.map(drop)
+    }
+
     /// Keeps what the request that has a key was answered, with its body sealed.
     pub async fn keep_idempotent_answer(&self, id: Uuid, status: i32, kind: Option<&str>, body: &[u8]) -> Result<()> {
         self.rows(KEEP_ANSWER, &[&id, &status, &kind, &body]).await.map(drop)

@@ -297,7 +297,9 @@ impl<D: Door> Scoped<D> {
     pub(super) fn leaves_position(&self, q: Option<Sql>) -> bool {
         let Some(standby) = &self.db.standby else { return false };
         let reads = self.reads.is_some() && q.is_some_and(|q| !standby.seen().writing.contains(q.name));
-        matches!(self.who, Identity::Token(..)) && !reads
+        // What a provider has answered is a change of the one who asked.
+        let is_theirs = matches!(self.who, Identity::Token(..)) || crate::server::company().is_some();
+        is_theirs && !reads
     }
 }
 

@@ -12,7 +12,7 @@ use super::{
     held::{self, Keyed},
     pool::Lease,
 };
-use crate::{Error, Result, server::request_id, sql};
+use crate::{Error, Result, server, sql};
 use std::{
     marker::PhantomData,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
@@ -23,6 +23,7 @@ use uuid::Uuid;
 const BEGIN: &str = "begin";
 const ENTER: Sql = sql!("platform/enter");
 const ENTER_JOB: Sql = sql!("platform/enter_job");
+const MOVED: &str = "Your company has changed: try again";
 
 /// Who the server has proof of: a verified token, or the row of a job or webhook.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +39,13 @@ pub enum Identity {
         /// Whether it is done for a suspended company, too.
         even_blocked: bool,
     },
+}
+
+impl Identity {
+    fn user(&self) -> Uuid {
+        let (Identity::Token(user, _) | Identity::Job { user, .. }) = self;
+        *user
+    }
 }
 
 /// What `app.caller` says of the one whose transaction it is.
@@ -174,6 +182,12 @@ impl TenantDb {
         db.scoped(Identity::Job { company, user, even_blocked: false })
     }
 
+    /// The same for noting what a provider has answered: what has left has left, also when whoever sent it has logged out, has
+    /// another company, or theirs is suspended meanwhile.
+    pub fn for_answer(db: &Db, company: Uuid, user: Uuid) -> Self {
+        db.scoped(Identity::Job { company, user, even_blocked: true })
+    }
+
     /// The same for noting that somebody wants nothing more from a company, which counts while it is suspended, too.
     pub fn for_opt_out(db: &Db, company: Uuid, user: Uuid) -> Self {
         db.scoped(Identity::Job { company, user, even_blocked: true })
@@ -227,14 +241,13 @@ impl<D: Door> Scoped<D> {
         let [enter, statement] = connection.prepare([self.enter().text, q.text]).await?;
         let entering = self.entering(q.plan);
         let statements: &[(_, Params<'_>)] = &[(&enter, &entering.params()), (&statement, p)];
-        let (mut answer, position) = match (locate, self.who) {
-            (true, Identity::Token(user, _)) => {
-                let change = self.db.unlocated(user);
-                let located = connection.run_and_locate(statements).await?;
-                change.settle();
-                located
-            }
-            _ => (connection.run(statements).await?, None),
+        let (mut answer, position) = if locate {
+            let change = self.db.unlocated(self.who.user());
+            let located = connection.run_and_locate(statements).await?;
+            change.settle();
+            located
+        } else {
+            (connection.run(statements).await?, None)
         };
         let caller = self.admit(&connection, &mut answer, 0)?;
         let mut reply = answer.last()?;
@@ -295,7 +308,13 @@ impl<D: Door> Scoped<D> {
     }
 
     fn entering(&self, plan: Plan) -> Entering {
-        Entering { who: self.who, company: D::COMPANY, plan: plan.mode(), request: request_id() }
+        Entering {
+            who: self.who,
+            company: D::COMPANY,
+            plan: plan.mode(),
+            request: server::request_id(),
+            began_in: server::company(),
+        }
     }
 
     /// Looks at the answer of *enter*, the statement at this place.
@@ -309,6 +328,9 @@ impl<D: Door> Scoped<D> {
             return Err(Error::Suspended);
         }
         let caller = Caller::from_entered(&row)?;
+        if matches!(self.who, Identity::Token(..)) && !server::stays_in(caller.company_id) {
+            return Err(Error::bad_request(MOVED));
+        }
         self.db.learn(connection, &caller);
         if let Some(company) = caller.company_id {
             tracing::Span::current().record("company", tracing::field::display(company));
@@ -330,12 +352,15 @@ struct Entering {
     plan: &'static str,
     /// Empty outside of a request.
     request: String,
+    began_in: Option<Uuid>,
 }
 
 impl Entering {
     fn params(&self) -> Vec<&(dyn postgres_types::ToSql + Sync)> {
         match &self.who {
-            Identity::Token(user, version) => vec![user, version, &self.company, &self.plan, &self.request],
+            Identity::Token(user, version) => {
+                vec![user, version, &self.company, &self.plan, &self.request, &self.began_in]
+            }
             Identity::Job { company, user, even_blocked } => {
                 vec![company, user, &self.plan, even_blocked, &self.request]
             }

@@ -47,7 +47,7 @@ pub(super) async fn run(app: &App, db: &TenantDb, job: &Job) -> Result<()> {
         Ok(Some(message))
     });
     match begun.await {
-        Ok(Some(message)) => telephony::finish(app, db, account, message, None).await.map(drop),
+        Ok(Some(message)) => telephony::finish(app, account, message, None).await.map(drop),
         Ok(None) => Ok(()),
         Err(e) => match e.sentence() {
             Some(why) => fail(db, scheduled, &why).await,

@@ -357,22 +357,29 @@ async fn slow_uploads_of_one_company_do_not_hold_up_anothers() {
 /// The content is kept under the name of a company, and so is the row.
 #[tokio::test]
 async fn who_moves_while_a_file_goes_up_uploads_it_again() {
+    let table = "email,first_name,last_name\nada@x.example,Ada,L\n";
+    moves("/api/files/upload", "a.txt", ["x".repeat(20_000), "y".repeat(20_000)], "/api/files/").await;
+    let more = (0..2_000).map(|n| format!("p{n}@x.example,P,L\n")).collect();
+    moves("/api/contacts/upload-csv", "a.csv", [table.to_owned(), more], "/api/contacts/").await;
+}
+
+/// Has somebody upload a file in two parts, with the move to another company between them.
+async fn moves(path: &str, name: &'static str, [first, rest]: [String; 2], list: &str) {
     let (acme, other) = (World::new().await, World::new().await);
-    let (first, rest) = ("x".repeat(20_000), "y".repeat(20_000));
     let (sender, mover) = (acme.member.clone(), acme.member.id);
     let (go_on, wait) = tokio::sync::oneshot::channel::<()>();
     let pieces = stream::once(async { Ok::<_, std::io::Error>(first) })
         .chain(stream::once(async { wait.await.map(|()| rest).map_err(std::io::Error::other) }));
-    let content = Part::stream(reqwest::Body::wrap_stream(pieces)).file_name("a.txt");
-    let request = sender.request("POST", "/api/files/upload").multipart(Form::new().part("file", content));
+    let content = Part::stream(reqwest::Body::wrap_stream(pieces)).file_name(name);
+    let request = sender.request("POST", path).multipart(Form::new().part("file", content));
     let going = tokio::spawn(answer(request));
     tokio::time::sleep(Duration::from_secs(1)).await;
     let moved = "update users set company_id = $2 where id = $1";
     acme.db.execute(moved, &[&mover, &other.company]).await.unwrap();
     go_on.send(()).unwrap();
-    assert_eq!(going.await.unwrap().detail(400), "Your company has changed: upload the file again");
+    assert_eq!(going.await.unwrap().detail(400), "Your company has changed: try again");
     for of in [&acme.admin, &other.admin] {
-        assert_eq!(of.get("/api/files/").await.expect(200), json!([]));
+        assert_eq!(of.get(list).await.expect(200), json!([]));
     }
 }
 

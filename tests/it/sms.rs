@@ -119,6 +119,63 @@ async fn a_provider_that_fails_is_told_of_and_not_asked_twice() {
     assert_eq!(acme.value::<i64>("select count(*) from jobs where tenant_id = $1", &[&acme.company]).await, 0);
 }
 
+/// What has left is written down, whatever becomes of who sent it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_is_kept_when_its_sender_has_logged_out_or_moved_or_is_suspended() {
+    let (acme, other) = (World::new().await, World::new().await);
+    let account = Account::of(&acme).await;
+    for what in ["log out", "move", "suspend"] {
+        let sender = acme.person("company_user").await;
+        let text = json!({"to": "+14155550006", "body": what});
+        let going = tokio::spawn(async move { (sender.post("/api/sms/send", text).await, sender) });
+        let asked = async || account.asked().iter().any(|form| form["Body"] == what);
+        until("a question to Twilio", asked).await;
+        let id: Uuid = acme
+            .value("select user_id from sms_messages where body = $1 and tenant_id = $2", &[&what, &acme.company])
+            .await;
+        match what {
+            "log out" => {
+                acme.db.execute("update users set token_version = token_version + 1 where id = $1", &[&id]).await
+            }
+            "move" => acme.db.execute("update users set company_id = $2 where id = $1", &[&id, &other.company]).await,
+            _ => acme.db.execute("update companies set status = 'suspended' where id = $1", &[&acme.company]).await,
+        }
+        .unwrap();
+        let (answer, _) = going.await.unwrap();
+        let sid = answer.expect(200)["message_sid"].clone();
+        let kept = "select status || ' ' || twilio_sid from sms_messages where body = $1 and tenant_id = $2";
+        assert_eq!(
+            acme.value::<String>(kept, &[&what, &acme.company]).await,
+            format!("sent {}", sid.as_str().unwrap())
+        );
+    }
+}
+
+/// Whoever sends waits for the text that comes in at that moment, and hears what it said.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_waits_for_the_stop_that_is_being_written_down() {
+    let own = OwnDatabase::new().await;
+    let acme = World::alone(&own).await;
+    let account = Account::of(&acme).await;
+    let to = number();
+    acme.admin.post("/api/sms/send", json!({"to": to, "body": "One"})).await.expect(200);
+    let stop = format!(
+        "begin;
+         insert into sms_messages (tenant_id, company_id, user_id, direction, status, from_address, to_address, body)
+           values ('{0}', '{0}', '{1}', 'inbound', 'received', '{to}', '{2}', 'STOP');
+         insert into suppressions (tenant_id, company_id, user_id, channel, address, reason) values ('{0}', '{0}', '{1}', 'sms', '{to}', 'stop')",
+        acme.company, acme.admin.id, account.number
+    );
+    acme.db.batch_execute(&stop).await.unwrap();
+    let (sender, text) = (acme.member.clone(), json!({"to": to, "body": "Two"}));
+    let going = tokio::spawn(async move { sender.post("/api/sms/send", text).await });
+    let admin = ringfence::db::connect(&own.admin).await.unwrap();
+    until("one that waits", async || crate::schema::waiting_for_locks(&admin).await == 1).await;
+    acme.db.batch_execute("commit").await.unwrap();
+    assert!(going.await.unwrap().detail(400).contains("opted out"));
+    assert_eq!(account.asked().len(), 1);
+}
+
 #[tokio::test]
 async fn a_scheduled_text_leaves_when_its_time_has_come_unless_it_is_cancelled() {
     let own = OwnDatabase::new().await;

@@ -97,14 +97,19 @@ fn requests_go_on_elsewhere_only_after_a_commit() {
     }
 }
 
-/// Of a suspended company nothing works but that somebody wants no more from it.
+/// Of a suspended company nothing works but that somebody wants no more from it, and what a provider says of what has left.
 #[test]
-fn only_opt_outs_enter_a_suspended_company() {
-    let allowed = [("webhooks/mod.rs", 1), ("webhooks/mail.rs", 2), ("webhooks/readers.rs", 1)];
+fn only_opt_outs_and_answers_enter_a_suspended_company() {
+    let opt_outs = [("webhooks/mod.rs", 1), ("webhooks/mail.rs", 2), ("webhooks/readers.rs", 1)];
+    let answers =
+        [("src/telephony.rs", 2), ("src/mailing.rs", 1), ("api/conversations.rs", 1), ("jobs/campaign.rs", 1)];
     for (path, text) in sources("src") {
-        let (path, used) = (path.to_string_lossy(), text.matches("TenantDb::for_opt_out").count());
-        let may = allowed.iter().find(|(file, _)| path.ends_with(file)).map_or(0, |(_, times)| *times);
-        assert_eq!(used, may, "{path} enters suspended companies");
+        let path = path.to_string_lossy();
+        for (door, allowed) in [("for_opt_out", &opt_outs[..]), ("for_answer", &answers[..])] {
+            let used = text.matches(&format!("TenantDb::{door}")).count();
+            let may = allowed.iter().find(|(file, _)| path.ends_with(file)).map_or(0, |(_, times)| *times);
+            assert_eq!(used, may, "{path} enters suspended companies");
+        }
         assert!(path.ends_with("src/db/tenant.rs") || !text.contains("even_blocked"), "{path}");
     }
 }

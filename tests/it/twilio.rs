@@ -84,7 +84,10 @@ async fn create(State(()): State<()>, Path(account): Path<String>, headers: Head
         "0003" => "not JSON".into_response(),
         "0004" => refusal(503, 20503),
         "0005" => refusal(400, 21610),
-        _ => {
+        end => {
+            if end == "0006" {
+                tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+            }
             let sid = format!("SM{}", Uuid::new_v4().simple());
             (StatusCode::CREATED, Json(json!({"sid": sid, "status": "queued"}))).into_response()
         }

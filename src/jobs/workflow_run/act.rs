@@ -183,10 +183,13 @@ async fn send_mail(app: &App, db: &TenantDb, errand: &Errand, mail: &workflow::S
         contact: errand.contact,
         ..Mail::default()
     };
-    Ok(match mailing::send(app, db, mail).await {
-        Ok((id, Ok(_))) => Outcome::Done(json!({ "email_id": id })),
-        Ok((_, Err(failure))) => failed(&failure, mailing::words(&failure)),
+    let sent = match mailing::send(app, db, mail).await {
+        Ok(sent) => sent,
         Err(e) => return not_sent(e),
+    };
+    Ok(match &sent.outcome {
+        Ok(_) => Outcome::Done(json!({ "email_id": sent.id })),
+        Err(failure) => failed(failure, mailing::words(failure)),
     })
 }
 

@@ -1,0 +1,2 @@
+-- $1 buckets
+select app.return_attempts($1)
