@@ -89,11 +89,10 @@ pub(crate) fn company() -> Option<Uuid> {
     ASKED.try_with(|asked| asked.company.get().copied().flatten()).unwrap_or_default()
 }
 
-/// Notes the company in which a transaction of this request is; whether it is the one that it began in. Somebody may be moved
-/// between two of them, and what was read in one company must not be written in another.
-pub(crate) fn stays_in(company: Option<Uuid>) -> bool {
-    let first = ASKED.try_with(|asked| *asked.company.get_or_init(|| company)).unwrap_or_default();
-    first.is_none() || first == company
+/// Notes the company in which a transaction of this request is. Who asks may be moved before the next one, and what was read in
+/// one company must not be written in another.
+pub(crate) fn note_company(company: Option<Uuid>) {
+    let _ = ASKED.try_with(|asked| asked.company.set(company));
 }
 
 /// Carries work out as a part of this request, also where it runs in a task of its own.

@@ -23,7 +23,7 @@ use uuid::Uuid;
 const BEGIN: &str = "begin";
 const ENTER: Sql = sql!("platform/enter");
 const ENTER_JOB: Sql = sql!("platform/enter_job");
-const MOVED: &str = "Your company has changed: try again";
+const GONE: &str = "Your company or your session has changed meanwhile: try again";
 
 /// Who the server has proof of: a verified token, or the row of a job or webhook.
 #[derive(Clone, Copy, Debug)]
@@ -323,13 +323,16 @@ impl<D: Door> Scoped<D> {
             let failed = answer.refused.take().map(Error::from);
             return Err(failed.unwrap_or(Error::Internal("the context was not set".into())));
         };
-        let row = entered.first()?.ok_or(Error::InvalidToken)?;
+        let row = entered.first()?.ok_or_else(|| match self.who {
+            Identity::Token(..) if server::company().is_some() => Error::bad_request(GONE),
+            _ => Error::InvalidToken,
+        })?;
         if row.try_get("blocked")? {
             return Err(Error::Suspended);
         }
         let caller = Caller::from_entered(&row)?;
-        if matches!(self.who, Identity::Token(..)) && !server::stays_in(caller.company_id) {
-            return Err(Error::bad_request(MOVED));
+        if let Identity::Token(..) = self.who {
+            server::note_company(caller.company_id);
         }
         self.db.learn(connection, &caller);
         if let Some(company) = caller.company_id {

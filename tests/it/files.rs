@@ -377,7 +377,7 @@ async fn moves(path: &str, name: &'static str, [first, rest]: [String; 2], list:
     let moved = "update users set company_id = $2 where id = $1";
     acme.db.execute(moved, &[&mover, &other.company]).await.unwrap();
     go_on.send(()).unwrap();
-    assert_eq!(going.await.unwrap().detail(400), "Your company has changed: try again");
+    assert_eq!(going.await.unwrap().detail(400), "Your company or your session has changed meanwhile: try again");
     for of in [&acme.admin, &other.admin] {
         assert_eq!(of.get(list).await.expect(200), json!([]));
     }
