@@ -27,6 +27,10 @@ pub struct Backup {
 pub struct Restore {
     /// The folder that `ringfence backup` made
     folder: PathBuf,
+    /// Keep what was due since the backup: scheduled texts, campaigns and runs of workflows, which a worker then does at once, also
+    /// if they have been done. Otherwise they are cancelled
+    #[arg(long)]
+    keep_due: bool,
 }
 
 const DUMP: &str = "database.dump";
@@ -164,6 +168,10 @@ impl Restore {
                 first.remedy
             );
         }
+        let due = match self.keep_due {
+            true => None,
+            false => Some(tx.query_one(sql!("ops/backup/cancel_due").text, &[]).await?),
+        };
         tx.commit().await?;
         say!(
             "{} rows of {} tables are restored, as many as were backed up, and no rule is broken ({}).",
@@ -171,6 +179,15 @@ impl Restore {
             found.len(),
             seconds(started)
         );
+        if let Some(due) = due {
+            let [texts, campaigns, runs] = ["texts", "campaigns", "runs"].map(|what| due.get::<_, i64>(what));
+            if texts + campaigns + runs > 0 {
+                say!(
+                    "Due since the backup and cancelled, because they may have been sent: {texts} scheduled texts, {campaigns} \
+                     campaigns, {runs} runs of workflows."
+                );
+            }
+        }
         if !logins.statements.is_empty() {
             say!("Logins that are new on this server have no password yet: psql's \\password sets one.");
         }

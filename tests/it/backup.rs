@@ -133,6 +133,21 @@ async fn a_restored_copy_has_every_row_and_keeps_companies_apart() {
     let no_pg_dump = Path::new("/nowhere/pg_dump");
     let failed = Backup { folder: folder.clone() }.run(&own.admin, no_pg_dump).await;
     assert!(failed.is_err() && !folder.with_added_extension("partial").exists());
+    let due = "insert into scheduled_sms (tenant_id, company_id, user_id, from_address, to_address, body, scheduled_at)
+        select $1, $1, $2, '+14155550100', '+14155550101', b, now() + make_interval(hours => h)
+        from (values ('due', -1), ('later', 1)) t (b, h)";
+    b.db.execute(due, &[&b.company, &b.admin.id]).await.unwrap();
+    let due = "with w as (
+            insert into workflows (tenant_id, company_id, owner_id, name, status, trigger, schedule, next_run_at)
+            values ($1, $1, $2, 'W', 'active', 'scheduled', '{\"cron\": \"0 9 * * *\"}', now() - interval '1 minute') returning id
+        ), x as (
+            insert into workflow_executions (tenant_id, company_id, user_id, workflow_id, event, status)
+            select $1, $1, $2, id, 'scheduled', 'running' from w returning id
+        ) insert into jobs (tenant_id, company_id, user_id, kind, record_id, run_at)
+            select $1, $1, $2, 'workflow_run', id, now() - interval '1 minute' from x";
+    b.db.execute(due, &[&b.company, &b.admin.id]).await.unwrap();
+    let due = "update jobs set run_at = now() - interval '1 minute' where tenant_id = $1 and kind = 'workflow_schedule'";
+    assert_eq!(b.db.execute(due, &[&b.company]).await.unwrap(), 1);
     let made = run(ringfence(&own, &["backup", path]), "");
     assert!(made.status.success(), "{}", text(&made.stderr));
     let again = run(ringfence(&own, &["backup", path]), "");
@@ -155,6 +170,23 @@ async fn a_restored_copy_has_every_row_and_keeps_companies_apart() {
     let nothing = run(ringfence(&copy, &["restore", "/nowhere"]), "");
     assert!(text(&nothing.stderr).contains("is no backup"), "{}", text(&nothing.stderr));
     let restored = run(ringfence(&copy, &["restore", path]), "");
+    assert!(restored.status.success(), "{}", text(&restored.stderr));
+    assert!(text(&restored.stdout).contains("scheduled texts"), "{}", text(&restored.stdout));
+    // What may have left does not leave again, and what is to leave later does.
+    let copied = db::connect(&copy.admin).await.unwrap();
+    let left = "select coalesce(string_agg(what, ' ' order by what), '') from (
+            select 'text ' || body from scheduled_sms where tenant_id = $1 and not is_sent and not is_cancelled
+            union all select 'run' from workflow_executions where tenant_id = $1 and status = 'running'
+            union all select 'clock' from workflows where tenant_id = $1 and next_run_at <= now()
+            union all select 'job ' || kind from jobs where tenant_id = $1 and run_at <= now() and kind <> 'workflow_schedule') l (what)";
+    let left: String = copied.query_one(left, &[&b.company]).await.unwrap().get(0);
+    assert_eq!(left, "text later");
+    drop(copied);
+    copy.drop().await;
+    cluster.batch_execute(&format!("drop role {operator}")).await.unwrap();
+
+    let copy = empty().await;
+    let restored = run(ringfence(&copy, &["restore", "--keep-due", path]), "");
     assert!(restored.status.success(), "{}", text(&restored.stderr));
 
     let copied = db::connect(&copy.admin).await.unwrap();
