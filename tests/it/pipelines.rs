@@ -147,6 +147,9 @@ async fn stages_are_made_changed_ordered_and_deleted() {
     order.push(json!({"id": Uuid::now_v7(), "order_index": 0}));
     let reorder = format!("/api/pipelines/{}/reorder-stages", id(&pipeline));
     acme.member.patch(&reorder, json!({"stages": order})).await.expect(200);
+    let odd = json!({"stages": [{"id": id(&pipeline), "order_index": 0}, {"id": "x", "order_index": 1}]});
+    let odd = acme.member.patch(&reorder, odd).await.expect(422);
+    assert_eq!(odd["detail"][0]["loc"], json!(["body", "stages", 1, "id"]));
     let names = |stages: &[Value]| stages.iter().map(|s| s["name"].clone()).collect::<Vec<_>>();
     let after = stages(&acme.admin, &pipeline).await;
     assert_eq!(names(&after), names(&before).into_iter().rev().collect::<Vec<_>>());

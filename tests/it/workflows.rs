@@ -4,6 +4,7 @@ use crate::world::World;
 use jiff::Timestamp;
 use ringfence::workflow::Schedule;
 use serde_json::{Value, json};
+use std::iter;
 use uuid::Uuid;
 
 const LIST: &str = "/api/workflows/";
@@ -96,6 +97,12 @@ async fn a_workflow_is_made_listed_changed_and_deleted() {
     assert_eq!(acme.lone().await.get(LIST).await.detail(403), "No company associated with user");
 }
 
+/// The steps to a field such as `actions[0].type`.
+fn loc(field: &str) -> Value {
+    let step = |part: &str| part.strip_suffix(']').map_or(json!(part), |n| json!(n.parse::<usize>().unwrap()));
+    iter::once(json!("body")).chain(field.split(['.', '[']).map(step)).collect()
+}
+
 /// What is refused when it is saved, and the field that the answer names.
 #[tokio::test]
 async fn what_cannot_work_is_refused_when_it_is_saved() {
@@ -149,7 +156,7 @@ async fn what_cannot_work_is_refused_when_it_is_saved() {
         new.as_object_mut().unwrap().extend(body.as_object().unwrap().clone());
         for refused in [acme.admin.post(LIST, new).await, acme.admin.put(&path(&made), body.clone()).await] {
             let problems = refused.expect(422);
-            assert_eq!(problems["detail"][0]["loc"], json!(["body", field]), "{body}: {problems}");
+            assert_eq!(problems["detail"][0]["loc"], loc(field), "{body}: {problems}");
         }
     }
     let line = action("send_sms", json!({"body": "Hi\n{{ contact."}));
@@ -163,7 +170,7 @@ async fn what_cannot_work_is_refused_when_it_is_saved() {
     // A tag needs a deal, and so does a workflow that gets another trigger.
     acme.admin.put(&path(&made), action("add_tag", json!({"tag": "vip"}))).await.expect(200);
     let refused = acme.admin.put(&path(&made), json!({"trigger_type": "contact_created"})).await.expect(422);
-    assert_eq!(refused["detail"][0]["loc"], json!(["body", "actions[0].type"]));
+    assert_eq!(refused["detail"][0]["loc"], json!(["body", "actions", 0, "type"]));
     let stranger = World::new().await.admin.id;
     for id in [stranger, Uuid::now_v7()] {
         let named = action("send_notification", json!({"title": "T", "users": [id]}));
