@@ -301,7 +301,7 @@ impl<T: DeserializeOwned + Validate<Context = ()>> FromRequest<App> for Json<T> 
                 msg: "trailing characters after the JSON value".into(),
             }])
         })?;
-        valid(&value)?;
+        valid(&value, body)?;
         Ok(Json(value))
     }
 }
@@ -393,16 +393,32 @@ async fn collect(mut body: Body) -> Result<Vec<u8>> {
     if length > JSON_LIMIT { Err(Error::TooLarge) } else { Ok(bytes) }
 }
 
-/// Checks a value's rules; the 422 names each field that breaks one.
-pub fn valid<T: Validate<Context = ()>>(value: &T) -> Result<()> {
+/// Checks the rules of what this body gave; the 422 names each field that breaks one.
+fn valid<T: Validate<Context = ()>>(value: &T, body: &str) -> Result<()> {
     value.validate().map_err(|report| {
-        let problems = report.iter().map(|(path, error)| Problem {
-            kind: "value_error",
-            loc: vec!["body".into(), path.to_string().replace("r#", "")],
-            msg: error.message().to_string(),
+        let body: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
+        let problems = report.iter().map(|(path, error)| {
+            let path = path.to_string().replace("r#", "");
+            let is_list = body
+                .pointer(&format!("/{}", path.replace(['.', '['], "/").replace(']', "")))
+                .is_some_and(|v| v.is_array());
+            let msg = broken_rule(error.message(), if is_list { "items" } else { "characters" });
+            Problem { kind: "value_error", loc: vec!["body".into(), path], msg }
         });
         Error::Invalid(problems.collect())
     })
+}
+
+/// What garde says of a rule, in the words that the frontend looks for (contract: conventions, "Error bodies").
+fn broken_rule(said: &str, unit: &str) -> String {
+    match said.split_once(" than ") {
+        Some(("length is greater", most)) => format!("Input should not exceed {most} {unit}"),
+        Some(("length is lower", "1")) => "Input should not be empty".into(),
+        Some(("length is lower", least)) => format!("Input should have at least {least} {unit}"),
+        Some(("greater", most)) => format!("Input should be at most {most}"),
+        Some(("lower", least)) => format!("Input should be at least {least}"),
+        _ => said.to_owned(),
+    }
 }
 
 /// Too large, or broken off on the way.

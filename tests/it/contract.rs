@@ -220,6 +220,27 @@ async fn errors_have_the_contracts_shape_and_the_request_id() {
 }
 
 #[tokio::test]
+async fn a_broken_rule_is_said_in_the_words_of_the_frontend() {
+    let world = World::new().await;
+    let pipeline = |name: &str| ("/api/pipelines", json!({"name": name}));
+    let file = |tags: Vec<String>| ("/api/files/", json!({"name": "F", "tags": tags}));
+    let line = json!({"description": "", "unit_price": 1, "tax": 101});
+    let quote = ("/api/quotes/", json!({"title": "Q", "amount": 1, "line_items": [line]}));
+    for ((path, body), loc, msg) in [
+        (pipeline(&"x".repeat(256)), json!(["body", "name"]), "Input should not exceed 255 characters"),
+        (pipeline(""), json!(["body", "name"]), "Input should not be empty"),
+        (file(vec!["x".into(); 101]), json!(["body", "tags"]), "Input should not exceed 100 items"),
+        (file(vec!["x".repeat(101)]), json!(["body", "tags", 0]), "Input should not exceed 100 characters"),
+        (quote.clone(), json!(["body", "line_items", 0, "description"]), "Input should not be empty"),
+        (quote, json!(["body", "line_items", 0, "tax"]), "Input should be at most 100"),
+    ] {
+        let refused = world.admin.post(path, body).await.expect(422);
+        let problems = refused["detail"].as_array().unwrap().iter().map(|p| (&p["loc"], &p["msg"]));
+        assert!(problems.clone().any(|problem| problem == (&loc, &json!(msg))), "{msg}: {refused}");
+    }
+}
+
+#[tokio::test]
 async fn a_number_may_come_as_a_text() {
     let world = World::new().await;
     let who = &world.admin;
