@@ -122,6 +122,7 @@ struct LiveCapabilities {
 /// Numbers that are shown of an account.
 const SHOWN: usize = 50;
 const THERE: &str = "Twilio settings already exist for this company: change them with PUT";
+const OFF: &str = "The Twilio settings are switched off: switch them on first";
 
 fn sid(text: &str, _: &()) -> garde::Result {
     let fits = text.len() == 34 && text.bytes().all(|b| b.is_ascii_alphanumeric());
@@ -147,6 +148,11 @@ fn number(given: String) -> Result<String> {
         Error::BadRequest(why) => Error::invalid("body", "phone_number", why),
         e => e,
     })
+}
+
+/// Whether a key is as it is shown.
+fn is_masked(key: &str) -> bool {
+    key.starts_with("****")
 }
 
 fn filled(text: Option<String>) -> Option<String> {
@@ -187,6 +193,7 @@ async fn create(
         return Err(Error::bad_request(THERE));
     }
     let number = filled(new.phone_number).map(number).transpose()?;
+    let key = filled(new.sendgrid_api_key).filter(|key| !is_masked(key));
     let credentials = Credentials { account_sid: new.account_sid, auth_token: new.auth_token.trim().to_owned() };
     let verified = app.twilio.is_active(&credentials).await.unwrap_or(false);
     let flags = [new.sms_enabled.unwrap_or(true), new.voice_enabled.unwrap_or(true), new.email_enabled.unwrap_or(false)];
@@ -196,8 +203,8 @@ async fn create(
             &[&credentials.account_sid, &number, &new.sendgrid_from_email, sms, voice, email, &verified];
         tx.optional::<Uuid>(sql!("twilio_settings/create"), params).await?;
         keep(&app, tx, "twilio_auth_token", &credentials.auth_token).await?;
-        if let Some(key) = filled(new.sendgrid_api_key.clone()) {
-            keep(&app, tx, "sendgrid_api_key", &key).await?;
+        if let Some(key) = &key {
+            keep(&app, tx, "sendgrid_api_key", key).await?;
         }
         need(tx).await
     });
@@ -212,10 +219,10 @@ async fn update(
     let there = db.tx(need).await.must_have_company()?;
     patch.auth_token = filled(patch.auth_token);
     patch.sendgrid_from_email = patch.sendgrid_from_email.map(filled);
-    let number = patch.phone_number.map(filled).map(|n| n.map(number).transpose()).transpose()?;
-    patch.phone_number = number;
+    let other_number = patch.phone_number.map(filled).filter(|number| *number != there.phone_number);
+    patch.phone_number = other_number.map(|n| n.map(number).transpose()).transpose()?;
     let key = patch.sendgrid_api_key.take().map(Option::unwrap_or_default);
-    let key = key.filter(|key| Some(key) != there.sendgrid_api_key.as_ref() && !key.starts_with("****"));
+    let key = key.filter(|key| Some(key) != there.sendgrid_api_key.as_ref() && !is_masked(key));
     let is_other_sid = patch.account_sid.as_ref().is_some_and(|sid| *sid != there.account_sid);
     let is_other = is_other_sid || patch.auth_token.is_some();
     db.tx(async |tx| {
@@ -229,18 +236,19 @@ async fn update(
         Ok(())
     })
     .await?;
-    if is_other {
-        check(&app, &db).await?;
+    let settings = db.tx(need).await?;
+    let is_unknown = is_other || (!there.is_active && !settings.is_verified);
+    if !(settings.is_active && is_unknown) {
+        return Ok(Json(settings));
     }
+    check(&app, &db).await?;
     Ok(Json(db.tx(need).await?))
 }
 
 /// Asks Twilio and stores what it said; an account that it does not know, or no answer, is not verified.
 async fn check(app: &App, db: &Scoped<SettingsAdmin>) -> Result<bool> {
-    let verified = match telephony::account(app, db).await? {
-        Some(account) => app.twilio.is_active(&account.credentials).await.unwrap_or(false),
-        None => false,
-    };
+    let Some(account) = telephony::account(app, db).await? else { return Ok(false) };
+    let verified = app.twilio.is_active(&account.credentials).await.unwrap_or(false);
     db.optional::<Uuid>(sql!("twilio_settings/set_verified"), &[&verified]).await?;
     Ok(verified)
 }
@@ -260,15 +268,19 @@ async fn delete(db: Scoped<SettingsAdmin>) -> Result<Json<Message>> {
 }
 
 async fn verify(app: State<App>, db: Scoped<SettingsAdmin>) -> Result<Json<Verified>> {
-    db.tx(need).await.must_have_company()?;
+    if !db.tx(need).await.must_have_company()?.is_active {
+        return Err(Error::bad_request(OFF));
+    }
     let verified = check(&app, &db).await?;
     let message = if verified { "Twilio knows the account" } else { "Twilio does not know the account, or did not answer" };
     Ok(Json(Verified { verified, message }))
 }
 
 async fn phone_numbers(app: State<App>, db: TenantDb) -> Result<Json<LiveNumbers>> {
-    let account = telephony::account(&app, &db).await.must_have_company()?;
-    let account = account.ok_or(Error::not_found("Twilio settings"))?;
+    if !db.tx(need).await.must_have_company()?.is_active {
+        return Err(Error::bad_request(OFF));
+    }
+    let account = telephony::account(&app, &db).await?.ok_or(Error::not_found("Twilio settings"))?;
     if !account.is_verified {
         return Err(Error::bad_request("The Twilio account is not verified: check the SID and the token"));
     }

@@ -72,6 +72,40 @@ async fn the_same_account_stays_verified_while_twilio_is_away() {
 }
 
 #[tokio::test]
+async fn what_is_switched_off_stays_verified_and_is_not_asked_about() {
+    let acme = World::new().await;
+    let account = Account::of(&acme).await;
+    let put = async |settings: Value| acme.admin.put("/api/twilio-settings/", settings).await.expect(200);
+    let same = put(json!({"is_active": false, "account_sid": account.sid})).await;
+    assert_eq!([&same["is_active"], &same["is_verified"]], [&json!(false), &json!(true)]);
+    let asked = acme.admin.post("/api/twilio-settings/verify", json!({})).await;
+    assert!(asked.detail(400).contains("switch them on first"));
+    let numbers = acme.member.get("/api/twilio-settings/phone-numbers").await;
+    assert!(numbers.detail(400).contains("switch them on first"));
+    assert_eq!(put(json!({"is_active": true})).await["is_verified"], true);
+    // Another account is unknown until it is switched on.
+    let other = Account::new();
+    let off = json!({"is_active": false, "account_sid": other.sid, "auth_token": other.token});
+    assert_eq!(put(off).await["is_verified"], false);
+    assert_eq!(put(json!({"is_active": true})).await["is_verified"], true);
+}
+
+#[tokio::test]
+async fn what_the_settings_show_is_nothing_new() {
+    let acme = World::new().await;
+    let account = Account::new();
+    let new = json!({"account_sid": account.sid, "auth_token": account.token, "sendgrid_api_key": "****1234"});
+    let entered = acme.admin.post("/api/twilio-settings/", new).await.expect(201);
+    assert_eq!(entered["sendgrid_api_key"], Value::Null);
+    // From before numbers were judged.
+    let old = "update twilio_settings set phone_number = '5551' where company_id = $1";
+    acme.db.execute(old, &[&acme.company]).await.unwrap();
+    let changed = acme.admin.put("/api/twilio-settings/", json!({"phone_number": "5551", "email_enabled": true})).await;
+    assert_eq!(changed.expect(200)["phone_number"], "5551");
+    acme.admin.put("/api/twilio-settings/", json!({"phone_number": "5552"})).await.expect(422);
+}
+
+#[tokio::test]
 async fn numbers_are_taken_over_from_the_account() {
     let (acme, other) = (World::new().await, World::new().await);
     let account = Account::new();
