@@ -475,7 +475,7 @@ pub async fn patiently<T, E: std::error::Error>(
     pace: &mut Pace,
     next: impl Future<Output = Result<T, E>>,
 ) -> Result<T> {
-    pace.next(next).await.ok_or_else(slow)?.map_err(body_error)
+    pace.next(next).await.ok_or_else(slow)?.map_err(form_error)
 }
 
 /// The next bytes of a field of it.
@@ -485,6 +485,14 @@ pub async fn chunk(field: &mut Field<'_>, pace: &mut Pace) -> Result<Option<Byte
     Ok(chunk)
 }
 
+/// Too large, or not a form with a file.
+fn form_error(e: impl std::error::Error) -> Error {
+    match body_error(e) {
+        Error::TooLarge => Error::TooLarge,
+        _ => Error::invalid("body", "file", "A form with a file is required"),
+    }
+}
+
 fn slow() -> Error {
     Error::invalid("body", "file", "The file took too long to arrive")
 }
@@ -492,7 +500,7 @@ fn slow() -> Error {
 impl<T> Upload<T> {
     /// The form, part by part, for content that is streamed.
     pub async fn form(self) -> Result<Multipart> {
-        Multipart::from_request(self.0, &()).await.map_err(body_error)
+        Multipart::from_request(self.0, &()).await.map_err(form_error)
     }
 
     /// Reads the file in the turn of its company, or of its sender where there is none; 413 beyond the route's limit.
@@ -505,7 +513,7 @@ impl<T> Upload<T> {
     async fn part(self, turn: Turn) -> Result<File> {
         let length = self.0.headers().get(header::CONTENT_LENGTH);
         let length: usize = length.and_then(|v| v.to_str().ok()?.parse().ok()).unwrap_or(0);
-        let mut form = Multipart::from_request(self.0, &()).await.map_err(body_error)?;
+        let mut form = Multipart::from_request(self.0, &()).await.map_err(form_error)?;
         let mut pace = Pace::of_upload();
         while let Some(mut field) = patiently(&mut pace, form.next_field()).await? {
             if field.name() != Some("file") {

@@ -236,15 +236,12 @@ async fn delete(db: Scoped<TeamAdmin>, Path(id): Path<Uuid>) -> Result<Json<Mess
     }
 }
 
+/// The picture as pages show it. Many programs save one under the name of the other kind.
 fn data_url(kind: &str, bytes: &[u8]) -> Result<String> {
-    let magic: &[u8] = match kind {
-        "image/jpeg" | "image/jpg" => b"\xff\xd8\xff",
-        "image/png" => b"\x89PNG\r\n\x1a\n",
-        _ => b"",
-    };
-    if magic.is_empty() || !bytes.starts_with(magic) {
-        return Err(Error::bad_request("The picture must be a JPEG or PNG file"));
-    }
+    let is = [("image/jpeg", b"\xff\xd8\xff".as_slice()), ("image/png", b"\x89PNG\r\n\x1a\n")];
+    let is = is.into_iter().find(|(_, magic)| bytes.starts_with(magic));
+    let is = is.filter(|_| ["image/jpeg", "image/jpg", "image/png"].contains(&kind));
+    let (kind, _) = is.ok_or(Error::bad_request("The picture must be a JPEG or PNG file"))?;
     if bytes.len() > MAX_PICTURE {
         return Err(too_large());
     }

@@ -175,12 +175,26 @@ async fn what_is_refused_leaves_nothing_behind() {
     let none =
         answer(acme.admin.request("POST", "/api/files/upload").multipart(Form::new().text("category", "x"))).await;
     none.expect(422);
+    let begin = "--b\r\ncontent-disposition: form-data; name=\"file\"";
+    for (kind, body) in [
+        ("multipart/form-data; boundary=b", format!("{begin}; filename=\"\"\r\n\r\n\r\n--b--\r\n")),
+        ("multipart/form-data; boundary=b", format!("{begin}\r\n\r\ntext\r\n--b--\r\n")),
+        ("multipart/form-data; boundary=b", String::new()),
+        ("application/json", "{}".to_owned()),
+    ] {
+        let request = acme.admin.request("POST", "/api/files/upload").header("content-type", kind);
+        let refused = answer(request.body(body.clone())).await.expect(422);
+        assert_eq!(refused["detail"][0]["loc"], json!(["body", "file"]), "{body}");
+    }
     let elf = [b"\x7fELF\x02\x01\x01\0".as_slice(), &[0; 64]].concat();
     for (name, mime, bytes) in [
         ("a.png", "image/png", b"MZ\x90\0program".as_slice()),
         ("a.pdf", "application/pdf", PNG),
         ("a.txt", "text/plain", PNG),
         ("a.doc", "application/msword", elf.as_slice()),
+        ("a.jar", "application/x-thing", b"\xca\xfe\xba\xbe\0\0\0\x41"),
+        ("a.svg", "image/svg+xml", b"\0asm\x01\0\0\0"),
+        ("a.tiff", "image/tiff", b"\x1f\x8b\x08\0\0\0\0\0\0\x03"),
         ("page.png", "image/png", b"<html><script>alert(1)</script>"),
     ] {
         let form = Form::new().part("file", part(bytes, name, mime));
@@ -196,6 +210,11 @@ async fn what_is_refused_leaves_nothing_behind() {
         ("b.rtf", "text/rtf", b"{\\rtf1 abc}".as_slice()),
         ("b.m4a", "audio/mp4", b"\0\0\0\x18ftypisom\0\0\0\0isommp42".as_slice()),
         ("b.dat", "application/x-thing", b"\0\x01"),
+        ("c.cer", "application/pkix-cert", b"0\x82\x03\0\x30"),
+        ("c.p7s", "application/pkcs7-signature", b"0\x82\x03\0\x30"),
+        ("c.wasm", "application/wasm", b"\0asm\x01\0\0\0"),
+        ("c.svgz", "image/svg+xml", b"\x1f\x8b\x08\0\0\0\0\0\0\x03"),
+        ("c.rtf", "text/rtf", b"{\\rtf1 \0}"),
     ] {
         let form = Form::new().part("file", part(bytes, name, mime));
         let made = answer(acme.admin.request("POST", "/api/files/upload").multipart(form)).await.expect(200);
@@ -216,12 +235,12 @@ async fn what_is_refused_leaves_nothing_behind() {
     });
     sent.await.unwrap();
     let start = std::time::Instant::now();
-    while objects(acme.company).len() != 10 {
+    while objects(acme.company).len() != 15 {
         assert!(start.elapsed() < Duration::from_secs(20), "left behind: {:?}", objects(acme.company));
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let rows: i64 = acme.value("select count(*) from files where tenant_id = $1", &[&acme.company]).await;
-    assert_eq!(rows, 10);
+    assert_eq!(rows, 15);
     for who in [acme.lone().await, acme.super_admin().await] {
         assert_eq!(upload(&who, "x", "x", &[]).await.detail(403), "No company associated with user");
     }

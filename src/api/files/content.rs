@@ -64,7 +64,7 @@ pub(super) async fn upload(app: State<App>, db: TenantDb, form: Upload<Parts>) -
     let (mut stored, mut fields, mut pace) = (None, Fields::default(), Pace::of_upload());
     while let Some(field) = patiently(&mut pace, form.next_field()).await? {
         match field.name().unwrap_or_default() {
-            "file" if stored.is_none() => stored = Some(store(&app, format!("{company}/{id}"), field, &mut pace).await?),
+            "file" if stored.is_none() && field.file_name().is_some_and(|name| !name.is_empty()) => stored = Some(store(&app, format!("{company}/{id}"), field, &mut pace).await?),
             "category" => fields.category = category(text(field, &mut pace).await?)?,
             "folder_id" => fields.folder = text(field, &mut pace).await?.parse().ok(),
             "tags" => fields.tags = tags(&text(field, &mut pace).await?)?,
@@ -198,15 +198,20 @@ fn checked_head(head: &mut BytesMut, name: &str, kind: Option<&str>) -> Result<B
     }
 }
 
+/// The kinds that run, by the endings that `infer` has for them.
+const PROGRAMS: [&str; 8] = ["class", "dex", "dey", "dll", "elf", "exe", "mach", "wasm"];
+/// The kinds that are told by two bytes, with which others begin too.
+const VAGUE: [&str; 3] = ["bc", "der", "obj"];
+
 /// What is wrong when a file's first bytes are of another kind than its name or its sender says.
 fn contradiction(head: &[u8], name: &str, declared: Option<&str>) -> Option<String> {
     if head.is_empty() {
         return None;
     }
-    let found = infer::get(head);
+    let found = infer::get(head).filter(|kind| !VAGUE.contains(&kind.extension()));
     // Text may begin with any letters, such as those of a program or a picture.
     let is_text = !head.contains(&0);
-    let program = found.is_some_and(|kind| kind.matcher_type() == infer::MatcherType::App);
+    let program = found.is_some_and(|kind| PROGRAMS.contains(&kind.extension()));
     let declared = declared.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_lowercase();
     let ending = name.rsplit_once('.').map(|(_, ending)| ending.to_lowercase()).unwrap_or_default();
     let by_name = match ending.as_str() {
@@ -222,12 +227,16 @@ fn contradiction(head: &[u8], name: &str, declared: Option<&str>) -> Option<Stri
         let is = found.map(|kind| kind.mime_type());
         let wrong = match claimed {
             "" | "application/octet-stream" => false,
+            // Packed, as it is in `.svgz`.
+            "image/svg+xml" if is == Some("application/gzip") => false,
             // These always begin with bytes that tell them. Many programs save a picture under the name of another kind, and
             // books and documents begin as archives do.
             "image/png" | "image/jpeg" | "image/gif" | "image/webp" => !is.is_some_and(|is| is.starts_with("image/")),
             "application/zip" => !head.starts_with(b"PK"),
             "application/pdf" => is != Some(claimed),
             _ if is_text => false,
+            // Such as `text/rtf` and `application/rtf`.
+            claimed if is.is_some_and(|is| is.split('/').next_back() == claimed.split('/').next_back()) => false,
             media if ["image/", "audio/", "video/", "text/"].iter().any(|family| media.starts_with(family)) => {
                 let families: &[&str] = match media.split('/').next().unwrap_or_default() {
                     "audio" | "video" => &["audio/", "video/"],
