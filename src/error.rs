@@ -48,6 +48,8 @@ pub enum Error {
     Conflict(Cow<'static, str>),
     /// Too many attempts; seconds until the next one may be made (429).
     TooManyRequests(u32),
+    /// Too much of it is under way; a sentence (429).
+    NoTurn(&'static str),
     /// A provider refused or did not answer (502).
     BadGateway(Cow<'static, str>),
     /// Too much at once, or too slowly; a sentence (503).
@@ -322,6 +324,7 @@ impl Error {
                 let detail = format!("Too many attempts: try again in {seconds} seconds").into();
                 return (S::TOO_MANY_REQUESTS, Detail::Sentence(detail), Some(seconds));
             }
+            Error::NoTurn(detail) => return (S::TOO_MANY_REQUESTS, Detail::Sentence(detail.into()), Some(5)),
             Error::Conflict(detail) => (S::CONFLICT, detail),
             Error::BadGateway(detail) => (S::BAD_GATEWAY, detail),
             Error::Busy(detail) => return (S::SERVICE_UNAVAILABLE, Detail::Sentence(detail.into()), Some(10)),

@@ -18,9 +18,9 @@ use serde_json::Value;
 use std::{ops::Range, time::Duration};
 
 /// Uploads at a time, and of one company: each holds two parts of 5 MiB.
-static UPLOADS: Turns = Turns::new(16, 2);
+static UPLOADS: Turns = Turns::new(16, 4);
 /// How long one waits for its turn.
-const TURN: Duration = Duration::from_secs(30);
+const TURN: Duration = Duration::from_secs(60);
 /// Of the other fields of the form.
 const TEXT_LIMIT: usize = 64 << 10;
 /// What tells a file's type is within its first bytes.
@@ -58,7 +58,8 @@ struct Stored {
 
 pub(super) async fn upload(app: State<App>, db: TenantDb, form: Upload<Parts>) -> Result<Json<File>> {
     let company = db.tx(async |tx| Ok(tx.caller().company_id)).await?.ok_or(Error::NoCompany)?;
-    let _turn = UPLOADS.next(company, TURN).await.ok_or(Error::TooManyRequests(5))?;
+    let busy = Error::NoTurn("Too many files are being uploaded right now: try again in a moment");
+    let _turn = UPLOADS.next(company, TURN).await.ok_or(busy)?;
     let id = Uuid::now_v7();
     let mut form = form.form().await?;
     let (mut stored, mut fields, mut pace) = (None, Fields::default(), Pace::of_upload());

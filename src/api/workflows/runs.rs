@@ -160,7 +160,8 @@ pub(super) async fn dry_run(db: TenantDb, Path(id): Path<Uuid>, Query(about): Qu
     });
     let (company, known) = known.await?;
     idempotency::leaving().await?;
-    let turn = DRY_RUNS.next(company, TURN).await.ok_or(Error::TooManyRequests(5))?;
+    let busy = Error::NoTurn("Too many dry runs are being made right now: try again in a moment");
+    let turn = DRY_RUNS.next(company, TURN).await.ok_or(busy)?;
     let run = tokio::task::spawn_blocking(move || {
         let _turn = turn;
         tried(id, known)
