@@ -26,7 +26,7 @@ use postgres_types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
-    de::{DeserializeOwned, IntoDeserializer},
+    de::{DeserializeOwned, IgnoredAny, IntoDeserializer},
 };
 use serde_json::json;
 use std::{borrow::Cow, collections::BTreeMap, fmt, marker::PhantomData, str::FromStr, time::Duration};
@@ -268,6 +268,11 @@ pub fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(d: D) -> Result<Opt
     T::deserialize(d).map(Some)
 }
 
+/// A field that has a value of its own where it is not given, which `null` means too.
+pub fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(d: D) -> Result<T, D::Error> {
+    Option::<T>::deserialize(d).map(Option::unwrap_or_default)
+}
+
 /// A JSON body, in and out. Coming in it is checked against the rules of its type; what does not fit is a 422 that names
 /// the field.
 #[derive(Debug)]
@@ -289,8 +294,12 @@ impl<T: DeserializeOwned + Validate<Context = ()>> FromRequest<App> for Json<T> 
         }
         let mut json = serde_json::Deserializer::from_str(body);
         let value: T = serde_path_to_error::deserialize(&mut json).map_err(|e| {
-            let kind = if e.inner().is_data() { "value_error" } else { "json_invalid" };
+            // What is no word of a list is broken JSON to serde_json.
+            let is_json = e.inner().is_data() || serde_json::from_str::<IgnoredAny>(body).is_ok();
+            let kind = if is_json { "value_error" } else { "json_invalid" };
             let (field, msg) = said(&e.path().to_string(), &e.inner().to_string());
+            let msg =
+                if is_json && msg == "expected value" { "Input should be one of the known words".into() } else { msg };
             let loc = std::iter::once("body".to_owned()).chain(field).collect();
             Error::Invalid(vec![Problem { kind, loc, msg }])
         })?;
@@ -842,9 +851,9 @@ pub fn address<'de, D: Deserializer<'de>>(d: D) -> Result<String, D::Error> {
     Ok(Cow::<str>::deserialize(d)?.trim().to_lowercase())
 }
 
-/// The same for a change; `null` is refused.
-pub fn given_address<'de, D: Deserializer<'de>>(d: D) -> Result<Option<String>, D::Error> {
-    address(d).map(Some)
+/// The same where `null` means "not given".
+pub fn optional_address<'de, D: Deserializer<'de>>(d: D) -> Result<Option<String>, D::Error> {
+    Ok(Option::<Cow<str>>::deserialize(d)?.map(|text| text.trim().to_lowercase()))
 }
 
 /// The rule of the address of an account that may be there: old ones are of any form, so only the sign that makes one is

@@ -120,7 +120,7 @@ struct NewEmail {
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     in_reply_to: Option<Uuid>,
     /// Files of the company that go with it, 20 MiB together.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "wire::or_default")]
     #[garde(length(max = 20))]
     attachments: Vec<Uuid>,
 }

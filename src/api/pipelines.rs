@@ -74,18 +74,18 @@ struct NewPipeline {
     is_default: Option<bool>,
 }
 
-/// The fields to change; those left out stay.
+/// The fields to change; those left out stay, and so do a name and `is_default` that are null.
 #[derive(Debug, Default, Serialize, Deserialize, Validate, JsonSchema)]
 #[serde(default)]
 #[garde(allow_unvalidated)]
 struct PipelinePatch {
-    #[serde(deserialize_with = "wire::given", skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[garde(length(chars, min = 1, max = 255))]
     name: Option<String>,
     #[serde(deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
     #[garde(inner(length(chars, max = 500)))]
     description: Option<Option<String>>,
-    #[serde(deserialize_with = "wire::given", skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     is_default: Option<bool>,
 }
 

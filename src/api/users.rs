@@ -57,7 +57,7 @@ row! {
 #[derive(Debug, Default, Serialize, Deserialize, Validate, JsonSchema)]
 #[serde(default)]
 struct ProfilePatch {
-    #[serde(deserialize_with = "wire::given_address", skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "wire::optional_address", skip_serializing_if = "Option::is_none")]
     #[garde(inner(custom(wire::old_address)), length(chars, max = 255))]
     #[schemars(email)]
     email: Option<String>,
@@ -88,7 +88,7 @@ struct ProfilePatch {
 #[derive(Debug, Default, Serialize, Deserialize, Validate, JsonSchema)]
 #[serde(default)]
 struct UserPatch {
-    #[serde(deserialize_with = "wire::given_address", skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "wire::optional_address", skip_serializing_if = "Option::is_none")]
     #[garde(inner(custom(wire::old_address)), length(chars, max = 255))]
     #[schemars(email)]
     email: Option<String>,
@@ -98,10 +98,10 @@ struct UserPatch {
     #[serde(deserialize_with = "wire::given", skip_serializing_if = "Option::is_none")]
     #[garde(inner(custom(wire::name)))]
     last_name: Option<String>,
-    /// `company_admin`, `company_user` or any label; `super_admin` is a super admin's to give.
-    #[serde(deserialize_with = "wire::given", skip_serializing_if = "Option::is_none")]
+    /// `company_admin`, `company_user` or any label; `super_admin` is a super admin's to give. Unchanged when empty.
+    #[serde(deserialize_with = "wire::blank_is_none", skip_serializing_if = "Option::is_none")]
     #[serde(rename(serialize = "user_role"))]
-    #[garde(length(chars, min = 1, max = 50))]
+    #[garde(length(chars, max = 50))]
     role: Option<String>,
 }
 

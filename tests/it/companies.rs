@@ -74,6 +74,11 @@ async fn admins_change_their_company() {
     assert_eq!((&changed["timezone"], &changed["id"]), (&json!("Europe/Berlin"), &json!(acme.company)));
     assert_eq!(changed["subscription_status"], json!("active"));
     assert_eq!(acme.member.get(&path(acme.company)).await.expect(200), changed);
+    let nothing = json!({"settings": null, "plan": null, "status": null});
+    assert_eq!(acme.admin.put(&path(acme.company), nothing).await.expect(200), changed);
+    let odd = acme.admin.put(&path(acme.company), json!({"plan": 5})).await.expect(422);
+    let odd = &odd["detail"][0];
+    assert_eq!([&odd["type"], &odd["loc"]], [&json!("value_error"), &json!(["body", "plan"])]);
     let label = acme.person("Admin").await;
     let changed = label.put(&path(acme.company), json!({"city": null, "domain": ""})).await.expect(200);
     assert_eq!((&changed["city"], &changed["domain"], &changed["zip"]), (&json!(null), &json!(null), &json!("7")));
@@ -98,7 +103,6 @@ async fn admins_change_their_company() {
         ("domain", json!("x".repeat(256))),
         ("logo_url", json!("x".repeat(501))),
         ("city", json!("\u{0}")),
-        ("settings", json!(null)),
         ("settings", json!({"unknown": true})),
         ("settings", json!([])),
         ("plan", json!("gold")),

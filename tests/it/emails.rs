@@ -141,7 +141,7 @@ async fn a_company_without_a_key_sends_through_the_relay() {
 async fn received_mail_is_read_kept_and_thrown_away() {
     let acme = World::new().await;
     let id = received(&acme, "One").await;
-    let draft = json!({"to_email": "ada@example.com", "subject": "D", "body": "B"});
+    let draft = json!({"to_email": "ada@example.com", "subject": "D", "body": "B", "attachments": null});
     let draft = acme.member.post("/api/emails/draft", draft).await.expect(201);
     let subjects = async |query: &str| -> Vec<Value> {
         let list = acme.admin.get(&format!("/api/emails/{query}")).await.expect(200);

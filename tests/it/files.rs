@@ -417,7 +417,7 @@ async fn files_are_listed_changed_and_deleted() {
     );
     assert_eq!(download(&acme.admin, &first, &[]).await.status(), 404, "it has no content");
     acme.member.post("/api/files/", json!({"name": "second", "category": "c", "folder_id": null})).await.expect(200);
-    acme.member.post("/api/files/", json!({"name": "third"})).await.expect(200);
+    acme.member.post("/api/files/", json!({"name": "third", "tags": null})).await.expect(200);
     let listed = async |query: &str| names(&acme.admin, &format!("/api/files/?{query}")).await.join(" ");
     assert_eq!(listed("").await, "third second first");
     assert_eq!(listed("category=c").await, "second first");
@@ -442,6 +442,13 @@ async fn files_are_listed_changed_and_deleted() {
         (&json!("renamed"), &json!(null), &json!("D"), &json!([]), &json!("archived"), &json!(null))
     );
     assert_eq!((&changed["folder_id"], &changed["original_name"]), (&place["id"], &json!("first")));
+    let same = acme.member.patch(&path, json!({"name": null, "tags": null})).await.expect(200);
+    assert_eq!((&same["name"], &same["tags"]), (&json!("renamed"), &json!([])));
+    let new = json!({"name": "G", "tags": null});
+    let made = acme.member.post("/api/files/folders", new).await.expect(200);
+    let same = json!({"name": null, "tags": null});
+    let same = acme.member.patch(&format!("/api/files/folders/{}", id(&made)), same).await.expect(200);
+    assert_eq!((&same["name"], &same["tags"]), (&json!("G"), &json!([])));
     assert_eq!(acme.member.put(&path, json!({"folder_id": ""})).await.expect(200)["folder_id"], json!(null));
     assert_eq!(acme.member.put(&path, json!({"folder_id": place["id"]})).await.expect(200)["folder_id"], place["id"]);
     assert_eq!(acme.member.put(&path, json!({"folder_id": Uuid::now_v7()})).await.detail(404), "Folder not found");

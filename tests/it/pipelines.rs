@@ -80,6 +80,8 @@ async fn pipelines_are_made_changed_and_deleted() {
     assert_eq!((&changed["name"], &changed["description"]), (&json!("Partners"), &json!("By partners")));
     let changed = acme.member.patch(&path, json!({"is_default": true, "description": null})).await.expect(200);
     assert_eq!((&changed["is_default"], &changed["description"]), (&json!(true), &json!(null)));
+    let same = acme.member.patch(&path, json!({"name": null, "is_default": null})).await.expect(200);
+    assert_eq!((&same["name"], &same["is_default"]), (&json!("Partners"), &json!(true)));
     let list = acme.admin.get("/api/pipelines").await.expect(200);
     assert_eq!((&list[0]["id"], &list[1]["id"]), (&made["id"], &first["id"]), "the default comes first");
     assert_eq!(list[1]["is_default"], json!(false), "and the former one is none any more");

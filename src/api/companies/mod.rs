@@ -124,8 +124,8 @@ fn hour<'de, D: serde::Deserializer<'de>>(d: D) -> Result<String, D::Error> {
 
 /// An object, because serde would take a list for the fields in their order.
 fn settings<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Option<CompanySettings>, D::Error> {
-    let object = Value::Object(serde_json::Map::deserialize(d)?);
-    CompanySettings::deserialize(object).map(Some).map_err(serde::de::Error::custom)
+    let Some(object) = Option::<serde_json::Map<String, Value>>::deserialize(d)? else { return Ok(None) };
+    CompanySettings::deserialize(Value::Object(object)).map(Some).map_err(serde::de::Error::custom)
 }
 
 #[derive(Deserialize, Validate, JsonSchema)]
@@ -172,7 +172,8 @@ fn picture_address(url: &str, _: &()) -> garde::Result {
     if known { Ok(()) } else { Err(garde::Error::new("Input should be the address of a picture")) }
 }
 
-/// The fields to change; those left out stay. A secret that is null or empty is forgotten; none is ever returned.
+/// The fields to change; those left out stay, and so do settings, a plan and a status that are null. A secret that is null or
+/// empty is forgotten; none is ever returned.
 #[derive(Default, Serialize, Deserialize, Validate, JsonSchema)]
 #[serde(default)]
 struct CompanyPatch {
@@ -215,10 +216,10 @@ struct CompanyPatch {
     #[serde(deserialize_with = "settings", skip_serializing_if = "Option::is_none")]
     #[garde(dive)]
     settings: Option<CompanySettings>,
-    #[serde(deserialize_with = "wire::given", skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[garde(skip)]
     plan: Option<Plan>,
-    #[serde(deserialize_with = "wire::given", skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[garde(skip)]
     status: Option<CompanyStatus>,
     #[serde(deserialize_with = "wire::nullable", skip_serializing)]

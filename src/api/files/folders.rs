@@ -33,19 +33,19 @@ pub(super) struct NewFolder {
     description: Option<String>,
     #[garde(length(chars, max = 50))]
     status: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "wire::or_default")]
     #[garde(length(max = wire::TAGS), inner(length(chars, max = wire::TAG_LENGTH)))]
     tags: Vec<String>,
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     parent_id: Option<Uuid>,
 }
 
-/// The fields to change; those left out stay.
+/// The fields to change; those left out stay, and so do a name and tags that are null.
 #[derive(Debug, Default, Serialize, Deserialize, Validate, JsonSchema)]
 #[serde(default)]
 #[garde(allow_unvalidated)]
 pub(super) struct FolderPatch {
-    #[serde(deserialize_with = "wire::given", skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[garde(length(chars, min = 1, max = 255))]
     name: Option<String>,
     #[serde(deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
@@ -54,7 +54,7 @@ pub(super) struct FolderPatch {
     #[serde(deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
     #[garde(inner(length(chars, max = 50)))]
     status: Option<Option<String>>,
-    #[serde(deserialize_with = "wire::given", skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[garde(inner(length(max = wire::TAGS), inner(length(chars, max = wire::TAG_LENGTH))))]
     tags: Option<Vec<String>>,
     /// A folder's id; null or empty for none.

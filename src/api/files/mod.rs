@@ -91,17 +91,17 @@ struct NewFile {
     contact_id: Option<Uuid>,
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     deal_id: Option<Uuid>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "wire::or_default")]
     #[garde(length(max = wire::TAGS), inner(length(chars, max = wire::TAG_LENGTH)))]
     tags: Vec<String>,
 }
 
-/// The fields to change; those left out stay.
+/// The fields to change; those left out stay, and so do a name and tags that are null.
 #[derive(Debug, Default, Serialize, Deserialize, Validate, JsonSchema)]
 #[serde(default)]
 #[garde(allow_unvalidated)]
 struct FilePatch {
-    #[serde(deserialize_with = "wire::given", skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[garde(length(chars, min = 1, max = 255))]
     name: Option<String>,
     #[serde(deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
@@ -109,7 +109,7 @@ struct FilePatch {
     category: Option<Option<String>>,
     #[serde(deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
     description: Option<Option<String>>,
-    #[serde(deserialize_with = "wire::given", skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[garde(inner(length(max = wire::TAGS), inner(length(chars, max = wire::TAG_LENGTH))))]
     tags: Option<Vec<String>>,
     #[serde(deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
