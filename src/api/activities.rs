@@ -76,9 +76,10 @@ struct NewActivity {
     #[schemars(with = "wire::Fitting<Time>")]
     due_date: Option<Time>,
     #[serde(default, deserialize_with = "wire::optional_number")]
+    #[garde(range(min = 0))]
     duration_minutes: Option<i32>,
-    /// 0 low, 1 medium, 2 high.
-    #[serde(default, deserialize_with = "wire::optional_number")]
+    /// 0, 1, 2 or `low`, `medium`, `high`.
+    #[serde(default, deserialize_with = "priority")]
     priority: Option<i32>,
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     contact_id: Option<Uuid>,
@@ -116,6 +117,7 @@ struct ActivityPatch {
     #[serde(deserialize_with = "unless_blank", skip_serializing_if = "Option::is_none")]
     due_date: Option<Option<Time>>,
     #[serde(deserialize_with = "wire::nullable_number", skip_serializing_if = "Option::is_none")]
+    #[garde(inner(range(min = 0)))]
     duration_minutes: Option<Option<i32>>,
     #[serde(deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
     #[garde(inner(length(chars, max = 255)))]
@@ -150,7 +152,7 @@ where
 
 fn priority<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Option<i32>, D::Error> {
     let value = Option::<Value>::deserialize(d)?;
-    let number = match &value {
+    let number: Option<i32> = match &value {
         None => return Ok(None),
         Some(Value::String(word)) => match word.to_lowercase().as_str() {
             "low" => Some(0),
@@ -160,7 +162,7 @@ fn priority<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Option<i32>, D::Er
         },
         Some(value) => wire::Number::read(value).ok(),
     };
-    number.map(Some).ok_or_else(|| serde::de::Error::custom("Input should be 0, 1, 2, low, medium or high"))
+    number.filter(|number| (0..=2).contains(number)).map(Some).ok_or_else(|| serde::de::Error::custom("Input should be 0, 1, 2, low, medium or high"))
 }
 
 /// An activity after a change.

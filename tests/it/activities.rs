@@ -60,12 +60,16 @@ async fn an_activity_is_made_and_read() {
     assert_eq!(activity(&acme.admin, json!({"type": "lunch", "status": "?"})).await["type"], json!("task"));
     let done = activity(&acme.admin, json!({"type": "NOTE", "status": "Completed"})).await;
     assert_eq!((&done["type"], &done["status"]), (&json!("note"), &json!("completed")));
+    assert_eq!(activity(&acme.admin, json!({"priority": "High"})).await["priority"], json!(2));
     assert!(done["completed_at"].is_string());
     for bad in [
         json!({"subject": "x".repeat(256)}),
         json!({"subject": null}),
         json!({"type": null}),
         json!({"priority": "x"}),
+        json!({"priority": 3}),
+        json!({"priority": -1}),
+        json!({"duration_minutes": -1}),
         json!({"contact_id": "x"}),
         json!({"duration_minutes": 3_000_000_000_i64}),
     ] {
@@ -175,6 +179,8 @@ async fn any_member_changes_the_listed_fields_and_no_other() {
     for bad in [
         json!({"due_date": "soon"}),
         json!({"priority": "urgent"}),
+        json!({"priority": "3"}),
+        json!({"duration_minutes": -1}),
         json!({"subject": "x".repeat(256)}),
         json!({"title": ""}),
         json!({"outcome": "x".repeat(501)}),
