@@ -871,6 +871,8 @@ pub fn new_address(text: &str, _: &()) -> garde::Result {
     if is_public { Ok(()) } else { Err(garde::Error::new("Input should be an e-mail address")) }
 }
 
+/// The largest amount of money, which the database keeps as `numeric(15, 2)`.
+pub const MONEY: f64 = 9_999_999_999_999.99;
 /// Tags of one thing.
 pub const TAGS: usize = 100;
 /// Characters of a tag.

@@ -77,6 +77,7 @@ struct NewDeal {
     #[garde(length(chars, min = 1, max = 255))]
     title: String,
     #[serde(deserialize_with = "wire::number")]
+    #[garde(range(min = -wire::MONEY, max = wire::MONEY))]
     value: f64,
     /// A stage's id or its name.
     stage_id: String,
@@ -106,6 +107,7 @@ struct DealPatch {
     #[garde(length(chars, min = 1, max = 255))]
     title: Option<String>,
     #[serde(deserialize_with = "wire::optional_number", skip_serializing_if = "Option::is_none")]
+    #[garde(range(min = -wire::MONEY, max = wire::MONEY))]
     value: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[garde(length(chars, max = 255))]

@@ -108,6 +108,7 @@ struct NewQuote {
     #[garde(length(chars, min = 1, max = 255))]
     title: String,
     #[serde(deserialize_with = "wire::number")]
+    #[garde(range(min = -wire::MONEY, max = wire::MONEY))]
     amount: f64,
     /// A contact's id; what is none means none.
     #[serde(default, deserialize_with = "wire::fitting")]
@@ -141,6 +142,7 @@ struct QuotePatch {
     #[garde(length(chars, min = 1, max = 255))]
     title: Option<String>,
     #[serde(deserialize_with = "wire::optional_number", skip_serializing_if = "Option::is_none")]
+    #[garde(range(min = -wire::MONEY, max = wire::MONEY))]
     amount: Option<f64>,
     #[serde(deserialize_with = "date", skip_serializing_if = "Option::is_none")]
     valid_until: Option<String>,

@@ -106,6 +106,15 @@ async fn stages_are_named_by_id_or_by_name() {
     ] {
         refused(bad).await.expect(422);
     }
+    for (value, msg) in [
+        (9_999_999_999_999.995, "Input should be at most 9999999999999.99"),
+        (-1e13, "Input should be at least -9999999999999.99"),
+    ] {
+        let problem = &refused(json!({"value": value})).await.expect(422)["detail"][0];
+        assert_eq!([&problem["loc"], &problem["msg"]], [&json!(["body", "value"]), &json!(msg)]);
+    }
+    let most = deal(&acme.admin, json!({"value": 9_999_999_999_999.99_f64})).await;
+    assert_eq!(most["value"], json!(9_999_999_999_999.99_f64));
     acme.db.execute("update pipelines set is_deleted = true where tenant_id = $1", &[&acme.company]).await.unwrap();
     assert!(refused(json!({})).await.detail(400).contains("no pipeline"));
 }

@@ -88,6 +88,14 @@ async fn a_quote_is_made_listed_and_read() {
         new.as_object_mut().unwrap().extend(bad.as_object().unwrap().clone());
         assert_eq!(acme.admin.post("/api/quotes/", new).await.status, 422, "{bad}");
     }
+    for (value, msg) in [
+        (9_999_999_999_999.995, "Input should be at most 9999999999999.99"),
+        (-1e13, "Input should be at least -9999999999999.99"),
+    ] {
+        let problem =
+            &acme.admin.post("/api/quotes/", json!({"title": "Bad", "amount": value})).await.expect(422)["detail"][0];
+        assert_eq!([&problem["loc"], &problem["msg"]], [&json!(["body", "amount"]), &json!(msg)]);
+    }
     let lone = acme.lone().await;
     for answer in [
         lone.get("/api/quotes/").await,
