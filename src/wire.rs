@@ -258,6 +258,30 @@ pub fn nullable_number<'de, D: Deserializer<'de>, T: Number>(d: D) -> Result<Opt
     optional_number(d).map(Some)
 }
 
+/// True or false, or a text or number that stands for it, as the old backend took it.
+pub fn boolean<'de, D: Deserializer<'de>>(d: D) -> Result<bool, D::Error> {
+    let known = match serde_json::Value::deserialize(d)? {
+        serde_json::Value::Bool(known) => Some(known),
+        serde_json::Value::Number(number) => {
+            [0.0, 1.0].iter().position(|n| number.as_f64() == Some(*n)).map(|n| n == 1)
+        }
+        serde_json::Value::String(text) => is_true(&text),
+        _ => None,
+    };
+    known.ok_or_else(|| serde::de::Error::custom(NO_BOOLEAN))
+}
+
+/// The same where `null` means "not given".
+pub fn optional_boolean<'de, D: Deserializer<'de>>(d: D) -> Result<Option<bool>, D::Error> {
+    let value = Option::<serde_json::Value>::deserialize(d)?;
+    value.map(boolean).transpose().map_err(serde::de::Error::custom)
+}
+
+/// The same of a change that has no null, which is refused.
+pub fn given_boolean<'de, D: Deserializer<'de>>(d: D) -> Result<Option<bool>, D::Error> {
+    boolean(d).map(Some)
+}
+
 /// A field of a change: absent is `None`, `null` is `Some(None)`.
 pub fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de>>(d: D) -> Result<Option<Option<T>>, D::Error> {
     Option::<T>::deserialize(d).map(Some)
@@ -833,11 +857,20 @@ pub fn flag<'de, D: Deserializer<'de>>(d: D) -> Result<bool, D::Error> {
 
 /// The same where a blank one means "not given".
 pub fn optional_flag<'de, D: Deserializer<'de>>(d: D) -> Result<Option<bool>, D::Error> {
-    match Cow::<'de, str>::deserialize(d)?.to_lowercase().as_str() {
-        "true" | "1" | "yes" | "on" | "t" | "y" => Ok(Some(true)),
-        "false" | "0" | "no" | "off" | "f" | "n" => Ok(Some(false)),
-        "" => Ok(None),
-        _ => Err(serde::de::Error::custom("Input should be true or false")),
+    match Cow::<'de, str>::deserialize(d)? {
+        blank if blank.is_empty() => Ok(None),
+        text => is_true(&text).map(Some).ok_or_else(|| serde::de::Error::custom(NO_BOOLEAN)),
+    }
+}
+
+const NO_BOOLEAN: &str = "Input should be true or false";
+
+/// Whether a text stands for true or for false, if for any.
+fn is_true(text: &str) -> Option<bool> {
+    match text.to_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" | "t" | "y" => Some(true),
+        "false" | "0" | "no" | "off" | "f" | "n" => Some(false),
+        _ => None,
     }
 }
 

@@ -71,6 +71,7 @@ struct NewPipeline {
     #[garde(length(chars, max = 500))]
     description: Option<String>,
     /// Whether it becomes the company's default.
+    #[serde(default, deserialize_with = "wire::optional_boolean")]
     is_default: Option<bool>,
 }
 
@@ -85,7 +86,7 @@ struct PipelinePatch {
     #[serde(deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
     #[garde(inner(length(chars, max = 500)))]
     description: Option<Option<String>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "wire::optional_boolean", skip_serializing_if = "Option::is_none")]
     is_default: Option<bool>,
 }
 
@@ -102,7 +103,9 @@ struct NewStage {
     #[serde(default, deserialize_with = "wire::optional_number")]
     #[garde(range(min = 0.0, max = 100.0))]
     probability: Option<f64>,
+    #[serde(default, deserialize_with = "wire::optional_boolean")]
     is_closed: Option<bool>,
+    #[serde(default, deserialize_with = "wire::optional_boolean")]
     is_won: Option<bool>,
 }
 
@@ -121,9 +124,9 @@ struct StagePatch {
     #[serde(deserialize_with = "wire::optional_number", skip_serializing_if = "Option::is_none")]
     #[garde(range(min = 0.0, max = 100.0))]
     probability: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "wire::optional_boolean", skip_serializing_if = "Option::is_none")]
     is_closed: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "wire::optional_boolean", skip_serializing_if = "Option::is_none")]
     is_won: Option<bool>,
 }
 

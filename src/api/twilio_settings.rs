@@ -59,8 +59,11 @@ struct NewSettings {
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     #[garde(inner(email), length(chars, max = 255))]
     sendgrid_from_email: Option<String>,
+    #[serde(default, deserialize_with = "wire::optional_boolean")]
     sms_enabled: Option<bool>,
+    #[serde(default, deserialize_with = "wire::optional_boolean")]
     voice_enabled: Option<bool>,
+    #[serde(default, deserialize_with = "wire::optional_boolean")]
     email_enabled: Option<bool>,
 }
 
@@ -84,13 +87,13 @@ struct SettingsPatch {
     #[serde(deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
     #[garde(inner(inner(custom(sender))))]
     sendgrid_from_email: Option<Option<String>>,
-    #[serde(deserialize_with = "wire::given", skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "wire::given_boolean", skip_serializing_if = "Option::is_none")]
     sms_enabled: Option<bool>,
-    #[serde(deserialize_with = "wire::given", skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "wire::given_boolean", skip_serializing_if = "Option::is_none")]
     voice_enabled: Option<bool>,
-    #[serde(deserialize_with = "wire::given", skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "wire::given_boolean", skip_serializing_if = "Option::is_none")]
     email_enabled: Option<bool>,
-    #[serde(deserialize_with = "wire::given", skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "wire::given_boolean", skip_serializing_if = "Option::is_none")]
     is_active: Option<bool>,
 }
 

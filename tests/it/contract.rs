@@ -297,6 +297,34 @@ async fn a_number_may_come_as_a_text() {
 }
 
 #[tokio::test]
+async fn a_boolean_may_come_as_a_text_or_a_number() {
+    let world = World::new().await;
+    let who = &world.admin;
+    let pipeline = who.get("/api/pipelines").await.expect(200)[0]["id"].as_str().unwrap().to_owned();
+    let stages = format!("/api/pipelines/{pipeline}/stages");
+    let stage = |closed: Value| json!({"name": "Late", "order_index": 7, "is_closed": closed, "is_won": null});
+    for (given, closed) in [(json!("True"), true), (json!("off"), false), (json!(1), true), (json!(0), false)] {
+        let made = who.post(&stages, stage(given.clone())).await.expect(200);
+        assert_eq!([&made["is_closed"], &made["is_won"]], [&json!(closed), &json!(false)]);
+        let path = format!("/api/pipeline-stages/{}", made["id"].as_str().unwrap());
+        assert_eq!(who.patch(&path, json!({"is_won": given})).await.expect(200)["is_won"], json!(closed));
+    }
+    for bad in [json!("maybe"), json!(""), json!(2), json!([true])] {
+        let problem = &who.post(&stages, stage(bad)).await.expect(422)["detail"][0];
+        let said = [&problem["loc"], &problem["msg"]];
+        assert_eq!(said, [&json!(["body", "is_closed"]), &json!("Input should be true or false")]);
+    }
+    let template = json!({"name": "T", "body": "B", "is_static": "no", "use_ai_enhancement": "1"});
+    let template = who.post("/api/sms/templates", template).await.expect(200);
+    assert_eq!([&template["is_static"], &template["use_ai_enhancement"]], [&json!(false), &json!(true)]);
+    let workflow = json!({"name": "W", "trigger_type": "deal_won", "is_active": "yes"});
+    assert_eq!(who.post("/api/workflows/", workflow).await.expect(200)["status"], "active");
+    let settings = json!({"settings": {"add_unknown_senders": "false"}});
+    let settings = who.put(&format!("/api/companies/{}", world.company), settings).await.expect(200);
+    assert_eq!(settings["settings"]["add_unknown_senders"], json!(false));
+}
+
+#[tokio::test]
 async fn times_are_utc_without_zone() {
     let world = World::new().await;
     let made = world.contact("Ada", "L").await;

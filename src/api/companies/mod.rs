@@ -93,7 +93,7 @@ struct CompanySettings {
     #[garde(skip)]
     quiet_hours: Option<Option<QuietHours>>,
     /// Whether who writes from an unknown number or address becomes a contact.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "wire::optional_boolean", skip_serializing_if = "Option::is_none")]
     #[garde(skip)]
     add_unknown_senders: Option<bool>,
     /// What a text message is answered with by itself; nothing when null.

@@ -87,6 +87,7 @@ struct NewText {
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     from_number: Option<String>,
     /// Whether the numbers take turns when none is given (default true).
+    #[serde(default, deserialize_with = "wire::optional_boolean")]
     use_rotation: Option<bool>,
     /// What the template's `{name}` stand for.
     #[serde(default)]

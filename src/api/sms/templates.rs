@@ -26,10 +26,12 @@ pub(super) struct NewTemplate {
     #[garde(length(chars, max = 100))]
     category: Option<String>,
     /// Whether `{name}` is left as it is (default true).
+    #[serde(default, deserialize_with = "wire::optional_boolean")]
     is_static: Option<bool>,
     /// The names that it uses: a JSON array as text.
     #[garde(length(chars, max = 5000))]
     variables: Option<String>,
+    #[serde(default, deserialize_with = "wire::optional_boolean")]
     use_ai_enhancement: Option<bool>,
     #[garde(length(chars, max = 50))]
     ai_tone: Option<String>,

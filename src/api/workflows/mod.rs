@@ -130,6 +130,7 @@ struct NewWorkflow {
     #[serde(default, deserialize_with = "wire::fitting")]
     #[schemars(with = "wire::Fitting<Trigger>")]
     trigger: Option<Trigger>,
+    #[serde(default, deserialize_with = "wire::optional_boolean")]
     is_active: Option<bool>,
     /// What it does, in this order.
     #[schemars(with = "Option<Vec<Step>>")]
@@ -158,6 +159,7 @@ struct WorkflowPatch {
     #[schemars(with = "wire::Fitting<Trigger>")]
     trigger_type: Option<Trigger>,
     /// Counts more than `status`.
+    #[serde(deserialize_with = "wire::optional_boolean")]
     is_active: Option<bool>,
     /// Unchanged when it is none of those that there are.
     #[serde(deserialize_with = "wire::fitting")]
@@ -173,6 +175,7 @@ struct WorkflowPatch {
     #[garde(inner(inner(range(min = 1))))]
     max_executions: Option<Option<i32>>,
     /// Makes a new secret for its webhooks; the old one ends at once.
+    #[serde(deserialize_with = "wire::boolean")]
     new_webhook_secret: bool,
 }
 
