@@ -80,6 +80,7 @@ const ATTACHMENTS: i64 = 20 << 20;
 static LARGE: Turns = Turns::new(2, 1);
 /// How long a mail waits for its turn.
 const LARGE_WAIT: Duration = Duration::from_secs(30);
+const BUSY: &str = "Another mail with attachments is being sent right now: try again in a moment";
 
 /// By what a company's mail leaves, and whose address it bears.
 pub struct Way {
@@ -218,7 +219,7 @@ pub async fn send(app: &App, db: &TenantDb, mail: Mail) -> Result<Sent> {
     let way = need_way(app, db).await?;
     let turn = match mail.attachments.is_empty() {
         true => None,
-        false => Some(LARGE.next(way.company, LARGE_WAIT).await.ok_or(Error::TooManyRequests(5))?),
+        false => Some(LARGE.next(way.company, LARGE_WAIT).await.ok_or(Error::NoTurn(BUSY))?),
     };
     idempotency::leaving().await?;
     let attachments = attached(app, db, &mail.attachments).await?;

@@ -4,7 +4,7 @@
 with p as materialized (
   select * from app.period($1, $2)
 )
-select d.id, d.created_at, d.title, to_char(d.value, 'FMMI"$"9,999,999,999,999,990.00') as value, d.status,
+select d.id, d.created_at, d.title, '$' || to_char(d.value, 'FM9,999,999,999,999,990.00') as value, d.status,
   (select s.name from pipeline_stages s where s.id = d.stage_id) as stage, to_char(d.created_at at time zone (select p.zone from p), 'YYYY-MM-DD') as created,
   to_char(d.actual_close_date at time zone (select p.zone from p), 'YYYY-MM-DD') as closed, d.company
 -- Not joined with the period: PostgreSQL would sort what follows, because it does not know that there is one.

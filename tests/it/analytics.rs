@@ -1165,7 +1165,7 @@ async fn the_table_is_whole_and_harmless() {
     assert!(csv.text.contains("Many 1,$1.00,open,Proposal,2026-01-01,N/A,N/A\r\n"));
     let line = |title: &str| rows.iter().find(|r| &r[0] == title).unwrap_or_else(|| panic!("{title}"));
     assert_eq!(line("'=SUM(A1)"), &["'=SUM(A1)", "$1,234.50", "open", "Proposal", "2026-03-01", "N/A", "'=Client"][..]);
-    assert_eq!([&line("'+1")[1], &line("'+1")[6]], ["-$5.00", "N/A"]);
+    assert_eq!([&line("'+1")[1], &line("'+1")[6]], ["$-5.00", "N/A"]);
     assert_eq!(line("'-x"), &["'-x", "$0.00", "won", "Proposal", "2026-03-01", "2026-03-05", "N/A"][..]);
     assert_eq!(&line("'@cmd")[1], "$1,000,000.00");
     line("Ärger, \"Straße\" 🦀\nzwei");

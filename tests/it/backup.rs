@@ -146,7 +146,8 @@ async fn a_restored_copy_has_every_row_and_keeps_companies_apart() {
         ) insert into jobs (tenant_id, company_id, user_id, kind, record_id, run_at)
             select $1, $1, $2, 'workflow_run', id, now() - interval '1 minute' from x";
     b.db.execute(due, &[&b.company, &b.admin.id]).await.unwrap();
-    let due = "update jobs set run_at = now() - interval '1 minute' where tenant_id = $1 and kind = 'workflow_schedule'";
+    let due =
+        "update jobs set run_at = now() - interval '1 minute' where tenant_id = $1 and kind = 'workflow_schedule'";
     assert_eq!(b.db.execute(due, &[&b.company]).await.unwrap(), 1);
     let made = run(ringfence(&own, &["backup", path]), "");
     assert!(made.status.success(), "{}", text(&made.stderr));

@@ -65,11 +65,11 @@ fn harmless(text: &str) -> String {
 }
 
 /// The lines of these cells.
-fn table<T: AsRef<[u8]>>(rows: impl IntoIterator<Item = [T; 7]>) -> Result<Bytes> {
+fn table<'a>(rows: impl IntoIterator<Item = [&'a str; 7]>) -> Result<Bytes> {
     let unwritable = |e: csv::Error| Error::Internal(e.to_string().into());
     let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
     for row in rows {
-        writer.write_record(row).map_err(unwritable)?;
+        writer.write_record(row.map(harmless)).map_err(unwritable)?;
     }
     Ok(writer.into_inner().map_err(|e| Error::Internal(e.to_string().into()))?.into())
 }
@@ -90,14 +90,10 @@ async fn part(db: &UserDb, f: &Deals, (made, deal): (Time, Uuid)) -> Result<(Byt
         Ok((lines, tx.caller().company_id))
     };
     let (lines, company) = db.tx(read).await?;
-    let or_missing = |text: &Option<String>| {
-        let text = text.as_deref().filter(|text| !text.trim().is_empty());
-        text.map_or_else(|| MISSING.to_owned(), harmless)
-    };
     let rows = lines.iter().map(|line| {
-        let [stage, closed, company] = [&line.stage, &line.closed, &line.company].map(or_missing);
-        let Line { value, status, created, .. } = line;
-        [harmless(&line.title), value.clone(), status.clone(), stage, created.clone(), closed, company]
+        let [stage, closed, company] = [&line.stage, &line.closed, &line.company]
+            .map(|text| text.as_deref().filter(|text| !text.trim().is_empty()).unwrap_or(MISSING));
+        [&line.title, &line.value, &line.status, stage, &line.created, closed, company]
     });
     let last = lines.last().filter(|_| lines.len() as i64 == PART);
     Ok((table(rows)?, company, last.map(|last| Place { made: last.created_at, deal: last.id, company })))

@@ -32,6 +32,7 @@ pub(super) struct NewNumber {
     #[garde(length(chars, max = 100))]
     twilio_sid: Option<String>,
     /// Whether it takes its turn among the senders (default false).
+    #[serde(default, deserialize_with = "wire::optional_boolean")]
     rotation_enabled: Option<bool>,
     /// The highest goes first (default 0).
     #[serde(default, deserialize_with = "wire::optional_number")]
