@@ -62,6 +62,7 @@ row! {
     pub struct Started as "Campaign" {
         id: Uuid,
         status: Option<String>,
+        is_historical: bool,
     }
 }
 
@@ -178,6 +179,9 @@ async fn send(app: State<App>, db: TenantDb, Path(id): Path<Uuid>) -> Result<Jso
     db.one::<Campaign>(sql!("campaigns/get"), &[&id]).await?;
     mailing::need_way(&app, &db).await?;
     let started: Started = db.one(sql!("campaigns/send"), &[&id]).await?;
+    if started.is_historical {
+        return Err(Error::bad_request("This campaign belongs to no company yet: it can be sent when it does"));
+    }
     let status = started.status.ok_or(Error::bad_request("This campaign has been sent"))?;
     let message = if status == "sending" { "Campaign is being sent" } else { "Campaign is scheduled" };
     Ok(Json(Sent { message, campaign_id: id, status }))

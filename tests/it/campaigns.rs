@@ -209,6 +209,14 @@ async fn a_campaign_that_gets_its_time_before_it_is_started_waits_for_it() {
     assert_eq!(send(&acme.member, &path).await.expect(200)["status"], "scheduled");
     let waits = "select count(*) from jobs where tenant_id = $1 and kind = 'campaign' and run_at = '2099-01-01 00:00Z'";
     assert_eq!(acme.value::<i64>(waits, &[&acme.company]).await, 1);
+    // Nobody would carry one out that has no company.
+    let historical =
+        "insert into campaigns (tenant_id, company_id, user_id, campaign_name, subject, body, status, total_recipients)
+        values ($1, null, $2, 'C', 'S', 'B', 'draft', 0) returning id";
+    let historical: uuid::Uuid = acme.value(historical, &[&acme.company, &acme.member.id]).await;
+    let path = format!("/api/email-campaigns/{historical}");
+    assert!(send(&acme.member, &path).await.detail(400).contains("no company yet"));
+    assert_eq!(acme.member.get(&path).await.expect(200)["status"], "draft");
 }
 
 /// A job that comes too early, as after a clock that was set back, leaves the campaign as it is and waits for its time.
