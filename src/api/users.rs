@@ -62,10 +62,10 @@ struct ProfilePatch {
     #[schemars(email)]
     email: Option<String>,
     #[serde(deserialize_with = "wire::given", skip_serializing_if = "Option::is_none")]
-    #[garde(inner(custom(wire::name)), length(chars, max = 100))]
+    #[garde(inner(custom(wire::name)))]
     first_name: Option<String>,
     #[serde(deserialize_with = "wire::given", skip_serializing_if = "Option::is_none")]
-    #[garde(inner(custom(wire::name)), length(chars, max = 100))]
+    #[garde(inner(custom(wire::name)))]
     last_name: Option<String>,
     #[serde(deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
     #[garde(inner(length(chars, max = 50)))]
@@ -93,10 +93,10 @@ struct UserPatch {
     #[schemars(email)]
     email: Option<String>,
     #[serde(deserialize_with = "wire::given", skip_serializing_if = "Option::is_none")]
-    #[garde(inner(custom(wire::name)), length(chars, max = 100))]
+    #[garde(inner(custom(wire::name)))]
     first_name: Option<String>,
     #[serde(deserialize_with = "wire::given", skip_serializing_if = "Option::is_none")]
-    #[garde(inner(custom(wire::name)), length(chars, max = 100))]
+    #[garde(inner(custom(wire::name)))]
     last_name: Option<String>,
     /// `company_admin`, `company_user` or any label; `super_admin` is a super admin's to give. Unchanged when empty.
     #[serde(deserialize_with = "wire::blank_is_none", skip_serializing_if = "Option::is_none")]

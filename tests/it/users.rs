@@ -97,7 +97,6 @@ async fn the_own_profile_changes_field_by_field_and_never_the_role() {
         json!({"last_name": "  "}),
         json!({"first_name": "<b>Ada</b>"}),
         json!({"first_name": "x".repeat(256)}),
-        json!({"last_name": "x".repeat(101)}),
         json!({"phone": "1".repeat(51)}),
         json!({"title": "x".repeat(256)}),
         json!({"bio": "x".repeat(501)}),
@@ -306,7 +305,6 @@ async fn an_admin_changes_four_fields_of_a_colleague() {
     for bad in [
         json!({"first_name": null}),
         json!({"last_name": null}),
-        json!({"first_name": "x".repeat(101)}),
         json!({"role": "x".repeat(51)}),
         json!({"email": "x"}),
     ] {
