@@ -3,15 +3,16 @@ set role ringfence_owner;
 
 -- Everybody who has a login sees the keys of all locks in pg_locks, and could try what they are the keys of: so nobody can make
 -- them who does not know this.
-create table app.lock_secret (
+create table ops.lock_secret (
   secret bytea not null
 );
-alter table app.lock_secret enable row level security, force row level security;
-create policy platform on app.lock_secret to ringfence_platform using (true) with check (true);
-grant select, insert on app.lock_secret to ringfence_platform;
+alter table ops.lock_secret enable row level security, force row level security;
+create policy platform on ops.lock_secret to ringfence_platform using (true) with check (true);
+grant usage on schema ops to ringfence_platform;
+grant select, insert on ops.lock_secret to ringfence_platform;
 
 -- Whether something is done in somebody's name and not by them (sql/platform/enter_job.sql). What a run of their workflow finds, their
--- colleagues read in its outcome; so it finds no historical row.
+-- colleagues read in its outcome; so it finds no historical row. That somebody has opted out counts here as everywhere.
 create function app.is_job() returns boolean language sql stable parallel safe
   return coalesce(starts_with(current_setting('app.request_id', true), 'job '), false);
 grant execute on function app.is_job() to ringfence_api, ringfence_dba, ringfence_operator_write;
@@ -79,23 +80,50 @@ begin
   return subject;
 end $$;
 
--- As in V0013, but for jobs.
-create or replace function app.sender(given text, rotate boolean, voice boolean, out number text, out id uuid) language plpgsql stable as $$
+-- As in V0044, but without the name of a stage that is historical.
+create or replace function app.workflow_context(event text, record_id uuid) returns jsonb language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_column
+declare
+  of_kind text := app.record_kind($1);
+  it jsonb;
+  deal jsonb;
+  contact_id uuid;
+  contact jsonb;
 begin
-  select n.phone_number, n.id into number, id from public.phone_numbers n
-  where n.is_active and not n.is_deleted and (n.company_id is not null or not app.is_job())
-    and case when given is not null then n.phone_number = given when voice then n.voice_enabled else n.sms_enabled end
-  order by (rotate and n.rotation_enabled) desc, case when rotate and n.rotation_enabled then n.rotation_priority end desc,
-    case when rotate and n.rotation_enabled then n.last_used_at end nulls first, n.created_at, n.id
-  limit 1;
-  if number is null then
-    select s.phone_number into number from public.twilio_settings s
-    where s.is_active and s.phone_number is not null and (s.company_id is not null or not app.is_job()) and (given is null or s.phone_number = given);
+  if of_kind = 'deal' then
+    select to_jsonb(d) into it from (select id, title, value, currency, stage_id,
+      case when exists (select from public.pipeline_stages p where p.id = stage_id and p.company_id is not null) then stage_name end as stage_name,
+      pipeline_id, company, contact_id, description,
+      expected_close_date, actual_close_date, status, probability, lost_reason, won_reason, tags, owner_id, created_at
+      from public.deal_card where id = (select h.id from public.deals h where h.id = $2 and h.company_id is not null) and not is_deleted) d;
+  elsif of_kind = 'contact' then
+    contact_id := $2;
+  elsif of_kind = 'activity' then
+    select to_jsonb(a) into it from (select id, type, subject, description, status, due_date, completed_at, priority, contact_id, deal_id,
+      location, outcome, owner_id, created_at from public.activities where id = $2 and company_id is not null) a;
+  elsif of_kind = 'email' then
+    select to_jsonb(e) into it from (select id, direction, status, from_email, to_email, subject, contact_id, sent_at, created_at
+      from public.emails where id = $2 and not is_deleted and company_id is not null) e;
+  elsif of_kind = 'message' then
+    select to_jsonb(m) into it from (select id, direction, status, from_address, to_address, body, contact_id, created_at
+      from public.sms_messages where id = $2 and company_id is not null) m;
   end if;
-  if number is null then
-    raise sqlstate 'RF400' using message = case when given is null then 'No phone number available: add one or sync them from Twilio'
-      else 'The sender is not one of the company''s phone numbers' end;
+  if of_kind = 'activity' then
+    select to_jsonb(d) into deal from (select id, title, value, currency, stage_id,
+      case when exists (select from public.pipeline_stages p where p.id = stage_id and p.company_id is not null) then stage_name end as stage_name,
+      pipeline_id, company, contact_id, description,
+      expected_close_date, status, probability, tags, owner_id, created_at
+      from public.deal_card where id = (select h.id from public.deals h where h.id = (it ->> 'deal_id')::uuid and h.company_id is not null) and not is_deleted) d;
   end if;
+  contact_id := coalesce(contact_id, (it ->> 'contact_id')::uuid, (deal ->> 'contact_id')::uuid);
+  select to_jsonb(c) into contact from (select id, first_name, last_name, concat_ws(' ', first_name, last_name) as name, email, phone, company,
+    title, type, status, owner_id, created_at from public.contacts where id = contact_id and not is_deleted and company_id is not null) c;
+  return jsonb_build_object('deal', deal, 'contact', contact, 'record', case of_kind when 'contact' then contact else it end,
+      'company', (select jsonb_build_object('id', c.id, 'name', c.name, 'email', c.email, 'phone', c.phone, 'timezone', c.timezone,
+        'currency', c.currency) from public.companies c where c.id = app.company_id()),
+      'user', (select jsonb_build_object('id', u.id, 'first_name', u.first_name, 'last_name', u.last_name, 'email', u.email, 'phone', u.phone,
+        'title', u.title) from public.users u where u.id = app.user_id()))
+    || case when of_kind is not null and of_kind <> 'contact' then jsonb_build_object(of_kind, it) else '{}' end;
 end $$;
 
 -- As in V0002, but for a trial without an end, which has no days remaining.
@@ -117,10 +145,14 @@ create function app.return_attempts(buckets text[]) returns void language sql se
     where r.bucket = l.bucket;
   end;
 
-create function app.lock_key(what text) returns bigint language sql stable security definer set search_path = pg_catalog, pg_temp
-  begin atomic
-    select ('x' || encode(sha256(s.secret || convert_to($1, 'UTF8')), 'hex'))::bit(64)::bigint from app.lock_secret s;
-  end;
+-- Without a secret it fails: a key that is null would lock nothing.
+create function app.lock_key(what text) returns bigint language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  known bytea;
+begin
+  select s.secret into strict known from ops.lock_secret s;
+  return ('x' || encode(sha256(known || convert_to(what, 'UTF8')), 'hex'))::bit(64)::bigint;
+end $$;
 
 -- Two admins of a company who demote each other wait for each other.
 create function app.lock_admins(company uuid) returns void language sql security definer set search_path = pg_catalog, pg_temp
@@ -169,7 +201,7 @@ reset role;
 alter function app.return_attempts(text[]) owner to ringfence_platform;
 alter function app.lock_key(text) owner to ringfence_platform;
 alter function app.lock_admins(uuid) owner to ringfence_platform;
-insert into app.lock_secret select sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()));
+insert into ops.lock_secret select sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()));
 
 -- As in V0021, with a key that nobody else can make.
 create or replace function app.lock_name(kind text, name text) returns void language plpgsql

@@ -79,10 +79,10 @@ pub struct Problem {
     /// The kind of problem, a word.
     #[serde(rename = "type")]
     pub kind: &'static str,
-    /// Where: `body`, `query` or `path`, then the way to the field, such as `stages`, 0, `id`. A part of it may have several
-    /// steps: `stages[0].id`.
+    /// Where: `body`, `query` or `path`, then the way to the field, such as `stages`, 0, `id`.
+    // A part of it may have several steps: `stages[0].id`.
     #[serde(serialize_with = "steps")]
-    #[schemars(with = "Vec<Step<'static>>")]
+    #[schemars(with = "Vec<Location<'static>>")]
     pub loc: Vec<String>,
     /// What is wrong, a sentence.
     pub msg: String,
@@ -91,13 +91,14 @@ pub struct Problem {
 /// A step on the way to a field: its name, or its place in a list.
 #[derive(Serialize, JsonSchema)]
 #[serde(untagged)]
-enum Step<'a> {
+enum Location<'a> {
     Name(&'a str),
     Place(usize),
 }
 
 fn steps<S: Serializer>(loc: &[String], s: S) -> Result<S::Ok, S::Error> {
-    let step = |part| str::strip_suffix(part, "]").and_then(|n| n.parse().ok()).map_or(Step::Name(part), Step::Place);
+    let step =
+        |part| str::strip_suffix(part, "]").and_then(|n| n.parse().ok()).map_or(Location::Name(part), Location::Place);
     s.collect_seq(loc.iter().flat_map(|part| part.split(['.', '['])).filter(|part| !part.is_empty()).map(step))
 }
 

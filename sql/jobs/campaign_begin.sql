@@ -1,7 +1,7 @@
 -- Begins or goes on with a campaign, and closes what a dead worker was sending: the job comes back when its lease is over, and
 -- each recipient is older than the lease by then.   $1 job   $2 campaign   $3 the lease, in seconds
 with closed as (
-  update campaign_recipients set state = case when delivered_at is null then 'failed' else 'sent' end,
+  update campaign_recipients set state = case when delivered_at is null then 'failed' else 'sent' end, sent_at = delivered_at,
     error_message = case when delivered_at is null then 'The server stopped while it was sent: it may have arrived' end
   where campaign_id = $2 and state = 'sending' and tried_at <= now() - make_interval(secs => $3)
 ), begun as (

@@ -6,7 +6,7 @@ with open_table (name) as (
     ('members', array['own', 'operator', 'platform']), ('notifications', array['own', 'platform']), ('audit_log', array['own', 'operator', 'platform']),
     ('app.credentials', array['platform']), ('app.company_secrets', array['platform']), ('app.operator_grant', array['platform']),
     ('app.operator_choice', array['platform']), ('app.staff_log', array['platform']), ('app.idempotency_keys', array['platform']),
-    ('app.refusals', array['platform']), ('app.lock_secret', array['platform']),
+    ('app.refusals', array['platform']),
     -- For roles that bypass row-level security, and nobody else.
     ('app.backfill', array[]::text[]), ('app.backfill_batch', array[]::text[]), ('app.backfill_collision', array[]::text[]),
     ('app.backfill_before', array[]::text[]), ('app.backfill_index', array[]::text[])

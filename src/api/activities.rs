@@ -80,6 +80,7 @@ struct NewActivity {
     duration_minutes: Option<i32>,
     /// 0, 1, 2 or `low`, `medium`, `high`.
     #[serde(default, deserialize_with = "priority")]
+    #[garde(range(min = 0, max = 2))]
     priority: Option<i32>,
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     contact_id: Option<Uuid>,
@@ -110,14 +111,13 @@ struct ActivityPatch {
     /// In any case; an unknown one is `pending`.
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<String>,
-    /// 0, 1, 2 or `low`, `medium`, `high`.
+    /// 0, 1, 2 or `low`, `medium`, `high`. The screen sends back what it was shown, and old activities have other numbers.
     #[serde(deserialize_with = "priority", skip_serializing_if = "Option::is_none")]
     priority: Option<i32>,
     /// A date or a time; unchanged when empty.
     #[serde(deserialize_with = "unless_blank", skip_serializing_if = "Option::is_none")]
     due_date: Option<Option<Time>>,
     #[serde(deserialize_with = "wire::nullable_number", skip_serializing_if = "Option::is_none")]
-    #[garde(inner(range(min = 0)))]
     duration_minutes: Option<Option<i32>>,
     #[serde(deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
     #[garde(inner(length(chars, max = 255)))]
@@ -152,7 +152,7 @@ where
 
 fn priority<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Option<i32>, D::Error> {
     let value = Option::<Value>::deserialize(d)?;
-    let number: Option<i32> = match &value {
+    let number = match &value {
         None => return Ok(None),
         Some(Value::String(word)) => match word.to_lowercase().as_str() {
             "low" => Some(0),
@@ -162,7 +162,7 @@ fn priority<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Option<i32>, D::Er
         },
         Some(value) => wire::Number::read(value).ok(),
     };
-    number.filter(|number| (0..=2).contains(number)).map(Some).ok_or_else(|| serde::de::Error::custom("Input should be 0, 1, 2, low, medium or high"))
+    number.map(Some).ok_or_else(|| serde::de::Error::custom("Input should be 0, 1, 2, low, medium or high"))
 }
 
 /// An activity after a change.

@@ -95,7 +95,9 @@ async fn login(app: State<App>, client: Client, Json(body): Json<Login>) -> Resu
         }
         let rehashed = if passwords::is_outdated(&hash) { Some(app.hasher.hash(&body.password).await?) } else { None };
         if app.db.platform().logged_in(account.id, &hash, rehashed.as_deref()).await? {
-            attempt.give_back(&app).await?;
+            if let Err(e) = attempt.give_back(&app).await {
+                tracing::warn!(error = %e.for_log(), "a login with the right password counts as an attempt");
+            }
             return Session::of(&app, account).map(Json);
         }
     }

@@ -224,7 +224,7 @@ async fn update(
     patch.sendgrid_from_email = patch.sendgrid_from_email.map(filled);
     let other_number = patch.phone_number.map(filled).filter(|number| *number != there.phone_number);
     patch.phone_number = other_number.map(|n| n.map(number).transpose()).transpose()?;
-    let key = patch.sendgrid_api_key.take().map(Option::unwrap_or_default);
+    let key = patch.sendgrid_api_key.take().map(|key| filled(key).unwrap_or_default());
     let key = key.filter(|key| Some(key) != there.sendgrid_api_key.as_ref() && !is_masked(key));
     let is_other_sid = patch.account_sid.as_ref().is_some_and(|sid| *sid != there.account_sid);
     let is_other = is_other_sid || patch.auth_token.is_some();

@@ -11,7 +11,7 @@ use lettre::{
     },
     transport::smtp::PoolConfig,
 };
-use tokio::time::timeout;
+use tokio::time::{Duration, timeout};
 use uuid::Uuid;
 
 type Transport = AsyncSmtpTransport<Tokio1Executor>;
@@ -68,6 +68,12 @@ fn transport(url: Option<&str>, name: &str) -> anyhow::Result<Option<Transport>>
     Ok(Some(builder.timeout(Some(super::PATIENCE)).pool_config(PoolConfig::new().max_size(CONNECTIONS)).build()))
 }
 
+/// How long a server may take for a mail, beside which the transport's own limit is for making the connection only: half a minute to
+/// look at it, and four seconds for a megabyte.
+fn patience(mail: &Message) -> Duration {
+    2 * super::PATIENCE + Duration::from_secs(4) * (mail.formatted().len() >> 20) as u32
+}
+
 /// Sends mail, or logs it in development mode when there is no SMTP server.
 pub struct Mailer {
     smtp: Option<Transport>,
@@ -104,7 +110,7 @@ impl Mailer {
             .body(text)
             .map_err(|e| Error::Internal(e.to_string().into()))?;
         idempotency::leaving().await?;
-        match timeout(super::PATIENCE, smtp.send(mail)).await {
+        match timeout(patience(&mail), smtp.send(mail)).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(e)) => {
                 tracing::warn!(permanent = e.is_permanent(), "the SMTP server did not take a mail");
@@ -141,8 +147,7 @@ impl Mailer {
             .ok_or_else(|| Failure::Refused { code: None, message: "the mail cannot be written".into() })?;
         let Some(relay) = &self.relay else { return Err(Failure::Busy) };
         idempotency::leaving().await.map_err(|_| Failure::Busy)?;
-        // The transport's own limit is for making the connection only.
-        let Ok(sent) = timeout(super::PATIENCE, relay.send(mail)).await else { return Err(Failure::Unclear) };
+        let Ok(sent) = timeout(patience(&mail), relay.send(mail)).await else { return Err(Failure::Unclear) };
         match sent {
             Ok(_) => Ok(()),
             Err(e) if e.is_permanent() => {

@@ -23,7 +23,6 @@ use uuid::Uuid;
 const BEGIN: &str = "begin";
 const ENTER: Sql = sql!("platform/enter");
 const ENTER_JOB: Sql = sql!("platform/enter_job");
-const GONE: &str = "Your company or your session has changed meanwhile: try again";
 
 /// Who the server has proof of: a verified token, or the row of a job or webhook.
 #[derive(Clone, Copy, Debug)]
@@ -323,10 +322,7 @@ impl<D: Door> Scoped<D> {
             let failed = answer.refused.take().map(Error::from);
             return Err(failed.unwrap_or(Error::Internal("the context was not set".into())));
         };
-        let row = entered.first()?.ok_or_else(|| match self.who {
-            Identity::Token(..) if server::company().is_some() => Error::bad_request(GONE),
-            _ => Error::InvalidToken,
-        })?;
+        let row = entered.first()?.ok_or(Error::InvalidToken)?;
         if row.try_get("blocked")? {
             return Err(Error::Suspended);
         }

@@ -1,7 +1,7 @@
 //! When a workflow runs by the clock.
 
 use crate::{Error, Result, wire};
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +19,8 @@ pub struct Schedule {
     pub timezone: Option<String>,
 }
 
+/// No clock is put forward by more, but where a land changes its day.
+const GAP: SignedDuration = SignedDuration::from_hours(3);
 /// Where a workflow says nothing: every hour (contract: workflows, "Engine").
 const HOURLY: u32 = 60;
 
@@ -66,11 +68,12 @@ fn after(cron: &str, zone: &str, now: Timestamp) -> Option<Timestamp> {
     if cron.len() > 200 || cron.split_whitespace().count() != 5 {
         return None;
     }
-    if cron.split_whitespace().nth(1)?.starts_with('*') {
+    if ["*", "*/1", "0-23", "0-23/1"].contains(&cron.split_whitespace().nth(1)?) {
         return next(zone, now);
     }
     let zone = TimeZone::get(zone).ok()?;
-    let mut clock = now.to_zoned(zone.clone()).datetime();
+    // From before a gap that may just have been: what was in it comes after it.
+    let mut clock = now.checked_sub(GAP).ok()?.to_zoned(zone.clone()).datetime();
     loop {
         clock = next("UTC", clock.to_zoned(TimeZone::UTC).ok()?.timestamp())?.to_zoned(TimeZone::UTC).datetime();
         let at = clock.to_zoned(zone.clone()).ok()?.timestamp();

@@ -179,8 +179,6 @@ async fn any_member_changes_the_listed_fields_and_no_other() {
     for bad in [
         json!({"due_date": "soon"}),
         json!({"priority": "urgent"}),
-        json!({"priority": "3"}),
-        json!({"duration_minutes": -1}),
         json!({"subject": "x".repeat(256)}),
         json!({"title": ""}),
         json!({"outcome": "x".repeat(501)}),

@@ -305,7 +305,7 @@ async fn a_mail_server_that_says_nothing_is_not_waited_for() {
         tokio::join!(mailer.is_relay_there(), mailer.send("b@x.example", "S", "Hi".into()), mailer.relay(&letter));
     assert!(!there && relayed.is_err());
     assert!(matches!(sent, Err(ringfence::Error::BadGateway(_))));
-    assert!(start.elapsed() < Duration::from_secs(25), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(45), "{:?}", start.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -475,7 +475,7 @@ async fn keys_of_locks_cannot_be_guessed() {
     let seen = operator.query_one(seen, &[&pid, &a.company.to_string()]).await.unwrap();
     assert_eq!((seen.get::<_, i64>(0), seen.get::<_, i64>(1)), (2, 0));
     for secret in
-        ["select * from app.lock_secret", "select app.lock_key('x')", "select app.lock_admins(app.company_id())"]
+        ["select * from ops.lock_secret", "select app.lock_key('x')", "select app.lock_admins(app.company_id())"]
     {
         let refused = operator.batch_execute(secret).await.unwrap_err();
         assert_eq!(refused.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{secret}");

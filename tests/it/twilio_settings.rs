@@ -29,7 +29,7 @@ async fn settings_are_entered_once_verified_and_show_no_secret() {
 
     // A key as it is shown and an empty token stay what they were; a wrong token is stored and not verified.
     let sealed = "select count(*) from app.company_secrets where company_id = $1";
-    let put = json!({"sendgrid_api_key": "****1234", "auth_token": "", "email_enabled": true});
+    let put = json!({"sendgrid_api_key": " ****1234", "auth_token": "", "email_enabled": true});
     let changed = acme.admin.put("/api/twilio-settings/", put).await.expect(200);
     assert_eq!([&changed["sendgrid_api_key"], &changed["email_enabled"]], [&json!("****1234"), &json!(true)]);
     assert_eq!(acme.value::<i64>(sealed, &[&acme.company]).await, 2);

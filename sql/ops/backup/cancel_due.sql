@@ -1,24 +1,30 @@
 -- In a copy: what was due since the backup may have left already, and does not leave again. Of a workflow that runs by the clock, the
 -- next time counts. How many texts, campaigns and runs that were.
-with text as (
-  update scheduled_sms set is_cancelled = true, updated_at = now(), error_message = 'Restored from a backup: it may have been sent'
-  where not is_sent and not is_cancelled and scheduled_at <= now() returning id
+with due as materialized (
+  select kind, tenant_id, record_id from jobs where run_at <= now() and company_id is not null
+), text as (
+  update scheduled_sms s set is_cancelled = true, updated_at = now(), error_message = 'Restored from a backup: it may have been sent'
+  from due d where d.kind = 'scheduled_sms' and s.tenant_id = d.tenant_id and s.id = d.record_id and not s.is_sent and not s.is_cancelled
+  returning s.id
 ), campaign as (
-  update campaigns set status = 'failed', updated_at = now(), error_message = 'Restored from a backup: it may have been sent'
-  where not is_deleted and (status = 'sending' or status = 'scheduled' and scheduled_at <= now()) returning id
+  update campaigns c set status = 'failed', updated_at = now(), error_message = 'Restored from a backup: it may have been sent'
+  where not c.is_deleted and c.company_id is not null and (c.status = 'sending' or c.status = 'scheduled'
+    and exists (select from due d where d.kind = 'campaign' and d.tenant_id = c.tenant_id and d.record_id = c.id))
+  returning c.id
 ), recipient as (
   update campaign_recipients set state = 'failed', error_message = 'Restored from a backup: it may have been sent'
   where state in ('pending', 'sending') and campaign_id in (select id from campaign)
 ), job as (
-  delete from jobs where kind = 'workflow_run' and run_at <= now() returning tenant_id, record_id
+  delete from jobs where kind = 'workflow_run' and run_at <= now()
 ), run as (
   update workflow_executions x set status = 'failed', completed_at = now(), error_message = 'Restored from a backup: it may have gone on'
-  from job j where x.tenant_id = j.tenant_id and x.id = j.record_id and x.status = 'running' returning x.id
+  from due d where d.kind = 'workflow_run' and x.tenant_id = d.tenant_id and x.id = d.record_id and x.status = 'running' returning x.id
 ), step as (
   update workflow_steps set status = 'failed', completed_at = now(), error_message = 'Restored from a backup: it may have been done'
   where status in ('running', 'waiting', 'retrying') and execution_id in (select id from run)
 ), clock as (
-  update workflows w set next_run_at = null, last_executed_at = now()
-  from jobs j where j.kind = 'workflow_schedule' and j.run_at <= now() and w.tenant_id = j.tenant_id and w.id = j.record_id
+  -- By a cron expression the next time is asked for anew; by minutes it is told from the last run.
+  update workflows w set next_run_at = null, last_executed_at = case when w.schedule ? 'cron' then w.last_executed_at else now() end
+  from due d where d.kind = 'workflow_schedule' and w.tenant_id = d.tenant_id and w.id = d.record_id
 )
 select (select count(*) from text) as texts, (select count(*) from campaign) as campaigns, (select count(*) from run) as runs

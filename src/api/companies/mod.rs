@@ -125,7 +125,8 @@ fn hour<'de, D: serde::Deserializer<'de>>(d: D) -> Result<String, D::Error> {
 /// An object, because serde would take a list for the fields in their order.
 fn settings<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Option<CompanySettings>, D::Error> {
     let Some(object) = Option::<serde_json::Map<String, Value>>::deserialize(d)? else { return Ok(None) };
-    CompanySettings::deserialize(Value::Object(object)).map(Some).map_err(serde::de::Error::custom)
+    let settings = serde_path_to_error::deserialize(Value::Object(object));
+    settings.map(Some).map_err(|e| serde::de::Error::custom(format!("{}: {}", e.path(), e.inner())))
 }
 
 #[derive(Deserialize, Validate, JsonSchema)]

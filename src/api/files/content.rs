@@ -65,7 +65,9 @@ pub(super) async fn upload(app: State<App>, db: TenantDb, form: Upload<Parts>) -
     let (mut stored, mut fields, mut pace) = (None, Fields::default(), Pace::of_upload());
     while let Some(field) = patiently(&mut pace, form.next_field()).await? {
         match field.name().unwrap_or_default() {
-            "file" if stored.is_none() && field.file_name().is_some_and(|name| !name.is_empty()) => stored = Some(store(&app, format!("{company}/{id}"), field, &mut pace).await?),
+            "file" if stored.is_none() && is_file(&field) => {
+                stored = Some(store(&app, format!("{company}/{id}"), field, &mut pace).await?);
+            }
             "category" => fields.category = category(text(field, &mut pace).await?)?,
             "folder_id" => fields.folder = text(field, &mut pace).await?.parse().ok(),
             "tags" => fields.tags = tags(&text(field, &mut pace).await?)?,
@@ -135,6 +137,14 @@ fn tags(text: &str) -> Result<Vec<String>> {
         return Err(wrong("A file has at most 100 tags of at most 100 characters"));
     }
     Ok(tags)
+}
+
+/// Whether a part of the form was sent as a file: it has a name, in either form (RFC 7578, 4.2; RFC 5987), and a browser's is empty
+/// when nothing was chosen.
+fn is_file(field: &Field<'_>) -> bool {
+    let disposition = field.headers().get(header::CONTENT_DISPOSITION).map(HeaderValue::as_bytes);
+    let is_extended = disposition.is_some_and(|value| value.to_ascii_lowercase().windows(10).any(|w| w == b"filename*="));
+    field.file_name().map_or(is_extended, |name| !name.is_empty())
 }
 
 /// The last part of a path as any system writes it, without characters that no name has.
@@ -223,16 +233,15 @@ fn contradiction(head: &[u8], name: &str, declared: Option<&str>) -> Option<Stri
         let is = found.map(|kind| kind.mime_type());
         let wrong = match claimed {
             "" | "application/octet-stream" => false,
-            // Packed, as it is in `.svgz`.
-            "image/svg+xml" if is == Some("application/gzip") => false,
+            "image/svg+xml" if ending == "svgz" && is == Some("application/gzip") => false,
             // These always begin with bytes that tell them. Many programs save a picture under the name of another kind, and
             // books and documents begin as archives do.
             "image/png" | "image/jpeg" | "image/gif" | "image/webp" => !is.is_some_and(|is| is.starts_with("image/")),
             "application/zip" => !head.starts_with(b"PK"),
             "application/pdf" => is != Some(claimed),
             _ if is_text => false,
-            // Such as `text/rtf` and `application/rtf`.
-            claimed if is.is_some_and(|is| is.split('/').next_back() == claimed.split('/').next_back()) => false,
+            claimed if is == Some(claimed) => false,
+            "text/rtf" if is == Some("application/rtf") => false,
             media if ["image/", "audio/", "video/", "text/"].iter().any(|family| media.starts_with(family)) => {
                 let families: &[&str] = match media.split('/').next().unwrap_or_default() {
                     "audio" | "video" => &["audio/", "video/"],
