@@ -10,7 +10,7 @@ use object_store::{
 };
 use sha2::{Digest, Sha256};
 use std::{
-    fs::DirBuilder,
+    fs::{self, DirBuilder},
     ops::Range,
     os::unix::fs::DirBuilderExt,
     path::PathBuf,
@@ -51,12 +51,10 @@ impl Storage {
         if url.scheme() == "file" {
             let folder =
                 url.to_file_path().map_err(|()| anyhow!("RINGFENCE_STORAGE_URL names no local folder: {url}"))?;
-            // Nobody else on the machine reads a customer's files.
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(&folder)
-                .with_context(|| format!("cannot make the folder for files {}", folder.display()))?;
+            // Nobody else on the machine reads a customer's files; what the folder is in may be others' way, such as PostgreSQL's.
+            let above = folder.parent().map_or(Ok(()), fs::create_dir_all);
+            let made = above.and_then(|()| DirBuilder::new().recursive(true).mode(0o700).create(&folder));
+            made.with_context(|| format!("cannot make the folder for files {}", folder.display()))?;
             // What is acknowledged has reached the disk.
             let store = LocalFileSystem::new_with_prefix(&folder)?.with_fsync(true).with_automatic_cleanup(true);
             return Ok(Self { store: Arc::new(store), folder: Some(folder) });

@@ -174,8 +174,8 @@ impl Cluster {
         }
         if let Err(error) = self.command("pg_ctl").arg("--version").output() {
             bail!(
-                "The server runs as user {}, who cannot reach {} ({error}): choose a folder below \
-                 directories open to everyone, such as /var/lib/ringfence.",
+                "The server runs as user {}, who cannot reach {} ({error}): open the way with chmod o+x on it \
+                 and what it is in, or choose another folder.",
                 self.owner.name,
                 self.folder.display()
             );

@@ -743,7 +743,8 @@ async fn a_signed_document_is_noted_for_workflows() {
 async fn a_large_file_is_streamed() {
     const SIZE: usize = 160 << 20;
     let acme = World::new().await;
-    let root = format!("{}/large-{}", env!("CARGO_TARGET_TMPDIR"), Uuid::new_v4());
+    let above = format!("{}/large-{}", env!("CARGO_TARGET_TMPDIR"), Uuid::new_v4());
+    let root = format!("{above}/files");
     let config =
         Config { storage_url: Some(format!("file://{root}")), upload_limit: bytesize::ByteSize::gib(1), ..config() };
     let who = acme.admin.at(&start_server(config, &api_url()));
@@ -764,8 +765,9 @@ async fn a_large_file_is_streamed() {
     let made =
         answer(who.request("POST", "/api/files/upload").multipart(Form::new().part("file", part))).await.expect(200);
     assert_eq!(made["size"], json!(SIZE));
-    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&root).unwrap().permissions());
-    assert_eq!(mode & 0o777, 0o700, "nobody else on the machine reads the files");
+    let mode = |path| std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(path).unwrap().permissions());
+    assert_eq!(mode(&root) & 0o777, 0o700, "nobody else on the machine reads the files");
+    assert_eq!(mode(&above) & 0o111, 0o111, "others have their way to what is beside them");
     let (mut response, mut hash, mut size) = (download(&who, &made, &[]).await, Sha256::new(), 0);
     let etag = response.headers()["etag"].to_str().unwrap().to_owned();
     while let Some(bytes) = response.chunk().await.unwrap() {
@@ -776,5 +778,5 @@ async fn a_large_file_is_streamed() {
     assert_eq!((size, format!("\"{seen}\"")), (SIZE, etag));
     let grown = peak().saturating_sub(before);
     assert!(grown < 64 << 20, "the process grew by {} MiB", grown >> 20);
-    std::fs::remove_dir_all(root).unwrap();
+    std::fs::remove_dir_all(above).unwrap();
 }
