@@ -9,9 +9,9 @@ use lettre::{
         Attachment as Part, Mailbox, MultiPart, SinglePart,
         header::{ContentType, HeaderName, HeaderValue},
     },
-    transport::smtp::PoolConfig,
+    transport::smtp::{self, PoolConfig, response::Response},
 };
-use tokio::time::{Duration, timeout};
+use tokio::time::{Duration, error::Elapsed, timeout};
 use uuid::Uuid;
 
 type Transport = AsyncSmtpTransport<Tokio1Executor>;
@@ -68,10 +68,12 @@ fn transport(url: Option<&str>, name: &str) -> anyhow::Result<Option<Transport>>
     Ok(Some(builder.timeout(Some(super::PATIENCE)).pool_config(PoolConfig::new().max_size(CONNECTIONS)).build()))
 }
 
-/// How long a server may take for a mail, beside which the transport's own limit is for making the connection only: half a minute to
-/// look at it, and four seconds for a megabyte.
-fn patience(mail: &Message) -> Duration {
-    2 * super::PATIENCE + Duration::from_secs(4) * (mail.formatted().len() >> 20) as u32
+/// Gives a mail to a server, which may take half a minute to look at it, and four seconds for a megabyte; the transport's own limit is
+/// for making the connection only.
+async fn hand_over(mail: &Message, to: &Transport) -> Result<Result<Response, smtp::Error>, Elapsed> {
+    let bytes = mail.formatted();
+    let patience = 2 * super::PATIENCE + Duration::from_secs(4) * (bytes.len() >> 20) as u32;
+    timeout(patience, to.send_raw(mail.envelope(), &bytes)).await
 }
 
 /// Sends mail, or logs it in development mode when there is no SMTP server.
@@ -110,7 +112,7 @@ impl Mailer {
             .body(text)
             .map_err(|e| Error::Internal(e.to_string().into()))?;
         idempotency::leaving().await?;
-        match timeout(patience(&mail), smtp.send(mail)).await {
+        match hand_over(&mail, smtp).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(e)) => {
                 tracing::warn!(permanent = e.is_permanent(), "the SMTP server did not take a mail");
@@ -147,7 +149,7 @@ impl Mailer {
             .ok_or_else(|| Failure::Refused { code: None, message: "the mail cannot be written".into() })?;
         let Some(relay) = &self.relay else { return Err(Failure::Busy) };
         idempotency::leaving().await.map_err(|_| Failure::Busy)?;
-        let Ok(sent) = timeout(patience(&mail), relay.send(mail)).await else { return Err(Failure::Unclear) };
+        let Ok(sent) = hand_over(&mail, relay).await else { return Err(Failure::Unclear) };
         match sent {
             Ok(_) => Ok(()),
             Err(e) if e.is_permanent() => {
