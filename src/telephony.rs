@@ -110,6 +110,8 @@ row! {
 pub struct Sent {
     /// The row.
     pub message: Queued,
+    /// The handle by which it is read, whatever has become of who asked for it.
+    pub db: TenantDb,
     /// What Twilio said, or why there is no answer.
     pub outcome: Result<Taken, Failure>,
 }
@@ -189,9 +191,9 @@ pub async fn finish(app: &App, account: Account, message: Queued, template: Opti
             _ => None,
         };
         let may_later = matches!(outcome, Err(Failure::Busy));
-        let (db, id, code, error, template) = (&db, &message.id, &code, &error, &template);
+        let (answers, id, code, error, template) = (&db, &message.id, &code, &error, &template);
         let write = |perhaps_done: bool| async move {
-            db.tx(async |tx| {
+            answers.tx(async |tx| {
                 let params: Params<'_> = &[id, &sid, code, error, template, &perhaps_done, &may_later];
                 tx.optional::<Uuid>(sql!("telephony/answered"), params).await?;
                 if code.as_deref() == Some("21610") {
@@ -205,7 +207,7 @@ pub async fn finish(app: &App, account: Account, message: Queued, template: Opti
         if let Err(e) = db::insist(write).await {
             tracing::error!(error = %e.for_log(), message = %message.id, "the provider's answer could not be written down");
         }
-        Sent { message, outcome }
+        Sent { message, db, outcome }
     });
     sent.await
 }

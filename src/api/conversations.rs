@@ -157,9 +157,10 @@ async fn start(app: State<App>, db: TenantDb, Json(new): Json<Start>) -> Result<
     });
     let (conversation, message) = started.await?;
     let (Some(account), Some(message)) = (account, message) else { return Ok(Json(conversation)) };
-    let read = TenantDb::for_answer(&app.db, account.company, message.user_id);
-    telephony::finish(&app, account, message, None).await?.taken()?;
-    Ok(Json(read.one(sql!("conversations/summary"), &[&conversation.id]).await?))
+    let sent = telephony::finish(&app, account, message, None).await?;
+    let db = sent.db.clone();
+    sent.taken()?;
+    Ok(Json(db.one(sql!("conversations/summary"), &[&conversation.id]).await?))
 }
 
 async fn set_status(db: TenantDb, Path(id): Path<Uuid>, Json(change): Json<StatusChange>) -> Result<Json<StatusSet>> {
