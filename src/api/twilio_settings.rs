@@ -228,7 +228,7 @@ async fn update(
     let key = key.filter(|key| Some(key) != there.sendgrid_api_key.as_ref() && !is_masked(key));
     let is_other_sid = patch.account_sid.as_ref().is_some_and(|sid| *sid != there.account_sid);
     let is_other = is_other_sid || patch.auth_token.is_some();
-    db.tx(async |tx| {
+    let changed = db.tx(async |tx| {
         tx.optional::<Uuid>(sql!("twilio_settings/update"), &[&Jsonb(&patch), &is_other]).await?;
         if let Some(token) = &patch.auth_token {
             keep(&app, tx, "twilio_auth_token", token).await?;
@@ -236,10 +236,9 @@ async fn update(
         if let Some(key) = &key {
             keep(&app, tx, "sendgrid_api_key", key).await?;
         }
-        Ok(())
-    })
-    .await?;
-    let settings = db.tx(need).await?;
+        need(tx).await
+    });
+    let settings = changed.await?;
     let is_unknown = is_other || (!there.is_active && !settings.is_verified);
     if !(settings.is_active && is_unknown) {
         return Ok(Json(settings));
