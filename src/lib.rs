@@ -23,6 +23,7 @@ pub mod links;
 pub mod log;
 pub mod mailing;
 pub mod metrics;
+pub mod named;
 pub mod operator;
 pub mod page;
 pub mod passwords;

@@ -185,6 +185,8 @@ async fn list(db: TenantDb, Query(f): Query<Filter>, page: Paging<{ page::ALL }>
     let filled = |text: Option<String>| text.filter(|t| !t.is_empty()).map(|t| t.to_lowercase());
     let (kind, status) = (filled(f.kind).or(filled(f.activity_type)), filled(f.status));
     let completed = f.completed.filter(|_| status.is_none());
+    let named = Named { contact: f.contact_id, deal: f.deal_id, ..Named::default() };
+    named.must_be_there(&db).await?;
     let is_whole = kind.is_none() && status.is_none() && completed.is_none() && f.contact_id.or(f.deal_id).is_none();
     let activities = if is_whole {
         page.list(&db, list!("activities/list", "due_order", "created_at", "id").planned_once(), &[]).await

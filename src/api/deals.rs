@@ -194,6 +194,7 @@ fn stage(text: &str) -> (Option<Uuid>, Option<&str>) {
 }
 
 async fn list(db: TenantDb, Query(filter): Query<Filter>, page: Paging<{ page::ALL }>) -> Result<Paged<Deal>> {
+    Named { stage: filter.stage, ..Named::default() }.must_be_there(&db).await?;
     let deals = match &filter.stage {
         None => page.list(&db, list!("deals/list").planned_once(), &[]).await,
         Some(stage) => page.list(&db, list!("deals/of_stage").planned_once(), &[stage]).await,

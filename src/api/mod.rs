@@ -18,6 +18,7 @@ mod prelude {
         db::{CompanyAdmin, Rows, Scoped, SettingsAdmin, SuperAdmin, TeamAdmin, TenantDb, UserDb, Written},
         error::ResultExt,
         list,
+        named::Named,
         page::{self, Bounded, Page, Paged, Paging},
         row,
         server::Client,

@@ -77,7 +77,7 @@ impl FromRow for Report {
     }
 }
 
-/// Which deals; each left out or empty for all. Another company's ids find none.
+/// Which deals; each left out or empty for all.
 #[derive(Deserialize, JsonSchema)]
 struct Deals {
     /// The first day on which they were made.
@@ -91,6 +91,12 @@ struct Deals {
     user_id: Option<Uuid>,
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     pipeline_id: Option<Uuid>,
+}
+
+impl Deals {
+    async fn must_be_there(&self, db: &UserDb) -> Result<()> {
+        Named { user: self.user_id, pipeline: self.pipeline_id, ..Named::default() }.must_be_there(db).await
+    }
 }
 
 /// Which activities; each left out or empty for all.
@@ -240,11 +246,13 @@ struct CustomReport {
 }
 
 async fn pipeline(db: UserDb, Query(f): Query<Deals>) -> Result<Json<Report>> {
+    f.must_be_there(&db).await?;
     let of: [&(dyn ToSql + Sync); 4] = [&f.date_from, &f.date_to, &f.user_id, &f.pipeline_id];
     db.one(sql!("analytics/pipeline").planned_once(), &of).await.map(Json)
 }
 
 async fn activities(db: UserDb, Query(f): Query<Activities>) -> Result<Json<Report>> {
+    Named { user: f.user_id, ..Named::default() }.must_be_there(&db).await?;
     let of: [&(dyn ToSql + Sync); 4] = [&f.date_from, &f.date_to, &f.user_id, &f.activity_type];
     db.one(sql!("analytics/activities").planned_anew(), &of).await.map(Json)
 }
@@ -258,10 +266,12 @@ async fn users(db: UserDb) -> Result<Json<Report>> {
 }
 
 async fn emails(db: UserDb, Query(f): Query<Traffic>) -> Result<Json<Report>> {
+    Named { user: f.user_id, ..Named::default() }.must_be_there(&db).await?;
     db.one(sql!("analytics/emails").planned_once(), &[&f.date_from, &f.date_to, &f.user_id]).await.map(Json)
 }
 
 async fn calls(db: UserDb, Query(f): Query<Traffic>) -> Result<Json<Report>> {
+    Named { user: f.user_id, ..Named::default() }.must_be_there(&db).await?;
     db.one(sql!("analytics/calls").planned_anew(), &[&f.date_from, &f.date_to, &f.user_id]).await.map(Json)
 }
 
@@ -274,6 +284,8 @@ async fn documents(db: UserDb, Query(f): Query<Documents>) -> Result<Json<Report
 }
 
 async fn custom(db: UserDb, Query(f): Query<Custom>) -> Result<Json<CustomReport>> {
+    let named = Named { user: f.user_id, team: f.team_id, pipeline: f.pipeline_id, ..Named::default() };
+    named.must_be_there(&db).await?;
     let unit = f.group_by.map(Grouping::word);
     let of: [&(dyn ToSql + Sync); 6] = [&f.date_from, &f.date_to, &f.user_id, &f.pipeline_id, &f.team_id, &unit];
     let results: Value = match f.group_by {
@@ -296,6 +308,7 @@ async fn custom(db: UserDb, Query(f): Query<Custom>) -> Result<Json<CustomReport
 }
 
 async fn dashboard(db: UserDb, Query(f): Query<Deals>) -> Result<Json<Report>> {
+    f.must_be_there(&db).await?;
     let of: [&(dyn ToSql + Sync); 4] = [&f.date_from, &f.date_to, &f.user_id, &f.pipeline_id];
     db.one(sql!("analytics/dashboard").planned_once(), &of).await.map(Json)
 }

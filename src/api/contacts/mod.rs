@@ -162,6 +162,7 @@ row! {
 async fn list(db: TenantDb, Query(f): Query<Filter>, page: Paging) -> Result<Paged<Contact>> {
     let filled = |text: Option<String>| text.filter(|t| !t.is_empty());
     let (kind, status, owner) = (filled(f.kind), filled(f.status), f.owner_id);
+    Named { owner, ..Named::default() }.must_be_there(&db).await?;
     let contacts = match (filled(f.search), filled(f.q)) {
         (None, None) if kind.is_none() && status.is_none() && owner.is_none() => {
             page.list(&db, list!("contacts/list").planned_once(), &[]).await

@@ -68,6 +68,7 @@ fn parent<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Option<Option<Uuid>>
 }
 
 pub(super) async fn list(db: TenantDb, Query(filter): Query<Filter>) -> Result<Rows<Folder>> {
+    Named { folder: filter.parent_id, ..Named::default() }.must_be_there(&db).await?;
     match &filter.parent_id {
         None => db.list(sql!("files/root_folders"), &[]).await,
         Some(parent) => db.list(sql!("files/subfolders"), &[parent]).await,

@@ -147,6 +147,7 @@ struct Noted {
 
 async fn list(db: TenantDb, Query(filter): Query<Filter>, page: Paging<{ page::ALL }>) -> Result<Paged<File>> {
     let category = filter.category.filter(|text| !text.is_empty());
+    Named { folder: filter.folder_id, ..Named::default() }.must_be_there(&db).await?;
     match (&filter.folder_id, &category) {
         (Some(folder), category) => {
             page.list(&db, list!("files/of_folder").planned_anew(), &[folder, category]).await
