@@ -1,5 +1,5 @@
 -- Takes the next recipients: from here on they are being sent, whatever happens. Who wants no mail is left out.
--- $1 job   $2 campaign   $3 the lease, in seconds   $4 how many
+-- $1 job   $2 campaign   $3 the lease, in seconds   $4 how many   $5 the claim
 with lease as (
   -- With somebody to send to it has come further than the last time, and does not count as tried in vain.
   update jobs set run_at = now() + make_interval(secs => $3),
@@ -11,7 +11,7 @@ with lease as (
   order by r.tried_at nulls first, r.id
   limit $4 for update skip locked
 )
-update campaign_recipients r set tried_at = now(), attempts = r.attempts + 1,
+update campaign_recipients r set tried_at = now(), attempts = r.attempts + 1, claim = $5,
   state = case when s.is_suppressed then 'suppressed' else 'sending' end,
   error_message = case when s.is_suppressed then 'The recipient has unsubscribed or cannot be reached' end
 from next n join lateral (select app.is_suppressed('email', x.email) as is_suppressed from campaign_recipients x where x.id = n.id) s on true

@@ -1,6 +1,7 @@
 //! Sends a campaign, a batch of recipients at a time. A recipient is `sending` and committed before the provider is asked,
 //! and gets its state afterwards, so that nobody is asked for twice: whoever was being sent to when a worker died is
-//! `failed`, because the mail may have arrived, and everybody else has a state or waits.
+//! `failed`, because the mail may have arrived, and everybody else has a state or waits. Whom a worker claimed without
+//! hearing of it, it gives back.
 //!
 //! The job is the worker's for [`LEASE`] after each batch. Within it every mail of the batch has begun ([`START`]) and
 //! ended ([`PATIENCE`]), so a job that comes back by itself is a dead worker's. After [`TURN`] it goes back into the queue.
@@ -116,8 +117,17 @@ pub(super) async fn run(app: &App, db: &TenantDb, job: &Job) -> Result<()> {
             return later(db, job, PAUSE).await;
         }
         let claimed = Instant::now();
-        let params: Params<'_> = &[&job.id, &campaign.id, &LEASE, &BATCH];
-        let batch: Vec<Recipient> = db.all(sql!("jobs/campaign_claim").planned_once(), params).await?;
+        let claim = Uuid::now_v7();
+        let params: Params<'_> = &[&job.id, &campaign.id, &LEASE, &BATCH, &claim];
+        let batch: Vec<Recipient> = match db.all(sql!("jobs/campaign_claim").planned_once(), params).await {
+            Ok(batch) => batch,
+            Err(e) => {
+                if !e.is_refusal() {
+                    unclaim(app, &campaign, claim).await?;
+                }
+                return Err(e);
+            }
+        };
         if batch.is_empty() {
             return db.optional::<Uuid>(sql!("jobs/campaign_end"), &[&job.id, &campaign.id, &LEASE]).await.map(drop);
         }
@@ -139,6 +149,13 @@ async fn answered(app: &App, campaign: &Sending, answers: &Answers) -> Result<()
     let statement = sql!("jobs/campaign_answered").planned_once();
     let db = TenantDb::for_answer(&app.db, campaign.company_id, campaign.user_id);
     db::insist(|_| async { db.all::<Uuid>(statement, params).await }).await.map(drop)
+}
+
+/// Gives back a batch of which it was not heard whether it was claimed: nobody was asked for it.
+async fn unclaim(app: &App, campaign: &Sending, claim: Uuid) -> Result<()> {
+    let db = TenantDb::for_company(&app.db, campaign.company_id, campaign.user_id);
+    let statement = sql!("jobs/campaign_unclaim").planned_once();
+    db::insist(|_| async { db.all::<Uuid>(statement, &[&campaign.id, &claim]).await }).await.map(drop)
 }
 
 async fn fail(db: &TenantDb, campaign: &Sending, why: &str) -> Result<()> {

@@ -1,13 +1,15 @@
 //! Campaigns (contract: bulk-email-campaigns): what is sent, to whom, and what is known of it; also when a worker dies.
 
 use crate::{
+    chaos::proxy::{Mode, Proxy, Target},
     commands::configured,
     emails::with_key,
     jobs::until,
-    schema::OwnDatabase,
+    poolers::socket,
+    schema::{OwnDatabase, waiting_for_locks},
     smtp::{Inbox, Mail},
     twilio::mails,
-    world::{Answer, Person, World, answer, config},
+    world::{Answer, Person, World, answer, config, start_server},
 };
 use ringfence::config::{Config, Switch};
 use serde_json::{Value, json};
@@ -284,6 +286,35 @@ async fn an_answer_that_cannot_be_written_down_is_tried_again_and_counts_once() 
     tx.execute(enter, &[&acme.company.to_string(), &acme.member.id.to_string()]).await.unwrap();
     let later = vec!["later"; ids.len()];
     assert!(tx.query(again, &[&ids, &claimed, &later, &none, &none]).await.unwrap().is_empty());
+}
+
+/// A worker that does not hear whether it has claimed somebody has asked nobody for them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_that_was_not_heard_of_is_given_back() {
+    let (own, inbox) = (OwnDatabase::new().await, Inbox::open().await);
+    let at: tokio_postgres::Config = own.admin.parse().unwrap();
+    let database = Proxy::to(Target::Socket(socket(&own.admin).join(format!(".s.PGSQL.{}", at.get_ports()[0])))).await;
+    let url = format!("postgres://ringfence_api@127.0.0.1:{}/{}?sslmode=disable", database.port, own.name);
+    let acme = World::alone_at(&own, &start_server(relaying(&inbox), &url)).await;
+    let wait = "create function wait_for_test() returns trigger language plpgsql security definer as $$
+        begin perform pg_advisory_xact_lock(1); return new; end $$;
+        create trigger wait_for_test before update on campaign_recipients for each row
+          when (old.state = 'pending' and new.state = 'sending') execute function wait_for_test();
+        select pg_advisory_lock(1)";
+    acme.db.batch_execute(wait).await.unwrap();
+    let path = create(&acme.member, new(&["ada@x.example", "bob@x.example"])).await;
+    send(&acme.member, &path).await.expect(200);
+    until("the worker claims", async || waiting_for_locks(&acme.db).await > 0).await;
+    database.set(Mode::Mute);
+    acme.db.batch_execute("select pg_advisory_unlock(1)").await.unwrap();
+    let sending = "select count(*) from campaign_recipients where state = 'sending'";
+    until("they are claimed", async || acme.value::<i64>(sending, &[]).await == 2).await;
+    database.set(Mode::Pass);
+    let campaign = becomes(&acme.member, &path, "sent").await;
+    assert_eq!(campaign["total_sent"], json!(2), "{:?}", states(&acme.member, &path).await);
+    assert_eq!(inbox.rest().await.len(), 2, "each has one mail");
+    let attempts = "select max(attempts)::bigint from campaign_recipients";
+    assert_eq!(acme.value::<i64>(attempts, &[]).await, 1);
 }
 
 /// Who takes the connection and never says a word is away like one who does not take it.

@@ -20,6 +20,8 @@ pub enum Mode {
     Slow(Duration),
     /// One time in four, an arbitrary part of it arrives and the connection ends.
     Cut,
+    /// What comes back does not arrive, and the connection ends.
+    Mute,
     /// Nobody listens, and the connections that there were have ended.
     Gone,
 }
@@ -110,6 +112,7 @@ async fn pump(
         match now {
             Mode::Stall => drop(mode.wait_for(|mode| *mode != Mode::Stall).await),
             Mode::Slow(pause) if is_answer => tokio::time::sleep(pause).await,
+            Mode::Mute if is_answer => return Ok(()),
             Mode::Cut if below(4) == 0 => {
                 to.write_all(&buffer[..below(length)]).await?;
                 return to.flush().await;
