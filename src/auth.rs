@@ -46,6 +46,12 @@ struct Claims {
     jti: Uuid,
 }
 
+impl Claims {
+    fn identity(&self) -> Identity {
+        Identity::Token(self.sub, self.ver)
+    }
+}
+
 /// The keys of the tokens. The first secret signs; all of them verify, so that a secret can be replaced while tokens of
 /// the old one are about.
 pub struct Keys {
@@ -138,8 +144,8 @@ impl Keys {
     }
 }
 
-/// The identity in a request's bearer token, which must be of one of these kinds.
-fn identity(headers: &HeaderMap, keys: &Keys, kinds: &[TokenKind]) -> Result<Identity> {
+/// What a request's bearer token says, which must be of one of these kinds.
+fn claims(headers: &HeaderMap, keys: &Keys, kinds: &[TokenKind]) -> Result<Claims> {
     let value = headers.get(header::AUTHORIZATION).ok_or(Error::NotAuthenticated)?;
     let (scheme, token) = value.to_str().ok().and_then(|v| v.split_once(' ')).ok_or(Error::WrongScheme)?;
     if !scheme.eq_ignore_ascii_case("bearer") {
@@ -147,14 +153,14 @@ fn identity(headers: &HeaderMap, keys: &Keys, kinds: &[TokenKind]) -> Result<Ide
     }
     let claims = keys.verify(token.trim()).filter(|c| kinds.contains(&c.typ)).ok_or(Error::InvalidToken)?;
     server::note_user(claims.sub);
-    Ok(Identity::Token(claims.sub, claims.ver))
+    Ok(claims)
 }
 
 impl<D: Door> FromRequestParts<App> for Scoped<D> {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self> {
-        let who = identity(&parts.headers, &app.keys, &[TokenKind::Access])?;
+        let who = claims(&parts.headers, &app.keys, &[TokenKind::Access])?.identity();
         Ok(app.db.scoped(who).reading(position::asked(parts, app, &who)))
     }
 }
@@ -178,14 +184,20 @@ impl<D: Door> aide::OperationInput for Scoped<D> {
 }
 
 /// The door of `POST /api/auth/refresh`: an access or a refresh token.
-pub struct RefreshDb(pub Scoped<AnyUser>);
+pub struct RefreshDb {
+    /// The caller's handle.
+    pub db: Scoped<AnyUser>,
+    /// The version of the token. What is issued for it is of the same: of a newer one it would outlive the logout that ends
+    /// the token in the meantime.
+    pub version: i32,
+}
 
 impl FromRequestParts<App> for RefreshDb {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self> {
-        let who = identity(&parts.headers, &app.keys, &[TokenKind::Access, TokenKind::Refresh])?;
-        Ok(Self(app.db.scoped(who)))
+        let claims = claims(&parts.headers, &app.keys, &[TokenKind::Access, TokenKind::Refresh])?;
+        Ok(Self { db: app.db.scoped(claims.identity()), version: claims.ver })
     }
 }
 

@@ -176,8 +176,8 @@ struct Refreshed {
     token_type: &'static str,
 }
 
-async fn refresh(app: State<App>, RefreshDb(db): RefreshDb) -> Result<Json<Refreshed>> {
-    let (user, version) = db.tx(async |tx| Ok((tx.caller().user_id, tx.one(sql!("auth/token_version"), &[]).await?))).await?;
+async fn refresh(app: State<App>, RefreshDb { db, version }: RefreshDb) -> Result<Json<Refreshed>> {
+    let user = db.tx(async |tx| Ok(tx.caller().user_id)).await?;
     Ok(Json(Refreshed { access_token: app.keys.issue(TokenKind::Access, user, version)?, token_type: "bearer" }))
 }
 

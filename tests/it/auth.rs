@@ -125,6 +125,34 @@ async fn logout_ends_every_token() {
     login(&acme.admin.email, PASSWORD).await.expect(200);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refreshed_during_a_logout_ends_with_it() {
+    let acme = World::new().await;
+    for _ in 0..6 {
+        let session = login(&acme.member.email, PASSWORD).await.expect(200);
+        let mut thieves = tokio::task::JoinSet::new();
+        for _ in 0..6 {
+            let thief = acme.member.with_token(session["refresh_token"].as_str().unwrap());
+            thieves.spawn(async move {
+                let mut tokens = Vec::new();
+                loop {
+                    let fresh = thief.send("POST", "/api/auth/refresh", None).await;
+                    if fresh.status != 200 {
+                        return tokens;
+                    }
+                    tokens.push(fresh.body["access_token"].as_str().unwrap().to_owned());
+                }
+            });
+        }
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        let member = acme.member.with_token(session["access_token"].as_str().unwrap());
+        member.send("POST", "/api/auth/logout", None).await.expect(200);
+        for token in thieves.join_all().await.concat() {
+            acme.member.with_token(&token).get("/api/auth/me").await.expect(401);
+        }
+    }
+}
+
 fn account(email: &str, role: &str, company: Value) -> Value {
     json!({"email": email, "password": PASSWORD, "first_name": "Ann", "last_name": "Bee", "role": role, "company_id": company})
 }

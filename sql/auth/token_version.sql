@@ -1,1 +1,0 @@
-select token_version from users where id = app.user_id()
