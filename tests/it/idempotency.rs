@@ -462,3 +462,18 @@ async fn what_is_kept_cannot_be_read_in_the_database_and_goes_with_a_person() {
     assert_eq!(acme.value::<i64>("select count(*) from app.idempotency_keys", &[]).await, 0);
     own.drop().await;
 }
+
+/// A refresh token opens nothing else, also not the store of answers.
+#[tokio::test]
+async fn a_refresh_is_done_as_often_as_it_is_asked_for() {
+    let acme = World::new().await;
+    let login = json!({"email": acme.member.email, "password": PASSWORD});
+    let session = Person::nobody().post("/api/auth/login", login).await.expect(200);
+    let refreshing = acme.member.with_token(session["refresh_token"].as_str().unwrap());
+    for _ in 0..2 {
+        let fresh = with_key(&refreshing, "/api/auth/refresh", "once", &json!({})).await;
+        assert!(!is_replayed(&fresh));
+        let token = fresh.expect(200)["access_token"].as_str().unwrap().to_owned();
+        acme.member.with_token(&token).get("/api/auth/me").await.expect(200);
+    }
+}
