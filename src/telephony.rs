@@ -23,6 +23,8 @@ pub struct Account {
     pub credentials: Credentials,
     /// Whether Twilio knew the account when it was last asked.
     pub is_verified: bool,
+    /// The token as it is stored, by which it is known whether it is still the same.
+    pub sealed_token: Vec<u8>,
     sms_enabled: bool,
     voice_enabled: bool,
 }
@@ -47,6 +49,7 @@ pub async fn account<D: crate::db::Door>(app: &App, db: &Scoped<D>) -> Result<Op
         company: stored.company_id,
         credentials: Credentials { account_sid: stored.account_sid, auth_token },
         is_verified: stored.is_verified,
+        sealed_token: stored.sealed_token,
         sms_enabled: stored.sms_enabled,
         voice_enabled: stored.voice_enabled,
     }))

@@ -1,4 +1,5 @@
--- $1 whether Twilio knows the account
+-- Nothing, if it is another account or token by now.
+-- $1 whether Twilio knows the account   $2 its SID   $3 its sealed token
 update twilio_settings set is_verified = $1, last_verified_at = case when $1 then now() else last_verified_at end, updated_at = now()
-where company_id is not null
+where company_id is not null and account_sid = $2 and $3 = (select k.sealed from app.company_secret('twilio_auth_token') as k (sealed))
 returning id

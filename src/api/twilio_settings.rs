@@ -251,8 +251,9 @@ async fn update(
 async fn check(app: &App, db: &Scoped<SettingsAdmin>) -> Result<bool> {
     let Some(account) = telephony::account(app, db).await? else { return Ok(false) };
     let verified = app.twilio.is_active(&account.credentials).await.unwrap_or(false);
-    db.optional::<Uuid>(sql!("twilio_settings/set_verified"), &[&verified]).await?;
-    Ok(verified)
+    let of: crate::db::Params<'_> = &[&verified, &account.credentials.account_sid, &account.sealed_token];
+    let set: Option<Uuid> = db.optional(sql!("twilio_settings/set_verified"), of).await?;
+    Ok(verified && set.is_some())
 }
 
 async fn delete(db: Scoped<SettingsAdmin>) -> Result<Json<Message>> {

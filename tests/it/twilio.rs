@@ -29,6 +29,7 @@ struct Known {
     token: String,
     asked: Vec<Form>,
     numbers: Vec<Value>,
+    is_slow: bool,
 }
 
 static ACCOUNTS: LazyLock<Mutex<HashMap<String, Known>>> = LazyLock::new(Default::default);
@@ -125,6 +126,10 @@ async fn numbers(Path(account): Path<String>, headers: HeaderMap) -> Response {
 
 async fn account(Path(file): Path<String>, headers: HeaderMap) -> Response {
     if is_known(file.trim_end_matches(".json"), &headers) {
+        let slow = ACCOUNTS.lock().unwrap()[file.trim_end_matches(".json")].is_slow;
+        if slow {
+            tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+        }
         Json(json!({"status": "active"})).into_response()
     } else {
         refusal(401, 20003)
@@ -168,6 +173,11 @@ impl Account {
     /// From now on nothing is known of it.
     pub fn is_away(&self) {
         ACCOUNTS.lock().unwrap().remove(&self.sid);
+    }
+
+    /// From now on it takes two seconds to say that it is active.
+    pub fn is_slow(&self) {
+        ACCOUNTS.lock().unwrap().get_mut(&self.sid).unwrap().is_slow = true;
     }
 
     /// What was asked of it, in order.

@@ -137,3 +137,17 @@ async fn numbers_are_taken_over_from_the_account() {
     let live = acme.member.get("/api/twilio-settings/phone-numbers").await.expect(200);
     assert_eq!(live["phone_numbers"].as_array().unwrap().len(), 3);
 }
+
+#[tokio::test]
+async fn what_twilio_says_of_one_account_verifies_no_other() {
+    let acme = World::new().await;
+    let account = Account::of(&acme).await;
+    account.is_slow();
+    let (said, changed) = tokio::join!(acme.admin.post("/api/twilio-settings/verify", json!({})), async {
+        tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+        acme.admin.put("/api/twilio-settings/", json!({"account_sid": format!("AC{}", "f".repeat(32))})).await
+    });
+    assert_eq!(changed.expect(200)["is_verified"], false);
+    assert_eq!(said.expect(200)["verified"], false);
+    assert_eq!(acme.admin.get("/api/twilio-settings/").await.expect(200)["is_verified"], false);
+}
