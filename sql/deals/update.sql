@@ -5,7 +5,7 @@ update deals d set updated_at = now(),
     select n.title, n.value, n.company, n.description, n.expected_close_date, n.probability, n.currency, n.lost_reason, n.won_reason, n.tags,
       n.custom_fields, n.status
     from jsonb_populate_record(d, $2) n),
-  pipeline_id = case when coalesce($3::uuid, d.pipeline_id) is not distinct from d.pipeline_id then d.pipeline_id else app.deal_pipeline($3) end,
+  pipeline_id = case when coalesce($3::uuid, d.pipeline_id) is not distinct from d.pipeline_id then d.pipeline_id else app.deal_pipeline($3, d.company_id is null) end,
   stage_id = case when $5::text is null and (coalesce($3, d.pipeline_id), coalesce($4, d.stage_id)) is not distinct from (d.pipeline_id, d.stage_id)
     then d.stage_id
     else app.deal_stage(coalesce($3, d.pipeline_id), coalesce($4, case when $5::text is null then d.stage_id end), $5) end,

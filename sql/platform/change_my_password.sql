@@ -1,2 +1,2 @@
--- $1 hash of the new password
-select true from app.change_my_password($1)
+-- $1 hash of the new password   $2 the hash that was verified
+select app.change_my_password($1, $2)

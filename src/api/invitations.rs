@@ -57,7 +57,8 @@ row! {
     }
 }
 
-/// The mail goes out between two transactions, and the invitation is withdrawn when it does not.
+/// The mail goes out between two transactions, and the invitation is withdrawn when it does not. When it does, it takes the
+/// place of those before it.
 async fn send(
     app: State<App>,
     client: Client,
@@ -78,10 +79,11 @@ async fn send(
     let stored: Stored =
         db.one(sql!("invitations/send"), &[&email, &first_name, &last_name, &new.user_role, &hash(&token)]).await?;
     let text = letter(first_name, &stored.company, &app.config.frontend_url, &token);
-    if let Err(e) = mail(&app, &db, &stored, email, text).await {
+    if let Err(e) = mail(&app, &db, &stored, email.clone(), text).await {
         db.all::<Uuid>(sql!("invitations/withdraw"), &[&stored.id]).await?;
         return Err(e);
     }
+    db.all::<Uuid>(sql!("invitations/supersede"), &[&stored.id, &email]).await?;
     Ok(Json(Sent { success: true, message: "Invitation sent successfully", expires_in_days: 7 }))
 }
 

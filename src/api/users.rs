@@ -188,13 +188,16 @@ async fn change_password(
         })
         .await?;
     client.limit(&app, "password", &email, 10, Duration::from_secs(15 * 60)).await?;
+    let incorrect = || Error::bad_request("Current password is incorrect");
     if !app.hasher.verify(&body.current_password, Some(&stored)).await? {
-        return Err(Error::bad_request("Current password is incorrect"));
+        return Err(incorrect());
     }
     crate::passwords::check(&body.new_password, &email, true)?;
     let hash = app.hasher.hash(&body.new_password).await?;
-    db.tx(async |tx| tx.change_my_password(&hash).await).await?;
-    Ok(message("Password changed successfully"))
+    match db.tx(async |tx| tx.change_my_password(&hash, &stored).await).await? {
+        true => Ok(message("Password changed successfully")),
+        false => Err(incorrect()),
+    }
 }
 
 /// A company's pictures together can be more than an answer may hold, so those beyond 32 MiB are left to the routes of one user.

@@ -355,9 +355,10 @@ impl Tx<'_> {
         self.one(sql!("platform/my_password_hash"), &[]).await
     }
 
-    /// Sets the caller's own password; every token they hold ends.
-    pub async fn change_my_password(&self, hash: &str) -> Result<()> {
-        self.optional::<bool>(sql!("platform/change_my_password"), &[&hash]).await.map(drop)
+    /// Sets the caller's own password, of which `verified` was the hash; every token they hold ends. False when it is another
+    /// one by now.
+    pub async fn change_my_password(&self, hash: &str, verified: &str) -> Result<bool> {
+        self.one(sql!("platform/change_my_password"), &[&hash, &verified]).await
     }
 
     /// Keeps a provider's sealed secret; `None` forgets it. Another company's needs a super admin.

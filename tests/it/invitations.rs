@@ -216,3 +216,47 @@ async fn an_invitation_ends_with_the_admin_who_made_it() {
     acme.admin.put(&format!("/api/users/{}", deputy.id), json!({"role": "company_admin"})).await.expect(200);
     accept(&token, PASSWORD).await.expect(200);
 }
+
+/// Of several invitations to one person the last one counts, and none of them outlives the account.
+#[tokio::test]
+async fn nobody_comes_back_by_an_older_invitation() {
+    let acme = World::new().await;
+    let copy = "insert into invitations (tenant_id, company_id, user_id, email, first_name, last_name, user_role, token_hash, expires_at)
+        select tenant_id, company_id, user_id, email, first_name, last_name, 'company_admin', sha256($2::text::bytea), expires_at
+        from invitations where tenant_id = $1 and email = $3 order by created_at limit 1";
+    for way in ["fired", "leaves", "renamed", "made by an admin"] {
+        let email = email().to_lowercase();
+        let (first, second) = (invited(&acme.admin, &email).await, invited(&acme.admin, &email).await);
+        accept(&first, PASSWORD).await.expect(400);
+        let (sooner, later) = (format!("sooner {email}"), format!("later {email}"));
+        acme.db.execute(copy, &[&acme.company, &sooner, &email]).await.unwrap();
+        let person = if way == "made by an admin" {
+            let new = json!({"email": email, "password": PASSWORD, "first_name": "A", "last_name": "B", "role": "company_user"});
+            acme.admin.post(&format!("/api/companies/{}/users", acme.company), new).await.expect(200);
+            let session = Person::nobody()
+                .post("/api/auth/login", json!({"email": email, "password": PASSWORD}))
+                .await
+                .expect(200);
+            Person::nobody().with_token(session["access_token"].as_str().unwrap())
+        } else {
+            let made = accept(&second, PASSWORD).await.expect(200);
+            accept(&sooner, PASSWORD).await.expect(400);
+            acme.db.execute(copy, &[&acme.company, &later, &email]).await.unwrap();
+            Person::nobody().with_token(made["access_token"].as_str().unwrap())
+        };
+        let me = person.get("/api/auth/me").await.expect(200)["id"].as_str().unwrap().to_owned();
+        match way {
+            "leaves" => drop(person.delete("/api/users/me").await.expect(200)),
+            "renamed" => {
+                let other = format!("renamed-{email}");
+                drop(person.put("/api/users/me", json!({"email": other})).await.expect(200));
+            }
+            _ => drop(acme.admin.delete(&format!("/api/users/{me}")).await.expect(200)),
+        }
+        for token in [&second, &sooner, &later] {
+            assert_eq!(accept(token, PASSWORD).await.status, 400, "{way}");
+        }
+        // A new one is another matter.
+        accept(&invited(&acme.admin, &email).await, PASSWORD).await.expect(200);
+    }
+}

@@ -161,6 +161,7 @@ async fn whatever_an_operator_tries_they_see_their_company() {
             "select app.add_operator('x', array['y'])",
             "begin; lock table contacts in row exclusive mode",
             "begin; lock table contacts in access exclusive mode",
+            "begin; lock table jobs in access exclusive mode",
             "select id from contacts for update",
             "select id from contacts for key share",
             "insert into contacts (first_name) values ('x')",
@@ -228,6 +229,8 @@ async fn an_operator_who_writes_writes_their_company_and_nothing_else() {
         0,
         "nothing starts"
     );
+    let reminders = "select count(*) from jobs where tenant_id = $1 and kind = 'activity_due'";
+    assert_eq!(b.value::<i64>(reminders, &[&b.company]).await, 0, "what is completed is not due any more");
     // Whoever they say they are.
     b.listen(&["contact_created", "deal_created"]).await;
     let context = format!("set app.user_id = '{0}'", b.admin.id);
@@ -268,7 +271,9 @@ async fn an_operator_who_writes_writes_their_company_and_nothing_else() {
         "update contacts set tenant_id = gen_random_uuid()".into(),
         "update contacts set company_id = null".into(),
         "delete from contacts".into(),
+        "delete from jobs".into(),
         "begin; lock table contacts in access exclusive mode".into(),
+        "begin; lock table jobs in access exclusive mode".into(),
         "select pg_advisory_lock(1)".into(),
         "select pg_advisory_xact_lock(1)".into(),
         "insert into invitations (user_id, email, first_name, last_name, user_role, token_hash, expires_at) values (null, 'x', 'x', 'x', 'company_admin', '', now())".into(),

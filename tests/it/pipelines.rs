@@ -1,6 +1,9 @@
 //! Pipelines and stages (contract: pipelines).
 
-use crate::world::{Person, World};
+use crate::{
+    jobs::until,
+    world::{Person, World, admin_url},
+};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -206,4 +209,58 @@ async fn a_stage_is_not_deleted_under_a_deal_on_its_way() {
     }
     let lost = "select count(*) from deals d join pipeline_stages s on s.id = d.stage_id where d.tenant_id = $1 and s.is_deleted";
     assert_eq!(acme.value::<i64>(lost, &[&acme.company]).await, 0);
+}
+
+#[tokio::test]
+async fn a_pipeline_is_not_deleted_under_a_deal_on_its_way() {
+    let acme = World::new().await;
+    let pipeline = acme.admin.post("/api/pipelines", json!({"name": "P"})).await.expect(200);
+    let path = format!("/api/pipelines/{}", id(&pipeline));
+    let stage = acme.admin.post(&format!("{path}/stages"), json!({"name": "S", "order_index": 0})).await.expect(200);
+    let holder = ringfence::db::connect(&admin_url()).await.unwrap();
+    let held = format!("begin; select from pipeline_stages where id = '{}' for update", id(&stage));
+    holder.batch_execute(&held).await.unwrap();
+    let pid: i32 = holder.query_one("select pg_backend_pid()", &[]).await.unwrap().get(0);
+    // The second waits for the first to have the row.
+    let waiting = "select count(*) from pg_stat_activity a where $1 = any (pg_blocking_pids(a.pid))
+        or exists (select from unnest(pg_blocking_pids(a.pid)) b where $1 = any (pg_blocking_pids(b)))";
+    let wait = async |n: i64| until("they wait", async || acme.value::<i64>(waiting, &[&pid]).await == n).await;
+    let deal = json!({"title": "D", "value": 1, "pipeline_id": pipeline["id"], "stage_id": stage["id"]});
+    let (deleted, made, ()) = tokio::join!(
+        acme.admin.delete(&path),
+        async {
+            wait(1).await;
+            acme.member.post("/api/deals/", deal.clone()).await
+        },
+        async {
+            wait(2).await;
+            holder.batch_execute("commit").await.unwrap();
+        }
+    );
+    assert!(matches!((deleted.status, made.status), (200, 404) | (400, 200)), "{} {}", deleted.text, made.text);
+    let lost =
+        "select count(*) from deals d join pipelines p on p.id = d.pipeline_id where d.tenant_id = $1 and p.is_deleted";
+    assert_eq!(acme.value::<i64>(lost, &[&acme.company]).await, 0);
+}
+
+/// From before there were companies: only who made it sees it.
+#[tokio::test]
+async fn a_companys_deal_goes_into_no_historical_pipeline() {
+    let acme = World::new().await;
+    let add = "with p as (insert into pipelines (tenant_id, owner_id, name) values ($1, $2, 'Old') returning id)
+        insert into pipeline_stages (tenant_id, owner_id, pipeline_id, name, order_index) select $1, $2, p.id, 'Old stage', 0 from p returning pipeline_id, id";
+    let row = acme.db.query_one(add, &[&acme.company, &acme.member.id]).await.unwrap();
+    let (pipeline, stage): (Uuid, Uuid) = (row.get(0), row.get(1));
+    let new = |title: &str, pipeline: Option<Uuid>| json!({"title": title, "value": 1, "pipeline_id": pipeline, "stage_id": stage});
+    assert_eq!(acme.member.post("/api/deals/", new("D", Some(pipeline))).await.detail(404), "Pipeline not found");
+    let deal = json!({"title": "D", "value": 1, "stage_id": "Lead"});
+    let deal = acme.member.post("/api/deals/", deal).await.expect(200);
+    let path = format!("/api/deals/{}", deal["id"].as_str().unwrap());
+    let moved = acme.member.patch(&path, json!({"pipeline_id": pipeline, "stage_id": stage})).await;
+    assert_eq!(moved.detail(404), "Pipeline not found");
+    // What is historical itself may be there.
+    let add = "insert into deals (tenant_id, owner_id, title, value, pipeline_id, stage_id) select $1, $2, 'Old deal', 1, p.pipeline_id, p.id
+        from pipeline_stages p where p.id = $3 returning id";
+    let old: Uuid = acme.value(add, &[&acme.company, &acme.member.id, &stage]).await;
+    acme.member.patch(&format!("/api/deals/{old}"), json!({"stage_id": stage, "title": "Older"})).await.expect(200);
 }

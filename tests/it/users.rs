@@ -1,6 +1,10 @@
 //! The caller's own account and the team (contract: users).
 
-use crate::world::{PASSWORD, Person, World, answer};
+use crate::{
+    idempotency::waiting_for,
+    jobs::until,
+    world::{PASSWORD, Person, World, admin_url, answer},
+};
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
 use std::{pin::pin, time::Duration};
@@ -245,6 +249,42 @@ async fn a_new_password_needs_the_current_one_and_ends_the_tokens() {
 }
 
 #[tokio::test]
+async fn a_password_that_was_reset_meanwhile_is_not_changed() {
+    let acme = World::new().await;
+    let other = ringfence::db::connect(&admin_url()).await.unwrap();
+    let reset =
+        format!("begin; update app.credentials set password_hash = 'reset' where user_id = '{}'", acme.member.id);
+    other.batch_execute(&reset).await.unwrap();
+    let change = json!({"current_password": PASSWORD, "new_password": "Better-Horse-8"});
+    let changing = acme.member.post("/api/users/me/change-password", change);
+    let (changed, ()) = tokio::join!(changing, async {
+        waiting_for(&other, &acme.db).await;
+        other.batch_execute("commit").await.unwrap();
+    });
+    assert_eq!(changed.detail(400), "Current password is incorrect");
+    let hash = "select password_hash from app.credentials where user_id = $1";
+    assert_eq!(acme.value::<String>(hash, &[&acme.member.id]).await, "reset");
+    acme.member.get("/api/users/me").await.expect(200);
+}
+
+/// Whoever suspends a company has its row, and then takes its callers'.
+#[tokio::test]
+async fn a_change_of_a_user_waits_for_a_change_of_their_company() {
+    let acme = World::new().await;
+    let other = ringfence::db::connect(&admin_url()).await.unwrap();
+    let company = format!("begin; select from companies where id = '{}' for update", acme.company);
+    other.batch_execute(&company).await.unwrap();
+    let me = path(&acme.member);
+    let (changed, ()) = tokio::join!(acme.admin.put(&me, json!({"status": "active"})), async {
+        waiting_for(&other, &acme.db).await;
+        let callers = format!("update app.caller set blocked = blocked where company_id = '{}'", acme.company);
+        other.batch_execute(&callers).await.unwrap();
+        other.batch_execute("commit").await.unwrap();
+    });
+    changed.expect(200);
+}
+
+#[tokio::test]
 async fn an_account_without_password_has_no_current_one() {
     let acme = World::new().await;
     acme.db.execute("delete from app.credentials where user_id = $1", &[&acme.member.id]).await.unwrap();
@@ -289,6 +329,40 @@ async fn the_last_admin_stays_while_there_are_others() {
     deputy.delete("/api/users/me").await.expect(200);
     acme.admin.delete("/api/users/me").await.expect(200);
     acme.member.delete("/api/users/me").await.expect(200);
+}
+
+/// Either comes first, and there is an admin afterwards if there is anybody.
+#[tokio::test]
+async fn nobody_comes_to_a_company_whose_last_admin_is_leaving() {
+    for leaves_first in [true, false] {
+        let acme = World::new().await;
+        acme.member.delete("/api/users/me").await.expect(200);
+        let other = ringfence::db::connect(&admin_url()).await.unwrap();
+        other.batch_execute(&format!("begin; select app.lock_admins('{}')", acme.company)).await.unwrap();
+        let email = format!("{}@example.com", Uuid::new_v4().simple());
+        let colleague =
+            json!({"email": email, "password": PASSWORD, "first_name": "A", "last_name": "B", "role": "company_user"});
+        let to = format!("/api/companies/{}/users", acme.company);
+        let holder: i32 = other.query_one("select pg_backend_pid()", &[]).await.unwrap().get(0);
+        let waiting = "select count(*) from pg_stat_activity where $1 = any (pg_blocking_pids(pid))";
+        let wait = async |n: i64| until("they wait", async || acme.value::<i64>(waiting, &[&holder]).await == n).await;
+        let (left, came, ()) = tokio::join!(
+            async {
+                wait(if leaves_first { 0 } else { 1 }).await;
+                acme.admin.delete("/api/users/me").await
+            },
+            async {
+                wait(if leaves_first { 1 } else { 0 }).await;
+                acme.admin.post(&to, colleague).await
+            },
+            async {
+                wait(2).await;
+                other.batch_execute("commit").await.unwrap();
+            }
+        );
+        let expected = if leaves_first { (200, 403) } else { (400, 200) };
+        assert_eq!((left.status, came.status), expected, "{} {}", left.text, came.text);
+    }
 }
 
 #[tokio::test]

@@ -2,12 +2,13 @@
 
 use crate::{
     commands::{configured, serve},
+    idempotency::waiting_for,
     jobs::until,
     schema::{OwnDatabase, waiting_for_locks},
     smtp::Inbox,
     tls::Authority,
     twilio::{Account, mails, number},
-    world::{Person, World, config, start_server},
+    world::{Person, World, api_url, config, start_server},
 };
 use axum::{Router, body::Bytes, extract::State, http::HeaderMap, response::IntoResponse, routing::post};
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -582,6 +583,22 @@ async fn a_company_has_so_many_active_workflows_of_a_trigger() {
     let off = json!({"name": "Off", "trigger_type": "deal_lost", "actions": []});
     let off = acme.admin.post("/api/workflows/", off).await.expect(200)["id"].as_str().unwrap().to_owned();
     assert_eq!(acme.admin.post(&format!("/api/workflows/{off}/toggle"), json!({})).await.status, 400);
+
+    // Two who take the last place at the same time.
+    acme.db.execute("delete from workflows where tenant_id = $1 and name = '1'", &[&acme.company]).await.unwrap();
+    let other = ringfence::db::connect(&api_url()).await.unwrap();
+    let early = format!(
+        "begin; select set_config('app.company_id', '{}', true), set_config('app.user_id', '{}', true);
+         insert into workflows (name, trigger, status) values ('Early', 'deal_lost', 'active')",
+        acme.company, acme.admin.id
+    );
+    other.batch_execute(&early).await.unwrap();
+    let late = json!({"name": "Late", "trigger_type": "deal_lost", "is_active": true, "actions": []});
+    let (late, ()) = tokio::join!(acme.admin.post("/api/workflows/", late), async {
+        waiting_for(&other, &acme.db).await;
+        other.batch_execute("commit").await.unwrap();
+    });
+    assert!(late.detail(400).contains("at most 100"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
