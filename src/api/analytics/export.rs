@@ -60,7 +60,9 @@ fn name() -> String {
 
 /// A cell that a spreadsheet does not take for a formula.
 fn harmless(text: &str) -> String {
-    let formula = text.trim_start().starts_with(['=', '+', '-', '@', '＝', '＋', '－', '＠']) || text.starts_with(['\t', '\r', '\n']);
+    // A byte-order mark is not shown, and what is behind it counts.
+    let shown = text.trim_start_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
+    let formula = shown.starts_with(['=', '+', '-', '@', '＝', '＋', '－', '＠']) || text.starts_with(['\t', '\r', '\n']);
     if formula { format!("'{text}") } else { text.to_owned() }
 }
 
