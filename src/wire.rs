@@ -306,6 +306,58 @@ impl<T: DeserializeOwned + Validate<Context = ()>> FromRequest<App> for Json<T> 
     type Rejection = Error;
 
     async fn from_request(request: Request, _: &App) -> Result<Self> {
+        let Change { given, broken } = Change::read(request).await?;
+        match broken {
+            None => Ok(Json(given)),
+            Some(broken) => Err(Error::Invalid(broken.rules.into_iter().map(|(_, problem)| problem).collect())),
+        }
+    }
+}
+
+/// A JSON body that changes a record. Records are older than rules, and clients send back all that they were shown: a value that
+/// breaks a rule of its type is refused only where it is not the stored one.
+#[derive(Debug)]
+pub struct Change<T> {
+    given: T,
+    broken: Option<Broken>,
+}
+
+/// The rules that a body breaks, each with where in it, as a JSON pointer.
+#[derive(Debug)]
+struct Broken {
+    body: serde_json::Value,
+    rules: Vec<(String, Problem)>,
+}
+
+impl<T> Change<T> {
+    /// What the body says, whatever rules it breaks.
+    pub fn given(&self) -> &T {
+        &self.given
+    }
+
+    /// The change, if it may be made to what is stored, which is only asked for where a rule is broken. Of a record that the
+    /// caller does not have nothing is stored.
+    pub async fn checked_against<R: Serialize>(self, stored: impl Future<Output = Result<R>>) -> Result<T> {
+        let Some(Broken { body, rules }) = self.broken else { return Ok(self.given) };
+        let stored = match stored.await {
+            Ok(stored) => serde_json::to_value(stored).map_err(|e| Error::Internal(e.to_string().into()))?,
+            Err(Error::NotFound(_) | Error::NoCompany | Error::Forbidden(_)) => serde_json::Value::Null,
+            Err(e) => return Err(e),
+        };
+        let is_stored = |place: &str| match (body.pointer(place), stored.pointer(place)) {
+            (Some(given), Some(stored)) => {
+                given == stored || given.as_f64().is_some_and(|number| stored.as_f64() == Some(number))
+            }
+            _ => false,
+        };
+        let problems: Vec<_> =
+            rules.into_iter().filter(|(place, _)| !is_stored(place)).map(|(_, problem)| problem).collect();
+        if problems.is_empty() { Ok(self.given) } else { Err(Error::Invalid(problems)) }
+    }
+}
+
+impl<T: DeserializeOwned + Validate<Context = ()>> Change<T> {
+    async fn read(request: Request) -> Result<Self> {
         let body = read(request.into_body()).await?;
         // serde would take a list for a struct's fields in their order.
         if matches!(body.iter().find(|b| !b.is_ascii_whitespace()), Some(b'[')) {
@@ -317,7 +369,7 @@ impl<T: DeserializeOwned + Validate<Context = ()>> FromRequest<App> for Json<T> 
             return Err(Error::invalid("body", "", "A number is too large"));
         }
         let mut json = serde_json::Deserializer::from_str(body);
-        let value: T = serde_path_to_error::deserialize(&mut json).map_err(|e| {
+        let given: T = serde_path_to_error::deserialize(&mut json).map_err(|e| {
             // What is no word of a list is broken JSON to serde_json.
             let is_json = e.inner().is_data() || serde_json::from_str::<IgnoredAny>(body).is_ok();
             let kind = if is_json { "value_error" } else { "json_invalid" };
@@ -334,8 +386,16 @@ impl<T: DeserializeOwned + Validate<Context = ()>> FromRequest<App> for Json<T> 
                 msg: "trailing characters after the JSON value".into(),
             }])
         })?;
-        valid(&value, body)?;
-        Ok(Json(value))
+        let broken = broken_rules(&given, body);
+        Ok(Self { given, broken })
+    }
+}
+
+impl<T: DeserializeOwned + Validate<Context = ()>> FromRequest<App> for Change<T> {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, _: &App) -> Result<Self> {
+        Self::read(request).await
     }
 }
 
@@ -426,20 +486,19 @@ async fn collect(mut body: Body) -> Result<Vec<u8>> {
     if length > JSON_LIMIT { Err(Error::TooLarge) } else { Ok(bytes) }
 }
 
-/// Checks the rules of what this body gave; the 422 names each field that breaks one.
-fn valid<T: Validate<Context = ()>>(value: &T, body: &str) -> Result<()> {
-    value.validate().map_err(|report| {
-        let body: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
-        let problems = report.iter().map(|(path, error)| {
-            let path = path.to_string().replace("r#", "");
-            let is_list = body
-                .pointer(&format!("/{}", path.replace(['.', '['], "/").replace(']', "")))
-                .is_some_and(|v| v.is_array());
-            let msg = broken_rule(error.message(), if is_list { "items" } else { "characters" });
-            Problem { kind: "value_error", loc: vec!["body".into(), path], msg }
-        });
-        Error::Invalid(problems.collect())
-    })
+/// The rules that are broken by what this body gave, if any; each names its field.
+fn broken_rules<T: Validate<Context = ()>>(given: &T, body: &str) -> Option<Broken> {
+    let report = given.validate().err()?;
+    let body: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
+    let rules = report.iter().map(|(path, error)| {
+        let path = path.to_string().replace("r#", "");
+        let place = format!("/{}", path.replace(['.', '['], "/").replace(']', ""));
+        let is_list = body.pointer(&place).is_some_and(|v| v.is_array());
+        let msg = broken_rule(error.message(), if is_list { "items" } else { "characters" });
+        (place, Problem { kind: "value_error", loc: vec!["body".into(), path], msg })
+    });
+    let rules = rules.collect();
+    Some(Broken { body, rules })
 }
 
 /// What garde says of a rule, in the words that the frontend looks for (contract: conventions, "Error bodies").
@@ -704,6 +763,12 @@ impl<T: JsonSchema> aide::OperationOutput for Rows<T> {
 }
 
 impl<T: JsonSchema> aide::OperationInput for Json<T> {
+    fn operation_input(ctx: &mut GenContext, operation: &mut Operation) {
+        <axum::Json<T> as aide::OperationInput>::operation_input(ctx, operation);
+    }
+}
+
+impl<T: JsonSchema> aide::OperationInput for Change<T> {
     fn operation_input(ctx: &mut GenContext, operation: &mut Operation) {
         <axum::Json<T> as aide::OperationInput>::operation_input(ctx, operation);
     }

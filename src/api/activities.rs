@@ -210,7 +210,8 @@ async fn get(db: TenantDb, Path(id): Path<Uuid>) -> Result<Written<Activity>> {
     db.one(sql!("activities/get"), &[&id]).await.or_not_found_without_company()
 }
 
-async fn update(db: TenantDb, Path(id): Path<Uuid>, Json(mut patch): Json<ActivityPatch>) -> Result<Json<Changed>> {
+async fn update(db: TenantDb, Path(id): Path<Uuid>, change: Change<ActivityPatch>) -> Result<Json<Changed>> {
+    let mut patch = change.checked_against(db.one::<Activity>(sql!("activities/get"), &[&id])).await?;
     patch.r#type = patch.r#type.or(patch.activity_type.take()).map(|text| kind(&text).to_owned());
     patch.subject = patch.subject.or(patch.title.take());
     patch.status = patch.status.map(|text| status(&text).to_owned());

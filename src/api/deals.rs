@@ -217,7 +217,8 @@ async fn get(db: TenantDb, Path(id): Path<Uuid>) -> Result<Written<Deal>> {
     db.one(sql!("deals/get"), &[&id]).await.or_not_found_without_company()
 }
 
-async fn update(db: TenantDb, Path(id): Path<Uuid>, Json(mut patch): Json<DealPatch>) -> Result<Written<Deal>> {
+async fn update(db: TenantDb, Path(id): Path<Uuid>, change: Change<DealPatch>) -> Result<Written<Deal>> {
+    let mut patch = change.checked_against(db.one::<Deal>(sql!("deals/get"), &[&id])).await?;
     patch.status = patch.status.map(|text| status(&text).to_owned());
     let contact = patch.contact.as_ref().map(|given| given.as_deref().unwrap_or_default().trim());
     let (clear, contact) = (contact == Some(""), contact.and_then(|text| text.parse::<Uuid>().ok()));

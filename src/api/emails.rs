@@ -280,7 +280,8 @@ async fn update_hook(
     Ok(HookSettings::of(&app, Some(hook), HIDDEN))
 }
 
-async fn update(db: TenantDb, Path(id): Path<Uuid>, Json(patch): Json<EmailPatch>) -> Result<Json<Email>> {
+async fn update(db: TenantDb, Path(id): Path<Uuid>, change: Change<EmailPatch>) -> Result<Json<Email>> {
+    let patch = change.checked_against(db.one::<Email>(sql!("emails/get"), &[&id])).await?;
     let status = match patch.status {
         None => None,
         Some(EmailStatus::Draft) => Some("draft"),

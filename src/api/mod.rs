@@ -23,7 +23,7 @@ mod prelude {
         row,
         server::Client,
         sql,
-        wire::{self, Json, Message, Path, Query, Time, message},
+        wire::{self, Change, Json, Message, Path, Query, Time, message},
     };
     pub(super) use axum::extract::State;
     pub(super) use garde::Validate;

@@ -162,7 +162,8 @@ async fn get(db: TenantDb, Path(id): Path<Uuid>) -> Result<Written<Pipeline>> {
     db.one(sql!("pipelines/get"), &[&id]).await.or_not_found_without_company()
 }
 
-async fn update(db: TenantDb, Path(id): Path<Uuid>, Json(patch): Json<PipelinePatch>) -> Result<Json<Pipeline>> {
+async fn update(db: TenantDb, Path(id): Path<Uuid>, change: Change<PipelinePatch>) -> Result<Json<Pipeline>> {
+    let patch = change.checked_against(db.one::<Pipeline>(sql!("pipelines/get"), &[&id])).await?;
     let pipeline = db
         .one(sql!("pipelines/update"), &[&id, &postgres_types::Json(&patch)])
         .await
@@ -193,7 +194,8 @@ async fn create_stage(db: TenantDb, Path(id): Path<Uuid>, Json(new): Json<NewSta
     stage.without_company(no_pipeline())?.ok_or_else(no_pipeline).map(Json)
 }
 
-async fn update_stage(db: TenantDb, Path(id): Path<Uuid>, Json(patch): Json<StagePatch>) -> Result<Written<Stage>> {
+async fn update_stage(db: TenantDb, Path(id): Path<Uuid>, change: Change<StagePatch>) -> Result<Written<Stage>> {
+    let patch = change.checked_against(db.one::<Stage>(sql!("pipelines/stage"), &[&id])).await?;
     let params: [&(dyn postgres_types::ToSql + Sync); 2] = [&id, &postgres_types::Json(&patch)];
     db.one(sql!("pipelines/update_stage"), &params).await.or_not_found_without_company()
 }

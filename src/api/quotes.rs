@@ -209,7 +209,8 @@ async fn get(db: TenantDb, Path(id): Path<Uuid>) -> Result<Written<Quote>> {
     db.one(sql!("quotes/get"), &[&id]).await
 }
 
-async fn update(db: TenantDb, Path(id): Path<Uuid>, Json(patch): Json<QuotePatch>) -> Result<Json<Quote>> {
+async fn update(db: TenantDb, Path(id): Path<Uuid>, change: Change<QuotePatch>) -> Result<Json<Quote>> {
+    let patch = change.checked_against(db.one::<Quote>(sql!("quotes/get"), &[&id])).await?;
     let ((client, no_client), (deal, no_deal)) = (reference(&patch.client_id), reference(&patch.deal_id));
     let columns = postgres_types::Json(&patch);
     let params: [&(dyn ToSql + Sync); 6] = [&id, &columns, &client, &no_client, &deal, &no_deal];

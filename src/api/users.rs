@@ -3,6 +3,7 @@
 use super::prelude::*;
 use crate::{db::Door, wire::Upload};
 use base64::{Engine, prelude::BASE64_STANDARD};
+use serde_json::{Value, json};
 use std::time::Duration;
 
 routes! {
@@ -113,8 +114,9 @@ async fn update_me(
     app: State<App>,
     client: Client,
     db: UserDb,
-    Json(patch): Json<ProfilePatch>,
+    change: Change<ProfilePatch>,
 ) -> Result<Json<User>> {
+    let patch = change.checked_against(db.one::<User>(sql!("users/me"), &[])).await?;
     if let Some(email) = &patch.email {
         check_address(&app, &client, &db, None, email).await?;
     }
@@ -214,15 +216,19 @@ async fn update(
     client: Client,
     db: Scoped<TeamAdmin>,
     Path(id): Path<Uuid>,
-    Json(patch): Json<UserPatch>,
+    change: Change<UserPatch>,
 ) -> Result<Json<User>> {
-    if let Some(email) = &patch.email {
+    if let Some(email) = &change.given().email {
         check_address(&app, &client, &db, Some(id), email).await?;
     }
-    let columns = serde_json::json!(patch);
-    let user = db.tx(async |tx| match tx.caller().role.as_str() {
-        "super_admin" => tx.update_any_user(id, &columns).await,
-        _ => tx.one(sql!("users/update"), &[&id, &columns]).await,
+    let user = db.tx(async |tx| {
+        let write = async |columns: Value| match tx.caller().role.as_str() {
+            "super_admin" => tx.update_any_user::<User>(id, &columns).await,
+            _ => tx.one(sql!("users/update"), &[&id, &columns]).await,
+        };
+        // What changes nothing answers what is stored, also of another company's user to a super admin.
+        let patch = change.checked_against(write(json!({}))).await?;
+        write(json!(patch)).await
     });
     Ok(Json(user.await.on_constraint(EMAIL_KEY, EMAIL_TAKEN)?))
 }

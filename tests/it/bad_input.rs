@@ -482,3 +482,78 @@ async fn a_refused_change_changes_nothing() {
     }
     assert_eq!(world.admin.get(&path).await.expect(200), made);
 }
+
+/// Records are older than rules, and clients send back all that they were shown.
+#[tokio::test]
+async fn what_breaks_a_rule_can_be_saved_as_it_is_stored() {
+    let acme = World::new().await;
+    let (who, stranger) = (&acme.admin, World::new().await.admin);
+    let id = |record: &Value| record["id"].as_str().unwrap().to_owned();
+    let pipeline = id(&who.get("/api/pipelines").await.expect(200)[0]);
+    let stages = format!("/api/pipelines/{pipeline}/stages");
+    let stage = id(&who.get(&stages).await.expect(200)[0]);
+    let deal = json!({"title": "T", "value": 5, "stage_id": stage});
+    let deal = id(&who.post("/api/deals/", deal).await.expect(200));
+    let quote = id(&who.post("/api/quotes/", json!({"title": "T", "amount": 5})).await.expect(201));
+    let activity = id(&who.post("/api/activities/", json!({"type": "call", "subject": "S"})).await.expect(200));
+    let file = id(&who.post("/api/files/", json!({"name": "F"})).await.expect(200));
+    let folder = id(&who.post("/api/files/folders", json!({"name": "F"})).await.expect(200));
+    let template = id(&who.post("/api/sms/templates", json!({"name": "T", "body": "B"})).await.expect(200));
+    let many = json!(vec!["tag"; 101]);
+    let long = json!(["short", "x".repeat(101)]);
+    let tags = "tags = array_fill('tag'::text, array[101])";
+    let long_tag = "tags = array['short', repeat('x', 101)]";
+    let deal_tags = "tags = (select jsonb_agg('tag'::text) from generate_series(1, 101))";
+    for (table, id, list, path, field, set, stored) in [
+        ("deals", &deal, "", format!("/api/deals/{deal}"), "title", "title = ''", json!("")),
+        ("deals", &deal, "", format!("/api/deals/{deal}"), "tags", deal_tags, many.clone()),
+        ("quotes", &quote, "", format!("/api/quotes/{quote}"), "title", "title = ''", json!("")),
+        ("activities", &activity, "", format!("/api/activities/{activity}"), "subject", "subject = ''", json!("")),
+        ("pipelines", &pipeline, "", format!("/api/pipelines/{pipeline}"), "name", "name = ''", json!("")),
+        ("pipeline_stages", &stage, &stages, format!("/api/pipeline-stages/{stage}"), "name", "name = ''", json!("")),
+        ("files", &file, "", format!("/api/files/{file}"), "name", "name = ''", json!("")),
+        ("files", &file, "", format!("/api/files/{file}"), "tags", tags, many.clone()),
+        ("files", &file, "", format!("/api/files/{file}"), "tags", long_tag, long),
+        (
+            "folders",
+            &folder,
+            "/api/files/folders",
+            format!("/api/files/folders/{folder}"),
+            "name",
+            "name = ''",
+            json!(""),
+        ),
+        ("folders", &folder, "/api/files/folders", format!("/api/files/folders/{folder}"), "tags", tags, many),
+        (
+            "sms_templates",
+            &template,
+            "/api/sms/templates",
+            format!("/api/sms/templates/{template}"),
+            "name",
+            "name = ''",
+            json!(""),
+        ),
+    ] {
+        let change = format!("update {table} set {set} where id = $1");
+        acme.db.execute(&change, &[&id.parse::<Uuid>().unwrap()]).await.unwrap_or_else(|e| panic!("{change}: {e:?}"));
+        let record = match list {
+            "" => who.get(&path).await.expect(200),
+            list => {
+                let listed = who.get(list).await.expect(200);
+                listed.as_array().unwrap().iter().find(|record| record["id"] == json!(id)).unwrap().clone()
+            }
+        };
+        assert_eq!(record[field], stored, "{path}");
+        let method = if table == "sms_templates" { "PUT" } else { "PATCH" };
+        let saved = who.send(method, &path, Some(&record)).await.expect(200);
+        assert_eq!(saved[field], stored, "{path}");
+        let mut other = record.clone();
+        other[field] = if stored.is_string() { json!("x".repeat(256)) } else { json!(vec!["other"; 102]) };
+        let refused = who.send(method, &path, Some(&other)).await.expect(422);
+        assert_eq!(refused["detail"][0]["loc"], json!(["body", field]), "{path}");
+        // Somebody else's record says nothing of what is stored.
+        let refused = stranger.send(method, &path, Some(&record)).await.expect(422);
+        let problems = refused["detail"].as_array().unwrap();
+        assert!(problems.iter().any(|problem| problem["loc"][1] == json!(field)), "{path}: {refused}");
+    }
+}

@@ -149,6 +149,29 @@ async fn an_old_address_stays_and_no_new_one_is_like_it() {
 }
 
 #[tokio::test]
+async fn an_old_name_stays_and_no_new_one_is_like_it() {
+    let acme = World::new().await;
+    let staff = acme.super_admin().await;
+    for [first, last] in [["", " "], ["<b>Ann</b>", "\u{200b}"]] {
+        let set = "update users set first_name = $2, last_name = $3 where id = $1";
+        acme.db.execute(set, &[&acme.member.id, &first, &last]).await.unwrap();
+        let record = acme.member.get("/api/users/me").await.expect(200);
+        for (n, person, at) in [
+            (1, &acme.member, "/api/users/me".to_owned()),
+            (2, &acme.admin, path(&acme.member)),
+            (3, &staff, path(&acme.member)),
+        ] {
+            let saved = person.put(&at, record.clone()).await.expect(200);
+            assert_eq!((&saved["first_name"], &saved["last_name"]), (&json!(first), &json!(last)));
+            let other = json!({"first_name": "Bea", "last_name": format!("<i>{n}</i>")});
+            let refused = person.put(&at, other).await.expect(422);
+            assert_eq!(refused["detail"][0]["loc"], json!(["body", "last_name"]));
+            assert_eq!(acme.member.get("/api/users/me").await.expect(200)["first_name"], json!(first));
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_list_has_pictures_up_to_a_size_and_each_user_has_theirs() {
     let acme = World::new().await;
     let picture = "update users set avatar = repeat('x', 20 << 20) where company_id = $1";

@@ -173,7 +173,8 @@ async fn get(db: TenantDb, Path(id): Path<Uuid>) -> Result<Written<File>> {
     db.one(sql!("files/get"), &[&id]).await
 }
 
-async fn update(db: TenantDb, Path(id): Path<Uuid>, Json(patch): Json<FilePatch>) -> Result<Written<File>> {
+async fn update(db: TenantDb, Path(id): Path<Uuid>, change: Change<FilePatch>) -> Result<Written<File>> {
+    let patch = change.checked_against(db.one::<File>(sql!("files/get"), &[&id])).await?;
     let (folder, no_folder) = folder(&patch.folder_id);
     let params: [&(dyn ToSql + Sync); 4] = [&id, &postgres_types::Json(&patch), &folder, &no_folder];
     db.one(sql!("files/update"), &params).await

@@ -223,8 +223,9 @@ async fn update(
     app: State<App>,
     db: TenantDb,
     Path(id): Path<Uuid>,
-    Json(patch): Json<WorkflowPatch>,
+    change: Change<WorkflowPatch>,
 ) -> Result<Json<Saved>> {
+    let patch = change.checked_against(db.one::<Workflow>(sql!("workflows/get"), &[&id])).await?;
     check(patch.conditions.as_deref(), patch.schedule.as_ref().and_then(Option::as_ref))?;
     let saved = db.tx(async |tx| {
         let old: Locked = tx.one(sql!("workflows/lock"), &[&id]).await?;
