@@ -67,6 +67,35 @@ async fn update_changes_the_given_fields_only() {
     assert!(acme.member.patch(&path, json!({"email": "none"})).await.detail(400).contains("email"));
 }
 
+/// An import brings addresses of any form, and the edit form sends back all that it was shown.
+#[tokio::test]
+async fn an_old_address_stays_and_no_new_one_is_like_it() {
+    let acme = World::new().await;
+    let id: Uuid = acme.contact("Ada", "L").await["id"].as_str().unwrap().parse().unwrap();
+    let path = format!("/api/contacts/{id}");
+    for old in ["n/a", "", "none"] {
+        acme.db.execute("update contacts set email = $2 where id = $1", &[&id, &old]).await.unwrap();
+        let mut record = acme.member.get(&path).await.expect(200);
+        for name in ["Bea", "Carl"] {
+            record["first_name"] = json!(name);
+            let saved = acme.member.patch(&path, record.clone()).await.expect(200);
+            assert_eq!((&saved["first_name"], &saved["email"]), (&json!(name), &json!(old)));
+            record["email"] = json!(format!(" {old} "));
+        }
+        for new in ["nobody", &format!("{old}.")] {
+            let answer = acme.member.patch(&path, json!({"email": new, "first_name": "Dora"})).await;
+            assert_eq!(answer.detail(400), "The email must contain @");
+        }
+        assert_eq!(acme.member.get(&path).await.expect(200)["first_name"], "Carl");
+    }
+    for answer in [
+        World::new().await.member.patch(&path, json!({"email": "none"})).await,
+        acme.member.patch(&format!("/api/contacts/{}", Uuid::now_v7()), json!({"email": "none"})).await,
+    ] {
+        assert_eq!(answer.detail(404), "Contact not found");
+    }
+}
+
 #[tokio::test]
 async fn an_owner_of_another_company_is_an_unknown_one() {
     let (acme, other) = (World::new().await, World::new().await);

@@ -190,9 +190,11 @@ async fn get(db: TenantDb, Path(id): Path<Uuid>) -> Result<Written<Contact>> {
     db.one(sql!("contacts/get"), &[&id]).await.or_not_found_without_company()
 }
 
-async fn update(db: TenantDb, Path(id): Path<Uuid>, Json(mut patch): Json<ContactPatch>) -> Result<Written<Contact>> {
+async fn update(db: TenantDb, Path(id): Path<Uuid>, change: Change<ContactPatch>) -> Result<Written<Contact>> {
+    let mut patch = change.checked_against(db.one::<Contact>(sql!("contacts/get"), &[&id])).await?;
     if let Some(email) = &mut patch.email {
-        *email = address(email)?.to_owned();
+        *email = email.trim().to_owned();
+        check_address(&db, id, email).await?;
     }
     db.one(sql!("contacts/update"), &[&id, &postgres_types::Json(&patch), &patch.owner_id])
         .await
@@ -207,6 +209,13 @@ async fn delete(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Message>> {
 
 async fn summary(db: TenantDb) -> Result<Written<Summary>> {
     db.one(sql!("contacts/summary"), &[]).await
+}
+
+/// Whether a contact may have this address from now on; the one that it has stays good.
+async fn check_address(db: &TenantDb, id: Uuid, email: &str) -> Result<()> {
+    let Err(refusal) = address(email) else { return Ok(()) };
+    let stored: Contact = db.one(sql!("contacts/get"), &[&id]).await.or_not_found_without_company()?;
+    if stored.email.trim() == email { Ok(()) } else { Err(refusal) }
 }
 
 /// Old addresses are of any form, so only the sign that makes one is asked for. Blanks around it would make another one of it.
