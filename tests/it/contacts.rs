@@ -97,6 +97,20 @@ async fn an_old_address_stays_and_no_new_one_is_like_it() {
 }
 
 #[tokio::test]
+async fn a_historical_contact_is_not_given_away() {
+    let acme = World::new().await;
+    let historical = "insert into contacts (tenant_id, company_id, owner_id, first_name, last_name, email)
+        values ($1, null, $2, 'Ada', 'L', 'ada@x.io') returning id";
+    let id: Uuid = acme.value(historical, &[&acme.company, &acme.member.id]).await;
+    let path = format!("/api/contacts/{id}");
+    let refused = acme.member.patch(&path, json!({"owner_id": acme.admin.id, "first_name": "Bea"})).await.detail(400);
+    assert_eq!(refused, "This contact has no company yet: only you see it, and it cannot be given away");
+    assert_eq!(acme.member.patch(&path, json!({"owner_id": Uuid::now_v7()})).await.detail(404), "Owner not found");
+    let saved = acme.member.patch(&path, json!({"owner_id": acme.member.id, "last_name": "M"})).await.expect(200);
+    assert_eq!((&saved["first_name"], &saved["last_name"]), (&json!("Ada"), &json!("M")));
+}
+
+#[tokio::test]
 async fn an_owner_of_another_company_is_an_unknown_one() {
     let (acme, other) = (World::new().await, World::new().await);
     let of = |owner: Uuid| json!({"first_name": "A", "last_name": "B", "email": "a@x.io", "owner_id": owner});
