@@ -545,6 +545,56 @@ async fn folders_hold_folders_and_files() {
     assert_eq!(upload(&acme.admin, "late", "1", &[("folder_id", id(&a))]).await.detail(404), "Folder not found");
 }
 
+/// A colleague who deletes a folder does not see the historical ones in it.
+#[tokio::test]
+async fn historical_files_and_folders_stay_when_a_colleague_deletes_their_folder() {
+    let own = OwnDatabase::new().await;
+    let acme = World::alone(&own).await;
+    let file = "insert into files (tenant_id, company_id, owner_id, name, original_name) values ($1, null, $2, $3, 'F') returning id";
+    let below =
+        "insert into folders (tenant_id, company_id, owner_id, name) values ($1, null, $2, 'Below') returning id";
+    let folder_id =
+        async |file: Uuid| acme.admin.get(&format!("/api/files/{file}")).await.expect(200)["folder_id"].clone();
+    let delete =
+        async |who: &Person, gone: &Value| who.delete(&format!("/api/files/folders/{}", id(gone))).await.expect(200);
+
+    let top = folder(&acme.admin, "Top", None).await;
+    let (kept, below): (Uuid, Uuid) = (
+        acme.value(file, &[&acme.company, &acme.admin.id, &"kept"]).await,
+        acme.value(below, &[&acme.company, &acme.admin.id]).await,
+    );
+    let deep: Uuid = acme.value(file, &[&acme.company, &acme.admin.id, &"deep"]).await;
+    let into = json!({"folder_id": top["id"]});
+    acme.admin.patch(&format!("/api/files/{kept}"), into.clone()).await.expect(200);
+    acme.admin.patch(&format!("/api/files/folders/{below}"), json!({"parent_id": top["id"]})).await.expect(200);
+    acme.admin.patch(&format!("/api/files/{deep}"), json!({"folder_id": below})).await.expect(200);
+    upload(&acme.member, "seen", "1", &[("folder_id", id(&top))]).await.expect(200);
+    delete(&acme.member, &top).await;
+    assert_eq!((folder_id(kept).await, folder_id(deep).await), (json!(null), json!(below)));
+    assert_eq!(names(&acme.admin, "/api/files/folders").await, ["Below"]);
+    assert_eq!(names(&acme.admin, "/api/files/").await, ["deep", "kept"]);
+    assert_eq!(acme.admin.get("/api/files/").await.expect(200)[1]["folder_id"], json!(null));
+
+    // Those that a folder had lost before.
+    let lost = "update files set folder_id = $2 where id = $1";
+    acme.db.execute(lost, &[&kept, &id(&top).parse::<Uuid>().unwrap()]).await.unwrap();
+    let lost = "update folders set parent_id = $2 where id = $1";
+    acme.db.execute(lost, &[&below, &id(&top).parse::<Uuid>().unwrap()]).await.unwrap();
+    let migration = include_str!("../../migrations/V0072__kept_as_it_was.sql");
+    let repair = &migration[migration.find("set role ringfence_platform").unwrap()..];
+    acme.db.batch_execute(repair).await.unwrap();
+    assert_eq!(folder_id(kept).await, json!(null));
+    assert_eq!(names(&acme.admin, "/api/files/folders").await, ["Below"]);
+
+    // Their own are deleted with the folder.
+    let mine = folder(&acme.member, "Mine", None).await;
+    acme.admin.patch(&format!("/api/files/{kept}"), json!({"folder_id": mine["id"]})).await.expect(200);
+    delete(&acme.admin, &mine).await;
+    acme.admin.get(&format!("/api/files/{kept}")).await.expect(404);
+    drop(acme);
+    own.drop().await;
+}
+
 #[tokio::test]
 async fn moves_that_cross_make_no_circle_and_no_upload_is_lost_in_a_deleted_folder() {
     let acme = World::new().await;
