@@ -2,7 +2,7 @@
 with ranked as (
   select s.n, nullif(s.name, '') as name,
     row_number() over (partition by s.name order by s.n) > 1 or exists (select from companies c where c.name = s.name) as name_taken,
-    row_number() over (partition by s.domain order by s.n) > 1 or exists (select from companies c where c.domain = s.domain) as domain_taken
+    row_number() over (partition by s.domain order by s.n) > 1 or exists (select from companies c where lower(c.domain) = s.domain) as domain_taken
   from old_companies s
 ), changed as (
   update old_companies s set name = case when r.name is null or r.name_taken then format('%s (%s)', left(coalesce(r.name, 'Company'), 240), left(s.id::text, 8)) else s.name end,

@@ -130,7 +130,7 @@ pub(super) const TABLES: &[Table] = &[
         columns: "id uuid; name text = btrim(name); plan text = lower(plan); status text = lower(status);
             subscription_status text = lower(subscription_status); trial_ends_at timestamptz;
             monthly_price bigint = case when monthly_price between 0 and 1e12 then round(monthly_price * 100)::bigint end;
-            domain text = nullif(btrim(domain), ''); logo_url text; timezone text; currency text; email text; phone text;
+            domain text = lower(nullif(btrim(domain), '')); logo_url text; timezone text; currency text; email text; phone text;
             address text; city text; state text; zip text; created_at timestamptz; updated_at timestamptz;
             was_closed boolean = is_deleted or not is_active",
         altered: &[("monthly_price not between 0 and 1e12", "monthly_price is outside 0 to 1e12: the default")],

@@ -1,6 +1,10 @@
 //! Companies (contract: companies).
 
-use crate::world::{PASSWORD, Person, World};
+use crate::{
+    schema::OwnDatabase,
+    world::{PASSWORD, Person, World},
+};
+use ringfence::db;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -132,6 +136,52 @@ async fn others_do_not_change_a_company() {
     let secrets: i64 =
         acme.value("select count(*) from app.company_secrets where company_id = $1", &[&acme.company]).await;
     assert_eq!(secrets, 0);
+}
+
+#[tokio::test]
+async fn what_breaks_a_rule_can_be_saved_as_it_is_stored() {
+    let (acme, other) = (World::new().await, World::new().await);
+    let (name, domain) = (format!("<b>{}</b>", acme.name), unique("Domain"));
+    let set =
+        "update companies set name = $2, domain = $3, logo_url = 'logo.png', timezone = 'Mars/Olympus' where id = $1";
+    acme.db.execute(set, &[&acme.company, &name, &domain]).await.unwrap();
+    let set = "update companies set domain = lower($2) where id = $1";
+    acme.db.execute(set, &[&other.company, &domain]).await.unwrap();
+    let stored = acme.admin.get(&path(acme.company)).await.expect(200);
+    let mut record = stored.clone();
+    record.as_object_mut().unwrap().retain(|field, _| !["plan", "status"].contains(&field.as_str()));
+    for (person, city) in [(&acme.admin, "Town"), (&acme.super_admin().await, "City")] {
+        record["city"] = json!(city);
+        let saved = person.put(&path(acme.company), record.clone()).await.expect(200);
+        for field in ["name", "domain", "logo_url", "timezone"] {
+            assert_eq!(saved[field], stored[field], "{field}");
+        }
+        assert_eq!(saved["city"], json!(city));
+        for (field, new) in [("name", "<i>x</i>"), ("logo_url", "other.png"), ("timezone", "Mars/Base")] {
+            let mut other = record.clone();
+            other[field] = json!(new);
+            let refused = person.put(&path(acme.company), other).await.expect(422);
+            assert_eq!(refused["detail"][0]["loc"], json!(["body", field]));
+        }
+        person.put(&path(other.company), json!({"name": name})).await.expect(422);
+    }
+}
+
+/// The migration makes stored domains lower, but for those that another company has.
+#[tokio::test]
+async fn stored_domains_become_lower_where_nobody_else_has_them() {
+    let own = OwnDatabase::new().await;
+    let db = db::connect(&own.admin).await.unwrap();
+    let add = "insert into companies (name, domain) values ('A', 'A.Example'), ('B', 'B.Example'), ('C', 'b.example'), ('D', null), ('E', 'e.example')";
+    db.batch_execute(add).await.unwrap();
+    let migration = include_str!("../../migrations/V0072__kept_as_it_was.sql");
+    db.batch_execute(&migration[migration.find("set role ringfence_platform").unwrap()..]).await.unwrap();
+    let domains = db.query("select domain from companies order by name", &[]).await.unwrap();
+    let domains: Vec<Option<String>> = domains.iter().map(|row| row.get(0)).collect();
+    let wanted = [Some("a.example"), Some("B.Example"), Some("b.example"), None, Some("e.example")];
+    assert_eq!(domains, wanted.map(|domain| domain.map(str::to_owned)));
+    drop(db);
+    own.drop().await;
 }
 
 #[tokio::test]

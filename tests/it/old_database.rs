@@ -811,6 +811,12 @@ async fn values_without_a_place_are_counted_and_changed_ones_are_told() {
         assert!(!wanted.is_empty(), "{table} {what}");
         assert_eq!(changed(table, what), wanted, "{table} {what}");
     }
+    let domains =
+        "select domain from companies where id in (md5('company1')::uuid, md5('company2')::uuid) order by created_at";
+    let domains: Vec<Option<String>> = new.query(domains, &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
+    assert_eq!(domains, [Some("shared.example".to_owned()), None]);
+    let second = old.ids("select id from companies where id = md5('company2')::uuid", &[]).await;
+    assert!(changed("companies", "another company has its name or domain").is_superset(&second));
     let lists = "select cc, bcc from emails where id = md5('email3')::uuid";
     let lists = new.query_one(lists, &[]).await.unwrap();
     assert_eq!((lists.get(0), lists.get(1)), (Some("a@b.c, d@e.f"), None::<&str>));

@@ -6,7 +6,7 @@ create function pg_temp.pick(n bigint, of bigint) returns bigint language sql im
 
 insert into companies (id, name, plan, status, subscription_status, domain, monthly_price, twilio_auth_token, created_at, updated_at, is_active, is_deleted)
 select pg_temp.id('company', i), 'Company ' || case when i = 7 then 6 else i end, case when i = 4 then 'starter' else 'PRO' end,
-  case when i = 3 then 'frozen' else 'active' end, 'active', case when i < 3 then 'shared.example' else 'c' || i || '.example' end, 49.5,
+  case when i = 3 then 'frozen' else 'active' end, 'active', case when i = 1 then ' Shared.Example' when i = 2 then 'shared.example' else 'c' || i || '.example' end, 49.5,
   case when i = 5 then 'unused' end, timestamp '2024-01-01' + i * interval '1 hour', '2025-01-01', i <> 8, false
 from generate_series(1, {companies}) i;
 

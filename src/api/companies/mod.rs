@@ -3,6 +3,7 @@
 mod team;
 
 use super::prelude::*;
+use crate::db::Tx;
 use serde_json::Value;
 
 routes! {
@@ -301,19 +302,23 @@ async fn list(db: Scoped<SuperAdmin>, Query(filter): Query<Filter>, page: Page) 
 }
 
 async fn get(db: UserDb, Path(id): Path<Uuid>) -> Result<Json<Company>> {
-    let company = db.tx(async |tx| match tx.caller().role.as_str() {
+    Ok(Json(db.tx(async |tx| stored(tx, id).await).await?))
+}
+
+async fn stored(tx: &Tx<'_>, id: Uuid) -> Result<Company> {
+    match tx.caller().role.as_str() {
         "super_admin" => tx.any_company(id).await,
         _ => tx.optional(sql!("companies/get"), &[&id]).await?.ok_or_else(denied),
-    });
-    Ok(Json(company.await?))
+    }
 }
 
 async fn update(
     app: State<App>,
     db: Scoped<TeamAdmin>,
     Path(id): Path<Uuid>,
-    Json(patch): Json<CompanyPatch>,
+    change: Change<CompanyPatch>,
 ) -> Result<Json<Company>> {
+    let patch = change.checked_against(db.tx(async |tx| stored(tx, id).await)).await?;
     let of_the_platform = patch.plan.is_some() || patch.status.is_some();
     let secrets = patch.secrets(&app, id)?;
     let columns = patch.columns();
