@@ -224,8 +224,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let at = Location::open(cli.database).await?;
             let done = migrate::migrate(at.admin()?, Some(&at.api)).await;
             at.close().await?;
-            done?;
-            say!("The database is at migration {}.", migrate::newest());
+            say!("The database is at migration {}.", done?);
         }
         Command::Demo { companies, amounts } => {
             let at = Location::open(cli.database).await?;

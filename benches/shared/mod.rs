@@ -74,7 +74,7 @@ impl Database {
     }
 
     pub async fn migrate(&self) -> Result<()> {
-        migrate::migrate(&self.admin, Some(&self.api)).await
+        migrate::migrate(&self.admin, Some(&self.api)).await.map(drop)
     }
 }
 

@@ -14,32 +14,42 @@ pub fn newest() -> i32 {
     embedded::migrations::runner().get_migrations().iter().map(|m| m.version()).max().unwrap_or(0)
 }
 
+/// The newest migration that ran, if any did.
+async fn version(client: &Client) -> anyhow::Result<Option<i32>> {
+    let made = "select to_regclass('refinery_schema_history') is not null";
+    if !client.query_typed_one(made, &[]).await?.get::<_, bool>(0) {
+        return Ok(None);
+    }
+    Ok(client.query_typed_one(sql!("platform/schema_version").text, &[]).await?.get(0))
+}
+
 /// Whether the newest migration that ran is the newest that this program knows.
 pub async fn is_current(client: &Client) -> anyhow::Result<bool> {
-    let made = "select to_regclass('refinery_schema_history') is not null";
-    Ok(client.query_typed_one(made, &[]).await?.get(0)
-        && client.query_typed_one(sql!("platform/schema_version").text, &[]).await?.get::<_, Option<i32>>(0)
-            == Some(newest()))
+    Ok(version(client).await? == Some(newest()))
 }
+
+const TOO_NEW: &str = "the database is of a newer version than this program: use a newer program";
 
 /// Refuses a database that is not of this program's version.
 pub async fn require_current(client: &Client) -> anyhow::Result<()> {
-    ensure!(is_current(client).await?, "the database is not at this program's version: run `ringfence migrate` first");
+    let version = version(client).await?.unwrap_or(0);
+    ensure!(version <= newest(), TOO_NEW);
+    ensure!(version == newest(), "the database is not at this program's version: run `ringfence migrate` first");
     Ok(())
 }
 
 /// Whether a server of this program may use the database: it is of this version, or of a newer one that says so.
 pub async fn is_served(client: &Client) -> anyhow::Result<bool> {
-    if is_current(client).await? {
+    let version = version(client).await?.unwrap_or(0);
+    if version == newest() {
         return Ok(true);
     }
     let made = "select to_regprocedure('app.oldest_program()') is not null";
     if !client.query_typed_one(made, &[]).await?.get::<_, bool>(0) {
         return Ok(false);
     }
-    let version: Option<i32> = client.query_typed_one(sql!("platform/schema_version").text, &[]).await?.get(0);
     let oldest: i32 = client.query_typed_one(sql!("platform/oldest_program").text, &[]).await?.get(0);
-    Ok(fits(version.unwrap_or(0), oldest))
+    Ok(fits(version, oldest))
 }
 
 /// Whether this program works with a schema of this version, which names the oldest program for it.
@@ -109,11 +119,19 @@ pub async fn roles(admin: &str, api: Option<&str>) -> anyhow::Result<Client> {
     Ok(cluster)
 }
 
-/// Runs what is missing; several at a time wait for each other. `admin` is the administrator's address of the database.
-pub async fn migrate(admin: &str, api: Option<&str>) -> anyhow::Result<()> {
+/// Runs what is missing; several at a time wait for each other. `admin` is the administrator's address of the database. Answers
+/// the newest migration that has run: a newer program's, where this one still fits.
+pub async fn migrate(admin: &str, api: Option<&str>) -> anyhow::Result<i32> {
     let cluster = roles(admin, api).await?;
 
     let mut client = connect(admin).await?;
+    if let Some(version) = version(&client).await?.filter(|version| *version > newest()) {
+        ensure!(is_served(&client).await?, TOO_NEW);
+        tracing::warn!(
+            "the database is at migration {version}, of a newer version than this program, which fits it: nothing is migrated"
+        );
+        return Ok(version);
+    }
     // Whoever waits for the lock of a table makes all others wait behind them: better to fail and be run again.
     client.batch_execute("set lock_timeout = '10s'").await?;
     embedded::migrations::runner().run_async(&mut client).await.map_err(|e| {
@@ -129,7 +147,7 @@ pub async fn migrate(admin: &str, api: Option<&str>) -> anyhow::Result<()> {
     }
     client.batch_execute("grant select on refinery_schema_history to ringfence_api, ringfence_dba").await?;
     cluster.execute("select pg_advisory_unlock_all()", &[]).await?;
-    Ok(())
+    Ok(newest())
 }
 
 /// Sends the password as its SCRAM verifier, so that no log of the server can hold it.

@@ -273,11 +273,16 @@ async fn a_server_serves_a_newer_schema_that_says_so() {
         "insert into refinery_schema_history (version, name, applied_on, checksum) values (9999, 'later', '', '0')";
     acme.db.batch_execute(newer).await.unwrap();
     assert_eq!((ready().await, refusal().await), (200, None));
+    // Nor does one that was given an administrator's address, which brings the database to its version first, stumble over it.
+    assert_eq!(migrate::migrate(&own.admin, None).await.unwrap(), 9999);
+    let newer = "the database is of a newer version than this program: use a newer program";
+    assert_eq!(db::connect_as_dba(&own.admin).await.unwrap_err().to_string(), newer);
     let breaks =
         "create or replace function app.oldest_program() returns int language sql stable parallel safe return 9999";
     acme.db.batch_execute(breaks).await.unwrap();
     assert_eq!(ready().await, 503);
     assert!(refusal().await.unwrap().contains("a newer program"));
+    assert_eq!(migrate::migrate(&own.admin, None).await.unwrap_err().to_string(), newer);
     acme.db.batch_execute("delete from refinery_schema_history where version > 37").await.unwrap();
     assert_eq!(ready().await, 503);
     assert!(refusal().await.unwrap().contains("ringfence migrate"));
