@@ -374,6 +374,32 @@ async fn the_same_is_done_at_psql_and_finished() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_gets_a_company_during_a_run_makes_it_no_wrong_one() {
+    let own = OwnDatabase::new().await;
+    let (a, b, people) = companies(&own, 50).await;
+    let lone = people[4];
+    a.db.execute("select app.open_backfill(1, true)", &[]).await.unwrap();
+    a.db.execute("select app.assign_company($1, $2)", &[&lone, &a.company]).await.unwrap();
+    while !a.value::<bool>("select is_done from app.backfill_step(1000)", &[]).await {}
+    let given = "select count(*) from sms_messages where user_id = $1 and company_id = $2";
+    assert_eq!(a.value::<i64>(given, &[&lone, &a.company]).await, 20);
+    let verify = || run(ringfence(&own, &["backfill", "verify"]), "");
+    let verified = verify();
+    let said = text(&verified.stdout);
+    assert!(verified.status.success() && said.contains("(came with a user who had no company before: 20)"), "{said}");
+    // Of anybody else it is found as before.
+    let unbound = db::connect(&own.admin).await.unwrap();
+    unbound.batch_execute("set session_replication_role = replica").await.unwrap();
+    let stolen = "update calls set tenant_id = $1, company_id = $1, user_id = $2 where user_id = $3";
+    assert!(unbound.execute(stolen, &[&a.company, &a.member.id, &b.member.id]).await.unwrap() > 0);
+    let differs = verify();
+    let said = text(&differs.stdout);
+    assert!(!differs.status.success() && said.contains("companies with more rows: 1"), "{said}");
+    drop((a, b, unbound));
+    own.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn undo_takes_back_what_was_not_finished() {
     let own = OwnDatabase::new().await;
     let (a, _, people) = companies(&own, 50).await;

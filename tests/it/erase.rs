@@ -1,6 +1,10 @@
 //! Erasure of a company and of a person: all of it, nothing of anybody else, and a record without names.
 
-use crate::{isolation::Seeded, schema::OwnDatabase, world::World};
+use crate::{
+    isolation::Seeded,
+    schema::OwnDatabase,
+    world::{World, add_person},
+};
 use ringfence::{
     clients::storage::Storage,
     db,
@@ -444,6 +448,31 @@ async fn blanks_around_an_address_are_none_of_it() {
     let left: String = world.value("select string_agg(email, ',') from contacts", &[]).await;
     assert_eq!(left, "x blank@gone.example", "a part of an address is nobody");
     assert!(erase::run(&own.admin, &person("blank@gone.example"), &storage()).await.is_err());
+    drop(world);
+    own.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_company_goes_whose_users_had_notifications_before_they_were_in_it() {
+    let own = OwnDatabase::new().await;
+    let world = World::within(&own.admin, "Company").await;
+    let lone = add_person(&world.db, "lone", "Regular User", None).await;
+    let note =
+        "insert into notifications (tenant_id, company_id, user_id, title, message) values ($1, null, $1, 'T', 'M')";
+    world.db.execute(note, &[&lone.id]).await.unwrap();
+    let in_company = "select count(*) from notifications where tenant_id = $1 and company_id is null";
+    world.db.execute("select app.assign_company($1, $2)", &[&lone.id, &world.company]).await.unwrap();
+    assert_eq!(world.value::<i64>(in_company, &[&world.company]).await, 1, "it follows its user");
+    // One that an earlier version left behind is found by the migration.
+    let behind = "update notifications set tenant_id = user_id where user_id = $1";
+    world.db.execute(behind, &[&lone.id]).await.unwrap();
+    let migration = include_str!("../../migrations/V0073__what_follows_a_user.sql");
+    let mends = &migration[migration.find("set role ringfence_platform").unwrap()..];
+    world.db.batch_execute(mends).await.unwrap();
+    assert_eq!(world.value::<i64>(in_company, &[&world.company]).await, 1);
+    let company = Erase::Company { name: world.name.clone(), options: NOW };
+    erased(&own, company).await;
+    assert_eq!(world.value::<i64>("select count(*) from companies", &[]).await, 0);
     drop(world);
     own.drop().await;
 }
