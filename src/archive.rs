@@ -6,6 +6,7 @@
 //! is worth nothing under another key.
 
 use crate::{
+    backup::{self, Due},
     clients::storage::Storage,
     db::{connect_as_dba, migrate},
     seal::hexadecimal,
@@ -13,6 +14,7 @@ use crate::{
 };
 use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
+use clap::Args;
 use futures_util::{StreamExt, TryStreamExt};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
@@ -68,6 +70,11 @@ pub struct Entry {
 }
 
 impl Manifest {
+    /// The company's name.
+    pub fn company(&self) -> &str {
+        &self.company
+    }
+
     /// Rows of all tables, and files with content.
     pub fn summary(&self) -> String {
         let rows: u64 = self.entries.values().map(|entry| entry.rows).sum();
@@ -290,15 +297,34 @@ async fn write_objects(
     Ok(missing)
 }
 
+/// How a company comes in.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct Options {
+    /// Leave the company's status as it was: it is at work at once
+    #[arg(long)]
+    pub active: bool,
+    /// Keep what was due since the export: scheduled texts, campaigns and runs of workflows, which are done once the company is
+    /// active. For a company that was suspended before the export; otherwise they may have been done, and are cancelled
+    #[arg(long)]
+    pub keep_due: bool,
+}
+
+/// What came in.
+#[derive(Debug)]
+pub struct Imported {
+    /// As the archive says.
+    pub manifest: Manifest,
+    /// Users who have an account here already, in words.
+    pub elsewhere: Vec<String>,
+    /// What was due and is cancelled.
+    pub due: Option<Due>,
+    /// Addresses of people who were erased here before.
+    pub erased: Vec<String>,
+}
+
 /// Adds the company of an archive to a database that does not have it; all or nothing. Unless `active`, it comes in
-/// suspended, so that nothing is sent twice while it is still at work where it came from. Answers besides which of its users
-/// have an account here already.
-pub async fn import(
-    admin_url: &str,
-    from: &Path,
-    active: bool,
-    storage: &Storage,
-) -> anyhow::Result<(Manifest, Vec<String>)> {
+/// suspended, so that nothing is sent twice while it is still at work where it came from.
+pub async fn import(admin_url: &str, from: &Path, options: Options, storage: &Storage) -> anyhow::Result<Imported> {
     let file = File::open(from).with_context(|| format!("cannot read {}", from.display()))?;
     let mut zip = ZipArchive::new(BufReader::new(file)).context("it is no archive of a company")?;
     let manifest = zip.by_name("manifest.json").context("it is no archive of a company")?.take(LINE);
@@ -336,17 +362,25 @@ pub async fn import(
         refused.truncate(NAMED);
         bail!("nothing came in, because of these rows:\n  {}{more}", refused.join("\n  "));
     }
-    for statement in [sql!("ops/unusable_passwords"), sql!("ops/no_super_admins")] {
+    // What triggers do for a change is to be done from here on.
+    tx.batch_execute("set local app.restoring = 'off'").await?;
+    for statement in [sql!("ops/unusable_passwords"), sql!("ops/no_super_admins"), sql!("ops/end_tokens")] {
         tx.execute(statement.text, &[&manifest.company_id]).await?;
     }
-    if !active {
+    let mut due = None;
+    if !options.keep_due {
+        due = Some(backup::cancel_due(&tx, Some(manifest.company_id), "Brought in from an archive").await?);
+    }
+    if !options.active {
         tx.execute(sql!("ops/suspend_company").text, &[&manifest.company_id]).await?;
     }
     tx.batch_execute("set constraints all immediate").await?;
     let elsewhere = users_elsewhere(&tx, &mut zip, manifest.company_id).await?;
+    let erased = tx.query(sql!("ops/erased_addresses").text, &[&manifest.company_id]).await?;
+    let erased = erased.iter().map(|row| row.get("address")).collect();
     read_objects(&tx, &mut zip, &manifest, storage).await?;
     tx.commit().await?;
-    Ok((manifest, elsewhere))
+    Ok(Imported { manifest, elsewhere, due, erased })
 }
 
 /// The users of an archive who stayed another company's, or nobody's. That an id is the same is no proof of who it is.

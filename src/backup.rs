@@ -13,7 +13,8 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::process::Command;
-use tokio_postgres::{Client, IsolationLevel};
+use tokio_postgres::{Client, GenericClient, IsolationLevel};
+use uuid::Uuid;
 
 /// Where a backup goes.
 #[derive(Args)]
@@ -148,46 +149,29 @@ impl Restore {
         run(restore, "pg_restore").await?;
         let found = counts(&client).await?;
         client.batch_execute(sql!("ops/backup/settle").text).await?;
+        client.execute(sql!("ops/end_tokens").text, &[&None::<Uuid>]).await?;
         let without = logins.forget_grants(&client).await?;
-        if found != expected {
-            let differing = expected.iter().filter(|(table, n)| found.get(*table) != Some(n));
-            let names: Vec<_> = differing.map(|(table, _)| table.as_str()).collect();
-            bail!("the restored tables have other numbers of rows than were backed up: {}", names.join(", "));
+        // Whatever fails from here on, the copy is there and may be served.
+        let mut due = None;
+        if !self.keep_due && db::migrate::is_current(&client).await? {
+            due = Some(cancel_due(&client, None, ORIGIN).await?);
         }
-        db::migrate::migrate(admin, Some(api)).await?;
-        client.batch_execute("analyze").await?;
-        // Logins are the whole server's, so none is left behind by what fails.
-        let tx = client.transaction().await?;
-        tx.batch_execute(&logins.statements).await?;
-        tx.batch_execute(sql!("ops/backup/bind").text).await?;
-        let findings = doctor::findings(tx.client(), doctor::rules()).await?;
-        if let Some(first) = findings.first() {
-            bail!(
-                "the restored database breaks a rule: {}. Remedy: {}. See `ringfence doctor`",
-                first.finding,
-                first.remedy
-            );
+        db::migrate::migrate(admin, Some(api)).await.with_context(|| unfinished(due.is_some()))?;
+        if !self.keep_due && due.is_none() {
+            due = Some(cancel_due(&client, None, ORIGIN).await?);
         }
-        let due = match self.keep_due {
-            true => None,
-            false => Some(tx.query_one(sql!("ops/backup/cancel_due").text, &[]).await?),
-        };
-        tx.commit().await?;
+        let finished = finish(&mut client, &logins, &found, &expected).await;
+        finished.with_context(|| unfinished(due.is_some()))?;
         say!(
             "{} rows of {} tables are restored, as many as were backed up, and no rule is broken ({}).",
             HumanCount(found.values().sum::<i64>().unsigned_abs()),
             found.len(),
             seconds(started)
         );
-        if let Some(due) = due {
-            let [texts, campaigns, runs] = ["texts", "campaigns", "runs"].map(|what| due.get::<_, i64>(what));
-            if texts + campaigns + runs > 0 {
-                say!(
-                    "Due since the backup and cancelled, because they may have been sent: {texts} scheduled texts, {campaigns} \
-                     campaigns, {runs} runs of workflows."
-                );
-            }
+        if let Some(told) = due.as_ref().and_then(|due| due.told("backup")) {
+            say!("{told}");
         }
+        say!("Who was erased since the backup is there again: erase them again. Everybody logs in anew.");
         if !logins.statements.is_empty() {
             say!("Logins that are new on this server have no password yet: psql's \\password sets one.");
         }
@@ -202,6 +186,68 @@ impl Restore {
         }
         Ok(())
     }
+}
+
+/// Compares, makes the logins and gives them their companies, and examines.
+async fn finish(client: &mut Client, logins: &Logins, found: &Counts, expected: &Counts) -> anyhow::Result<()> {
+    if found != expected {
+        let differing = expected.iter().filter(|(table, n)| found.get(*table) != Some(n));
+        let names: Vec<_> = differing.map(|(table, _)| table.as_str()).collect();
+        bail!("the restored tables have other numbers of rows than were backed up: {}", names.join(", "));
+    }
+    client.batch_execute("analyze").await?;
+    // Logins are the whole server's, so none is left behind by what fails.
+    let tx = client.transaction().await?;
+    tx.batch_execute(&logins.statements).await?;
+    tx.batch_execute(sql!("ops/backup/bind").text).await?;
+    let findings = doctor::findings(tx.client(), doctor::rules()).await?;
+    if let Some(first) = findings.first() {
+        bail!(
+            "the restored database breaks a rule: {}. Remedy: {}. See `ringfence doctor`",
+            first.finding,
+            first.remedy
+        );
+    }
+    Ok(tx.commit().await?)
+}
+
+/// What is said of a copy that is there, and no more than that.
+fn unfinished(is_due_cancelled: bool) -> String {
+    let due = if is_due_cancelled { "is cancelled" } else { "is still to be done" };
+    format!(
+        "the rows are there, what was due since the backup {due}, and operators' logins are neither made nor given their companies: \
+         restore again into an empty database, or use `ringfence operator`"
+    )
+}
+
+/// What the cancelled rows of a restored copy say.
+const ORIGIN: &str = "Restored from a backup";
+
+/// What was due in a copy, and is cancelled.
+#[derive(Debug)]
+pub struct Due {
+    texts: i64,
+    campaigns: i64,
+    runs: i64,
+}
+
+impl Due {
+    /// How much that was since then; nothing when it was none.
+    pub fn told(&self, since: &str) -> Option<String> {
+        let Self { texts, campaigns, runs } = self;
+        (texts + campaigns + runs > 0).then(|| {
+            format!(
+                "Due since the {since} and cancelled, because they may have been sent: {texts} scheduled texts, {campaigns} campaigns, \
+                 {runs} runs of workflows."
+            )
+        })
+    }
+}
+
+/// Cancels what is due in a copy, of one company or of all.
+pub(crate) async fn cancel_due(db: &impl GenericClient, company: Option<Uuid>, origin: &str) -> anyhow::Result<Due> {
+    let row = db.query_one(sql!("ops/cancel_due").text, &[&company, &origin]).await?;
+    Ok(Due { texts: row.get("texts"), campaigns: row.get("campaigns"), runs: row.get("runs") })
 }
 
 /// The logins of a backup on the server where it is restored.

@@ -81,7 +81,8 @@ enum Command {
     /// Restore a backup into an empty database, and check it: the numbers of rows, and the rules of `doctor`
     ///
     /// Logins of operators are made where they are missing, but on the server of the backup, where they were removed. One that is
-    /// there keeps its rights, and has its companies in the copy only if it is the login that was backed up.
+    /// there keeps its rights, and has its companies in the copy only if it is the login that was backed up. Tokens end, so that
+    /// everybody logs in anew. Who was erased since the backup is there again: repeat those erasures in the copy.
     Restore(backup::Restore),
     /// Look after the store of files
     #[command(subcommand)]
@@ -120,7 +121,8 @@ enum Command {
 enum Archive {
     /// Write a company's rows and files to a zip with one file of JSON lines a table and a manifest with checksums
     ///
-    /// Password hashes and providers' credentials are not in it.
+    /// Password hashes and providers' credentials are not in it. Have a super admin suspend the company before, if it moves: what
+    /// it sends after the export is due in the file, and what becomes due after the import would be sent from both places.
     Export {
         /// The company's exact name
         #[arg(long)]
@@ -134,13 +136,12 @@ enum Archive {
     /// It comes in suspended, so that nothing is sent twice while the company is still at work where it came from. Its users
     /// reset their passwords by mail, an admin enters the providers' credentials again, and nobody comes in as super admin.
     /// A user who has an account in the database already, by its id, keeps it as it is, and becomes a former member of the
-    /// company that comes in: what they made there is the company's.
+    /// company that comes in: what they made there is the company's. People who were erased here and are in the file are named.
     Import {
         /// The file
         file: PathBuf,
-        /// Leave the company's status as it was: it is at work at once
-        #[arg(long)]
-        active: bool,
+        #[command(flatten)]
+        options: archive::Options,
     },
 }
 
@@ -433,10 +434,21 @@ async fn archive_or_restore(database: Database, config: Config, command: &Archiv
                     bail!(lack);
                 }
             }
-            Archive::Import { file, active } => {
-                let (manifest, elsewhere) = archive::import(admin, file, *active, storage).await?;
-                let state = if *active { "" } else { " It is suspended until a super admin makes it active." };
+            Archive::Import { file, options } => {
+                let archive::Imported { manifest, elsewhere, due, erased } =
+                    archive::import(admin, file, *options, storage).await?;
+                let state = if options.active { "" } else { " It is suspended until a super admin makes it active." };
                 say!("{} came in.{state} Its users reset their passwords by mail.", manifest.summary());
+                if let Some(told) = due.and_then(|due| due.told("export")) {
+                    say!("{told}");
+                }
+                if !erased.is_empty() {
+                    say!(
+                        "These were erased here and are there again. Erase them again, each by `ringfence erase person ADDRESS --company \"{}\"`:\n  {}",
+                        manifest.company(),
+                        erased.join("\n  ")
+                    );
+                }
                 if !elsewhere.is_empty() {
                     say!(
                         "These have an account here already, which stays as it is; what they made there is the company's, \

@@ -1,13 +1,13 @@
 //! A company in a file, and back.
 
 use crate::{
-    commands::{ringfence, run, text},
+    commands::{configured, ringfence, run, text},
     isolation::Seeded,
     schema::OwnDatabase,
     world::World,
 };
 use ringfence::{
-    archive,
+    archive::{self, Options},
     clients::storage::Storage,
     db,
     erase::{self, Erase},
@@ -26,18 +26,22 @@ fn storage(folder: &str) -> Storage {
     Storage::open(&format!("file://{}/{folder}", env!("CARGO_TARGET_TMPDIR"))).unwrap()
 }
 
+const AS_IT_WAS: Options = Options { active: true, keep_due: true };
+const SUSPENDED: Options = Options { active: false, keep_due: false };
+
 fn file() -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{}.zip", Uuid::new_v4().simple()))
 }
 
-/// The company's rows of each table, as text.
+/// The company's rows of each table, as text; but for what ends their users' tokens.
 async fn rows(db: &Client, company: Uuid) -> BTreeMap<String, Vec<String>> {
     let tables = "select table_name from app.protected_table union all values ('notifications'), ('members')";
     let mut all = BTreeMap::new();
     let tables: Vec<String> = db.query(tables, &[]).await.unwrap().iter().map(|r| r.get(0)).collect();
     let conditions = tables.iter().map(|t| (t.as_str(), "tenant_id = $1"));
     for (table, condition) in conditions.chain([("companies", "id = $1"), ("users", "company_id = $1")]) {
-        let sql = format!("select t::text from {table} t where {condition} order by 1");
+        let row = if table == "users" { "(to_jsonb(t) - 'token_version')" } else { "t" };
+        let sql = format!("select {row}::text from {table} t where {condition} order by 1");
         let rows = db.query(&sql, &[&company]).await.unwrap();
         all.insert(table.to_owned(), rows.iter().map(|r| r.get(0)).collect());
     }
@@ -96,9 +100,9 @@ async fn a_company_comes_back_byte_for_byte() {
         assert!(!text.contains("$argon2") && !text.contains("password_hash"), "a password is in the archive");
     }
 
-    let refused = archive::import(&from.admin, &path, true, &there).await.unwrap_err();
+    let refused = archive::import(&from.admin, &path, AS_IT_WAS, &there).await.unwrap_err();
     assert!(refused.to_string().contains("already"), "{refused}");
-    archive::import(&to.admin, &path, true, &there).await.unwrap_or_else(|e| panic!("{e:?}"));
+    archive::import(&to.admin, &path, AS_IT_WAS, &there).await.unwrap_or_else(|e| panic!("{e:?}"));
     let target = db::connect(&to.admin).await.unwrap();
     let after = rows(&target, company).await;
     assert_eq!(before.keys().collect::<BTreeSet<_>>(), after.keys().collect());
@@ -110,7 +114,7 @@ async fn a_company_comes_back_byte_for_byte() {
     let stranger: String =
         target.query_one("select first_name from users where id = $1", &[&leaver.id]).await.unwrap().get(0);
     assert_eq!(stranger, "Former", "who left is another company's");
-    assert!(archive::import(&to.admin, &path, true, &there).await.is_err(), "once is enough");
+    assert!(archive::import(&to.admin, &path, AS_IT_WAS, &there).await.is_err(), "once is enough");
     drop(target);
     std::fs::remove_file(&path).unwrap();
     drop((seeded, other));
@@ -135,7 +139,7 @@ async fn a_database_without_historical_rows_takes_an_archive() {
     archive::export(&from.admin, &world.name, &path, &store).await.unwrap();
     let target = db::connect(&to.admin).await.unwrap();
     target.batch_execute("call app.finish_backfill()").await.unwrap();
-    archive::import(&to.admin, &path, true, &store).await.unwrap_or_else(|e| panic!("{e:?}"));
+    archive::import(&to.admin, &path, AS_IT_WAS, &store).await.unwrap_or_else(|e| panic!("{e:?}"));
     world.db.execute("update contacts set company_id = tenant_id where id = $1", &[&historical]).await.unwrap();
     let (before, after) = (rows(&world.db, company).await, rows(&target, company).await);
     for (table, rows) in before {
@@ -166,7 +170,7 @@ async fn rows_whose_unique_key_is_taken_are_named() {
     archive::export(&from.admin, &world.name, &path, &store).await.unwrap();
     let target = db::connect(&to.admin).await.unwrap();
     target.batch_execute("call app.finish_backfill()").await.unwrap();
-    let refused = archive::import(&to.admin, &path, true, &store).await.unwrap_err().to_string();
+    let refused = archive::import(&to.admin, &path, AS_IT_WAS, &store).await.unwrap_err().to_string();
     // Of the two that want a key, the one that comes second is named.
     for (own, historical) in pairs {
         let named = [format!("contacts {historical}: it is historical"), format!("contacts {own}: another row has")];
@@ -215,17 +219,17 @@ async fn a_company_comes_in_suspended_and_a_broken_archive_not_at_all() {
     let (path, broken) = (file(), file());
     archive::export(&from.admin, &seeded.world.name, &path, &store).await.unwrap();
     copy_with(&path, &broken, "tables/contacts.ndjson", "\n");
-    let refused = archive::import(&to.admin, &broken, false, &store).await.unwrap_err();
+    let refused = archive::import(&to.admin, &broken, SUSPENDED, &store).await.unwrap_err();
     assert!(refused.to_string().contains("contacts.ndjson is not what the manifest says"), "{refused}");
     // The manifest says how long an entry is; a line that is longer than a row can be is not read.
     endless(&path, &broken);
-    let refused = archive::import(&to.admin, &broken, false, &store).await.unwrap_err();
+    let refused = archive::import(&to.admin, &broken, SUSPENDED, &store).await.unwrap_err();
     assert!(format!("{refused:#}").contains("more than 64 MiB"), "{refused:#}");
     let target = db::connect(&to.admin).await.unwrap();
     assert!(target.query("select from companies", &[]).await.unwrap().is_empty());
-    assert!(archive::import(&to.admin, Path::new("/dev/null"), false, &store).await.is_err());
+    assert!(archive::import(&to.admin, Path::new("/dev/null"), SUSPENDED, &store).await.is_err());
 
-    archive::import(&to.admin, &path, false, &store).await.unwrap();
+    archive::import(&to.admin, &path, SUSPENDED, &store).await.unwrap();
     let status: String = target.query_one("select status from companies", &[]).await.unwrap().get(0);
     assert_eq!(status, "suspended");
     let roles = target.query("select user_role from users where id = $1", &[&seeded.world.admin.id]).await.unwrap();
@@ -266,7 +270,7 @@ async fn who_moved_comes_back_with_their_company() {
     let options = erase::Options { dry_run: false, yes: true };
     let company = |world: &World| Erase::Company { name: world.name.clone(), options };
     erase::run(&own.admin, &company(&is), &store).await.unwrap();
-    archive::import(&own.admin, &is_file, true, &store).await.unwrap_or_else(|e| panic!("{e:?}"));
+    archive::import(&own.admin, &is_file, AS_IT_WAS, &store).await.unwrap_or_else(|e| panic!("{e:?}"));
     assert_eq!(rows(&was.db, is.company).await, of_is);
     assert_eq!(rows(&was.db, was.company).await, of_was);
     let may_come_in = "select exists (select from app.caller where user_id = $1 and company_id = $2)";
@@ -275,7 +279,7 @@ async fn who_moved_comes_back_with_their_company() {
     for files in [[&was_file, &is_file], [&is_file, &was_file]] {
         let to = OwnDatabase::new().await;
         for file in files {
-            archive::import(&to.admin, file, true, &store).await.unwrap_or_else(|e| panic!("{e:?}"));
+            archive::import(&to.admin, file, AS_IT_WAS, &store).await.unwrap_or_else(|e| panic!("{e:?}"));
         }
         let target = db::connect(&to.admin).await.unwrap();
         assert_eq!(rows(&target, was.company).await, of_was);
@@ -294,6 +298,69 @@ async fn who_moved_comes_back_with_their_company() {
     }
     drop((was, is));
     own.drop().await;
+}
+
+/// What an archive has of what was done meanwhile where it came from, and what was done here before it came.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_due_sent_ended_or_erased_does_not_come_back_in_silence() {
+    let (from, to, again) = (OwnDatabase::new().await, OwnDatabase::new().await, OwnDatabase::new().await);
+    let (acme, other) = (World::within(&from.admin, "Acme").await, World::within(&to.admin, "Other").await);
+    let (store, path) = (storage("archive-due"), file());
+    for world in [&acme, &other] {
+        for insert in [
+            "insert into scheduled_sms (tenant_id, company_id, user_id, from_address, to_address, body, scheduled_at)
+               select $1, $1, $2, '+14155550100', '+14155550101', b, now() + make_interval(hours => h) from (values ('due', -1), ('later', 1)) t (b, h)",
+            "with c as (
+               insert into campaigns (tenant_id, company_id, user_id, campaign_name, subject, body, total_recipients, status, scheduled_at)
+               values ($1, $1, $2, 'C', 'C', 'C', 1, 'scheduled', now() + interval '1 hour') returning id)
+             insert into campaign_recipients (tenant_id, company_id, user_id, campaign_id, email) select $1, $1, $2, id, 'Ada@gone.example' from c",
+            "insert into contacts (tenant_id, company_id, owner_id, first_name, last_name, email) values ($1, $1, $2, 'Ada', 'Gone', 'Ada@gone.example')",
+            "insert into contacts (tenant_id, company_id, owner_id, first_name, last_name, email) values ($1, $1, $2, 'Bob', 'Stays', 'bob@stays.example')",
+        ] {
+            world.db.execute(insert, &[&world.company, &world.admin.id]).await.unwrap_or_else(|e| panic!("{insert}: {e:?}"));
+        }
+        let due = "update jobs set run_at = now() - interval '1 minute' where tenant_id = $1 and kind = 'campaign'";
+        assert_eq!(world.db.execute(due, &[&world.company]).await.unwrap(), 1);
+    }
+    let ada = Erase::Person {
+        email: Some("ada@gone.example".into()),
+        company: None,
+        contact: None,
+        options: erase::Options { dry_run: false, yes: true },
+    };
+    erase::run(&to.admin, &ada, &store).await.unwrap();
+    archive::export(&from.admin, &acme.name, &path, &store).await.unwrap();
+    let state = "select string_agg(what, ' ' order by what) from (
+            select 'text ' || body from scheduled_sms where tenant_id = $1 and not is_sent and not is_cancelled
+            union all select 'campaign ' || status from campaigns where tenant_id = $1
+            union all select 'recipient ' || state from campaign_recipients where tenant_id = $1
+            union all select 'job ' || kind from jobs where tenant_id = $1) l (what)";
+    let untouched: String = other.value(state, &[&other.company]).await;
+    let version = "select token_version from users where id = $1";
+    let before: i32 = acme.value(version, &[&acme.admin.id]).await;
+
+    let came = run(configured(&to, &["archive", "import", path.to_str().unwrap()]), "");
+    let said = text(&came.stdout);
+    assert!(came.status.success(), "{}", text(&came.stderr));
+    assert!(said.contains("1 scheduled texts, 1 campaigns, 0 runs of workflows"), "{said}");
+    let erased = format!("`ringfence erase person ADDRESS --company \"{}\"`:\n  ada@gone.example\n", acme.name);
+    assert!(said.contains(&erased) && !said.contains("bob@stays.example"), "{said}");
+    let left: String = other.value(state, &[&acme.company]).await;
+    assert_eq!(left, "campaign failed job scheduled_sms recipient failed text later");
+    assert_eq!(other.value::<String>(state, &[&other.company]).await, untouched, "of the company that comes in alone");
+    assert!(other.value::<i32>(version, &[&acme.admin.id]).await > before + 1000, "a token that was ended stays so");
+    let caller = "select token_version from app.caller where user_id = $1";
+    assert!(other.value::<i32>(caller, &[&acme.admin.id]).await > before + 1000);
+
+    let imported = archive::import(&again.admin, &path, AS_IT_WAS, &store).await.unwrap();
+    assert!(imported.due.is_none() && imported.erased.is_empty(), "{imported:?}");
+    let target = db::connect(&again.admin).await.unwrap();
+    assert_eq!(rows(&target, acme.company).await, rows(&acme.db, acme.company).await);
+    std::fs::remove_file(path).unwrap();
+    drop((acme, other, target));
+    for database in [from, to, again] {
+        database.drop().await;
+    }
 }
 
 /// Whoever has an account here keeps it as it is, whatever an archive says of them, and sees nothing of what comes in.
@@ -342,7 +409,8 @@ async fn who_is_another_companys_stays_it() {
         };
     });
     for (file, elsewhere) in [(&path, vec![&tom, &lone]), (&forged_path, vec![&tom, &lone, &was.admin])] {
-        let (_, told) = archive::import(&own.admin, file, true, &store).await.unwrap_or_else(|e| panic!("{e:?}"));
+        let imported = archive::import(&own.admin, file, AS_IT_WAS, &store).await.unwrap_or_else(|e| panic!("{e:?}"));
+        let told = imported.elsewhere;
         assert_eq!(told.len(), elsewhere.len(), "{told:?}");
         for user in &elsewhere {
             assert!(told.iter().any(|line| line.starts_with(&user.email)), "{told:?}");
@@ -364,7 +432,10 @@ async fn who_is_another_companys_stays_it() {
         assert_eq!(is.value::<i64>(used, &[&is.company]).await, 5 * i64::try_from(elsewhere.len()).unwrap());
         let notes = "select count(*) from notifications where tenant_id = $1 and user_id = any ($2)";
         assert_eq!(is.value::<i64>(notes, &[&is.company, &of]).await, 0);
-        // Neither sees the other.
+        // Neither sees the other. The tokens of those who came in have ended.
+        assert_eq!(is.admin.get("/api/activities/").await.status, 401);
+        let again = "update users set token_version = 1 where id = $1";
+        is.db.execute(again, &[&is.admin.id]).await.unwrap();
         for user in &elsewhere {
             let user = if user.id == tom.id { is.admin.with_token(tom.token.as_deref().unwrap()) } else { continue };
             assert_eq!(user.get("/api/activities/").await.expect(200).as_array().map(Vec::len), Some(0));
@@ -387,12 +458,12 @@ async fn who_is_another_companys_stays_it() {
             .replace(&is.company.to_string(), &lone.id.to_string())
             .into_bytes();
     });
-    let refused = archive::import(&own.admin, &forged_path, true, &store).await.unwrap_err().to_string();
+    let refused = archive::import(&own.admin, &forged_path, AS_IT_WAS, &store).await.unwrap_err().to_string();
     assert!(refused.contains("a user its id"), "{refused}");
 
     let lock = "select pg_advisory_lock(hashtextextended('archive of ' || $1::uuid, 0))";
     was.db.execute(lock, &[&is.company]).await.unwrap();
-    let refused = archive::import(&own.admin, &path, true, &store).await.unwrap_err().to_string();
+    let refused = archive::import(&own.admin, &path, AS_IT_WAS, &store).await.unwrap_err().to_string();
     assert_eq!(refused, "an import of this company is going on already: wait for its end");
     for path in [path, forged_path] {
         std::fs::remove_file(path).unwrap();

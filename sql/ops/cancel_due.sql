@@ -1,26 +1,27 @@
--- In a copy: what was due since the backup may have left already, and does not leave again. Of a workflow that runs by the clock, the
+-- In a copy: what was due since it was made may have left already, and does not leave again. Of a workflow that runs by the clock, the
 -- next time counts. How many texts, campaigns and runs that were.
+-- $1 company, or null for all   $2 how they came here
 with due as materialized (
-  select kind, tenant_id, record_id from jobs where run_at <= now() and company_id is not null
+  select kind, tenant_id, record_id from jobs where run_at <= now() and company_id is not null and ($1::uuid is null or tenant_id = $1)
 ), text as (
-  update scheduled_sms s set is_cancelled = true, updated_at = now(), error_message = 'Restored from a backup: it may have been sent'
+  update scheduled_sms s set is_cancelled = true, updated_at = now(), error_message = $2::text || ': it may have been sent'
   from due d where d.kind = 'scheduled_sms' and s.tenant_id = d.tenant_id and s.id = d.record_id and not s.is_sent and not s.is_cancelled
   returning s.id
 ), campaign as (
-  update campaigns c set status = 'failed', updated_at = now(), error_message = 'Restored from a backup: it may have been sent'
-  where not c.is_deleted and c.company_id is not null and (c.status = 'sending' or c.status = 'scheduled'
+  update campaigns c set status = 'failed', updated_at = now(), error_message = $2 || ': it may have been sent'
+  where not c.is_deleted and c.company_id is not null and ($1 is null or c.tenant_id = $1) and (c.status = 'sending' or c.status = 'scheduled'
     and exists (select from due d where d.kind = 'campaign' and d.tenant_id = c.tenant_id and d.record_id = c.id))
   returning c.id
 ), recipient as (
-  update campaign_recipients set state = 'failed', error_message = 'Restored from a backup: it may have been sent'
+  update campaign_recipients set state = 'failed', error_message = $2 || ': it may have been sent'
   where state in ('pending', 'sending') and campaign_id in (select id from campaign)
 ), job as (
-  delete from jobs where kind = 'workflow_run' and run_at <= now()
+  delete from jobs where kind = 'workflow_run' and run_at <= now() and ($1 is null or tenant_id = $1)
 ), run as (
-  update workflow_executions x set status = 'failed', completed_at = now(), error_message = 'Restored from a backup: it may have gone on'
+  update workflow_executions x set status = 'failed', completed_at = now(), error_message = $2 || ': it may have gone on'
   from due d where d.kind = 'workflow_run' and x.tenant_id = d.tenant_id and x.id = d.record_id and x.status = 'running' returning x.id
 ), step as (
-  update workflow_steps set status = 'failed', completed_at = now(), error_message = 'Restored from a backup: it may have been done'
+  update workflow_steps set status = 'failed', completed_at = now(), error_message = $2 || ': it may have been done'
   where status in ('running', 'waiting', 'retrying') and execution_id in (select id from run)
 ), clock as (
   -- By a cron expression the next time is asked for anew; by minutes it is told from the last run.
