@@ -1,8 +1,11 @@
 -- Where a user's rows without company belong: in the company in which the user is there, wherever they are here by now. Who has
--- none there, or one in which they never were here, takes them into the first company here, as `app.assign_company` does.
+-- none there, or one that did not come over, takes them into the first company here, as `app.assign_company` does; but what was
+-- made in a company there is no other one's.
 insert into old_homes as h (user_id, tenant_id, problem)
 select u.id, case when c.id is not null then c.id when (i.id is null or k.id is not null) and coalesce(cardinality(m.companies), 0) < 2 then coalesce(m.companies[1], u.id) end,
   case when c.id is not null then null when i.id is not null and k.id is null then 'its user''s company came over and was deleted here'
+    when k.id is not null and m.companies is not null
+      then 'its user is in another company there than here: give the user that company here with `ringfence user assign`, and import again'
     when cardinality(m.companies) > 1
       then 'its user has no company there and was in several here: give the user, there, the company to which it belongs' end
 from users u left join old_user_companies o on o.user_id = u.id left join companies k on k.id = o.company_id

@@ -5,6 +5,8 @@ with homeless as (
   from old_deals s
   cross join lateral (select md5('pipeline of ' || s.owner_id)::uuid as pipeline_id, left(coalesce(nullif(btrim(s.stage_name), ''), 'Lead'), 255) as name) m
   where s.problem is null and s.company_id is null and s.tenant_id = s.owner_id
+    -- Who has got one since would leave the pipeline behind.
+    and exists (select from users u where u.id = s.owner_id and u.company_id is null)
     and not exists (select from pipeline_stages p where p.id = s.stage_id and p.tenant_id = s.tenant_id)
     and not exists (select from pipelines p where p.id = m.pipeline_id and p.tenant_id <> s.tenant_id)
 ), pipeline as (

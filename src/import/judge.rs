@@ -126,18 +126,7 @@ async fn give_tenant(db: &impl GenericClient, stage: &str, new: &str, owner: &st
          select '{new}', id, 'detached', '{owner} is another company''s: it belongs to the company''s first admin now' from changed where problem is null"
     );
     db.execute(&foreign, &[]).await?;
-    // A notification without company is seen by its user, wherever they are.
-    let left_behind = format!(
-        "with changed as (
-           update {stage} s set company_id = s.tenant_id from companies c, users u
-           where s.problem is null and s.company_id is null and c.id = s.tenant_id and u.id = s.{owner} and u.company_id is distinct from s.tenant_id
-             and exists (select from app.protected_table p where p.table_name = '{new}')
-           returning s.id
-         )
-         insert into old_report (table_name, id, action, reason)
-         select '{new}', id, 'changed', 'its user has left the company here: it is the company''s own now, as the move made of those before' from changed"
-    );
-    db.execute(&left_behind, &[]).await?;
+    leave_behind(db, stage, new, owner, (0, i64::MAX)).await?;
     let members = format!(
         "insert into members (tenant_id, user_id)
          select distinct s.tenant_id, s.{owner} from {stage} s join users u on u.id = s.{owner}
@@ -146,6 +135,52 @@ async fn give_tenant(db: &impl GenericClient, stage: &str, new: &str, owner: &st
     );
     db.execute(&members, &[]).await?;
     Ok(())
+}
+
+/// Historical rows of a user who has left the company only here become the company's own. A notification without company is seen by
+/// its user, wherever they are.
+async fn leave_behind(
+    db: &impl GenericClient,
+    stage: &str,
+    new: &str,
+    owner: &str,
+    (first, last): (i64, i64),
+) -> Result<(), tokio_postgres::Error> {
+    let left_behind = format!(
+        "with changed as (
+           update {stage} s set company_id = s.tenant_id from companies c, users u
+           where s.n > $1 and s.n <= $2 and s.problem is null and s.company_id is null
+             and c.id = s.tenant_id and u.id = s.{owner} and u.company_id is distinct from s.tenant_id
+             and exists (select from app.protected_table p where p.table_name = '{new}')
+           returning s.id
+         )
+         insert into old_report (table_name, id, action, reason)
+         select '{new}', id, 'changed', 'its user has left the company here: it is the company''s own now, as the move made of those before' from changed"
+    );
+    db.execute(&left_behind, &[&first, &last]).await?;
+    Ok(())
+}
+
+/// Historical rows of a batch follow users who were given a company since they were judged, as those do that came in before;
+/// until the transaction ends nobody is given one.
+pub(super) async fn follow_users(
+    db: &impl GenericClient,
+    table: &Table,
+    first: i64,
+    last: i64,
+) -> Result<(), tokio_postgres::Error> {
+    let (Some(owner), stage) = (table.owner, table.stage()) else { return Ok(()) };
+    let rows = "s.n > $1 and s.n <= $2 and s.problem is null and s.company_id is null";
+    let hold = format!(
+        "select from users u where u.id in (select s.{owner} from {stage} s where {rows}) order by u.id for share"
+    );
+    db.execute(&hold, &[&first, &last]).await?;
+    let follow = format!(
+        "update {stage} s set tenant_id = u.company_id from users u
+         where {rows} and u.id = s.{owner} and s.tenant_id = u.id and u.company_id is not null"
+    );
+    db.execute(&follow, &[&first, &last]).await?;
+    leave_behind(db, &stage, table.new, owner, (first, last)).await
 }
 
 /// Where the backfill is finished there are no historical rows any more: they get the company that it would give them.

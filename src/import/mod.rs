@@ -217,7 +217,7 @@ impl Run<'_> {
                 backfill::leave_room(db, new).await?;
             }
         }
-        let now = insert(db, table, &bar).await?;
+        let now = insert(db, table, self.options.dry_run, &bar).await?;
         let left_out = format!(
             "insert into old_report (table_name, id, action, reason) select '{}', id, 'left out', problem from {stage} where problem is not null",
             table.name()
@@ -329,7 +329,7 @@ fn changed_since(table: &Table) -> String {
 }
 
 /// Adds the rows that fit. A batch that the database refuses is halved until the row is found that it refuses.
-async fn insert(db: &mut impl GenericClient, table: &Table, bar: &ProgressBar) -> anyhow::Result<u64> {
+async fn insert(db: &mut impl GenericClient, table: &Table, dry_run: bool, bar: &ProgressBar) -> anyhow::Result<u64> {
     let (stage, new) = (table.stage(), table.new);
     let columns = judge::filled(db, table).await?;
     let columns = columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>().join(", ");
@@ -347,7 +347,7 @@ async fn insert(db: &mut impl GenericClient, table: &Table, bar: &ProgressBar) -
     batches.reverse();
     let mut added = 0;
     while let Some((first, last)) = batches.pop() {
-        match insert_batch(db, table, &statement, first, last).await {
+        match insert_batch(db, table, &statement, dry_run, first, last).await {
             Ok(rows) => {
                 added += rows;
                 bar.inc(rows);
@@ -371,10 +371,15 @@ async fn insert_batch(
     db: &mut impl GenericClient,
     table: &Table,
     statement: &str,
+    dry_run: bool,
     first: i64,
     last: i64,
 ) -> Result<u64, tokio_postgres::Error> {
     let tx = db.transaction().await?;
+    // A dry run would hold the users to its end, and what it brings is gone then.
+    if !dry_run {
+        judge::follow_users(&tx, table, first, last).await?;
+    }
     let without_triggers = !table.instead_of_triggers.is_empty();
     if without_triggers {
         tx.batch_execute("set local app.restoring = 'on'").await?;

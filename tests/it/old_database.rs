@@ -1,7 +1,7 @@
 //! The database of the old backend comes over: all of it, in its company, and nothing that would be sent.
 
 use crate::{
-    schema::{OwnDatabase, with_database},
+    schema::{OwnDatabase, waiting_for_locks, with_database},
     world::{Person, admin_url, config, start_server},
 };
 use ringfence::{
@@ -974,6 +974,82 @@ async fn what_comes_after_its_user_has_moved_stays_in_the_company_of_the_old_dat
     assert_eq!(whose("contacts", "late20", "owner_id").await, of("company4", "company4", true));
     assert_eq!(whose("contacts", "late73", "owner_id").await, of("company2", "company2", false));
     drop(new);
+    own.drop().await;
+    old.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_made_in_another_company_there_waits_for_its_user() {
+    let (old, own) = (Old::new(1).await, OwnDatabase::new().await);
+    bring(&own, &old.options()).await;
+    // From company 4 to 5, and there only.
+    let late = "update users set company_id = md5('company5')::uuid where id = md5('user20')::uuid;
+        insert into contacts (id, first_name, last_name, email, status, owner_id, company_id, created_at, updated_at, is_active, is_deleted)
+        values (md5('late')::uuid, 'Late', 'Row', 'late@old.example', 'NEW', md5('user20')::uuid, null, now(), now(), true, false)";
+    old.db.batch_execute(late).await.unwrap();
+    bring(&own, &old.options()).await;
+    let new = db::connect(&own.admin).await.unwrap();
+    let place =
+        "select tenant_id = md5('company5')::uuid and company_id is null from contacts where id = md5('late')::uuid";
+    assert!(new.query_opt(place, &[]).await.unwrap().is_none());
+    let id: Uuid = new.query_one("select md5('late')::uuid", &[]).await.unwrap().get(0);
+    let told: Vec<_> = old.report().into_iter().filter(|line| line[1] == id.to_string()).collect();
+    assert!(
+        told.len() == 1 && told[0][2] == "left out" && told[0][3].contains("in another company there than here"),
+        "{told:?}"
+    );
+    let assign = "select app.assign_company(md5('user20')::uuid, md5('company5')::uuid)";
+    new.execute(assign, &[]).await.unwrap();
+    bring(&own, &old.options()).await;
+    assert!(new.query_one(place, &[]).await.unwrap().get::<_, bool>(0));
+    drop(new);
+    own.drop().await;
+    old.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_follow_a_user_who_gets_a_company_while_they_are_brought() {
+    let (old, own) = (Old::new(1).await, OwnDatabase::new().await);
+    bring(&own, &old.options()).await;
+    // 19 is of company 4, and 73 of none.
+    let late = "insert into contacts (id, first_name, last_name, email, status, owner_id, company_id, created_at, updated_at, is_active, is_deleted)
+        select md5('late' || i)::uuid, 'Late', 'Row', 'late' || i || '@old.example', 'NEW', md5('user' || i)::uuid, null, now(), now(), true, false
+        from unnest(array[19, 73]) i;
+        insert into notifications (id, title, message, type, read, user_id, company_id, created_at, updated_at, is_active, is_deleted)
+        values (md5('late')::uuid, 'Late', 'Late', 'INFO', false, md5('user73')::uuid, null, now(), now(), true, false)";
+    old.db.batch_execute(late).await.unwrap();
+    let (mut dba, watch) = (db::connect(&own.admin).await.unwrap(), db::connect(&own.admin).await.unwrap());
+    let moving = dba.transaction().await.unwrap();
+    for (user, company) in [("user73", "company2"), ("user19", "company5")] {
+        let assign = "select app.assign_company(md5($1)::uuid, md5($2)::uuid)";
+        moving.execute(assign, &[&user, &company]).await.unwrap_or_else(|e| panic!("{e:?}"));
+    }
+    let options = old.options();
+    let done = async {
+        for _ in 0..400 {
+            if waiting_for_locks(&watch).await > 0 {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        moving.commit().await.unwrap();
+    };
+    tokio::join!(bring(&own, &options), done);
+    let place = async |table: &str, row: &str, company: &str| -> (bool, bool) {
+        let place = format!(
+            "select tenant_id = md5($2)::uuid, company_id is not distinct from md5($2)::uuid from {table} where id = md5($1)::uuid"
+        );
+        let row = watch.query_one(&place, &[&row, &company]).await.unwrap();
+        (row.get(0), row.get(1))
+    };
+    assert_eq!(place("contacts", "late73", "company2").await, (true, false), "still historical");
+    assert_eq!(
+        place("contacts", "late19", "company4").await,
+        (true, true),
+        "stays with the company that its user left"
+    );
+    assert_eq!(place("notifications", "late", "company2").await, (true, false));
+    drop((dba, watch));
     own.drop().await;
     old.drop().await;
 }
