@@ -1,6 +1,6 @@
 -- Defaults that are a function of ours say something of a new row, and nothing of an old one.
 -- $1 table
-select a.attname::text as name, a.attnotnull as required, a.atttypid = 'timestamptz'::regtype as is_time,
+select a.attname::text as name, a.attnotnull as required, a.atttypid in ('timestamptz'::regtype, 'date'::regtype) as is_time,
   case when pg_get_expr(d.adbin, d.adrelid) !~ '\mapp\.' then pg_get_expr(d.adbin, d.adrelid) end as fallback
 from pg_attribute a left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
 where a.attrelid = $1::text::regclass and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''

@@ -43,6 +43,10 @@ pub(super) async fn judge(db: &impl GenericClient, table: &Table) -> anyhow::Res
     let (stage, new) = (table.stage(), table.new);
     let columns = filled(db, table).await?;
     let has = |name: &str| table.columns().any(|(column, _, _)| column == name);
+    for column in table.lower {
+        db.execute(&format!("update {stage} set {column} = lower({column}) where {column} <> lower({column})"), &[])
+            .await?;
+    }
     if table.owner.is_some() {
         db.execute(sql!("import/homes").text, &[]).await?;
     }

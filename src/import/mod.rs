@@ -20,8 +20,9 @@ use anyhow::{Context, bail};
 use clap::Args;
 use futures_util::{SinkExt, StreamExt};
 use indicatif::{ProgressBar, ProgressStyle};
+use jiff::Timestamp;
 use source::Columns;
-use std::{collections::BTreeMap, fmt::Write, fs::File, path::PathBuf, pin::pin};
+use std::{collections::BTreeMap, fmt::Write, fs::File, path::PathBuf, pin::pin, time::Duration};
 use tables::{TABLES, Table};
 use tokio_postgres::{Client, GenericClient, IsolationLevel, Transaction};
 
@@ -38,9 +39,15 @@ pub struct Options {
     /// Do all of it in one transaction, report, and take it back
     #[arg(long)]
     pub dry_run: bool,
-    /// Where to write the rows that were left out or changed, with their ids and reasons
-    #[arg(long, value_name = "FILE", default_value = "import-report.csv")]
+    /// Where to write the rows that were left out or changed, with their ids and reasons; a new file
+    /// [default: import-report-TIME.csv]
+    #[arg(long, value_name = "FILE", default_value_os_t = new_report(), hide_default_value = true)]
     pub report: PathBuf,
+}
+
+/// Each run has a report of its own: what an earlier one changed is told nowhere else.
+fn new_report() -> PathBuf {
+    Timestamp::now().strftime("import-report-%Y%m%dT%H%M%SZ.csv").to_string().into()
 }
 
 /// What became of a table.
@@ -98,19 +105,20 @@ pub async fn run(admin_url: &str, options: &Options, sealer: &Sealer, storage: &
     let folder = folder.map(|folder| folder.canonicalize().with_context(|| format!("no folder {}", folder.display())));
     let folder = folder.transpose()?;
     let mut source = db::connect(&options.from).await.context("the old database")?;
-    // A policy that would hide rows is an error then.
-    source.batch_execute("set row_security = off").await?;
+    // A policy that would hide rows is an error then, and a time is the same whether its column has a zone or not.
+    source.batch_execute("set row_security = off; set timezone = 'UTC'").await?;
     let old =
         source.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true).start().await?;
     let columns = source::look(&old).await?;
     let mut db = connect_as_dba(admin_url).await?;
-    let alone: bool = db.query_one("select pg_try_advisory_lock(hashtext('ringfence import'))", &[]).await?.get(0);
-    if !alone {
-        bail!("another import is going on in this database");
-    }
+    be_alone(&db).await?;
     // What a crash of the server takes back, the next run brings again.
     db.batch_execute("set synchronous_commit = off").await?;
     let file = &options.report;
+    // An empty one is of a run that did not come to its end.
+    if file.metadata().is_ok_and(|file| file.len() > 0) {
+        bail!("{} has the report of another run: give another --report", file.display());
+    }
     let report = csv::Writer::from_path(file).with_context(|| format!("cannot write {}", file.display()))?;
     let outcomes = Outcomes { missing: source::missing(&columns), ..Outcomes::default() };
     let mut run = Run { old, columns, options, folder, report, outcomes };
@@ -123,6 +131,17 @@ pub async fn run(admin_url: &str, options: &Options, sealer: &Sealer, storage: &
         finish(&db).await?;
     }
     Ok(run.outcomes)
+}
+
+/// One import at a time. The session of one that was killed goes on for a moment.
+async fn be_alone(db: &Client) -> anyhow::Result<()> {
+    for _ in 0..20 {
+        if db.query_one("select pg_try_advisory_lock(hashtext('ringfence import'))", &[]).await?.get(0) {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    bail!("another import is going on in this database")
 }
 
 /// Makes sure that all of it is on disk, that the planner knows of it, and that it is not told again.

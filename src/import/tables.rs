@@ -16,6 +16,8 @@ pub(super) struct Table {
     /// The columns of the staging table: `name type`, and `= expression` where it is not the old column of that name. They
     /// are read into columns here of the same name, if there are any.
     pub(super) columns: &'static str,
+    /// Columns whose letters are made small here, where those of every language are known: an old database may know ASCII's only.
+    pub(super) lower: &'static [&'static str],
     /// What the expressions change: when, asked of the old row, and what the report says of it.
     pub(super) altered: &'static [(&'static str, &'static str)],
     /// Old columns whose values an expression reads and drops: when. `false` where something else reads the column, or
@@ -111,6 +113,7 @@ const EMPTY: Table = Table {
     rows: None,
     new: "",
     columns: "",
+    lower: &[],
     altered: &[],
     dropped: &[],
     owner: None,
@@ -130,9 +133,10 @@ pub(super) const TABLES: &[Table] = &[
         columns: "id uuid; name text = btrim(name); plan text = lower(plan); status text = lower(status);
             subscription_status text = lower(subscription_status); trial_ends_at timestamptz;
             monthly_price bigint = case when monthly_price between 0 and 1e12 then round(monthly_price * 100)::bigint end;
-            domain text = lower(nullif(btrim(domain), '')); logo_url text; timezone text; currency text; email text; phone text;
+            domain text = nullif(btrim(domain), ''); logo_url text; timezone text; currency text; email text; phone text;
             address text; city text; state text; zip text; created_at timestamptz; updated_at timestamptz;
             was_closed boolean = is_deleted or not is_active",
+        lower: &["domain"],
         altered: &[("monthly_price not between 0 and 1e12", "monthly_price is outside 0 to 1e12: the default")],
         // Each company that has one is noted.
         dropped: &[("twilio_auth_token", "false"), ("sendgrid_api_key", "false")],
@@ -142,11 +146,12 @@ pub(super) const TABLES: &[Table] = &[
     Table {
         old: "users",
         new: "users",
-        columns: "id uuid; company_id uuid; email text = lower(btrim(email)); first_name text; last_name text; user_role text;
+        columns: "id uuid; company_id uuid; email text = btrim(email); first_name text; last_name text; user_role text;
             status text = lower(status); phone text; title text; department text; location text; bio text;
             avatar text = nullif(avatar_url, ''); last_login timestamptz = null::timestamptz; is_active boolean;
             is_deleted boolean; created_at timestamptz; updated_at timestamptz;
             last_login_text text = last_login; hashed_password text; old_team_id uuid = team_id",
+        lower: &["email"],
         // Of two accounts with one address, the one that is in use comes first.
         order: "is_deleted, is_active desc, created_at, id",
         prepare: &[
@@ -455,12 +460,13 @@ pub(super) const TABLES: &[Table] = &[
         new: "campaign_recipients",
         columns: "id uuid; company_id uuid = (select u.company_id from bulk_email_campaigns c join users u on u.id = c.user_id where c.id = campaign_id);
             user_id uuid = (select c.user_id from bulk_email_campaigns c where c.id = campaign_id); campaign_id uuid;
-            email text = lower(btrim(recipient_email)); state text = case when sent_at is null then 'pending' else 'sent' end;
+            email text = btrim(recipient_email); state text = case when sent_at is null then 'pending' else 'sent' end;
             open_count int = (opened_at is not null or coalesce(opened, false))::int; sent_at timestamptz; delivered_at timestamptz;
             opened_at timestamptz = coalesce(opened_at, case when opened then updated_at end) at time zone 'UTC';
             clicked_at timestamptz = coalesce(clicked_at, case when clicked then updated_at end) at time zone 'UTC';
             bounced_at timestamptz = coalesce(bounced_at, case when bounced then updated_at end) at time zone 'UTC';
             error_message text = left(nullif(bounce_reason, ''), 500); was_deleted boolean = is_deleted",
+        lower: &["email"],
         altered: &[("length(bounce_reason) > 500", "the reason of the bounce is longer than 500 characters: cut")],
         owner: Some("user_id"),
         references: &[("campaign_id", "campaigns")],
@@ -479,8 +485,9 @@ pub(super) const TABLES: &[Table] = &[
         ),
         new: "suppressions",
         columns: "id uuid; company_id uuid = company_id; user_id uuid = user_id; channel text = 'email';
-            address text = lower(btrim(recipient_email)); reason text = case when unsubscribed then 'unsubscribe' else 'bounce' end;
+            address text = btrim(recipient_email); reason text = case when unsubscribed then 'unsubscribe' else 'bounce' end;
             created_at timestamptz = updated_at at time zone 'UTC'",
+        lower: &["address"],
         owner: Some("user_id"),
         ..EMPTY
     },

@@ -1,6 +1,7 @@
 //! The database of the old backend comes over: all of it, in its company, and nothing that would be sent.
 
 use crate::{
+    commands::{configured, run, text},
     schema::{OwnDatabase, waiting_for_locks, with_database},
     world::{Person, admin_url, config, start_server},
 };
@@ -86,7 +87,13 @@ async fn bring(own: &OwnDatabase, options: &Options) -> Outcomes {
     try_to_bring(own, options).await.unwrap_or_else(|e| panic!("{e:?}"))
 }
 
+/// Reports in the place of the last one.
 async fn try_to_bring(own: &OwnDatabase, options: &Options) -> anyhow::Result<Outcomes> {
+    let _ = std::fs::remove_file(&options.report);
+    import_into(own, options).await
+}
+
+async fn import_into(own: &OwnDatabase, options: &Options) -> anyhow::Result<Outcomes> {
     let config = config();
     let storage = Storage::open(config.storage_url.as_deref().unwrap()).unwrap();
     let sealer = Sealer::new(&config.secret_key).unwrap();
@@ -628,6 +635,28 @@ async fn what_is_only_needed_in_the_end_is_looked_at_first() {
     old.drop().await;
 }
 
+/// What an import has changed is told nowhere else.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_report_is_written_over() {
+    let (old, own) = (Old::new(1).await, OwnDatabase::new().await);
+    // As of a run that was killed.
+    std::fs::write(old.folder.join("report.csv"), "").unwrap();
+    import_into(&own, &old.options()).await.unwrap_or_else(|e| panic!("{e:?}"));
+    let first = old.report();
+    assert!(first.iter().any(|line| line[2] == "changed"));
+    let refused = import_into(&own, &old.options()).await.unwrap_err().to_string();
+    assert!(refused.ends_with("report.csv has the report of another run: give another --report"), "{refused}");
+    assert_eq!(old.report(), first);
+    let mut by_default = configured(&own, &["import", "--from", &old.url, "--dry-run"]);
+    by_default.current_dir(&old.folder);
+    let said = run(by_default, "");
+    assert!(said.status.success(), "{}", text(&said.stderr));
+    let written = std::fs::read_dir(&old.folder).unwrap().map(|file| file.unwrap().file_name());
+    assert_eq!(written.filter(|name| name.to_string_lossy().starts_with("import-report-2")).count(), 1);
+    own.drop().await;
+    old.drop().await;
+}
+
 /// A file of a company as the old database has it; answers its id.
 async fn add_file(old: &Old, company: i32, path: &str, size: i64) -> Uuid {
     let add = "insert into files (id, name, original_name, size, storage_path, owner_id, company_id, created_at, updated_at, is_active, is_deleted)
@@ -747,6 +776,7 @@ async fn values_without_a_place_are_counted_and_changed_ones_are_told() {
         update folders set tags = '{{a,b},{c,d}}';
         update users set last_login = '0000-01-01T00:00:00' where last_login is distinct from 'never' and id < '8';
         update users set last_login = '9999-12-31T23:59:59-23:59' where email = 'User2@Old.example';
+        update quotes set valid_until = case id when md5('quote3')::uuid then date 'infinity' else '0044-03-15 BC' end where id in (md5('quote3')::uuid, md5('quote5')::uuid);
         update contacts set email = ' ' || email || '  ', updated_at = '9999-12-31 23:59:59' where id = md5('contact7')::uuid;
         update emails set cc_emails = '[\"a@b.c\", {\"email\": \"q@r.s\"}, 5, null, \"\", \"d@e.f\"]', bcc_emails = '[[]]' where id = md5('email3')::uuid";
     let values = values.replace("< '4'", "< '40000000-0000-0000-0000-000000000000'");
@@ -817,6 +847,8 @@ async fn values_without_a_place_are_counted_and_changed_ones_are_told() {
     assert_eq!(domains, [Some("shared.example".to_owned()), None]);
     let second = old.ids("select id from companies where id = md5('company2')::uuid", &[]).await;
     assert!(changed("companies", "another company has its name or domain").is_superset(&second));
+    let no_days = report.iter().filter(|l| l[0] == "quotes" && l[3] == "valid_until is no time of a calendar").count();
+    assert_eq!(no_days, 2);
     let lists = "select cc, bcc from emails where id = md5('email3')::uuid";
     let lists = new.query_one(lists, &[]).await.unwrap();
     assert_eq!((lists.get(0), lists.get(1)), (Some("a@b.c, d@e.f"), None::<&str>));
@@ -1050,6 +1082,45 @@ async fn rows_follow_a_user_who_gets_a_company_while_they_are_brought() {
     );
     assert_eq!(place("notifications", "late", "company2").await, (true, false));
     drop((dba, watch));
+    own.drop().await;
+    old.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn letters_and_times_come_as_they_are_from_another_alphabet_and_time_zone() {
+    let how = "encoding 'UTF8' lc_collate 'C' lc_ctype 'C' template template0";
+    let (old, own) = (Old::with(1, how).await, OwnDatabase::new().await);
+    let odd = format!(
+        "alter database {} set timezone = 'America/New_York';
+        update users set email = ' ÄRGER@old.example' where id = md5('user2')::uuid;
+        update bulk_email_analytics set recipient_email = 'ÜBER@old.example', unsubscribed = true where id = md5('twice')::uuid;
+        alter table deals alter created_at type timestamptz using created_at at time zone 'UTC',
+          alter stage_entered_at type timestamptz using stage_entered_at at time zone 'UTC'",
+        old.name
+    );
+    let recipient = "insert into bulk_email_analytics (id, campaign_id, recipient_email, created_at, updated_at, is_active, is_deleted)
+        values (md5('twice')::uuid, md5('campaign1')::uuid, '', '2024-11-01', '2025-01-01', true, false)";
+    old.db.batch_execute(recipient).await.unwrap();
+    old.db.batch_execute(&odd).await.unwrap_or_else(|e| panic!("{e:?}"));
+    bring(&own, &old.options()).await;
+    let new = db::connect(&own.admin).await.unwrap();
+    let count = async |sql: &str| -> i64 { new.query_one(sql, &[]).await.unwrap().get(0) };
+    let user = "select count(*) from users where id = md5('user2')::uuid and email = 'ärger@old.example'";
+    assert_eq!(count(user).await, 1);
+    assert_eq!(count("select count(*) from suppressions where address = 'über@old.example'").await, 1);
+    assert_eq!(count("select count(*) from campaign_recipients where email = 'über@old.example'").await, 1);
+    let entered = async |db: &Client, sql: &str| -> BTreeMap<Uuid, i64> {
+        db.query(sql, &[]).await.unwrap().iter().map(|row| (row.get(0), row.get(1))).collect()
+    };
+    let there =
+        entered(&old.db, "select id, extract(epoch from coalesce(stage_entered_at, created_at))::bigint from deals")
+            .await;
+    let here = entered(&new, "select id, extract(epoch from stage_entered_at)::bigint from deals").await;
+    assert!(here.len() > 10);
+    for (id, time) in here {
+        assert_eq!(there[&id], time, "{id}");
+    }
+    drop(new);
     own.drop().await;
     old.drop().await;
 }
