@@ -3,14 +3,15 @@
 with message as (
   insert into sms_messages (direction, status, from_address, to_address, body, twilio_sid, contact_id)
   select 'inbound', 'received', $2, $3, $4, $1,
-    (select c.id from contacts c where c.phone_digits in ($5, right($5, 10)) and not c.is_deleted and c.company_id is not null order by c.created_at, c.id limit 1)
+    (select c.id from contacts c where c.phone_digits in ($5, right($5, 10)) and c.phone_digits <> '' and not c.is_deleted and c.company_id is not null
+      order by c.created_at, c.id limit 1)
   -- What comes twice counts in its conversation before it conflicts.
   where not exists (select from sms_messages m where m.twilio_sid = $1)
   on conflict (tenant_id, twilio_sid) where company_id is not null do nothing
   returning id
 ), number as (
   update phone_numbers set total_messages_received = total_messages_received + 1, updated_at = now()
-  where phone_number = $3 and not is_deleted and exists (select from message)
+  where phone_number = $3 and not is_deleted and company_id is not null and exists (select from message)
 )
 select m.id, said.reply
 from message m left join companies c on true

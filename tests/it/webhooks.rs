@@ -336,3 +336,41 @@ async fn a_suspended_company_hears_that_somebody_has_opted_out() {
     let reasons: Vec<&Value> = list.as_array().unwrap().iter().map(|entry| &entry["reason"]).collect();
     assert_eq!(reasons, [&json!("provider"), &json!("stop")]);
 }
+
+/// A text can be from a name, and a call from nobody. Neither has digits, and nor has the phone of many a contact.
+#[tokio::test]
+async fn what_comes_from_no_number_is_no_contacts() {
+    let acme = World::new().await;
+    let account = Account::of(&acme).await;
+    for phone in ["", "n/a"] {
+        let contact: Uuid = acme.contact("Ada", "L").await["id"].as_str().unwrap().parse().unwrap();
+        acme.db.execute("update contacts set phone = $2 where id = $1", &[&contact, &phone]).await.unwrap();
+    }
+    let call = [("CallSid", "CAno"), ("CallStatus", "ringing"), ("From", "anonymous"), ("To", &account.number)];
+    account.tells("/api/calls/webhook", &call).await.expect(200);
+    for (sid, body) in [("SMn1", "Your parcel"), ("SMn2", "STOP")] {
+        let text = [("MessageSid", sid), ("From", "AMAZON"), ("To", &account.number), ("Body", body)];
+        assert_eq!(account.tells("/api/sms/webhook/incoming", &text).await.status, 200);
+    }
+    let calls = acme.admin.get("/api/calls/").await.expect(200);
+    let of = messages(&acme).await.into_iter().chain([calls[0].clone()]).map(|row| row["contact_id"].clone());
+    assert_eq!(of.collect::<Vec<_>>(), [json!(null), json!(null), json!(null)]);
+    assert_eq!(acme.admin.get("/api/suppressions/").await.expect(200), json!([]));
+}
+
+#[tokio::test]
+async fn calls_and_texts_to_a_number_that_is_switched_off_are_kept() {
+    let acme = World::new().await;
+    let account = Account::of(&acme).await;
+    let numbers = acme.admin.get("/api/sms/phone-numbers").await.expect(200);
+    let switch = format!("/api/sms/phone-numbers/{}/active?active=false", numbers[0]["id"].as_str().unwrap());
+    acme.admin.patch(&switch, json!({})).await.expect(200);
+    let customer = number();
+    let mut fields = vec![("AccountSid", account.sid.as_str()), ("From", &customer), ("To", &account.number)];
+    fields.extend([("CallSid", "CAoff"), ("CallStatus", "ringing"), ("MessageSid", "SMoff"), ("Body", "Hi")]);
+    for path in ["/api/calls/webhook", "/api/sms/webhook/incoming"] {
+        assert_eq!(account.tells(path, &fields).await.status, 200, "{path}");
+    }
+    let calls = acme.admin.get("/api/calls/").await.expect(200);
+    assert_eq!((calls.as_array().unwrap().len(), messages(&acme).await.len()), (1, 1));
+}
