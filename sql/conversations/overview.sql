@@ -3,7 +3,7 @@ with active as (
   select from_twilio_number, count(*) as conversations from conversations where conversation_status = 'active' and not is_deleted group by 1
 ), number as (
   select n.phone_number, n.friendly_name, n.rotation_enabled, n.rotation_priority,
-    regexp_replace(to_char(n.last_used_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US'), '\.0+$', '') as last_used_at,
+    app.wire_time(n.last_used_at) as last_used_at,
     coalesce(a.conversations, 0) as active_conversations,
     n.total_messages_sent + n.total_messages_received as total_messages
   from phone_numbers n left join active a on a.from_twilio_number = n.phone_number

@@ -1,7 +1,7 @@
 -- What the PDF of a quote prints (src/pdf/quote.rs).
 -- $1 quote id
 select jsonb_build_object('number', q.quote_number, 'title', q.title, 'amount', q.amount, 'status', q.status,
-  'date', to_char(q.created_at at time zone 'UTC', 'YYYY-MM-DD'), 'valid_until', q.valid_until, 'description', q.description, 'terms', q.terms,
+  'date', left(app.wire_time(q.created_at), 10), 'valid_until', q.valid_until, 'description', q.description, 'terms', q.terms,
   'generated', to_char(now() at time zone 'UTC', 'YYYY-MM-DD HH24:MI'), 'lines', q.line_items,
   -- A logo that is one of the company's own files: where its content is.
   'logo_key', (select f.object_key from companies c

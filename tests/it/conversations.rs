@@ -73,3 +73,30 @@ async fn a_first_message_that_is_refused_opens_nothing() {
     start(json!(null)).await.expect(200);
     assert!(numbers().await[0]["last_used_at"].is_string());
 }
+
+/// What PostgreSQL can hold and a calendar cannot is shown as in any other answer.
+#[tokio::test]
+async fn times_beyond_the_calendar_are_shown_as_the_nearest() {
+    let acme = World::new().await;
+    Account::of(&acme).await;
+    acme.admin.post("/api/sms/send", json!({"to": number(), "body": "Hi"})).await.expect(200);
+    let id = acme.admin.get("/api/conversations/").await.expect(200)[0]["id"].as_str().unwrap().to_owned();
+    for (odd, shown) in [
+        ("infinity", "9999-12-30T22:00:00"),
+        ("20000-01-01", "9999-12-30T22:00:00"),
+        ("-infinity", "0001-01-01T00:00:00"),
+        ("0044-03-15 BC", "0001-01-01T00:00:00"),
+        ("2026-01-02 03:04:05.060000Z", "2026-01-02T03:04:05.060000"),
+    ] {
+        for set in [
+            "update sms_messages set created_at = $2::text::timestamptz where tenant_id = $1",
+            "update phone_numbers set last_used_at = $2::text::timestamptz where tenant_id = $1",
+        ] {
+            acme.db.execute(set, &[&acme.company, &odd]).await.unwrap();
+        }
+        let one = acme.admin.get(&format!("/api/conversations/{id}")).await.expect(200);
+        assert_eq!(one["recent_messages"][0]["created_at"], shown, "{odd}");
+        let overview = acme.admin.get("/api/conversations/stats/overview").await.expect(200);
+        assert_eq!(overview["phone_numbers"]["numbers"][0]["last_used_at"], shown, "{odd}");
+    }
+}

@@ -370,3 +370,24 @@ async fn documents_of_one_company_do_not_hold_up_anothers() {
         assert_eq!(one.await.unwrap(), 200);
     }
 }
+
+/// What PostgreSQL can hold and a calendar cannot is shown as the nearest, and what has no end as none.
+#[tokio::test]
+async fn days_beyond_the_calendar_are_shown_and_printed() {
+    let acme = World::new().await;
+    let made = quote(&acme.admin, json!({})).await;
+    for (odd, day, until) in [
+        ("infinity", "9999-12-30", json!(null)),
+        ("-infinity", "0001-01-01", json!(null)),
+        ("0044-03-15 BC", "0001-01-01", json!("0001-01-01")),
+        ("20000-01-01", "9999-12-30", json!("9999-12-31")),
+        ("2026-03-15", "2026-03-15", json!("2026-03-15")),
+    ] {
+        let set = "update quotes set created_at = ($2::text::date)::timestamp at time zone 'UTC',
+            valid_until = $2::text::date where tenant_id = $1";
+        acme.db.execute(set, &[&acme.company, &odd]).await.unwrap();
+        assert_eq!(acme.admin.get(&path(&made)).await.expect(200)["valid_until"], until, "{odd}");
+        let page = printed(&acme.admin, &made).await.concat();
+        assert!(page.contains(day) && page.contains(until.as_str().unwrap_or("N/A")), "{odd}: {page}");
+    }
+}
