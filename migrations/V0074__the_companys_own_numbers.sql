@@ -1,5 +1,25 @@
--- Times beyond the wire's are shown as the nearest also where SQL writes them.
+-- Texts and calls leave by numbers of the company, and times beyond the wire's are shown as the nearest also where SQL writes
+-- them.
 set role ringfence_owner;
+
+-- As in V0013, but historical numbers and settings are their user's and not the company's.
+create or replace function app.sender(given text, rotate boolean, voice boolean, out number text, out id uuid) language plpgsql stable as $$
+begin
+  select n.phone_number, n.id into number, id from public.phone_numbers n
+  where n.is_active and not n.is_deleted and n.company_id is not null
+    and case when given is not null then n.phone_number = given when voice then n.voice_enabled else n.sms_enabled end
+  order by (rotate and n.rotation_enabled) desc, case when rotate and n.rotation_enabled then n.rotation_priority end desc,
+    case when rotate and n.rotation_enabled then n.last_used_at end nulls first, n.created_at, n.id
+  limit 1;
+  if number is null then
+    select s.phone_number into number from public.twilio_settings s
+    where s.is_active and s.company_id is not null and s.phone_number is not null and (given is null or s.phone_number = given);
+  end if;
+  if number is null then
+    raise sqlstate 'RF400' using message = case when given is null then 'No phone number available: add one or sync them from Twilio'
+      else 'The sender is not one of the company''s phone numbers' end;
+  end if;
+end $$;
 
 -- A time as the wire has it; one beyond the first and the last that it can tell is shown as those (src/wire.rs).
 create function app.wire_time("time" timestamptz) returns text language sql stable parallel safe strict

@@ -342,3 +342,38 @@ async fn a_number_is_switched_by_either_name() {
         assert_eq!(problem["msg"], "Field required", "{query}");
     }
 }
+
+/// A number of somebody's from before there were companies is theirs: the company hears nothing of what is answered to it.
+#[tokio::test]
+async fn nothing_leaves_by_a_historical_number() {
+    let acme = World::new().await;
+    let account = Account::of(&acme).await;
+    let historical = [
+        "insert into phone_numbers (tenant_id, company_id, user_id, phone_number, rotation_enabled, created_at)
+            values ($1, null, $2, $3, true, now() - interval '1 year')",
+        "insert into twilio_settings (tenant_id, company_id, user_id, account_sid, phone_number) values ($1, null, $2, 'ACold', $3)",
+    ];
+    let old = number();
+    for insert in historical {
+        acme.db.execute(insert, &[&acme.company, &acme.member.id, &old]).await.unwrap();
+    }
+    let post = async |path: &str, body: Value| acme.member.post(path, body).await;
+    post("/api/sms/send", json!({"to": number(), "body": "Hi"})).await.expect(200);
+    post("/api/calls/initiate", json!({"to": number()})).await.expect(200);
+    assert!(account.asked().iter().all(|form| form["From"] == account.number), "{:?}", account.asked());
+    let later = json!({"from_number": "", "to": number(), "body": "Hi", "scheduled_at": "2999-01-01T00:00:00"});
+    post("/api/sms/scheduled", later).await.expect(200);
+    let from: String =
+        acme.value("select from_address from scheduled_sms where tenant_id = $1", &[&acme.company]).await;
+    assert_eq!(from, account.number);
+    let refused = [
+        post("/api/sms/send", json!({"to": number(), "body": "Hi", "from_number": old})).await,
+        post("/api/conversations/start", json!({"to_number": number()})).await,
+    ];
+    assert_eq!(refused.map(|answer| answer.status), [400, 400]);
+    let off = "update phone_numbers set is_active = false where company_id = $1";
+    acme.db.execute(off, &[&acme.company]).await.unwrap();
+    let none = post("/api/sms/send", json!({"to": number(), "body": "Hi"})).await.detail(400);
+    assert!(none.contains("No phone number available"), "{none}");
+    assert_eq!(account.asked().len(), 2);
+}
