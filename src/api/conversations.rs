@@ -146,7 +146,8 @@ async fn start(app: State<App>, db: TenantDb, Json(new): Json<Start>) -> Result<
         None => None,
     };
     let started = db.tx(async |tx| {
-        let started: Option<Conversation> = tx.optional(sql!("conversations/start"), &[&to]).await?;
+        let is_to_send = new.initial_message.is_some();
+        let started: Option<Conversation> = tx.optional(sql!("conversations/start"), &[&to, &is_to_send]).await?;
         let refusal = Error::bad_request("No phone number takes its turn: switch rotation on for one of the numbers");
         let conversation = started.ok_or(refusal)?;
         let Some(body) = new.initial_message else { return Ok((conversation, None)) };

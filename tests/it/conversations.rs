@@ -74,6 +74,54 @@ async fn a_first_message_that_is_refused_opens_nothing() {
     assert!(numbers().await[0]["last_used_at"].is_string());
 }
 
+#[tokio::test]
+async fn a_conversation_goes_on_by_another_number_when_its_own_has_gone() {
+    let acme = World::new().await;
+    let account = Account::of(&acme).await;
+    let to = number();
+    acme.admin.post("/api/sms/send", json!({"to": to, "body": "Hi"})).await.expect(200);
+    let start = async |message: Value| {
+        acme.member.post("/api/conversations/start", json!({"to_number": to, "initial_message": message})).await
+    };
+    acme.db
+        .execute("update phone_numbers set is_active = false where company_id = $1", &[&acme.company])
+        .await
+        .unwrap();
+    assert_eq!(start(json!(null)).await.expect(200)["from_twilio_number"], json!(account.number));
+    assert!(start(json!("One")).await.detail(400).contains("No phone number available"));
+    let other = number();
+    acme.admin.post("/api/sms/phone-numbers", json!({"phone_number": other})).await.expect(200);
+    for message in ["Two", "Three"] {
+        assert_eq!(start(json!(message)).await.expect(200)["from_twilio_number"], json!(other));
+    }
+    let from: Vec<String> = account.asked().iter().map(|form| form["From"].clone()).collect();
+    assert_eq!(from, [account.number.clone(), other.clone(), other]);
+}
+
+#[tokio::test]
+async fn a_historical_conversation_is_not_the_companys() {
+    let acme = World::new().await;
+    let account = Account::of(&acme).await;
+    acme.db
+        .execute("update phone_numbers set rotation_enabled = true where company_id = $1", &[&acme.company])
+        .await
+        .unwrap();
+    let to = number();
+    for historical in [
+        "insert into conversations (tenant_id, company_id, user_id, to_number, from_twilio_number) values ($1, null, $2, $3, '+14155550100')",
+        "insert into phone_numbers (tenant_id, company_id, user_id, phone_number) values ($1, null, $2, $3)",
+    ] {
+        acme.db.execute(historical, &[&acme.company, &acme.member.id, &to]).await.unwrap();
+    }
+    let overview = async || acme.member.get("/api/conversations/stats/overview").await.expect(200);
+    let before = overview().await;
+    assert_eq!([&before["total_conversations"], &before["phone_numbers"]["total_numbers"]], [&json!(0), &json!(1)]);
+    let started = acme.member.post("/api/conversations/start", json!({"to_number": to})).await.expect(200);
+    assert_eq!(started["from_twilio_number"], json!(account.number));
+    acme.admin.get(&format!("/api/conversations/{}", started["id"].as_str().unwrap())).await.expect(200);
+    assert_eq!(overview().await["phone_numbers"]["numbers"][0]["active_conversations"], 1);
+}
+
 /// What PostgreSQL can hold and a calendar cannot is shown as in any other answer.
 #[tokio::test]
 async fn times_beyond_the_calendar_are_shown_as_the_nearest() {
