@@ -21,6 +21,8 @@ pub struct Account {
     pub company: Uuid,
     /// What Twilio is asked with.
     pub credentials: Credentials,
+    /// Whether it is switched on: what comes in is heard all the same.
+    pub is_active: bool,
     /// Whether Twilio knew the account when it was last asked.
     pub is_verified: bool,
     /// The token as it is stored, by which it is known whether it is still the same.
@@ -34,6 +36,7 @@ row! {
     pub struct Stored as "Twilio settings" {
         company_id: Uuid,
         account_sid: String,
+        is_active: bool,
         is_verified: bool,
         sms_enabled: bool,
         voice_enabled: bool,
@@ -43,11 +46,17 @@ row! {
 
 /// The company's account, if it has one that is switched on.
 pub async fn account<D: crate::db::Door>(app: &App, db: &Scoped<D>) -> Result<Option<Account>> {
+    Ok(account_on_or_off(app, db).await?.filter(|account| account.is_active))
+}
+
+/// The company's account, if it has one: whether Twilio tells something does not depend on whether it is switched on.
+pub async fn account_on_or_off<D: crate::db::Door>(app: &App, db: &Scoped<D>) -> Result<Option<Account>> {
     let Some(stored) = db.twilio_account::<Stored>().await? else { return Ok(None) };
     let auth_token = app.sealer.open(stored.company_id, "twilio_auth_token", &stored.sealed_token)?;
     Ok(Some(Account {
         company: stored.company_id,
         credentials: Credentials { account_sid: stored.account_sid, auth_token },
+        is_active: stored.is_active,
         is_verified: stored.is_verified,
         sealed_token: stored.sealed_token,
         sms_enabled: stored.sms_enabled,

@@ -359,6 +359,44 @@ async fn what_comes_from_no_number_is_no_contacts() {
 }
 
 #[tokio::test]
+async fn what_comes_in_is_heard_while_the_account_is_switched_off() {
+    let (acme, other) = (World::new().await, World::new().await);
+    let account = Account::of(&acme).await;
+    let settings = json!({"settings": {"auto_reply": "We call you back"}});
+    acme.admin.put(&format!("/api/companies/{}", acme.company), settings).await.expect(200);
+    acme.admin.post("/api/sms/send", json!({"to": number(), "body": "Hi"})).await.expect(200);
+    let sid = acme.value::<String>("select twilio_sid from sms_messages where tenant_id = $1", &[&acme.company]).await;
+    let callback = account.asked()[0]["StatusCallback"].clone();
+    acme.admin.put("/api/twilio-settings/", json!({"is_active": false})).await.expect(200);
+    let delivered = [("MessageSid", sid.as_str()), ("MessageStatus", "delivered")];
+    account.tells(callback.strip_prefix("https://crm.example").unwrap(), &delivered).await.expect(200);
+    assert_eq!(messages(&acme).await[0]["status"], "delivered");
+    let customer = number();
+    let says = async |to: &str, sid: &str, body: &str| {
+        let account_sid = account.sid.as_str();
+        let text = [("AccountSid", account_sid), ("MessageSid", sid), ("From", &customer), ("To", to), ("Body", body)];
+        account.tells("/api/sms/webhook/incoming", &text).await
+    };
+    let hello = says(&account.number, "SMo1", "Hello").await;
+    assert_eq!((hello.status, hello.text.contains("<Message>")), (200, false), "{}", hello.text);
+    assert_eq!(says(&account.number, "SMo2", "STOP").await.status, 200);
+    let suppressed = async || acme.admin.get("/api/suppressions/").await.expect(200);
+    assert_eq!(suppressed().await[0]["address"], json!(customer));
+    acme.admin.post("/api/sms/send", json!({"to": number(), "body": "Hi"})).await.detail(400);
+
+    // So is what goes to a number that only the settings name, unless another company of the account has them on.
+    let line = number();
+    let set = "update twilio_settings set phone_number = $2 where company_id = $1";
+    acme.db.execute(set, &[&acme.company, &line]).await.unwrap();
+    assert_eq!(says(&line, "SMo3", "START").await.status, 200);
+    assert_eq!(suppressed().await, json!([]));
+    let same = json!({"account_sid": account.sid, "auth_token": account.token, "phone_number": line});
+    other.admin.post("/api/twilio-settings/", same).await.expect(201);
+    assert_eq!(says(&line, "SMo4", "Hello").await.status, 200);
+    assert_eq!((messages(&acme).await.len(), messages(&other).await.len()), (4, 1));
+}
+
+#[tokio::test]
 async fn calls_and_texts_to_a_number_that_is_switched_off_are_kept() {
     let acme = World::new().await;
     let account = Account::of(&acme).await;

@@ -119,15 +119,15 @@ impl Signed {
     async fn entered(&self, app: &App, candidates: Vec<NumberOwner>, is_opt_out: bool) -> Result<Entered> {
         for NumberOwner { company_id, user_id } in candidates {
             let mut db = TenantDb::for_company(&app.db, company_id, user_id);
-            let mut account = telephony::account(app, &db).await;
+            let mut account = telephony::account_on_or_off(app, &db).await;
             let is_suspended = is_opt_out && matches!(account, Err(Error::Suspended));
             if is_suspended {
                 db = TenantDb::for_opt_out(&app.db, company_id, user_id);
-                account = telephony::account(app, &db).await;
+                account = telephony::account_on_or_off(app, &db).await;
             }
             match account {
                 Ok(Some(account)) if self.is_by(&account.credentials.auth_token) => {
-                    return Ok(Entered { db, is_suspended });
+                    return Ok(Entered { db, is_suspended, may_answer: account.is_active });
                 }
                 Ok(_) | Err(Error::InvalidToken | Error::Suspended | Error::NoCompany) => {}
                 Err(e) => return Err(e),
@@ -141,6 +141,7 @@ impl Signed {
 struct Entered {
     db: TenantDb,
     is_suspended: bool,
+    may_answer: bool,
 }
 
 /// Whom a callback's address names. Nothing is inserted in this name.
@@ -208,7 +209,7 @@ async fn incoming_sms(app: State<App>, signed: Signed) -> Result<Twiml> {
     let body = signed.field("Body").replace('\0', "");
     let keyword = keyword(&body);
     let owners = app.db.platform().companies_of_number(to, signed.field("AccountSid")).await?;
-    let Entered { db, is_suspended } = signed.entered(&app, owners, keyword == Some("stop")).await?;
+    let Entered { db, is_suspended, may_answer } = signed.entered(&app, owners, keyword == Some("stop")).await?;
     if sid.is_empty() || from.is_empty() {
         return Err(Error::invalid("body", "MessageSid", "Field required"));
     }
@@ -232,7 +233,7 @@ async fn incoming_sms(app: State<App>, signed: Signed) -> Result<Twiml> {
             }
             _ => {}
         }
-        let Some(reply) = reply else { return Ok(None) };
+        let Some(reply) = reply.filter(|_| may_answer) else { return Ok(None) };
         tx.optional::<Uuid>(sql!("webhooks/reply"), &[&id, &reply]).await?;
         Ok(Some(reply))
     });
@@ -243,7 +244,7 @@ async fn incoming_sms(app: State<App>, signed: Signed) -> Result<Twiml> {
 async fn sms_status(app: State<App>, signed: Signed) -> Result<Json<wire::Done>> {
     let code = Some(signed.field("ErrorCode")).filter(|code| !code.is_empty() && code.len() <= 20);
     let has_opted_out = code == Some("21610");
-    let Entered { db, is_suspended } = signed.entered(&app, named(signed.query.company), has_opted_out).await?;
+    let Entered { db, is_suspended, .. } = signed.entered(&app, named(signed.query.company), has_opted_out).await?;
     if is_suspended {
         let params: crate::db::Params<'_> = &[&signed.field("MessageSid"), &signed.field("To")];
         db.optional::<Uuid>(sql!("webhooks/opted_out"), params).await?;
