@@ -264,3 +264,22 @@ async fn a_companys_deal_goes_into_no_historical_pipeline() {
     let old: Uuid = acme.value(add, &[&acme.company, &acme.member.id, &stage]).await;
     acme.member.patch(&format!("/api/deals/{old}"), json!({"stage_id": stage, "title": "Older"})).await.expect(200);
 }
+
+#[tokio::test]
+async fn a_historical_pipeline_is_not_the_first() {
+    let acme = World::new().await;
+    let insert = "insert into pipelines (tenant_id, company_id, owner_id, name, is_default, order_index)
+        values ($1, null, $2, 'Historical', true, -1)";
+    acme.db.execute(insert, &[&acme.company, &acme.member.id]).await.unwrap();
+    let names: Vec<Value> = acme
+        .member
+        .get("/api/pipelines")
+        .await
+        .expect(200)
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|p| p["name"].clone())
+        .collect();
+    assert_eq!(names, ["Sales Pipeline", "Historical"]);
+}
