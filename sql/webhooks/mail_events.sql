@@ -24,6 +24,9 @@ with event as materialized (
   where m.direction = 'outbound' order by m.id for update of m
 ), mail as (
   update emails m set updated_at = now(), status = case when app.email_rank(t.status) > app.email_rank(m.status) then t.status else m.status end,
+    -- A mail that the provider knows has left, whatever it answered when it was given it.
+    sent_at = case when app.email_rank(t.status) > 1 then coalesce(m.sent_at, m.created_at) else m.sent_at end,
+    error_message = case when app.email_rank(t.status) > 1 then null else m.error_message end,
     opened_at = coalesce(m.opened_at, t.opened_at), clicked_at = coalesce(m.clicked_at, t.clicked_at)
   from told t, before b where m.id = t.mail and b.id = m.id
 ), suppressed as (

@@ -173,7 +173,8 @@ async fn recipients_unsubscribe_with_one_click_and_are_left_out_from_then_on() {
         let shown = nobody.get(picture).await;
         assert_eq!((shown.status, &shown.headers["content-type"]), (200, &"image/gif".parse().unwrap()));
     }
-    assert_eq!(acme.member.get(&path).await.expect(200)["total_opened"], 1);
+    let campaign = acme.member.get(&path).await.expect(200);
+    assert_eq!([&campaign["total_opened"], &campaign["total_delivered"]], [&json!(1), &json!(1)]);
     let recipients = acme.member.get(&format!("{path}/analytics")).await.expect(200);
     let opened: Vec<&Value> = recipients.as_array().unwrap().iter().filter(|r| r["opened"] == true).collect();
     assert_eq!((opened.len(), &opened[0]["recipient_email"]), (1, &json!("bob@x.example")));

@@ -2,6 +2,8 @@
 
 use crate::{
     files::LostCommit,
+    jobs::until,
+    schema::OwnDatabase,
     smtp::Inbox,
     twilio::{Account, mails},
     world::{Answer, Person, World, answer, api_url, config, start_server},
@@ -509,6 +511,62 @@ async fn what_sendgrid_tells_of_a_mail_moves_it_forward_in_any_order() {
     signed(&body, &signature).await.expect(200);
     let list = acme.admin.get("/api/suppressions/").await.expect(200);
     assert_eq!([&list[0]["address"], &list[0]["reason"]], [&json!("ada@example.com"), &json!("bounce")]);
+}
+
+/// What was given up as unclear may have left.
+#[tokio::test]
+async fn a_failed_mail_that_arrives_counts_as_sent() {
+    let acme = World::new().await;
+    let key = with_key(&acme).await;
+    let (_, events) = hooked(&acme).await;
+    for what in ["delivered", "open", "picture"] {
+        let new = json!({"to_email": "busy@x.example", "subject": what, "body": "<p>B</p>"});
+        acme.member.post("/api/emails/", new).await.detail(502);
+        let mail = mails(&key).last().unwrap().clone();
+        let nobody = Person::nobody();
+        if what == "picture" {
+            let html = mail["content"][0]["value"].as_str().unwrap();
+            let path = html.split_once("https://crm.example").unwrap().1.split('"').next().unwrap();
+            assert_eq!(nobody.get(path).await.status, 200);
+        } else {
+            let event = json!([{"event": what, "email": "busy@x.example", "timestamp": 1_760_000_000, "mail": mail["custom_args"]["mail"]}]);
+            nobody.post(&events, event).await.expect(200);
+        }
+        let repaired = "select status in ('delivered', 'opened') and sent_at = created_at and error_message is null
+            from emails where tenant_id = $1 and subject = $2";
+        assert!(acme.value::<bool>(repaired, &[&acme.company, &what]).await, "{what}");
+    }
+    let report = acme.admin.get("/api/analytics/emails").await.expect(200);
+    assert_eq!(
+        [&report["email_summary"]["total_sent"], &report["email_summary"]["total_opened"]],
+        [&json!(3), &json!(2)]
+    );
+}
+
+/// What became of a mail may be known before the answer of who took it, which may never come.
+#[tokio::test]
+async fn a_mail_that_has_arrived_is_not_failed_by_the_answer() {
+    let own = OwnDatabase::new().await;
+    let acme = World::alone(&own).await;
+    let key = with_key(&acme).await;
+    let early = "create function early() returns trigger language plpgsql as $$
+          begin update emails set status = 'delivered' where id = new.id; return null; end $$;
+        create trigger early after insert on emails for each row execute function early()";
+    acme.db.batch_execute(early).await.unwrap();
+    acme.member
+        .post("/api/emails/", json!({"to_email": "busy@x.example", "subject": "S", "body": "B"}))
+        .await
+        .detail(502);
+    assert_eq!(mails(&key).len(), 1);
+    let insert = "insert into emails (tenant_id, company_id, user_id, direction, status, is_sending, from_email, to_email, subject, body, sent_at)
+        values ($1, $1, $2, 'outbound', 'scheduled', true, 'a@x.example', 'b@x.example', 'S', 'B', now())";
+    acme.db.execute(insert, &[&acme.company, &acme.member.id]).await.unwrap();
+    acme.db.execute("update jobs set run_at = now() where kind = 'unanswered'", &[]).await.unwrap();
+    let under_way = "select count(*) from emails where is_sending";
+    until("the job", async || acme.value::<i64>(under_way, &[]).await == 0).await;
+    let arrived =
+        "select count(*) from emails where status = 'delivered' and sent_at is not null and error_message is null";
+    assert_eq!(acme.value::<i64>(arrived, &[]).await, 2);
 }
 
 #[tokio::test]
