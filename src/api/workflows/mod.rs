@@ -73,6 +73,7 @@ struct Saved {
 row! {
     /// What the change of a workflow is checked against.
     pub struct Locked as "Workflow" {
+        status: String,
         trigger: String,
         actions: Value,
     }
@@ -230,12 +231,17 @@ async fn update(
     let saved = db.tx(async |tx| {
         let old: Locked = tx.one(sql!("workflows/lock"), &[&id]).await?;
         let trigger = patch.trigger_type.or(old.trigger.parse().ok()).unwrap_or(Trigger::Scheduled);
-        // Actions that stay must suit a trigger that changes.
-        let steps = actions(trigger, Some(patch.actions.as_ref().unwrap_or(&old.actions)))?.unwrap_or_default();
-        if patch.actions.is_some() {
-            check_addresses(&app, &steps)?;
-            check_named(tx, &steps).await?;
-        }
+        let steps = match &patch.actions {
+            Some(given) => {
+                let steps = actions(trigger, Some(given))?.unwrap_or_default();
+                check_addresses(&app, &steps)?;
+                check_named(tx, &steps).await?;
+                steps
+            }
+            None if patch.needs_actions(&old) => kept_actions(trigger, &old.actions)?,
+            // What another program saved may be no action of this one: it can be switched off, and called otherwise.
+            None => workflow::actions(trigger, &old.actions).unwrap_or_default(),
+        };
         tx.one::<Uuid>(sql!("workflows/update"), &[&id, &patch.columns(&steps)?]).await?;
         saved(&app, tx, id, &steps, patch.new_webhook_secret).await
     });
@@ -243,14 +249,25 @@ async fn update(
 }
 
 impl WorkflowPatch {
+    fn status(&self) -> Option<&'static str> {
+        let status = self.is_active.map(|active| if active { "active" } else { "inactive" });
+        status.or(self.status.map(Status::word))
+    }
+
+    /// Whether the actions that stay must be ones that can be done.
+    fn needs_actions(&self, old: &Locked) -> bool {
+        let is_switched_on = self.status() == Some("active") && old.status != "active";
+        let has_other_trigger = self.trigger_type.is_some_and(|trigger| trigger.name() != old.trigger);
+        is_switched_on || has_other_trigger || self.new_webhook_secret
+    }
+
     /// The columns that change.
     fn columns(&self, steps: &[Step]) -> Result<Value> {
-        let status = self.is_active.map(|active| if active { "active" } else { "inactive" });
         let given = [
             ("name", self.name.as_ref().map(|name| name.trim().into())),
             ("description", self.description.clone().map(Value::from)),
             ("trigger", self.trigger_type.map(|trigger| trigger.name().into())),
-            ("status", status.or(self.status.map(Status::word)).map(Value::from)),
+            ("status", self.status().map(Value::from)),
             ("actions", self.actions.as_ref().map(|_| json(&steps)).transpose()?),
             ("conditions", self.conditions.as_ref().map(json).transpose()?),
             ("schedule", self.schedule.as_ref().map(json).transpose()?),
@@ -271,6 +288,18 @@ fn actions(trigger: Trigger, given: Option<&Value>) -> Result<Option<Vec<Step>>>
         Some(list) if list.is_array() => workflow::actions(trigger, list).map(Some),
         Some(_) => Err(Error::invalid("body", "actions", "Input should be a list")),
     }
+}
+
+/// The actions that a workflow has; a sentence (400) when they cannot be done, because the body does not have them.
+fn kept_actions(trigger: Trigger, kept: &Value) -> Result<Vec<Step>> {
+    workflow::actions(trigger, kept).map_err(|e| match e {
+        Error::Invalid(problems) => {
+            let first = problems.first().and_then(|p| Some(format!(": {}: {}", p.loc.last()?, p.msg)));
+            let first = first.unwrap_or_default();
+            Error::bad_request(format!("The workflow's actions cannot be done as they are{first}"))
+        }
+        e => e,
+    })
 }
 
 fn check(conditions: Option<&[Condition]>, schedule: Option<&Schedule>) -> Result<()> {
@@ -336,8 +365,14 @@ struct Toggled {
 }
 
 async fn toggle(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Toggled>> {
-    let status: Option<String> = db.optional(sql!("workflows/toggle"), &[&id]).await?;
-    let status = status.ok_or(Error::not_found("Workflow"))?;
+    let toggled = db.tx(async |tx| {
+        let old: Locked = tx.one(sql!("workflows/lock"), &[&id]).await?;
+        if old.status != "active" {
+            kept_actions(old.trigger.parse().unwrap_or(Trigger::Scheduled), &old.actions)?;
+        }
+        tx.one::<String>(sql!("workflows/toggle"), &[&id]).await
+    });
+    let status = toggled.await?;
     let message = if status == "active" { "Workflow switched on" } else { "Workflow switched off" };
     Ok(Json(Toggled { message, status }))
 }
