@@ -67,7 +67,13 @@ pub async fn account_on_or_off<D: crate::db::Door>(app: &App, db: &Scoped<D>) ->
 /// The same, where one is needed: 400 without.
 pub async fn need_account<D: crate::db::Door>(app: &App, db: &Scoped<D>) -> Result<Account> {
     let missing = Error::bad_request("Twilio is not configured: enter the account in the settings first");
-    account(app, db).await?.ok_or(missing)
+    match account(app, db).await {
+        Err(Error::Internal(why)) => {
+            tracing::error!(%why, "a company's Twilio token");
+            Err(Error::bad_request("Twilio's token cannot be read: enter it again in the settings"))
+        }
+        account => account?.ok_or(missing),
+    }
 }
 
 /// The same for texts: 400 where they are switched off, too.

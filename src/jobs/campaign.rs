@@ -105,10 +105,6 @@ pub(super) async fn run(app: &App, db: &TenantDb, job: &Job) -> Result<()> {
         Ok(Some(way)) => way,
         Ok(None) => return fail(db, &campaign, "SendGrid is not configured").await,
         Err(Error::BadRequest(why)) => return fail(db, &campaign, &why).await,
-        Err(Error::Internal(why)) => {
-            tracing::error!(%why, "the way of a campaign");
-            return fail(db, &campaign, "SendGrid's key cannot be read: enter it again in the settings").await;
-        }
         Err(e) => return Err(e),
     };
     let started = Instant::now();

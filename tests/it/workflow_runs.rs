@@ -367,6 +367,56 @@ async fn what_the_database_did_not_take_is_sent_later_and_once() {
     assert_eq!(account.asked().len(), 1);
 }
 
+/// What has left has left, and what certainly has not is told as it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_knows_whether_its_text_has_left() {
+    let own = OwnDatabase::new().await;
+    let acme = World::alone(&own).await;
+    let account = Account::of(&acme).await;
+    // It takes two seconds, in which the company is suspended.
+    let text = |to: &str| json!([{"type": "send_sms", "config": {"to": to, "body": "Hi"}}]);
+    let path = workflow(&acme.admin, "contact_created", text("+14155550006")).await;
+    acme.contact("Ada", "L").await;
+    until("it is asked for", async || account.asked().len() == 1).await;
+    let status = "update companies set status = $2 where id = $1";
+    acme.db.execute(status, &[&acme.company, &"suspended"]).await.unwrap();
+    let left = "select count(*) from workflow_steps where status = 'success' and result ->> 'sid' is not null";
+    until("its answer is kept", async || acme.value::<i64>(left, &[]).await == 1).await;
+    acme.db.execute(status, &[&acme.company, &"active"]).await.unwrap();
+    assert_eq!(ended(&acme.admin, &path, 1).await, ["success"]);
+
+    let spoil = "update app.company_secrets set sealed = 'no secret' where company_id = $1";
+    acme.db.execute(spoil, &[&acme.company]).await.unwrap();
+    let path = workflow(&acme.admin, "deal_won", text(&number())).await;
+    let ran = acme.admin.send("POST", &format!("{path}/execute"), None).await.expect(200);
+    assert_eq!(ran["status"], "partial");
+    let step = &steps(&acme.admin, &path).await[0];
+    assert_eq!(step["error_message"], "Twilio's token cannot be read: enter it again in the settings");
+    let refused = acme.admin.post("/api/sms/send", json!({"to": number(), "body": "Hi"})).await;
+    assert_eq!(refused.detail(400), "Twilio's token cannot be read: enter it again in the settings");
+    assert_eq!(account.asked().len(), 1);
+}
+
+/// Somebody who enters the same twice has pressed twice; two events are two.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_event_makes_a_task_and_a_deal_of_its_own() {
+    let own = OwnDatabase::new().await;
+    let acme = World::alone(&own).await;
+    let made = json!([
+        {"type": "create_task", "config": {"title": "Call the new lead"}},
+        {"type": "create_deal", "config": {"title": "New lead", "value": 1, "stage": "Lead"}},
+    ]);
+    let path = workflow(&acme.admin, "contact_created", made).await;
+    for first in ["Ada", "Bob"] {
+        acme.contact(first, "L").await;
+    }
+    assert_eq!(ended(&acme.admin, &path, 2).await, ["success", "success"]);
+    for (list, title) in [("activities", "subject"), ("deals", "title")] {
+        let list = acme.admin.get(&format!("/api/{list}/")).await.expect(200);
+        assert_eq!((list.as_array().unwrap().len(), &list[0][title]), (2, &list[1][title]));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_stops_leaves_the_rest_of_a_run_to_another_one() {
     let own = OwnDatabase::new().await;
@@ -420,6 +470,12 @@ async fn a_wait_outlives_the_server_and_ends_when_the_workflow_does() {
     acme.contact("Ada", "L").await;
     until("the wait", async || waiting().await.is_some()).await;
     assert_eq!(waiting().await, Some(49 * 60));
+    // A worker that did not hear that it was put off puts it back.
+    go_on().await;
+    until("the wait", async || waiting().await == Some(49 * 60)).await;
+    assert_eq!(steps(&acme.admin, &path).await.len(), 1);
+    let over = "update workflow_steps set started_at = started_at - interval '3 days' where status = 'waiting'";
+    acme.db.execute(over, &[]).await.unwrap();
     // What is changed meanwhile is for later runs.
     acme.admin.put(&path, json!({"actions": []})).await.expect(200);
     go_on().await;

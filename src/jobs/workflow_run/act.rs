@@ -27,6 +27,8 @@ pub(super) struct Errand {
     pub is_last: bool,
     /// The company.
     pub company: Uuid,
+    /// The workflow's owner.
+    pub owner: Uuid,
     /// What started the run.
     pub event: String,
     /// The contact of the run.
@@ -146,12 +148,20 @@ pub(super) async fn run(app: &App, db: &TenantDb, errand: &Errand) -> Result<Out
     }
 }
 
-/// What was not given to a provider: a refusal is the step's failure, a database that is away passes, and a fault stays one.
+/// What was not given to a provider: a refusal is the step's failure, what may be otherwise the next time passes, and a fault
+/// stays one.
 fn not_sent(e: Error) -> Result<Outcome> {
-    if e.is_unavailable() {
-        return Ok(Outcome::Later("The database could not be reached: nothing was sent".into()));
+    if let Some(why) = e.sentence() {
+        return Ok(Outcome::Failed(why.into()));
     }
-    e.sentence().map(|why| Outcome::Failed(why.into())).ok_or(e)
+    match &e {
+        Error::Suspended => Ok(Outcome::Later("The company was suspended: nothing was sent".into())),
+        Error::NoTurn(_) => Ok(Outcome::Later("There was no turn for it: nothing was sent".into())),
+        _ if e.is_unavailable() || e.is_undone() => {
+            Ok(Outcome::Later("The database could not take it: nothing was sent".into()))
+        }
+        _ => Err(e),
+    }
 }
 
 async fn send_text(app: &App, db: &TenantDb, errand: &Errand, text: &workflow::SendSms) -> Result<Outcome> {
@@ -224,8 +234,7 @@ async fn deliver(app: &App, errand: &Errand, call: &workflow::Webhook) -> Outcom
 }
 
 async fn notify(app: &App, db: &TenantDb, errand: &Errand, note: &workflow::SendNotification) -> Result<Outcome> {
-    let owner = db.tx(async |tx| Ok(tx.caller().user_id)).await?;
-    let users = if note.users.is_empty() { vec![owner] } else { note.users.clone() };
+    let users = if note.users.is_empty() { vec![errand.owner] } else { note.users.clone() };
     let users: Vec<Uuid> = db.all(sql!("jobs/workflow_recipients"), &[&users]).await?;
     let link = match errand.event.parse() {
         Ok(Trigger::Scheduled) | Err(_) => None,

@@ -36,6 +36,9 @@ row! {
         context: Value,
         step_id: Option<Uuid>,
         step_status: Option<String>,
+        step_started_at: Option<Time>,
+        /// By the database, like the time that a step was begun.
+        now: Time,
         attempts: i32,
     }
 }
@@ -88,9 +91,10 @@ async fn steps(app: &App, db: &TenantDb, execution: Uuid) -> Result<()> {
             Ok(Turn::Rest) => return Ok(()),
             Ok(Turn::Outside(errand)) => {
                 let outcome = act::run(app, db, &errand).await?;
-                // What left is known nowhere else.
+                // What left is known nowhere else, whatever has become of the company.
                 let (errand, outcome) = (&errand, &outcome);
-                let write = |_| db.tx(async move |tx| close(tx, execution, errand, outcome).await);
+                let answers = &TenantDb::for_answer(&app.db, errand.company, errand.owner);
+                let write = |_| answers.tx(async move |tx| close(tx, execution, errand, outcome).await);
                 if let Turn::Rest = db::insist(write).await? {
                     return Ok(());
                 }
@@ -204,10 +208,14 @@ impl At<'_, '_> {
         };
         let input = action.config();
         match &action {
-            Action::Wait(_) if status == Some("waiting") => self.done("success", &input, &json!({}), None).await,
             Action::Wait(wait) => {
-                let until = Time(Timestamp::now() + SignedDuration::from_mins(wait.in_minutes()));
-                self.later("waiting", &input, until).await
+                let begun = self.run.step_started_at.filter(|_| status == Some("waiting"));
+                let until = begun.unwrap_or(self.run.now).0 + SignedDuration::from_mins(wait.in_minutes());
+                // The job may come back before: when it was not heard that it was put off, and when a clock was put back.
+                if begun.is_some() && self.run.now.0 >= until {
+                    return self.done("success", &input, &json!({}), None).await;
+                }
+                self.later("waiting", &input, Time(until)).await
             }
             Action::SendSms(text) => {
                 let Some(until) = act::quiet_until(self.tx, &text.to).await? else {
@@ -259,6 +267,7 @@ impl At<'_, '_> {
             attempts: self.run.attempts + 1,
             is_last: self.is_last,
             company: self.run.company_id,
+            owner: self.tx.caller().user_id,
             event: self.run.event.clone(),
             contact: context.id(crate::workflow::OnRecord::Contact),
             data: act::payload(&action, context),
