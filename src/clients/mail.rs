@@ -105,11 +105,11 @@ impl Mailer {
             return Ok(());
         };
         let mail = Message::builder()
+            .message_id(Some(format!("<{}@{}>", Uuid::now_v7(), self.from.email.domain())))
             .from(self.from.clone())
             .to(to)
             .subject(subject)
-            .header(ContentType::TEXT_PLAIN)
-            .body(text)
+            .singlepart(SinglePart::plain(text))
             .map_err(|e| Error::Internal(e.to_string().into()))?;
         idempotency::leaving().await?;
         match hand_over(&mail, smtp).await {
@@ -186,10 +186,10 @@ fn message(letter: &Letter) -> Option<Message> {
     let html = |text: &String| SinglePart::html(text.clone());
     let said = match (&letter.text, &letter.html) {
         (Some(text), None) if letter.attachments.is_empty() => {
-            return mail.header(ContentType::TEXT_PLAIN).body(text.clone()).ok();
+            return mail.singlepart(SinglePart::plain(text.clone())).ok();
         }
         (None, Some(text)) if letter.attachments.is_empty() => {
-            return mail.header(ContentType::TEXT_HTML).body(text.clone()).ok();
+            return mail.singlepart(html(text)).ok();
         }
         (Some(text), Some(html)) => MultiPart::alternative_plain_html(text.clone(), html.clone()),
         (Some(text), None) => MultiPart::mixed().singlepart(SinglePart::plain(text.clone())),

@@ -189,6 +189,7 @@ async fn a_scheduled_campaign_waits_for_its_time_and_a_deleted_one_never_leaves(
     let acme = World::served(&own, relaying(&inbox)).await;
     let mut later = new(&["ada@x.example"]);
     later["scheduled_at"] = json!("2099-01-01T00:00:00Z");
+    (later["body"], later["html_body"]) = (json!("Grüße"), Value::Null);
     let kept = create(&acme.member, later.clone()).await;
     let deleted = create(&acme.member, later).await;
     assert_eq!(send(&acme.member, &kept).await.expect(200)["status"], "scheduled");
@@ -197,7 +198,8 @@ async fn a_scheduled_campaign_waits_for_its_time_and_a_deleted_one_never_leaves(
     acme.db.batch_execute(due).await.unwrap();
     let sent = becomes(&acme.member, &kept, "sent").await;
     assert_eq!(sent["total_sent"], 1);
-    inbox.next().await;
+    let mail = inbox.next().await.data;
+    assert!(mail.contains("\r\nMIME-Version: 1.0\r\n") && mail.contains("Content-Type: text/plain"), "{mail}");
     assert!(inbox.rest().await.is_empty());
 }
 

@@ -136,6 +136,7 @@ async fn a_company_without_a_key_sends_through_the_relay() {
     let mail = inbox.next().await;
     assert!(mail.to.contains("ada@example.com"), "{mail:?}");
     assert!(mail.data.contains("<p>Hi</p>") && !mail.data.contains("b@x.example"), "{}", mail.data);
+    assert!(mail.data.contains("\r\nMIME-Version: 1.0\r\n"), "{}", mail.data);
     assert!(mail.data.contains(&format!("Message-ID: <{}@", sent["id"].as_str().unwrap())), "{}", mail.data);
 }
 

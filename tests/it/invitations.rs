@@ -51,6 +51,10 @@ async fn an_invitation_becomes_an_account_once() {
     let mail = invite(&acme.admin, body).await;
     let (head, text) = mail.split_once("\r\n\r\n").unwrap();
     assert!(!head.contains("Bcc") && text.contains(&acme.name), "{mail}");
+    // Without the version a reader may show the transfer encoding as it is (RFC 2045, 4).
+    assert!(head.contains("\r\nMIME-Version: 1.0\r\n"), "{mail}");
+    let id = head.lines().find_map(|line| line.strip_prefix("Message-ID: <")).expect(head);
+    assert!(id.ends_with("@example.com>"), "{mail}");
     assert!(text.lines().all(|line| !line.starts_with("Bcc")), "{mail}");
     let token = token(&mail);
     assert_eq!(token.len(), 43);

@@ -12,7 +12,7 @@ use tokio::{
 pub struct Mail {
     pub from: String,
     pub to: String,
-    /// Headers and body, with the transfer encoding of quoted-printable undone.
+    /// Headers and body, with the body's transfer encoding of quoted-printable undone.
     pub data: String,
 }
 
@@ -104,7 +104,10 @@ pub async fn converse(
                     }
                     mail.data += line.strip_prefix('.').unwrap_or(&line);
                 }
-                let data = std::mem::take(&mut mail.data).replace("=\r\n", "").replace("=3D", "=");
+                // Not in the head, where an encoded word ends in `=`.
+                let data = std::mem::take(&mut mail.data);
+                let (head, body) = data.split_once("\r\n\r\n").unwrap_or((&data, ""));
+                let data = format!("{head}\r\n\r\n{}", body.replace("=\r\n", "").replace("=3D", "="));
                 let _ =
                     mails.send(Mail { from: std::mem::take(&mut mail.from), to: std::mem::take(&mut mail.to), data });
                 tokio::time::sleep(pause).await;
