@@ -68,7 +68,8 @@ pub struct Config {
     #[arg(long, env = "RINGFENCE_FRONTEND_URL", default_value = "http://localhost:5173")]
     pub frontend_url: String,
     /// Address at which providers such as Twilio, and readers of mails, reach this server; callbacks are signed with it.
-    /// While it is this machine, Twilio is not asked to call back, and mails do not tell that they were opened
+    /// While it is this machine, Twilio is not asked to call back, mails do not tell that they were opened, and campaigns
+    /// leave in development mode only
     #[arg(long, env = "RINGFENCE_PUBLIC_URL", default_value = "http://localhost:8000")]
     pub public_url: String,
     /// Twilio's REST API
@@ -166,12 +167,28 @@ impl Config {
         (!is_local).then(|| self.public_base())
     }
 
+    /// The address below which the recipients of campaigns unsubscribe, if they can reach it. In development it may be of
+    /// this machine, where they are tried out.
+    pub fn unsubscribe_base(&self) -> Option<&str> {
+        if self.is_development() { Some(self.public_base()) } else { self.reachable_base() }
+    }
+
     /// Settles what was left open. `folder` is the private cluster's, in which files and the secrets that development mode
     /// makes up are kept.
     pub fn settle(&mut self, folder: Option<&std::path::Path>) -> anyhow::Result<()> {
         let development = *self.development.get_or_insert(folder.is_some());
         if !development && self.webhook_allow.iter().any(|place| !place.is_empty()) {
             bail!("RINGFENCE_WEBHOOK_ALLOW is for development: without it webhooks reach public addresses only");
+        }
+        for (name, address) in [
+            ("RINGFENCE_PUBLIC_URL", &self.public_url),
+            ("RINGFENCE_FRONTEND_URL", &self.frontend_url),
+            ("RINGFENCE_TWILIO_URL", &self.twilio_url),
+            ("RINGFENCE_SENDGRID_URL", &self.sendgrid_url),
+        ] {
+            if !is_address(address) {
+                bail!("{name}: {address:?} is no address such as https://crm.example.com");
+            }
         }
         let file = folder.map(|folder| folder.join("keys").join("jwt-secret"));
         settle_secret(&mut self.jwt_secret, "RINGFENCE_JWT_SECRET", file, development)?;
@@ -197,6 +214,12 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// Whether an address leads to a server over HTTP, as it is: others are made by what is put behind it.
+fn is_address(text: &str) -> bool {
+    let is_http = text.starts_with("http://") || text.starts_with("https://");
+    is_http && !text.contains(char::is_whitespace) && url::Url::parse(text).is_ok_and(|url| url.has_host())
 }
 
 fn settle_secret(secret: &mut Vec<String>, name: &str, file: Option<PathBuf>, development: bool) -> anyhow::Result<()> {

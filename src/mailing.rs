@@ -118,6 +118,14 @@ pub async fn need_way(app: &App, db: &TenantDb) -> Result<Way> {
     way(app, db).await?.ok_or(missing)
 }
 
+/// Where the recipients of a campaign unsubscribe: 400 where nobody has said how they reach this server.
+pub fn unsubscribe_base(app: &App) -> Result<&str> {
+    app.config.unsubscribe_base().ok_or(Error::bad_request(
+        "Campaigns cannot be sent: recipients could not unsubscribe, for RINGFENCE_PUBLIC_URL is not set to an address \
+         at which they reach the server",
+    ))
+}
+
 impl Way {
     fn host(&self) -> &str {
         self.from.rsplit('@').next().unwrap_or("localhost")

@@ -101,6 +101,10 @@ pub(super) async fn run(app: &App, db: &TenantDb, job: &Job) -> Result<()> {
         Ok(begun)
     });
     let Some(campaign) = campaign.await? else { return Ok(()) };
+    let base = match mailing::unsubscribe_base(app) {
+        Err(Error::BadRequest(why)) => return fail(db, &campaign, &why).await,
+        base => base?,
+    };
     let way = match mailing::way(app, db).await {
         Ok(Some(way)) => way,
         Ok(None) => return fail(db, &campaign, "SendGrid is not configured").await,
@@ -127,7 +131,7 @@ pub(super) async fn run(app: &App, db: &TenantDb, job: &Job) -> Result<()> {
         if batch.is_empty() {
             return db.optional::<Uuid>(sql!("jobs/campaign_end"), &[&job.id, &campaign.id, &LEASE]).await.map(drop);
         }
-        let answers = send(app, &way, &campaign, batch, claimed).await;
+        let answers = send(app, &way, base, &campaign, batch, claimed).await;
         answered(app, &campaign, &answers).await?;
         if answers.is_busy() {
             return later(db, job, PAUSE).await;
@@ -164,12 +168,19 @@ async fn later(db: &TenantDb, job: &Job, seconds: i64) -> Result<()> {
     db.optional::<Uuid>(sql!("jobs/postpone"), &[&job.id, &until]).await.map(drop)
 }
 
-async fn send(app: &App, way: &Way, campaign: &Sending, batch: Vec<Recipient>, claimed: Instant) -> Answers {
+async fn send(
+    app: &App,
+    way: &Way,
+    base: &str,
+    campaign: &Sending,
+    batch: Vec<Recipient>,
+    claimed: Instant,
+) -> Answers {
     let sent = stream::iter(batch.into_iter().filter(|recipient| recipient.is_sending)).map(async |recipient| {
         if claimed.elapsed() > START {
             return (recipient, None);
         }
-        let letter = letter(app, way, campaign, &recipient);
+        let letter = letter(app, way, base, campaign, &recipient);
         let answer = tokio::time::timeout(PATIENCE, way.deliver(app, &letter)).await;
         (recipient, Some(answer.unwrap_or(Err(Failure::Unclear))))
     });
@@ -181,11 +192,11 @@ async fn send(app: &App, way: &Way, campaign: &Sending, batch: Vec<Recipient>, c
     answers
 }
 
-/// A recipient's own copy, which can be unsubscribed from with one click (RFC 8058).
-fn letter(app: &App, way: &Way, campaign: &Sending, recipient: &Recipient) -> Letter {
+/// A recipient's own copy, which can be unsubscribed from with one click (RFC 8058), below `base`.
+fn letter(app: &App, way: &Way, base: &str, campaign: &Sending, recipient: &Recipient) -> Letter {
     let link = Link { company: campaign.company_id, user: campaign.user_id, row: recipient.id };
     let token = app.links.token(Purpose::Unsubscribe, &link);
-    let unsubscribe = format!("<{}/api/unsubscribe/{token}>", app.config.public_base());
+    let unsubscribe = format!("<{base}/api/unsubscribe/{token}>");
     let html = campaign.html_body.as_ref().map(|html| match app.config.reachable_base() {
         Some(base) => {
             let token = app.links.token(Purpose::CampaignMail, &link);

@@ -184,6 +184,31 @@ async fn recipients_unsubscribe_with_one_click_and_are_left_out_from_then_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn no_campaign_leaves_while_its_recipients_could_not_unsubscribe() {
+    let (own, inbox) = (OwnDatabase::new().await, Inbox::open().await);
+    let acme = World::served(&own, Config { worker: Switch::Off, ..relaying(&inbox) }).await;
+    let path = create(&acme.member, new(&["ada@x.example"])).await;
+    let nowhere = Config { public_url: "http://localhost:8000".into(), ..relaying(&inbox) };
+    let nowhere = start_server(nowhere, &own.api);
+    let refused = send(&acme.member.at(&nowhere), &path).await;
+    assert!(refused.detail(400).contains("RINGFENCE_PUBLIC_URL"), "{}", refused.text);
+    assert_eq!(acme.member.get(&path).await.expect(200)["status"], "draft");
+    // Sent by way of a server that is reached, and carried out by one that is not.
+    send(&acme.member, &path).await.expect(200);
+    becomes(&acme.member, &path, "failed").await;
+    let why: String = acme.value("select error_message from campaigns", &[]).await;
+    assert!(why.contains("could not unsubscribe"), "{why}");
+    assert!(inbox.rest().await.is_empty());
+
+    let development =
+        Config { public_url: "http://localhost:8000/".into(), development: Some(true), ..relaying(&inbox) };
+    let there = acme.member.at(&start_server(Config { worker: Switch::Off, ..development.clone() }, &own.api));
+    let path = create(&there, new(&["ada@x.example"])).await;
+    send(&there, &path).await.expect(200);
+    assert_eq!(development.unsubscribe_base(), Some("http://localhost:8000"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_scheduled_campaign_waits_for_its_time_and_a_deleted_one_never_leaves() {
     let (own, inbox) = (OwnDatabase::new().await, Inbox::open().await);
     let acme = World::served(&own, relaying(&inbox)).await;

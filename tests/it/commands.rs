@@ -4,7 +4,7 @@ use crate::{
     schema::OwnDatabase,
     world::{PASSWORD, Person, config},
 };
-use ringfence::db;
+use ringfence::{config::Config, db};
 use serde_json::{Value, json};
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -276,6 +276,40 @@ async fn it_serves_and_stops_with_a_sentence_for_what_is_wrong() {
         assert!(!log.contains(&secret), "the log has {secret}: {log}");
     }
     own.drop().await;
+}
+
+#[test]
+fn addresses_that_lead_nowhere_are_refused() {
+    let refusal = |change: &dyn Fn(&mut Config)| {
+        let mut settings = config();
+        change(&mut settings);
+        settings.settle(None).err().map(|e| e.to_string()).unwrap_or_default()
+    };
+    assert_eq!(refusal(&|_| ()), "");
+    assert_eq!(refusal(&|settings| settings.frontend_url = "https://crm.example/app/#".into()), "");
+    for wrong in [
+        "",
+        "crm.example",
+        "crm.example:8000",
+        "localhost:8000",
+        "ftp://crm.example",
+        "https://",
+        "https://crm .example",
+    ] {
+        let said = refusal(&|settings| settings.public_url = wrong.into());
+        assert!(
+            said.starts_with("RINGFENCE_PUBLIC_URL: ") && said.contains("https://crm.example.com"),
+            "{wrong}: {said}"
+        );
+    }
+    let others: [(&str, &dyn Fn(&mut Config)); 3] = [
+        ("RINGFENCE_FRONTEND_URL", &|settings| settings.frontend_url = "xx".into()),
+        ("RINGFENCE_TWILIO_URL", &|settings| settings.twilio_url = "foo".into()),
+        ("RINGFENCE_SENDGRID_URL", &|settings| settings.sendgrid_url = "foo".into()),
+    ];
+    for (name, change) in others {
+        assert!(refusal(change).starts_with(name), "{name}: {}", refusal(change));
+    }
 }
 
 /// Makes requests of every kind; answers what no log may hold.
