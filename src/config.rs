@@ -85,7 +85,7 @@ pub struct Config {
     /// public, by http too
     #[arg(long, env = "RINGFENCE_WEBHOOK_ALLOW", value_delimiter = ',')]
     pub webhook_allow: Vec<String>,
-    /// Origins of browsers that may call the API
+    /// Origins of browsers that may call the API, such as https://crm.example.com
     #[arg(
         long,
         env = "RINGFENCE_CORS_ORIGINS",
@@ -190,6 +190,11 @@ impl Config {
                 bail!("{name}: {address:?} is no address such as https://crm.example.com");
             }
         }
+        self.cors_origins.retain(|text| !text.trim().is_empty());
+        for text in &mut self.cors_origins {
+            let refusal = format!("RINGFENCE_CORS_ORIGINS: {text:?} is no origin such as https://crm.example.com");
+            *text = origin(text.trim()).context(refusal)?;
+        }
         let file = folder.map(|folder| folder.join("keys").join("jwt-secret"));
         settle_secret(&mut self.jwt_secret, "RINGFENCE_JWT_SECRET", file, development)?;
         self.settle_stores(folder)
@@ -220,6 +225,15 @@ impl Config {
 fn is_address(text: &str) -> bool {
     let is_http = text.starts_with("http://") || text.starts_with("https://");
     is_http && !text.contains(char::is_whitespace) && url::Url::parse(text).is_ok_and(|url| url.has_host())
+}
+
+/// An origin as browsers write it (RFC 6454, 6.2). Its scheme may be an app's own.
+fn origin(text: &str) -> Option<String> {
+    let url = url::Url::parse(text).ok()?;
+    let end = &url[url::Position::BeforePath..];
+    let is_bare = url.has_host() && matches!(end, "" | "/") && url.username().is_empty() && url.password().is_none();
+    let is_one = !text.contains('*');
+    (is_bare && is_one).then(|| url[..url::Position::BeforePath].to_owned())
 }
 
 fn settle_secret(secret: &mut Vec<String>, name: &str, file: Option<PathBuf>, development: bool) -> anyhow::Result<()> {

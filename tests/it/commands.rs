@@ -312,6 +312,30 @@ fn addresses_that_lead_nowhere_are_refused() {
     }
 }
 
+#[test]
+fn origins_are_written_as_browsers_do_or_refused() {
+    let settled = |origins: &[&str]| {
+        let mut settings = Config { cors_origins: origins.iter().map(|&o| o.to_owned()).collect(), ..config() };
+        settings.settle(None).map(|()| settings.cors_origins).map_err(|e| e.to_string())
+    };
+    let given = ["https://CRM.example/", " http://localhost:5173", "", "https://crm.example:443", "https://[::1]:8443"];
+    let known = ["https://crm.example", "http://localhost:5173", "https://crm.example", "https://[::1]:8443"];
+    assert_eq!(settled(&given).unwrap(), known);
+    assert_eq!(settled(&["capacitor://localhost"]).unwrap(), ["capacitor://localhost"]);
+    for wrong in [
+        "*",
+        "null",
+        "crm.example",
+        "https://*",
+        "https://crm.example/app",
+        "https://a@crm.example",
+        "https://crm.example/?",
+    ] {
+        let said = settled(&["https://crm.example", wrong]).unwrap_err();
+        assert!(said.starts_with(&format!("RINGFENCE_CORS_ORIGINS: {wrong:?} ")), "{said}");
+    }
+}
+
 /// Makes requests of every kind; answers what no log may hold.
 async fn speak_of_secrets(nobody: &Person) -> Vec<String> {
     let (email, password) = ("ann.person@secret.example", "Spoken-Horse-1");
