@@ -46,7 +46,7 @@ use uuid::Uuid;
 
 /// Other bodies than JSON, up to 1 MiB; routes that take files set their own limit.
 const BODY_LIMIT: usize = 1 << 20;
-/// How long a stop waits for the requests that are under way.
+/// How long a stop waits for what is under way: requests, jobs, and what goes on behind them.
 const GRACE: Duration = Duration::from_secs(30);
 /// How long the head of a request may take, from when the connection is there or has got its last answer. It is more than
 /// proxies keep a connection that nobody uses (nginx: 60 s), so that none of them writes to one that is being closed.
@@ -385,13 +385,14 @@ async fn accept(mut listener: TcpListener, router: &Router, stop: impl Future<Ou
     }
 }
 
-/// Serves until `stop` is done, then lets the requests under way finish.
+/// Serves until `stop` is done, then lets what is under way finish. No job is begun from then on: other servers have time
+/// for it.
 pub async fn serve(
     app: App,
     listener: TcpListener,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    let idle = CancellationToken::new();
+    let (stopping, idle) = (CancellationToken::new(), CancellationToken::new());
     if let Some(address) = app.config.metrics_listen {
         let listener = TcpListener::bind(address).await;
         let listener = listener
@@ -402,16 +403,20 @@ pub async fn serve(
     let (watched, stop_watching) = (app.clone(), idle.clone().cancelled_owned());
     app.background.spawn(async move { watched.db.watch_standby(stop_watching).await });
     if app.config.worker == Switch::On {
-        let (app, stop) = (app.clone(), idle.clone().cancelled_owned());
+        let (app, stop) = (app.clone(), stopping.clone().cancelled_owned());
         app.clone().background.spawn(async move { jobs::work(&app, stop).await });
     }
     let connections = accept(listener, &router(app.clone()), stop).await;
-    if tokio::time::timeout(GRACE, connections.shutdown()).await.is_err() {
+    let end = tokio::time::Instant::now() + GRACE;
+    stopping.cancel();
+    if tokio::time::timeout_at(end, connections.shutdown()).await.is_err() {
         tracing::warn!("stopped with requests still under way");
     }
     idle.cancel();
     app.background.close();
-    let _ = tokio::time::timeout(GRACE, app.background.wait()).await;
+    if tokio::time::timeout_at(end, app.background.wait()).await.is_err() {
+        tracing::warn!("stopped with work still under way");
+    }
     app.db.close();
     Ok(())
 }

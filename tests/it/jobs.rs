@@ -8,10 +8,11 @@ use ringfence::{
     App,
     config::{Config, Switch},
     db::{self, Db},
-    jobs,
+    jobs, server,
 };
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use uuid::Uuid;
 
 /// Waits until this is so: workers look for work every two seconds.
@@ -98,6 +99,41 @@ async fn a_reminder_follows_its_activity() {
         None,
         "what is long past is no reminder"
     );
+}
+
+/// A client that never ends its request holds a stop up for as long as that may take, and meanwhile jobs are others' to do.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_stops_begins_no_job_and_ends_in_time() {
+    let own = OwnDatabase::new().await;
+    let acme = World::served(&own, Config { worker: Switch::Off, ..config() }).await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let app = App::new(Db::new(&own.api, 2).unwrap(), config()).unwrap();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let serving = tokio::spawn(server::serve(app.clone(), listener, async move { drop(stopped.await) }));
+    let told = activity(&acme.member, "2099-01-01").await;
+    make_due(&acme, &told).await;
+    until("a notification by this server", async || notes(&acme.member).await.len() == 1).await;
+    // Neither the client nor the work behind a request comes to an end.
+    app.background.spawn(std::future::pending::<()>());
+    let mut half = tokio::net::TcpStream::connect(address).await.unwrap();
+    let head = format!(
+        "POST /api/contacts/ HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nExpect: 100-continue\r\nContent-Length: 100\r\n\r\n",
+        acme.member.token.as_deref().unwrap()
+    );
+    half.write_all(head.as_bytes()).await.unwrap();
+    // The handler waits for the body.
+    half.read_exact(&mut [0; b"HTTP/1.1 100 Continue\r\n\r\n".len()]).await.unwrap();
+
+    stop.send(()).unwrap();
+    let start = Instant::now();
+    within(Duration::from_secs(10), "the worker stops", async || app.background.is_closed()).await;
+    let left = activity(&acme.member, "2099-01-01").await;
+    make_due(&acme, &left).await;
+    tokio::time::timeout(Duration::from_secs(45), serving).await.expect("it stops in time").unwrap().unwrap();
+    assert!(start.elapsed() > Duration::from_secs(5), "the client held it up for longer than a worker waits");
+    assert_eq!(job_of(&acme, &left).await.map(|(_, attempts)| attempts), Some(0));
+    own.drop().await;
 }
 
 /// A worker that has claimed the reminder waits for who moves the activity, and then leaves the reminder to its new time.
