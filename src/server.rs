@@ -280,7 +280,16 @@ async fn answer(request: Request, next: Next) -> Response {
     }
     let layer = CompressionLayer::new().quality(CompressionLevel::Fastest);
     let layer = layer.compress_when(SizeAbove::new(WORTH_COMPRESSING).and(is_text));
-    let Ok(response) = layer.layer(next.map_response(large::mark)).oneshot(request).await;
+    let noted = next.map_response(|mut answer: Response| {
+        let status = answer.status();
+        answer.extensions_mut().insert(status);
+        large::mark(answer)
+    });
+    let Ok(mut response) = layer.layer(noted).oneshot(request).await;
+    // Who accepts no encoding at all gets the answer as it is and not the layer's 406: the request has been carried out.
+    if let Some(status) = response.extensions_mut().remove::<StatusCode>() {
+        *response.status_mut() = status;
+    }
     large::compressed(response.map(Body::new))
 }
 

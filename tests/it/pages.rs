@@ -329,11 +329,17 @@ async fn large_answers_are_compressed_for_who_asks() {
         ("/api/contacts/", "identity"),
         ("/api/contacts/", "gzip;q=0"),
         ("/api/contacts/", "nonsense"),
+        ("/api/contacts/", "identity;q=0"),
+        ("/api/contacts/", "*;q=0"),
+        ("/api/contacts/", "gzip;q=0, identity;q=0, *"),
         ("/api/auth/me", "gzip"),
     ] {
         let (headers, bytes) = raw(&world.member, path, &[("accept-encoding", asked)]).await;
         assert!(!headers.contains_key("content-encoding"), "{path} for {asked}");
         serde_json::from_slice::<Value>(&bytes).unwrap();
+        let status =
+            async |path: &str| answer(world.member.request("GET", path).header("accept-encoding", asked)).await.status;
+        assert_eq!([status(path).await, status("/api/nothing").await], [200, 404], "{path} for {asked}");
     }
 }
 
