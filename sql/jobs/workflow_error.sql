@@ -1,10 +1,16 @@
--- The engine itself failed at a run; after the fifth time the run is given up.   $1 execution   $2 why
-with run as (
-  update workflow_executions set error_count = error_count + 1, error_message = left($2, 500),
-    status = case when error_count >= 4 then 'failed' else status end, completed_at = case when error_count >= 4 then clock_timestamp() end
-  where id = $1 and status = 'running'
-  returning status
+-- The engine itself failed at a run; after the fifth time the run is given up, with the step that it is in.   $1 execution   $2 why
+with held as (
+  -- Held first: whoever goes on with a run holds it before its steps.
+  select id, error_count >= 4 as is_last from workflow_executions where id = $1 and status = 'running' for update
+), closed as (
+  update workflow_steps set status = 'failed', error_message = left(concat($2::text, case status when 'running' then ': it may have been done' end), 500),
+    completed_at = clock_timestamp()
+  where execution_id in (select id from held where is_last) and status in ('running', 'waiting', 'retrying')
+  returning id
 ), job as (
-  delete from jobs where kind = 'workflow_run' and record_id = $1 and exists (select from run where status = 'failed')
+  delete from jobs where kind = 'workflow_run' and record_id in (select id from held where is_last)
 )
-select status from run
+update workflow_executions x set error_count = error_count + 1, error_message = left($2, 500), failure_count = failure_count + (select count(*) from closed),
+  status = case when h.is_last then 'failed' else x.status end, completed_at = case when h.is_last then clock_timestamp() end
+from held h where x.id = h.id
+returning x.status

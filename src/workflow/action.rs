@@ -327,7 +327,9 @@ impl Step {
                     None => wrong("config.field", "A workflow cannot change this field"),
                     Some((_, allowed)) => {
                         let literal = change.value.as_str().filter(|text| !text.contains("{{"));
-                        if change.value.is_array() || change.value.is_object() {
+                        if (on, change.field.as_str()) == (OnRecord::Deal, "stage") && !change.value.is_string() {
+                            wrong("config.value", "Input should be the name of a stage");
+                        } else if change.value.is_array() || change.value.is_object() {
                             wrong("config.value", "Input should be a text, a number or null");
                         } else if !allowed.is_empty() && literal.is_some_and(|text| !allowed.contains(&text)) {
                             wrong("config.value", &format!("Input should be one of {}", allowed.join(", ")));

@@ -88,6 +88,10 @@ impl Filling<'_> {
         }
         let (made, fuel) = template::render(text, self.context, self.is_mail && path == "body")?;
         self.left.fuel = self.left.fuel.checked_sub(fuel).ok_or(long)?;
+        // No text or JSON of the database can have it.
+        if made.contains('\0') {
+            return Err("the text has a character that cannot be stored".into());
+        }
         let large = "the texts of this step are too long together";
         self.left.bytes = self.left.bytes.checked_sub(made.len()).ok_or(large)?;
         Ok(made)

@@ -488,7 +488,11 @@ async fn a_wait_outlives_the_server_and_ends_when_the_workflow_does() {
     acme.admin.post(&format!("{path}/toggle"), json!({})).await.expect(200);
     go_on().await;
     assert_eq!(ended(&acme.admin, &path, 2).await[0], "failed");
-    assert_eq!(runs(&acme.admin, &path).await[0]["error_message"], "The workflow was switched off");
+    let run = &runs(&acme.admin, &path).await[0];
+    assert_eq!([&run["error_message"], &run["failure_count"]], [&json!("The workflow was switched off"), &json!(1)]);
+    let step = &steps(&acme.admin, &path).await[0];
+    assert_eq!([&step["status"], &step["error_message"]], [&json!("failed"), &run["error_message"]]);
+    assert!(step["completed_at"].is_string(), "{step}");
     assert_eq!(acme.admin.get("/api/activities/").await.expect(200).as_array().unwrap().len(), 1);
 }
 
@@ -826,6 +830,60 @@ async fn a_webhook_is_signed_repeated_under_its_id_and_follows_no_redirect() {
     assert_eq!(steps[1]["input"]["payload"], json!({"who": contact["email"], "n": [1, "Hook"]}));
     let history = json!(steps).to_string();
     assert!(!history.contains("a secret of the receiver") && !history.contains("whsec_"), "{history}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_is_given_up_leaves_no_step_open() {
+    let own = OwnDatabase::new().await;
+    let (_hooks, place) = Hooks::open().await;
+    let allowed = Config { development: Some(true), webhook_allow: vec![place.clone()], ..config() };
+    let acme = World::served(&own, allowed).await;
+    let hook = json!([{"type": "webhook", "config": {"url": format!("http://{place}/hook")}}]);
+    let path = workflow(&acme.admin, "contact_created", hook).await;
+    acme.contact("Ada", "L").await;
+    until("the first attempt", async || {
+        steps(&acme.admin, &path).await.first().is_some_and(|s| s["status"] == "retrying")
+    })
+    .await;
+    acme.db.batch_execute("update app.company_secrets set sealed = '\\x00'").await.unwrap();
+    acme.db.batch_execute("update workflow_executions set error_count = 4").await.unwrap();
+    acme.db.batch_execute("update jobs set run_at = now() where kind = 'workflow_run'").await.unwrap();
+    assert_eq!(ended(&acme.admin, &path, 1).await, ["failed"]);
+    assert_eq!(runs(&acme.admin, &path).await[0]["failure_count"], 1);
+    let step = &steps(&acme.admin, &path).await[0];
+    let why = json!("The run failed for an internal reason");
+    assert_eq!([&step["status"], &step["error_message"]], [&json!("failed"), &why]);
+    assert_eq!(acme.value::<i64>("select count(*) from jobs where kind = 'workflow_run'", &[]).await, 0);
+}
+
+/// What cannot be done is that action's failure, and the others are done.
+#[tokio::test]
+async fn an_action_that_cannot_be_done_does_not_stop_the_rest() {
+    let own = OwnDatabase::new().await;
+    let acme = World::alone(&own).await;
+    let contact = acme.contact("Ada", "L").await;
+    let path = workflow(&acme.admin, "deal_created", json!([])).await;
+    let id: Uuid = path.rsplit('/').next().unwrap().parse().unwrap();
+    // As an import brings them.
+    let actions = json!([
+        {"type": "create_task", "config": {"subject": "{{ \"\\u0000\" }} x"}},
+        {"type": "update_field", "config": {"field": "stage", "value": 7}},
+        {"type": "create_task", "config": {"subject": "Done"}},
+    ]);
+    acme.db.execute("update workflows set actions = $2 where id = $1", &[&id, &actions]).await.unwrap();
+    deal(&acme.admin, &contact).await;
+    assert_eq!(ended(&acme.admin, &path, 1).await, ["partial"]);
+    let steps = steps(&acme.admin, &path).await;
+    let said = steps.iter().map(|step| (step["status"].as_str().unwrap(), step["error_message"].as_str()));
+    assert_eq!(
+        said.collect::<Vec<_>>(),
+        [
+            ("failed", Some("subject: the text has a character that cannot be stored")),
+            ("failed", Some("The value is not the name of a stage")),
+            ("success", None)
+        ]
+    );
+    assert_eq!(acme.admin.get("/api/activities/").await.expect(200)[0]["subject"], "Done");
 }
 
 /// A run is the company's: what only its owner may see, it does not.

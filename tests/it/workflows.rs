@@ -113,6 +113,8 @@ async fn what_cannot_work_is_refused_when_it_is_saved() {
         ("actions[0].type", action("fly", json!({}))),
         ("actions[0].type", json!({"actions": [{}]})),
         ("actions", json!({"actions": "none"})),
+        ("actions[0].config.value", action("update_field", json!({"field": "stage", "value": 7}))),
+        ("actions[0].config.value", action("update_field", json!({"field": "stage", "value": null}))),
         ("actions[0].config", action("wait", json!([]))),
         ("actions[0].config", action("wait", json!({}))),
         ("actions[0].config.minutes", action("wait", json!({"minutes": -1}))),

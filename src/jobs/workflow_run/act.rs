@@ -95,7 +95,11 @@ async fn update(tx: &Tx<'_>, event: &str, change: &UpdateField, context: &Contex
     let on = change.on.or(own).ok_or(Error::bad_request("The run has no record"))?;
     let id = context.id(on).ok_or_else(|| Error::bad_request(format!("The run has no {}", on.name())))?;
     let missing = || Error::bad_request(format!("The {} is not there any more", on.name()));
-    let stage = change.value.as_str().filter(|_| on == OnRecord::Deal && change.field == "stage");
+    let is_stage = on == OnRecord::Deal && change.field == "stage";
+    let stage = change.value.as_str().filter(|_| is_stage);
+    if is_stage && stage.is_none() {
+        return Err(Error::bad_request("The value is not the name of a stage"));
+    }
     let patch = if stage.is_some() { json!({}) } else { json!({ (change.field.as_str()): change.value }) };
     let (none, patch) = (None::<Uuid>, Json(patch));
     match on {
