@@ -100,12 +100,31 @@ fn text(value: &Value) -> String {
     }
 }
 
+/// A name such as Nan or Infinity is no number here.
 fn number(value: &Value) -> Option<f64> {
-    value.as_f64().or_else(|| value.as_str()?.trim().parse().ok())
+    value.as_f64().or_else(|| value.as_str()?.trim().parse().ok()).filter(|n: &f64| n.is_finite())
+}
+
+/// The sign of a number, its digits without zeros around them, and by how many places they are moved: numbers are the same if these
+/// are. As floating point, long ones that differ would be.
+fn decimal(value: &Value) -> Option<(bool, String, i64)> {
+    number(value)?;
+    let text = text(value);
+    let (mantissa, exponent) = text.trim().split_once('e').unwrap_or((text.trim(), "0"));
+    let digits = mantissa.trim_start_matches(['+', '-']);
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let all = format!("{whole}{fraction}");
+    let few = all.trim_end_matches('0');
+    if few.is_empty() {
+        return Some((false, String::new(), 0));
+    }
+    let places = exponent.parse::<i32>().ok()?;
+    let places = i64::from(places) + (all.len() - few.len()) as i64 - fraction.len() as i64;
+    Some((mantissa.starts_with('-'), few.trim_start_matches('0').to_owned(), places))
 }
 
 fn same(a: &Value, b: &Value) -> bool {
-    match (number(a), number(b)) {
+    match (decimal(a), decimal(b)) {
         (Some(a), Some(b)) => a == b,
         _ => text(a) == text(b),
     }

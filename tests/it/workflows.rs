@@ -2,7 +2,7 @@
 
 use crate::world::World;
 use jiff::Timestamp;
-use ringfence::workflow::Schedule;
+use ringfence::workflow::{Condition, Context, Schedule, hold};
 use serde_json::{Value, json};
 use std::iter;
 use uuid::Uuid;
@@ -522,4 +522,30 @@ async fn a_template_is_not_deeper_than_the_stack() {
         save(&body).await.expect(200);
     }
     acme.admin.get(LIST).await.expect(200);
+}
+
+#[test]
+fn numbers_are_the_same_as_numbers_and_names_as_texts() {
+    let long = "1234567890123456";
+    for (found, value, same) in [
+        (json!("Nan"), json!("nan"), true),
+        (json!("INF"), json!("Infinity"), false),
+        (json!("1e999"), json!("2e999"), false),
+        (json!(format!("{long}7")), json!(format!("{long}8")), false),
+        (json!(format!("{long}7")), json!(format!(" {long}7.0")), true),
+        (json!(12345678901234567_u64), json!("12345678901234568"), false),
+        (json!(1500), json!("1500.00"), true),
+        (json!(1500.5), json!("+15005E-1"), true),
+        (json!("007"), json!(7), true),
+        (json!("-0"), json!(0), true),
+        (json!("-1"), json!(1), false),
+        (json!(100), json!(1), false),
+        (json!(1e21), json!("1000000000000000000000"), true),
+        (json!(0.001), json!(".001"), true),
+    ] {
+        let condition = json!([{"field": "contact.first_name", "operator": "equals", "value": value}]);
+        let conditions: Vec<Condition> = serde_json::from_value(condition).unwrap();
+        let context = Context::new(json!({"contact": {"first_name": found}}), &json!({}), (Uuid::nil(), "W"));
+        assert_eq!(hold(&conditions, &context), same, "{found} {value}");
+    }
 }
