@@ -181,3 +181,23 @@ async fn summary_counts_the_own_company_only() {
     let summary = acme.member.get("/api/contacts/stats/summary").await.expect(200);
     assert_eq!(summary, json!({"total_contacts": 3, "total_companies": 1, "companies_breakdown": {"Initech": 2}}));
 }
+
+/// Each contact starts them all, and a statement ends after half a minute.
+#[tokio::test]
+async fn an_import_for_many_workflows_takes_more_statements() {
+    let acme = World::new().await;
+    let listens = "insert into workflows (tenant_id, company_id, owner_id, name, trigger, status)
+        select $1, $1, $2, 'W' || n, 'contact_created', 'active' from generate_series(1, 50) n";
+    acme.db.execute(listens, &[&acme.company, &acme.admin.id]).await.unwrap();
+    let rows: String = (0..150).map(|n| format!("{}@import.example\n", n % 149)).collect();
+    let csv = format!("email\n{rows}");
+    let imported = acme.admin.upload("/api/contacts/upload-csv", "c.csv", "text/csv", csv).await.expect(200);
+    assert_eq!((&imported["created_count"], &imported["failed_count"]), (&json!(149), &json!(1)));
+    assert_eq!(imported["errors"], json!(["Row 150: A contact with the email 0@import.example already exists"]));
+    let statements = "select count(distinct cmin::text) from contacts where tenant_id = $1";
+    assert_eq!(acme.value::<i64>(statements, &[&acme.company]).await, 2);
+    let runs = "select count(*) from workflow_executions where tenant_id = $1";
+    assert_eq!(acme.value::<i64>(runs, &[&acme.company]).await, 149 * 50);
+    acme.db.execute("update workflows set status = 'inactive' where tenant_id = $1", &[&acme.company]).await.unwrap();
+    acme.db.execute("delete from jobs where tenant_id = $1", &[&acme.company]).await.unwrap();
+}

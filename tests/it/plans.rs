@@ -374,6 +374,7 @@ async fn lists_and_searches_read_their_indexes() {
             (sql!("analytics/export_totals").planned_once(), deals.to_vec(), &["deal_sums_week"]),
             (sql!("analytics/export_rows").planned_once(), part, &["deals_feed"]),
             (sql!("contacts/summary"), vec![], &[]),
+            (sql!("contacts/listening"), vec![], &["workflows_listening"]),
             (sql!("emails/stats"), vec![], &[]),
             (sql!("sms/analytics"), vec!["30"], &["sms_messages_feed"]),
             (sql!("conversations/overview"), vec![], &["conversations_feed"]),

@@ -8,8 +8,10 @@ use std::collections::{BTreeMap, HashSet};
 
 /// More in one file would hold a transaction, and the memory of its rows, for too long.
 const MAX_ROWS: usize = 200_000;
-/// Rows of one statement.
+/// Rows of one statement, with the runs of workflows that they start, and rows where many workflows wait for them: a statement has
+/// an end in time, however many do.
 const CHUNK: usize = 5_000;
+const LEAST: usize = 50;
 /// Errors that are told; the others are only counted.
 const MAX_ERRORS: usize = 10;
 
@@ -79,7 +81,9 @@ async fn insert(tx: &Tx<'_>, mut rows: Vec<Row>, failures: &mut Failures) -> Res
         });
     }
     let mut created = rows.len();
-    for chunk in rows.chunks(CHUNK) {
+    let listening: i64 = tx.one(sql!("contacts/listening"), &[]).await?;
+    let size = CHUNK / usize::try_from(listening).unwrap_or_default().max(1);
+    for chunk in rows.chunks(size.max(LEAST)) {
         let column = |cell: fn(&Row) -> &str| Vec::from_iter(chunk.iter().map(cell));
         let optional = |cell: fn(&Row) -> &Option<Box<str>>| Vec::from_iter(chunk.iter().map(|r| cell(r).as_deref()));
         let ids = Vec::from_iter(chunk.iter().map(|r| r.id));
