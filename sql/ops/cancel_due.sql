@@ -25,7 +25,7 @@ with due as materialized (
   where status in ('running', 'waiting', 'retrying') and execution_id in (select id from run)
 ), clock as (
   -- By a cron expression the next time is asked for anew; by minutes it is told from the last run.
-  update workflows w set next_run_at = null, last_executed_at = case when w.schedule ? 'cron' then w.last_executed_at else now() end
+  update workflows w set next_run_at = null, schedule_set_at = now(), last_executed_at = case when w.schedule ? 'cron' then w.last_executed_at else now() end
   from due d where d.kind = 'workflow_schedule' and w.tenant_id = d.tenant_id and w.id = d.record_id
 )
 select (select count(*) from text) as texts, (select count(*) from campaign) as campaigns, (select count(*) from run) as runs

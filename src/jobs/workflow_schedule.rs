@@ -18,6 +18,7 @@ row! {
         schedule: Option<Value>,
         last_executed_at: Option<Time>,
         next_run_at: Option<Time>,
+        schedule_set_at: Option<Time>,
         timezone: String,
     }
 }
@@ -52,13 +53,12 @@ impl Due {
             let due = self.last_executed_at.map_or(now, |last| last.0 + interval);
             return if due <= now { (true, now + interval) } else { (false, due) };
         }
+        let after = |moment| self.schedule().and_then(|schedule| schedule.next(&self.timezone, moment));
         // A cron expression whose times have come to an end is asked about once a year.
-        let next = self.schedule().and_then(|schedule| schedule.next(&self.timezone, now));
-        let next = next.unwrap_or(now + SignedDuration::from_hours(24 * 365));
-        match self.next_run_at {
-            Some(due) if due.0 <= now => (true, next),
-            Some(due) => (false, due.0),
-            None => (false, next),
-        }
+        let next = after(now).unwrap_or(now + SignedDuration::from_hours(24 * 365));
+        // Workers may have been away when it was set.
+        let first = || after(self.schedule_set_at.map_or(now, |set| set.0)).unwrap_or(next);
+        let due = self.next_run_at.map_or_else(first, |due| due.0);
+        if due <= now { (true, next) } else { (false, due) }
     }
 }

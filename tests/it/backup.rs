@@ -143,8 +143,8 @@ async fn a_restored_copy_has_every_row_and_keeps_companies_apart() {
         from (values ('due', -1), ('later', 1)) t (b, h)";
     b.db.execute(due, &[&b.company, &b.admin.id]).await.unwrap();
     let due = "with w as (
-            insert into workflows (tenant_id, company_id, owner_id, name, status, trigger, schedule, next_run_at)
-            values ($1, $1, $2, 'W', 'active', 'scheduled', '{\"cron\": \"0 9 * * *\"}', now() - interval '1 minute') returning id
+            insert into workflows (tenant_id, company_id, owner_id, name, status, trigger, schedule, next_run_at, schedule_set_at)
+            values ($1, $1, $2, 'W', 'active', 'scheduled', '{\"cron\": \"0 9 * * *\"}', now() - interval '1 minute', now() - interval '2 days') returning id
         ), x as (
             insert into workflow_executions (tenant_id, company_id, user_id, workflow_id, event, status)
             select $1, $1, $2, id, 'scheduled', 'running' from w returning id
@@ -185,7 +185,7 @@ async fn a_restored_copy_has_every_row_and_keeps_companies_apart() {
     let left = "select coalesce(string_agg(what, ' ' order by what), '') from (
             select 'text ' || body from scheduled_sms where tenant_id = $1 and not is_sent and not is_cancelled
             union all select 'run' from workflow_executions where tenant_id = $1 and status = 'running'
-            union all select 'clock' from workflows where tenant_id = $1 and next_run_at <= now()
+            union all select 'clock' from workflows where tenant_id = $1 and (next_run_at <= now() or schedule_set_at < now() - interval '1 day')
             union all select 'job ' || kind from jobs where tenant_id = $1 and run_at <= now() and kind <> 'workflow_schedule') l (what)";
     let left: String = copied.query_one(left, &[&b.company]).await.unwrap().get(0);
     assert_eq!(left, "text later");

@@ -600,6 +600,30 @@ async fn workflows_cannot_start_each_other_forever() {
     assert_eq!(acme.admin.get("/api/deals/").await.expect(200).as_array().unwrap().len(), 7);
 }
 
+/// In a copy on another server the numbers of transactions begin anew.
+#[tokio::test]
+async fn a_step_that_is_done_causes_nothing_more() {
+    let own = OwnDatabase::new().await;
+    let acme = World::alone(&own).await;
+    let task = json!([{"type": "create_task", "config": {"subject": "S"}}]);
+    let path = workflow(&acme.admin, "contact_created", task).await;
+    acme.contact("Ada", "L").await;
+    assert_eq!(ended(&acme.admin, &path, 1).await, ["success"]);
+    for state in ["success", "running"] {
+        let mut db = db::connect(&own.admin).await.unwrap();
+        let tx = db.transaction().await.unwrap();
+        tx.execute("update workflow_executions set status = $1", &[&state]).await.unwrap();
+        tx.batch_execute("update workflow_steps set made_in = pg_current_xact_id()").await.unwrap();
+        let enter = "select set_config('app.company_id', $1, true), set_config('app.user_id', $2, true)";
+        tx.execute(enter, &[&acme.company.to_string(), &acme.member.id.to_string()]).await.unwrap();
+        let record = Uuid::now_v7();
+        tx.execute("select app.fire('contact_created', $1, '{}')", &[&record]).await.unwrap();
+        let depth = "select depth from workflow_executions where record_id = $1";
+        assert_eq!(tx.query_one(depth, &[&record]).await.unwrap().get::<_, i32>(0), 0, "{state}");
+        tx.rollback().await.unwrap();
+    }
+}
+
 /// Few levels are many runs where each starts several.
 #[tokio::test]
 async fn one_event_leads_to_so_many_runs_and_no_more() {
@@ -710,6 +734,71 @@ async fn the_clock_starts_workflows_by_the_companys_time() {
     assert_eq!(runs(&acme.admin, &daily).await.len(), before + 1);
     acme.admin.post(&format!("{daily}/toggle"), json!({})).await.expect(200);
     assert_eq!(acme.value::<i64>("select count(*) from jobs where kind = 'workflow_schedule'", &[]).await, 0);
+}
+
+/// A cron expression of every day at this time, in UTC.
+fn daily(time: jiff::Timestamp) -> Value {
+    let time = time.to_zoned(jiff::tz::TimeZone::UTC);
+    json!({"cron": format!("{} {} * * *", time.minute(), time.hour())})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_time_that_comes_before_a_worker_does_is_not_lost() {
+    let own = OwnDatabase::new().await;
+    let acme = World::served(&own, Config { worker: Switch::Off, ..config() }).await;
+    let path = workflow(&acme.admin, "scheduled", json!([])).await;
+    let just = jiff::Timestamp::now() - Duration::from_secs(60);
+    acme.admin.put(&path, json!({"schedule": daily(just)})).await.expect(200);
+    let earlier = "update workflows set schedule_set_at = schedule_set_at - interval '3 minutes'";
+    acme.db.batch_execute(earlier).await.unwrap();
+    start_server(config(), &own.api);
+    assert_eq!(ended(&acme.admin, &path, 1).await, ["success"]);
+    // Its time today was before this.
+    for _ in 0..2 {
+        acme.admin.post(&format!("{path}/toggle"), json!({})).await.expect(200);
+    }
+    let next = async || acme.admin.get(&path).await.expect(200)["next_run"].is_string();
+    until("the next time", next).await;
+    assert_eq!(ended(&acme.admin, &path, 1).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schedule_follows_its_company_into_another_time_zone() {
+    let own = OwnDatabase::new().await;
+    let base = start_server(config(), &own.api);
+    let (acme, other) = (World::alone_at(&own, &base).await, World::alone_at(&own, &base).await);
+    // In neither zone does its time come meanwhile.
+    let far = jiff::Timestamp::now() + Duration::from_secs(9 * 60 * 60);
+    let (path, theirs) =
+        (workflow(&acme.admin, "scheduled", json!([])).await, workflow(&other.admin, "scheduled", json!([])).await);
+    for (who, path) in [(&acme.admin, &path), (&other.admin, &theirs)] {
+        who.put(path, json!({"schedule": daily(far)})).await.expect(200);
+    }
+    let next = async |who: &Person, path: &str| -> Option<jiff::Timestamp> {
+        Some(format!("{}Z", who.get(path).await.expect(200)["next_run"].as_str()?).parse().unwrap())
+    };
+    let minute = |moment: jiff::Timestamp, zone: &str| {
+        let moment = moment.in_tz(zone).unwrap();
+        (moment.hour(), moment.minute())
+    };
+    let wanted = minute(far, "UTC");
+    for (who, path) in [(&acme.admin, &path), (&other.admin, &theirs)] {
+        until("the time in UTC", async || next(who, path).await.is_some_and(|at| minute(at, "UTC") == wanted)).await;
+    }
+    let before = next(&other.admin, &theirs).await;
+    for (who, zone) in [(&acme.admin, "Asia/Kolkata"), (&acme.super_admin().await.at(&base), "Asia/Kathmandu")] {
+        who.put(&format!("/api/companies/{}", acme.company), json!({"timezone": zone})).await.expect(200);
+        until(zone, async || next(&acme.admin, &path).await.is_some_and(|at| minute(at, zone) == wanted)).await;
+    }
+    assert_eq!(next(&other.admin, &theirs).await, before);
+    // A time that came and was not looked at yet is not lost by it.
+    let before = runs(&acme.admin, &path).await.len();
+    let due = "update workflows set next_run_at = now() - interval '1 minute' where tenant_id = $1";
+    acme.db.execute(due, &[&acme.company]).await.unwrap();
+    acme.admin.put(&format!("/api/companies/{}", acme.company), json!({"timezone": "UTC"})).await.expect(200);
+    until("its run", async || runs(&acme.admin, &path).await.len() == before + 1).await;
+    until("the time in UTC", async || next(&acme.admin, &path).await.is_some_and(|at| minute(at, "UTC") == wanted))
+        .await;
 }
 
 /// As when the claim of the first one is over while it works.
