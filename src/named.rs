@@ -1,4 +1,4 @@
-//! The ids in a query by which a list or a report is narrowed. They must be of the caller's company, deleted or not;
+//! The ids in a query by which a list or a report is narrowed. They must be of the caller's company, deleted or former or not;
 //! otherwise 404 with the thing's name, as for an id that nobody has (contract: conventions, N-404).
 
 use crate::{

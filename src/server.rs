@@ -48,6 +48,8 @@ use uuid::Uuid;
 const BODY_LIMIT: usize = 1 << 20;
 /// How long a stop waits for what is under way: requests, jobs, and what goes on behind them.
 const GRACE: Duration = Duration::from_secs(30);
+/// And then for the latter.
+const LAST: Duration = Duration::from_secs(5);
 /// How long the head of a request may take, from when the connection is there or has got its last answer. It is more than
 /// proxies keep a connection that nobody uses (nginx: 60 s), so that none of them writes to one that is being closed.
 const HEAD: Duration = Duration::from_secs(75);
@@ -423,7 +425,8 @@ pub async fn serve(
     }
     idle.cancel();
     app.background.close();
-    if tokio::time::timeout_at(end, app.background.wait()).await.is_err() {
+    // What a request has left behind at the last moment writes down what a provider answered.
+    if tokio::time::timeout_at(end + LAST, app.background.wait()).await.is_err() {
         tracing::warn!("stopped with work still under way");
     }
     app.db.close();

@@ -217,9 +217,10 @@ async fn create(
 async fn update(
     app: State<App>,
     db: Scoped<SettingsAdmin>,
-    Json(mut patch): Json<SettingsPatch>,
+    change: Change<SettingsPatch>,
 ) -> Result<Json<TwilioSettings>> {
     let there = db.tx(need).await.must_have_company()?;
+    let mut patch = change.checked_against(async { Ok(&there) }).await?;
     patch.auth_token = filled(patch.auth_token);
     patch.sendgrid_from_email = patch.sendgrid_from_email.map(filled);
     let other_number = patch.phone_number.map(filled).filter(|number| *number != there.phone_number);

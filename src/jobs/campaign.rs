@@ -101,9 +101,10 @@ pub(super) async fn run(app: &App, db: &TenantDb, job: &Job) -> Result<()> {
         Ok(begun)
     });
     let Some(campaign) = campaign.await? else { return Ok(()) };
-    let base = match mailing::unsubscribe_base(app) {
-        Err(Error::BadRequest(why)) => return fail(db, &campaign, &why).await,
-        base => base?,
+    // Another worker may know where this company's mails lead.
+    let Ok(base) = mailing::unsubscribe_base(app) else {
+        tracing::error!("a campaign waits: RINGFENCE_PUBLIC_URL is not set to an address at which its recipients could unsubscribe");
+        return later(db, job, PAUSE).await;
     };
     let way = match mailing::way(app, db).await {
         Ok(Some(way)) => way,
@@ -122,7 +123,7 @@ pub(super) async fn run(app: &App, db: &TenantDb, job: &Job) -> Result<()> {
         let batch: Vec<Recipient> = match db.all(sql!("jobs/campaign_claim").planned_once(), params).await {
             Ok(batch) => batch,
             Err(e) => {
-                if !e.is_refusal() {
+                if !e.is_undone() {
                     unclaim(app, &campaign, claim).await?;
                 }
                 return Err(e);
@@ -136,7 +137,8 @@ pub(super) async fn run(app: &App, db: &TenantDb, job: &Job) -> Result<()> {
         if answers.is_busy() {
             return later(db, job, PAUSE).await;
         }
-        if started.elapsed() > TURN {
+        // A server that stops leaves the rest to another one.
+        if started.elapsed() > TURN || app.background.is_closed() {
             return later(db, job, 0).await;
         }
     }
@@ -153,7 +155,7 @@ async fn answered(app: &App, campaign: &Sending, answers: &Answers) -> Result<()
 
 /// Gives back a batch of which it was not heard whether it was claimed: nobody was asked for it.
 async fn unclaim(app: &App, campaign: &Sending, claim: Uuid) -> Result<()> {
-    let db = TenantDb::for_company(&app.db, campaign.company_id, campaign.user_id);
+    let db = TenantDb::for_answer(&app.db, campaign.company_id, campaign.user_id);
     let statement = sql!("jobs/campaign_unclaim").planned_once();
     db::insist(|_| async { db.all::<Uuid>(statement, &[&campaign.id, &claim]).await }).await.map(drop)
 }

@@ -150,6 +150,7 @@ async fn an_id_of_another_company_in_a_query_is_not_found() {
         ("files/", "folder_id", &folder, "Folder"),
         ("files/folders", "parent_id", &folder, "Folder"),
         ("analytics/custom", "team_id", &team, "Team"),
+        ("audit/", "user_id", &user, "User"),
     ];
     for report in ["pipeline", "activities", "emails", "calls", "custom", "dashboard", "export/csv", "export/pdf"] {
         let path: &str = format!("analytics/{report}").leak();
@@ -164,6 +165,14 @@ async fn an_id_of_another_company_in_a_query_is_not_found() {
     {
         a.admin.delete(&path).await.expect(200);
     }
+    // So are those of who has left it.
+    let former = b.person("company_user").await;
+    let moved = "update users set company_id = $2 where id = $1";
+    b.db.execute(moved, &[&former.id, &a.company]).await.unwrap();
+    for path in ["contacts/?owner_id", "analytics/dashboard?user_id", "audit/?user_id"] {
+        b.admin.get(&format!("/api/{path}={}", former.id)).await.expect(200);
+    }
+    b.db.execute(moved, &[&former.id, &b.company]).await.unwrap();
     for (path, name, id, thing) in questions {
         assert_eq!(a.admin.get(&format!("/api/{path}?{name}={id}")).await.status, 200, "{path} {name}");
         for id in [id.clone(), Uuid::now_v7().to_string()] {

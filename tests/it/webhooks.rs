@@ -394,6 +394,11 @@ async fn what_comes_in_is_heard_while_the_account_is_switched_off() {
     other.admin.post("/api/twilio-settings/", same).await.expect(201);
     assert_eq!(says(&line, "SMo4", "Hello").await.status, 200);
     assert_eq!((messages(&acme).await.len(), messages(&other).await.len()), (4, 1));
+    // Also while Twilio could not be asked about them.
+    let unknown = "update twilio_settings set is_verified = false where company_id = $1";
+    acme.db.execute(unknown, &[&other.company]).await.unwrap();
+    assert_eq!(says(&line, "SMo5", "Hello").await.status, 200);
+    assert_eq!((messages(&acme).await.len(), messages(&other).await.len()), (4, 2));
 }
 
 #[tokio::test]

@@ -393,7 +393,7 @@ async fn a_step_knows_whether_its_text_has_left() {
     let step = &steps(&acme.admin, &path).await[0];
     assert_eq!(step["error_message"], "Twilio's token cannot be read: enter it again in the settings");
     let refused = acme.admin.post("/api/sms/send", json!({"to": number(), "body": "Hi"})).await;
-    assert_eq!(refused.detail(400), "Twilio's token cannot be read: enter it again in the settings");
+    assert_eq!(refused.detail(502), "Twilio's token cannot be read: enter it again in the settings");
     assert_eq!(account.asked().len(), 1);
 }
 

@@ -160,7 +160,6 @@ fn not_sent(e: Error) -> Result<Outcome> {
     }
     match &e {
         Error::Suspended => Ok(Outcome::Later("The company was suspended: nothing was sent".into())),
-        Error::NoTurn(_) => Ok(Outcome::Later("There was no turn for it: nothing was sent".into())),
         _ if e.is_unavailable() || e.is_undone() => {
             Ok(Outcome::Later("The database could not take it: nothing was sent".into()))
         }
@@ -171,10 +170,12 @@ fn not_sent(e: Error) -> Result<Outcome> {
 async fn send_text(app: &App, db: &TenantDb, errand: &Errand, text: &workflow::SendSms) -> Result<Outcome> {
     let from = text.from_number.clone().filter(|number| !number.is_empty());
     // A number that only the workflow's owner sees is not the company's to send from.
-    if let Some(from) = &from
-        && db.optional::<bool>(sql!("jobs/workflow_sender"), &[from]).await?.is_none()
-    {
-        return Ok(Outcome::Failed("The sender is not one of the company's phone numbers".into()));
+    if let Some(from) = &from {
+        match db.optional::<bool>(sql!("jobs/workflow_sender"), &[from]).await {
+            Ok(Some(_)) => {}
+            Ok(None) => return Ok(Outcome::Failed("The sender is not one of the company's phone numbers".into())),
+            Err(e) => return not_sent(e),
+        }
     }
     let text = Text {
         to: text.to.clone(),
