@@ -40,7 +40,8 @@ create or replace view quote_card with (security_invoker = true) as
 
 reset role;
 
--- As in V0044, but whose settings are switched off is asked, too: behind those of the same account who have them on.
+-- As in V0044, but whose settings are switched off is asked, too: behind those of the same account who have them on, also if these
+-- are not verified.
 create or replace function app.companies_of_number(number text, account text) returns table (company_id uuid, user_id uuid) language sql stable
   security definer set search_path = pg_catalog, pg_temp
   begin atomic
@@ -61,6 +62,6 @@ create or replace function app.companies_of_number(number text, account text) re
       where o.is_active or s.account_sid = $2 and s.is_verified
       order by o.company_id, o.is_active desc, o.is_number desc
     ) said
-    order by said.is_account desc, said.is_verified desc, said.is_on desc, said.is_number desc, said.created_at
+    order by said.is_account desc, said.is_on desc, said.is_verified desc, said.is_number desc, said.created_at
     limit 20;
   end;
