@@ -1,7 +1,7 @@
 //! Pipelines and stages (contract: pipelines).
 
 use crate::{
-    jobs::until,
+    idempotency::waiting_behind,
     world::{Person, World, admin_url},
 };
 use serde_json::{Value, json};
@@ -220,11 +220,7 @@ async fn a_pipeline_is_not_deleted_under_a_deal_on_its_way() {
     let holder = ringfence::db::connect(&admin_url()).await.unwrap();
     let held = format!("begin; select from pipeline_stages where id = '{}' for update", id(&stage));
     holder.batch_execute(&held).await.unwrap();
-    let pid: i32 = holder.query_one("select pg_backend_pid()", &[]).await.unwrap().get(0);
-    // The second waits for the first to have the row.
-    let waiting = "select count(*) from pg_stat_activity a where $1 = any (pg_blocking_pids(a.pid))
-        or exists (select from unnest(pg_blocking_pids(a.pid)) b where $1 = any (pg_blocking_pids(b)))";
-    let wait = async |n: i64| until("they wait", async || acme.value::<i64>(waiting, &[&pid]).await == n).await;
+    let wait = async |number: i64| waiting_behind(&holder, &acme.db, number).await;
     let deal = json!({"title": "D", "value": 1, "pipeline_id": pipeline["id"], "stage_id": stage["id"]});
     let (deleted, made, ()) = tokio::join!(
         acme.admin.delete(&path),

@@ -1,8 +1,7 @@
 //! The caller's own account and the team (contract: users).
 
 use crate::{
-    idempotency::waiting_for,
-    jobs::until,
+    idempotency::{waiting_behind, waiting_for},
     world::{PASSWORD, Person, World, admin_url, answer},
 };
 use reqwest::multipart::{Form, Part};
@@ -366,9 +365,7 @@ async fn nobody_comes_to_a_company_whose_last_admin_is_leaving() {
         let colleague =
             json!({"email": email, "password": PASSWORD, "first_name": "A", "last_name": "B", "role": "company_user"});
         let to = format!("/api/companies/{}/users", acme.company);
-        let holder: i32 = other.query_one("select pg_backend_pid()", &[]).await.unwrap().get(0);
-        let waiting = "select count(*) from pg_stat_activity where $1 = any (pg_blocking_pids(pid))";
-        let wait = async |n: i64| until("they wait", async || acme.value::<i64>(waiting, &[&holder]).await == n).await;
+        let wait = async |number: i64| waiting_behind(&other, &acme.db, number).await;
         let (left, came, ()) = tokio::join!(
             async {
                 wait(if leaves_first { 0 } else { 1 }).await;
