@@ -18,9 +18,10 @@ begin
 end $$;
 revoke delete on jobs from ringfence_operator_write;
 
-create function app.forget_reminder() returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp set row_security = on as $$
+-- The job of this kind that a row asked for.
+create function app.drop_job() returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp set row_security = on as $$
 begin
-  delete from public.jobs j where j.tenant_id = new.tenant_id and j.kind = 'activity_due' and j.record_id = new.id;
+  delete from public.jobs j where j.tenant_id = new.tenant_id and j.kind = tg_argv[0] and j.record_id = new.id;
   return null;
 end $$;
 create or replace function app.follow_activity() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
@@ -44,20 +45,15 @@ end $$;
 create trigger forget_reminder after update of due_date, status on activities for each row
   when (new.company_id is not null
     and (new.status not in ('pending', 'overdue') or isfinite(new.due_date) is not true or new.due_date < now() - interval '1 day'))
-  execute function app.forget_reminder();
+  execute function app.drop_job('activity_due');
 
-create function app.hear_answer() returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp set row_security = on as $$
-begin
-  delete from public.jobs j where j.tenant_id = new.tenant_id and j.kind = 'unanswered' and j.record_id = new.id;
-  return null;
-end $$;
 create or replace trigger answered after update of status on sms_messages for each row
-  when (old.status = 'queued' and new.status <> 'queued' and new.company_id is not null) execute function app.hear_answer();
+  when (old.status = 'queued' and new.status <> 'queued' and new.company_id is not null) execute function app.drop_job('unanswered');
 create or replace trigger answered after update of twilio_sid, status on calls for each row
   when (old.twilio_sid is null and (new.twilio_sid is not null or new.status <> 'initiated') and new.company_id is not null)
-  execute function app.hear_answer();
+  execute function app.drop_job('unanswered');
 create or replace trigger answered after update of is_sending on emails for each row
-  when (old.is_sending and not new.is_sending and new.company_id is not null) execute function app.hear_answer();
+  when (old.is_sending and not new.is_sending and new.company_id is not null) execute function app.drop_job('unanswered');
 
 -- The given pipeline, or the company's default. A company's deal goes into a pipeline of the company: one from before there
 -- were companies is its user's only, and the deal would be on nobody else's board.
@@ -149,8 +145,7 @@ grant update (expires_at) on invitations to ringfence_platform;
 grant delete on jobs to ringfence_platform;
 reset role;
 
-alter function app.forget_reminder() owner to ringfence_platform;
-alter function app.hear_answer() owner to ringfence_platform;
+alter function app.drop_job() owner to ringfence_platform;
 alter function app.change_my_password(text, text) owner to ringfence_platform;
 alter function app.end_invitations() owner to ringfence_platform;
 

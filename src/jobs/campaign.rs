@@ -101,10 +101,12 @@ pub(super) async fn run(app: &App, db: &TenantDb, job: &Job) -> Result<()> {
         Ok(begun)
     });
     let Some(campaign) = campaign.await? else { return Ok(()) };
-    // Another worker may know where this company's mails lead.
-    let Ok(base) = mailing::unsubscribe_base(app) else {
-        tracing::error!("a campaign waits: RINGFENCE_PUBLIC_URL is not set to an address at which its recipients could unsubscribe");
-        return later(db, job, PAUSE).await;
+    let base = match mailing::unsubscribe_base(app) {
+        Ok(base) => base,
+        Err(e) => {
+            tracing::error!(error = %e.for_log(), "a campaign waits for a worker that may send it");
+            return later(db, job, PAUSE).await;
+        }
     };
     let way = match mailing::way(app, db).await {
         Ok(Some(way)) => way,

@@ -169,14 +169,6 @@ fn not_sent(e: Error) -> Result<Outcome> {
 
 async fn send_text(app: &App, db: &TenantDb, errand: &Errand, text: &workflow::SendSms) -> Result<Outcome> {
     let from = text.from_number.clone().filter(|number| !number.is_empty());
-    // A number that only the workflow's owner sees is not the company's to send from.
-    if let Some(from) = &from {
-        match db.optional::<bool>(sql!("jobs/workflow_sender"), &[from]).await {
-            Ok(Some(_)) => {}
-            Ok(None) => return Ok(Outcome::Failed("The sender is not one of the company's phone numbers".into())),
-            Err(e) => return not_sent(e),
-        }
-    }
     let text = Text {
         to: text.to.clone(),
         body: Some(text.body.clone()),
