@@ -265,7 +265,7 @@ impl<T: JsonSchema> aide::OperationOutput for Paged<T> {
         ctx: &mut GenContext,
         operation: &mut Operation,
     ) -> Vec<(Option<u16>, aide::openapi::Response)> {
-        Self::operation_response(ctx, operation).map(|r| (Some(200), r)).into_iter().collect()
+        wire::documented(Some(200), Self::operation_response(ctx, operation))
     }
 }
 

@@ -177,7 +177,7 @@ impl aide::OperationOutput for Twiml {
         ctx: &mut aide::generate::GenContext,
         operation: &mut aide::openapi::Operation,
     ) -> Vec<(Option<u16>, aide::openapi::Response)> {
-        Self::operation_response(ctx, operation).map(|r| (Some(200), r)).into_iter().collect()
+        wire::documented(Some(200), Self::operation_response(ctx, operation))
     }
 }
 

@@ -1,0 +1,201 @@
+//! What goes out, and what the OpenAPI document says of it.
+
+use super::Json;
+use crate::{
+    Error,
+    db::{Rows, WriteRow, Written},
+    large,
+};
+use aide::{generate::GenContext, openapi::Operation};
+use axum::{
+    body::Body,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use schemars::{JsonSchema, json_schema};
+use serde::Serialize;
+use std::borrow::Cow;
+
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        let mut body = Vec::with_capacity(1024);
+        match serde_json::to_writer(&mut body, &self.0) {
+            Ok(()) => written(body),
+            Err(e) => Error::Internal(e.to_string().into()).into_response(),
+        }
+    }
+}
+
+impl<T: JsonSchema> aide::OperationOutput for Json<T> {
+    type Inner = T;
+    fn operation_response(ctx: &mut GenContext, operation: &mut Operation) -> Option<aide::openapi::Response> {
+        axum::Json::<T>::operation_response(ctx, operation)
+    }
+    fn inferred_responses(
+        ctx: &mut GenContext,
+        operation: &mut Operation,
+    ) -> Vec<(Option<u16>, aide::openapi::Response)> {
+        documented(Some(200), Self::operation_response(ctx, operation))
+    }
+}
+
+/// What the document says of the answers of a type: this one with this status, or with any other status where there is none.
+pub(crate) fn documented(
+    status: Option<u16>,
+    answer: Option<aide::openapi::Response>,
+) -> Vec<(Option<u16>, aide::openapi::Response)> {
+    answer.map(|answer| (status, answer)).into_iter().collect()
+}
+
+fn written(json: Vec<u8>) -> Response {
+    let mut response = Response::new(Body::from(json));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+impl<T> IntoResponse for Written<T> {
+    fn into_response(self) -> Response {
+        written(self.into_json())
+    }
+}
+
+impl<T: JsonSchema> aide::OperationOutput for Written<T> {
+    type Inner = T;
+    fn operation_response(ctx: &mut GenContext, operation: &mut Operation) -> Option<aide::openapi::Response> {
+        Json::<T>::operation_response(ctx, operation)
+    }
+    fn inferred_responses(
+        ctx: &mut GenContext,
+        operation: &mut Operation,
+    ) -> Vec<(Option<u16>, aide::openapi::Response)> {
+        Json::<T>::inferred_responses(ctx, operation)
+    }
+}
+
+/// What was made, with the status 201: on the few routes that have it (contract: conventions, "Error bodies").
+pub struct Created<T>(pub T);
+
+impl<T: Serialize> IntoResponse for Created<T> {
+    fn into_response(self) -> Response {
+        (StatusCode::CREATED, Json(self.0)).into_response()
+    }
+}
+
+impl<T: JsonSchema> aide::OperationOutput for Created<T> {
+    type Inner = T;
+    fn inferred_responses(
+        ctx: &mut GenContext,
+        operation: &mut Operation,
+    ) -> Vec<(Option<u16>, aide::openapi::Response)> {
+        documented(Some(201), axum::Json::<T>::operation_response(ctx, operation))
+    }
+}
+
+/// `Content-Disposition` of a file to be saved under this name, whatever characters it has (RFC 6266, RFC 8187).
+pub fn attachment(name: &str) -> String {
+    let plain = |c: char| c.is_ascii_graphic() && !"\"\\%".contains(c) || c == ' ';
+    let fallback: String = name.chars().map(|c| if plain(c) { c } else { '_' }).collect();
+    if fallback == name {
+        return format!("attachment; filename=\"{name}\"");
+    }
+    let encoded = percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC);
+    format!("attachment; filename=\"{fallback}\"; filename*=UTF-8''{encoded}")
+}
+
+/// A PDF to be saved.
+pub struct Pdf {
+    /// Its name, without the ending; characters that a header cannot have are left out.
+    pub name: String,
+    /// The document.
+    pub body: Vec<u8>,
+}
+
+impl IntoResponse for Pdf {
+    fn into_response(self) -> Response {
+        let name: String = self.name.chars().filter(|c| c.is_ascii_alphanumeric() || "-_.".contains(*c)).collect();
+        let headers = [
+            (header::CONTENT_TYPE, "application/pdf".to_owned()),
+            (header::CONTENT_DISPOSITION, format!("attachment; filename={name}.pdf")),
+        ];
+        (headers, self.body).into_response()
+    }
+}
+
+impl aide::OperationOutput for Pdf {
+    type Inner = Self;
+    fn inferred_responses(_: &mut GenContext, _: &mut Operation) -> Vec<(Option<u16>, aide::openapi::Response)> {
+        vec![(Some(200), binary("application/pdf"))]
+    }
+}
+
+/// An answer of bytes, for the document.
+pub fn binary(mime: &str) -> aide::openapi::Response {
+    let schema = json_schema!({ "type": "string", "format": "binary" });
+    let schema = Some(aide::openapi::SchemaObject { json_schema: schema, external_docs: None, example: None });
+    let media = aide::openapi::MediaType { schema, ..Default::default() };
+    aide::openapi::Response { content: [(mime.to_owned(), media)].into_iter().collect(), ..Default::default() }
+}
+
+impl<T: WriteRow> IntoResponse for Rows<T> {
+    fn into_response(self) -> Response {
+        let body = if self.is_large() { large::rows(self) } else { self.json().map(IntoResponse::into_response) };
+        match body {
+            Ok(body) => ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response(),
+            Err(e) => Error::Internal(e.to_string().into()).into_response(),
+        }
+    }
+}
+
+impl<T: JsonSchema> aide::OperationOutput for Rows<T> {
+    type Inner = Vec<T>;
+    fn operation_response(ctx: &mut GenContext, operation: &mut Operation) -> Option<aide::openapi::Response> {
+        axum::Json::<Vec<T>>::operation_response(ctx, operation)
+    }
+    fn inferred_responses(
+        ctx: &mut GenContext,
+        operation: &mut Operation,
+    ) -> Vec<(Option<u16>, aide::openapi::Response)> {
+        documented(Some(200), Self::operation_response(ctx, operation))
+    }
+}
+
+impl aide::OperationOutput for Error {
+    type Inner = crate::error::ErrorBody;
+    fn operation_response(ctx: &mut GenContext, operation: &mut Operation) -> Option<aide::openapi::Response> {
+        let mut response = axum::Json::<Self::Inner>::operation_response(ctx, operation)?;
+        response.description = "The request was not carried out; `detail` says why.".into();
+        Some(response)
+    }
+    fn inferred_responses(
+        ctx: &mut GenContext,
+        operation: &mut Operation,
+    ) -> Vec<(Option<u16>, aide::openapi::Response)> {
+        documented(None, Self::operation_response(ctx, operation))
+    }
+}
+
+/// `{"message": …}`: what a write answers that has nothing else to show.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Message {
+    /// A sentence for the person at the screen.
+    pub message: Cow<'static, str>,
+}
+
+/// The answer with this sentence.
+pub fn message(text: impl Into<Cow<'static, str>>) -> Json<Message> {
+    Json(Message { message: text.into() })
+}
+
+/// `{"success": true, "message": …}`: the same of the areas whose contract has both.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Done {
+    /// Always true: what was not done is an error.
+    success: bool,
+    /// A sentence for the person at the screen.
+    message: &'static str,
+}
+
+/// The answer that it was done.
+pub fn done(message: &'static str) -> Json<Done> {
+    Json(Done { success: true, message })
+}

@@ -1,0 +1,132 @@
+//! Files that come in.
+
+use super::body_error;
+use crate::{
+    Error, Result,
+    turns::{Pace, Turn, Turns},
+};
+use aide::{generate::GenContext, openapi::Operation};
+use axum::{
+    extract::{FromRequest, Multipart, Request, multipart::Field},
+    http::header,
+};
+use bytes::Bytes;
+use schemars::{JsonSchema, json_schema};
+use serde_json::json;
+use std::{marker::PhantomData, time::Duration};
+use uuid::Uuid;
+
+/// A form with the part `file`, which is not read before the handler asks for it: it has looked at its caller by then.
+/// `T` describes the parts that it may have besides.
+pub struct Upload<T = ()>(Request, PhantomData<fn() -> T>);
+
+/// The content of an upload.
+pub struct File {
+    /// The name that the sender gave it; good for its ending and for nothing else.
+    pub name: String,
+    /// The type that the sender says it is of, if any.
+    pub kind: Option<String>,
+    /// The content.
+    pub bytes: Vec<u8>,
+    _turn: Turn,
+}
+
+/// Files that are held in memory while they are read: only so many at a time, and one of each company.
+pub struct Reading {
+    turns: Turns,
+    /// How long one may take to arrive, however fast it comes.
+    patience: Duration,
+}
+
+/// Large ones.
+pub static IMPORTS: Reading = Reading { turns: Turns::new(2, 1), patience: Duration::from_secs(300) };
+/// Small ones, which those who read large ones do not hold up.
+pub static PICTURES: Reading = Reading { turns: Turns::new(6, 1), patience: Duration::from_secs(60) };
+/// How long one waits for its turn.
+const UPLOAD_WAIT: Duration = Duration::from_secs(30);
+
+impl<S: Send + Sync, T> FromRequest<S> for Upload<T> {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self> {
+        Ok(Self(request, PhantomData))
+    }
+}
+
+/// Waits for the next of an upload's form, as long as its pace allows.
+pub async fn patiently<T, E: std::error::Error>(
+    pace: &mut Pace,
+    next: impl Future<Output = Result<T, E>>,
+) -> Result<T> {
+    pace.next(next).await.ok_or_else(slow)?.map_err(form_error)
+}
+
+/// The next bytes of a field of it.
+pub async fn chunk(field: &mut Field<'_>, pace: &mut Pace) -> Result<Option<Bytes>> {
+    let chunk = patiently(pace, field.chunk()).await?;
+    pace.came(chunk.as_ref().map_or(0, Bytes::len));
+    Ok(chunk)
+}
+
+/// Too large, or not a form with a file.
+fn form_error(e: impl std::error::Error) -> Error {
+    match body_error(e) {
+        Error::TooLarge => Error::TooLarge,
+        _ => Error::invalid("body", "file", "A form with a file is required"),
+    }
+}
+
+fn slow() -> Error {
+    Error::invalid("body", "file", "The file took too long to arrive")
+}
+
+impl<T> Upload<T> {
+    /// The form, part by part, for content that is streamed.
+    pub async fn form(self) -> Result<Multipart> {
+        Multipart::from_request(self.0, &()).await.map_err(form_error)
+    }
+
+    /// Reads the file in the turn of its company, or of its sender where there is none; 413 beyond the route's limit.
+    pub async fn read(self, reading: &'static Reading, whose: Uuid) -> Result<File> {
+        let busy = Error::Busy("Too many files are being read right now: try again in a moment");
+        let turn = reading.turns.next(whose, UPLOAD_WAIT).await.ok_or(busy)?;
+        tokio::time::timeout(reading.patience, self.part(turn)).await.map_err(|_| slow())?
+    }
+
+    async fn part(self, turn: Turn) -> Result<File> {
+        let length = self.0.headers().get(header::CONTENT_LENGTH);
+        let length: usize = length.and_then(|v| v.to_str().ok()?.parse().ok()).unwrap_or(0);
+        let mut form = Multipart::from_request(self.0, &()).await.map_err(form_error)?;
+        let mut pace = Pace::of_upload();
+        while let Some(mut field) = patiently(&mut pace, form.next_field()).await? {
+            if field.name() != Some("file") {
+                continue;
+            }
+            let name = field.file_name().unwrap_or_default().to_owned();
+            let kind = field.content_type().map(str::to_owned);
+            // Room for all of it from the start: a buffer that grows is copied, and held twice meanwhile. The system
+            // gives memory when it is written to, so a length that is a lie costs nothing.
+            let mut bytes = Vec::with_capacity(length.min(64 << 20));
+            while let Some(chunk) = chunk(&mut field, &mut pace).await? {
+                bytes.extend_from_slice(&chunk);
+            }
+            return Ok(File { name, kind, bytes, _turn: turn });
+        }
+        Err(Error::invalid("body", "file", "Field required"))
+    }
+}
+
+impl<T: JsonSchema> aide::OperationInput for Upload<T> {
+    fn operation_input(ctx: &mut GenContext, operation: &mut Operation) {
+        let mut parts = T::json_schema(&mut ctx.schema).remove("properties").unwrap_or_else(|| json!({}));
+        parts["file"] = json!({ "type": "string", "format": "binary" });
+        let form = json_schema!({ "type": "object", "required": ["file"], "properties": parts });
+        let schema = Some(aide::openapi::SchemaObject { json_schema: form, external_docs: None, example: None });
+        let media = aide::openapi::MediaType { schema, ..Default::default() };
+        operation.request_body = Some(aide::openapi::ReferenceOr::Item(aide::openapi::RequestBody {
+            content: [("multipart/form-data".to_owned(), media)].into_iter().collect(),
+            required: true,
+            ..Default::default()
+        }));
+    }
+}
