@@ -160,7 +160,8 @@ impl Config {
         self.public_url.trim_end_matches('/')
     }
 
-    /// The same, if others can reach it: none while nobody has said where, which leaves an address of this machine.
+    /// The address at which others reach this server, if they can: none while nobody has said where, which leaves an address of
+    /// this machine.
     pub fn reachable_base(&self) -> Option<&str> {
         let host = url::Url::parse(&self.public_url).ok()?.host_str()?.to_owned();
         let is_local = matches!(host.as_str(), "localhost" | "127.0.0.1" | "[::1]");

@@ -169,7 +169,7 @@ pub fn check(password: &str, email: &str, special: bool) -> Result<()> {
     problem(password, email, special).map_or(Ok(()), |problem| Err(Error::bad_request(problem)))
 }
 
-/// The same for a password that an admin gives to somebody else. The team form gives everybody the same (contract:
+/// Refuses a weak password that an admin gives to somebody else. The team form gives everybody the same one (contract:
 /// auth/register), so only the contract's rules and the commonest passwords count.
 pub fn check_start(password: &str, email: &str, special: bool) -> Result<()> {
     start_problem(password, email, special).map_or(Ok(()), |problem| Err(Error::bad_request(problem)))

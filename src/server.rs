@@ -48,7 +48,7 @@ use uuid::Uuid;
 const BODY_LIMIT: usize = 1 << 20;
 /// How long a stop waits for what is under way: requests, jobs, and what goes on behind them.
 const GRACE: Duration = Duration::from_secs(30);
-/// And then for the latter.
+/// How much longer a stop waits for background work that writes down a provider's answer.
 const LAST: Duration = Duration::from_secs(5);
 /// How long the head of a request may take, from when the connection is there or has got its last answer. It is more than
 /// proxies keep a connection that nobody uses (nginx: 60 s), so that none of them writes to one that is being closed.

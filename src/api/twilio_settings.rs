@@ -168,7 +168,7 @@ async fn read(tx: &Tx<'_>) -> Result<Option<TwilioSettings>> {
     tx.optional(sql!("twilio_settings/get"), &[&hint]).await
 }
 
-/// The same where there must be some.
+/// The company's settings; 404 when it has none.
 async fn need(tx: &Tx<'_>) -> Result<TwilioSettings> {
     read(tx).await?.ok_or(Error::not_found("Twilio settings"))
 }

@@ -30,7 +30,7 @@ pub struct Webhooks {
 pub struct Delivery<'a> {
     /// Where to.
     pub url: &'a str,
-    /// The same at each attempt, so that the receiver can tell a repetition.
+    /// Does not change from one attempt to the next, so that the receiver can tell a repetition.
     pub id: &'a str,
     /// When it is sent, in seconds since 1970.
     pub timestamp: i64,

@@ -425,8 +425,8 @@ impl Connection {
         self.send(statements).await
     }
 
-    /// The same, and where in the log the server is after the commit, which is asked for in the same write; `None` when it
-    /// does not say.
+    /// [`Connection::run`], and where in the log the server is after the commit, which is asked for in the same write; `None` when
+    /// it does not say.
     pub(super) async fn run_and_locate(
         &mut self,
         statements: &[(&Arc<Statement>, Params<'_>)],
@@ -439,7 +439,7 @@ impl Connection {
         Ok((answer, self.located(&position).await))
     }
 
-    /// The same, where the first statement is a `begin`: the transaction is open until [`Connection::commit`], and whoever
+    /// [`Connection::run`], where the first statement is a `begin`: the transaction is open until [`Connection::commit`], and whoever
     /// leaves before has it rolled back by [`Connection::settle`]. From its first answer on it does not count as running:
     /// it may do something else between its statements, and what has begun had better end.
     pub(super) async fn begin(&mut self, statements: &[(&Arc<Statement>, Params<'_>)]) -> Result<Answer, Fault> {
@@ -457,7 +457,7 @@ impl Connection {
         self.committed().await
     }
 
-    /// The same, and where in the log the server is then.
+    /// [`Connection::commit`], and where in the log the server is then.
     pub(super) async fn commit_and_locate(&mut self) -> Result<Option<u64>, Fault> {
         let [position] = self.prepare([POSITION]).await?;
         self.drain().await?;

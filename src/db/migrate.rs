@@ -66,7 +66,7 @@ pub async fn check_server(client: &Client) -> anyhow::Result<()> {
     check_version(version.get::<_, String>(0).parse()?)
 }
 
-/// The same, by `server_version_num`.
+/// Refuses a server without the fixes, by its `server_version_num`.
 pub(super) fn check_version(number: i32) -> anyhow::Result<()> {
     let (major, minor) = (number / 10_000, number % 10_000);
     let new_enough = match FLOOR.iter().find(|(m, _)| *m == major) {

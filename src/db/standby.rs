@@ -105,7 +105,7 @@ impl Drop for Unlocated<'_> {
 struct Seen {
     /// Where in the log each caller's last change is.
     left: HashMap<Uuid, (u64, Instant)>,
-    /// The same for those whose own place is not remembered.
+    /// Where in the log the last change is of all those whose own place is not remembered.
     everybody: u64,
     /// Statements of reading requests that write all the same.
     writing: HashSet<&'static str>,

@@ -181,20 +181,20 @@ impl TenantDb {
         db.scoped(Identity::Job { company, user, even_blocked: false })
     }
 
-    /// The same for noting what a provider has answered: what has left has left, also when whoever sent it has logged out, has
+    /// The handle for noting what a provider has answered: what has left has left, also when whoever sent it has logged out, has
     /// another company, or theirs is suspended meanwhile.
     pub fn for_answer(db: &Db, company: Uuid, user: Uuid) -> Self {
         db.scoped(Identity::Job { company, user, even_blocked: true })
     }
 
-    /// The same for noting that somebody wants nothing more from a company, which counts while it is suspended, too.
+    /// The handle for noting that somebody wants nothing more from a company, which counts while it is suspended, too.
     pub fn for_opt_out(db: &Db, company: Uuid, user: Uuid) -> Self {
         db.scoped(Identity::Job { company, user, even_blocked: true })
     }
 }
 
 impl<D> Scoped<D> {
-    /// The same for a request that only reads, which a standby may answer if it is there in the log; see src/db/standby.rs.
+    /// The handle for a request that only reads, which a standby may answer if it is there in the log; see src/db/standby.rs.
     pub(crate) fn reading(self, from: Option<u64>) -> Self {
         Self { reads: from, ..self }
     }

@@ -41,7 +41,7 @@ pub async fn sweep(app: &App, dry_run: bool, progress: impl FnMut(u64)) -> anyho
     sweep_before(app, SystemTime::now() - YOUNG, dry_run, progress).await
 }
 
-/// The same for objects that were written before this time.
+/// Looks at every object that was written before this time; `progress` is told how many.
 pub async fn sweep_before(
     app: &App,
     before: SystemTime,

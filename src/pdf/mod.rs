@@ -160,7 +160,7 @@ impl Sheet {
         self.add(self.pages.len() - 1, x, y, Item::Text(text.into()));
     }
 
-    /// The same on any page.
+    /// Puts a text on this page, its top left corner there.
     pub fn put_on(&mut self, page: usize, x: f32, y: f32, text: Text) {
         self.add(page, x, y, Item::Text(text.into()));
     }

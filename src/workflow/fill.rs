@@ -42,7 +42,7 @@ impl Action {
         serde_json::from_value(wire).map_err(|e| e.to_string())
     }
 
-    /// The same for one step, away from the threads on which everything waits.
+    /// One step with its templates filled, away from the threads on which everything waits.
     pub async fn filled_aside(&self, context: &Context) -> Result<Self, String> {
         let (action, context) = (self.clone(), context.clone());
         let mut left = Budget::STEP;

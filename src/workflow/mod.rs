@@ -141,7 +141,7 @@ fn problem(field: &str, msg: String) -> Problem {
 #[derive(Debug, Clone)]
 pub struct Context {
     all: Arc<Value>,
-    /// The same for templates.
+    /// `all`, as templates read it.
     seen: minijinja::Value,
 }
 

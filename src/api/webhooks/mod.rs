@@ -115,7 +115,8 @@ impl Signed {
         Ok(self.entered(app, candidates, false).await?.db)
     }
 
-    /// The same; with `is_opt_out` also of a suspended company, whose handle is for noting the opt-out alone.
+    /// The first of these companies whose token signed it; with `is_opt_out` also a suspended one, whose handle is for noting the
+    /// opt-out alone.
     async fn entered(&self, app: &App, candidates: Vec<NumberOwner>, is_opt_out: bool) -> Result<Entered> {
         for NumberOwner { company_id, user_id } in candidates {
             let mut db = TenantDb::for_company(&app.db, company_id, user_id);

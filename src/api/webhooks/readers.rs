@@ -44,7 +44,7 @@ async fn count(app: &App, token: &str) -> Result<bool> {
     Ok(false)
 }
 
-/// The same for those to whom no error is shown.
+/// Counts that a mail was opened, for those to whom no error is shown.
 async fn counted(app: &App, token: &str) -> bool {
     count(app, token).await.unwrap_or_else(|e| {
         tracing::warn!(error = %e.for_log(), "an opened mail was not counted");
