@@ -13,8 +13,7 @@ pub(crate) use body::read;
 pub use body::{Change, Json, body_error, said};
 pub use field::{
     Fitting, Number, address, blank_is_none, boolean, fitting, flag, given, given_boolean, nullable, nullable_number,
-    number, optional_address, optional_boolean, optional_flag, optional_number, optional_word, or_default,
-    required_flag,
+    number, optional_address, optional_boolean, optional_flag, optional_number, or_default, required_flag,
 };
 pub use rule::{MONEY, TAG_LENGTH, TAGS, name, new_address, old_address};
 pub use time::{Time, as_written, time_zone};

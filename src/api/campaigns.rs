@@ -74,31 +74,13 @@ struct Sent {
     status: String,
 }
 
-#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-enum CampaignStatus {
-    Draft,
-    Scheduled,
-    Sending,
-    Sent,
-    Failed,
-}
-
-impl CampaignStatus {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Draft => "draft",
-            Self::Scheduled => "scheduled",
-            Self::Sending => "sending",
-            Self::Sent => "sent",
-            Self::Failed => "failed",
-        }
-    }
+words! {
+    enum CampaignStatus { Draft = "draft", Scheduled = "scheduled", Sending = "sending", Sent = "sent", Failed = "failed" }
 }
 
 #[derive(Deserialize, JsonSchema)]
 struct Filter {
-    #[serde(default, deserialize_with = "wire::optional_word")]
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
     status: Option<CampaignStatus>,
 }
 

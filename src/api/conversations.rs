@@ -61,27 +61,13 @@ row! {
     }
 }
 
-#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-enum ConversationStatus {
-    Active,
-    Inactive,
-    Blocked,
-}
-
-impl ConversationStatus {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Inactive => "inactive",
-            Self::Blocked => "blocked",
-        }
-    }
+words! {
+    enum ConversationStatus { Active = "active", Inactive = "inactive", Blocked = "blocked" }
 }
 
 #[derive(Deserialize, JsonSchema)]
 struct Filter {
-    #[serde(default, deserialize_with = "wire::optional_word")]
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
     status: Option<ConversationStatus>,
 }
 
@@ -119,7 +105,7 @@ struct StatusChange {
 struct StatusSet {
     message: &'static str,
     conversation_id: Uuid,
-    new_status: String,
+    new_status: &'static str,
 }
 
 async fn list(db: TenantDb, Query(filter): Query<Filter>, Bounded(page): Bounded) -> Result<Paged<Conversation>> {
@@ -165,13 +151,12 @@ async fn start(app: State<App>, db: TenantDb, Json(new): Json<Start>) -> Result<
 }
 
 async fn set_status(db: TenantDb, Path(id): Path<Uuid>, Json(change): Json<StatusChange>) -> Result<Json<StatusSet>> {
-    let status = change.status.as_str().filter(|status| ["active", "inactive", "blocked"].contains(status));
-    let Some(status) = status else {
-        return Err(Error::bad_request("The status must be active, inactive or blocked"));
-    };
+    let refusal = Error::bad_request("The status must be active, inactive or blocked");
+    let status: Option<ConversationStatus> = change.status.as_str().and_then(|status| status.parse().ok());
+    let status = status.ok_or(refusal)?.word();
     let set: Option<Uuid> = db.optional(sql!("conversations/set_status"), &[&id, &status]).await?;
     let conversation_id = set.ok_or(Error::not_found("Conversation"))?;
-    Ok(Json(StatusSet { message: "Conversation status updated", conversation_id, new_status: status.to_owned() }))
+    Ok(Json(StatusSet { message: "Conversation status updated", conversation_id, new_status: status }))
 }
 
 async fn mark_read(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Message>> {

@@ -41,34 +41,31 @@ row! {
     }
 }
 
-/// A word of one of the contract's lists.
-macro_rules! words {
-    ($(#[$meta:meta])* $name:ident { $($variant:ident)* }) => {
-        $(#[$meta])*
-        #[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
-        #[serde(rename_all = "lowercase")]
-        enum $name { $($variant),* }
-        impl $name {
-            fn word(self) -> String {
-                match self { $(Self::$variant => stringify!($variant).to_lowercase()),* }
-            }
-        }
-    };
+words! {
+    /// What it is.
+    #[derive(Serialize)]
+    enum MessageType { Sms = "sms", Email = "email", Voice = "voice" }
 }
-words! { /// What it is.
-    MessageType { Sms Email Voice } }
-words! { /// Which way it goes.
-    Direction { Inbound Outbound } }
-words! { /// Where it is on its way.
-    MessageStatus { Sent Delivered Read Failed Pending } }
+
+words! {
+    /// Which way it goes.
+    #[derive(Serialize)]
+    enum Direction { Inbound = "inbound", Outbound = "outbound" }
+}
+
+words! {
+    /// Where it is on its way.
+    #[derive(Serialize)]
+    enum MessageStatus { Sent = "sent", Delivered = "delivered", Read = "read", Failed = "failed", Pending = "pending" }
+}
 
 #[derive(Deserialize, JsonSchema)]
 struct Filter {
-    #[serde(default, deserialize_with = "wire::optional_word")]
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
     message_type: Option<MessageType>,
-    #[serde(default, deserialize_with = "wire::optional_word")]
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
     direction: Option<Direction>,
-    #[serde(default, deserialize_with = "wire::optional_word")]
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
     status: Option<MessageStatus>,
 }
 

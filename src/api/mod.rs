@@ -96,6 +96,36 @@ macro_rules! routes {
     };
 }
 
+/// A closed list of words, each with its variant: `words! { enum Channel { Sms = "sms", Email = "email" } }`. A query takes one
+/// by `wire::blank_is_none`.
+macro_rules! words {
+    ($(#[$meta:meta])* $vis:vis enum $name:ident { $($(#[$of_variant:meta])* $variant:ident = $word:literal),* $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+        $vis enum $name {
+            $($(#[$of_variant])* #[serde(rename = $word)] $variant,)*
+        }
+
+        impl $name {
+            /// As it is on the wire and in the database.
+            $vis fn word(self) -> &'static str {
+                match self { $(Self::$variant => $word,)* }
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = String;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                match text {
+                    $($word => Ok(Self::$variant),)*
+                    _ => Err(format!("Input should be one of {}", [$($word),*].join(", "))),
+                }
+            }
+        }
+    };
+}
+
 macro_rules! areas {
     ($($area:ident)*) => {
         $(pub mod $area;)*

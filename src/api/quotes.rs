@@ -46,31 +46,14 @@ row! {
     }
 }
 
-#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-enum QuoteStatus {
-    Draft,
-    Sent,
-    Accepted,
-    Rejected,
-    Expired,
-}
-
-impl QuoteStatus {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Draft => "draft",
-            Self::Sent => "sent",
-            Self::Accepted => "accepted",
-            Self::Rejected => "rejected",
-            Self::Expired => "expired",
-        }
-    }
+words! {
+    #[derive(Serialize)]
+    enum QuoteStatus { Draft = "draft", Sent = "sent", Accepted = "accepted", Rejected = "rejected", Expired = "expired" }
 }
 
 #[derive(Deserialize, JsonSchema)]
 struct Filter {
-    #[serde(default, deserialize_with = "wire::optional_word")]
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
     status: Option<QuoteStatus>,
 }
 

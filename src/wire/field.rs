@@ -22,7 +22,6 @@
 //! |---|---|---|---|---|
 //! | [`blank_is_none`] | `Option<T>` | `None` | `None` | 422 |
 //! | [`fitting`] | `Option<T>` | `None` | `None` | `None` |
-//! | [`optional_word`] | `Option` of one of a list of words | `None` | `None` | 422 |
 //! | [`flag`] | `bool` | `false` | `false` | 422 |
 //! | [`optional_flag`] | `Option<bool>` | `None` | `None` | 422 |
 //! | [`required_flag`] | `bool` | 422 | 422 | 422 |
@@ -30,7 +29,7 @@
 //! Whatever may be left out has `default`, on the field or on its struct: with `deserialize_with`, serde asks for an `Option` too.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, de::IntoDeserializer};
+use serde::{Deserialize, Deserializer};
 use std::{borrow::Cow, fmt, marker::PhantomData, str::FromStr};
 
 /// An optional value in a query or body where an empty string means "not given".
@@ -39,12 +38,6 @@ pub fn blank_is_none<'de, D: Deserializer<'de>, T: FromStr<Err: fmt::Display>>(d
         Some(text) if !text.is_empty() => text.parse().map(Some).map_err(serde::de::Error::custom),
         _ => Ok(None),
     }
-}
-
-/// One of a list of words in a query, where an empty string means "not given".
-pub fn optional_word<'de, D: Deserializer<'de>, T: Deserialize<'de>>(d: D) -> Result<Option<T>, D::Error> {
-    let word = Cow::<'de, str>::deserialize(d)?;
-    if word.is_empty() { Ok(None) } else { T::deserialize(word.into_deserializer()).map(Some) }
 }
 
 /// The schema of what [`fitting`] reads: it is made for a `T`, and takes anything.

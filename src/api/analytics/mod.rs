@@ -183,37 +183,9 @@ struct Custom {
     group_by: Option<Grouping>,
 }
 
-#[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-enum Grouping {
-    Day,
-    Week,
-    Month,
-    User,
-    Team,
-}
-
-impl Grouping {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Day => "day",
-            Self::Week => "week",
-            Self::Month => "month",
-            Self::User => "user",
-            Self::Team => "team",
-        }
-    }
-}
-
-impl FromStr for Grouping {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        [Self::Day, Self::Week, Self::Month, Self::User, Self::Team]
-            .into_iter()
-            .find(|grouping| grouping.word() == text)
-            .ok_or("Input should be day, week, month, user or team")
-    }
+words! {
+    #[derive(Serialize)]
+    enum Grouping { Day = "day", Week = "week", Month = "month", User = "user", Team = "team" }
 }
 
 /// The filters as they were understood.

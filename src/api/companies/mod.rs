@@ -49,40 +49,14 @@ row! {
     }
 }
 
-#[derive(Clone, Copy, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-enum Plan {
-    Free,
-    Pro,
-    Enterprise,
+words! {
+    #[derive(Serialize)]
+    enum Plan { Free = "free", Pro = "pro", Enterprise = "enterprise" }
 }
 
-impl Plan {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Free => "free",
-            Self::Pro => "pro",
-            Self::Enterprise => "enterprise",
-        }
-    }
-}
-
-#[derive(Clone, Copy, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-enum CompanyStatus {
-    Active,
-    Suspended,
-    Pending,
-}
-
-impl CompanyStatus {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Suspended => "suspended",
-            Self::Pending => "pending",
-        }
-    }
+words! {
+    #[derive(Serialize)]
+    enum CompanyStatus { Active = "active", Suspended = "suspended", Pending = "pending" }
 }
 
 /// The settings a company may have; an unknown one is refused.
@@ -284,7 +258,7 @@ fn taken<T>(result: Result<T>) -> Result<T> {
 
 async fn create(db: Scoped<SuperAdmin>, Json(new): Json<BareCompany>) -> Result<Json<Company>> {
     let BareCompany { name, plan, domain, timezone, currency } = new;
-    let (plan, domain, timezone) = (plan.name(), bare_domain(domain), wire::time_zone(&timezone));
+    let (plan, domain, timezone) = (plan.word(), bare_domain(domain), wire::time_zone(&timezone));
     let company = db.tx(async |tx| tx.create_company(&[&name.trim(), &plan, &domain, &timezone, &currency]).await);
     Ok(Json(taken(company.await)?))
 }
@@ -292,12 +266,12 @@ async fn create(db: Scoped<SuperAdmin>, Json(new): Json<BareCompany>) -> Result<
 #[derive(Deserialize, JsonSchema)]
 struct Filter {
     /// The status.
-    #[serde(default, deserialize_with = "wire::optional_word")]
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
     status: Option<CompanyStatus>,
 }
 
 async fn list(db: Scoped<SuperAdmin>, Query(filter): Query<Filter>, page: Page) -> Result<Json<Vec<Company>>> {
-    let status = filter.status.map(CompanyStatus::name);
+    let status = filter.status.map(CompanyStatus::word);
     Ok(Json(db.tx(async |tx| tx.all_companies(status, page).await).await?))
 }
 

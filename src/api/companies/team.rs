@@ -33,22 +33,13 @@ pub(super) async fn list(db: UserDb, Path(id): Path<Uuid>) -> Result<Json<Vec<Co
     Ok(Json(users.await?))
 }
 
-#[derive(Clone, Copy, PartialEq, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum CoreRole {
-    SuperAdmin,
-    CompanyAdmin,
-    #[default]
-    CompanyUser,
-}
-
-impl CoreRole {
-    fn name(self) -> &'static str {
-        match self {
-            Self::SuperAdmin => "super_admin",
-            Self::CompanyAdmin => "company_admin",
-            Self::CompanyUser => "company_user",
-        }
+words! {
+    #[derive(Default)]
+    pub(super) enum CoreRole {
+        SuperAdmin = "super_admin",
+        CompanyAdmin = "company_admin",
+        #[default]
+        CompanyUser = "company_user",
     }
 }
 
@@ -96,7 +87,7 @@ pub(super) async fn add(
     let hash = app.hasher.hash(&new.password).await?;
     let user =
         NewUser { email: &email, hash: &hash, first_name: new.first_name.trim(), last_name: new.last_name.trim() };
-    let made = db.tx(async |tx| tx.register_user(&user, new.user_role.name(), Some(id)).await).await;
+    let made = db.tx(async |tx| tx.register_user(&user, new.user_role.word(), Some(id)).await).await;
     let made = made.on_constraint("users_email_key", "Email already registered")?;
     Ok(Json(AddedColleague { id: made.id, email: made.email, message: "User created successfully" }))
 }

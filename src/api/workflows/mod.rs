@@ -79,35 +79,9 @@ row! {
     }
 }
 
-#[derive(Deserialize, Clone, Copy, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-enum Status {
-    Active,
-    Inactive,
-    Paused,
-}
-
-impl std::str::FromStr for Status {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "active" => Ok(Self::Active),
-            "inactive" => Ok(Self::Inactive),
-            "paused" => Ok(Self::Paused),
-            _ => Err("Input should be active, inactive or paused"),
-        }
-    }
-}
-
-impl Status {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Inactive => "inactive",
-            Self::Paused => "paused",
-        }
-    }
+words! {
+    #[derive(Serialize)]
+    enum Status { Active = "active", Inactive = "inactive", Paused = "paused" }
 }
 
 #[derive(Deserialize, JsonSchema)]
