@@ -216,20 +216,15 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Openapi => say!("{}", serde_json::to_string_pretty(&ringfence::api::router().1)?),
         Command::Local { temporary, command } => return local(cli.database, cli.config, temporary, command).await,
         Command::Doctor => {
-            let at = Location::open(cli.database).await?;
-            let healthy = doctor::run(&at.api).await;
-            at.close().await?;
-            return Ok(if healthy? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+            let healthy = located(cli.database, async |at| doctor::run(&at.api).await).await?;
+            return Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Command::Migrate => {
-            let at = Location::open(cli.database).await?;
-            let done = migrate::migrate(at.admin()?, Some(&at.api)).await;
-            at.close().await?;
-            say!("The database is at migration {}.", done?);
+            let version = located(cli.database, async |at| migrate::migrate(at.admin()?, Some(&at.api)).await).await?;
+            say!("The database is at migration {version}.");
         }
         Command::Demo { companies, amounts } => {
-            let at = Location::open(cli.database).await?;
-            let done = async {
+            let loaded = located(cli.database, async |at| {
                 migrate::migrate(at.admin()?, Some(&at.api)).await?;
                 match companies {
                     Some(companies) => demo::generate(at.admin()?, companies, amounts).await,
@@ -237,10 +232,8 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                         .await
                         .map(|logins| terminal::print(format_args!("{}", demo_logins(&logins)))),
                 }
-            };
-            let done = done.await;
-            at.close().await?;
-            done?;
+            });
+            loaded.await?;
         }
         Command::Files(Files::Sweep { dry_run }) => {
             with_app(cli.database, cli.config, async |app| sweep(&app, dry_run).await).await?
@@ -324,12 +317,13 @@ impl Location {
     }
 }
 
-/// Does something with the database, and closes it whatever came of that.
+/// Does something with the database, and closes it whatever came of that; an error of the work is told rather than one of the
+/// closing.
 async fn located<T>(database: Database, work: impl AsyncFnOnce(&Location) -> anyhow::Result<T>) -> anyhow::Result<T> {
     let at = Location::open(database).await?;
     let done = work(&at).await;
-    at.close().await?;
-    done
+    let closed = at.close().await;
+    done.and_then(|done| closed.map(|()| done))
 }
 
 /// The database's name in a private cluster.
@@ -383,8 +377,7 @@ async fn serve(database: Database, mut config: Config) -> anyhow::Result<()> {
         server::serve(app, listener, stop).await.context("the server stopped")
     };
     let served = served.await;
-    at.close().await?;
-    served
+    served.and(at.close().await)
 }
 
 async fn worker(database: Database, config: Config) -> anyhow::Result<()> {
@@ -403,16 +396,13 @@ async fn with_app(
     mut config: Config,
     run: impl AsyncFnOnce(App) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let at = Location::open(database).await?;
-    let done = async {
+    located(database, async |at| {
         config.settle(at.folder.as_deref())?;
         doctor::check_before_serving(&at.api).await?;
         db::check_pooler(&at.api, &config).await?;
         run(App::new(Db::of(&at.api, &config)?, config)?).await
-    };
-    let done = done.await;
-    at.close().await?;
-    done
+    })
+    .await
 }
 
 async fn bring_over(database: Database, config: Config, options: &import::Options) -> anyhow::Result<()> {
@@ -483,15 +473,12 @@ async fn with_storage(
     mut config: Config,
     run: impl AsyncFnOnce(&str, &Storage) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let at = Location::open(database).await?;
-    let done = async {
+    located(database, async |at| {
         let admin = at.admin()?;
         config.settle_storage(at.folder.as_deref())?;
         run(admin, &Storage::open(config.storage_url.as_deref().unwrap_or_default())?).await
-    };
-    let done = done.await;
-    at.close().await?;
-    done
+    })
+    .await
 }
 
 /// Runs something with the administrator's address, the keys of secrets and the store of files.
@@ -500,16 +487,13 @@ async fn with_stores(
     mut config: Config,
     run: impl AsyncFnOnce(&str, &Sealer, &Storage) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let at = Location::open(database).await?;
-    let done = async {
+    located(database, async |at| {
         let admin = at.admin()?;
         config.settle_stores(at.folder.as_deref())?;
         let storage = Storage::open(config.storage_url.as_deref().unwrap_or_default())?;
         run(admin, &Sealer::new(&config.secret_key)?, &storage).await
-    };
-    let done = done.await;
-    at.close().await?;
-    done
+    })
+    .await
 }
 
 async fn sweep(app: &App, dry_run: bool) -> anyhow::Result<()> {
@@ -582,8 +566,8 @@ async fn local(
         Ok(ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1)))
     };
     let code = run.await;
-    cluster.close().await?;
-    code
+    let closed = cluster.close().await;
+    code.and_then(|code| closed.map(|()| code))
 }
 
 /// Runs something as the administrator of a migrated database.
@@ -591,15 +575,12 @@ async fn administer(
     database: Database,
     work: impl AsyncFnOnce(&mut tokio_postgres::Client) -> anyhow::Result<String>,
 ) -> anyhow::Result<()> {
-    let at = Location::open(database).await?;
-    let done = async {
+    let done = located(database, async |at| {
         let mut client = db::connect(at.admin()?).await?;
         migrate::require_current(&client).await?;
         work(&mut client).await
-    };
-    let done = done.await;
-    at.close().await?;
-    say!("{}", done?);
+    });
+    say!("{}", done.await?);
     Ok(())
 }
 

@@ -64,6 +64,21 @@ fn a_private_postgresql_that_is_killed_comes_back() {
     assert_eq!(told.status.code(), Some(0), "{}", text(&told.stderr));
 }
 
+/// The lock without which PostgreSQL cannot be stopped goes away once the command has opened the database.
+#[test]
+fn an_error_of_the_work_is_told_rather_than_one_of_the_closing() {
+    let script = r#"lock="$PGHOST/../start.lock"
+        opened="select 'opened' from pg_stat_activity where application_name = 'ringfence'"
+        { until psql -Atc "$opened" | grep -q opened; do sleep 0.1; done; rm "$lock"; mkdir "$lock"; echo weak; } |
+            env -u DATABASE_URL -u DATABASE_ADMIN_URL RINGFENCE_DATA="$PGHOST/.." "$0" super-admin root@example.com
+        told=$?; rmdir "$lock"; exit $told"#;
+    let program = env!("CARGO_BIN_EXE_ringfence");
+    let arguments = ["local", "--temporary", "--", "sh", "-c", script, program];
+    let told = Command::new(program).args(arguments).env_remove("RUST_LOG").output().unwrap();
+    assert_eq!(told.status.code(), Some(1), "{}", text(&told.stderr));
+    assert!(text(&told.stderr).contains("8 characters"), "{}", text(&told.stderr));
+}
+
 /// `ringfence … | head` is no accident, and never ends what is under way.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_reads_may_stop() {
