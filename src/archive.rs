@@ -190,8 +190,7 @@ fn unwritable(path: &Path, e: impl Into<ZipError>) -> anyhow::Error {
 /// Writes all of a company into a file, which must not exist.
 pub async fn export(admin_url: &str, company: &str, to: &Path, storage: &Storage) -> anyhow::Result<Manifest> {
     let mut db = connect_as_dba(admin_url).await?;
-    let found = db.query_opt(sql!("ops/find_company").text, &[&company]).await?;
-    let id: Uuid = found.with_context(|| format!("there is no company named \"{company}\""))?.get("id");
+    let id = crate::db::company_named(&db, company).await?;
     let file = private_file(to).map_err(|e| unwritable(to, e))?;
     let written = write(&mut db, id, company, file, to, storage).await;
     if written.is_err() {

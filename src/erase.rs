@@ -173,8 +173,7 @@ pub async fn run(admin_url: &str, erase: &Erase, storage: &Storage) -> anyhow::R
     let mut db = connect_as_dba(admin_url).await?;
     match erase {
         Erase::Company { name, options } => {
-            let row = db.query_opt(sql!("ops/find_company").text, &[name]).await?;
-            let id: Uuid = row.with_context(|| format!("there is no company named \"{name}\""))?.get("id");
+            let id = crate::db::company_named(&db, name).await?;
             let counts = count_company(&db, id).await?;
             if options.dry_run || !confirmed(&format!("the company {name}"), &counts, *options)? {
                 return Ok(counts);
@@ -184,10 +183,7 @@ pub async fn run(admin_url: &str, erase: &Erase, storage: &Storage) -> anyhow::R
         Erase::Person { email, company, contact, options } => {
             let company = match company {
                 None => None,
-                Some(name) => {
-                    let row = db.query_opt(sql!("ops/find_company").text, &[name]).await?;
-                    Some(row.with_context(|| format!("there is no company named \"{name}\""))?.get::<_, Uuid>("id"))
-                }
+                Some(name) => Some(crate::db::company_named(&db, name).await?),
             };
             let person = match (email, contact) {
                 (Some(email), _) if !email.contains('@') => bail!("{email:?} is no address"),

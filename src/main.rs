@@ -606,10 +606,7 @@ async fn assign(
         Some("super_admin") => bail!("a super admin is made by `ringfence super-admin`"),
         _ => {}
     }
-    let Some(row) = admin.query_opt(sql!("ops/find_company").text, &[&company]).await? else {
-        bail!("there is no company named \"{company}\"");
-    };
-    let company_id: uuid::Uuid = row.get("id");
+    let company_id = db::company_named(admin, company).await?;
     let known = admin.query_opt(sql!("ops/find_user").text, &[&email]).await?;
     let left: Option<String> = known.as_ref().and_then(|row| row.get("company"));
     let left = left.filter(|left| left != company);

@@ -2,8 +2,10 @@
 //! told who may not do something.
 
 use super::{connect, migrate};
+use crate::sql;
 use anyhow::{Context, Error, bail};
 use tokio_postgres::{Client, error::SqlState};
+use uuid::Uuid;
 
 /// A connection as `ringfence_dba`, which sees past the policies; refused where that role cannot, since an import that does
 /// not see everything would bring some of it twice.
@@ -22,6 +24,12 @@ pub async fn connect_as_dba(admin_url: &str) -> anyhow::Result<Client> {
     }
     client.batch_execute("set timezone = 'UTC'; set work_mem = '128MB'; set gin_pending_list_limit = '64MB'").await?;
     Ok(client)
+}
+
+/// The id of the company with exactly this name.
+pub async fn company_named(client: &Client, name: &str) -> anyhow::Result<Uuid> {
+    let found = client.query_opt(sql!("ops/find_company").text, &[&name]).await?;
+    Ok(found.with_context(|| format!("there is no company named \"{name}\""))?.get("id"))
 }
 
 /// The error, and who may do it when the administrator lacks the rights.

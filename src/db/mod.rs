@@ -18,7 +18,7 @@ mod standby;
 mod tenant;
 
 pub use connection::{Column, Fault, Refusal};
-pub use dba::{connect_as_dba, refused};
+pub use dba::{company_named, connect_as_dba, refused};
 pub(crate) use held::{Held, commit_held, hold};
 pub use list::{List, Mark};
 pub(crate) use pool::NoConnection;
