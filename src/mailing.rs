@@ -246,9 +246,7 @@ pub async fn send(app: &App, db: &TenantDb, mail: Mail) -> Result<Sent> {
         let provider_id = outcome.as_ref().ok().cloned().flatten();
         let answered = sql!("mailing/answered");
         let write = |_| async { db.optional::<Uuid>(answered, &[&id, &provider_id, &error]).await };
-        if let Err(e) = db::insist(write).await {
-            tracing::error!(error = %e.for_log(), mail = %id, "the provider's answer could not be written down");
-        }
+        db::keep_answer("mail", id, write).await;
         Sent { id, db, outcome }
     });
     sent.await

@@ -223,9 +223,7 @@ pub async fn finish(app: &App, account: Account, message: Queued, template: Opti
             })
             .await
         };
-        if let Err(e) = db::insist(write).await {
-            tracing::error!(error = %e.for_log(), message = %message.id, "the provider's answer could not be written down");
-        }
+        db::keep_answer("text", message.id, write).await;
         Sent { message, db, outcome }
     });
     sent.await
@@ -333,9 +331,7 @@ pub async fn call(app: &App, db: &TenantDb, new: NewCall) -> Result<(Uuid, Taken
         let error = outcome.as_ref().err().map(words);
         let answered = sql!("telephony/call_answered");
         let write = |_| async { db.optional::<Uuid>(answered, &[id, &sid, &error]).await };
-        if let Err(e) = db::insist(write).await {
-            tracing::error!(error = %e.for_log(), call = %id, "the provider's answer could not be written down");
-        }
+        db::keep_answer("call", *id, write).await;
         Ok((*id, outcome.map_err(crate::telephony::error)?))
     });
     made.await?

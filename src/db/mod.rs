@@ -45,6 +45,7 @@ use tokio_postgres::{
     config::{Host, SslMode},
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
+use uuid::Uuid;
 
 /// A statement's parameters.
 pub type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
@@ -142,6 +143,14 @@ pub async fn insist<T, F: Future<Output = Result<T>>>(attempt: impl Fn(bool) -> 
         if !insistence.goes_on(&outcome).await {
             return outcome;
         }
+    }
+}
+
+/// Writes down what a provider has answered of a row, such as a `mail`. Whoever asked is told the answer also when it cannot be
+/// written down, which the log says.
+pub async fn keep_answer<T, F: Future<Output = Result<T>>>(of: &str, row: Uuid, attempt: impl Fn(bool) -> F) {
+    if let Err(e) = insist(attempt).await {
+        tracing::error!(error = %e.for_log(), of, %row, "the provider's answer could not be written down");
     }
 }
 
