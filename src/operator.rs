@@ -1,6 +1,6 @@
 //! `ringfence operator`: logins for people at psql, each held to one company by the role that logged in.
 
-use crate::{db, passwords, sql, terminal};
+use crate::{auth, db, passwords, sql, terminal};
 use anyhow::bail;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use clap::{Args, Subcommand};
@@ -108,9 +108,7 @@ impl Add {
             bail!("the name is longer than the 63 bytes that PostgreSQL keeps");
         }
         let password = if generate_password {
-            let mut bytes = [0; 18];
-            getrandom::fill(&mut bytes)?;
-            URL_SAFE_NO_PAD.encode(bytes)
+            URL_SAFE_NO_PAD.encode(auth::random::<18>())
         } else {
             let missing = "give the operator's password on standard input, or --generate-password";
             let password = terminal::new_password(&name, missing)?;

@@ -27,17 +27,18 @@ routes! {
 
 const EMAIL_REGISTERED: &str = "Email already registered";
 
-/// A signed-in person, as login and registration show them.
-#[derive(Serialize, JsonSchema)]
-pub(super) struct AuthUser {
-    id: Uuid,
-    email: String,
-    first_name: String,
-    last_name: String,
-    role: String,
-    company_id: Option<Uuid>,
-    team_id: Option<Uuid>,
-    is_active: bool,
+row! {
+    /// An account, as it is shown to who logs in with it or registers it.
+    pub struct AuthUser as "User" {
+        id: Uuid,
+        email: String,
+        first_name: String,
+        last_name: String,
+        role: String,
+        company_id: Option<Uuid>,
+        team_id: Option<Uuid>,
+        is_active: bool,
+    }
 }
 
 impl From<Account> for AuthUser {
@@ -147,21 +148,7 @@ async fn register(
     Session::of(&app, account.on_constraint("users_email_key", EMAIL_REGISTERED)?).map(Json)
 }
 
-row! {
-    /// The caller's account.
-    pub struct Me as "User" {
-        id: Uuid,
-        email: String,
-        first_name: String,
-        last_name: String,
-        role: String,
-        company_id: Option<Uuid>,
-        team_id: Option<Uuid>,
-        is_active: bool,
-    }
-}
-
-async fn me(db: UserDb) -> Result<Written<Me>> {
+async fn me(db: UserDb) -> Result<Written<AuthUser>> {
     db.one(sql!("auth/me"), &[]).await
 }
 

@@ -153,6 +153,11 @@ pub(crate) fn other_form(path: &str) -> String {
     path.strip_suffix('/').map_or_else(|| format!("{path}/"), str::to_owned)
 }
 
+/// A text without the blanks around it, if anything is left.
+fn filled(text: Option<String>) -> Option<String> {
+    text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
+}
+
 /// The router of all areas, and the OpenAPI 3.1 document that their handlers' types make.
 pub fn router() -> (Router<App>, OpenApi) {
     aide::generate::infer_responses(true);

@@ -1,6 +1,6 @@
 //! A company's Twilio and SendGrid accounts. The secrets are sealed, and nobody reads them back.
 
-use super::prelude::*;
+use super::{filled, prelude::*};
 use crate::{
     clients::twilio::{Capabilities, Credentials},
     db::Tx,
@@ -156,10 +156,6 @@ fn number(given: String) -> Result<String> {
 /// Whether a key is as it is shown.
 fn is_masked(key: &str) -> bool {
     key.starts_with("****")
-}
-
-fn filled(text: Option<String>) -> Option<String> {
-    text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
 }
 
 /// The company's settings, if it has any.

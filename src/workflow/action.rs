@@ -339,7 +339,7 @@ impl Step {
                 _ => wrong("config.on", "What starts this workflow has no such record"),
             },
             Action::AddTag(AddTag { tag }) => {
-                if blank(tag) || tag.chars().count() > 100 {
+                if blank(tag) || tag.chars().count() > wire::TAG_LENGTH {
                     wrong("config.tag", "A tag has 1 to 100 characters");
                 }
                 if !targets.contains(&OnRecord::Deal) {

@@ -2,7 +2,7 @@
 
 mod team;
 
-use super::prelude::*;
+use super::{filled, prelude::*};
 use crate::db::Tx;
 use serde_json::Value;
 
@@ -233,10 +233,6 @@ impl CompanyPatch {
         self.timezone = self.timezone.and_then(|name| wire::time_zone(&name));
         serde_json::json!(self)
     }
-}
-
-fn filled(text: Option<String>) -> Option<String> {
-    text.map(|t| t.trim().to_owned()).filter(|t| !t.is_empty())
 }
 
 /// A domain has no case.

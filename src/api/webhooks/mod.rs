@@ -72,7 +72,7 @@ impl FromRequest<App> for Signed {
 
     async fn from_request(request: Request, app: &App) -> Result<Self> {
         let path = request.uri().path_and_query().map_or("", |path| path.as_str());
-        let url = format!("{}{path}", app.config.public_url.trim_end_matches('/'));
+        let url = format!("{}{path}", app.config.public_base());
         let query = wire::query(request.uri().query()).unwrap_or_default();
         let signature = request.headers().get("x-twilio-signature").and_then(|v| BASE64_STANDARD.decode(v).ok());
         let signature = signature.ok_or_else(refused)?;
