@@ -212,16 +212,17 @@ pub async fn finish(app: &App, account: Account, message: Queued, template: Opti
         let may_later = matches!(outcome, Err(Failure::Busy));
         let (answers, id, code, error, template) = (&db, &message.id, &code, &error, &template);
         let write = |perhaps_done: bool| async move {
-            answers.tx(async |tx| {
-                let params: Params<'_> = &[id, &sid, code, error, template, &perhaps_done, &may_later];
-                tx.optional::<Uuid>(sql!("telephony/answered"), params).await?;
-                if code.as_deref() == Some("21610") {
-                    let params: Params<'_> = &[&"sms", to_address, &"provider"];
-                    tx.optional::<Uuid>(sql!("suppressions/add_found"), params).await?;
-                }
-                Ok(())
-            })
-            .await
+            answers
+                .tx(async |tx| {
+                    let params: Params<'_> = &[id, &sid, code, error, template, &perhaps_done, &may_later];
+                    tx.optional::<Uuid>(sql!("telephony/answered"), params).await?;
+                    if code.as_deref() == Some("21610") {
+                        let params: Params<'_> = &[&"sms", to_address, &"provider"];
+                        tx.optional::<Uuid>(sql!("suppressions/add_found"), params).await?;
+                    }
+                    Ok(())
+                })
+                .await
         };
         db::keep_answer("text", message.id, write).await;
         Sent { message, db, outcome }

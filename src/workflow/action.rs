@@ -291,11 +291,27 @@ impl Step {
 
     /// What cannot be right for a workflow with this trigger: the field, and why.
     pub(super) fn problems(&self, trigger: Trigger) -> Vec<(String, String)> {
-        let mut problems: Vec<(String, String)> = Vec::new();
-        let mut wrong = |field: &str, why: &str| problems.push((field.into(), why.into()));
+        let mut problems: Vec<(String, String)> =
+            self.action.problems(trigger).into_iter().map(|(field, why)| (field.to_owned(), why)).collect();
+        if self.conditions.len() > condition::MOST {
+            problems.push(("conditions".into(), "There are at most 20 conditions".into()));
+        }
+        for (place, condition) in self.conditions.iter().enumerate() {
+            problems.extend(condition.problem().map(|(field, why)| (format!("conditions[{place}].{field}"), why)));
+        }
+        problems.extend(self.action.template_problems());
+        problems
+    }
+}
+
+impl Action {
+    /// What its config has that cannot be right for a workflow with this trigger.
+    fn problems(&self, trigger: Trigger) -> Vec<(&'static str, String)> {
+        let mut problems = Vec::new();
+        let mut wrong = |field: &'static str, why: &str| problems.push((field, why.to_owned()));
         let blank = |text: &str| text.trim().is_empty();
         let targets = trigger.records();
-        match &self.action {
+        match self {
             Action::SendSms(SendSms { body, .. }) if blank(body) => wrong("config.body", "The text must not be empty"),
             Action::SendEmail(SendEmail { subject, .. }) if blank(subject) => {
                 wrong("config.subject", "The subject must not be empty");
@@ -322,22 +338,11 @@ impl Step {
                     wrong("config.value", "Input should be a valid number");
                 }
             }
-            Action::UpdateField(change) => match change.on.or(targets.first().copied()) {
-                Some(on) if targets.contains(&on) => match on.fields().iter().find(|(name, _)| *name == change.field) {
-                    None => wrong("config.field", "A workflow cannot change this field"),
-                    Some((_, allowed)) => {
-                        let literal = change.value.as_str().filter(|text| !text.contains("{{"));
-                        if (on, change.field.as_str()) == (OnRecord::Deal, "stage") && !change.value.is_string() {
-                            wrong("config.value", "Input should be the name of a stage");
-                        } else if change.value.is_array() || change.value.is_object() {
-                            wrong("config.value", "Input should be a text, a number or null");
-                        } else if !allowed.is_empty() && literal.is_some_and(|text| !allowed.contains(&text)) {
-                            wrong("config.value", &format!("Input should be one of {}", allowed.join(", ")));
-                        }
-                    }
-                },
-                _ => wrong("config.on", "What starts this workflow has no such record"),
-            },
+            Action::UpdateField(change) => {
+                if let Some((field, why)) = change.problem(targets) {
+                    wrong(field, &why);
+                }
+            }
             Action::AddTag(AddTag { tag }) => {
                 if blank(tag) || tag.chars().count() > wire::TAG_LENGTH {
                     wrong("config.tag", "A tag has 1 to 100 characters");
@@ -366,16 +371,13 @@ impl Step {
             }
             _ => {}
         }
-        if self.conditions.len() > condition::MOST {
-            wrong("conditions", "There are at most 20 conditions");
-        }
-        for (place, condition) in self.conditions.iter().enumerate() {
-            if let Some((field, why)) = condition.problem() {
-                wrong(&format!("conditions[{place}].{field}"), &why);
-            }
-        }
-        let mut templates = 0;
-        texts(&self.action.config(), "config", &mut |path, text| {
+        problems
+    }
+
+    /// The templates of its config that cannot be read, each with its path, and whether there are too many.
+    fn template_problems(&self) -> Vec<(String, String)> {
+        let (mut problems, mut templates) = (Vec::new(), 0);
+        texts(&self.config(), "config", &mut |path, text| {
             templates += usize::from(template::is_one(text));
             if templates > TEXTS {
                 return;
@@ -388,6 +390,30 @@ impl Step {
             problems.push(("config".into(), format!("A config has at most {TEXTS} texts with templates")));
         }
         problems
+    }
+}
+
+impl UpdateField {
+    /// What is wrong with it where these records can be changed, the first of them unless it says which.
+    fn problem(&self, targets: &[OnRecord]) -> Option<(&'static str, String)> {
+        let on = self.on.or(targets.first().copied()).filter(|on| targets.contains(on));
+        let Some(on) = on else {
+            return Some(("config.on", "What starts this workflow has no such record".into()));
+        };
+        let Some((_, allowed)) = on.fields().iter().find(|(name, _)| *name == self.field) else {
+            return Some(("config.field", "A workflow cannot change this field".into()));
+        };
+        let literal = self.value.as_str().filter(|text| !text.contains("{{"));
+        let why = if (on, self.field.as_str()) == (OnRecord::Deal, "stage") && !self.value.is_string() {
+            "Input should be the name of a stage".into()
+        } else if self.value.is_array() || self.value.is_object() {
+            "Input should be a text, a number or null".into()
+        } else if !allowed.is_empty() && literal.is_some_and(|text| !allowed.contains(&text)) {
+            format!("Input should be one of {}", allowed.join(", "))
+        } else {
+            return None;
+        };
+        Some(("config.value", why))
     }
 }
 
