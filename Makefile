@@ -4,7 +4,7 @@ built = $${CARGO_TARGET_DIR:-target}
 # Where cargo-pgo leaves its program.
 optimised = $(built)/$$(rustc -vV | sed -n 's/^host: //p')/release/ringfence
 
-.PHONY: help run test chaos bench pgo fuzz lint tools
+.PHONY: help run test psql chaos bench pgo fuzz lint tools
 
 help: ## List these targets.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -13,16 +13,20 @@ run: tools ## Build Ringfence and run it, with a PostgreSQL of its own unless DA
 	cargo build --release
 	@exec "$(built)/release/ringfence" $(ARGS)
 
-test: tools ## Run all tests on a throw-away PostgreSQL.
+test: tools ## Run all tests on a throw-away PostgreSQL; ARGS=contacts:: runs those whose name has it.
 	cargo build --bins --tests
 	@if cargo nextest --version >/dev/null 2>&1; then run="nextest run"; else run=test; fi; \
-	set -x; exec "$(built)/debug/ringfence" local --temporary -- cargo $$run
+	set -x; exec "$(built)/debug/ringfence" local --temporary -- cargo $$run $(ARGS)
+
+psql: tools ## Open psql on a throw-away database at the newest migration; ARGS="-c '\sf app.deal_stage'" is passed on.
+	cargo build --bins
+	@exec "$(built)/debug/ringfence" local --temporary -- psql $(ARGS)
 
 chaos: tools ## Strike a running system with faults for some minutes and look whether all is whole; MINUTES=30, ONLY="a fault".
 	cargo build --bins --tests
 	CHAOS_MINUTES="$(or $(MINUTES),3)" CHAOS_ONLY="$(ONLY)" cargo test --test it chaos:: -- --ignored --test-threads 1 --nocapture
 
-bench: tools ## Measure what a request costs beside pgbench; ARGS=--quick takes minutes, ONLY=talking, workflows or reports is another one.
+bench: tools ## Measure what a request costs beside pgbench; ARGS=--quick takes minutes, ONLY=talking, workflows, reports, import or backfill is another one.
 	cargo bench --bench $(or $(ONLY),requests) -- $(ARGS)
 
 pgo: tools ## Build the fastest program there is, optimised for requests like those of make bench; three builds (needs cargo-pgo).

@@ -547,6 +547,10 @@ async fn local(
         let (program, arguments) = command.split_first().context("no command given")?;
         let mut child = tokio::process::Command::new(program);
         child.args(arguments).env("DATABASE_URL", &api).env("DATABASE_ADMIN_URL", &admin);
+        // psql may be where the server is, and nowhere else.
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let folders = std::env::split_paths(&path).chain([cluster.programs().to_owned()]);
+        child.env("PATH", std::env::join_paths(folders)?);
         if !temporary {
             // This program finds its files and keys as it would if it had opened the folder.
             config.settle(Some(&folder))?;

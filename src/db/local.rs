@@ -82,6 +82,11 @@ impl Cluster {
         format!("postgres://{user}@/{database}?host={socket}&port={PORT}")
     }
 
+    /// The folder of the server's programs.
+    pub fn programs(&self) -> &Path {
+        &self.programs
+    }
+
     /// Where `program` (psql, pgbench, …) is: beside the server's programs, otherwise on the PATH.
     pub fn bin(&self, program: &str) -> PathBuf {
         let beside = self.programs.join(program);

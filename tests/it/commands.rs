@@ -64,6 +64,21 @@ fn a_private_postgresql_that_is_killed_comes_back() {
     assert_eq!(told.status.code(), Some(0), "{}", text(&told.stderr));
 }
 
+/// psql is where the server is on some systems, and nowhere else.
+#[test]
+fn commands_find_the_programs_of_a_private_postgresql() {
+    let arguments = [
+        "local",
+        "--temporary",
+        "--",
+        "sh",
+        "-c",
+        r#"test -x "${PATH##*:}/pg_ctl" && psql -Atc 'select app.oldest_program()'"#,
+    ];
+    let told = Command::new(env!("CARGO_BIN_EXE_ringfence")).args(arguments).env_remove("RUST_LOG").output().unwrap();
+    assert!(told.status.success() && text(&told.stdout).trim().parse::<i32>().is_ok(), "{told:?}");
+}
+
 /// The lock without which PostgreSQL cannot be stopped goes away once the command has opened the database.
 #[test]
 fn an_error_of_the_work_is_told_rather_than_one_of_the_closing() {
