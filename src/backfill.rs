@@ -1,6 +1,6 @@
 //! `ringfence backfill`: gives historical rows, which have no company, the company that they belong to.
 //!
-//! What is done to the rows is in the database (migrations/V0022__backfill.sql, V0048__backfill_in_place.sql), where a DBA
+//! What is done to the rows is in the database (`app.backfill_step`, `app.undo_backfill_step`, `app.finish_backfill`), where a DBA
 //! without this program calls the same functions (`sql/ops/backfill/`). Here is what makes it comfortable: a plan to read,
 //! workers, progress, vacuum.
 

@@ -1,7 +1,7 @@
 -- The functions that every policy calls, word for word: evaluated once a statement, null when nothing is set, and an
 -- operator's company by the login and not by a setting.
 select format('function app.%s is not as the migrations make it', f.name) as finding,
-  'restore it from migrations/V0001__tenancy.sql or V0047__grants_of_roles.sql' as remedy
+  'create or replace it with the body of the newest migration that has it' as remedy
 from (values
   ('company_id', false, 'RETURN (NULLIF(current_setting(''app.company_id''::text, true), ''''::text))::uuid'),
   ('user_id', false, 'RETURN (NULLIF(current_setting(''app.user_id''::text, true), ''''::text))::uuid'),

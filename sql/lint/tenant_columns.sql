@@ -23,6 +23,6 @@ select format('%s lacks %s', target::regclass, concat_ws(', ',
     case when not has_check then 'the check of company_id against tenant_id' end,
     case when not has_key then 'unique (tenant_id, id)' end,
     case when not has_owner then 'the key of its owner to members' end)) as finding,
-  'restore what app.protect made (migrations/V0001__tenancy.sql)' as remedy
+  'restore what app.protect makes' as remedy
 from part where not (has_defaults and has_tenant and has_check and has_key and has_owner)
 order by 1

@@ -1,7 +1,7 @@
 -- The triggers that keep app.caller and the rules of a users row, without which nobody is removed or suspended, those of the audit
 -- log, and the one that keeps operators from starting work.
 select format('trigger %s of %s is missing or switched off', t.name, t.target) as finding,
-  format('alter table %s enable trigger %s, or restore it from migrations/V0002__identity.sql, V0034__audit_log.sql, V0046__erased_people.sql or V0060__what_operators_start.sql', t.target, t.name) as remedy
+  format('alter table %s enable trigger %s, or create it again: it executes %s', t.target, t.name, t.does) as remedy
 from (values ('users', 'a_members', 'app.keep_members()'), ('users', 'b_caller', 'app.keep_caller()'),
   ('users', 'guard', 'app.guard_user()'), ('companies', 'b_caller', 'app.keep_caller()'),
   ('audit_log', 'append_only', 'app.keep_append_only()'), ('users', 'audit', 'app.keep_audit_log()'), ('companies', 'audit', 'app.keep_audit_log()'),

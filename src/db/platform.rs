@@ -1,5 +1,5 @@
 //! Everything that runs before a company is known, or across companies. Reviewing what may cross companies is reading
-//! this file and the functions that it calls, which belong to `ringfence_platform` (migrations/V0003__accounts.sql).
+//! this file and the functions that it calls, which belong to `ringfence_platform`.
 
 use super::{
     Db, Door, FromRow, Params, Scoped, Sql, Tx,

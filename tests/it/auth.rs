@@ -1,4 +1,4 @@
-//! Logging in and out, accounts that people make for themselves, forgotten passwords (contract: auth; security S1 to S9).
+//! Logging in and out, accounts that people make for themselves, forgotten passwords (contract: auth; README, promises 1 to 9).
 
 use crate::{
     smtp::Inbox,

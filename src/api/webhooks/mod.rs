@@ -194,7 +194,7 @@ row! {
     }
 }
 
-/// The words of the carriers' rules; only a message that is nothing else counts (security: S28).
+/// The words of the carriers' rules; only a message that is nothing else counts (README, promise 28).
 fn keyword(body: &str) -> Option<&'static str> {
     let word = body.trim().trim_end_matches(['.', '!']).to_uppercase();
     match word.as_str() {
