@@ -325,9 +325,12 @@ pub struct Imported {
 /// suspended, so that nothing is sent twice while it is still at work where it came from.
 pub async fn import(admin_url: &str, from: &Path, options: Options, storage: &Storage) -> anyhow::Result<Imported> {
     let file = File::open(from).with_context(|| format!("cannot read {}", from.display()))?;
-    let mut zip = ZipArchive::new(BufReader::new(file)).context("it is no archive of a company")?;
-    let manifest = zip.by_name("manifest.json").context("it is no archive of a company")?.take(LINE);
-    let manifest: Manifest = serde_json::from_reader(manifest).context("its manifest cannot be read")?;
+    let name = from.display();
+    let none = || format!("{name} is no archive of a company: give the zip that `ringfence archive export` wrote");
+    let broken = || format!("the manifest of {name} cannot be read: was it cut short on its way?");
+    let mut zip = ZipArchive::new(BufReader::new(file)).with_context(none)?;
+    let manifest = zip.by_name("manifest.json").with_context(none)?.take(LINE);
+    let manifest: Manifest = serde_json::from_reader(manifest).with_context(broken)?;
     ensure!(manifest.format == FORMAT, "this program does not know the archive's form {}", manifest.format);
     ensure!(
         manifest.schema == migrate::newest(),
@@ -346,7 +349,10 @@ pub async fn import(admin_url: &str, from: &Path, options: Options, storage: &St
     ensure!(is_alone, "an import of this company is going on already: wait for its end");
     let there = tx.query_opt(sql!("ops/company_there").text, &[&manifest.company_id, &manifest.company]).await?;
     if there.is_some() {
-        bail!("the company is in this database already, another one has its name, or a user its id");
+        bail!(
+            "this company is in this database already, or another company has its name, or a user has its id: archive import adds \
+             a company and never merges"
+        );
     }
     let mut refused = Vec::new();
     for (table, _) in tables(&tx).await? {

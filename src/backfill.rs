@@ -351,7 +351,11 @@ async fn run_statements(
                 }
             }
             Some(&SqlState::T_R_DEADLOCK_DETECTED) => return Ok(false),
-            _ => return Err(e).with_context(|| format!("by hand, and then run it again: {statement}")),
+            _ => {
+                let what =
+                    "this statement failed; run it by hand as the tables' owner, then `ringfence backfill run` again";
+                return Err(e).with_context(|| format!("{what}: {statement}"));
+            }
         }
     }
     Ok(true)

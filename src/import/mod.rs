@@ -102,9 +102,11 @@ pub async fn create_staging(db: &impl GenericClient) -> anyhow::Result<()> {
 pub async fn run(admin_url: &str, options: &Options, sealer: &Sealer, storage: &Storage) -> anyhow::Result<Outcomes> {
     // What is only needed in the end is looked at before anything is done.
     let folder = options.files.as_deref();
-    let folder = folder.map(|folder| folder.canonicalize().with_context(|| format!("no folder {}", folder.display())));
+    let folder = folder.map(|folder| {
+        folder.canonicalize().with_context(|| format!("--files: there is no folder {}", folder.display()))
+    });
     let folder = folder.transpose()?;
-    let mut source = db::connect(&options.from).await.context("the old database")?;
+    let mut source = db::connect(&options.from).await.context("--from: the old database cannot be reached")?;
     // A policy that would hide rows is an error then, and a time is the same whether its column has a zone or not.
     source.batch_execute("set row_security = off; set timezone = 'UTC'").await?;
     let old =
@@ -141,7 +143,7 @@ async fn be_alone(db: &Client) -> anyhow::Result<()> {
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    bail!("another import is going on in this database")
+    bail!("another import is going on in this database: wait for its end")
 }
 
 /// Makes sure that all of it is on disk, that the planner knows of it, and that it is not told again.

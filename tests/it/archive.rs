@@ -227,7 +227,8 @@ async fn a_company_comes_in_suspended_and_a_broken_archive_not_at_all() {
     assert!(format!("{refused:#}").contains("more than 64 MiB"), "{refused:#}");
     let target = db::connect(&to.admin).await.unwrap();
     assert!(target.query("select from companies", &[]).await.unwrap().is_empty());
-    assert!(archive::import(&to.admin, Path::new("/dev/null"), SUSPENDED, &store).await.is_err());
+    let refused = archive::import(&to.admin, Path::new("/dev/null"), SUSPENDED, &store).await.unwrap_err();
+    assert!(refused.to_string().starts_with("/dev/null is no archive of a company: give the zip"), "{refused}");
 
     archive::import(&to.admin, &path, SUSPENDED, &store).await.unwrap();
     let status: String = target.query_one("select status from companies", &[]).await.unwrap().get(0);
@@ -459,7 +460,7 @@ async fn who_is_another_companys_stays_it() {
             .into_bytes();
     });
     let refused = archive::import(&own.admin, &forged_path, AS_IT_WAS, &store).await.unwrap_err().to_string();
-    assert!(refused.contains("a user its id"), "{refused}");
+    assert!(refused.contains("a user has its id"), "{refused}");
 
     let lock = "select pg_advisory_lock(hashtextextended('archive of ' || $1::uuid, 0))";
     was.db.execute(lock, &[&is.company]).await.unwrap();

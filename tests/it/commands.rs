@@ -427,6 +427,10 @@ async fn a_company_is_archived_erased_and_brought_back() {
     let back = ringfence(&["archive", "import", path]);
     assert!(done(&back) && said(&back).contains("suspended"), "{}", said(&back));
     assert_eq!(admin.query_one(count, &[]).await.unwrap().get::<_, i64>(0), 8);
+    let away = ringfence(&["import", "--from", "postgres://nobody@127.0.0.1:1/crm"]);
+    assert!(!done(&away) && said(&away).contains("--from: the old database cannot be reached"), "{}", said(&away));
+    let nowhere = ringfence(&["import", "--from", &own.admin, "--files", "/nowhere"]);
+    assert!(!done(&nowhere) && said(&nowhere).contains("--files: there is no folder /nowhere"), "{}", said(&nowhere));
     let elsewhere = ringfence(&["import", "--from", &own.admin]);
     assert!(!done(&elsewhere) && said(&elsewhere).contains("Ringfence itself"), "{}", said(&elsewhere));
     std::fs::remove_file(file).unwrap();
