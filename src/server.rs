@@ -62,12 +62,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 tokio::task_local! {
-    static ASKED: Arc<Asked>;
+    static CONTEXT: Arc<RequestContext>;
 }
 
 /// The request that a task answers.
 #[derive(Default)]
-struct Asked {
+struct RequestContext {
     id: Box<str>,
     /// Who asks, once it is known.
     user: OnceLock<Uuid>,
@@ -77,30 +77,30 @@ struct Asked {
 
 /// The id of the request that this task answers; empty outside of one.
 pub fn request_id() -> String {
-    ASKED.try_with(|asked| asked.id.to_string()).unwrap_or_default()
+    CONTEXT.try_with(|context| context.id.to_string()).unwrap_or_default()
 }
 
 /// Notes who asks, for the log and for what is refused.
 pub(crate) fn note_user(user: Uuid) {
     tracing::Span::current().record("user", tracing::field::display(user));
-    let _ = ASKED.try_with(|asked| asked.user.set(user));
+    let _ = CONTEXT.try_with(|context| context.user.set(user));
 }
 
 /// The company that this request began in, once it is known and if there is one.
 pub(crate) fn company() -> Option<Uuid> {
-    ASKED.try_with(|asked| asked.company.get().copied().flatten()).unwrap_or_default()
+    CONTEXT.try_with(|context| context.company.get().copied().flatten()).unwrap_or_default()
 }
 
 /// Notes the company in which a transaction of this request is. Who asks may be moved before the next one, and what was read in
 /// one company must not be written in another.
 pub(crate) fn note_company(company: Option<Uuid>) {
-    let _ = ASKED.try_with(|asked| asked.company.set(company));
+    let _ = CONTEXT.try_with(|context| context.company.set(company));
 }
 
 /// Carries work out as a part of this request, also where it runs in a task of its own.
 pub fn as_part_of_request<F: Future>(work: F) -> impl Future<Output = F::Output> {
-    let asked = ASKED.try_with(Arc::clone).unwrap_or_default();
-    ASKED.scope(asked, work).in_current_span()
+    let context = CONTEXT.try_with(Arc::clone).unwrap_or_default();
+    CONTEXT.scope(context, work).in_current_span()
 }
 
 /// The whole application as a router.
@@ -233,14 +233,14 @@ async fn request(State(app): State<App>, request: Request, next: Next) -> Respon
     let span = tracing::info_span!("request", %id, %method, route, user = tracing::field::Empty, company = tracing::field::Empty);
     let preflight = method == Method::OPTIONS && request.headers().contains_key(header::ORIGIN);
     let started = Instant::now();
-    let asked = Arc::new(Asked { id, ..Asked::default() });
-    let mut response = ASKED.scope(asked.clone(), answer(request, next)).instrument(span.clone()).await;
+    let context = Arc::new(RequestContext { id, ..RequestContext::default() });
+    let mut response = CONTEXT.scope(context.clone(), answer(request, next)).instrument(span.clone()).await;
     // A browser of a foreign origin is told so plainly, and not by an answer without headers.
     if preflight && !response.headers().contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN) {
         *response.status_mut() = StatusCode::BAD_REQUEST;
     }
     let headers = response.headers_mut();
-    if let Ok(value) = HeaderValue::from_str(&asked.id) {
+    if let Ok(value) = HeaderValue::from_str(&context.id) {
         headers.insert(X_REQUEST_ID, value);
     }
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -251,8 +251,8 @@ async fn request(State(app): State<App>, request: Request, next: Next) -> Respon
     if let Some(metrics) = &app.metrics {
         metrics.answered(&method, route, response.status(), took, refusal);
     }
-    if let (Some(reason), Some(user)) = (refusal, asked.user.get())
-        && app.refusals.note(*user, format!("{method} {route}"), reason, &asked.id)
+    if let (Some(reason), Some(user)) = (refusal, context.user.get())
+        && app.refusals.note(*user, format!("{method} {route}"), reason, &context.id)
     {
         let app = app.clone();
         app.clone().background.spawn(async move { app.refusals.write_soon(&app).await });

@@ -85,18 +85,18 @@ pub struct Db {
 impl Db {
     /// Prepares a pool of at most `size` connections; the first one is opened when it is needed.
     pub fn new(url: &str, size: usize) -> anyhow::Result<Self> {
-        let way = Way { config: parse(url)?, statements: Statements::Named };
-        Ok(Self { pool: pool(way, size)?, admission: Arc::new(Admission::new(size, size)), standby: None })
+        let options = ConnectOptions { config: parse(url)?, statements: Statements::Named };
+        Ok(Self { pool: pool(options, size)?, admission: Arc::new(Admission::new(size, size)), standby: None })
     }
 
     /// The pool of a server with these settings, and of its standby if it has one.
     pub fn of(url: &str, settings: &Config) -> anyhow::Result<Self> {
         let statements = Statements::of(settings);
         let size = settings.connections(url)?;
-        let way = Way { config: parse(url)?, statements };
+        let options = ConnectOptions { config: parse(url)?, statements };
         let standby = settings.standby_url().map(|url| {
-            let way = Way { config: parse(url)?, ..way.clone() };
-            anyhow::Ok(Arc::new(Standby::new(way.clone(), pool(way, size)?)))
+            let options = ConnectOptions { config: parse(url)?, ..options.clone() };
+            anyhow::Ok(Arc::new(Standby::new(options.clone(), pool(options, size)?)))
         });
         // Whoever says how many there are knows how many are good.
         let running = match settings.pool_size {
@@ -104,7 +104,7 @@ impl Db {
             Some(size) => size,
         };
         let admission = Arc::new(Admission::new(size, running));
-        Ok(Self { pool: pool(way, size)?, admission, standby: standby.transpose()? })
+        Ok(Self { pool: pool(options, size)?, admission, standby: standby.transpose()? })
     }
 
     /// A connection, before which a request with a key commits what it has done.
@@ -160,9 +160,9 @@ impl Db {
     }
 }
 
-fn pool(way: Way, size: usize) -> anyhow::Result<Pool<Connections>> {
+fn pool(options: ConnectOptions, size: usize) -> anyhow::Result<Pool<Connections>> {
     let wait = Some(WAIT);
-    let builder = Pool::builder(Connections(way)).max_size(size).runtime(Runtime::Tokio1);
+    let builder = Pool::builder(Connections(options)).max_size(size).runtime(Runtime::Tokio1);
     // The one that was used last has its plans and rows still in the processor's caches.
     let builder = builder.queue_mode(QueueMode::Lifo);
     Ok(builder.timeouts(Timeouts { wait, create: wait, recycle: wait }).build()?)
@@ -170,19 +170,19 @@ fn pool(way: Way, size: usize) -> anyhow::Result<Pool<Connections>> {
 
 /// How one gets to a database.
 #[derive(Clone)]
-pub(super) struct Way {
+pub(super) struct ConnectOptions {
     pub(super) config: tokio_postgres::Config,
     pub(super) statements: Statements,
 }
 
-impl Way {
+impl ConnectOptions {
     pub(super) async fn connect(&self) -> Result<Connection, Fault> {
         connect::connect(&self.config, self.statements).await
     }
 }
 
 /// Makes the pool's connections.
-pub(super) struct Connections(Way);
+pub(super) struct Connections(ConnectOptions);
 
 impl Manager for Connections {
     type Type = Connection;

@@ -3,7 +3,7 @@
 use super::{
     connection::{Connection, Fault, Statement, Statements},
     parse,
-    pool::Way,
+    pool::ConnectOptions,
 };
 use crate::config::Config;
 use anyhow::bail;
@@ -20,8 +20,8 @@ const TURNS: [[(&str, i32); 2]; 4] = [
 
 /// Refuses a pooler that does not carry prepared statements along, when these are used.
 pub async fn check_pooler(url: &str, settings: &Config) -> anyhow::Result<()> {
-    let way = Way { config: parse(url)?, statements: Statements::of(settings) };
-    match loses_statements(&way).await {
+    let options = ConnectOptions { config: parse(url)?, statements: Statements::of(settings) };
+    match loses_statements(&options).await {
         Ok(false) => Ok(()),
         Ok(true) => bail!("DATABASE_URL {LOSES}"),
         Err(Fault::Lost(e)) => bail!("the database does not answer: {e}"),
@@ -37,18 +37,18 @@ pub(super) const LOSES: &str = "leads through a pooler that gives each transacti
      RINGFENCE_PREPARED_STATEMENTS=off, which is slower";
 
 /// Whether prepared statements are used and do not come along.
-pub(super) async fn loses_statements(way: &Way) -> Result<bool, Fault> {
-    if way.statements == Statements::Unnamed {
+pub(super) async fn loses_statements(options: &ConnectOptions) -> Result<bool, Fault> {
+    if options.statements == Statements::Unnamed {
         return Ok(false);
     }
-    match carries(way).await {
+    match carries(options).await {
         Err(Fault::Refused(e)) if ["42P05", "26000"].contains(&e.code().code()) => Ok(true),
         carries => carries.map(|carries| !carries),
     }
 }
 
-async fn carries(way: &Way) -> Result<bool, Fault> {
-    let mut connections = [way.connect().await?, way.connect().await?];
+async fn carries(options: &ConnectOptions) -> Result<bool, Fault> {
+    let mut connections = [options.connect().await?, options.connect().await?];
     for turn in TURNS {
         let mut prepared = Vec::new();
         for (connection, (text, _)) in connections.iter_mut().zip(turn) {

@@ -11,7 +11,7 @@ use super::{
     Caller, Db, Door, Fault, Identity, Params, Scoped, Sql,
     connection::{Connection, Reply},
     migrate,
-    pool::{Connections, Lease, Way},
+    pool::{ConnectOptions, Connections, Lease},
     pooler,
 };
 use crate::{Error, Result, error::safe, sql};
@@ -69,7 +69,7 @@ pub(crate) fn leave_noted(left: Option<(Uuid, u64)>) {
 
 /// A standby of the database.
 pub(super) struct Standby {
-    way: Way,
+    options: ConnectOptions,
     pool: Pool<Connections>,
     /// Whether it is asked at all.
     up: watch::Sender<bool>,
@@ -133,8 +133,8 @@ impl From<Error> for Doubt {
 
 impl Standby {
     /// One that is not asked before [`Db::watch_standby`] has found it well.
-    pub(super) fn new(way: Way, pool: Pool<Connections>) -> Self {
-        Self { way, pool, up: watch::Sender::new(false), answered: AtomicU64::new(0), seen: Mutex::default() }
+    pub(super) fn new(options: ConnectOptions, pool: Pool<Connections>) -> Self {
+        Self { options, pool, up: watch::Sender::new(false), answered: AtomicU64::new(0), seen: Mutex::default() }
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
@@ -238,7 +238,7 @@ impl Standby {
         if let Some(problem) = problem {
             return Err(Doubt::Unfit(format!("its address logs in as a role that {problem}")));
         }
-        if pooler::loses_statements(&self.way).await? {
+        if pooler::loses_statements(&self.options).await? {
             return Err(Doubt::Unfit(format!("it {}", pooler::LOSES)));
         }
         let of = async |connection: &mut Connection, system| {
@@ -405,7 +405,7 @@ impl Pulse {
         let connection = match &mut self.connection {
             Some(connection) => connection,
             none => {
-                let mut connection = standby.way.connect().await?;
+                let mut connection = standby.options.connect().await?;
                 standby.vouch(&mut connection, db).await?;
                 none.insert(connection)
             }

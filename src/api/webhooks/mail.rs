@@ -38,7 +38,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The key in the address.
 #[derive(Deserialize, Default)]
-struct Named {
+struct HookQuery {
     #[serde(default)]
     key: String,
 }
@@ -62,10 +62,10 @@ struct Known {
 
 /// The company whose key is in the address; also a suspended one where opt-outs may be told.
 async fn known(app: &App, query: Option<&str>, with_opt_outs: bool) -> Result<Known> {
-    let named: Named = wire::query(query).unwrap_or_default();
-    let company = named.key.split_once('.').and_then(|(company, _)| company.parse().ok());
+    let hook: HookQuery = wire::query(query).unwrap_or_default();
+    let company = hook.key.split_once('.').and_then(|(company, _)| company.parse().ok());
     let company: Uuid = company.ok_or_else(refused)?;
-    let hash = Sha256::digest(&named.key).to_vec();
+    let hash = Sha256::digest(&hook.key).to_vec();
     let found = async |db: TenantDb| db.optional::<Hook>(sql!("webhooks/hook"), &[&hash]).await;
     let mut hook = found(TenantDb::for_company(&app.db, company, Uuid::nil())).await;
     let is_suspended = with_opt_outs && matches!(hook, Err(Error::Suspended));

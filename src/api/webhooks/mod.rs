@@ -55,12 +55,12 @@ struct Signed {
     url: String,
     signature: Vec<u8>,
     fields: Vec<(String, String)>,
-    query: Named,
+    query: CallbackQuery,
 }
 
 /// The company and the row that a callback's address names (`telephony::callback`).
 #[derive(Deserialize, Default)]
-struct Named {
+struct CallbackQuery {
     #[serde(default, deserialize_with = "wire::fitting")]
     company: Option<Uuid>,
     #[serde(default, deserialize_with = "wire::fitting")]
