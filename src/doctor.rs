@@ -32,6 +32,7 @@ const FURTHER: &[Sql] = &[
     sql!("lint/insert_triggers"),
     sql!("lint/operator_grants"),
     sql!("lint/operator_rights"),
+    sql!("lint/operator_ddl"),
 ];
 
 /// One thing that is wrong.

@@ -140,9 +140,13 @@ pub async fn migrate(admin: &str, api: Option<&str>) -> anyhow::Result<i32> {
             .and_then(|e| e.as_db_error());
         anyhow::anyhow!("a migration failed: {e}{}", cause.map(|c| format!(": {}", c.message())).unwrap_or_default())
     })?;
-    for rights in
-        [sql!("platform/operators"), sql!("platform/operator_statistics"), sql!("platform/operator_functions")]
-    {
+    for rights in [
+        sql!("platform/operator_policies"),
+        sql!("platform/operators"),
+        sql!("platform/operator_statistics"),
+        sql!("platform/operator_functions"),
+        sql!("platform/operator_ddl"),
+    ] {
         client.batch_execute(rights.text).await.context("the rights of operators could not be settled")?;
     }
     client.batch_execute("grant select on refinery_schema_history to ringfence_api, ringfence_dba").await?;

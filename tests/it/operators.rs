@@ -10,7 +10,7 @@ use crate::{
 use futures_util::TryStreamExt;
 use ringfence::{
     config::{Config, Switch},
-    db,
+    db, doctor,
 };
 use serde_json::json;
 use std::{
@@ -456,8 +456,80 @@ async fn an_operator_holds_up_no_other_company() {
     let waits = api.batch_execute(&format!("select app.lock_name('quote number', '{year}')")).await.unwrap_err();
     assert_eq!(waits.code(), Some(&SqlState::LOCK_NOT_AVAILABLE));
     drop(operator);
-    one.remove(&b).await;
     two.remove(&b).await;
+
+    // Nothing waits for the lock of a table, with everybody behind it, before it is refused, and nobody takes the others' rights.
+    let three = Login::operator(&b, &[&b.name], false, false).await;
+    for login in [&one, &three] {
+        let (reader, operator) = (login.connect().await, login.connect().await);
+        reader.batch_execute("begin; select count(id) from contacts").await.unwrap();
+        operator.batch_execute("set lock_timeout = 0; set statement_timeout = '5s'").await.unwrap();
+        for statement in [
+            "create rule r as on insert to contacts do nothing",
+            "create trigger t before insert on contacts for each row execute function app.refuse_job()",
+            "create index on contacts (id)",
+            "create statistics s on id, tenant_id from contacts",
+            "alter table contacts set (fillfactor = 50)",
+            "drop owned by ringfence_operator",
+            "drop owned by ringfence_operator_write, ringfence_operator_limited",
+            "drop owned by current_user",
+            "comment on table contacts is 'x'",
+            "create temp table t (id uuid)",
+            "select 1 as id into t",
+            "grant select on contacts to public",
+        ] {
+            let refused = operator.batch_execute(statement).await.expect_err(statement);
+            assert_eq!(refused.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{statement}: {refused:?}");
+            let said = refused.as_db_error().unwrap().message().to_owned();
+            assert!(said.contains("is an administrator's to say"), "{statement}: {said}");
+        }
+        for statement in [
+            "explain select id from contacts",
+            "prepare p as select id from contacts; execute p; deallocate p",
+            "begin; declare c cursor for select id from contacts; fetch all c; commit",
+            "listen something; unlisten something",
+        ] {
+            operator.batch_execute(statement).await.unwrap_or_else(|e| panic!("{statement}: {e:?}"));
+        }
+    }
+    one.remove(&b).await;
+    three.remove(&b).await;
+}
+
+/// Where there was no event trigger: a member of a group can take the rights of all its members.
+#[tokio::test]
+async fn what_all_operators_have_lost_is_given_back_by_a_migration() {
+    let own = OwnDatabase::new().await;
+    let admin = db::connect(&own.admin).await.unwrap();
+    let rights = async || -> Vec<String> {
+        let all = "select r from (
+              select format('%s to %s on %s', a.privilege_type, a.grantee::regrole, c.oid::regclass), a.grantee from pg_class c, aclexplode(c.relacl) a
+              union all select format('%s to %s on %s.%s', a.privilege_type, a.grantee::regrole, c.attrelid::regclass, c.attname), a.grantee
+                from pg_attribute c, aclexplode(c.attacl) a
+              union all select format('%s to %s on %s', a.privilege_type, a.grantee::regrole, p.oid::regprocedure), a.grantee
+                from pg_proc p, aclexplode(p.proacl) a
+              union all select format('%s to %s on %s', a.privilege_type, a.grantee::regrole, nspname), a.grantee
+                from pg_namespace, aclexplode(nspacl) a where nspname <> 'public'
+              union all select format('policy %s %s for %s: %s, %s', polname, polcmd, p.polrelid::regclass, pg_get_expr(polqual, polrelid), r.role::regrole), r.role
+                from pg_policy p, unnest(p.polroles) as r (role)
+            ) x (r, role) where role::regrole::text ~ '^ringfence_(operator|staff)' order by 1";
+        admin.query(all, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()
+    };
+    let before = rights().await;
+    assert!(before.len() > 500, "{}", before.len());
+    let groups = ["ringfence_operator", "ringfence_operator_write", "ringfence_operator_limited", "ringfence_staff"];
+    for lost in groups.map(|group| vec![group]).into_iter().chain([groups.to_vec()]) {
+        let lost = lost.join(", ");
+        admin.batch_execute(&format!("drop owned by {lost}; alter event trigger refuse_ddl disable")).await.unwrap();
+        assert!(rights().await.len() < before.len());
+        ringfence::db::migrate::migrate(&own.admin, None).await.unwrap();
+        assert_eq!(rights().await, before, "{lost}");
+        doctor::check_before_serving(&own.api).await.unwrap();
+        let enabled = "select evtenabled::text from pg_event_trigger where evtname = 'refuse_ddl'";
+        assert_eq!(admin.query_one(enabled, &[]).await.unwrap().get::<_, String>(0), "O");
+    }
+    drop(admin);
+    own.drop().await;
 }
 
 /// Everybody sees the keys of all locks; nobody can make the key of a name to compare them with.

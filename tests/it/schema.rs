@@ -152,6 +152,8 @@ const HARM: &[(&str, &str)] = &[
     ("grant execute on function pg_current_wal_lsn() to public", "lint/operator_rights"),
     ("grant execute on function pg_advisory_lock(bigint) to ringfence_operator", "lint/operator_rights"),
     ("grant update (status) on workflows to ringfence_operator_write", "lint/operator_rights"),
+    ("create role op_harm login in role ringfence_operator; drop event trigger refuse_ddl", "lint/operator_ddl"),
+    ("create role op_harm login in role ringfence_staff; alter event trigger refuse_ddl disable", "lint/operator_ddl"),
     ("grant execute on function app.staff_companies() to ringfence_operator", "lint/definer_functions"),
     ("alter policy operator on contacts with check (true)", "lint/policies"),
     (
@@ -300,10 +302,24 @@ async fn an_administrator_who_is_no_superuser_can_migrate() {
     migrate::migrate(&url, None).await.unwrap();
     let api = with_database(&api_url(), &role);
     let client = db::connect(&api).await.unwrap();
+    // They may make no event trigger, which matters where somebody is at psql.
+    cluster.batch_execute(&format!("create role op_{role} login in role ringfence_operator")).await.unwrap();
+    let findings = doctor::findings(&client, doctor::rules()).await.unwrap();
+    assert!(matches!(&findings[..], [open] if open.rule == "lint/operator_ddl"), "{findings:#?}");
+    client.query("select * from app.contacts_containing(app.contains('x'))", &[]).await.unwrap();
+    // A superuser makes it, and it does not stand in this administrator's way, who is a member of the roles that they made.
+    migrate::migrate(&with_database(&admin_url(), &role), None).await.unwrap();
     let findings = doctor::findings(&client, doctor::rules()).await.unwrap();
     assert!(findings.is_empty(), "{findings:#?}");
-    client.query("select * from app.contacts_containing(app.contains('x'))", &[]).await.unwrap();
-    drop(client);
+    let mut superuser = db::connect(&with_database(&admin_url(), &role)).await.unwrap();
+    let tx = superuser.transaction().await.unwrap();
+    let member =
+        format!("grant ringfence_operator to {role} with admin option; set local session authorization {role}");
+    tx.batch_execute(&format!("{member}; create table public.notes (id uuid)")).await.unwrap();
+    tx.rollback().await.unwrap();
+    migrate::migrate(&url, None).await.unwrap();
+    cluster.batch_execute(&format!("drop role op_{role}")).await.unwrap();
+    drop((client, superuser));
 
     // What the migration does for companies that exist, it does as such an administrator, too.
     let superuser = db::connect(&with_database(&admin_url(), &role)).await.unwrap();
