@@ -34,3 +34,16 @@ end $$;
 alter function app.open_to_operators(regclass) set client_min_messages = warning;
 
 reset role;
+
+-- As in V0047. Where a company was chosen, only that one counts: whoever loses it is not at work for another one by that.
+create or replace function app.operator_company() returns uuid language sql stable parallel safe
+  security definer set search_path = pg_catalog, pg_temp
+  begin atomic
+    select g.company_id from app.operator_grant g
+    where g.db_role = session_user and g.role_oid = to_regrole(quote_ident(session_user))
+      and case when coalesce(current_setting('app.operator_choice', true), '') = ''
+        then not exists (select from app.operator_grant o
+          where o.db_role = session_user and o.role_oid = g.role_oid and o.company_id <> g.company_id)
+        else g.company_id = (select c.company_id from app.operator_choice c
+          where c.db_role = session_user and c.role_oid = g.role_oid and c.token = current_setting('app.operator_choice', true)) end;
+  end;
