@@ -47,3 +47,19 @@ create or replace function app.operator_company() returns uuid language sql stab
         else g.company_id = (select c.company_id from app.operator_choice c
           where c.db_role = session_user and c.role_oid = g.role_oid and c.token = current_setting('app.operator_choice', true)) end;
   end;
+
+set role ringfence_owner;
+-- As in V0060, of the job that there was, too: who turns one into another kind, or has it do something else, stops it.
+create or replace function app.refuse_job() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  if new.kind in ('activity_due', 'unanswered') and (tg_op = 'INSERT' or old.kind = new.kind and old.record_id = new.record_id) then
+    return new;
+  end if;
+  raise insufficient_privilege using message = format('no operator starts or stops a job of the kind "%s"',
+    case tg_op when 'UPDATE' then old.kind else new.kind end);
+end $$;
+create or replace trigger harmless before insert or update of user_id, kind, record_id, run_at, attempts, failed_at on jobs for each row
+  -- To whom the operators' policies apply.
+  when (pg_has_role(current_user, 'ringfence_operator', 'usage') and row_security_active('public.jobs'))
+  execute function app.refuse_job();
+reset role;

@@ -345,6 +345,8 @@ async fn what_an_operator_writes_starts_and_sends_nothing() {
         "set role ringfence_operator_write; insert into jobs (kind, record_id) select 'campaign', id from campaigns",
         "update jobs set run_at = now()",
         "update jobs set kind = 'campaign'",
+        "update jobs set kind = 'activity_due'",
+        "update jobs set kind = 'unanswered', record_id = gen_random_uuid()",
         "update jobs set attempts = 0, failed_at = null",
     ] {
         let refused = operator.batch_execute(statement).await.expect_err(statement);
@@ -357,6 +359,9 @@ async fn what_an_operator_writes_starts_and_sends_nothing() {
     operator.execute("update activities set due_date = due_date + interval '1 hour'", &[]).await.unwrap();
     let turned = "update jobs set kind = 'workflow_run', record_id = gen_random_uuid() where kind = 'activity_due'";
     let refused = operator.execute(turned, &[]).await.unwrap_err();
+    assert_eq!(refused.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE));
+    let moved = "update jobs set record_id = gen_random_uuid() where kind = 'activity_due'";
+    let refused = operator.execute(moved, &[]).await.unwrap_err();
     assert_eq!(refused.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE));
     let kinds =
         "select string_agg(kind || ' ' || (run_at = (select due_date from activities)), ',' order by kind) from jobs";
