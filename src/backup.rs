@@ -135,7 +135,9 @@ impl Restore {
         let mut client = db::connect(admin).await?;
         let tables: i64 = client.query_one(sql!("ops/backup/tables_there").text, &[]).await?.get(0);
         if tables > 0 {
-            bail!("the database has tables already: create an empty one, and give its address in DATABASE_ADMIN_URL");
+            let unfinished = is_unfinished(&client).await?;
+            let what = if unfinished { "has what a restore that was broken off left" } else { "has tables already" };
+            bail!("the database {what}: create an empty one, and give its address in DATABASE_ADMIN_URL");
         }
         db::migrate::roles(admin, Some(api)).await?;
         let logins = Logins::of(&client, logins).await?;
@@ -146,8 +148,16 @@ impl Restore {
             .envs(environment)
             .args(["--single-transaction", "--exit-on-error", "--dbname", &database.unwrap_or_default()])
             .arg(self.folder.join(DUMP));
-        run(restore, "pg_restore").await?;
-        let found = counts(&client).await?;
+        client.batch_execute(sql!("ops/backup/begin").text).await?;
+        if let Err(e) = run(restore, "pg_restore").await {
+            client.batch_execute(sql!("ops/backup/end").text).await?;
+            return Err(e);
+        }
+        // The rows as they were restored, which are counted when none of them can be acted upon again.
+        let mut counter = db::connect(admin).await?;
+        let restored = counter.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true);
+        let restored = restored.start().await?;
+        restored.query_one("select pg_current_snapshot()::text", &[]).await?;
         client.batch_execute(sql!("ops/backup/settle").text).await?;
         client.execute(sql!("ops/end_tokens").text, &[&None::<Uuid>]).await?;
         let without = logins.forget_grants(&client).await?;
@@ -156,10 +166,14 @@ impl Restore {
         if !self.keep_due && db::migrate::is_current(&client).await? {
             due = Some(cancel_due(&client, None, ORIGIN).await?);
         }
+        // Before a migration makes new tables of some.
+        let found = counts(restored.client()).await?;
+        restored.rollback().await?;
         db::migrate::migrate(admin, Some(api)).await.with_context(|| unfinished(due.is_some()))?;
         if !self.keep_due && due.is_none() {
             due = Some(cancel_due(&client, None, ORIGIN).await?);
         }
+        client.batch_execute(sql!("ops/backup/end").text).await?;
         let finished = finish(&mut client, &logins, &found, &expected).await;
         finished.with_context(|| unfinished(due.is_some()))?;
         say!(
@@ -186,6 +200,11 @@ impl Restore {
         }
         Ok(())
     }
+}
+
+/// Whether a restore into this database has not ended: what was due in it may have been done, and would be done again.
+pub(crate) async fn is_unfinished(client: &Client) -> anyhow::Result<bool> {
+    Ok(client.query_typed_one(sql!("platform/unfinished_restore").text, &[]).await?.get(0))
 }
 
 /// Compares, makes the logins and gives them their companies, and examines.

@@ -2,6 +2,7 @@
 //! and the remedy, and nothing when all is well. They only read the catalog, and to which logins companies were granted.
 
 use crate::{
+    backup,
     db::{self, Sql},
     say, sql,
 };
@@ -68,10 +69,16 @@ async fn login_problem(client: &Client) -> anyhow::Result<Option<String>> {
     Ok(row.get(0))
 }
 
+const UNFINISHED: &str =
+    "a restore into this database has not ended: wait for it, or restore again into an empty database";
+
 /// Refuses a database on which the policies would not hold this server.
 pub async fn check_before_serving(url: &str) -> anyhow::Result<()> {
     let client = db::connect(url).await?;
     db::migrate::check_server(&client).await?;
+    if backup::is_unfinished(&client).await? {
+        bail!("{UNFINISHED}");
+    }
     if let Some(problem) = login_problem(&client).await? {
         bail!(
             "DATABASE_URL must not log in as this role: it {problem}. Use ringfence_api, which `ringfence migrate` makes"
@@ -105,6 +112,9 @@ pub async fn run(url: &str) -> anyhow::Result<bool> {
     };
     let version = db::migrate::check_server(client).await;
     report(version.is_ok(), "server version", version.err().map(|e| format!(": {e}")).unwrap_or_default());
+    if backup::is_unfinished(client).await? {
+        report(false, "restore", format!(": {UNFINISHED}"));
+    }
     let login = login_problem(client).await?;
     let remedy = "DATABASE_URL should log in as ringfence_api";
     report(login.is_none(), "login role", login.map(|p| format!(": it {p}. {remedy}")).unwrap_or_default());

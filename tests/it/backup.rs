@@ -7,7 +7,7 @@ use crate::{
     world::World,
 };
 use ringfence::{backup::Backup, db, doctor};
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, path::Path, process::Stdio};
 use tokio_postgres::Client;
 use uuid::Uuid;
 
@@ -227,6 +227,66 @@ async fn a_restored_copy_has_every_row_and_keeps_companies_apart() {
     a.world.db.execute("select app.remove_operator($1::text::name)", &[&operator]).await.unwrap();
     drop((a, api));
     copy.drop().await;
+    own.drop().await;
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+/// What was due before it may have been done since.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_that_is_killed_leaves_nothing_to_be_done_again() {
+    let own = OwnDatabase::new().await;
+    let acme = World::within(&own.admin, "Acme").await;
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("killed-{}", own.name));
+    let path = folder.to_str().unwrap();
+    let due = "insert into scheduled_sms (tenant_id, company_id, user_id, from_address, to_address, body, scheduled_at)
+        values ($1, $1, $2, '+14155550100', '+14155550101', 'due', now() - interval '1 hour')";
+    acme.db.execute(due, &[&acme.company, &acme.admin.id]).await.unwrap();
+    let made = run(ringfence(&own, &["backup", path]), "");
+    assert!(made.status.success(), "{}", text(&made.stderr));
+
+    let copy = empty().await;
+    // Somebody holds a table that is counted, as soon as it is there.
+    let holder = db::connect(&copy.admin).await.unwrap();
+    let mut restore = ringfence(&copy, &["restore", path]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    while holder.batch_execute("begin; lock table sms_templates in access exclusive mode").await.is_err() {
+        holder.batch_execute("rollback").await.unwrap();
+        assert!(restore.try_wait().unwrap().is_none(), "the restore ended before its table could be held");
+    }
+    let waiting = async || crate::schema::waiting_for_locks(&holder).await > 0;
+    crate::jobs::until("the restore waits for the table", waiting).await;
+    restore.kill().unwrap();
+    restore.wait().unwrap();
+    holder.batch_execute("rollback").await.unwrap();
+
+    let left = "select count(*) from scheduled_sms s join jobs j on j.record_id = s.id where not s.is_cancelled";
+    assert_eq!(holder.query_one(left, &[]).await.unwrap().get::<_, i64>(0), 0);
+    let version = "select token_version from app.caller where user_id = $1";
+    assert!(holder.query_one(version, &[&acme.admin.id]).await.unwrap().get::<_, i32>(0) > 1000);
+    let refused = doctor::check_before_serving(&copy.api).await.unwrap_err().to_string();
+    assert!(refused.contains("a restore into this database has not ended"), "{refused}");
+    let told = text(&run(ringfence(&copy, &["doctor"]), "").stdout);
+    assert!(told.contains("PROBLEM restore"), "{told}");
+    let again = text(&run(ringfence(&copy, &["restore", path]), "").stderr);
+    assert!(again.contains("a restore that was broken off left: create an empty one"), "{again}");
+    drop(holder);
+    copy.drop().await;
+
+    // One that has ended is served, and one that cannot begin leaves the database as it was.
+    let copy = empty().await;
+    let dump = folder.join("database.dump");
+    let sound = std::fs::read(&dump).unwrap();
+    std::fs::write(&dump, "none").unwrap();
+    let failed = run(ringfence(&copy, &["restore", path]), "");
+    assert!(text(&failed.stderr).contains("pg_restore failed"), "{}", text(&failed.stderr));
+    std::fs::write(&dump, sound).unwrap();
+    let settings = "select count(*) from pg_db_role_setting s join pg_database d on d.oid = s.setdatabase
+        where d.datname = $1 and s.setconfig::text like '%unfinished_restore%'";
+    assert_eq!(acme.value::<i64>(settings, &[&copy.name]).await, 0);
+    let restored = run(ringfence(&copy, &["restore", path]), "");
+    assert!(restored.status.success(), "{}", text(&restored.stderr));
+    doctor::check_before_serving(&copy.api).await.unwrap();
+    copy.drop().await;
+    drop(acme);
     own.drop().await;
     std::fs::remove_dir_all(folder).unwrap();
 }

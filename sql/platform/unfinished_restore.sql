@@ -1,0 +1,1 @@
+select coalesce(current_setting('app.unfinished_restore', true), '') = 'on'
