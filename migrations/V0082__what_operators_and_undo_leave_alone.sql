@@ -63,3 +63,60 @@ create or replace trigger harmless before insert or update of user_id, kind, rec
   when (pg_has_role(current_user, 'ringfence_operator', 'usage') and row_security_active('public.jobs'))
   execute function app.refuse_job();
 reset role;
+
+set role ringfence_owner;
+
+-- As in V0073, but more rows of a company are a problem only where another company lacks some which were not deleted: what has come
+-- in during a run, or between one that was broken off and the next, or back with an archive, was nobody else's.
+create or replace function app.verify_backfill() returns table (table_name text, users bigint, rows_before bigint, rows_now bigint, problem text, note text)
+  language plpgsql stable as $$
+#variable_conflict use_column
+declare
+  t record;
+begin
+  perform app.require_bypass();
+  for t in select p.target, p.table_name, p.owner from app.protected_table p
+      where p.table_name::name in (select b.target from app.backfill b) order by 2 loop
+    return query execute format(
+      $query$
+      with noted as (
+        select unnest(b.ids) as id from app.backfill_batch b where b.target = %3$L
+      ), compared as (
+        select x.id, x.tenant_id as company_id, x.%1$I as user_id, false as is_moved from %2$s x join public.companies c on c.id = x.tenant_id
+        where x.company_id is null
+        union all
+        select x.id, x.company_id, x.%1$I, true from noted b join %2$s x on x.id = b.id where x.company_id is not null
+      ), now as (
+        select company_id, user_id, count(*) as row_count, sum(hashtextextended(id::text, 0)::numeric) as checksum,
+          count(*) filter (where is_moved) as moved, sum(hashtextextended(id::text, 0)::numeric) filter (where is_moved) as moved_checksum
+        from compared group by 1, 2
+      ), of_users as (
+        select company_id, coalesce(b.row_count, 0) as before, coalesce(n.row_count, 0) as now, coalesce(n.moved, 0) as moved,
+          coalesce(b.checksum, 0) as was, coalesce(n.checksum, 0) as is_now, coalesce(n.moved_checksum, 0) as is_moved,
+          b.row_count is null and exists (select from public.members m where m.tenant_id = n.user_id and m.user_id = n.user_id) as is_late
+        from (select * from app.backfill_before p where p.target = %3$L) b full join now n using (company_id, user_id)
+      ), of_companies as (
+        select company_id, count(*) as users, sum(before) as before, sum(now) as now, sum(moved) as moved, sum(greatest(now - before, 0)) as given,
+          sum(moved) = sum(before) and sum(is_moved) <> sum(was)
+            or sum(moved) < sum(before) and sum(now) = sum(before) and sum(is_now) <> sum(was) as differs
+        from of_users where not is_late group by 1
+      ), lack as (
+        select coalesce(sum(greatest(before - now, 0)), 0) > (select count(*) from noted b where not exists (select from %2$s x where x.id = b.id)) as is_unexplained
+        from of_companies
+      )
+      select %3$L::text, coalesce(sum(users), 0)::bigint, coalesce(sum(before), 0)::bigint, coalesce(sum(now), 0)::bigint,
+        nullif(concat_ws(', ',
+          'companies with more rows: ' || nullif(count(*) filter (where moved > before and is_unexplained), 0),
+          'companies with other rows: ' || nullif(count(*) filter (where differs), 0)), ''),
+        nullif(concat_ws(', ',
+          'deleted since, or claimed when their user moved: ' || nullif(sum(before - now) filter (where now < before), 0),
+          'came in since, for another run: ' || nullif(sum(now - before) filter (where now > before and moved <= before), 0),
+          'came in since the run began: ' || nullif(sum(now - before) filter (where moved > before and not is_unexplained), 0),
+          'given to a colleague since: ' || nullif(sum(given) filter (where now <= before and not differs), 0),
+          'came with a user who had no company before: ' || nullif((select sum(now) from of_users where is_late), 0)), '')
+      from of_companies, lack
+      $query$, t.owner, t.target, t.table_name::name);
+  end loop;
+end $$;
+
+reset role;

@@ -27,7 +27,7 @@ pub enum Command {
     /// goes on where this one was. Starting it twice is harmless. Colleagues then see the rows; other companies never do.
     Run(Run),
     /// Compare what each company and its users had before the run with what is there now; exit code 1 when a company has rows
-    /// that it had not. What was deleted or given to a colleague since is told, and is no difference
+    /// that it had not and others lack. What was deleted, given to a colleague or came in since is told, and is no difference
     Verify,
     /// Make the rows historical again, as they were, from the notes of the runs; not while one goes on
     Undo,

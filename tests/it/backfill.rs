@@ -1,7 +1,7 @@
 //! Historical rows get their company: killed twice, resumed, checked, undone, finished; and nobody sees another company's.
 
 use crate::{
-    commands::{ringfence, run, text},
+    commands::{configured, ringfence, run, text},
     operators::psql,
     schema::OwnDatabase,
     world::{World, add_person},
@@ -9,6 +9,7 @@ use crate::{
 use ringfence::{db, doctor};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::Path,
     process::Stdio,
     time::Duration,
 };
@@ -397,6 +398,38 @@ async fn who_gets_a_company_during_a_run_makes_it_no_wrong_one() {
     assert!(!differs.status.success() && said.contains("companies with more rows: 1"), "{said}");
     drop((a, b, unbound));
     own.drop().await;
+}
+
+/// An import that goes on beside a run, or between one that was broken off and the next, and a company that comes back.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_in_since_a_run_began_is_no_difference() {
+    let own = OwnDatabase::new().await;
+    let (a, b, _) = companies(&own, 30).await;
+    let go = |arguments: &[&str]| {
+        let done = run(configured(&own, arguments), "");
+        assert!(done.status.success(), "{arguments:?}: {}{}", text(&done.stdout), text(&done.stderr));
+        text(&done.stdout)
+    };
+    a.db.execute("select app.open_backfill(1, true)", &[]).await.unwrap();
+    add_historical(&a.db, a.company, a.member.id, 7).await;
+    while !a.value::<bool>("select is_done from app.backfill_step(1000)", &[]).await {}
+    go(&["backfill", "run"]);
+    let said = go(&["backfill", "verify"]);
+    assert!(said.contains("came in since the run began: 7"), "{said}");
+
+    // The whole company goes, and comes back under its ids.
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("verified-{}", own.name));
+    std::fs::create_dir(&folder).unwrap();
+    let zip = folder.join("b.zip");
+    let zip = zip.to_str().unwrap();
+    go(&["archive", "export", "--company", &b.name, "--to", zip]);
+    go(&["erase", "company", &b.name, "--yes"]);
+    go(&["backfill", "verify"]);
+    go(&["archive", "import", zip]);
+    go(&["backfill", "verify"]);
+    drop((a, b));
+    own.drop().await;
+    std::fs::remove_dir_all(folder).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
