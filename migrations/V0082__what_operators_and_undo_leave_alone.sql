@@ -120,3 +120,136 @@ begin
 end $$;
 
 reset role;
+
+set role ringfence_owner;
+
+-- Whose each row was, in the order of `ids`; null where it was not noted.
+alter table app.backfill_batch add column owners uuid[];
+
+-- As in V0048, and notes that.
+create or replace function app.backfill_step(batch int default 2000, out target name, out moved int, out is_done boolean) language plpgsql as $$
+declare
+  passes constant int := 8;
+  mask int := passes - 1;
+  waiting bigint;
+  b app.backfill;
+  width bigint;  -- blocks with about so many rows in each pass
+  first_row tid;
+  behind tid;
+  met boolean := false;  -- whether there was a row to move
+  moved_one uuid;
+  one uuid;
+  owner uuid;
+  taken_key name;
+  owner_column name;
+begin
+  perform app.require_bypass();
+  -- Losing the last moments in a crash loses the note of them, too.
+  perform set_config('synchronous_commit', 'off', true);
+  select p.* into b from app.backfill p where p.finished_at is null order by p.target, p.part limit 1 for update skip locked;
+  if not found then
+    is_done := not exists (select from app.backfill p where p.finished_at is null);
+    return;
+  end if;
+  target := b.target;
+  select p.owner into owner_column from app.protected_table p where p.table_name::name = b.target;
+  moved := 0;
+  is_done := false;
+  select greatest(1, passes * batch::bigint / case when c.relpages > 0 and c.reltuples > 0 then greatest(1, c.reltuples / c.relpages) else 40 end) into width
+  from pg_class c where c.oid = format('public.%I', target)::regclass;
+  for n in 1..100 loop
+    exit when met or b.next_block >= b.until_block;
+    if b.pass = 0 then
+      b.pass_until := least(b.next_block + width, b.until_block);
+    end if;
+    first_row := format('(%s,0)', b.next_block)::tid;
+    behind := format('(%s,0)', b.pass_until)::tid;
+    if b.pass = 0 then
+      execute format('select count(*) from public.%I x where x.ctid >= $1 and x.ctid < $2 and x.company_id is null', target)
+        into waiting using first_row, behind;
+      -- Few are moved at once.
+      mask := case when waiting > batch then passes - 1 else 0 end;
+    end if;
+    begin
+      execute format(
+        'with moved as (
+           update public.%I x set company_id = x.tenant_id from public.companies c
+           where x.ctid >= $1 and x.ctid < $2 and hashtid(x.ctid) & $4 = $5 and x.company_id is null and c.id = x.tenant_id returning x.id, x.%I as owner
+         ), noted as (insert into app.backfill_batch (target, ids, owners) select $3, array_agg(id), array_agg(owner) from moved having count(*) > 0)
+         select count(*) from moved', target, owner_column) into moved using first_row, behind, target, mask, b.pass;
+      met := moved > 0;
+    exception when unique_violation then
+      met := true;
+      moved := 0;
+      for one in execute format('select x.id from public.%I x where x.ctid >= $1 and x.ctid < $2 and hashtid(x.ctid) & $3 = $4 and x.company_id is null', target)
+          using first_row, behind, mask, b.pass loop
+        begin
+          execute format('update public.%I x set company_id = x.tenant_id from public.companies c
+            where x.id = $1 and x.company_id is null and c.id = x.tenant_id returning x.id, x.%I', target, owner_column) into moved_one, owner using one;
+          if moved_one is not null then
+            insert into app.backfill_batch (target, ids, owners) values (backfill_step.target, array[moved_one], array[owner]);
+            moved := moved + 1;
+          end if;
+        exception when unique_violation then
+          get stacked diagnostics taken_key = constraint_name;
+          insert into app.backfill_collision (target, id, key_name) values (backfill_step.target, one, taken_key) on conflict do nothing;
+        end;
+      end loop;
+    end;
+    b.pass := (b.pass + 1) & mask;
+    if b.pass = 0 then
+      b.next_block := b.pass_until;
+    end if;
+  end loop;
+  update app.backfill p
+  set next_block = b.next_block, pass = b.pass, pass_until = b.pass_until, row_count = p.row_count + moved, finished_at = case when b.next_block >= b.until_block then clock_timestamp() end
+  where p.target = b.target and p.part = b.part;
+end $$;
+
+-- As in V0058, but a row that was given to a colleague since stays the company's: it was another one's, and nobody else's. So do a
+-- pipeline and its stages in which deals are that stay, which would be on nobody's board.
+create or replace function app.undo_backfill_step(out target name, out restored int, out stayed int) language plpgsql as $$
+declare
+  b app.backfill_batch;
+  owner_column name;
+  kept text := '';
+  targets name[] := array(select p.table_name::name from app.protected_table p
+    join pg_attribute a on a.attrelid = p.target::oid and a.attname = 'company_id' and not a.attnotnull);
+  finished text;
+begin
+  perform app.require_bypass();
+  select x.* into b from app.backfill_batch x where x.target = any (targets) order by x.id desc limit 1 for update;
+  if not found then
+    delete from app.backfill_before x where x.target = any (targets);
+    delete from app.backfill_collision x where x.target = any (targets);
+    delete from app.backfill x where x.target = any (targets);
+    if not found then
+      select string_agg(distinct x.target, ', ') into finished from app.backfill_batch x;
+      if finished is not null then
+        raise object_not_in_prerequisite_state using message = format('%s was finished: its rows always have a company now', finished);
+      end if;
+    end if;
+    return;
+  end if;
+  target := b.target;
+  select p.owner into owner_column from app.protected_table p where p.table_name::name = b.target;
+  execute format('select from public.users u where u.id in (select x.%I from public.%I x where x.id = any ($1)) order by u.id for share',
+    owner_column, target) using b.ids;
+  if target in ('pipelines', 'pipeline_stages') then
+    -- Which deals become historical is asked in the same way when it is their turn.
+    kept := format('and not exists (select from public.deals d where d.tenant_id = x.tenant_id and d.pipeline_id = x.%s and d.company_id is not null
+      and not d.is_deleted and not exists (
+        select from app.backfill_batch k, unnest(k.ids, k.owners) as n (id, owner), public.users u
+        where k.target = ''deals'' and k.target = any ($3) and n.id = d.id and coalesce(n.owner, d.owner_id) = d.owner_id
+          and u.id = d.owner_id and u.company_id = d.tenant_id))', case target when 'pipelines' then 'id' else 'pipeline_id' end);
+  end if;
+  execute format('with restored as (
+      update public.%1$I x set company_id = null from unnest($1, $2) as noted (id, owner), public.users u
+      where x.id = noted.id and x.company_id is not null and x.%2$I = coalesce(noted.owner, x.%2$I) and u.id = x.%2$I and u.company_id = x.tenant_id
+        %3$s returning 1)
+    select count(*) from restored', target, owner_column, kept) into restored using b.ids, b.owners, targets;
+  stayed := cardinality(b.ids) - restored;
+  delete from app.backfill_batch x where x.id = b.id;
+end $$;
+
+reset role;

@@ -30,6 +30,9 @@ pub enum Command {
     /// that it had not and others lack. What was deleted, given to a colleague or came in since is told, and is no difference
     Verify,
     /// Make the rows historical again, as they were, from the notes of the runs; not while one goes on
+    ///
+    /// Some stay the company's: those that a colleague has been given since, or whose user has left, and pipelines with deals that
+    /// colleagues made or that stay. A number that another company uses stays switched off.
     Undo,
     /// In tables that have no historical rows any more, have the database insist on a company and use the plain policy.
     /// There is no undo of these after this
@@ -445,7 +448,10 @@ async fn undo(client: &Client, admin: &str) -> anyhow::Result<()> {
     let (restored, stayed) = undone?;
     say!("{} rows are historical again.", HumanCount(restored));
     if stayed > 0 {
-        say!("{} are not: deleted meanwhile, or their user has left the company.", HumanCount(stayed));
+        say!(
+            "{} stayed: deleted meanwhile, given to a colleague, of a user who has left the company, or pipelines with deals that stay.",
+            HumanCount(stayed)
+        );
     }
     if finished > 0 {
         say!("{} keep their company: their tables are finished.", HumanCount(finished.unsigned_abs()));

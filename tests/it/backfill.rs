@@ -469,6 +469,49 @@ async fn undo_takes_back_what_was_not_finished() {
     own.drop().await;
 }
 
+/// A historical row is seen by its user alone, so what it would hide or show to somebody else stays the company's.
+#[tokio::test(flavor = "multi_thread")]
+async fn undo_leaves_what_is_a_colleagues_by_now() {
+    let own = OwnDatabase::new().await;
+    let a = World::within(&own.admin, "Alpha").await;
+    let ids: [&(dyn tokio_postgres::types::ToSql + Sync); 2] = [&a.company, &a.admin.id];
+    for insert in [
+        "insert into contacts (tenant_id, company_id, owner_id, first_name, last_name, email)
+         select $1, null, $2, n, 'Old', n || '@example.com' from unnest(array['given', 'kept']) n",
+        "insert into pipelines (tenant_id, company_id, owner_id, name) select $1, null, $2, n from unnest(array['own', 'shared', 'followed']) n",
+        "insert into pipeline_stages (tenant_id, company_id, owner_id, pipeline_id, name)
+         select $1, null, $2, id, name from pipelines where tenant_id = $1 and company_id is null",
+        "insert into deals (tenant_id, company_id, owner_id, title, value, pipeline_id, stage_id, status)
+         select $1, null, $2, name, 1, pipeline_id, id, 'open' from pipeline_stages where tenant_id = $1 and company_id is null",
+    ] {
+        a.db.execute(insert, &ids).await.unwrap();
+    }
+    assert!(run(ringfence(&own, &["backfill", "run"]), "").status.success());
+    let ids: [&(dyn tokio_postgres::types::ToSql + Sync); 2] = [&a.company, &a.member.id];
+    for change in [
+        "update contacts set owner_id = $2 where tenant_id = $1 and first_name = 'given'",
+        "update deals set owner_id = $2 where tenant_id = $1 and title = 'followed'",
+        "insert into deals (tenant_id, company_id, owner_id, title, value, pipeline_id, stage_id, status)
+         select $1, $1, $2, 'new', 1, pipeline_id, id, 'open' from pipeline_stages where tenant_id = $1 and name = 'shared'",
+    ] {
+        assert_eq!(a.db.execute(change, &ids).await.unwrap(), 1, "{change}");
+    }
+    let undone = run(ringfence(&own, &["backfill", "undo"]), "");
+    let said = text(&undone.stdout);
+    assert!(undone.status.success() && said.contains("6 stayed: "), "{said}{}", text(&undone.stderr));
+    for (table, name, historical) in [
+        ("contacts", "first_name", "kept"),
+        ("pipelines", "name", "own"),
+        ("pipeline_stages", "name", "own"),
+        ("deals", "title", "own,shared"),
+    ] {
+        let names = format!("select string_agg({name}, ',' order by {name}) from {table} where company_id is null");
+        assert_eq!(a.value::<String>(&names, &[]).await, historical, "{table}");
+    }
+    drop(a);
+    own.drop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_and_an_undo_do_not_go_on_together() {
     let own = OwnDatabase::new().await;
