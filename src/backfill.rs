@@ -426,9 +426,8 @@ async fn verify(client: &Client) -> anyhow::Result<bool> {
     Ok(same)
 }
 
-/// Lets rows be historical again in tables whose `finish` was broken off.
-const BROKEN_OFF: &str =
-    "select app.with_short_lock(format('alter table public.%I drop constraint backfill_finished', c.relname))
+/// What lets rows be historical again in tables whose `finish` was broken off. For these one needs to own the tables.
+const BROKEN_OFF: &str = "select format('alter table public.%I drop constraint backfill_finished', c.relname)
      from pg_constraint k join pg_class c on c.oid = k.conrelid
      join pg_attribute a on a.attrelid = c.oid and a.attname = 'company_id' and not a.attnotnull
      where k.conname = 'backfill_finished' and k.coninhcount = 0";
@@ -440,7 +439,9 @@ async fn undo(client: &Client, admin: &str) -> anyhow::Result<()> {
     let bar = ProgressBar::new(recorded.unsigned_abs());
     bar.set_style(ProgressStyle::with_template("undo {wide_bar} {human_pos}/{human_len} rows, {per_sec}, {eta} left")?);
     let owner = owning(admin).await?;
-    owner.query(BROKEN_OFF, &[]).await?;
+    for row in owner.query(BROKEN_OFF, &[]).await? {
+        owner.execute("select app.with_short_lock($1)", &[&row.get::<_, String>(0)]).await?;
+    }
     let undone = undo_all(client, &bar).await;
     // Also where nothing was left to undo.
     change_indexes(client, &owner, &RESTORING, MANY, &bar).await?;

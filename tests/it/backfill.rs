@@ -400,6 +400,26 @@ async fn who_gets_a_company_during_a_run_makes_it_no_wrong_one() {
     own.drop().await;
 }
 
+/// Whoever is given the role ringfence_dba and nothing else.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dba_who_owns_nothing_backfills_and_takes_it_back() {
+    let own = OwnDatabase::new().await;
+    let (a, b, _) = companies(&own, 30).await;
+    let login = format!("dba_{}", Uuid::new_v4().simple());
+    a.db.batch_execute(&format!("create role {login} login in role ringfence_dba")).await.unwrap();
+    let before = contents(&a.db).await;
+    for command in ["plan", "run", "verify", "undo"] {
+        let mut program = ringfence(&own, &["backfill", command]);
+        program.env("DATABASE_ADMIN_URL", own.admin.replace("ringfence_admin", &login));
+        let done = run(program, "");
+        assert!(done.status.success(), "{command}: {}{}", text(&done.stdout), text(&done.stderr));
+    }
+    assert_eq!(contents(&a.db).await, before);
+    a.db.batch_execute(&format!("drop role {login}")).await.unwrap();
+    drop((a, b));
+    own.drop().await;
+}
+
 /// An import that goes on beside a run, or between one that was broken off and the next, and a company that comes back.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_comes_in_since_a_run_began_is_no_difference() {
