@@ -1027,7 +1027,8 @@ async fn the_command_makes_lists_and_removes_operators() {
 async fn an_administrator_is_told_what_they_lack() {
     let own = OwnDatabase::new().await;
     for (arguments, missing) in [
-        (["operator", "list"], "the administrator must be a superuser, or a member of ringfence_owner"),
+        (["operator", "list"], "this needs the role ringfence_dba"),
+        (["super-admin", "root@example.com"], "this needs the role ringfence_dba"),
         (["backfill", "finish"], "the administrator must be a superuser, or a member of ringfence_owner"),
         (["backfill", "plan"], "the administrator must be a superuser or a member of ringfence_dba"),
     ] {
@@ -1036,6 +1037,29 @@ async fn an_administrator_is_told_what_they_lack() {
         let refused = text(&run(command, "").stderr);
         assert!(refused.contains(missing), "{arguments:?}: {refused}");
     }
+    // Whoever has the role and no other right sees what is there, and is told what they may not do.
+    let acme = World::within(&own.admin, "Acme").await;
+    let (operator, dba) = (Login::new(&own.admin), format!("dba_{}", Uuid::new_v4().simple()));
+    acme.db.execute("select app.add_operator($1::text::name, array[$2])", &[&operator.name, &acme.name]).await.unwrap();
+    acme.db.batch_execute(&format!("create role {dba} login in role ringfence_dba")).await.unwrap();
+    let go = |arguments: &[&str]| {
+        let mut command = ringfence(&own, arguments);
+        command.env("DATABASE_ADMIN_URL", own.admin.replace("ringfence_admin", &dba));
+        let done = run(command, "");
+        text(&done.stdout) + &text(&done.stderr)
+    };
+    let said = go(&["operator", "list"]);
+    assert!(said.contains(&operator.name) && said.contains(&acme.name), "{said}");
+    let said = go(&["operator", "add", "x", "--company", &acme.name, "--generate-password"]);
+    assert!(said.contains("the administrator must be a superuser, or a member of ringfence_owner"), "{said}");
+    let said = go(&["user", "assign", &acme.member.email, "--company", &acme.name, "--role", "company_admin"]);
+    assert!(said.contains("belongs to"), "{said}");
+    let said = go(&["super-admin", &acme.member.email]);
+    assert!(said.contains("is a super admin now"), "{said}");
+    let role = "select user_role from users where id = $1";
+    assert_eq!(acme.value::<String>(role, &[&acme.member.id]).await, "super_admin");
+    acme.db.batch_execute(&format!("drop role {dba}")).await.unwrap();
+    operator.remove(&acme).await;
     let mut without = ringfence(&own, &["backfill", "plan"]);
     without.env_remove("DATABASE_ADMIN_URL");
     let refused = text(&run(without, "").stderr);
