@@ -192,6 +192,17 @@ impl Restore {
         if !logins.differing.is_empty() {
             say!("With other rights than in the backup, which stay as they are: {}.", logins.differing.join(", "));
         }
+        let operators = client.query(sql!("ops/operators").text, &[]).await?;
+        if !operators.is_empty() {
+            say!(
+                "Operators have here the companies that they had at the backup, also those that were taken from them since: {}. \
+                 See `ringfence operator revoke`.",
+                Vec::from_iter(operators.iter().map(|row| {
+                    format!("{} ({})", row.get::<_, &str>("name"), row.get::<_, Vec<String>>("companies").join(", "))
+                }))
+                .join(", ")
+            );
+        }
         if !without.is_empty() {
             say!(
                 "The login was removed, or is another one now, and is without a company here: {}. See `ringfence operator`.",
