@@ -253,3 +253,49 @@ begin
 end $$;
 
 reset role;
+
+set role ringfence_owner;
+
+-- A number that another company uses gets its company switched off, as one does that was taken from a company.
+create function app.keep_number_beside() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  new.is_active := not exists (select from public.phone_numbers n where app.global_key(n.phone_number) = app.global_key(new.phone_number)
+    and n.is_active and not n.is_deleted and n.company_id is not null and n.id <> new.id);
+  return new;
+end $$;
+create trigger beside before update of company_id on phone_numbers for each row
+  when (old.company_id is null and new.company_id is not null and new.is_active and not new.is_deleted) execute function app.keep_number_beside();
+grant execute on function app.global_key(text) to ringfence_platform, ringfence_dba;
+
+-- As in V0022, without that key, for which none stays.
+create or replace function app.backfill_collisions() returns table (table_name text, key_name text, row_count bigint) language plpgsql stable as $$
+#variable_conflict use_column
+declare
+  k record;
+  has_rows boolean;
+  found_count bigint;
+begin
+  perform app.require_bypass();
+  for k in
+    select p.target, p.table_name, i.indexrelid::regclass::text as name, pg_get_expr(i.indpred, i.indrelid) as condition,
+      (select string_agg(pg_get_indexdef(i.indexrelid, n, true), ', ' order by n) from generate_series(1, i.indnkeyatts) n) as keys,
+      (select string_agg(quote_ident(a.attname), ', ') from pg_attribute a where a.attrelid = p.target and a.attnum > 0 and not a.attisdropped
+        and a.attname <> 'company_id') as columns
+    from app.protected_table p join pg_index i on i.indrelid = p.target::oid
+    where i.indisunique and pg_get_expr(i.indpred, i.indrelid) like '%company_id IS NOT NULL%'
+      and i.indexrelid::regclass::text <> 'phone_numbers_in_use_key' order by 2, 3
+  loop
+    execute format('select exists (select from %s where company_id is null)', k.target) into has_rows;
+    continue when not has_rows;
+    execute format(
+      'select coalesce(sum(least(g.rows - 1, g.historical)), 0) from (
+         select count(*) as rows, count(*) filter (where is_historical) as historical
+         from (select %1$s, coalesce(company_id, (select c.id from public.companies c where c.id = tenant_id)) as company_id, company_id is null as is_historical from %2$s) x
+         where %3$s and num_nulls(%4$s) = 0 group by %4$s having count(*) > 1) g', k.columns, k.target, k.condition, k.keys) into found_count;
+    if found_count > 0 then
+      return query select k.table_name, k.name, found_count;
+    end if;
+  end loop;
+end $$;
+
+reset role;

@@ -156,6 +156,10 @@ async fn plan(client: &Client) -> anyhow::Result<()> {
         total = total.saturating_sub(count.unsigned_abs());
         say!("{table}: {count} rows stay, because the company has another row with the same {key}");
     }
+    let beside: i64 = client.query_one(sql!("ops/backfill/numbers_beside").text, &[]).await?.get(0);
+    if beside > 0 {
+        say!("phone_numbers: {beside} are switched off when they get their company, because another company uses them");
+    }
     say!(
         "{} rows get their company, by one worker in about {}; {} cannot be decided.",
         HumanCount(total),

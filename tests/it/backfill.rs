@@ -400,6 +400,36 @@ async fn who_gets_a_company_during_a_run_makes_it_no_wrong_one() {
     own.drop().await;
 }
 
+/// A number is one company's; that another one has it, too, is nobody's mistake.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_that_another_company_uses_is_switched_off_when_it_gets_its_company() {
+    let own = OwnDatabase::new().await;
+    let (a, b) = (World::within(&own.admin, "Alpha").await, World::within(&own.admin, "Beta").await);
+    let add = "insert into phone_numbers (tenant_id, company_id, user_id, phone_number) values ($1, $2, $3, $4)";
+    let none = None::<Uuid>;
+    for (company, user, number) in [(none, &a.admin, "used"), (none, &a.admin, "free"), (none, &a.member, "moved")] {
+        a.db.execute(add, &[&a.company, &company, &user.id, &number]).await.unwrap();
+    }
+    for number in ["used", "moved"] {
+        a.db.execute(add, &[&b.company, &Some(b.company), &b.admin.id, &number]).await.unwrap();
+    }
+    // Whoever moves leaves their number with the company, too.
+    let moved = run(ringfence(&own, &["user", "assign", &a.member.email, "--company", &b.name]), "");
+    assert!(moved.status.success(), "{}", text(&moved.stderr));
+    let planned = run(ringfence(&own, &["backfill", "plan"]), "");
+    let said = text(&planned.stdout);
+    assert!(said.contains("phone_numbers: 1 are switched off") && !said.contains("rows stay"), "{said}");
+    for command in ["run", "verify"] {
+        let done = run(ringfence(&own, &["backfill", command]), "");
+        assert!(done.status.success(), "{}{}", text(&done.stdout), text(&done.stderr));
+    }
+    let numbers = "select string_agg(phone_number || ' ' || is_active, ', ' order by phone_number) from phone_numbers where company_id = $1";
+    assert_eq!(a.value::<String>(numbers, &[&a.company]).await, "free true, moved false, used false");
+    assert_eq!(a.value::<String>(numbers, &[&b.company]).await, "moved true, used true");
+    drop((a, b));
+    own.drop().await;
+}
+
 /// Whoever is given the role ringfence_dba and nothing else.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dba_who_owns_nothing_backfills_and_takes_it_back() {
