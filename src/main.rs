@@ -164,7 +164,7 @@ enum User {
         /// The company's exact name
         #[arg(long)]
         company: String,
-        /// The role, when it is to change (company_user for a new account)
+        /// The role, when it is to change. A new account, and whoever comes from another company and is no super admin, is company_user
         #[arg(long)]
         role: Option<String>,
     },
@@ -625,8 +625,11 @@ async fn assign(
         bail!("{email} is the last admin of {left}: make somebody else an admin there first");
     }
     let (user, role) = match known {
-        // What somebody was in another company says nothing about this one.
-        Some(row) => (row.get::<_, uuid::Uuid>("id"), role.or(left.as_ref().map(|_| "company_user"))),
+        // What somebody was in another company says nothing about this one, and what they are of the platform stays.
+        Some(row) => {
+            let moves = left.is_some() && !row.get::<_, bool>("is_super_admin");
+            (row.get::<_, uuid::Uuid>("id"), role.or(moves.then_some("company_user")))
+        }
         None => {
             let first_name = email.split('@').next().unwrap_or("New");
             (add_user(admin, &email, first_name, "").await?, role.or(Some("company_user")))
@@ -645,10 +648,10 @@ async fn assign(
             None => e.into(),
         }
     })?;
-    tx.execute(sql!("ops/set_role").text, &[&user, &role]).await?;
+    let role: String = tx.query_one(sql!("ops/set_role").text, &[&user, &role]).await?.get("user_role");
     tx.commit().await?;
     let from = left.map(|left| format!(", and no longer to {left}; what they made there stays there"));
-    Ok(format!("{email} belongs to {company} now{}.", from.unwrap_or_default()))
+    Ok(format!("{email} belongs to {company} now, with the role {role}{}.", from.unwrap_or_default()))
 }
 
 async fn add_user(admin: &tokio_postgres::Client, email: &str, first: &str, last: &str) -> anyhow::Result<uuid::Uuid> {

@@ -1,6 +1,6 @@
 -- Somebody with their company, and whether that would be without an admin if they left.
 -- $1 email, lower-cased
-select u.id, c.name as company,
+select u.id, c.name as company, u.user_role = 'super_admin' as is_super_admin,
   u.user_role = 'company_admin' and exists (select from users o where o.company_id = u.company_id and o.id <> u.id and not o.is_deleted)
     and not exists (select from users o where o.company_id = u.company_id and o.id <> u.id and o.user_role = 'company_admin'
       and o.status = 'active' and not o.is_deleted) as is_last_admin

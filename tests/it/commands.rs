@@ -192,6 +192,18 @@ async fn people_get_a_role_and_a_company() {
     let moved = run(ringfence(&own, &["user", "assign", "eve@example.com", "--company", "Acme"]), "");
     assert!(moved.status.success(), "{}", text(&moved.stderr));
     assert_eq!(role("eve@example.com").await, ("company_user".into(), Some(company)));
+    // A super admin is one wherever they are, unless it is said otherwise.
+    for (to, more, is) in [
+        ("Acme", [].as_slice(), "super_admin"),
+        ("Other", &[], "super_admin"),
+        ("Acme", &["--role", "company_user"], "company_user"),
+    ] {
+        let moved =
+            run(ringfence(&own, &[&["user", "assign", "root@example.com", "--company", to], more].concat()), "");
+        let said = text(&moved.stdout);
+        assert!(said.contains(&format!("belongs to {to} now, with the role {is}")), "{said}{}", text(&moved.stderr));
+        assert_eq!(role("root@example.com").await.0, is);
+    }
     // What they made before companies stays with the company that they leave, unless it has such a row: it is said which.
     let same = "with kim as (insert into users (email, first_name, last_name, company_id)
           select 'kim@example.com', 'Kim', 'K', id from companies where name = 'Acme' returning id, company_id)
