@@ -40,6 +40,8 @@ pub struct Mail {
     pub in_reply_to: Option<Uuid>,
     /// Files of the company that go with it.
     pub attachments: Vec<Uuid>,
+    /// The run of a workflow that sends it.
+    pub execution: Option<Uuid>,
 }
 
 row! {
@@ -185,10 +187,10 @@ fn kept(list: &Option<String>) -> Option<String> {
 
 /// Writes a mail down in the caller's transaction, as a draft or before it is sent.
 pub async fn keep(tx: &Tx<'_>, mail: &Mail, host: &str, is_draft: bool) -> Result<Queued> {
-    let Mail { to, subject, body, cc, bcc, contact, in_reply_to, attachments, text: _ } = mail;
+    let Mail { to, subject, body, cc, bcc, contact, in_reply_to, attachments, execution, text: _ } = mail;
     let (cc, bcc) = (kept(cc), kept(bcc));
     let params: Params<'_> =
-        &[to, subject, body, &cc, &bcc, contact, in_reply_to, attachments, &ATTACHMENTS, &host, &is_draft];
+        &[to, subject, body, &cc, &bcc, contact, in_reply_to, attachments, &ATTACHMENTS, &host, &is_draft, execution];
     tx.one(sql!("mailing/queue"), params).await
 }
 

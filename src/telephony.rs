@@ -104,6 +104,8 @@ pub struct Text {
     pub from: Option<String>,
     /// Whether the numbers take turns.
     pub rotate: bool,
+    /// The run of a workflow that sends it.
+    pub execution: Option<Uuid>,
 }
 
 row! {
@@ -185,7 +187,8 @@ pub async fn queue(tx: &Tx<'_>, text: &Text) -> Result<Queued> {
     if body.chars().count() > BODY {
         return Err(too_long());
     }
-    tx.one(sql!("telephony/queue"), &[&text.from, &text.rotate, &text.to, &body, &text.contact]).await
+    let params: Params<'_> = &[&text.from, &text.rotate, &text.to, &body, &text.contact, &text.execution];
+    tx.one(sql!("telephony/queue"), params).await
 }
 
 /// Characters that Twilio takes in one message.

@@ -130,7 +130,7 @@ impl NewEmail {
         let NewEmail { to_email, to, subject, body, cc, bcc, contact_id: contact, in_reply_to, attachments } = self;
         let to = to_email.or(to).ok_or_else(|| Error::invalid("body", "to_email", "Field required"))?;
         let to = to.trim().to_owned();
-        Ok(Mail { to, subject, body, cc, bcc, contact, in_reply_to, attachments, text: None })
+        Ok(Mail { to, subject, body, cc, bcc, contact, in_reply_to, attachments, text: None, execution: None })
     }
 }
 

@@ -600,6 +600,73 @@ async fn workflows_cannot_start_each_other_forever() {
     assert_eq!(acme.admin.get("/api/deals/").await.expect(200).as_array().unwrap().len(), 7);
 }
 
+/// A mail of a run that is opened is the run's doing.
+#[tokio::test(flavor = "multi_thread")]
+async fn opened_mails_of_a_run_cannot_start_it_forever() {
+    let own = OwnDatabase::new().await;
+    let inbox = Inbox::open().await;
+    let acme = World::served(&own, Config { relay_url: Some(inbox.url()), ..config() }).await;
+    let follow = json!([{"type": "send_email", "config": {"to": "ada@x.example", "subject": "S", "body": "<p>B</p>"}}]);
+    let path = workflow(&acme.admin, "email_opened", follow).await;
+    let mail = json!({"to": "ada@x.example", "subject": "Offer", "body": "B"});
+    acme.member.post("/api/emails/send", mail).await.expect(200);
+    for depth in 0..=6 {
+        let mail = inbox.next().await.data;
+        let pixel = mail.split_once("/api/emails/track/open/").unwrap().1.split('"').next().unwrap();
+        acme.member.get(&format!("/api/emails/track/open/{pixel}")).await;
+        let deepest = "select max(depth) from workflow_executions where status <> 'running'";
+        until("the run", async || acme.value::<Option<i32>>(deepest, &[]).await == Some(depth)).await;
+    }
+    let statuses = ended(&acme.admin, &path, 7).await;
+    assert_eq!(statuses[0], "failed");
+    assert!(runs(&acme.admin, &path).await[0]["error_message"].as_str().unwrap().contains("5 times"));
+    assert!(statuses[1..].iter().all(|status| status == "success"), "{statuses:?}");
+    assert!(inbox.rest().await.is_empty());
+    assert_eq!(acme.value::<i64>("select count(distinct root_id) from workflow_executions", &[]).await, 1);
+}
+
+/// What answers a run's text at once may be a machine; what one of the company's numbers has sent to another is the run's in any case.
+#[tokio::test(flavor = "multi_thread")]
+async fn texts_of_a_run_cannot_start_it_forever() {
+    let own = OwnDatabase::new().await;
+    let base = start_server(config(), &own.api);
+    let acme = World::alone_at(&own, &base).await;
+    let account = Account::of(&acme).await;
+    let second = number();
+    acme.admin.post("/api/sms/phone-numbers", json!({"phone_number": second})).await.expect(200);
+    let answer = json!([{"type": "send_sms", "config": {"body": "Hi", "from_number": "{{ to }}"}}]);
+    let path = workflow(&acme.admin, "inbound_sms", answer).await;
+    // The depth of the run of a text that comes in.
+    let comes = async |from: &str, to: &str| {
+        let sid = format!("SM{}", Uuid::new_v4().simple());
+        let text = [("From", from), ("To", to), ("Body", "Yes?"), ("MessageSid", &sid)];
+        assert_eq!(account.tells_at(&base, "/api/sms/webhook/incoming", &text).await.status, 200);
+        let run = "select depth from workflow_executions x join sms_messages m on m.id = x.record_id where m.twilio_sid = $1 and x.status <> 'running'";
+        until("the run", async || acme.db.query_opt(run, &[&sid]).await.unwrap().is_some()).await;
+        acme.value::<i32>(run, &[&sid]).await
+    };
+    let age = "update sms_messages set created_at = created_at - interval '3 minutes'";
+    let machine = number();
+    for depth in 0..=6 {
+        assert_eq!(comes(&machine, &account.number).await, depth);
+    }
+    assert_eq!(account.asked().len(), 6);
+    assert!(runs(&acme.admin, &path).await[0]["error_message"].as_str().unwrap().contains("5 times"));
+    acme.db.execute(age, &[]).await.unwrap();
+    assert_eq!(comes(&machine, &account.number).await, 0, "a person takes their time");
+
+    let by_hand = json!({"to": second, "body": "Hi", "from_number": account.number});
+    acme.member.post("/api/sms/send", by_hand.clone()).await.expect(200);
+    assert_eq!(comes(&account.number, &second).await, 0);
+    acme.db.execute(age, &[]).await.unwrap();
+    assert_eq!(comes(&second, &account.number).await, 1);
+    acme.db.execute(age, &[]).await.unwrap();
+    assert_eq!(comes(&account.number, &second).await, 2);
+    acme.db.execute(age, &[]).await.unwrap();
+    acme.member.post("/api/sms/send", by_hand).await.expect(200);
+    assert_eq!(comes(&account.number, &second).await, 0, "this one was sent by hand");
+}
+
 /// In a copy on another server the numbers of transactions begin anew.
 #[tokio::test]
 async fn a_step_that_is_done_causes_nothing_more() {

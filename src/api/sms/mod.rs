@@ -174,6 +174,7 @@ async fn send(app: State<App>, db: TenantDb, Json(new): Json<NewText>) -> Result
         contact: new.contact_id,
         from: new.from_number,
         rotate: new.use_rotation.unwrap_or(true),
+        execution: None,
     };
     let (message, taken) = telephony::send(&app, &db, text).await?.taken()?;
     let telephony::Queued { from_address: from, to_address: to, body, .. } = message;

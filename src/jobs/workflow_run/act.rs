@@ -17,6 +17,8 @@ use uuid::Uuid;
 
 /// Something that is done outside of a transaction.
 pub(super) struct Errand {
+    /// The run.
+    pub execution: Uuid,
     /// Its step, whose id the receiver of a webhook is told.
     pub step: Uuid,
     /// The step's place.
@@ -174,6 +176,7 @@ async fn send_text(app: &App, db: &TenantDb, errand: &Errand, text: &workflow::S
         body: Some(text.body.clone()),
         contact: errand.contact,
         from,
+        execution: Some(errand.execution),
         ..Text::default()
     };
     let sent = match telephony::send(app, db, text).await {
@@ -195,6 +198,7 @@ async fn send_mail(app: &App, db: &TenantDb, errand: &Errand, mail: &workflow::S
         body: mail.body.clone(),
         cc: mail.cc.clone().filter(|list| !list.trim().is_empty()),
         contact: errand.contact,
+        execution: Some(errand.execution),
         ..Mail::default()
     };
     let sent = match mailing::send(app, db, mail).await {

@@ -262,6 +262,7 @@ impl At<'_, '_> {
             _ => None,
         };
         Ok(Turn::Outside(Box::new(Errand {
+            execution: self.execution,
             step,
             position: self.run.next_step,
             attempts: self.run.attempts + 1,
