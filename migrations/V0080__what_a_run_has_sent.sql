@@ -1,9 +1,13 @@
--- What a run has sent is known as its doing, and what comes of it is one deeper.
+-- What a run has sent is known as its doing, and what comes of it is one deeper. A run does what its workflow said when it was made.
 set role ringfence_owner;
 
 alter table emails add column execution_id uuid;        -- the run that has sent it
 alter table sms_messages add column execution_id uuid;  -- the run that has sent it
+alter table workflow_executions
+  add column plan jsonb,        -- its workflow's actions when it was made, until it begins; null in one that an older program has made
+  add column conditions jsonb;  -- its workflow's conditions when it was made
 grant update (execution_id) on emails, sms_messages to ringfence_api;
+grant update (plan, conditions) on workflow_executions to ringfence_api;
 
 -- The run whose mail was opened, or whose text has come back or was answered.
 create function app.run_behind(event text, record_id uuid) returns uuid language sql stable
@@ -24,7 +28,7 @@ create function app.run_behind(event text, record_id uuid) returns uuid language
       from public.sms_messages i where i.id = $2) end;
 grant execute on function app.run_behind(text, uuid) to ringfence_api;
 
--- As in V0076, but what a run has sent counts, too.
+-- As in V0076, but what a run has sent counts, too, and the run keeps what its workflow says now.
 create or replace function app.fire_all(event text, record_ids uuid[], details jsonb[]) returns void language plpgsql set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_column
 declare
@@ -55,10 +59,10 @@ begin
     select $1, r.record_id, r.details, deep from unnest($2, $3) as r (record_id, details)
     returning id, record_id, details
   ), run as (
-    insert into public.workflow_executions (user_id, workflow_id, event_id, event, record_id, trigger_data, depth, root_id, status, error_message,
-      completed_at)
+    insert into public.workflow_executions (user_id, workflow_id, event_id, event, record_id, trigger_data, plan, conditions, depth, root_id, status,
+      error_message, completed_at)
     select w.owner_id, w.id, e.id, $1, e.record_id,
-      jsonb_build_object('event', $1, 'record_id', e.record_id, app.record_kind($1) || '_id', e.record_id) || e.details, deep,
+      jsonb_build_object('event', $1, 'record_id', e.record_id, app.record_kind($1) || '_id', e.record_id) || e.details, w.actions, w.conditions, deep,
       coalesce(root, e.id), case when stopped is null then 'running' else 'failed' end, stopped, case when stopped is not null then now() end
     from event e, public.workflows w
     where w.tenant_id = app.company_id() and w.trigger = $1 and w.status = 'active' and not w.is_deleted and w.company_id is not null

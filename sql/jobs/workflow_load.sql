@@ -1,6 +1,8 @@
--- A run that is not at its end, held until the transaction ends, with all that its next step needs.   $1 execution
-select x.workflow_id, x.company_id, x.event, x.trigger_data, x.is_manual, x.actions is not null as is_begun, coalesce(x.actions, w.actions) as actions,
-  x.next_step, w.name, w.status as workflow_status, w.is_deleted, w.conditions, w.max_executions,
+-- A run that is not at its end, held until the transaction ends, with all that its next step needs. One that an older program has
+-- made does what the workflow says when it begins.   $1 execution
+select x.workflow_id, x.company_id, x.event, x.trigger_data, x.is_manual, x.actions is not null as is_begun,
+  coalesce(x.actions, x.plan) is null and x.event <> w.trigger as is_lost, coalesce(x.actions, x.plan, w.actions) as actions,
+  x.next_step, w.name, w.status as workflow_status, w.is_deleted, coalesce(x.conditions, w.conditions) as conditions, w.max_executions,
   app.workflow_context(x.event, x.record_id) as context, s.id as step_id, s.status as step_status,
   s.started_at as step_started_at, now() as now, coalesce(s.attempts, 0) as attempts
 from workflow_executions x

@@ -667,6 +667,38 @@ async fn texts_of_a_run_cannot_start_it_forever() {
     assert_eq!(comes(&account.number, &second).await, 0, "this one was sent by hand");
 }
 
+/// However long it waits for a worker.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_does_what_its_workflow_said_when_it_was_made() {
+    let own = OwnDatabase::new().await;
+    let acme = World::served(&own, Config { worker: Switch::Off, ..config() }).await;
+    let task = |subject: &str| json!([{"type": "create_task", "config": {"subject": subject}}]);
+    let path = workflow(&acme.admin, "contact_created", task("Call {{ contact.first_name }}")).await;
+    let clock = workflow(&acme.admin, "scheduled", task("By the clock")).await;
+    acme.contact("Ada", "L").await;
+    let condition = json!([{"field": "deal.value", "operator": "greater_than", "value": 1}]);
+    let change = json!({"trigger_type": "deal_won", "actions": task("Bill it"), "conditions": condition});
+    acme.admin.put(&path, change).await.expect(200);
+    // One that an older program has made for what the workflow waited for then.
+    let older = "with x as (
+          insert into workflow_executions (tenant_id, company_id, user_id, workflow_id, event)
+          select tenant_id, company_id, owner_id, id, 'contact_created' from workflows where trigger = 'deal_won' returning *)
+        insert into jobs (tenant_id, company_id, user_id, kind, record_id) select tenant_id, company_id, user_id, 'workflow_run', id from x";
+    acme.db.execute(older, &[]).await.unwrap();
+    start_server(config(), &own.api);
+    let statuses = ended(&acme.admin, &path, 2).await;
+    assert_eq!(statuses, ["failed", "success"]);
+    assert!(runs(&acme.admin, &path).await[0]["error_message"].as_str().unwrap().contains("another trigger"));
+    ended(&acme.admin, &clock, 1).await;
+    acme.admin.send("POST", &format!("{path}/execute"), None).await.expect(200);
+    let list = acme.admin.get("/api/activities/").await.expect(200);
+    let subjects: Vec<&str> = list.as_array().unwrap().iter().map(|task| task["subject"].as_str().unwrap()).collect();
+    assert!(subjects.contains(&"Call Ada") && subjects.contains(&"By the clock"), "{subjects:?}");
+    assert_eq!(subjects.iter().filter(|subject| **subject == "Bill it").count(), 1, "{subjects:?}");
+    let without = "select count(*) from workflow_executions where conditions is null";
+    assert_eq!(acme.value::<i64>(without, &[]).await, 1);
+}
+
 /// In a copy on another server the numbers of transactions begin anew.
 #[tokio::test]
 async fn a_step_that_is_done_causes_nothing_more() {

@@ -26,6 +26,8 @@ row! {
         trigger_data: Value,
         is_manual: bool,
         is_begun: bool,
+        /// It was made for another event than the workflow waits for now, and does not know what it was to do.
+        is_lost: bool,
         actions: Value,
         next_step: i32,
         name: String,
@@ -162,6 +164,8 @@ fn stopped(run: &Run) -> Option<&'static str> {
         Some("The workflow was deleted")
     } else if !run.is_manual && run.workflow_status != "active" {
         Some("The workflow was switched off")
+    } else if run.is_lost {
+        Some("The workflow was given another trigger before the run began")
     } else {
         None
     }
