@@ -149,6 +149,12 @@ impl Way {
         self.key.is_some() || app.mailer.is_relay_there().await
     }
 
+    /// Whether it takes nothing from anybody when it cannot take a letter at the moment. SendGrid does not look at the recipient before
+    /// it has taken it; a mail server may ask for patience for one of them.
+    pub fn is_alike_for_all(&self) -> bool {
+        self.key.is_some()
+    }
+
     /// Gives a letter to the provider; its id of it, if it gives one.
     pub async fn deliver(&self, app: &App, letter: &Letter) -> Result<Option<String>, Failure> {
         match &self.key {

@@ -1,9 +1,10 @@
--- Starts a campaign, or leaves it to its time; no status when it was started before, or has no company in whose name it could leave.
--- $1 id
+-- Starts a campaign, leaves it to its time, or goes on with one that failed, for those who still wait; no status when it was started
+-- before, or has no company in whose name it could leave.   $1 id
 with started as (
-  update campaigns set status = case when scheduled_at > now() then 'scheduled' else 'sending' end,
+  update campaigns c set status = case when scheduled_at > now() then 'scheduled' else 'sending' end, error_message = null,
     sent_at = case when scheduled_at > now() then null else now() end, updated_at = now()
-  where id = $1 and not is_deleted and status in ('draft', 'scheduled') and company_id is not null
+  where id = $1 and not is_deleted and company_id is not null and (status in ('draft', 'scheduled') or status = 'failed'
+    and exists (select from campaign_recipients r where r.campaign_id = c.id and r.state = 'pending'))
   returning id, status
 )
 select c.id, (select s.status from started s) as status, c.company_id is null as is_historical

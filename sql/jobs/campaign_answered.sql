@@ -1,4 +1,4 @@
--- What the provider said of each recipient. `busy` is tried again, five times at most; `later` was not tried.
+-- What the provider said of each recipient. `busy` is tried again, five times at most; `later` does not count as tried.
 -- Of a recipient whom another worker has claimed since it says nothing: this may be a repetition of what was written down already.
 -- $1 recipients   $2 when they were claimed   $3 sent, failed, busy or later   $4 the provider's ids   $5 errors
 -- A mail that is known to have arrived has left, whatever the answer was.

@@ -12,7 +12,7 @@ routes! {
     tenant post "/api/email-campaigns/" => create;
     /// One campaign
     tenant get "/api/email-campaigns/{campaign_id}" => get;
-    /// Sends a campaign now, or leaves it to its time
+    /// Sends a campaign now, or leaves it to its time; one that failed goes to those who still wait
     tenant post "/api/email-campaigns/{campaign_id}/send" => send;
     /// What became of each recipient
     tenant get "/api/email-campaigns/{campaign_id}/analytics" => recipients;

@@ -64,7 +64,7 @@ impl SendGrid {
             503 if said["errors"].is_array() => Err(Failure::Busy),
             400..=499 => {
                 let message = said["errors"][0]["message"].as_str().unwrap_or("no reason given").to_owned();
-                Err(Failure::Refused { code: None, message })
+                Err(Failure::Refused { code: Some(status.as_u16().into()), message })
             }
             _ => Err(Failure::Unclear),
         }

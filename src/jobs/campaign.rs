@@ -33,7 +33,7 @@ const START: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(15);
 /// How long a campaign sends before it queues again.
 const TURN: Duration = Duration::from_secs(8);
-/// How long it waits for a provider that takes nothing, in seconds.
+/// How long it waits for a worker that may send it, in seconds.
 const PAUSE: i64 = 30;
 
 row! {
@@ -67,16 +67,33 @@ struct Answers {
     outcomes: Vec<&'static str>,
     provider_ids: Vec<Option<String>>,
     errors: Vec<Option<String>>,
+    /// Whether the provider has said yes or no to one of them.
+    is_decided: bool,
+    /// Why it takes nothing of the company, if it has said so.
+    closed: Option<String>,
 }
 
 impl Answers {
     /// `None`: it was not tried.
-    fn add(&mut self, recipient: &Recipient, answer: Option<Result<Option<String>, Failure>>) {
+    fn add(&mut self, way: &Way, recipient: &Recipient, answer: Option<Result<Option<String>, Failure>>) {
+        self.is_decided |= matches!(answer, Some(Ok(_) | Err(Failure::Refused { .. })));
         let (outcome, provider_id, error) = match answer {
             None => ("later", None, None),
             Some(Ok(id)) => ("sent", id, None),
-            Some(Err(failure @ Failure::Busy)) => ("busy", None, Some(mailing::words(&failure))),
-            Some(Err(failure)) => ("failed", None, Some(mailing::words(&failure))),
+            Some(Err(failure)) => {
+                let why = mailing::words(&failure);
+                let outcome = match failure {
+                    Failure::Busy if way.is_alike_for_all() => "later",
+                    Failure::Busy => "busy",
+                    // The key, or what was paid for: no matter of the recipient's.
+                    Failure::Refused { code: Some(401 | 403), .. } => {
+                        self.closed = Some(why.clone());
+                        "later"
+                    }
+                    Failure::Refused { .. } | Failure::Unclear => "failed",
+                };
+                (outcome, None, Some(why))
+            }
         };
         self.ids.push(recipient.id);
         self.claimed.push(recipient.tried_at);
@@ -85,9 +102,9 @@ impl Answers {
         self.errors.push(error);
     }
 
-    /// Whether the provider took nothing of what it was asked for.
-    fn is_busy(&self) -> bool {
-        !self.outcomes.is_empty() && self.outcomes.iter().all(|outcome| ["busy", "later"].contains(outcome))
+    /// Whether nothing is known to have come of it all.
+    fn are_in_vain(&self) -> bool {
+        !self.ids.is_empty() && !self.is_decided
     }
 }
 
@@ -116,8 +133,8 @@ pub(super) async fn run(app: &App, db: &TenantDb, job: &Job) -> Result<()> {
     };
     let started = Instant::now();
     loop {
-        if !way.is_there(app).await {
-            return later(db, job, PAUSE).await;
+        if !way.is_there(app).await && waits(db, job, &campaign).await? {
+            return Ok(());
         }
         let claimed = Instant::now();
         let claim = Uuid::now_v7();
@@ -136,8 +153,11 @@ pub(super) async fn run(app: &App, db: &TenantDb, job: &Job) -> Result<()> {
         }
         let answers = send(app, &way, base, &campaign, batch, claimed).await;
         answered(app, &campaign, &answers).await?;
-        if answers.is_busy() {
-            return later(db, job, PAUSE).await;
+        if let Some(why) = &answers.closed {
+            return fail(db, &campaign, why).await;
+        }
+        if answers.are_in_vain() && waits(db, job, &campaign).await? {
+            return Ok(());
         }
         // A server that stops leaves the rest to another one.
         if started.elapsed() > TURN || app.background.is_closed() {
@@ -148,7 +168,7 @@ pub(super) async fn run(app: &App, db: &TenantDb, job: &Job) -> Result<()> {
 
 /// Writes down what became of a batch; what was written down already is not written again.
 async fn answered(app: &App, campaign: &Sending, answers: &Answers) -> Result<()> {
-    let Answers { ids, claimed, outcomes, provider_ids, errors } = answers;
+    let Answers { ids, claimed, outcomes, provider_ids, errors, .. } = answers;
     let params: Params<'_> = &[ids, claimed, outcomes, provider_ids, errors];
     let statement = sql!("jobs/campaign_answered").planned_once();
     let db = TenantDb::for_answer(&app.db, campaign.company_id, campaign.user_id);
@@ -164,6 +184,11 @@ async fn unclaim(app: &App, campaign: &Sending, claim: Uuid) -> Result<()> {
 
 async fn fail(db: &TenantDb, campaign: &Sending, why: &str) -> Result<()> {
     db.optional::<Uuid>(sql!("jobs/campaign_fail"), &[&campaign.id, &why]).await.map(drop)
+}
+
+/// Puts the job back until the provider may take something; whether there is anybody for whom it is to.
+async fn waits(db: &TenantDb, job: &Job, campaign: &Sending) -> Result<bool> {
+    Ok(db.optional::<Uuid>(sql!("jobs/campaign_wait"), &[&job.id, &campaign.id]).await?.is_some())
 }
 
 /// Puts the job back into the queue.
@@ -191,7 +216,7 @@ async fn send(
     let mut sent = std::pin::pin!(sent.buffer_unordered(AT_ONCE));
     let mut answers = Answers::default();
     while let Some((recipient, answer)) = sent.next().await {
-        answers.add(&recipient, answer);
+        answers.add(way, &recipient, answer);
     }
     answers
 }

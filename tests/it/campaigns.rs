@@ -8,7 +8,7 @@ use crate::{
     poolers::socket,
     schema::{OwnDatabase, waiting_for_locks},
     smtp::{Inbox, Mail},
-    twilio::mails,
+    twilio::{mails, sendgrid_says},
     world::{Answer, Person, World, answer, config, start_server},
 };
 use ringfence::config::{Config, Switch};
@@ -383,6 +383,62 @@ async fn a_campaign_waits_for_a_relay_that_is_away() {
     becomes(&acme.member, &path, "sent").await;
     inbox.next().await;
     assert!(inbox.rest().await.is_empty());
+}
+
+/// SendGrid takes a mail before it looks at its recipient, so what it does not take at the moment is no recipient's matter.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_campaign_waits_for_sendgrid_however_long_that_takes() {
+    let own = OwnDatabase::new().await;
+    let acme = World::alone(&own).await;
+    let key = with_key(&acme).await;
+    sendgrid_says(&key, 429, "");
+    let path = create(&acme.member, new(&["ada@x.example", "bob@x.example"])).await;
+    send(&acme.member, &path).await.expect(200);
+    let pause = "select extract(epoch from run_at - now())::int from jobs where kind = 'campaign'";
+    for _ in 0..7 {
+        until("a pause", async || acme.value::<i32>(pause, &[]).await > 26).await;
+        acme.db.batch_execute("update jobs set run_at = now() where kind = 'campaign'").await.unwrap();
+    }
+    // It is longer each time, and not longer than ten minutes.
+    for (minutes, seconds) in [(4, 240), (50, 600)] {
+        acme.db.execute("update campaigns set sent_at = now() - make_interval(mins => $1)", &[&minutes]).await.unwrap();
+        acme.db.batch_execute("update jobs set run_at = now() where kind = 'campaign'").await.unwrap();
+        until("a pause", async || acme.value::<i32>(pause, &[]).await > seconds - 10).await;
+        assert!(acme.value::<i32>(pause, &[]).await <= seconds + 10);
+    }
+    assert!(states(&acme.member, &path).await.values().all(|state| state == "pending"));
+    sendgrid_says(&key, 429, "nobody");
+    acme.db.batch_execute("update jobs set run_at = now()").await.unwrap();
+    assert_eq!(becomes(&acme.member, &path, "sent").await["total_sent"], 2);
+    assert_eq!(mails(&key).len(), 2);
+}
+
+/// A key that is refused and an account without credits are no recipient's fault either.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_campaign_that_failed_goes_on_with_those_who_wait() {
+    let own = OwnDatabase::new().await;
+    let acme = World::alone(&own).await;
+    let key = with_key(&acme).await;
+    for status in [401, 403] {
+        sendgrid_says(&key, status, "bob");
+        let before = mails(&key).len();
+        let path = create(&acme.member, new(&["ada@x.example", "bob@x.example"])).await;
+        send(&acme.member, &path).await.expect(200);
+        assert_eq!(becomes(&acme.member, &path, "failed").await["total_sent"], 1);
+        let known = states(&acme.member, &path).await;
+        assert_eq!([&known["ada@x.example"], &known["bob@x.example"]], ["sent", "pending"]);
+        let why = "select error_message from campaigns order by created_at desc limit 1";
+        assert!(acme.value::<String>(why, &[]).await.contains("SendGrid's own words"));
+        sendgrid_says(&key, status, "nobody");
+        assert_eq!(send(&acme.member, &path).await.expect(200)["status"], "sending");
+        assert_eq!(becomes(&acme.member, &path, "sent").await["total_sent"], 2);
+        assert_eq!(mails(&key).len(), before + 2, "each has one mail");
+        send(&acme.member, &path).await.detail(400);
+    }
+    let path = create(&acme.member, new(&["refused@x.example"])).await;
+    send(&acme.member, &path).await.expect(200);
+    becomes(&acme.member, &path, "failed").await;
+    assert_eq!(send(&acme.member, &path).await.detail(400), "This campaign has been sent", "nobody waits");
 }
 
 #[tokio::test(flavor = "multi_thread")]
