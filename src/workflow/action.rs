@@ -4,7 +4,7 @@
 use super::{Condition, Trigger, condition, fill::TEXTS, template};
 use crate::wire;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -47,8 +47,8 @@ pub enum Action {
 /// See [`Action::SendSms`].
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct SendSms {
-    /// The recipient; the contact's phone when left out, or who wrote.
-    #[serde(default = "phone")]
+    /// The recipient; when left out, who wrote, or the contact's phone.
+    #[serde(default = "recipient", deserialize_with = "whoever_wrote")]
     pub to: String,
     /// What it says.
     pub body: String,
@@ -57,8 +57,14 @@ pub struct SendSms {
     pub from_number: Option<String>,
 }
 
-fn phone() -> String {
-    "{{ contact.phone|default(message.from_address, true) }}".into()
+fn recipient() -> String {
+    "{{ message.from_address|default(contact.phone, true) }}".into()
+}
+
+/// What is left out is stored as what stands for it, and older programs had the contact first there, who may be another than wrote.
+fn whoever_wrote<'a, D: Deserializer<'a>>(from: D) -> Result<String, D::Error> {
+    let to = String::deserialize(from)?;
+    Ok(if to == "{{ contact.phone|default(message.from_address, true) }}" { recipient() } else { to })
 }
 
 /// See [`Action::SendEmail`].

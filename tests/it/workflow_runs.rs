@@ -667,6 +667,28 @@ async fn texts_of_a_run_cannot_start_it_forever() {
     assert_eq!(comes(&account.number, &second).await, 0, "this one was sent by hand");
 }
 
+/// The writer's number is another than that of the contact that it was taken for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_is_answered_to_who_wrote() {
+    let own = OwnDatabase::new().await;
+    let base = start_server(config(), &own.api);
+    let acme = World::alone_at(&own, &base).await;
+    let account = Account::of(&acme).await;
+    let contact = json!({"first_name": "Ada", "last_name": "L", "email": "ada@x.example", "phone": "(415) 555-0199"});
+    acme.admin.post("/api/contacts/", contact).await.expect(200);
+    workflow(&acme.admin, "inbound_sms", json!([{"type": "send_sms", "config": {"body": "Hi"}}])).await;
+    let text = [("From", "+444155550199"), ("To", account.number.as_str()), ("Body", "Who?"), ("MessageSid", "SM1")];
+    account.tells_at(&base, "/api/sms/webhook/incoming", &text).await;
+    until("the answer", async || account.asked().len() == 1).await;
+    // As an older program has stored it.
+    let older = r#"update workflows set actions = jsonb_set(actions, '{0,config,to}', '"{{ contact.phone|default(message.from_address, true) }}"')"#;
+    acme.db.execute(older, &[]).await.unwrap();
+    let text = [("From", "+444155550199"), ("To", account.number.as_str()), ("Body", "Who?"), ("MessageSid", "SM2")];
+    account.tells_at(&base, "/api/sms/webhook/incoming", &text).await;
+    until("the answer", async || account.asked().len() == 2).await;
+    assert!(account.asked().iter().all(|form| form["To"] == "+444155550199"), "{:?}", account.asked());
+}
+
 /// However long it waits for a worker.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_does_what_its_workflow_said_when_it_was_made() {
