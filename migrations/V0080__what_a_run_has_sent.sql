@@ -1,4 +1,5 @@
 -- What a run has sent is known as its doing, and what comes of it is one deeper. A run does what its workflow said when it was made.
+-- Whom a company may not write to is looked for in the form in which it is kept.
 set role ringfence_owner;
 
 alter table emails add column execution_id uuid;        -- the run that has sent it
@@ -70,5 +71,9 @@ begin
   )
   insert into public.jobs (user_id, kind, record_id) select r.user_id, 'workflow_run', r.id from run r where r.status = 'running';
 end $$;
+
+-- As in V0061, but in the form in which it is kept (V0062).
+create or replace function app.is_suppressed(channel text, address text) returns boolean language sql stable
+  return exists (select from public.suppressions s where s.channel = $1 and s.address = app.suppressed_form($1, $2));
 
 reset role;

@@ -17,7 +17,6 @@ row! {
         to_address: String,
         body: String,
         contact_id: Option<Uuid>,
-        quiet_until: Option<Time>,
     }
 }
 
@@ -31,12 +30,13 @@ pub(super) async fn run(app: &App, db: &TenantDb, job: &Job) -> Result<()> {
     let begun = db.tx(async |tx| {
         let due: Option<Due> = tx.optional(sql!("jobs/scheduled_sms"), &[&scheduled]).await?;
         let Some(due) = due else { return Ok(None) };
-        if let Some(until) = due.quiet_until {
+        let to = telephony::e164(&due.to_address)?;
+        if let Some(until) = tx.optional::<Time>(sql!("jobs/quiet_until"), &[&to]).await? {
             tx.optional::<Uuid>(sql!("jobs/postpone"), &[&job.id, &until]).await?;
             return Ok(None);
         }
         let text = Text {
-            to: due.to_address,
+            to,
             body: Some(due.body),
             contact: due.contact_id,
             from: Some(due.from_address),

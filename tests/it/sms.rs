@@ -254,6 +254,31 @@ async fn a_scheduled_text_that_twilio_cannot_take_is_tried_again_for_an_hour() {
     assert_eq!(acme.value::<i64>("select count(*) from jobs", &[]).await, 0);
 }
 
+/// An import brings numbers as they were.
+#[tokio::test]
+async fn a_scheduled_text_goes_to_a_number_however_it_is_written() {
+    let own = OwnDatabase::new().await;
+    let acme = World::alone(&own).await;
+    let account = Account::of(&acme).await;
+    let (out, to) = (number(), number());
+    let local = |number: &str| format!("({}) {}-{}", &number[2..5], &number[5..8], &number[8..]);
+    acme.admin.post("/api/suppressions/", json!({"channel": "sms", "address": out})).await.expect(200);
+    let known = "select app.is_suppressed('sms', $1)";
+    assert!(acme.value::<bool>(known, &[&format!("+1 {}", local(&out))]).await);
+    for to in [local(&out), local(&to), "nobody".to_owned()] {
+        let insert =
+            "insert into scheduled_sms (tenant_id, company_id, user_id, from_address, to_address, body, scheduled_at)
+            values ($1, $1, $2, $3, $4, 'Text', now())";
+        acme.db.execute(insert, &[&acme.company, &acme.member.id, &account.number, &to]).await.unwrap();
+    }
+    until("the end of all", async || acme.value::<i64>("select count(*) from jobs", &[]).await == 0).await;
+    let asked = account.asked();
+    assert_eq!((asked.len(), &asked[0]["To"]), (1, &to), "{asked:?}");
+    let why = "select string_agg(error_message, ' ' order by id) from scheduled_sms where is_cancelled";
+    let why: String = acme.value(why, &[]).await;
+    assert!(why.contains("opted out") && why.contains("E.164"), "{why}");
+}
+
 #[tokio::test]
 async fn many_scheduled_texts_leave_once_each_though_workers_share_them() {
     let own = OwnDatabase::new().await;

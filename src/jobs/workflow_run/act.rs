@@ -124,7 +124,7 @@ async fn update(tx: &Tx<'_>, event: &str, change: &UpdateField, context: &Contex
 /// The end of the night for a number, if it is night there; one that is none is refused when it is sent.
 pub(super) async fn quiet_until(tx: &Tx<'_>, number: &str) -> Result<Option<Time>> {
     let Ok(number) = telephony::e164(number) else { return Ok(None) };
-    tx.optional(sql!("jobs/workflow_quiet_until"), &[&number]).await
+    tx.optional(sql!("jobs/quiet_until"), &[&number]).await
 }
 
 /// What the webhooks of a workflow are signed with.
