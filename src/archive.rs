@@ -11,12 +11,13 @@ use crate::{
     db::{connect_as_dba, migrate},
     seal::hexadecimal,
     sql,
+    terminal::{self, Measure},
 };
 use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
 use clap::Args;
 use futures_util::{StreamExt, TryStreamExt};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::{
@@ -37,6 +38,8 @@ const FORMAT: u32 = 1;
 const BATCH: usize = 500;
 const BATCH_BYTES: usize = 4 << 20;
 const CHUNK: usize = 256 << 10;
+/// How the names of files' contents begin.
+const OBJECTS: &str = "objects/";
 /// The longest line of an archive, and its manifest at most: a small zip can hold an endless one.
 const LINE: u64 = 64 << 20;
 /// Rows that cannot come in are named, so many of them.
@@ -77,9 +80,18 @@ impl Manifest {
 
     /// Rows of all tables, and files with content.
     pub fn summary(&self) -> String {
-        let rows: u64 = self.entries.values().map(|entry| entry.rows).sum();
-        let files = self.entries.keys().filter(|name| name.starts_with("objects/")).count();
-        format!("{}: {rows} rows and the content of {files} files", self.company)
+        let files = self.entries.keys().filter(|name| name.starts_with(OBJECTS)).count();
+        format!("{}: {} rows and the content of {files} files", self.company, self.rows())
+    }
+
+    fn rows(&self) -> u64 {
+        self.entries.values().fold(0, |rows, entry| rows.saturating_add(entry.rows))
+    }
+
+    /// Of the entries whose names begin so.
+    fn bytes(&self, start: &str) -> u64 {
+        let entries = self.entries.iter().filter(|(name, _)| name.starts_with(start));
+        entries.fold(0, |bytes, (_, entry)| bytes.saturating_add(entry.bytes))
     }
 
     /// Why the archive is not whole, if it is not.
@@ -222,8 +234,7 @@ async fn write(
         entry: Entry::default(),
         hash: Sha256::new(),
     };
-    let bar = ProgressBar::new_spinner();
-    bar.set_style(ProgressStyle::with_template("{msg:>24} {spinner} {human_pos}, {per_sec}")?);
+    let bar = terminal::progress("reading", Measure::Number);
     for (table, condition) in tables(&tx).await? {
         bar.reset();
         bar.set_message(table.clone());
@@ -286,7 +297,7 @@ async fn write_objects(
             continue;
         };
         // Most are compressed by their own form.
-        out.start(format!("objects/{id}"), CompressionMethod::Stored)?;
+        out.start(format!("{OBJECTS}{id}"), CompressionMethod::Stored)?;
         while let Some(chunk) = content.stream.next().await {
             out.put(&chunk?)?;
         }
@@ -355,8 +366,10 @@ pub async fn import(admin_url: &str, from: &Path, options: Options, storage: &St
         );
     }
     let mut refused = Vec::new();
+    let bar = terminal::progress("adding", Measure::Of(manifest.rows()));
     for (table, _) in tables(&tx).await? {
-        let rows = read_table(&mut tx, &mut zip, &table, manifest.company_id, &mut refused).await;
+        bar.set_message(table.clone());
+        let rows = read_table(&mut tx, &mut zip, &table, manifest.company_id, &mut refused, &bar).await;
         let rows = rows.with_context(|| format!("the table {table}"))?;
         let said = manifest.entries.get(&format!("tables/{table}.ndjson")).map(|entry| entry.rows);
         ensure!(said == Some(rows), "the table {table} has not as many rows as the manifest says");
@@ -367,6 +380,7 @@ pub async fn import(admin_url: &str, from: &Path, options: Options, storage: &St
         refused.truncate(NAMED);
         bail!("nothing came in, because of these rows:\n  {}{more}", refused.join("\n  "));
     }
+    bar.set_message("settling");
     // What triggers do for a change is to be done from here on.
     tx.batch_execute("set local app.restoring = 'off'").await?;
     for statement in [sql!("ops/unusable_passwords"), sql!("ops/no_super_admins"), sql!("ops/end_tokens")] {
@@ -383,6 +397,7 @@ pub async fn import(admin_url: &str, from: &Path, options: Options, storage: &St
     let elsewhere = users_elsewhere(&tx, &mut zip, manifest.company_id).await?;
     let erased = tx.query(sql!("ops/erased_addresses").text, &[&manifest.company_id]).await?;
     let erased = erased.iter().map(|row| row.get("address")).collect();
+    drop(bar);
     read_objects(&tx, &mut zip, &manifest, storage).await?;
     tx.commit().await?;
     Ok(Imported { manifest, elsewhere, due, erased })
@@ -421,6 +436,7 @@ fn verify(zip: &mut ZipArchive<BufReader<File>>, manifest: &Manifest) -> anyhow:
     let names = zip.file_names().map(|name| Ok(name?.into_owned())).collect::<anyhow::Result<BTreeSet<String>>>()?;
     let wanted: BTreeSet<String> = manifest.entries.keys().cloned().chain(["manifest.json".to_owned()]).collect();
     ensure!(names == wanted, "the archive's entries are not those of its manifest");
+    let bar = terminal::progress("verifying", Measure::BytesOf(manifest.bytes("")));
     let mut buffer = vec![0; CHUNK];
     for (name, entry) in &manifest.entries {
         let mut content = zip.by_name(name)?;
@@ -433,6 +449,7 @@ fn verify(zip: &mut ZipArchive<BufReader<File>>, manifest: &Manifest) -> anyhow:
             }
             bytes += read as u64;
             hash.update(&buffer[..read]);
+            bar.inc(read as u64);
         }
         ensure!(
             bytes == entry.bytes && hexadecimal(&hash.finalize()) == entry.sha256,
@@ -467,6 +484,7 @@ async fn read_table(
     table: &str,
     company: Uuid,
     refused: &mut Vec<String>,
+    bar: &ProgressBar,
 ) -> anyhow::Result<u64> {
     let insert = Insert::new(tx, table, company).await?;
     let (mut batch, mut rows, mut all) = (String::new(), 0, 0);
@@ -484,6 +502,7 @@ async fn read_table(
         if rows > 0 && (is_last || rows == BATCH || batch.len() > BATCH_BYTES) {
             batch.push(']');
             insert.run(tx, &batch, refused).await?;
+            bar.inc(rows as u64);
             (batch, rows) = (String::new(), 0);
         }
         if is_last {
@@ -609,9 +628,10 @@ async fn read_objects(
     storage: &Storage,
 ) -> anyhow::Result<()> {
     let tracker = TaskTracker::new();
+    let bar = terminal::progress("contents of files", Measure::BytesOf(manifest.bytes(OBJECTS)));
     for row in tx.query(sql!("ops/objects").text, &[&manifest.company_id]).await? {
         let (id, key): (Uuid, String) = (row.get("id"), row.get("object_key"));
-        let name = format!("objects/{id}");
+        let name = format!("{OBJECTS}{id}");
         if !manifest.entries.contains_key(&name) {
             continue;
         }
@@ -627,6 +647,7 @@ async fn read_objects(
                 break;
             }
             writing.put(Bytes::copy_from_slice(&buffer[..read])).await?;
+            bar.inc(read as u64);
         }
         writing.finish().await?;
         writing.keep();

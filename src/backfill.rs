@@ -4,10 +4,13 @@
 //! without this program calls the same functions (`sql/ops/backfill/`). Here is what makes it comfortable: a plan to read,
 //! workers, progress, vacuum.
 
-use crate::{db, say, sql};
+use crate::{
+    db, say, sql,
+    terminal::{self, Measure},
+};
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressStyle};
+use indicatif::{HumanCount, HumanDuration, ProgressBar};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
@@ -189,9 +192,7 @@ impl Run {
         client.execute(sql!("ops/backfill/hold").text, &[&false]).await?;
         client.execute(sql!("ops/backfill/open").text, &[&self.workers, &true]).await?;
         let mut progress = Progress::of(client).await?;
-        let style =
-            ProgressStyle::with_template("{msg} {wide_bar} {human_pos}/{human_len} rows, {per_sec}, {eta} left")?;
-        let bar = ProgressBar::new(progress.left_over).with_style(style).with_message("backfill");
+        let bar = terminal::progress("backfill", Measure::Of(progress.left_over));
         let owner = owning(admin).await?;
         let started = Instant::now();
         if self.stand_ins_from > 0 && progress.is_under_way {
@@ -440,8 +441,7 @@ async fn undo(client: &Client, admin: &str) -> anyhow::Result<()> {
     client.execute(sql!("ops/backfill/hold").text, &[&true]).await?;
     let recorded = client.query_one(sql!("ops/backfill/recorded").text, &[]).await?;
     let (recorded, finished): (i64, i64) = (recorded.get("recorded"), recorded.get("finished"));
-    let bar = ProgressBar::new(recorded.unsigned_abs());
-    bar.set_style(ProgressStyle::with_template("undo {wide_bar} {human_pos}/{human_len} rows, {per_sec}, {eta} left")?);
+    let bar = terminal::progress("undo", Measure::Of(recorded.unsigned_abs()));
     let owner = owning(admin).await?;
     for row in owner.query(BROKEN_OFF, &[]).await? {
         owner.execute("select app.with_short_lock($1)", &[&row.get::<_, String>(0)]).await?;

@@ -1,15 +1,20 @@
 //! `ringfence backup` and `ringfence restore`: PostgreSQL's own dump, with what it leaves out: the logins of operators and
 //! the rights on the database itself. A restored copy is counted, brought to this version and examined.
 
-use crate::{db, doctor, say, sql};
+use crate::{
+    db, doctor, say, sql,
+    terminal::{self, Measure},
+};
 use anyhow::{Context, bail, ensure};
 use clap::Args;
-use indicatif::HumanCount;
+use indicatif::{HumanCount, ProgressBar};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
+    fs::{self, File},
+    io::Seek,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
+    pin::pin,
     time::{Duration, Instant},
 };
 use tokio::process::Command;
@@ -102,16 +107,19 @@ async fn write(
     let snapshot: String = tx.query_one("select pg_export_snapshot()", &[]).await?.get(0);
     let logins: String = tx.query_one(sql!("ops/backup/logins").text, &[]).await?.get(0);
     fs::write(folder.join(LOGINS), logins)?;
+    let file = folder.join(DUMP);
     let mut dump = Command::new(pg_dump);
     dump.envs(db::libpq_environment(admin)?)
         .args(["--format=custom", "--compress=6"])
         .arg(format!("--snapshot={snapshot}"))
         .arg("--file")
-        .arg(folder.join(DUMP));
+        .arg(&file);
     if !bypasses {
         dump.arg("--role=ringfence_dba");
     }
-    let (counts, dumped) = tokio::join!(counts(tx.client()), run(dump, "pg_dump"));
+    let bar = terminal::progress("counting tables", Measure::Bytes);
+    let dumped = run(dump, "pg_dump", || bar.set_position(file.metadata().map_or(0, |file| file.len())));
+    let (counts, dumped) = tokio::join!(counts(tx.client(), &bar), dumped);
     dumped?;
     let counts = counts?;
     fs::write(folder.join(COUNTS), serde_json::to_string_pretty(&counts)?)?;
@@ -122,16 +130,18 @@ impl Restore {
     /// Restores into the empty database at this administrator's address, with the `pg_restore` that is given.
     pub async fn run(self, admin: &str, api: &str, pg_restore: &Path) -> anyhow::Result<()> {
         let started = Instant::now();
-        let read = |name: &str| {
+        let open = |name: &str| {
             let path = self.folder.join(name);
-            fs::read_to_string(&path)
+            File::open(&path)
                 .with_context(|| format!("{} is no backup: {} is missing", self.folder.display(), path.display()))
         };
+        let read = |name: &str| anyhow::Ok(std::io::read_to_string(open(name)?)?);
         let logins = match self.folder.join(STATEMENTS).exists() {
             true => "{}".to_owned(),
             false => read(LOGINS)?,
         };
         let expected: Counts = serde_json::from_str(&read(COUNTS)?)?;
+        let mut dump = open(DUMP)?;
         let mut client = db::connect(admin).await?;
         let tables: i64 = client.query_one(sql!("ops/backup/tables_there").text, &[]).await?.get(0);
         if tables > 0 {
@@ -141,18 +151,30 @@ impl Restore {
         }
         db::migrate::roles(admin, Some(api)).await?;
         let logins = Logins::of(&client, logins).await?;
+        let size = dump.metadata()?.len();
+        let mut bar = terminal::progress("restoring", Measure::BytesOf(size));
         let mut restore = Command::new(pg_restore);
         let environment = db::libpq_environment(admin)?;
         let database = environment.iter().find(|(name, _)| *name == "PGDATABASE").map(|(_, name)| name.clone());
         restore
             .envs(environment)
             .args(["--single-transaction", "--exit-on-error", "--dbname", &database.unwrap_or_default()])
-            .arg(self.folder.join(DUMP));
+            .stdin(dump.try_clone()?);
+        // Of a file that is open in both there is one place.
+        let tell = || match dump.stream_position() {
+            Ok(read) if read < size => bar.set_position(read),
+            _ if bar.length().is_some() => {
+                bar.finish_and_clear();
+                bar = terminal::progress("restoring indexes", Measure::Time);
+            }
+            _ => {}
+        };
         client.batch_execute(sql!("ops/backup/begin").text).await?;
-        if let Err(e) = run(restore, "pg_restore").await {
+        if let Err(e) = run(restore, "pg_restore", tell).await {
             client.batch_execute(sql!("ops/backup/end").text).await?;
             return Err(e);
         }
+        drop(bar);
         // The rows as they were restored, which are counted when none of them can be acted upon again.
         let mut counter = db::connect(admin).await?;
         let restored = counter.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true);
@@ -167,15 +189,19 @@ impl Restore {
             due = Some(cancel_due(&client, None, ORIGIN).await?);
         }
         // Before a migration makes new tables of some.
-        let found = counts(restored.client()).await?;
+        let phase = terminal::progress("counting tables", Measure::Time);
+        let found = counts(restored.client(), &phase).await?;
         restored.rollback().await?;
+        phase.set_message("migrating");
         db::migrate::migrate(admin, Some(api)).await.with_context(|| unfinished(due.is_some()))?;
         if !self.keep_due && due.is_none() {
             due = Some(cancel_due(&client, None, ORIGIN).await?);
         }
         client.batch_execute(sql!("ops/backup/end").text).await?;
+        phase.set_message("examining");
         let finished = finish(&mut client, &logins, &found, &expected).await;
         finished.with_context(|| unfinished(due.is_some()))?;
+        drop(phase);
         say!(
             "{} rows of {} tables are restored, as many as were backed up, and no rule is broken ({}).",
             HumanCount(found.values().sum::<i64>().unsigned_abs()),
@@ -313,13 +339,30 @@ fn seconds(since: Instant) -> indicatif::HumanDuration {
 }
 
 /// The rows of every table.
-async fn counts(client: &Client) -> anyhow::Result<Counts> {
-    let rows = client.query(sql!("ops/backup/rows").text, &[]).await?;
-    Ok(rows.iter().map(|row| (row.get("name"), row.get("row_count"))).collect())
+async fn counts(client: &Client, bar: &ProgressBar) -> anyhow::Result<Counts> {
+    let mut counts = Counts::new();
+    let tables = client.query(sql!("ops/backup/tables").text, &[]).await?;
+    for table in &tables {
+        let name: String = table.get("name");
+        let rows = client.query_one(&format!("select count(*) from {name}"), &[]).await?.get(0);
+        counts.insert(name, rows);
+        bar.set_message(format!("tables counted: {}/{}", counts.len(), tables.len()));
+    }
+    Ok(counts)
 }
 
-async fn run(mut command: Command, name: &str) -> anyhow::Result<()> {
-    let output = command.output().await.with_context(|| format!("cannot run {name}: is it installed?"))?;
+/// How often it is told how far a program has come.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Runs one of PostgreSQL's programs.
+async fn run(mut command: Command, name: &str, mut tell: impl FnMut()) -> anyhow::Result<()> {
+    let mut output = pin!(command.output());
+    let output = loop {
+        match tokio::time::timeout(LOOK, &mut output).await {
+            Ok(output) => break output.with_context(|| format!("cannot run {name}: is it installed?"))?,
+            Err(_) => tell(),
+        }
+    };
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         let last: Vec<&str> = said.lines().filter(|l| !l.trim().is_empty()).take(3).collect();

@@ -1,9 +1,11 @@
 //! Demo data: two small companies to look at, or many large ones to measure with.
 
-use crate::{backfill, db, passwords, say, sql};
+use crate::{
+    backfill, db, passwords, say, sql,
+    terminal::{self, Measure},
+};
 use anyhow::{Context, bail};
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 use tokio_postgres::Transaction;
 use uuid::Uuid;
 
@@ -274,9 +276,7 @@ async fn fill(
     totals: &[i32],
 ) -> anyhow::Result<()> {
     let statement = tx.prepare(sql.text).await?;
-    let style = ProgressStyle::with_template("{msg:>10} {wide_bar} {human_pos}/{human_len} {per_sec}, {eta} left")?;
-    let bar =
-        ProgressBar::new(totals.iter().map(|n| u64::from(n.unsigned_abs())).sum()).with_style(style).with_message(what);
+    let bar = terminal::progress(what, Measure::Of(totals.iter().map(|n| u64::from(n.unsigned_abs())).sum()));
     let (mut batch, mut room) = (Batch::default(), BATCH);
     for (id, total) in ids.iter().zip(totals) {
         let mut done = 0;

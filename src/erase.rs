@@ -2,10 +2,16 @@
 //! held for long, and what was interrupted is completed by the same command. That it was done is kept in `ops.erasures`,
 //! without saying whom it concerned.
 
-use crate::{clients::storage::Storage, db::connect_as_dba, sql};
+use crate::{
+    clients::storage::Storage,
+    db::connect_as_dba,
+    sql,
+    terminal::{self, Measure},
+};
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use futures_util::TryStreamExt;
+use indicatif::ProgressBar;
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::{IsTerminal, Write},
@@ -178,7 +184,7 @@ pub async fn run(admin_url: &str, erase: &Erase, storage: &Storage) -> anyhow::R
             if options.dry_run || !confirmed(&format!("the company {name}"), &counts, *options)? {
                 return Ok(counts);
             }
-            company(&mut db, id, storage).await
+            company(&mut db, id, Erasure::begin(&counts, storage)).await
         }
         Erase::Person { email, company, contact, options } => {
             let company = match company {
@@ -195,7 +201,7 @@ pub async fn run(admin_url: &str, erase: &Erase, storage: &Storage) -> anyhow::R
             if options.dry_run || !confirmed("this person", &counts, *options)? {
                 return Ok(counts);
             }
-            person.erase(&mut db, storage).await
+            person.erase(&mut db, Erasure::begin(&counts, storage)).await
         }
     }
 }
@@ -251,25 +257,30 @@ async fn count_company(db: &Client, id: Uuid) -> anyhow::Result<Counts> {
     Ok(counts)
 }
 
-async fn company(db: &mut Client, id: Uuid, storage: &Storage) -> anyhow::Result<Counts> {
-    let mut counts = Counts::new();
+async fn company(db: &mut Client, id: Uuid, mut erasure: Erasure<'_>) -> anyhow::Result<Counts> {
     // Nobody adds rows any more from here on, and a job that is under way is waited for by its lock.
     db.execute(sql!("ops/suspend_company").text, &[&id]).await?;
     let tables = tables(db).await?;
     for _ in 0..3 {
         for (table, of_itself) in &tables {
             let limit = if *of_itself { i64::MAX } else { BATCH };
-            delete(db, table, "tenant_id = $1", &[&id], limit, storage, &mut counts).await?;
+            erasure.delete(db, table, "tenant_id = $1", &[&id], limit).await?;
         }
     }
+    // What no row names any more.
+    let objects: Vec<_> = erasure.storage.list_below(&id.to_string()).try_collect().await?;
+    erasure.bar.finish_and_clear();
+    let bar = terminal::progress("contents of files", Measure::Of(objects.len() as u64));
+    for object in &objects {
+        erasure.storage.delete(&object.location).await?;
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    let _last = terminal::progress("users and the log", Measure::Time);
+    let Erasure { mut counts, .. } = erasure;
+    add(&mut counts, OBJECTS, objects.len() as u64);
     let users = count_company(db, id).await?.remove("users").unwrap_or_default();
     add(&mut counts, "users", users);
-    // What no row names any more.
-    let objects: Vec<_> = storage.list_below(&id.to_string()).try_collect().await?;
-    for object in &objects {
-        storage.delete(&object.location).await?;
-    }
-    add(&mut counts, OBJECTS, objects.len() as u64);
     let tx = db.transaction().await?;
     for table in tx.query(sql!("ops/company_tables").text, &[]).await? {
         tx.execute(&format!("delete from {} where company_id = $1", table.get::<_, String>(0)), &[&id]).await?;
@@ -300,51 +311,66 @@ fn add(counts: &mut Counts, what: &str, rows: u64) {
 
 type Params<'a> = &'a [&'a (dyn tokio_postgres::types::ToSql + Sync)];
 
-/// Deletes and counts in batches, each in a transaction of its own; files with their contents.
-async fn delete(
-    db: &Client,
-    table: &str,
-    condition: &str,
-    params: Params<'_>,
-    limit: i64,
-    storage: &Storage,
-    counts: &mut Counts,
-) -> anyhow::Result<()> {
-    if table == "files" {
-        return delete_files(db, condition, params, storage, counts).await;
-    }
-    let statement = format!(
-        "delete from {table} where id in (select id from {table} where ({condition}) order by id limit {limit})"
-    );
-    loop {
-        let rows = db.execute(&statement, params).await?;
-        add(counts, table, rows);
-        if rows < limit.unsigned_abs() {
-            return Ok(());
-        }
-    }
+/// An erasure that goes on.
+struct Erasure<'a> {
+    storage: &'a Storage,
+    /// What is gone.
+    counts: Counts,
+    bar: ProgressBar,
 }
 
-/// Deletes files, and their contents after them: what is left when it is interrupted goes with the next sweep.
-async fn delete_files(
-    db: &Client,
-    condition: &str,
-    params: Params<'_>,
-    storage: &Storage,
-    counts: &mut Counts,
-) -> anyhow::Result<()> {
-    let statement = format!(
-        "delete from files where id in (select id from files where ({condition}) order by id limit {BATCH}) returning object_key"
-    );
-    loop {
-        let rows = db.query(&statement, params).await?;
-        for key in rows.iter().filter_map(|row| row.get::<_, Option<String>>(0)) {
-            storage.delete(&object_store::path::Path::parse(&key)?).await?;
-            add(counts, OBJECTS, 1);
+impl<'a> Erasure<'a> {
+    /// Of what was counted before.
+    fn begin(counted: &Counts, storage: &'a Storage) -> Self {
+        // Contents go with the rows of their files.
+        let rows = counted.iter().filter(|(what, _)| *what != OBJECTS).map(|(_, rows)| rows).sum();
+        Self { storage, counts: Counts::new(), bar: terminal::progress("erasing", Measure::Of(rows)) }
+    }
+
+    /// Deletes and counts in batches, each in a transaction of its own; files with their contents.
+    async fn delete(
+        &mut self,
+        db: &Client,
+        table: &str,
+        condition: &str,
+        params: Params<'_>,
+        limit: i64,
+    ) -> anyhow::Result<()> {
+        self.bar.set_message(table.to_owned());
+        if table == "files" {
+            return self.delete_files(db, condition, params).await;
         }
-        add(counts, "files", rows.len() as u64);
-        if rows.len() < usize::try_from(BATCH)? {
-            return Ok(());
+        let statement = format!(
+            "delete from {table} where id in (select id from {table} where ({condition}) order by id limit {limit})"
+        );
+        loop {
+            let rows = db.execute(&statement, params).await?;
+            add(&mut self.counts, table, rows);
+            self.bar.inc(rows);
+            if rows < limit.unsigned_abs() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Deletes files, and their contents after them: what is left when it is interrupted goes with the next sweep.
+    async fn delete_files(&mut self, db: &Client, condition: &str, params: Params<'_>) -> anyhow::Result<()> {
+        let statement = format!(
+            "delete from files where id in (select id from files where ({condition}) order by id limit {BATCH}) returning object_key"
+        );
+        loop {
+            let rows = db.query(&statement, params).await?;
+            for row in &rows {
+                if let Some(key) = row.get::<_, Option<String>>(0) {
+                    self.storage.delete(&object_store::path::Path::parse(&key)?).await?;
+                    add(&mut self.counts, OBJECTS, 1);
+                }
+                self.bar.inc(1);
+            }
+            add(&mut self.counts, "files", rows.len() as u64);
+            if rows.len() < usize::try_from(BATCH)? {
+                return Ok(());
+            }
         }
     }
 }
@@ -464,8 +490,7 @@ impl Person {
     }
 
     /// The contact and the account go last and together with the record, so that they are found as long as anything is left.
-    async fn erase(&self, db: &mut Client, storage: &Storage) -> anyhow::Result<Counts> {
-        let mut counts = Counts::new();
+    async fn erase(&self, db: &mut Client, mut erasure: Erasure<'_>) -> anyhow::Result<Counts> {
         // First: once the rows are gone that have the address, an interrupted erasure is not found again.
         if let Some(email) = &self.email {
             db.execute(sql!("ops/keep_erased_address").text, &[&self.company, email]).await?;
@@ -473,15 +498,17 @@ impl Person {
         for contact in &self.contacts {
             let params = contact.params(&self.email);
             for (table, condition) in of_person() {
-                delete(db, table, &condition, &params, BATCH, storage, &mut counts).await?;
+                erasure.delete(db, table, &condition, &params, BATCH).await?;
             }
             db.execute(sql!("ops/recount_conversations").text, &[&contact.tenant]).await?;
         }
         for user in &self.users {
             for (table, condition) in of_user(db, user).await? {
-                delete(db, &table, &condition, &[&user.id], BATCH, storage, &mut counts).await?;
+                erasure.delete(db, &table, &condition, &[&user.id], BATCH).await?;
             }
         }
+        erasure.bar.set_message("the address in others");
+        let Erasure { mut counts, bar: _bar, .. } = erasure;
         self.forget(db, &[], &[], true, &mut counts).await?;
         let tx = db.transaction().await?;
         for contact in &self.contacts {

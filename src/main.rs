@@ -9,7 +9,9 @@ use ringfence::{
     db::{self, Db, local::Cluster, migrate},
     demo, doctor, erase, import, log, operator, passwords, say,
     seal::Sealer,
-    secrets, server, sql, terminal, workbook,
+    secrets, server, sql,
+    terminal::{self, Measure},
+    workbook,
 };
 use std::{io::Write, path::PathBuf, process::ExitCode};
 use tokio::{
@@ -497,8 +499,7 @@ async fn with_stores(
 }
 
 async fn sweep(app: &App, dry_run: bool) -> anyhow::Result<()> {
-    let bar = indicatif::ProgressBar::new_spinner().with_message("objects looked at");
-    bar.set_style(indicatif::ProgressStyle::with_template("{spinner} {human_pos} {msg}, {per_sec}")?);
+    let bar = terminal::progress("objects looked at", Measure::Number);
     let swept = ringfence::jobs::sweep_files::sweep(app, dry_run, |seen| bar.set_position(seen)).await?;
     bar.finish_and_clear();
     let what = if dry_run { "would be deleted" } else { "deleted" };

@@ -8,10 +8,11 @@ use crate::{
     idempotency, say,
     seal::{Sealer, hexadecimal},
     sql,
+    terminal::{self, Measure},
 };
 use clap::Subcommand;
 use futures_util::TryStreamExt;
-use indicatif::{HumanCount, ProgressBar, ProgressStyle};
+use indicatif::{HumanCount, ProgressBar};
 use std::{fmt, pin::pin, time::Duration};
 use tokio_postgres::{Client, types::ToSql};
 use uuid::Uuid;
@@ -66,8 +67,7 @@ pub async fn run(command: &Command, admin: &str, sealer: &Sealer) -> anyhow::Res
     let Command::Rotate { dry_run } = *command;
     let (reading, writing) = (connect_as_dba(admin).await?, connect_as_dba(admin).await?);
     writing.batch_execute("set lock_timeout = '5s'").await?;
-    let bar = ProgressBar::new_spinner();
-    bar.set_style(ProgressStyle::with_template("{spinner} {human_pos} values sealed anew, {per_sec}")?);
+    let bar = terminal::progress("values sealed anew", Measure::Number);
     let mut done = Pass::default();
     let mut left = true;
     for _ in 0..PASSES {

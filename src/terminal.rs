@@ -1,9 +1,12 @@
 //! What a command says and asks at the terminal.
 
 use anyhow::bail;
+use indicatif::{ProgressBar, ProgressStyle};
 use std::{
+    borrow::Cow,
     fmt,
     io::{self, IsTerminal, Read, Write},
+    time::Duration,
 };
 
 /// `println!` for commands: whoever reads may have had enough, as `head` has, and the work goes on to its end all the same.
@@ -21,6 +24,42 @@ pub fn print(text: fmt::Arguments<'_>) {
     {
         panic!("cannot write to standard output: {e}");
     }
+}
+
+/// How it is told how far something has come.
+#[derive(Clone, Copy, Debug)]
+pub enum Measure {
+    /// By number, of so many.
+    Of(u64),
+    /// By number, of nobody knows how many.
+    Number,
+    /// In bytes, of so many.
+    BytesOf(u64),
+    /// In bytes, of nobody knows how many.
+    Bytes,
+    /// By the time that it has taken.
+    Time,
+}
+
+/// How often what stands still shows that it is alive.
+const TICK: Duration = Duration::from_millis(200);
+
+/// What a command is at and how far it has come, in a line of standard error that changes, and nothing where that is no
+/// terminal. The line is gone when the bar is, unless it was finished before.
+pub fn progress(what: impl Into<Cow<'static, str>>, measure: Measure) -> ProgressBar {
+    let (total, how_far) = match measure {
+        Measure::Of(total) => (Some(total), "{wide_bar} {human_pos}/{human_len}, {per_sec}, {eta} left"),
+        Measure::Number => (None, "{human_pos}, {per_sec}"),
+        Measure::BytesOf(total) => (Some(total), "{wide_bar} {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left"),
+        Measure::Bytes => (None, "{bytes}, {bytes_per_sec}"),
+        Measure::Time => (None, "{elapsed}"),
+    };
+    let bar = total.map_or_else(ProgressBar::no_length, ProgressBar::new).with_message(what);
+    if let Ok(style) = ProgressStyle::with_template(&format!("{{msg:>24}} {{spinner}} {how_far}")) {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(TICK);
+    bar
 }
 
 /// A new password for `whom`: asked for twice at a terminal, otherwise the first line of standard input. `missing` is

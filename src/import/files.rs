@@ -1,9 +1,12 @@
 //! The content of the old files, from a folder into the store.
 
-use crate::{clients::storage::Storage, sql};
+use crate::{
+    clients::storage::Storage,
+    sql,
+    terminal::{self, Measure},
+};
 use anyhow::Context;
 use bytes::Bytes;
-use indicatif::{ProgressBar, ProgressStyle};
 use std::{
     collections::{BTreeSet, HashMap},
     path::{Component, Path, PathBuf},
@@ -32,8 +35,7 @@ pub(super) async fn bring(
         rows.iter().map(|row| (row.get("id"), Old { path: row.get("storage_path"), size: row.get("size") })).collect();
     // Of all old rows, whatever became of them, so that each run comes to the same.
     let places = folder.map(|folder| locate(folder, olds.values().map(|old| old.path.as_str())));
-    let bar = ProgressBar::new(waiting.len() as u64).with_message("contents of files");
-    bar.set_style(ProgressStyle::with_template("{msg:>20} {wide_bar} {human_pos}/{human_len} {per_sec}, {eta} left")?);
+    let bar = terminal::progress("contents of files", Measure::Of(waiting.len() as u64));
     let (tracker, mut stored) = (TaskTracker::new(), 0);
     for row in &waiting {
         let (id, tenant): (Uuid, Uuid) = (row.get("id"), row.get("tenant_id"));

@@ -15,11 +15,12 @@ use crate::{
     db::{self, connect_as_dba},
     seal::Sealer,
     sql,
+    terminal::{self, Measure},
 };
 use anyhow::{Context, bail};
 use clap::Args;
 use futures_util::{SinkExt, StreamExt};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use jiff::Timestamp;
 use source::Columns;
 use std::{collections::BTreeMap, fmt::Write, fs::File, path::PathBuf, pin::pin, time::Duration};
@@ -208,9 +209,8 @@ impl Run<'_> {
 
     async fn table(&mut self, db: &mut impl GenericClient, table: &Table) -> anyhow::Result<Outcome> {
         let (stage, new) = (table.stage(), table.new);
-        let bar = ProgressBar::new_spinner().with_message(table.name());
-        bar.set_style(ProgressStyle::with_template("{msg:>20} {spinner} reading, {bytes}")?);
-        let old = self.copy(db, table, &bar).await?;
+        let old = self.copy(db, table).await?;
+        let judging = terminal::progress(format!("{}: do they fit?", table.name()), Measure::Time);
         for statement in table.keep {
             db.execute(statement.text, &[]).await?;
         }
@@ -220,17 +220,12 @@ impl Run<'_> {
         let before = format!("delete from {stage} s using ops.imported i where i.table_name = '{new}' and i.id = s.id");
         let before = db.execute(&before, &[]).await?;
         db.batch_execute(&format!("analyze {stage}")).await?;
-        bar.set_style(ProgressStyle::with_template("{msg:>20} {spinner} {human_pos} rows: do they fit?")?);
         judge::judge(db, table).await?;
         // Kept with the rows that are committed from here on, should this run not come to its report.
         db.execute(sql!("import/keep_report").text, &[]).await?;
 
         let fit = format!("select count(*) from {stage} where problem is null");
         let fit: i64 = db.query_one(&fit, &[]).await?.get(0);
-        bar.set_length(fit.unsigned_abs());
-        bar.set_style(ProgressStyle::with_template(
-            "{msg:>20} {wide_bar} {human_pos}/{human_len} {per_sec}, {eta} left",
-        )?);
         if new != "users" && table.columns().any(|(name, _, _)| name == "company_id") {
             let historical = format!("select count(*) from {stage} where problem is null and company_id is null");
             let historical: i64 = db.query_one(&historical, &[]).await?.get(0);
@@ -238,6 +233,8 @@ impl Run<'_> {
                 backfill::leave_room(db, new).await?;
             }
         }
+        drop(judging);
+        let bar = terminal::progress(table.name(), Measure::Of(fit.unsigned_abs()));
         let now = insert(db, table, self.options.dry_run, &bar).await?;
         let left_out = format!(
             "insert into old_report (table_name, id, action, reason) select '{}', id, 'left out', problem from {stage} where problem is not null",
@@ -253,7 +250,8 @@ impl Run<'_> {
     }
 
     /// Streams the old table into its staging table, and holds none of it.
-    async fn copy(&self, db: &impl GenericClient, table: &Table, bar: &ProgressBar) -> anyhow::Result<u64> {
+    async fn copy(&self, db: &impl GenericClient, table: &Table) -> anyhow::Result<u64> {
+        let bar = terminal::progress(format!("reading {}", table.name()), Measure::Bytes);
         let names = table.columns().map(|(name, _, _)| name).chain(["altered"]).collect::<Vec<_>>().join(", ");
         let out = format!("copy ({}) to stdout (format binary)", source::select(table, &self.columns[table.old]));
         let mut out = pin!(self.old.copy_out(&out).await?);
@@ -264,9 +262,7 @@ impl Run<'_> {
             bar.inc(chunk.len() as u64);
             into.send(chunk).await?;
         }
-        let rows = into.finish().await?;
-        bar.reset();
-        Ok(rows)
+        Ok(into.finish().await?)
     }
 
     /// Rows of tables that have no place here.

@@ -225,6 +225,18 @@ async fn a_company_comes_in_suspended_and_a_broken_archive_not_at_all() {
     endless(&path, &broken);
     let refused = archive::import(&to.admin, &broken, SUSPENDED, &store).await.unwrap_err();
     assert!(format!("{refused:#}").contains("more than 64 MiB"), "{refused:#}");
+    let says_rows = |manifest: &mut Vec<u8>, rows: u64| {
+        let mut said: serde_json::Value = serde_json::from_slice(manifest).unwrap();
+        said["entries"]["tables/contacts.ndjson"]["rows"] = rows.into();
+        *manifest = serde_json::to_vec(&said).unwrap();
+    };
+    forged(&path, &broken, |name, bytes| {
+        if name == "manifest.json" {
+            says_rows(bytes, u64::MAX)
+        }
+    });
+    let refused = archive::import(&to.admin, &broken, SUSPENDED, &store).await.unwrap_err();
+    assert!(refused.to_string().contains("contacts has not as many rows"), "{refused}");
     let target = db::connect(&to.admin).await.unwrap();
     assert!(target.query("select from companies", &[]).await.unwrap().is_empty());
     let refused = archive::import(&to.admin, Path::new("/dev/null"), SUSPENDED, &store).await.unwrap_err();

@@ -3,7 +3,7 @@
 use crate::{
     commands::{ringfence, run, text},
     isolation::{Seeded, add_operator_rows, tables, walk_tables},
-    schema::{OwnDatabase, with_database},
+    schema::OwnDatabase,
     world::World,
 };
 use ringfence::{backup::Backup, db, doctor};
@@ -25,14 +25,6 @@ async fn contents(client: &Client) -> BTreeMap<String, String> {
         all.insert(table, client.query_one(&sql, &[]).await.unwrap().get(0));
     }
     all
-}
-
-/// A database without anything.
-async fn empty() -> OwnDatabase {
-    let (admin, api) = (crate::world::admin_url(), crate::world::api_url());
-    let name = format!("copy_{}", Uuid::new_v4().simple());
-    db::connect(&admin).await.unwrap().batch_execute(&format!("create database {name}")).await.unwrap();
-    OwnDatabase { admin: with_database(&admin, &name), api: with_database(&api, &name), name }
 }
 
 /// The backup as another server sees it.
@@ -78,7 +70,7 @@ async fn a_restore_changes_no_login_that_is_there() {
     };
 
     // On the same server: who was removed stays so, and who has a name again is somebody else.
-    let copy = empty().await;
+    let copy = OwnDatabase::empty().await;
     let restored = run(ringfence(&copy, &["restore", path]), "");
     assert!(restored.status.success(), "{}", text(&restored.stderr));
     assert_eq!(rights().await, before);
@@ -94,7 +86,7 @@ async fn a_restore_changes_no_login_that_is_there() {
 
     // On another one: who has such a name is not known, and the others are made.
     to_another_server(&folder);
-    let copy = empty().await;
+    let copy = OwnDatabase::empty().await;
     let restored = run(ringfence(&copy, &["restore", path]), "");
     assert!(restored.status.success(), "{}", text(&restored.stderr));
     let after = rights().await;
@@ -110,7 +102,7 @@ async fn a_restore_changes_no_login_that_is_there() {
 
     // Statements of another backup are not run.
     std::fs::write(folder.join("roles.sql"), format!("create role {gone} login;")).unwrap();
-    let copy = empty().await;
+    let copy = OwnDatabase::empty().await;
     let restored = run(ringfence(&copy, &["restore", path]), "");
     assert!(restored.status.success(), "{}", text(&restored.stderr));
     assert_eq!(rights().await, before);
@@ -176,7 +168,7 @@ async fn a_restored_copy_has_every_row_and_keeps_companies_apart() {
     // The other server does not have the login, and the copy is in a new database.
     let cluster = db::connect(&crate::world::admin_url()).await.unwrap();
     cluster.batch_execute(&format!("drop role {operator}")).await.unwrap();
-    let copy = empty().await;
+    let copy = OwnDatabase::empty().await;
     let nothing = run(ringfence(&copy, &["restore", "/nowhere"]), "");
     assert!(text(&nothing.stderr).contains("is no backup"), "{}", text(&nothing.stderr));
     let restored = run(ringfence(&copy, &["restore", path]), "");
@@ -201,7 +193,7 @@ async fn a_restored_copy_has_every_row_and_keeps_companies_apart() {
     copy.drop().await;
     cluster.batch_execute(&format!("drop role {operator}")).await.unwrap();
 
-    let copy = empty().await;
+    let copy = OwnDatabase::empty().await;
     let restored = run(ringfence(&copy, &["restore", "--keep-due", path]), "");
     assert!(restored.status.success(), "{}", text(&restored.stderr));
 
@@ -316,7 +308,7 @@ async fn what_was_due_is_cancelled_also_where_a_restore_fails() {
         (sound, true, "breaks a rule", "is still to be done", 1),
     ] {
         std::fs::write(folder.join("rows.json"), counts).unwrap();
-        let copy = empty().await;
+        let copy = OwnDatabase::empty().await;
         let arguments = ["restore", path, "--keep-due"];
         let restored = run(ringfence(&copy, &arguments[..if keep { 3 } else { 2 }]), "");
         let said = text(&restored.stderr);

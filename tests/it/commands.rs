@@ -2,11 +2,13 @@
 
 use crate::{
     schema::OwnDatabase,
-    world::{PASSWORD, Person, config},
+    world::{PASSWORD, Person, World, config},
 };
+use nix::pty::{Winsize, openpty};
 use ringfence::{config::Config, db};
 use serde_json::{Value, json};
 use std::{
+    fs::File,
     io::{BufRead, BufReader, Read, Write},
     process::{Child, Command, Output, Stdio},
 };
@@ -46,6 +48,19 @@ pub fn run(mut command: Command, input: &str) -> Output {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     child.wait_with_output().unwrap()
+}
+
+/// The same with a terminal as its standard error: what is drawn there.
+fn at_terminal(mut command: Command) -> String {
+    let size = Winsize { ws_row: 24, ws_col: 120, ws_xpixel: 0, ws_ypixel: 0 };
+    let terminal = openpty(&size, None).unwrap();
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(terminal.slave).spawn().unwrap();
+    // It has the other end, too, and reading ends when nobody has it any more: with an error.
+    drop(command);
+    let mut drawn = Vec::new();
+    let _ = File::from(terminal.master).read_to_end(&mut drawn);
+    assert!(child.wait().unwrap().success(), "{}", text(&drawn));
+    text(&drawn)
 }
 
 pub fn text(bytes: &[u8]) -> String {
@@ -447,6 +462,40 @@ async fn a_company_is_archived_erased_and_brought_back() {
     assert!(!done(&elsewhere) && said(&elsewhere).contains("Ringfence itself"), "{}", said(&elsewhere));
     std::fs::remove_file(file).unwrap();
     drop(admin);
+    own.drop().await;
+}
+
+/// Who waits at a terminal sees that it goes on, and no file or pipe is drawn into.
+#[tokio::test(flavor = "multi_thread")]
+async fn long_commands_tell_how_far_they_are() {
+    let own = OwnDatabase::new().await;
+    let acme = World::within(&own.admin, "Acme").await;
+    let add = "insert into contacts (tenant_id, company_id, owner_id, first_name, last_name, email)
+        select $1, $1, $2, 'C', 'C', n || '@client.example' from generate_series(1, 2500) n";
+    acme.db.execute(add, &[&acme.company, &acme.admin.id]).await.unwrap();
+    let path = |name: &str| format!("{}/{name}-{}", env!("CARGO_TARGET_TMPDIR"), own.name);
+    let (zip, folder) = (path("progress.zip"), path("progress"));
+    let copy = OwnDatabase::empty().await;
+    let commands = [
+        (&own, &["archive", "export", "--company", &acme.name, "--to", &zip][..], &["contacts", "/s"][..]),
+        (&own, &["backup", &folder], &["tables counted: ", "B/s"]),
+        (&copy, &["restore", &folder], &["restoring", "migrating", "examining"]),
+        (&own, &["erase", "person", "1@client.example", "--yes"], &["invitations", "left"]),
+        (&own, &["erase", "company", &acme.name, "--yes"], &["contacts", "left"]),
+        (&own, &["archive", "import", &zip], &["verifying", "companies", "left"]),
+    ];
+    for (database, arguments, parts) in commands {
+        let drawn = at_terminal(configured(database, arguments));
+        for part in parts {
+            assert!(drawn.contains(part), "{arguments:?} does not show {part:?}: {drawn:?}");
+        }
+    }
+    let quiet = run(configured(&own, &["erase", "company", &acme.name, "--yes"]), "");
+    assert!(quiet.status.success() && quiet.stderr.is_empty(), "{}", text(&quiet.stderr));
+    std::fs::remove_file(zip).unwrap();
+    std::fs::remove_dir_all(folder).unwrap();
+    drop(acme);
+    copy.drop().await;
     own.drop().await;
 }
 

@@ -342,7 +342,7 @@ async fn an_administrator_who_is_no_superuser_can_migrate() {
         .unwrap();
 }
 
-/// A freshly migrated database of one test.
+/// A database of one test.
 pub struct OwnDatabase {
     pub name: String,
     pub admin: String,
@@ -350,13 +350,19 @@ pub struct OwnDatabase {
 }
 
 impl OwnDatabase {
+    /// A freshly migrated one.
     pub async fn new() -> Self {
+        let own = Self::empty().await;
+        migrate::migrate(&own.admin, None).await.unwrap();
+        own
+    }
+
+    /// One without anything.
+    pub async fn empty() -> Self {
         let name = format!("own_{}", Uuid::new_v4().simple());
         let cluster = db::connect(&admin_url()).await.unwrap();
         cluster.batch_execute(&format!("create database {name}")).await.unwrap();
-        let (admin, api) = (with_database(&admin_url(), &name), with_database(&api_url(), &name));
-        migrate::migrate(&admin, None).await.unwrap();
-        Self { name, admin, api }
+        Self { admin: with_database(&admin_url(), &name), api: with_database(&api_url(), &name), name }
     }
 
     pub async fn drop(self) {
