@@ -386,8 +386,7 @@ async fn worker(database: Database, config: Config) -> anyhow::Result<()> {
     let stop = stop_signal()?;
     let work = async |app: App| {
         say!("Ringfence works on jobs. Ctrl-C stops it.");
-        ringfence::jobs::work(&app, stop).await;
-        Ok(())
+        server::work(app, stop).await.context("the worker stopped")
     };
     with_app(database, config, work).await
 }
@@ -524,7 +523,7 @@ fn stop_signal() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
     let (mut int, mut term) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     Ok(async move {
         tokio::select! { _ = int.recv() => {}, _ = term.recv() => {} }
-        let _ = writeln!(std::io::stderr(), "Stopping: requests under way may finish.");
+        let _ = writeln!(std::io::stderr(), "Stopping: what is under way may finish.");
     })
 }
 

@@ -29,9 +29,13 @@ use std::{
     net::{IpAddr, SocketAddr},
     pin::pin,
     sync::{Arc, OnceLock},
-    time::{Duration, Instant},
+    time::Duration,
 };
-use tokio::net::TcpListener;
+use tokio::{
+    net::TcpListener,
+    task::{JoinError, JoinHandle},
+    time::Instant,
+};
 use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tower::{Layer, Service, ServiceExt};
@@ -414,21 +418,45 @@ pub async fn serve(
     let (watched, stop_watching) = (app.clone(), idle.clone().cancelled_owned());
     app.background.spawn(async move { watched.db.watch_standby(stop_watching).await });
     if app.config.worker == Switch::On {
-        let (app, stop) = (app.clone(), stopping.clone().cancelled_owned());
-        app.clone().background.spawn(async move { jobs::work(&app, stop).await });
+        begin_jobs(&app, &stopping);
     }
     let connections = accept(listener, &router(app.clone()), stop).await;
-    let end = tokio::time::Instant::now() + GRACE;
+    let end = Instant::now() + GRACE;
     stopping.cancel();
     if tokio::time::timeout_at(end, connections.shutdown()).await.is_err() {
         tracing::warn!("stopped with requests still under way");
     }
     idle.cancel();
+    finish(&app, end).await;
+    Ok(())
+}
+
+/// Works on jobs without serving until `stop` is done, then lets those under way finish, as a server does.
+pub async fn work(app: App, stop: impl Future<Output = ()>) -> Result<(), JoinError> {
+    let stopping = CancellationToken::new();
+    let working = begin_jobs(&app, &stopping);
+    tokio::select! {
+        () = stop => {}
+        // Before, it ends only by a panic.
+        ended = working => return ended,
+    }
+    stopping.cancel();
+    finish(&app, Instant::now() + GRACE).await;
+    Ok(())
+}
+
+/// Begins jobs until a stop.
+fn begin_jobs(app: &App, stopping: &CancellationToken) -> JoinHandle<()> {
+    let (app, stop) = (app.clone(), stopping.clone().cancelled_owned());
+    app.clone().background.spawn(async move { jobs::work(&app, stop).await })
+}
+
+/// Waits for what goes on behind requests, and for jobs.
+async fn finish(app: &App, end: Instant) {
     app.background.close();
     // What a request has left behind at the last moment writes down what a provider answered.
     if tokio::time::timeout_at(end + LAST, app.background.wait()).await.is_err() {
         tracing::warn!("stopped with work still under way");
     }
     app.db.close();
-    Ok(())
 }

@@ -1,6 +1,7 @@
 //! The queue, and the reminder of an activity that is due.
 
 use crate::{
+    commands::configured,
     schema::OwnDatabase,
     world::{Person, World, config, start_server, within},
 };
@@ -11,7 +12,10 @@ use ringfence::{
     jobs, server,
 };
 use serde_json::{Value, json};
-use std::time::{Duration, Instant};
+use std::{
+    process::Stdio,
+    time::{Duration, Instant},
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use uuid::Uuid;
 
@@ -133,6 +137,32 @@ async fn a_server_that_stops_begins_no_job_and_ends_in_time() {
     tokio::time::timeout(Duration::from_secs(45), serving).await.expect("it stops in time").unwrap().unwrap();
     assert!(start.elapsed() > Duration::from_secs(5), "the client held it up for longer than a worker waits");
     assert_eq!(job_of(&acme, &left).await.map(|(_, attempts)| attempts), Some(0));
+    own.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_stops_waits_for_a_job_no_longer_than_a_server() {
+    let own = OwnDatabase::new().await;
+    let acme = World::served(&own, Config { worker: Switch::Off, ..config() }).await;
+    let endless = format!(
+        "create function is_endless() returns trigger language plpgsql as 'begin perform pg_sleep(300); return new; end';
+        create trigger endless before insert on notifications for each row execute function is_endless();
+        alter role ringfence_api in database {} set statement_timeout = 0",
+        own.name
+    );
+    acme.db.batch_execute(&endless).await.unwrap();
+    make_due(&acme, &activity(&acme.member, "2099-01-01").await).await;
+    let mut worker = tokio::process::Command::from(configured(&own, &["worker"]));
+    let mut worker = worker.stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true).spawn().unwrap();
+    let sleeping =
+        "select count(*) from pg_stat_activity where datname = current_database() and wait_event = 'PgSleep'";
+    until("it is at the job", async || acme.value::<i64>(sleeping, &[]).await == 1).await;
+
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(worker.id().unwrap()).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    let start = Instant::now();
+    let ended = tokio::time::timeout(Duration::from_secs(45), worker.wait()).await.expect("it stops in time").unwrap();
+    assert!(ended.success() && start.elapsed() > Duration::from_secs(25), "{ended} after {:?}", start.elapsed());
     own.drop().await;
 }
 
