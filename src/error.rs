@@ -52,6 +52,8 @@ pub enum Error {
     NoTurn(&'static str),
     /// A provider refused or did not answer (502).
     BadGateway(Cow<'static, str>),
+    /// None of the keys here opens a company's secret, and another server may have its key; a sentence (502).
+    NoKey(&'static str),
     /// Too much at once, or too slowly; a sentence (503).
     Busy(&'static str),
     /// No connection to the database in time (503).
@@ -328,6 +330,7 @@ impl Error {
             Error::NoTurn(detail) => return (S::TOO_MANY_REQUESTS, Detail::Sentence(detail.into()), Some(5)),
             Error::Conflict(detail) => (S::CONFLICT, detail),
             Error::BadGateway(detail) => (S::BAD_GATEWAY, detail),
+            Error::NoKey(detail) => (S::BAD_GATEWAY, detail.into()),
             Error::Busy(detail) => return (S::SERVICE_UNAVAILABLE, Detail::Sentence(detail.into()), Some(10)),
             Error::Unavailable => return unavailable(),
             Error::TookTooLong => {

@@ -102,11 +102,7 @@ pub async fn way<D: Door>(app: &App, db: &Scoped<D>) -> Result<Option<Way>> {
             Ok((sender, tx.company_secret("sendgrid_api_key").await?))
         })
         .await?;
-    let key = sealed.map(|sealed| app.sealer.open(sender.company_id, "sendgrid_api_key", &sealed)).transpose();
-    let key = key.map_err(|e| {
-        tracing::error!(error = %e.for_log(), "a company's SendGrid key");
-        Error::bad_request("SendGrid's key cannot be read: enter it again in the settings")
-    })?;
+    let key = sealed.map(|sealed| app.sealer.open(sender.company_id, "sendgrid_api_key", &sealed)).transpose()?;
     if key.is_none() && !app.mailer.has_relay() {
         return Ok(None);
     }

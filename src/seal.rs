@@ -55,9 +55,17 @@ impl Sealer {
         Ok(Some((sealed, last_four(secret))))
     }
 
-    /// Opens what [`Sealer::seal`] made for the same company and field.
+    /// Opens what [`Sealer::seal`] made for the same company and field; [`Error::NoKey`] where none of the keys does.
     pub fn open(&self, company: Uuid, field: &str, sealed: &[u8]) -> Result<String> {
-        String::from_utf8(self.open_bytes(company, field, sealed)?).map_err(|e| internal(e.into()))
+        let opened = self.try_open(company, field, sealed).and_then(|bytes| Ok(String::from_utf8(bytes)?));
+        opened.map_err(|e| {
+            tracing::error!(error = %e, %company, field, "a company's secret cannot be read");
+            Error::NoKey(match field {
+                "twilio_auth_token" => "Twilio's token cannot be read: enter it again in the settings",
+                "sendgrid_api_key" => "SendGrid's key cannot be read: enter it again in the settings",
+                _ => "The secret that webhooks are signed with cannot be read: make a new one",
+            })
+        })
     }
 
     /// What is no secret of a company and still nobody's to read; `row` is where it is kept.

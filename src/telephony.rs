@@ -64,17 +64,10 @@ pub async fn account_on_or_off<D: crate::db::Door>(app: &App, db: &Scoped<D>) ->
     }))
 }
 
-/// The same, where one is needed: 400 without, 502 when its token cannot be read.
+/// The same, where one is needed: 400 without.
 pub async fn need_account<D: crate::db::Door>(app: &App, db: &Scoped<D>) -> Result<Account> {
     let missing = Error::bad_request("Twilio is not configured: enter the account in the settings first");
-    match account(app, db).await {
-        Err(Error::Internal(why)) => {
-            tracing::error!(%why, "a company's Twilio token");
-            // Another server may have its key.
-            Err(Error::BadGateway("Twilio's token cannot be read: enter it again in the settings".into()))
-        }
-        account => account?.ok_or(missing),
-    }
+    account(app, db).await?.ok_or(missing)
 }
 
 /// The same for texts: 400 where they are switched off, too.

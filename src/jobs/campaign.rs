@@ -6,6 +6,7 @@
 //! The job is the worker's for [`LEASE`] after each batch. Within it every mail of the batch has begun ([`START`]) and
 //! ended ([`PATIENCE`]), so a job that comes back by itself is a dead worker's. After [`TURN`] it goes back into the queue.
 
+use super::later;
 use crate::{
     App, Error, Result,
     clients::{Failure, mail::Letter},
@@ -16,7 +17,6 @@ use crate::{
     wire::Time,
 };
 use futures_util::{StreamExt, stream};
-use jiff::{SignedDuration, Timestamp};
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
@@ -189,12 +189,6 @@ async fn fail(db: &TenantDb, campaign: &Sending, why: &str) -> Result<()> {
 /// Puts the job back until the provider may take something; whether there is anybody for whom it is to.
 async fn waits(db: &TenantDb, job: &Job, campaign: &Sending) -> Result<bool> {
     Ok(db.optional::<Uuid>(sql!("jobs/campaign_wait"), &[&job.id, &campaign.id]).await?.is_some())
-}
-
-/// Puts the job back into the queue.
-async fn later(db: &TenantDb, job: &Job, seconds: i64) -> Result<()> {
-    let until = Time(Timestamp::now() + SignedDuration::from_secs(seconds));
-    db.optional::<Uuid>(sql!("jobs/postpone"), &[&job.id, &until]).await.map(drop)
 }
 
 async fn send(

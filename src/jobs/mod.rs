@@ -11,7 +11,10 @@ pub mod sweep_files;
 use crate::{
     App, Error, Result,
     db::{TenantDb, platform::Job},
+    sql,
+    wire::Time,
 };
+use jiff::{SignedDuration, Timestamp};
 use std::{
     collections::HashMap,
     future::Future,
@@ -25,6 +28,9 @@ use uuid::Uuid;
 const POLL: Duration = Duration::from_secs(2);
 /// How often it asks whether it is its turn with what is done from time to time.
 const TURN: Duration = Duration::from_secs(60);
+/// For how many seconds a job is left to others whose company's secrets this worker cannot read, as one that was not started
+/// anew with the newest key cannot.
+const OTHERS: i64 = 5 * 60;
 /// Jobs that one worker runs at the same time: they mostly wait for somebody else.
 const AT_ONCE: usize = 128;
 /// Of those, so many of one company, and so many are claimed at a time.
@@ -39,9 +45,13 @@ macro_rules! jobs {
 
         async fn run(app: &App, job: &Job) -> Result<()> {
             let db = TenantDb::for_company(&app.db, job.company_id, job.user_id);
-            match job.kind.as_str() {
+            let ran = match job.kind.as_str() {
                 $(stringify!($kind) => $kind::run(app, &db, job).await,)*
                 _ => Err(Error::Internal("a job of an unknown kind".into())),
+            };
+            match ran {
+                Err(Error::NoKey(_)) => later(&db, job, OTHERS).await,
+                ran => ran,
             }
         }
     };
@@ -101,6 +111,12 @@ pub async fn work(app: &App, stop: impl Future<Output = ()>) {
     // Those that have several things to do leave the rest to another worker.
     app.background.close();
     running.join_all().await;
+}
+
+/// Puts a job back into the queue, for so many seconds.
+async fn later(db: &TenantDb, job: &Job, seconds: i64) -> Result<()> {
+    let until = Time(Timestamp::now() + SignedDuration::from_secs(seconds));
+    db.optional::<Uuid>(sql!("jobs/postpone"), &[&job.id, &until]).await.map(drop)
 }
 
 fn ended(done: Result<Uuid, JoinError>, of_company: &mut HashMap<Uuid, usize>) {

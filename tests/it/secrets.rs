@@ -2,11 +2,19 @@
 
 use crate::{
     commands::{ringfence, run, text},
+    jobs::until,
     schema::{OwnDatabase, waiting_for_locks},
-    twilio::Account,
+    twilio::{Account, mails, number},
+    workflow_runs::workflow,
     world::{World, answer, config},
 };
-use ringfence::{config::Config, config::Switch, db, seal::Sealer};
+use ringfence::{
+    App,
+    config::{Config, Switch},
+    db::{self, Db},
+    seal::Sealer,
+    server,
+};
 use serde_json::json;
 use std::collections::BTreeMap;
 use uuid::Uuid;
@@ -132,5 +140,69 @@ async fn what_a_server_writes_meanwhile_stays() {
         assert_eq!(both.open(company, &name, &sealed).unwrap(), value);
     }
     drop((admin, server));
+    own.drop().await;
+}
+
+/// One that was not started anew with the newest key fails nothing: another one can do it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_without_the_key_leaves_the_work_to_others() {
+    let own = OwnDatabase::new().await;
+    let acme = World::served(&own, settings(&["0a"])).await;
+    let account = Account::of(&acme).await;
+    let key = format!("SG.{}", Uuid::new_v4().simple());
+    let mail = json!({"sendgrid_api_key": key, "sendgrid_from_email": "sales@acme.example"});
+    acme.admin.put("/api/twilio-settings/", mail).await.expect(200);
+    for action in [
+        json!({"type": "send_sms", "config": {"to": number(), "body": "Hi"}}),
+        json!({"type": "send_email", "config": {"to": "ada@x.example", "subject": "S", "body": "B"}}),
+        json!({"type": "webhook", "config": {"url": "https://receiver.example/"}}),
+    ] {
+        workflow(&acme.admin, "deal_created", json!([action])).await;
+    }
+    // Where it leads nowhere, and that is known at once.
+    let nowhere = "update workflows set actions = replace(actions::text, 'receiver.example', '127.0.0.1')::jsonb";
+    acme.db.execute(nowhere, &[]).await.unwrap();
+    acme.admin.post("/api/deals/", json!({"title": "D", "value": 1, "stage_id": "Lead"})).await.expect(200);
+    let campaign = json!({"campaign_name": "Spring", "subject": "S", "body": "B", "recipients": ["ada@x.example", "bob@x.example"]});
+    let campaign = acme.member.post("/api/email-campaigns/", campaign).await.expect(201);
+    let send = format!("/api/email-campaigns/{}/send", campaign["id"].as_str().unwrap());
+    acme.member.send("POST", &send, None).await.expect(200);
+    let text =
+        "insert into scheduled_sms (tenant_id, company_id, user_id, from_address, to_address, body, scheduled_at)
+        values ($1, $1, $2, $3, $4, 'Text', now() - interval '1 minute')";
+    acme.db.execute(text, &[&acme.company, &acme.member.id, &account.number, &number()]).await.unwrap();
+
+    let work = |keys: &[&str]| {
+        let app = App::new(Db::new(&own.api, 4).unwrap(), settings(keys)).unwrap();
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        (stop, tokio::spawn(server::work(app, async move { drop(stopped.await) })))
+    };
+    let (stop, worker) = work(&["0b"]);
+    let left = "select (select count(*) from workflow_steps where status = 'retrying')
+        + (select count(*) from jobs where kind in ('campaign', 'scheduled_sms') and run_at > now() + interval '4 minutes' and attempts = 0)";
+    until("all of it is left to others", async || acme.value::<i64>(left, &[]).await == 5).await;
+    drop(stop);
+    worker.await.unwrap().unwrap();
+    assert!(account.asked().is_empty() && mails(&key).is_empty());
+    let failed = "select (select count(*) from campaigns where status <> 'sending') + (select count(*) from scheduled_sms where is_cancelled)
+        + (select count(*) from workflow_executions where status <> 'running')";
+    assert_eq!(acme.value::<i64>(failed, &[]).await, 0);
+
+    acme.db.execute("update jobs set run_at = now()", &[]).await.unwrap();
+    let (stop, worker) = work(&["0a"]);
+    let done = "select (select count(*) from campaigns where status = 'sent') + (select count(*) from scheduled_sms where is_sent)
+        + (select count(*) from workflow_steps where status = 'success' or error_message like '%public%')";
+    until("all of it is done", async || acme.value::<i64>(done, &[]).await == 5).await;
+    drop(stop);
+    worker.await.unwrap().unwrap();
+    assert_eq!((account.asked().len(), mails(&key).len()), (2, 3));
+
+    // Whoever asks is told, and may ask another server.
+    let other = acme.member.at(&crate::world::start_server(settings(&["0b"]), &own.api));
+    let mail = json!({"to": "ada@x.example", "subject": "S", "body": "B"});
+    let told = other.post("/api/emails/send", mail).await.detail(502);
+    assert_eq!(told, "SendGrid's key cannot be read: enter it again in the settings");
+    let told = other.post("/api/sms/send", json!({"to": number(), "body": "Hi"})).await.detail(502);
+    assert_eq!(told, "Twilio's token cannot be read: enter it again in the settings");
     own.drop().await;
 }

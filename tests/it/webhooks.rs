@@ -66,16 +66,21 @@ async fn a_number_that_others_claim_is_heard_for_its_account() {
     acme.admin.post("/api/twilio-settings/", settings).await.expect(201);
     account.has(&[&number]);
     acme.admin.post("/api/twilio/sync/phone-numbers", json!({})).await.expect(200);
-    let stop = [
-        ("AccountSid", account.sid.as_str()),
-        ("MessageSid", "SM1"),
-        ("From", "+14155550123"),
-        ("To", &number),
-        ("Body", "STOP"),
-    ];
-    account.tells("/api/sms/webhook/incoming", &stop).await.expect(200);
+    let text = |id, body| {
+        let (from, sid) = ("+14155550123", account.sid.as_str());
+        [("AccountSid", sid), ("MessageSid", id), ("From", from), ("To", &number), ("Body", body)]
+    };
+    account.tells("/api/sms/webhook/incoming", &text("SM1", "STOP")).await.expect(200);
     let suppressed = "select count(*) from suppressions where tenant_id = $1 and address = '+14155550123'";
     assert_eq!(acme.value::<i64>(suppressed, &[&acme.company]).await, 1);
+    // Nor does it that the token of one who is asked before cannot be read here.
+    let first = "with unread as (update app.company_secrets set sealed = 'x' where company_id = $1)
+        update twilio_settings set is_verified = true where company_id = $1";
+    acme.db.execute(first, &[&claims[0].company]).await.unwrap();
+    account.tells("/api/sms/webhook/incoming", &text("SM2", "START")).await.expect(200);
+    assert_eq!(acme.value::<i64>(suppressed, &[&acme.company]).await, 0);
+    let told = signed_with("another token", "/api/sms/webhook/incoming", &text("SM3", "STOP")).await.detail(502);
+    assert_eq!(told, "The signature cannot be checked right now");
     for other in claims {
         assert_eq!(messages(&other).await, Vec::<Value>::new());
     }

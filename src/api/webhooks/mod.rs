@@ -118,6 +118,7 @@ impl Signed {
     /// The first of these companies whose token signed it; with `is_opt_out` also a suspended one, whose handle is for noting the
     /// opt-out alone.
     async fn entered(&self, app: &App, candidates: Vec<NumberOwner>, is_opt_out: bool) -> Result<Entered> {
+        let mut is_unread = false;
         for NumberOwner { company_id, user_id } in candidates {
             let mut db = TenantDb::for_company(&app.db, company_id, user_id);
             let mut account = telephony::account_on_or_off(app, &db).await;
@@ -131,10 +132,12 @@ impl Signed {
                     return Ok(Entered { db, is_suspended, may_answer: account.is_active });
                 }
                 Ok(_) | Err(Error::InvalidToken | Error::Suspended | Error::NoCompany) => {}
+                Err(Error::NoKey(_)) => is_unread = true,
                 Err(e) => return Err(e),
             }
         }
-        Err(refused())
+        // Of those that it may be by; a stranger is told no more of them than before.
+        Err(if is_unread { Error::BadGateway("The signature cannot be checked right now".into()) } else { refused() })
     }
 }
 

@@ -37,8 +37,10 @@ pub(super) struct Errand {
     pub contact: Option<Uuid>,
     /// What a webhook sends.
     pub data: Value,
-    /// What it is signed with.
-    pub secret: Option<String>,
+    /// What it is signed with, sealed.
+    pub secret: Option<Vec<u8>>,
+    /// The workflow.
+    pub workflow: Uuid,
     /// What is done, its templates filled.
     pub action: Action,
 }
@@ -51,6 +53,8 @@ pub(super) enum Outcome {
     Failed(String),
     /// Certainly not done, or harmless to repeat: it may be tried again.
     Later(String),
+    /// Not done, because this worker has not the key of a secret; another one may have it.
+    ForOthers,
 }
 
 /// What is done in the database, in the step's own transaction.
@@ -127,13 +131,6 @@ pub(super) async fn quiet_until(tx: &Tx<'_>, number: &str) -> Result<Option<Time
     tx.optional(sql!("jobs/quiet_until"), &[&number]).await
 }
 
-/// What the webhooks of a workflow are signed with.
-pub(super) async fn secret(app: &App, tx: &Tx<'_>, company: Uuid, workflow: Uuid) -> Result<Option<String>> {
-    let name = workflow::secret_name(workflow);
-    let sealed = tx.company_secret(&name).await?;
-    sealed.map(|sealed| app.sealer.open(company, &name, &sealed)).transpose()
-}
-
 /// What a webhook sends: what the workflow says, or else all that is known.
 pub(super) fn payload(action: &Action, context: &Context) -> Value {
     match action {
@@ -145,12 +142,16 @@ pub(super) fn payload(action: &Action, context: &Context) -> Value {
 
 /// Does it.
 pub(super) async fn run(app: &App, db: &TenantDb, errand: &Errand) -> Result<Outcome> {
-    match &errand.action {
+    let done = match &errand.action {
         Action::SendSms(text) => send_text(app, db, errand, text).await,
         Action::SendEmail(mail) => send_mail(app, db, errand, mail).await,
-        Action::Webhook(call) => Ok(deliver(app, errand, call).await),
+        Action::Webhook(call) => deliver(app, errand, call).await,
         Action::SendNotification(note) => notify(app, db, errand, note).await,
         _ => Err(Error::Internal("an action that is of the database".into())),
+    };
+    match done {
+        Err(Error::NoKey(_)) => Ok(Outcome::ForOthers),
+        done => done,
     }
 }
 
@@ -215,23 +216,24 @@ fn failed(failure: &Failure, why: String) -> Outcome {
     if *failure == Failure::Busy { Outcome::Later(why) } else { Outcome::Failed(why) }
 }
 
-async fn deliver(app: &App, errand: &Errand, call: &workflow::Webhook) -> Outcome {
-    let Some(secret) = &errand.secret else {
-        return Outcome::Failed("The workflow has no signing secret: save it again".into());
+async fn deliver(app: &App, errand: &Errand, call: &workflow::Webhook) -> Result<Outcome> {
+    let Some(sealed) = &errand.secret else {
+        return Ok(Outcome::Failed("The workflow has no signing secret: save it again".into()));
     };
+    let secret = &app.sealer.open(errand.company, &workflow::secret_name(errand.workflow), sealed)?;
     let now = Timestamp::now();
     let body = json!({ "type": errand.event, "timestamp": now.to_string(), "data": errand.data }).to_string();
     if body.len() > webhook::BODY {
-        return Outcome::Failed("The payload is too large".into());
+        return Ok(Outcome::Failed("The payload is too large".into()));
     }
     let id = format!("msg_{}", errand.step.simple());
     let delivery = webhook::Delivery { url: &call.url, id: &id, timestamp: now.as_second(), secret, body };
-    match app.webhooks.deliver(&delivery).await {
+    Ok(match app.webhooks.deliver(&delivery).await {
         Ok(status) => Outcome::Done(json!({ "webhook_id": id, "status": status })),
         Err(Failure::Refused { message, .. }) => Outcome::Failed(message),
         Err(Failure::Busy) => Outcome::Later("The address could not be reached, or asked for patience".into()),
         Err(Failure::Unclear) => Outcome::Later("The address gave no answer in time".into()),
-    }
+    })
 }
 
 async fn notify(app: &App, db: &TenantDb, errand: &Errand, note: &workflow::SendNotification) -> Result<Outcome> {

@@ -10,7 +10,7 @@ use crate::{
     db::{self, TenantDb, Tx, platform::Job},
     row, sql,
     wire::Time,
-    workflow::{Action, Context, Step, hold},
+    workflow::{Action, Context, Step, hold, secret_name},
 };
 use act::{Errand, Outcome};
 use jiff::{SignedDuration, Timestamp};
@@ -45,7 +45,7 @@ row! {
     }
 }
 
-/// Attempts of a step whose provider could not be reached.
+/// Attempts of a step whose provider could not be reached. One whose secret is to be read by another worker has no such end.
 const ATTEMPTS: i32 = 5;
 const INTERRUPTED: &str = "The server stopped while it was sent: it may have arrived, and is not sent again";
 
@@ -86,7 +86,7 @@ async fn steps(app: &App, db: &TenantDb, execution: Uuid) -> Result<()> {
     let mut refused: Option<(i32, String)> = None;
     loop {
         let mut doing = None;
-        let turn = db.tx(async |tx| turn(app, tx, execution, refused.as_ref(), &mut doing).await).await;
+        let turn = db.tx(async |tx| turn(tx, execution, refused.as_ref(), &mut doing).await).await;
         refused = None;
         match turn {
             Ok(Turn::Again) => {}
@@ -116,7 +116,6 @@ async fn steps(app: &App, db: &TenantDb, execution: Uuid) -> Result<()> {
 
 /// One step, or as much of it as one transaction can be.
 async fn turn(
-    app: &App,
     tx: &Tx<'_>,
     execution: Uuid,
     refused: Option<&(i32, String)>,
@@ -148,7 +147,7 @@ async fn turn(
     let turn = match usize::try_from(run.next_step).ok().and_then(|n| steps.get(n)) {
         None => finish(tx, execution, "success", None).await?,
         Some(step) => {
-            let at = At { app, tx, run: &run, execution, step, is_last: steps.len() as i32 == run.next_step + 1 };
+            let at = At { tx, run: &run, execution, step, is_last: steps.len() as i32 == run.next_step + 1 };
             at.perform(&context, refused, doing).await?
         }
     };
@@ -182,7 +181,6 @@ async fn finish(tx: &Tx<'_>, execution: Uuid, status: &str, why: Option<&str>) -
 
 /// A run at one of its steps.
 struct At<'a, 't> {
-    app: &'a App,
     tx: &'a Tx<'t>,
     run: &'a Run,
     execution: Uuid,
@@ -262,7 +260,7 @@ impl At<'_, '_> {
         let begun: Option<Uuid> = self.tx.optional(sql!("jobs/workflow_step"), params).await?;
         let Some(step) = begun else { return Ok(Turn::Rest) };
         let secret = match &action {
-            Action::Webhook(_) => act::secret(self.app, self.tx, self.run.company_id, self.run.workflow_id).await?,
+            Action::Webhook(_) => self.tx.company_secret(&secret_name(self.run.workflow_id)).await?,
             _ => None,
         };
         Ok(Turn::Outside(Box::new(Errand {
@@ -277,6 +275,7 @@ impl At<'_, '_> {
             contact: context.id(crate::workflow::OnRecord::Contact),
             data: act::payload(&action, context),
             secret,
+            workflow: self.run.workflow_id,
             action,
         })))
     }
@@ -296,9 +295,9 @@ async fn close(tx: &Tx<'_>, execution: Uuid, errand: &Errand, outcome: &Outcome)
         Outcome::Done(result) => ("success", result, None),
         Outcome::Failed(why) => ("failed", &nothing, Some(why)),
         Outcome::Later(why) if errand.attempts >= ATTEMPTS => ("failed", &nothing, Some(why)),
-        Outcome::Later(_) => {
-            // 10 seconds, 40, 160, 640.
-            let pause = 10 * 4_i64.pow(errand.attempts.unsigned_abs() - 1);
+        Outcome::Later(_) | Outcome::ForOthers => {
+            // 10 seconds, 40, 160, and then 640 each time.
+            let pause = 10 * 4_i64.pow(errand.attempts.min(ATTEMPTS - 1).unsigned_abs() - 1);
             let until = Some(Time(Timestamp::now() + SignedDuration::from_secs(pause)));
             let params: crate::db::Params<'_> =
                 &[&execution, &errand.position, &name, &"retrying", &input, &until, &errand.attempts];
