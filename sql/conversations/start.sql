@@ -2,10 +2,8 @@
 -- company's goes on by another before something is sent.   $1 to   $2 whether something is to be sent
 with existing as (
   update conversations c set last_message_at = now(), updated_at = now(),
-    from_twilio_number = case when not $2
-        or exists (select from phone_numbers n where n.phone_number = c.from_twilio_number and n.is_active and not n.is_deleted and n.company_id is not null)
-        or exists (select from twilio_settings s where s.phone_number = c.from_twilio_number and s.is_active and s.company_id is not null)
-      then c.from_twilio_number else (app.sender(null, true, false)).number end
+    from_twilio_number = case when not $2 then c.from_twilio_number
+      else coalesce((app.find_sender(c.from_twilio_number, false, false)).number, (app.sender(null, true, false)).number) end
   where to_number = $1 and not is_deleted and company_id is not null
   returning id, user_id, to_number, from_twilio_number, conversation_status, last_message_at, created_at, message_count, unread_count
 ), next as (

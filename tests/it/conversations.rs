@@ -94,8 +94,13 @@ async fn a_conversation_goes_on_by_another_number_when_its_own_has_gone() {
     for message in ["Two", "Three"] {
         assert_eq!(start(json!(message)).await.expect(200)["from_twilio_number"], json!(other));
     }
+    // The number that the settings name is the company's, too.
+    let in_settings = "with gone as (update phone_numbers set is_deleted = true where company_id = $1)
+        update twilio_settings set phone_number = $2 where company_id = $1";
+    acme.db.execute(in_settings, &[&acme.company, &other]).await.unwrap();
+    assert_eq!(start(json!("Four")).await.expect(200)["from_twilio_number"], json!(other));
     let from: Vec<String> = account.asked().iter().map(|form| form["From"].clone()).collect();
-    assert_eq!(from, [account.number.clone(), other.clone(), other]);
+    assert_eq!(from, [account.number.clone(), other.clone(), other.clone(), other]);
 }
 
 #[tokio::test]
