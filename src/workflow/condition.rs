@@ -4,6 +4,7 @@ use super::Context;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::cmp::Ordering;
 
 /// Conditions of one workflow or action at most.
 pub(super) const MOST: usize = 20;
@@ -100,31 +101,42 @@ fn text(value: &Value) -> String {
     }
 }
 
-/// A name such as Nan or Infinity is no number here.
-fn number(value: &Value) -> Option<f64> {
-    value.as_f64().or_else(|| value.as_str()?.trim().parse().ok()).filter(|n: &f64| n.is_finite())
+/// A number as it is written: as floating point, long ones that differ would be the same.
+#[derive(PartialEq)]
+struct Decimal {
+    /// -1, 0 or 1.
+    sign: i8,
+    /// By how many places the point is behind the beginning of the digits, and these without zeros around them.
+    size: (i64, String),
 }
 
-/// The sign of a number, its digits without zeros around them, and by how many places they are moved: numbers are the same if these
-/// are. As floating point, long ones that differ would be.
-fn decimal(value: &Value) -> Option<(bool, String, i64)> {
-    number(value)?;
-    let text = text(value);
-    let (mantissa, exponent) = text.trim().split_once('e').unwrap_or((text.trim(), "0"));
-    let digits = mantissa.trim_start_matches(['+', '-']);
-    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-    let all = format!("{whole}{fraction}");
-    let few = all.trim_end_matches('0');
-    if few.is_empty() {
-        return Some((false, String::new(), 0));
+impl Decimal {
+    /// A name such as Nan or Infinity is no number here.
+    fn of(value: &Value) -> Option<Self> {
+        let number = value.as_f64().or_else(|| value.as_str()?.trim().parse().ok());
+        number.filter(|n: &f64| n.is_finite())?;
+        let text = text(value);
+        let (mantissa, exponent) = text.trim().split_once('e').unwrap_or((text.trim(), "0"));
+        let digits = mantissa.trim_start_matches(['+', '-']);
+        let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+        let all = format!("{whole}{fraction}");
+        let few = all.trim_start_matches('0');
+        if few.is_empty() {
+            return Some(Self { sign: 0, size: (0, String::new()) });
+        }
+        let places = i64::from(exponent.parse::<i32>().ok()?) + few.len() as i64 - fraction.len() as i64;
+        let sign = if mantissa.starts_with('-') { -1 } else { 1 };
+        Some(Self { sign, size: (places, few.trim_end_matches('0').to_owned()) })
     }
-    let places = exponent.parse::<i32>().ok()?;
-    let places = i64::from(places) + (all.len() - few.len()) as i64 - fraction.len() as i64;
-    Some((mantissa.starts_with('-'), few.trim_start_matches('0').to_owned(), places))
+
+    fn cmp(&self, other: &Self) -> Ordering {
+        let size = self.size.cmp(&other.size);
+        self.sign.cmp(&other.sign).then(if self.sign < 0 { size.reverse() } else { size })
+    }
 }
 
 fn same(a: &Value, b: &Value) -> bool {
-    match (decimal(a), decimal(b)) {
+    match (Decimal::of(a), Decimal::of(b)) {
         (Some(a), Some(b)) => a == b,
         _ => text(a) == text(b),
     }
@@ -138,9 +150,9 @@ fn contains(found: &Value, value: &Value) -> bool {
 }
 
 /// Numbers by their size; times, which are ISO 8601 in UTC, by their moment.
-fn compare(a: &Value, b: &Value) -> Option<std::cmp::Ordering> {
-    if let (Some(a), Some(b)) = (number(a), number(b)) {
-        return a.partial_cmp(&b);
+fn compare(a: &Value, b: &Value) -> Option<Ordering> {
+    if let (Some(a), Some(b)) = (Decimal::of(a), Decimal::of(b)) {
+        return Some(a.cmp(&b));
     }
     let moment = |value: &Value| value.as_str()?.parse::<crate::wire::Time>().ok();
     Some(moment(a)?.cmp(&moment(b)?))

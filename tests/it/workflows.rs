@@ -549,3 +549,35 @@ fn numbers_are_the_same_as_numbers_and_names_as_texts() {
         assert_eq!(hold(&conditions, &context), same, "{found} {value}");
     }
 }
+
+#[test]
+fn numbers_are_compared_to_their_last_digit() {
+    let holds = |found: &Value, operator: &str, value: &Value| {
+        let condition = json!([{"field": "contact.first_name", "operator": operator, "value": value}]);
+        let conditions: Vec<Condition> = serde_json::from_value(condition).unwrap();
+        hold(&conditions, &Context::new(json!({"contact": {"first_name": found}}), &json!({}), (Uuid::nil(), "W")))
+    };
+    for (small, large) in [
+        (json!(9_007_199_254_740_992_u64), json!(9_007_199_254_740_993_u64)),
+        (json!("9007199254740993"), json!("9007199254740993.01")),
+        (json!("-9007199254740993"), json!("-9007199254740992")),
+        (json!(0.3), json!(0.1 + 0.2)),
+        (json!("0.3"), json!("0.30000000000000001")),
+        (json!("0.30000000000000004"), json!("0.300000000000000041")),
+        (json!("2e-400"), json!("1e-399")),
+        (json!("-1e3"), json!("-999.5")),
+        (json!(-1), json!(0)),
+        (json!("-0.5"), json!(".25")),
+        (json!(0), json!("1e-9")),
+        (json!("0.09"), json!("0.1")),
+        (json!(9), json!("0010")),
+        (json!("1500"), json!(" +15005E-1")),
+    ] {
+        assert!(holds(&small, "less_than", &large) && holds(&large, "greater_than", &small), "{small} {large}");
+        assert!(!holds(&small, "greater_than", &large) && !holds(&large, "less_than", &small), "{small} {large}");
+        for one in [&small, &large] {
+            assert!(!holds(one, "less_than", one) && !holds(one, "greater_than", one), "{one}");
+        }
+    }
+    assert!(!holds(&json!("Infinity"), "greater_than", &json!(1)), "no number");
+}
