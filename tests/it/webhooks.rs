@@ -1,9 +1,11 @@
 //! What Twilio tells, signed and unsigned (contract: sms/webhook/incoming, calls/webhook; README, promises 25, 26 and 28).
 
 use crate::{
+    idempotency::waiting_for,
     twilio::{Account, number, signed_with},
-    world::{Person, World, answer},
+    world::{Person, World, admin_url, answer},
 };
+use ringfence::db;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -293,6 +295,39 @@ async fn a_call_is_followed_and_one_that_comes_in_is_stored() {
     assert!(calls[1]["ended_at"].is_string());
     let spoken = Person::nobody().get("/api/calls/twiml").await;
     assert!(spoken.status == 200 && spoken.text.contains("<Say"), "{}", spoken.text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_states_of_a_call_that_come_at_once_the_later_stays() {
+    let acme = World::new().await;
+    let account = Account::of(&acme).await;
+    let (holder, customer) = (db::connect(&admin_url()).await.unwrap(), number());
+    let rings =
+        "insert into calls (tenant_id, company_id, user_id, direction, status, from_address, to_address, twilio_sid)
+        values ($1, $1, $2, 'inbound', 'ringing', $3, $4, 'CAtwo')";
+    holder.batch_execute("begin").await.unwrap();
+    holder.execute(rings, &[&acme.company, &acme.admin.id, &customer, &account.number]).await.unwrap();
+    let ended = [
+        ("CallSid", "CAtwo"),
+        ("CallStatus", "completed"),
+        ("CallDuration", "42"),
+        ("RecordingUrl", "https://api.twilio.com/recording"),
+        ("From", customer.as_str()),
+        ("To", &account.number),
+    ];
+    let commit = async {
+        waiting_for(&holder, &acme.db).await;
+        holder.batch_execute("commit").await.unwrap();
+    };
+    let (told, ()) = tokio::join!(account.tells("/api/calls/webhook", &ended), commit);
+    told.expect(200);
+    let calls = acme.admin.get("/api/calls/").await.expect(200);
+    assert_eq!((calls.as_array().unwrap().len(), &calls[0]["status"]), (1, &json!("completed")));
+    assert_eq!(
+        [&calls[0]["duration"], &calls[0]["recording_url"]],
+        [&json!(42), &json!("https://api.twilio.com/recording")]
+    );
+    assert!(calls[0]["ended_at"].is_string());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -290,16 +290,18 @@ async fn call_status(app: State<App>, signed: Signed) -> Result<Json<wire::Done>
         return Err(Error::invalid("body", "CallSid", "Field required"));
     }
     let params: crate::db::Params<'_> = &[&signed.query.id, &sid, &status, &duration, &recording];
-    let known: Option<Uuid> = db.optional(sql!("webhooks/call_status"), params).await?;
-    if known.is_none() {
-        if signed.query.company.is_some() {
-            return Err(refused());
-        }
+    let moved = async || db.optional::<Uuid>(sql!("webhooks/call_status"), params).await;
+    let mut known = moved().await?;
+    if known.is_none() && signed.query.company.is_none() {
         let digits: String = from.chars().filter(char::is_ascii_digit).collect();
         let params: crate::db::Params<'_> = &[&sid, &from, &to, &status, &duration, &recording, &digits];
-        let stored: Option<Uuid> = db.optional(sql!("webhooks/incoming_call"), params).await?;
-        stored.ok_or_else(refused)?;
+        known = db.optional(sql!("webhooks/incoming_call"), params).await?;
+        // What was told at the same moment may have stored it, and this may be the later of the two.
+        if known.is_none() {
+            known = moved().await?;
+        }
     }
+    known.ok_or_else(refused)?;
     Ok(wire::done("Heard"))
 }
 
