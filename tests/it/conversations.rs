@@ -1,9 +1,11 @@
 //! Conversations (contract: conversations).
 
 use crate::{
+    idempotency::waiting_for,
     twilio::{Account, number},
-    world::World,
+    world::{World, admin_url},
 };
+use ringfence::db;
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -48,6 +50,34 @@ async fn a_conversation_is_opened_once_and_its_first_message_is_sent() {
     let overview = acme.member.get("/api/conversations/stats/overview").await.expect(200);
     assert_eq!([&overview["total_conversations"], &overview["blocked_conversations"]], [&json!(1), &json!(1)]);
     assert_eq!(overview["phone_numbers"]["numbers"][0]["total_messages"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_that_comes_in_while_others_are_read_stays_unread() {
+    let acme = World::new().await;
+    let account = Account::of(&acme).await;
+    let (holder, customer) = (db::connect(&admin_url()).await.unwrap(), number());
+    let comes_in = async || {
+        let insert = "insert into sms_messages (tenant_id, company_id, user_id, direction, status, from_address, to_address, body)
+            values ($1, $1, $2, 'inbound', 'received', $3, $4, 'Hi')";
+        holder.execute(insert, &[&acme.company, &acme.admin.id, &customer, &account.number]).await.unwrap();
+    };
+    comes_in().await;
+    let id = acme.admin.get("/api/conversations/").await.expect(200)[0]["id"].as_str().unwrap().to_owned();
+    let path = format!("/api/conversations/{id}/mark-read");
+    holder.batch_execute("begin").await.unwrap();
+    comes_in().await;
+    let commit = async {
+        waiting_for(&holder, &acme.db).await;
+        holder.batch_execute("commit").await.unwrap();
+    };
+    let (read, ()) = tokio::join!(acme.member.put(&path, json!({})), commit);
+    read.expect(200);
+    let unread = async || acme.admin.get("/api/conversations/").await.expect(200)[0]["unread_count"].clone();
+    let really = "select count(*) from sms_messages where tenant_id = $1 and read_at is null";
+    assert_eq!((unread().await, acme.value::<i64>(really, &[&acme.company]).await), (json!(1), 1));
+    acme.member.put(&path, json!({})).await.expect(200);
+    assert_eq!((unread().await, acme.value::<i64>(really, &[&acme.company]).await), (json!(0), 0));
 }
 
 #[tokio::test]
