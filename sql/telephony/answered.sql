@@ -1,23 +1,27 @@
--- What Twilio answered to a text. Its callback may have come first and stays. A scheduled text that it did not take fails with
--- it, or is tried again for an hour: after a minute, and then each time after as long as it has waited so far.
+-- What Twilio answered to a text. Its callback, by which its id is known, may have come first and stays. A scheduled text that
+-- it did not take fails with it, or is tried again for an hour: after a minute, and then each time after as long as it has
+-- waited so far.
 -- $1 message   $2 Twilio's id, or null when it failed   $3 Twilio's error, or null   $4 the reason, or null   $5 template, or null
 -- $6 whether it may have been written down before   $7 whether it certainly took nothing, and may take it later
-with message as (
-  update sms_messages set twilio_sid = coalesce($2, twilio_sid), error_code = coalesce($3, error_code),
-    error_message = coalesce($4, error_message), updated_at = now(),
-    status = case when status = 'queued' then case when $2::text is null then 'failed' else 'sent' end else status end
-  where id = $1 and (status = 'queued' or not $6)
-  returning id, sender_id, status
+with before as materialized (
+  select id, twilio_sid is null and status in ('queued', 'failed') as is_news from sms_messages
+  where id = $1 and (status = 'queued' or not $6) for no key update
+), message as (
+  update sms_messages m set twilio_sid = coalesce($2, m.twilio_sid), updated_at = now(),
+    error_code = case when b.is_news then $3 else m.error_code end, error_message = case when b.is_news then $4 else m.error_message end,
+    status = case when not b.is_news then m.status when $2::text is null then 'failed' else 'sent' end
+  from before b where m.id = b.id
+  returning m.id, m.sender_id, b.is_news
 ), number as (
   update phone_numbers set total_messages_sent = total_messages_sent + 1, last_used_at = now(), updated_at = now()
-  where $2::text is not null and id = (select sender_id from message)
+  where $2::text is not null and id = (select sender_id from message where is_news)
 ), template as (
   update sms_templates set usage_count = usage_count + 1 where $2::text is not null and id = $5 and exists (select from message)
 ), scheduled as (
   update scheduled_sms s set is_sent = false, sent_at = null, updated_at = now(),
     is_cancelled = not ($7 and s.scheduled_at >= now() - interval '1 hour'),
     error_message = case when $7 and s.scheduled_at >= now() - interval '1 hour' then s.error_message else left($4, 500) end
-  from message m where s.message_id = m.id and m.status = 'failed' and s.is_sent
+  from message m where s.message_id = m.id and m.is_news and $2::text is null and s.is_sent
   returning s.id, s.user_id, s.scheduled_at, s.is_cancelled
 ), again as (
   insert into jobs (user_id, kind, record_id, run_at)

@@ -3,7 +3,7 @@
 use crate::{
     jobs::until,
     schema::OwnDatabase,
-    twilio::{Account, number},
+    twilio::{Account, PUBLIC_URL, number},
     world::{World, config, start_server},
 };
 use serde_json::{Value, json};
@@ -277,6 +277,59 @@ async fn a_scheduled_text_goes_to_a_number_however_it_is_written() {
     let why = "select string_agg(error_message, ' ' order by id) from scheduled_sms where is_cancelled";
     let why: String = acme.value(why, &[]).await;
     assert!(why.contains("opted out") && why.contains("E.164"), "{why}");
+}
+
+/// Twilio took the text, though its answer was lost: its callback tells so.
+#[tokio::test]
+async fn a_text_whose_answer_was_lost_is_as_its_callback_says() {
+    let own = OwnDatabase::new().await;
+    let base = start_server(config(), &own.api);
+    let acme = World::alone_at(&own, &base).await;
+    let account = Account::of(&acme).await;
+    let insert =
+        "insert into scheduled_sms (tenant_id, company_id, user_id, from_address, to_address, body, scheduled_at)
+        values ($1, $1, $2, $3, '+14155550003', 'Text', now())";
+    acme.db.execute(insert, &[&acme.company, &acme.member.id, &account.number]).await.unwrap();
+    let failed = "select count(*) = 1 from scheduled_sms where is_cancelled and error_message like '%no clear answer%'";
+    until("its answer was lost", async || acme.value::<bool>(failed, &[]).await).await;
+    let tells = async |sid: &str, status: &str, code: &str| {
+        let callback = account.asked().last().unwrap()["StatusCallback"].clone();
+        let fields = [("MessageSid", sid), ("MessageStatus", status), ("ErrorCode", code)];
+        let path = callback.strip_prefix(PUBLIC_URL).unwrap();
+        account.tells_at(&base, path, &fields).await.expect(200);
+        let texts = acme.admin.get("/api/sms/messages").await.expect(200);
+        assert_eq!(texts[0]["error_message"], json!(null), "{status}");
+        let counted = "select total_messages_sent from phone_numbers";
+        (texts[0]["status"].as_str().unwrap().to_owned(), acme.value::<i32>(counted, &[]).await)
+    };
+    for status in ["queued", "sent", "delivered"] {
+        let shown = if status == "queued" { "sent" } else { status };
+        assert_eq!(tells("SM1", status, "").await, (shown.to_owned(), 1));
+        let sent =
+            "select is_sent and sent_at is not null and not is_cancelled and error_message is null from scheduled_sms";
+        assert!(acme.value::<bool>(sent, &[]).await);
+    }
+
+    // What Twilio itself takes back counts as well.
+    acme.admin.post("/api/sms/send", json!({"to": "+14155550002", "body": "Hi"})).await.detail(502);
+    assert_eq!(tells("SM2", "undelivered", "30003").await, ("undelivered".into(), 2));
+    let code = "select error_code from sms_messages where twilio_sid = 'SM2'";
+    assert_eq!(acme.value::<Option<String>>(code, &[]).await.as_deref(), Some("30003"));
+    assert_eq!(tells("SM2", "delivered", "").await, ("delivered".into(), 2));
+    assert_eq!(acme.value::<Option<String>>(code, &[]).await, None);
+
+    // The callback can come before the answer is lost.
+    let send = acme.admin.post("/api/sms/send", json!({"to": "+14155550007", "body": "Hi"}));
+    let told = async {
+        until("it is asked", async || account.asked().len() == 3).await;
+        tells("SM3", "sent", "").await
+    };
+    let (answer, told) = tokio::join!(send, told);
+    answer.detail(502);
+    assert_eq!(told, ("sent".into(), 3));
+    assert_eq!(tells("SM3", "sent", "").await, ("sent".into(), 3));
+    acme.admin.post("/api/sms/send", json!({"to": "+14155550100", "body": "Hi"})).await.expect(200);
+    assert_eq!(acme.value::<i32>("select total_messages_sent from phone_numbers", &[]).await, 4);
 }
 
 #[tokio::test]

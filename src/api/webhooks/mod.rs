@@ -256,7 +256,8 @@ async fn sms_status(app: State<App>, signed: Signed) -> Result<Json<wire::Done>>
     }
     let status = match signed.field("MessageStatus") {
         status @ ("sent" | "delivered" | "undelivered" | "failed" | "read") => status,
-        _ => "queued",
+        // It is on its way at Twilio.
+        _ => "sent",
     };
     let params: crate::db::Params<'_> = &[&signed.query.id, &signed.field("MessageSid"), &status, &code];
     let known: Option<String> = db.optional(sql!("webhooks/sms_status").planned_once(), params).await?;
