@@ -1,7 +1,8 @@
 //! Phone calls (contract: calls).
 
 use crate::{
-    twilio::{Account, number},
+    jobs::until,
+    twilio::{Account, PUBLIC_URL, number},
     world::World,
 };
 use serde_json::json;
@@ -67,4 +68,44 @@ async fn the_caller_has_two_names() {
         acme.member.post("/api/calls/make", call).await.expect(200);
     }
     assert!(account.asked().iter().all(|call| call["From"] == account.number));
+}
+
+/// Twilio made the call, though its answer was lost: its callbacks tell so, before or after that.
+#[tokio::test]
+async fn a_call_that_goes_on_has_no_end() {
+    let acme = World::new().await;
+    let account = Account::of(&acme).await;
+    let tells = async |sid: &str, status: &str, duration: &str| {
+        let callback = account.asked().last().unwrap()["StatusCallback"].clone();
+        let fields = [("CallSid", sid), ("CallStatus", status), ("CallDuration", duration)];
+        account.tells(callback.strip_prefix(PUBLIC_URL).unwrap(), &fields).await.expect(200);
+    };
+    let shown = async || {
+        let call = acme.admin.get("/api/calls/").await.expect(200)[0].clone();
+        let error = "select error_message is not null from calls where tenant_id = $1 order by created_at desc limit 1";
+        (
+            call["status"].as_str().unwrap().to_owned(),
+            call["ended_at"].is_string(),
+            acme.value::<bool>(error, &[&acme.company]).await,
+        )
+    };
+    let goes_on = ("in-progress".to_owned(), false, false);
+    let call = acme.admin.post("/api/calls/make", json!({"to": "+14155550007"}));
+    let told = async {
+        until("it is asked", async || account.asked().len() == 1).await;
+        tells("CA1", "in-progress", "").await;
+    };
+    let (answer, ()) = tokio::join!(call, told);
+    answer.detail(502);
+    assert_eq!(shown().await, goes_on);
+    tells("CA1", "completed", "300").await;
+    assert_eq!(shown().await, ("completed".into(), true, false));
+
+    acme.admin.post("/api/calls/make", json!({"to": "+14155550003"})).await.detail(502);
+    assert_eq!(shown().await, ("failed".into(), true, true));
+    tells("CA2", "in-progress", "").await;
+    assert_eq!(shown().await, goes_on);
+    tells("CA2", "completed", "300").await;
+    tells("CA2", "ringing", "").await;
+    assert_eq!(shown().await, ("completed".into(), true, false));
 }
