@@ -201,6 +201,56 @@ async fn stop_suppresses_start_lifts_and_help_answers() {
 }
 
 #[tokio::test]
+async fn a_word_counts_with_any_punctuation_and_in_no_sentence() {
+    let acme = World::new().await;
+    let account = Account::of(&acme).await;
+    let says = async |from: &str, body: &str| {
+        let sid = number();
+        let fields = [("From", from), ("To", &account.number), ("Body", body), ("MessageSid", &sid)];
+        assert_eq!(account.tells("/api/sms/webhook/incoming", &fields).await.status, 200);
+        let suppressed = "select count(*) = 1 from suppressions where tenant_id = $1 and address = $2";
+        acme.value::<bool>(suppressed, &[&acme.company, &from]).await
+    };
+    let stops = [
+        "Stop !",
+        "STOP .",
+        "STOP?",
+        "Stop,",
+        "\"STOP\"",
+        "\u{201c}stop\u{201d}",
+        "stop\u{a0}",
+        "STOP\u{200b}",
+        "Opt out",
+        "opt-out.",
+    ];
+    for body in stops {
+        let customer = number();
+        assert!(says(&customer, body).await, "{body:?}");
+        assert!(!says(&customer, "(Start!)").await, "{body:?}");
+    }
+    for body in ["Stop by at three", "please stop", "Don't stop!", "?!", ""] {
+        assert!(!says(&number(), body).await, "{body:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_an_admin_enters_stays_when_its_owner_says_start() {
+    let acme = World::new().await;
+    let account = Account::of(&acme).await;
+    let customer = number();
+    let says = async |body: &str| {
+        let fields = [("From", customer.as_str()), ("To", &account.number), ("Body", body), ("MessageSid", body)];
+        assert_eq!(account.tells("/api/sms/webhook/incoming", &fields).await.status, 200);
+    };
+    says("STOP").await;
+    let entry = json!({"channel": "sms", "address": customer, "note": "The lawyer says so"});
+    assert_eq!(acme.admin.post("/api/suppressions/", entry).await.expect(200)["reason"], "admin");
+    says("START").await;
+    let refused = acme.admin.post("/api/sms/send", json!({"to": customer, "body": "Hi"})).await.detail(400);
+    assert!(refused.contains("opted out"), "{refused}");
+}
+
+#[tokio::test]
 async fn settings_decide_about_replies_and_unknown_senders() {
     let acme = World::new().await;
     let account = Account::of(&acme).await;

@@ -197,11 +197,12 @@ row! {
     }
 }
 
-/// The words of the carriers' rules; only a message that is nothing else counts (README, promise 28).
+/// The words of the carriers' rules; only a message that is nothing else but punctuation counts (README, promise 28).
 fn keyword(body: &str) -> Option<&'static str> {
-    let word = body.trim().trim_end_matches(['.', '!']).to_uppercase();
+    let word = body.trim_matches(|c: char| !c.is_alphanumeric()).to_uppercase();
     match word.as_str() {
-        "STOP" | "STOPALL" | "UNSUBSCRIBE" | "CANCEL" | "END" | "QUIT" | "REVOKE" | "OPTOUT" => Some("stop"),
+        "STOP" | "STOPALL" | "STOP ALL" | "UNSUBSCRIBE" | "CANCEL" | "END" | "QUIT" | "REVOKE" => Some("stop"),
+        "OPTOUT" | "OPT OUT" | "OPT-OUT" => Some("stop"),
         "START" | "UNSTOP" | "YES" => Some("start"),
         "HELP" | "INFO" => Some("help"),
         _ => None,
