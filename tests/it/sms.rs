@@ -403,6 +403,49 @@ async fn nothing_is_sent_at_night() {
 }
 
 #[tokio::test]
+async fn it_is_night_where_the_recipient_can_be() {
+    let acme = World::new().await;
+    Account::of(&acme).await;
+    // Night in Hawaii alone of the United States.
+    let hours = "select to_char(t - interval '5 hours', 'HH24:MI'), to_char(t + interval '1 hour', 'HH24:MI')
+        from (select now() at time zone 'Pacific/Honolulu') here (t)";
+    let hours = acme.db.query_one(hours, &[]).await.unwrap();
+    let settings =
+        json!({"settings": {"quiet_hours": {"from": hours.get::<_, String>(0), "to": hours.get::<_, String>(1)}}});
+    acme.admin.put(&format!("/api/companies/{}", acme.company), settings).await.expect(200);
+    let send = async |to: &str| acme.admin.post("/api/sms/send", json!({"to": to, "body": "Aloha"})).await;
+    assert!(send("+18085550123").await.detail(400).contains("night"));
+    assert!(send("+18005550123").await.detail(400).contains("night"), "a number of no place");
+    send("+14155550123").await.expect(200);
+
+    let zones = async |number: &str| acme.value::<Vec<String>>("select app.zones_of_number($1)", &[&number]).await;
+    for (number, expected) in [
+        ("+14155550123", "America/New_York America/Chicago America/Denver America/Los_Angeles"),
+        ("+19075550123", "America/Anchorage America/Adak"),
+        ("+17095550123", "America/St_Johns America/Halifax"),
+        ("+17875550123", "America/Puerto_Rico"),
+        ("+18765550123", "America/Jamaica"),
+        ("+77012345678", "Asia/Almaty"),
+        ("+4915112345678", "Europe/Berlin"),
+        ("+56912345678", "America/Santiago America/Punta_Arenas Pacific/Easter"),
+        ("+593991234567", "America/Guayaquil Pacific/Galapagos"),
+    ] {
+        assert_eq!(zones(number).await.join(" "), expected, "{number}");
+    }
+    let russia = zones("+79161234567").await;
+    assert!(
+        ["Europe/Kaliningrad", "Asia/Kamchatka"].iter().all(|zone| russia.contains(&(*zone).to_owned())),
+        "{russia:?}"
+    );
+    let unknown = "select app.zones_of_number('+99912345678') is null";
+    assert!(acme.value::<bool>(unknown, &[]).await);
+    // A name that PostgreSQL does not have would keep every text to the number from leaving.
+    let names = "select coalesce(string_agg(distinct zone, ' '), '') from generate_series(1, 9999) prefix, unnest(app.zones_of_number('+' || prefix || '0000000')) zone
+        where zone not in (select name from pg_timezone_names)";
+    assert_eq!(acme.value::<String>(names, &[]).await, "");
+}
+
+#[tokio::test]
 async fn a_number_is_switched_by_either_name() {
     let acme = World::new().await;
     Account::of(&acme).await;
