@@ -6,8 +6,8 @@ use anyhow::Context;
 use lettre::{
     Address, AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor,
     message::{
-        Attachment as Part, Mailbox, MultiPart, SinglePart,
-        header::{ContentType, HeaderName, HeaderValue},
+        Attachment as Part, Body, Mailbox, MultiPart, SinglePart,
+        header::{ContentTransferEncoding, ContentType, HeaderName, HeaderValue},
     },
     transport::smtp::{self, PoolConfig, response::Response},
 };
@@ -109,7 +109,7 @@ impl Mailer {
             .from(self.from.clone())
             .to(to)
             .subject(subject)
-            .singlepart(SinglePart::plain(text))
+            .singlepart(SinglePart::plain(lines(&text)))
             .map_err(|e| Error::Internal(e.to_string().into()))?;
         idempotency::leaving().await?;
         match hand_over(&mail, smtp).await {
@@ -165,6 +165,12 @@ impl Mailer {
     }
 }
 
+/// A text with line feeds alone, which lettre sends as CRLF: of a carriage return that stands by itself, some servers make the
+/// end of a line, by which a mail could end and another begin (RFC 5321, 2.3.8).
+fn lines(text: &str) -> String {
+    text.replace("\r\n", "\n").replace('\r', "\n")
+}
+
 /// A letter as it goes over the wire, if it can be one.
 fn message(letter: &Letter) -> Option<Message> {
     let mailbox = |address: &str| Some(Mailbox::new(None, address.parse::<Address>().ok()?));
@@ -183,17 +189,13 @@ fn message(letter: &Letter) -> Option<Message> {
     for (name, value) in &letter.headers {
         mail = mail.raw_header(HeaderValue::new(HeaderName::new_from_ascii_str(name), value.clone()));
     }
-    let html = |text: &String| SinglePart::html(text.clone());
-    let said = match (&letter.text, &letter.html) {
-        (Some(text), None) if letter.attachments.is_empty() => {
-            return mail.singlepart(SinglePart::plain(text.clone())).ok();
-        }
-        (None, Some(text)) if letter.attachments.is_empty() => {
-            return mail.singlepart(html(text)).ok();
-        }
-        (Some(text), Some(html)) => MultiPart::alternative_plain_html(text.clone(), html.clone()),
-        (Some(text), None) => MultiPart::mixed().singlepart(SinglePart::plain(text.clone())),
-        (None, text) => MultiPart::mixed().singlepart(html(text.as_ref()?)),
+    let [text, html] = [&letter.text, &letter.html].map(|said| said.as_deref().map(lines));
+    let said = match (text, html) {
+        (Some(text), None) if letter.attachments.is_empty() => return mail.singlepart(SinglePart::plain(text)).ok(),
+        (None, Some(html)) if letter.attachments.is_empty() => return mail.singlepart(SinglePart::html(html)).ok(),
+        (Some(text), Some(html)) => MultiPart::alternative_plain_html(text, html),
+        (Some(text), None) => MultiPart::mixed().singlepart(SinglePart::plain(text)),
+        (None, html) => MultiPart::mixed().singlepart(SinglePart::html(html?)),
     };
     if letter.attachments.is_empty() {
         return mail.multipart(said).ok();
@@ -201,7 +203,9 @@ fn message(letter: &Letter) -> Option<Message> {
     let mut all = MultiPart::mixed().multipart(said);
     for Attachment { name, kind, bytes } in &letter.attachments {
         let kind = ContentType::parse(kind).or_else(|_| ContentType::parse("application/octet-stream")).ok()?;
-        all = all.singlepart(Part::new(name.clone()).body(bytes.clone(), kind));
+        // A file keeps its bytes, whatever the ends of its lines are.
+        let body = Body::new_with_encoding(bytes.clone(), ContentTransferEncoding::Base64).ok()?;
+        all = all.singlepart(Part::new(name.clone()).body(body, kind));
     }
     mail.multipart(all).ok()
 }

@@ -14,6 +14,10 @@ use p256::{
     pkcs8::EncodePublicKey,
 };
 use reqwest::multipart;
+use ringfence::{
+    clients::mail::{Attachment, Letter, Mailer},
+    config::Config,
+};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -138,6 +142,49 @@ async fn a_company_without_a_key_sends_through_the_relay() {
     assert!(mail.data.contains("<p>Hi</p>") && !mail.data.contains("b@x.example"), "{}", mail.data);
     assert!(mail.data.contains("\r\nMIME-Version: 1.0\r\n"), "{}", mail.data);
     assert!(mail.data.contains(&format!("Message-ID: <{}@", sent["id"].as_str().unwrap())), "{}", mail.data);
+}
+
+/// A carriage return or line feed that stands alone is the end of a line to some servers, and a dot on such a line that of the
+/// mail (RFC 5321, 2.3.8).
+#[tokio::test]
+async fn lines_of_a_mail_end_in_one_way() {
+    let inbox = Inbox::open().await;
+    let mailer =
+        Mailer::new(&Config { smtp_url: Some(inbox.url()), relay_url: Some(inbox.url()), ..config() }).unwrap();
+    let said = "Hi\r.\rMAIL FROM:<a@x.example>\n.\nRCPT TO:<b@x.example>\r\nBye\r\n\r";
+    let file = b"one\r.\rtwo\n.\neleven";
+    mailer.send("ada@example.com", "S", said.into()).await.unwrap();
+    let some = |is_there: bool| is_there.then(|| said.to_owned());
+    for (text, html, has_file) in [
+        (true, false, false),
+        (false, true, false),
+        (true, true, false),
+        (true, false, true),
+        (false, true, true),
+        (true, true, true),
+    ] {
+        let attachment = || Attachment { name: "f.csv".into(), kind: "text/csv".into(), bytes: file.to_vec() };
+        let letter = Letter {
+            from: "a@x.example".into(),
+            reply_to: "a@x.example".into(),
+            to: "ada@example.com".into(),
+            subject: "S".into(),
+            message_id: "<1@x.example>".into(),
+            text: some(text),
+            html: some(html),
+            attachments: has_file.then(attachment).into_iter().collect(),
+            ..Letter::default()
+        };
+        assert!(mailer.relay(&letter).await.is_ok());
+    }
+    let mails = inbox.rest().await;
+    assert_eq!(mails.len(), 7);
+    for mail in mails {
+        let rest = mail.data.replace("\r\n", "");
+        assert!(!rest.contains(['\r', '\n']), "{:?}", mail.data);
+        assert!(mail.data.contains("MAIL FROM:<a@x.example>\r\n"), "{:?}", mail.data);
+        assert!(!mail.data.contains("f.csv") || mail.data.contains(&BASE64_STANDARD.encode(file)), "{:?}", mail.data);
+    }
 }
 
 #[tokio::test]
