@@ -7,7 +7,7 @@ use crate::{
     App, Error, Result,
     clients::{
         Failure,
-        mail::{Attachment, Letter},
+        mail::{Attachment, Letter, ascii_host},
     },
     db::{self, Door, Params, Scoped, TenantDb, Tx},
     idempotency,
@@ -125,8 +125,8 @@ pub fn unsubscribe_base(app: &App) -> Result<&str> {
 }
 
 impl Way {
-    fn host(&self) -> &str {
-        self.from.rsplit('@').next().unwrap_or("localhost")
+    fn host(&self) -> String {
+        ascii_host(self.from.rsplit('@').next().unwrap_or_default())
     }
 
     /// An empty letter of a row.
@@ -239,7 +239,7 @@ pub async fn send(app: &App, db: &TenantDb, mail: Mail) -> Result<Sent> {
     };
     idempotency::leaving().await?;
     let attachments = attached(app, db, &mail.attachments).await?;
-    let queued = db.tx(async |tx| keep(tx, &mail, way.host(), false).await).await?;
+    let queued = db.tx(async |tx| keep(tx, &mail, &way.host(), false).await).await?;
     let letter = letter(app, &way, mail, &queued, attachments);
     let (work, id) = (app.clone(), queued.id);
     let db = TenantDb::for_answer(&app.db, queued.company_id, queued.user_id);
@@ -266,7 +266,12 @@ fn letter(app: &App, way: &Way, mail: Mail, queued: &Queued, attachments: Vec<At
         }
         None => mail.body,
     };
-    let ids = |ids: &String| ids.split(' ').map(|id| format!("<{id}>")).collect::<Vec<_>>().join(" ");
+    // Of an older mail, the host may be as its sender writes it.
+    let id = |id: &str| match id.rsplit_once('@') {
+        Some((left, host)) if !host.is_ascii() => format!("<{left}@{}>", ascii_host(host)),
+        _ => format!("<{id}>"),
+    };
+    let ids = |ids: &String| ids.split(' ').map(id).collect::<Vec<_>>().join(" ");
     let headers = [("In-Reply-To", &queued.in_reply_to), ("References", &queued.reference_ids)];
     Letter {
         cc: addresses(&mail.cc),

@@ -105,7 +105,7 @@ impl Mailer {
             return Ok(());
         };
         let mail = Message::builder()
-            .message_id(Some(format!("<{}@{}>", Uuid::now_v7(), self.from.email.domain())))
+            .message_id(Some(format!("<{}@{}>", Uuid::now_v7(), ascii_host(self.from.email.domain()))))
             .from(self.from.clone())
             .to(to)
             .subject(subject)
@@ -163,6 +163,11 @@ impl Mailer {
             Err(_) => Err(Failure::Unclear),
         }
     }
+}
+
+/// A host as it stands in an id of a mail, which is of ASCII (RFC 5322, 3.6.4; RFC 5890).
+pub fn ascii_host(host: &str) -> String {
+    url::Host::parse(host).map_or_else(|_| "localhost".into(), |host| host.to_string())
 }
 
 /// A text with line feeds alone, which lettre sends as CRLF: of a carriage return that stands by itself, some servers make the

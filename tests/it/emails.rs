@@ -188,6 +188,30 @@ async fn lines_of_a_mail_end_in_one_way() {
 }
 
 #[tokio::test]
+async fn an_id_of_a_mail_is_of_ascii() {
+    let inbox = Inbox::open().await;
+    let base = start_server(Config { relay_url: Some(inbox.url()), ..config() }, &api_url());
+    let acme = World::new().await;
+    Account::of(&acme).await;
+    let sender = json!({"sendgrid_from_email": "info@bücher.example"});
+    acme.admin.put("/api/twilio-settings/", sender).await.expect(200);
+    let first = received(&acme, "Hi").await;
+    let old = "update emails set message_id = 'old@bücher.example' where id = $1";
+    acme.db.execute(old, &[&first]).await.unwrap();
+    let reply = json!({"to_email": "ada@example.com", "subject": "Re: Hi", "body": "B", "in_reply_to": first});
+    let sent = acme.member.at(&base).post("/api/emails/", reply).await.expect(201);
+    let mail = inbox.next().await;
+    let id = format!("Message-ID: <{}@xn--bcher-kva.example>\r\n", sent["id"].as_str().unwrap());
+    for line in [&*id, "In-Reply-To: <old@xn--bcher-kva.example>\r\n", "References: <old@xn--bcher-kva.example>\r\n"] {
+        assert!(mail.data.contains(line), "{}", mail.data);
+    }
+    let kept: String = acme
+        .value("select message_id from emails where tenant_id = $1 and direction = 'outbound'", &[&acme.company])
+        .await;
+    assert!(id.contains(&kept), "{kept}");
+}
+
+#[tokio::test]
 async fn received_mail_is_read_kept_and_thrown_away() {
     let acme = World::new().await;
     let id = received(&acme, "One").await;

@@ -86,7 +86,7 @@ pub async fn converse(
     } {
         let command = line.trim_end().to_owned();
         let answer = match command.to_uppercase().as_str() {
-            c if c.starts_with("EHLO") => "250-test\r\n250 8BITMIME".into(),
+            c if c.starts_with("EHLO") => "250-test\r\n250-SMTPUTF8\r\n250 8BITMIME".into(),
             c if c.starts_with("MAIL FROM:") => {
                 mail.from = command[10..].to_owned();
                 "250 ok".into()
