@@ -251,6 +251,23 @@ async fn what_an_admin_enters_stays_when_its_owner_says_start() {
 }
 
 #[tokio::test]
+async fn an_answer_has_no_characters_that_xml_cannot_have() {
+    let acme = World::new().await;
+    let account = Account::of(&acme).await;
+    let company = format!("/api/companies/{}", acme.company);
+    let settings = |reply: &str| json!({"settings": {"auto_reply": reply}});
+    acme.admin.put(&company, settings("We call\u{1} you back")).await.expect(422);
+    acme.admin.put(&company, settings("We call\nyou back")).await.expect(200);
+    // From before they were refused.
+    let old =
+        r#"update companies set settings = '{"auto_reply": "We\u0001 call\nyou\u000b back\uffff"}' where id = $1"#;
+    acme.db.execute(old, &[&acme.company]).await.unwrap();
+    let fields = [("From", "+14155550199"), ("To", &*account.number), ("Body", "Hello"), ("MessageSid", "SMxml")];
+    let answer = account.tells("/api/sms/webhook/incoming", &fields).await;
+    assert!(answer.text.contains("<Message>We call\nyou back</Message>"), "{}", answer.text);
+}
+
+#[tokio::test]
 async fn settings_decide_about_replies_and_unknown_senders() {
     let acme = World::new().await;
     let account = Account::of(&acme).await;

@@ -67,17 +67,17 @@ struct CompanySettings {
     #[serde(default, deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
     #[garde(skip)]
     quiet_hours: Option<Option<QuietHours>>,
-    /// Whether who writes from an unknown number or address becomes a contact.
+    /// Whether who texts from an unknown number becomes a contact.
     #[serde(default, deserialize_with = "wire::optional_boolean", skip_serializing_if = "Option::is_none")]
     #[garde(skip)]
     add_unknown_senders: Option<bool>,
     /// What a text message is answered with by itself; nothing when null.
     #[serde(default, deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
-    #[garde(inner(inner(length(chars, min = 1, max = 1000))))]
+    #[garde(inner(inner(length(chars, min = 1, max = 1000), custom(sayable))))]
     auto_reply: Option<Option<String>>,
     /// What HELP is answered with; a sentence with the company's name when null.
     #[serde(default, deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
-    #[garde(inner(inner(length(chars, min = 1, max = 1000))))]
+    #[garde(inner(inner(length(chars, min = 1, max = 1000), custom(sayable))))]
     help_reply: Option<Option<String>>,
 }
 
@@ -140,6 +140,12 @@ fn time_zone(name: &str, _: &()) -> garde::Result {
         Some(_) => Ok(()),
         None => Err(garde::Error::new("Input should be an IANA time zone such as Europe/Berlin")),
     }
+}
+
+/// Twilio is answered in XML, which has no control characters but those of lines (XML 1.0, 2.2).
+fn sayable(text: &str, _: &()) -> garde::Result {
+    let is_odd = |c: char| c.is_control() && !"\t\n\r".contains(c);
+    if text.contains(is_odd) { Err(garde::Error::new("Input should have no control characters")) } else { Ok(()) }
 }
 
 /// Pages show it as an image or link, where `javascript:` would run.
