@@ -1,7 +1,11 @@
 //! When a workflow runs by the clock.
 
 use crate::{Error, Result, wire};
-use jiff::{SignedDuration, Timestamp, tz::TimeZone};
+use jiff::{
+    SignedDuration, Timestamp,
+    civil::DateTime,
+    tz::{TimeZone, TimeZoneDatabase},
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -36,7 +40,7 @@ impl Schedule {
                 if wire::time_zone(zone).is_none() {
                     return wrong(".timezone", "Input should be a time zone such as Europe/Berlin");
                 }
-                match after(cron, zone, Timestamp::now()) {
+                match after(cron, known(zone), Timestamp::now()) {
                     Some(_) => Ok(()),
                     None => wrong(".cron", "Input should be a cron expression of five fields, such as 0 9 * * MON-FRI"),
                 }
@@ -47,9 +51,7 @@ impl Schedule {
 
     /// The next time after `now`, of a cron expression; a company's zone that is none counts as UTC.
     pub fn next(&self, company_zone: &str, now: Timestamp) -> Option<Timestamp> {
-        let zone = self.timezone.as_deref().unwrap_or(company_zone);
-        let zone = if TimeZone::get(zone).is_ok() && !zone.contains(char::is_whitespace) { zone } else { "UTC" };
-        after(self.cron.as_deref()?, zone, now)
+        after(self.cron.as_deref()?, known(self.timezone.as_deref().unwrap_or(company_zone)), now)
     }
 
     /// The minutes from one run to the next, when that is how it is told.
@@ -58,24 +60,38 @@ impl Schedule {
     }
 }
 
+/// The zone by the list that says which names are taken ([`wire::time_zone`]), and not by the machine's.
+fn known(zone: &str) -> TimeZone {
+    TimeZoneDatabase::bundled().get(zone).unwrap_or(TimeZone::UTC)
+}
+
 /// A time of the clock that a zone leaves out is that much later, and of one that it has twice the first one counts; only what
 /// runs every hour goes on by the hours that pass.
-fn after(cron: &str, zone: &str, now: Timestamp) -> Option<Timestamp> {
-    let next = |zone: &str, from| {
-        Some(cronexpr::parse_crontab(&format!("{cron} {zone}")).ok()?.find_next(from).ok()?.timestamp())
-    };
+fn after(cron: &str, zone: TimeZone, now: Timestamp) -> Option<Timestamp> {
     // A sixth field would be the zone.
     if cron.len() > 200 || cron.split_whitespace().count() != 5 {
         return None;
     }
+    let times = cronexpr::parse_crontab(&format!("{cron} UTC")).ok()?;
+    let next =
+        |clock: DateTime| Some(times.find_next(clock.to_zoned(TimeZone::UTC).ok()?.timestamp()).ok()?.datetime());
     if ["*", "*/1", "0-23", "0-23/1"].contains(&cron.split_whitespace().nth(1)?) {
-        return next(zone, now);
+        // By one offset, until another one begins.
+        let (mut since, mut offset) = (now, zone.to_offset(now));
+        let mut clock = offset.to_datetime(now);
+        loop {
+            let at = offset.to_timestamp(next(clock)?).ok()?;
+            let Some(change) = zone.following(since).next().filter(|change| change.timestamp() <= at) else {
+                return Some(at);
+            };
+            (since, offset) = (change.timestamp(), change.offset());
+            clock = offset.to_datetime(since).checked_sub(SignedDuration::from_nanos(1)).ok()?;
+        }
     }
-    let zone = TimeZone::get(zone).ok()?;
     // From before a gap that may just have been: what was in it comes after it.
     let mut clock = now.checked_sub(GAP).ok()?.to_zoned(zone.clone()).datetime();
     loop {
-        clock = next("UTC", clock.to_zoned(TimeZone::UTC).ok()?.timestamp())?.to_zoned(TimeZone::UTC).datetime();
+        clock = next(clock)?;
         let at = clock.to_zoned(zone.clone()).ok()?.timestamp();
         if at > now {
             return Some(at);

@@ -62,7 +62,7 @@ fn date(state: &State<'_, '_>, moment: String, format: Option<String>) -> Result
     let wrong = |what: &'static str| Error::new(ErrorKind::InvalidOperation, what);
     let moment = moment.parse::<crate::wire::Time>().map_err(|_| wrong("`date` needs a time"))?;
     let company = state.lookup("company").and_then(|company| company.get_attr("timezone").ok());
-    let zone = company.and_then(|zone| jiff::tz::TimeZone::get(zone.as_str()?).ok());
+    let zone = company.and_then(|zone| jiff::tz::TimeZoneDatabase::bundled().get(zone.as_str()?).ok());
     let is_day = moment.0.as_nanosecond() % jiff::SignedDuration::from_hours(24).as_nanos() == 0;
     let zone = zone.filter(|_| !is_day).unwrap_or(jiff::tz::TimeZone::UTC);
     let format = format.unwrap_or_else(|| "%Y-%m-%d".into());

@@ -336,7 +336,49 @@ fn a_time_of_the_clock_comes_once_each_day() {
         times("30 * * * *", york, "2026-11-01T05:00:00Z"),
         ["2026-11-01T05:30:00Z", "2026-11-01T06:30:00Z", "2026-11-01T07:30:00Z"]
     );
+    assert_eq!(
+        times("15 * 28 3 *", "Europe/Berlin", "2027-03-27T23:30:00Z"),
+        ["2027-03-28T00:15:00Z", "2027-03-28T01:15:00Z", "2027-03-28T02:15:00Z"]
+    );
+    assert_eq!(
+        times("0 * * 7 *", "Australia/Lord_Howe", "2026-06-01T00:00:00Z")[0],
+        "2026-06-30T13:30:00Z",
+        "a zone of half hours"
+    );
     assert_eq!(times("0 9 * * MON-FRI", "Europe/Berlin", "2026-10-23T08:00:00Z")[0], "2026-10-26T08:00:00Z");
+}
+
+/// The list of zones that says which names are taken says, too, what their time is. This test runs itself again on a machine
+/// that knows one zone, and that one wrong.
+#[test]
+fn a_time_zone_does_not_depend_on_the_machine() {
+    if std::env::var_os("TZDIR").is_none() {
+        let zones = std::env::temp_dir().join(format!("zones-{}", Uuid::new_v4()));
+        std::fs::create_dir_all(zones.join("Europe")).unwrap();
+        // RFC 9636: one type of local time, which is UTC.
+        let mut utc = b"TZif".to_vec();
+        utc.extend([0; 35]);
+        utc.extend([1, 0, 0, 0, 4]);
+        utc.extend([0; 6]);
+        utc.extend(b"UTC\0");
+        std::fs::write(zones.join("Europe/Berlin"), utc).unwrap();
+        let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+        again.args(["--exact", "workflows::a_time_zone_does_not_depend_on_the_machine"]).env("TZDIR", &zones);
+        let ran = again.output().unwrap();
+        std::fs::remove_dir_all(zones).unwrap();
+        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stdout));
+        return;
+    }
+    let now: Timestamp = "2026-12-01T00:00:00Z".parse().unwrap();
+    for (cron, zone, next) in [
+        ("0 9 * * *", "Europe/Berlin", "2026-12-01T08:00:00Z"),
+        ("0 9 * * *", "US/Eastern", "2026-12-01T14:00:00Z"),
+        ("0 * 2 12 *", "Europe/Berlin", "2026-12-01T23:00:00Z"),
+        ("0 * 2 12 *", "US/Eastern", "2026-12-02T05:00:00Z"),
+    ] {
+        let schedule = Schedule { every_minutes: None, cron: Some(cron.into()), timezone: None };
+        assert_eq!(schedule.next(zone, now).unwrap().to_string(), next, "{cron} {zone}");
+    }
 }
 
 #[tokio::test]
