@@ -587,32 +587,53 @@ async fn sendgrid_sends_and_tells_what_became_of_each() {
     assert_eq!(nobody.post(&format!("{url}x"), events).await.status, 403);
 }
 
-/// Mail of the old company must not bear the address that its author has at the new one.
+/// Mail must not bear the address of somebody who has left, nor that which they have at another company; and what a run
+/// makes would be nobody's work.
 #[tokio::test(flavor = "multi_thread")]
-async fn who_has_moved_to_another_company_sends_nothing_for_the_old_one() {
+async fn who_is_not_in_the_company_any_more_sends_nothing_for_it() {
     let (own, inbox) = (OwnDatabase::new().await, Inbox::open().await);
-    let acme = World::served(&own, relaying(&inbox)).await;
+    let base = start_server(relaying(&inbox), &own.api);
+    let acme = World::alone_at(&own, &base).await;
     let other = World::within(&own.admin, "Other").await;
-    let path = create(&acme.member, new(&["ada@x.example"])).await;
-    let actions = json!([
-        {"type": "send_email", "config": {"to": "ada@x.example", "subject": "S", "body": "{{ user.email }}"}},
-        {"type": "create_task", "config": {"subject": "By {{ user.email|default('nobody') }}"}}]);
-    let workflow = json!({"name": "W", "trigger_type": "deal_created", "is_active": true, "actions": actions});
-    let workflow = acme.member.post("/api/workflows/", workflow).await.expect(200);
-    acme.db.execute("select app.assign_company($1, $2)", &[&acme.member.id, &other.company]).await.unwrap();
-    send(&acme.admin, &path).await.expect(200);
-    acme.admin.post("/api/deals/", json!({"title": "D", "value": 1, "stage_id": "Lead"})).await.expect(200);
-    let campaign = becomes(&acme.admin, &path, "failed").await;
-    assert_eq!(campaign["status"], "failed");
-    let workflow = format!("/api/workflows/{}", workflow["id"].as_str().unwrap());
-    until("the end of the run", async || {
-        let runs = acme.admin.get(&format!("{workflow}/executions")).await.expect(200);
-        runs[0]["status"] == "partial"
-    })
-    .await;
-    let tasks = acme.admin.get("/api/activities/").await.expect(200);
-    assert_eq!(tasks[0]["subject"], "By nobody");
-    let failed = "select string_agg(error_message, '') from workflow_steps where status = 'failed'";
-    assert!(acme.value::<String>(failed, &[]).await.contains("not in the company any more"));
+    let mut people = Vec::new();
+    for _ in 0..3 {
+        people.push(acme.person("company_user").await.at(&base));
+    }
+    let mut paths = Vec::new();
+    for person in &people {
+        let path = create(person, new(&["ada@x.example"])).await;
+        let actions = json!([
+            {"type": "send_email", "config": {"to": "ada@x.example", "subject": "S", "body": "{{ user.email }}"}},
+            {"type": "create_task", "config": {"subject": "By {{ user.email|default('nobody') }}"}},
+            {"type": "create_deal", "config": {"title": "T", "value": 1}}]);
+        let name = format!("W {}", person.id);
+        let workflow = json!({"name": name, "trigger_type": "contact_created", "is_active": true, "actions": actions});
+        let workflow = person.post("/api/workflows/", workflow).await.expect(200);
+        paths.push((path, format!("/api/workflows/{}", workflow["id"].as_str().unwrap())));
+    }
+    acme.db.execute("select app.assign_company($1, $2)", &[&people[0].id, &other.company]).await.unwrap();
+    acme.admin.delete(&format!("/api/users/{}", people[1].id)).await.expect(200);
+    people[2].delete("/api/users/me").await.expect(200);
+    acme.contact("Ada", "Lovelace").await;
+    for (campaign, workflow) in paths {
+        send(&acme.admin, &campaign).await.expect(200);
+        let campaign = becomes(&acme.admin, &campaign, "failed").await;
+        assert_eq!(campaign["status"], "failed");
+        until("the end of the run", async || {
+            let runs = acme.admin.get(&format!("{workflow}/executions")).await.expect(200);
+            runs[0]["status"] == "partial"
+        })
+        .await;
+        let run = acme.admin.get(&format!("{workflow}/executions")).await.expect(200);
+        let run = format!("{workflow}/executions/{}", run[0]["id"].as_str().unwrap());
+        let steps = acme.admin.get(&run).await.expect(200)["steps"].clone();
+        assert!(steps[0]["error_message"].as_str().unwrap().contains("not in the company any more"), "{steps}");
+        assert_eq!(steps[1]["input"]["subject"], "By nobody");
+        assert_eq!([&steps[1]["error_message"], &steps[2]["error_message"]], ["Owner not found"; 2]);
+    }
+    let why = "select count(*) from campaigns where error_message like '%not in the company any more'";
+    assert_eq!(acme.value::<i64>(why, &[]).await, 3);
+    let made = "select (select count(*) from activities) + (select count(*) from deals)";
+    assert_eq!(acme.value::<i64>(made, &[]).await, 0);
     assert!(inbox.rest().await.is_empty());
 }

@@ -60,6 +60,9 @@ pub(super) enum Outcome {
 /// What is done in the database, in the step's own transaction.
 pub(super) async fn inside(tx: &Tx<'_>, event: &str, action: &Action, context: &Context) -> Result<Value> {
     let (contact, deal) = (context.id(OnRecord::Contact), context.id(OnRecord::Deal));
+    if matches!(action, Action::CreateActivity(_) | Action::CreateDeal(_)) {
+        tx.one::<Uuid>(sql!("jobs/workflow_owner"), &[]).await?;
+    }
     match action {
         Action::CreateActivity(CreateActivity { kind, subject, description, due_in_hours, priority }) => {
             let due = due_in_hours.map(|hours| Time(Timestamp::now() + SignedDuration::from_hours(hours.into())));
