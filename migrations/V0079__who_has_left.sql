@@ -48,4 +48,65 @@ begin
     || case when of_kind is not null and of_kind <> 'contact' then jsonb_build_object(of_kind, it) else '{}' end;
 end $$;
 
+-- As in V0066, and whoever puts something there has a company: in a folder from before there were companies, which is its user's
+-- only, nobody else would find it.
+create or replace function app.found_folder(id uuid) returns uuid language plpgsql strict as $$
+begin
+  return app.found('Folder', $1, (select f.id from public.folders f where f.id = $1 and not f.is_deleted and f.company_id is not null for share));
+end $$;
+
+-- As in V0055, and a folder of the company goes into a folder of the company.
+create or replace function app.new_parent(folder_id uuid, parent_id uuid) returns uuid language plpgsql as $$
+begin
+  perform app.lock_name('folders', '');
+  if parent_id is null or exists (select from public.folders f where f.id = $1 and f.parent_id = $2) then
+    return parent_id;
+  end if;
+  perform from public.folders f where f.id = $2 and not f.is_deleted
+    and (f.company_id is not null or exists (select from public.folders x where x.id = $1 and x.company_id is null));
+  if not found then
+    raise sqlstate 'RF404' using message = 'Folder';
+  end if;
+  if exists (
+    with recursive above as (
+      select f.id, f.parent_id from public.folders f where f.id = $2
+      union select f.id, f.parent_id from public.folders f join above a on f.id = a.parent_id
+    )
+    select from above a where a.id = $1
+  ) then
+    raise sqlstate 'RF400' using message = 'A folder cannot be moved into itself or one of its subfolders';
+  end if;
+  return parent_id;
+end $$;
+
+-- At psql too: an operator sees no historical folder, and may know its id.
+create function app.refuse_unseen_folder() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  folder uuid := (to_jsonb(new) ->> tg_argv[0])::uuid;
+begin
+  if not exists (select from public.folders f where f.tenant_id = new.tenant_id and f.id = folder) then
+    raise foreign_key_violation using message = format('the company has no folder "%s"', folder);
+  end if;
+  return new;
+end $$;
+create trigger seen before insert or update of folder_id on files for each row
+  when (new.folder_id is not null and pg_has_role(current_user, 'ringfence_operator', 'usage') and row_security_active('public.files'))
+  execute function app.refuse_unseen_folder('folder_id');
+create trigger seen before insert or update of parent_id on folders for each row
+  when (new.parent_id is not null and pg_has_role(current_user, 'ringfence_operator', 'usage') and row_security_active('public.folders'))
+  execute function app.refuse_unseen_folder('parent_id');
+
 reset role;
+
+-- As in V0072, and what the company has in a historical folder stays when its user deletes that.
+create or replace function app.leave_deleted_folder() returns trigger language plpgsql
+  security definer set search_path = pg_catalog, pg_temp set row_security = on as $$
+begin
+  update public.files x set folder_id = null
+  where x.tenant_id = new.tenant_id and x.folder_id = new.id and not x.is_deleted
+    and case when x.company_id is null then x.owner_id is distinct from app.user_id() else new.company_id is null end;
+  update public.folders x set parent_id = null
+  where x.tenant_id = new.tenant_id and x.parent_id = new.id and not x.is_deleted
+    and case when x.company_id is null then x.owner_id is distinct from app.user_id() else new.company_id is null end;
+  return null;
+end $$;

@@ -1,7 +1,8 @@
--- Deletes a folder and all below it.
+-- Deletes a folder and all below it, but for what the company has in a historical one: that stays (app.leave_deleted_folder).
 -- $1 folder id
 with recursive below as (
-  select id from folders where id = $1 and not is_deleted
-  union select f.id from folders f join below b on f.parent_id = b.id where not f.is_deleted
+  select id, company_id from folders where id = $1 and not is_deleted
+  union select f.id, f.company_id from folders f join below b on f.parent_id = b.id
+  where not f.is_deleted and (f.company_id is null or b.company_id is not null)
 )
 update folders set is_deleted = true, updated_at = now() where id in (select id from below) returning id

@@ -595,6 +595,54 @@ async fn historical_files_and_folders_stay_when_a_colleague_deletes_their_folder
     own.drop().await;
 }
 
+/// Nobody else would find it there.
+#[tokio::test]
+async fn what_is_the_companys_goes_into_no_historical_folder() {
+    let acme = World::new().await;
+    let old = "insert into folders (tenant_id, company_id, owner_id, name) values ($1, null, $2, $3) returning id";
+    let old_file = "insert into files (tenant_id, company_id, owner_id, name, original_name) values ($1, null, $2, 'Mine', 'F') returning id";
+    let (member, other) = (&acme.member, acme.person("company_user").await);
+    let hidden: Uuid = acme.value(old, &[&acme.company, &member.id, &"Old"]).await;
+    let below: Uuid = acme.value(old, &[&acme.company, &member.id, &"Older"]).await;
+    let mine: Uuid = acme.value(old_file, &[&acme.company, &member.id]).await;
+    let shared = folder(&other, "Shared", None).await;
+    let plan = upload(&other, "plan", "1", &[("folder_id", id(&shared))]).await.expect(200);
+    let (plan_path, shared_path) = (format!("/api/files/{}", id(&plan)), format!("/api/files/folders/{}", id(&shared)));
+    let into = json!({"folder_id": hidden, "name": "Sub", "parent_id": hidden});
+    for refused in [
+        upload(member, "new", "1", &[("folder_id", &hidden.to_string())]).await,
+        member.post("/api/files/", into.clone()).await,
+        member.post("/api/files/folders", into.clone()).await,
+        member.patch(&plan_path, into.clone()).await,
+        member.put(&shared_path, into.clone()).await,
+    ] {
+        assert_eq!(refused.detail(404), "Folder not found");
+    }
+    // What is historical may be in either, and is seen by nobody else there.
+    let (mine, below) = (format!("/api/files/{mine}"), format!("/api/files/folders/{below}"));
+    for place in [json!(hidden), shared["id"].clone()] {
+        member.patch(&mine, json!({"folder_id": place})).await.expect(200);
+        member.patch(&below, json!({"parent_id": place})).await.expect(200);
+    }
+    let in_shared = format!("/api/files/folders?parent_id={}", id(&shared));
+    assert_eq!((names(member, &in_shared).await, names(&other, &in_shared).await), (vec!["Older".to_owned()], vec![]));
+    assert_eq!(names(&other, "/api/files/").await, ["plan"]);
+
+    // From before this was refused, or while a backfill goes on: what is the company's stays when the folder is deleted.
+    let id_of = |row: &Value| id(row).parse::<Uuid>().unwrap();
+    acme.db.execute("update folders set parent_id = $2 where id = $1", &[&id_of(&shared), &hidden]).await.unwrap();
+    let loose = upload(&other, "loose", "1", &[]).await.expect(200);
+    acme.db.execute("update files set folder_id = $2 where id = $1", &[&id_of(&loose), &hidden]).await.unwrap();
+    member.patch(&plan_path, json!({"folder_id": shared["id"], "name": "the plan"})).await.expect(200);
+    member.patch(&format!("/api/files/{}", id(&loose)), json!({"folder_id": hidden})).await.expect(200);
+    member.patch(&shared_path, json!({"parent_id": hidden})).await.expect(200);
+    member.delete(&format!("/api/files/folders/{hidden}")).await.expect(200);
+    assert_eq!(names(&other, "/api/files/folders").await, ["Shared"]);
+    assert_eq!(names(&other, "/api/files/").await, ["loose", "the plan"]);
+    let loose = other.get(&format!("/api/files/{}", id(&loose))).await.expect(200);
+    assert_eq!(loose["folder_id"], Value::Null);
+}
+
 #[tokio::test]
 async fn moves_that_cross_make_no_circle_and_no_upload_is_lost_in_a_deleted_folder() {
     let acme = World::new().await;

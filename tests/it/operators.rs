@@ -262,6 +262,21 @@ async fn an_operator_who_writes_writes_their_company_and_nothing_else() {
     assert!(refused.as_db_error().unwrap().message().contains("has unsubscribed"), "{refused:?}");
     operator.batch_execute("reset app.restoring").await.unwrap();
 
+    // Into folders of the company only, which are those that they see.
+    let folder = "insert into folders (tenant_id, company_id, owner_id, name) values ($1, $2, $3, 'F') returning id";
+    let seen: Uuid = b.value(folder, &[&b.company, &Some(b.company), &b.member.id]).await;
+    let hidden: Uuid = b.value(folder, &[&b.company, &None::<Uuid>, &b.member.id]).await;
+    for statement in [
+        "insert into files (owner_id, name, original_name, folder_id) values ($1, 'F', 'F', $2)",
+        "insert into folders (owner_id, name, parent_id) values ($1, 'G', $2)",
+        "update files set folder_id = $2 where owner_id = $1",
+        "update folders set parent_id = $2 where owner_id = $1 and name = 'G'",
+    ] {
+        let refused = operator.execute(statement, &[&b.admin.id, &hidden]).await.expect_err(statement);
+        assert_eq!(refused.code(), Some(&SqlState::FOREIGN_KEY_VIOLATION), "{statement}: {refused:?}");
+        operator.execute(statement, &[&b.admin.id, &seen]).await.unwrap();
+    }
+
     operator.execute("update sms_messages set body = 'changed'", &[]).await.unwrap();
     assert_eq!(b.value::<String>("select body from sms_messages where id = $1", &[&historical]).await, "historical");
 
