@@ -45,10 +45,12 @@ pub struct Mail {
 }
 
 row! {
-    /// Whose address a company's mail bears, if the company has said so, and the caller's own.
+    /// Whose address a company's mail bears, if the company has said so, whether its settings are switched off, and the caller's own
+    /// address.
     pub struct Sender {
         company_id: Uuid,
         from_email: Option<String>,
+        is_off: bool,
         own_email: String,
     }
 }
@@ -93,7 +95,7 @@ pub struct Way {
     reply_to: String,
 }
 
-/// The way of the company's mail, if it has one.
+/// The way of the company's mail, if it has one. 400 when its own is switched off.
 pub async fn way<D: Door>(app: &App, db: &Scoped<D>) -> Result<Option<Way>> {
     let (sender, sealed) = db
         .tx(async |tx| {
@@ -102,6 +104,10 @@ pub async fn way<D: Door>(app: &App, db: &Scoped<D>) -> Result<Option<Way>> {
             Ok((sender, tx.company_secret("sendgrid_api_key").await?))
         })
         .await?;
+    // By another way it would have another sender.
+    if sender.is_off && (sealed.is_some() || sender.from_email.is_some()) {
+        return Err(Error::bad_request("Mail is switched off with the Twilio settings: switch them on first"));
+    }
     let key = sealed.map(|sealed| app.sealer.open(sender.company_id, "sendgrid_api_key", &sealed)).transpose()?;
     if key.is_none() && !app.mailer.has_relay() {
         return Ok(None);

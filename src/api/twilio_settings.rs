@@ -34,6 +34,7 @@ row! {
         sendgrid_from_email: Option<String>,
         sms_enabled: bool,
         voice_enabled: bool,
+        /// Stored only: mail leaves by the key while the settings are active, whatever is said here.
         email_enabled: bool,
         is_active: bool,
         is_verified: bool,
@@ -63,6 +64,7 @@ struct NewSettings {
     sms_enabled: Option<bool>,
     #[serde(default, deserialize_with = "wire::optional_boolean")]
     voice_enabled: Option<bool>,
+    /// Stored only: mail leaves by the key while the settings are active, whatever is said here.
     #[serde(default, deserialize_with = "wire::optional_boolean")]
     email_enabled: Option<bool>,
 }
@@ -91,8 +93,10 @@ struct SettingsPatch {
     sms_enabled: Option<bool>,
     #[serde(deserialize_with = "wire::given_boolean", skip_serializing_if = "Option::is_none")]
     voice_enabled: Option<bool>,
+    /// Stored only: mail leaves by the key while the settings are active, whatever is said here.
     #[serde(deserialize_with = "wire::given_boolean", skip_serializing_if = "Option::is_none")]
     email_enabled: Option<bool>,
+    /// While it is false, no text, call or mail leaves by these accounts.
     #[serde(deserialize_with = "wire::given_boolean", skip_serializing_if = "Option::is_none")]
     is_active: Option<bool>,
 }

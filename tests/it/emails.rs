@@ -211,6 +211,50 @@ async fn an_id_of_a_mail_is_of_ascii() {
     assert!(id.contains(&kept), "{kept}");
 }
 
+/// By another way it would bear the address of whoever sends it.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_mail_leaves_while_the_settings_of_its_sender_are_switched_off() {
+    let (own, inbox) = (OwnDatabase::new().await, Inbox::open().await);
+    let acme = World::served(&own, Config { relay_url: Some(inbox.url()), ..config() }).await;
+    let key = with_key(&acme).await;
+    let put = async |settings: Value| acme.admin.put("/api/twilio-settings/", settings).await.expect(200);
+    let send = async || {
+        acme.member.post("/api/emails/send", json!({"to": "ada@x.example", "subject": "S", "body": "B"})).await
+    };
+    let actions = json!([{"type": "send_email", "config": {"to": "ada@x.example", "subject": "S", "body": "B"}}]);
+    let workflow = json!({"name": "W", "trigger_type": "scheduled", "actions": actions});
+    let workflow = acme.member.post("/api/workflows/", workflow).await.expect(200);
+    let workflow = format!("/api/workflows/{}", workflow["id"].as_str().unwrap());
+    let campaign = json!({"campaign_name": "C", "subject": "S", "body": "B", "recipients": ["ada@x.example"],
+        "scheduled_at": (jiff::Timestamp::now() + jiff::SignedDuration::from_secs(1)).to_string()});
+    put(json!({"is_active": false})).await;
+    let campaign = acme.member.post("/api/email-campaigns/", campaign).await.expect(201);
+    let campaign = format!("/api/email-campaigns/{}", campaign["id"].as_str().unwrap());
+
+    assert!(send().await.detail(400).contains("switched off"));
+    let invitation = json!({"email": "bob@x.example", "first_name": "Bob", "last_name": "B"});
+    let refused = acme.admin.post("/api/invitations/send", invitation).await;
+    assert!(refused.detail(400).contains("switched off"));
+    let run = acme.member.post(&format!("{workflow}/execute"), json!({})).await.expect(200);
+    let run = format!("{workflow}/executions/{}", run["execution_id"].as_str().unwrap());
+    let step = acme.member.get(&run).await.expect(200)["steps"][0].clone();
+    assert!(step["error_message"].as_str().unwrap().contains("switched off"), "{step}");
+    until("the end of the campaign", async || acme.member.get(&campaign).await.expect(200)["status"] == "failed").await;
+    assert!(acme.value::<String>("select error_message from campaigns", &[]).await.contains("switched off"));
+    // The relay bears the address of the settings, too.
+    put(json!({"sendgrid_api_key": null})).await;
+    assert!(send().await.detail(400).contains("switched off"));
+    assert!(mails(&key).is_empty() && inbox.rest().await.is_empty());
+
+    // What has no sender of its own leaves as before, and what the settings say of mail besides switches nothing.
+    put(json!({"sendgrid_from_email": null})).await;
+    send().await.expect(201);
+    assert!(inbox.next().await.data.contains(&acme.member.email));
+    put(json!({"is_active": true, "sendgrid_api_key": key, "sendgrid_from_email": "sales@acme.example", "email_enabled": false})).await;
+    send().await.expect(201);
+    assert_eq!(mails(&key)[0]["from"]["email"], "sales@acme.example");
+}
+
 #[tokio::test]
 async fn received_mail_is_read_kept_and_thrown_away() {
     let acme = World::new().await;
