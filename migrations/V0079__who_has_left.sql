@@ -96,6 +96,8 @@ create trigger seen before insert or update of parent_id on folders for each row
   when (new.parent_id is not null and pg_has_role(current_user, 'ringfence_operator', 'usage') and row_security_active('public.folders'))
   execute function app.refuse_unseen_folder('parent_id');
 
+grant update (is_verified, updated_at), select (updated_at) on twilio_settings to ringfence_platform;
+
 reset role;
 
 -- As in V0072, and what the company has in a historical folder stays when its user deletes that.
@@ -109,4 +111,24 @@ begin
   where x.tenant_id = new.tenant_id and x.parent_id = new.id and not x.is_deleted
     and case when x.company_id is null then x.owner_id is distinct from app.user_id() else new.company_id is null end;
   return null;
+end $$;
+
+-- As in V0003, and what Twilio has said of an account says nothing of another SID or token. Who writes the settings in the same
+-- transaction says that themselves.
+create or replace function app.keep_company_secret(name text, sealed bytea, last_four text, company_id uuid) returns void language plpgsql
+  security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  if $4 is distinct from app.company_id() then
+    perform app.require_super_admin();
+  end if;
+  if $2 is null then
+    delete from app.company_secrets s where s.company_id = $4 and s.name = $1;
+  else
+    insert into app.company_secrets as s (company_id, name, sealed, last_four) values ($4, $1, $2, $3)
+    on conflict on constraint company_secrets_pkey do update set sealed = $2, last_four = $3, updated_at = now();
+  end if;
+  if found and $1 in ('twilio_account_sid', 'twilio_auth_token') then
+    update public.twilio_settings t set is_verified = false, updated_at = now()
+    where t.tenant_id = $4 and t.company_id is not null and t.is_verified and t.updated_at <> now();
+  end if;
 end $$;

@@ -111,6 +111,11 @@ pub fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
+/// Whether a secret is as it is shown: with its last characters only, which is no other one.
+pub fn is_masked(secret: &str) -> bool {
+    secret.trim_start().starts_with("****")
+}
+
 fn internal(e: anyhow::Error) -> Error {
     Error::Internal(e.to_string().into())
 }

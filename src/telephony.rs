@@ -66,7 +66,7 @@ pub async fn account_on_or_off<D: crate::db::Door>(app: &App, db: &Scoped<D>) ->
 
 /// The same, where one is needed: 400 without.
 pub async fn need_account<D: crate::db::Door>(app: &App, db: &Scoped<D>) -> Result<Account> {
-    let missing = Error::bad_request("Twilio is not configured: enter the account in the settings first");
+    let missing = Error::bad_request("Twilio is not configured: enter the account and its token in the settings first");
     account(app, db).await?.ok_or(missing)
 }
 

@@ -4,6 +4,7 @@ use super::{filled, prelude::*};
 use crate::{
     clients::twilio::{Capabilities, Credentials},
     db::Tx,
+    seal::is_masked,
     telephony,
 };
 use postgres_types::Json as Jsonb;
@@ -15,7 +16,7 @@ routes! {
     admin post "/api/twilio-settings/" => create;
     /// Changes the given settings
     admin put "/api/twilio-settings/" => update;
-    /// Removes the settings and switches the company's numbers off
+    /// Removes the settings with the token and SendGrid's key, and switches the company's numbers off
     admin delete "/api/twilio-settings/" => delete;
     /// Asks Twilio whether the account is right
     admin post "/api/twilio-settings/verify" => verify;
@@ -157,11 +158,6 @@ fn number(given: String) -> Result<String> {
     })
 }
 
-/// Whether a key is as it is shown.
-fn is_masked(key: &str) -> bool {
-    key.starts_with("****")
-}
-
 /// The company's settings, if it has any.
 async fn read(tx: &Tx<'_>) -> Result<Option<TwilioSettings>> {
     let hint = tx.company_secret_hint("sendgrid_api_key").await?;
@@ -284,10 +280,9 @@ async fn phone_numbers(app: State<App>, db: TenantDb) -> Result<Json<LiveNumbers
     if !db.tx(need).await.must_have_company()?.is_active {
         return Err(Error::bad_request(OFF));
     }
-    let account = telephony::account(&app, &db).await?.ok_or(Error::not_found("Twilio settings"))?;
-    if !account.is_verified {
-        return Err(Error::bad_request("The Twilio account is not verified: check the SID and the token"));
-    }
+    let account = telephony::account(&app, &db).await?.filter(|account| account.is_verified);
+    let unverified = Error::bad_request("The Twilio account is not verified: check the SID and the token");
+    let account = account.ok_or(unverified)?;
     let numbers = app.twilio.numbers(&account.credentials, SHOWN).await.map_err(telephony::unanswered)?;
     let shown = numbers.into_iter().map(|number| {
         let Capabilities { sms, voice, .. } = number.capabilities;

@@ -2,7 +2,7 @@
 
 use crate::{
     twilio::{Account, number},
-    world::World,
+    world::{Person, World},
 };
 use serde_json::{Value, json};
 
@@ -103,6 +103,53 @@ async fn what_the_settings_show_is_nothing_new() {
     let changed = acme.admin.put("/api/twilio-settings/", json!({"phone_number": "5551", "email_enabled": true})).await;
     assert_eq!(changed.expect(200)["phone_number"], "5551");
     acme.admin.put("/api/twilio-settings/", json!({"phone_number": "5552"})).await.expect(422);
+}
+
+/// The company and the settings write the same token and key.
+#[tokio::test]
+async fn what_the_company_is_told_of_the_account_is_to_be_verified_again() {
+    let acme = World::new().await;
+    let (account, staff) = (Account::of(&acme).await, acme.super_admin().await);
+    let company = format!("/api/companies/{}", acme.company);
+    let settings = async || acme.admin.get("/api/twilio-settings/").await.expect(200);
+    let verify =
+        async || acme.admin.post("/api/twilio-settings/verify", json!({})).await.expect(200)["verified"].clone();
+    let tell = async |who: &Person, secrets: Value| who.put(&company, secrets).await.expect(200);
+    let key = json!({"sendgrid_api_key": "SG.a-key-that-is-long-1234"});
+    tell(&acme.admin, key).await;
+    assert_eq!(settings().await["sendgrid_api_key"], "****1234");
+    // As they are shown they are no others, and what is not there cannot be taken away.
+    let kept = "select md5(string_agg(sealed::text, '' order by name)) from app.company_secrets where company_id = $1";
+    let before: String = acme.value(kept, &[&acme.company]).await;
+    for who in [&acme.admin, &staff] {
+        tell(
+            who,
+            json!({"sendgrid_api_key": " ****1234", "twilio_auth_token": "****5678", "twilio_account_sid": null}),
+        )
+        .await;
+    }
+    assert_eq!(acme.value::<String>(kept, &[&acme.company]).await, before);
+    assert_eq!(settings().await["is_verified"], true);
+
+    for who in [&acme.admin, &staff] {
+        for other in [
+            json!({"twilio_auth_token": "another"}),
+            json!({"twilio_account_sid": "AC1"}),
+            json!({"twilio_account_sid": null}),
+        ] {
+            tell(who, other).await;
+            assert_eq!(settings().await["is_verified"], false);
+            tell(who, json!({"twilio_auth_token": account.token})).await;
+            assert_eq!((verify().await, settings().await["is_verified"].clone()), (json!(true), json!(true)));
+        }
+    }
+    // Without a token the settings are there, and nothing can be done with them.
+    tell(&acme.admin, json!({"twilio_auth_token": ""})).await;
+    assert_eq!((settings().await["is_verified"].clone(), verify().await), (json!(false), json!(false)));
+    assert!(acme.member.get("/api/twilio-settings/phone-numbers").await.detail(400).contains("not verified"));
+    assert!(acme.admin.post("/api/twilio/sync/phone-numbers", json!({})).await.detail(400).contains("its token"));
+    let again = acme.admin.put("/api/twilio-settings/", json!({"auth_token": account.token})).await.expect(200);
+    assert_eq!(again["is_verified"], true);
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 mod team;
 
 use super::{filled, prelude::*};
-use crate::db::Tx;
+use crate::{db::Tx, seal::is_masked};
 use serde_json::Value;
 
 routes! {
@@ -155,7 +155,8 @@ fn picture_address(url: &str, _: &()) -> garde::Result {
 }
 
 /// The fields to change; those left out stay, and so do settings, a plan and a status that are null. A secret that is null or
-/// empty is forgotten; none is ever returned.
+/// empty is forgotten, and one as the settings show it stays; none is ever returned. The token and the key are those of the
+/// Twilio settings, which are to be verified again after another SID or token.
 #[derive(Default, Serialize, Deserialize, Validate, JsonSchema)]
 #[serde(default)]
 struct CompanyPatch {
@@ -219,7 +220,7 @@ struct CompanyPatch {
 type SealedSecret = (&'static str, Option<(Vec<u8>, String)>);
 
 impl CompanyPatch {
-    /// The secrets that were given, sealed for this company.
+    /// The secrets that were given, sealed for this company, but for those that are as they are shown.
     fn secrets(&self, app: &App, company: Uuid) -> Result<Vec<SealedSecret>> {
         let all = [
             ("twilio_account_sid", &self.twilio_account_sid),
@@ -227,6 +228,7 @@ impl CompanyPatch {
             ("sendgrid_api_key", &self.sendgrid_api_key),
         ];
         let given = all.into_iter().filter_map(|(name, given)| Some((name, given.as_ref()?)));
+        let given = given.filter(|(_, secret)| !secret.as_deref().is_some_and(is_masked));
         given
             .map(|(name, secret)| Ok((name, app.sealer.seal(company, name, secret.as_deref().unwrap_or_default())?)))
             .collect()
