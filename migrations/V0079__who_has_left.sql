@@ -96,6 +96,23 @@ create trigger seen before insert or update of parent_id on folders for each row
   when (new.parent_id is not null and pg_has_role(current_user, 'ringfence_operator', 'usage') and row_security_active('public.folders'))
   execute function app.refuse_unseen_folder('parent_id');
 
+-- As in V0019, and exactly the zones that are IANA's. Four of them have digits and are no offset of somebody's making; four others
+-- are to PostgreSQL the abbreviations of an offset without summer time, and are called here as IANA calls them since 2024.
+create or replace function app.company_zone() returns text language plpgsql stable as $$
+declare
+  zone text;
+begin
+  select case c.timezone when 'CET' then 'Europe/Brussels' when 'MET' then 'Europe/Brussels' when 'EET' then 'Europe/Athens'
+    when 'WET' then 'Europe/Lisbon' else c.timezone end into zone
+  from public.companies c
+  where c.id = app.company_id() and (c.timezone !~ '[0-9]' or c.timezone ~ '^Etc/GMT[+-][0-9]{1,2}$'
+    or c.timezone in ('EST5EDT', 'CST6CDT', 'MST7MDT', 'PST8PDT'));
+  perform now() at time zone zone;
+  return coalesce(zone, 'UTC');
+exception when data_exception then
+  return 'UTC';
+end $$;
+
 grant update (is_verified, updated_at), select (updated_at) on twilio_settings to ringfence_platform;
 
 reset role;

@@ -968,6 +968,41 @@ async fn a_zone_that_is_none_counts_by_utc() {
     }
 }
 
+/// IANA has zones with digits in their names, and some that PostgreSQL takes for an offset without summer time.
+#[tokio::test]
+async fn a_day_is_that_of_the_companys_zone_whatever_its_name() {
+    let world = World::new().await;
+    let deal = json!({"title": "D", "value": 10, "stage_id": "Lead"});
+    world.admin.post("/api/deals/", deal).await.expect(200);
+    for (zone, made, day) in [
+        ("EST5EDT", "2026-07-16 03:30Z", "2026-07-15"),
+        ("CST6CDT", "2026-07-16 04:30Z", "2026-07-15"),
+        ("MST7MDT", "2026-07-16 05:30Z", "2026-07-15"),
+        ("PST8PDT", "2026-07-16 06:30Z", "2026-07-15"),
+        ("PST8PDT", "2026-07-16 07:30Z", "2026-07-16"),
+        ("CET", "2026-07-15 22:30Z", "2026-07-16"),
+        ("MET", "2026-07-15 22:30Z", "2026-07-16"),
+        ("EET", "2026-07-15 21:30Z", "2026-07-16"),
+        ("WET", "2026-07-15 23:30Z", "2026-07-16"),
+        ("Etc/GMT+5", "2026-07-16 04:30Z", "2026-07-15"),
+        ("Etc/GMT0", "2026-07-15 23:30Z", "2026-07-15"),
+        ("Europe/Berlin", "2026-07-15 22:30Z", "2026-07-16"),
+    ] {
+        let company = format!("/api/companies/{}", world.company);
+        let set = world.admin.put(&company, json!({ "timezone": zone })).await.expect(200);
+        assert_eq!(set["timezone"], zone);
+        let at = "update deals set created_at = $2::text::timestamptz where tenant_id = $1";
+        world.db.execute(at, &[&world.company, &made]).await.unwrap();
+        let days = world.admin.get("/api/analytics/custom?group_by=day").await.expect(200);
+        assert_eq!(days["results"][0]["date"], day, "{made} in {zone}");
+        for (to, deals) in [(day, 1), ("2026-07-14", 0)] {
+            let path = format!("/api/analytics/pipeline?date_from=2026-07-06&date_to={to}");
+            let said = world.admin.get(&path).await.expect(200);
+            assert_eq!(said["summary"]["total_deals"], deals, "{made} in {zone}, to {to}");
+        }
+    }
+}
+
 /// What the sums say and what the deals say, for the tenants of a company's people.
 #[tokio::test]
 async fn a_time_that_is_on_no_day_is_left_out() {
