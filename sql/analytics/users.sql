@@ -1,4 +1,5 @@
--- What each member of the company, and whoever left deals or completed activities, has sold and done.
+-- What each member of the company, and whoever left deals or completed activities, has sold and done. Who waits for an admin's
+-- approval is no member yet.
 with deal as (
   select d.owner_id, sum(d.deals) as deals, sum(d.value) as value, coalesce(sum(d.deals) filter (where d.status = 'won'), 0) as won
   from app.deals_made('-infinity', 'infinity') d group by 1 having sum(d.deals) > 0
@@ -8,7 +9,7 @@ with deal as (
   select m.user_id, coalesce(nullif(concat_ws(' ', u.first_name, u.last_name), ''), 'Former member') as name, coalesce(d.deals, 0) as deals,
     coalesce(d.value, 0) as value, coalesce(d.won, 0) as won, coalesce(a.done, 0) as done
   from members m left join users u on u.id = m.user_id left join deal d on d.owner_id = m.user_id left join done a on a.owner_id = m.user_id
-  where (u.id is not null and not u.is_deleted) or d.deals > 0 or a.done > 0
+  where (not u.is_deleted and u.status <> 'pending') or d.deals > 0 or a.done > 0
 )
 select jsonb_build_object(
   'user_performance', coalesce(jsonb_agg(jsonb_build_object('user_name', p.name, 'deals_count', p.deals, 'deals_value', p.value,

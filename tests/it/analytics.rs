@@ -1003,6 +1003,20 @@ async fn a_day_is_that_of_the_companys_zone_whatever_its_name() {
     }
 }
 
+#[tokio::test]
+async fn who_waits_for_approval_is_no_member_of_a_report() {
+    let world = World::new().await;
+    let new = json!({"email": format!("{}@x.example", Uuid::now_v7()), "password": "Horse-Battery-9x", "first_name": "Not",
+        "last_name": "Yet", "company_id": world.company});
+    let waiting = Person::nobody().post("/api/auth/register", new).await.expect(200)["user"]["id"].clone();
+    let users = async || world.admin.get("/api/analytics/users").await.expect(200);
+    let said = users().await;
+    assert_eq!((&said["summary"]["total_users"], said["user_performance"].as_array().unwrap().len()), (&json!(2), 2));
+    let approve = format!("/api/users/{}", waiting.as_str().unwrap());
+    world.admin.put(&approve, json!({"role": "Sales Rep"})).await.expect(200);
+    assert_eq!(users().await["summary"]["total_users"], 3);
+}
+
 /// What the sums say and what the deals say, for the tenants of a company's people.
 #[tokio::test]
 async fn a_time_that_is_on_no_day_is_left_out() {
