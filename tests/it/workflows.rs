@@ -174,7 +174,11 @@ async fn what_cannot_work_is_refused_when_it_is_saved() {
     let refused = acme.admin.put(&path(&made), json!({"trigger_type": "contact_created"})).await.detail(400);
     assert!(refused.contains("actions[0].type"), "{refused}");
     let stranger = World::new().await.admin.id;
-    for id in [stranger, Uuid::now_v7()] {
+    // A run finds no historical rows, also those of its owner.
+    let historical =
+        "insert into pipelines (tenant_id, company_id, owner_id, name) values ($1, null, $2, 'Old') returning id";
+    let historical: Uuid = acme.value(historical, &[&acme.company, &acme.admin.id]).await;
+    for id in [stranger, Uuid::now_v7(), historical] {
         let named = action("send_notification", json!({"title": "T", "users": [id]}));
         assert_eq!(acme.admin.put(&path(&made), named).await.detail(404), "User not found");
         let named = action("create_deal", json!({"title": "T", "pipeline_id": id}));
