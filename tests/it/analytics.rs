@@ -919,6 +919,8 @@ async fn bad_days_ids_and_groupings_are_refused() {
         "date_to=20260101",
         "date_from=2026-01-01T00:00:00",
         "date_from=-2026-01-1",
+        "date_from=0000-01-01",
+        "date_to=0000-12-31",
     ] {
         for report in REPORTS.iter().filter(|r| !["revenue", "users"].contains(r)).chain(&["export/csv", "export/pdf"])
         {
@@ -945,8 +947,6 @@ async fn bad_days_ids_and_groupings_are_refused() {
     ] {
         assert_eq!(world.admin.get(&format!("/api/analytics/{good}")).await.status, 200, "{good}");
     }
-    let odd = world.admin.get("/api/analytics/dashboard?date_from=0000-01-01&date_to=9999-12-31").await;
-    assert!([200, 422].contains(&odd.status), "{}", odd.text);
 }
 
 #[tokio::test]

@@ -52,7 +52,8 @@ impl FromStr for Day {
         if text.len() != 10 {
             return Err(expected);
         }
-        text.parse().map(Day).map_err(|_| expected)
+        // The year 0 is one before Christ to the database.
+        text.parse().ok().filter(|day: &Date| day.year() > 0).map(Day).ok_or(expected)
     }
 }
 
