@@ -33,22 +33,17 @@ begin
 end $$;
 alter function app.open_to_operators(regclass) set client_min_messages = warning;
 
-reset role;
+-- Whoever had chosen a company that is taken from them would go on in the one that is left.
+create function app.end_connections() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  perform pg_terminate_backend(a.pid) from pg_stat_activity a where a.usename = old.db_role and a.datname = current_database();
+  return null;
+exception when insufficient_privilege then
+  raise warning using message = format('"%s" may be connected, and at work for another company now: end these connections', old.db_role);
+  return null;
+end $$;
+create trigger end_connections after delete on app.operator_grant for each row execute function app.end_connections();
 
--- As in V0047. Where a company was chosen, only that one counts: whoever loses it is not at work for another one by that.
-create or replace function app.operator_company() returns uuid language sql stable parallel safe
-  security definer set search_path = pg_catalog, pg_temp
-  begin atomic
-    select g.company_id from app.operator_grant g
-    where g.db_role = session_user and g.role_oid = to_regrole(quote_ident(session_user))
-      and case when coalesce(current_setting('app.operator_choice', true), '') = ''
-        then not exists (select from app.operator_grant o
-          where o.db_role = session_user and o.role_oid = g.role_oid and o.company_id <> g.company_id)
-        else g.company_id = (select c.company_id from app.operator_choice c
-          where c.db_role = session_user and c.role_oid = g.role_oid and c.token = current_setting('app.operator_choice', true)) end;
-  end;
-
-set role ringfence_owner;
 -- As in V0060, of the job that there was, too: who turns one into another kind, or has it do something else, stops it.
 create or replace function app.refuse_job() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
@@ -62,9 +57,6 @@ create or replace trigger harmless before insert or update of user_id, kind, rec
   -- To whom the operators' policies apply.
   when (pg_has_role(current_user, 'ringfence_operator', 'usage') and row_security_active('public.jobs'))
   execute function app.refuse_job();
-reset role;
-
-set role ringfence_owner;
 
 -- As in V0073, but more rows of a company are a problem only where another company lacks some which were not deleted: what has come
 -- in during a run, or between one that was broken off and the next, or back with an archive, was nobody else's.
@@ -119,9 +111,6 @@ begin
   end loop;
 end $$;
 
-reset role;
-
-set role ringfence_owner;
 
 -- Whose each row was, in the order of `ids`; null where it was not noted.
 alter table app.backfill_batch add column owners uuid[];
@@ -206,7 +195,7 @@ begin
   where p.target = b.target and p.part = b.part;
 end $$;
 
--- As in V0058, but a row that was given to a colleague since stays the company's: it was another one's, and nobody else's. So do a
+-- As in V0058, and texts leave their conversations; but a row that was given to a colleague since stays the company's: it was another one's, and nobody else's. So do a
 -- pipeline and its stages in which deals are that stay, which would be on nobody's board.
 create or replace function app.undo_backfill_step(out target name, out restored int, out stayed int) language plpgsql as $$
 declare
@@ -229,6 +218,9 @@ begin
         raise object_not_in_prerequisite_state using message = format('%s was finished: its rows always have a company now', finished);
       end if;
     end if;
+    if 'sms_messages' = any (targets) then
+      delete from ops.backfill_conversation;
+    end if;
     return;
   end if;
   target := b.target;
@@ -243,6 +235,9 @@ begin
         where k.target = ''deals'' and k.target = any ($3) and n.id = d.id and coalesce(n.owner, d.owner_id) = d.owner_id
           and u.id = d.owner_id and u.company_id = d.tenant_id))', case target when 'pipelines' then 'id' else 'pipeline_id' end);
   end if;
+  if target = 'sms_messages' then
+    perform app.take_conversations(b.ids, b.owners);
+  end if;
   execute format('with restored as (
       update public.%1$I x set company_id = null from unnest($1, $2) as noted (id, owner), public.users u
       where x.id = noted.id and x.company_id is not null and x.%2$I = coalesce(noted.owner, x.%2$I) and u.id = x.%2$I and u.company_id = x.tenant_id
@@ -252,9 +247,6 @@ begin
   delete from app.backfill_batch x where x.id = b.id;
 end $$;
 
-reset role;
-
-set role ringfence_owner;
 
 -- A number that another company uses gets its company switched off, as one does that was taken from a company.
 create function app.keep_number_beside() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$

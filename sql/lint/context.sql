@@ -7,10 +7,9 @@ from (values
   ('user_id', false, 'RETURN (NULLIF(current_setting(''app.user_id''::text, true), ''''::text))::uuid'),
   ('operator_company', true, 'BEGIN ATOMIC SELECT g.company_id FROM app.operator_grant g WHERE ((g.db_role = SESSION_USER) AND '
     || '(g.role_oid = (to_regrole(quote_ident((SESSION_USER)::text)))::oid) AND '
-    || 'CASE WHEN (COALESCE(current_setting(''app.operator_choice''::text, true), ''''::text) = ''''::text) THEN '
-    || '(NOT (EXISTS ( SELECT FROM app.operator_grant o WHERE ((o.db_role = SESSION_USER) AND (o.role_oid = g.role_oid) AND (o.company_id <> g.company_id))))) '
-    || 'ELSE (g.company_id = ( SELECT c.company_id FROM app.operator_choice c WHERE ((c.db_role = SESSION_USER) AND (c.role_oid = g.role_oid) AND '
-    || '(c.token = current_setting(''app.operator_choice''::text, true))))) END); END')
+    || '((NOT (EXISTS ( SELECT FROM app.operator_grant o WHERE ((o.db_role = SESSION_USER) AND (o.role_oid = g.role_oid) AND (o.company_id <> g.company_id))))) OR '
+    || '(g.company_id = ( SELECT c.company_id FROM app.operator_choice c WHERE ((c.db_role = SESSION_USER) AND (c.role_oid = g.role_oid) AND '
+    || '(c.token = current_setting(''app.operator_choice''::text, true))))))); END')
 ) as f (name, is_definer, body)
 left join pg_proc p on p.proname = f.name and p.pronamespace = 'app'::regnamespace
 left join pg_language l on l.oid = p.prolang
