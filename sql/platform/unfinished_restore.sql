@@ -1,1 +1,1 @@
-select coalesce(current_setting('app.unfinished_restore', true), '') = 'on'
+select coalesce(current_setting('ringfence.unfinished_restore', true), '') = 'on'

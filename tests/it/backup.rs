@@ -242,13 +242,13 @@ async fn a_restore_that_is_killed_leaves_nothing_to_be_done_again() {
 
     let copy = empty().await;
     // Somebody holds a table that is counted, as soon as it is there.
-    let holder = db::connect(&copy.admin).await.unwrap();
+    let (holder, watch) = (db::connect(&copy.admin).await.unwrap(), db::connect(&copy.admin).await.unwrap());
     let mut restore = ringfence(&copy, &["restore", path]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     while holder.batch_execute("begin; lock table sms_templates in access exclusive mode").await.is_err() {
         holder.batch_execute("rollback").await.unwrap();
         assert!(restore.try_wait().unwrap().is_none(), "the restore ended before its table could be held");
     }
-    let waiting = async || crate::schema::waiting_for_locks(&holder).await > 0;
+    let waiting = async || crate::schema::waiting_for_locks(&watch).await > 0;
     crate::jobs::until("the restore waits for the table", waiting).await;
     restore.kill().unwrap();
     restore.wait().unwrap();
@@ -264,7 +264,7 @@ async fn a_restore_that_is_killed_leaves_nothing_to_be_done_again() {
     assert!(told.contains("PROBLEM restore"), "{told}");
     let again = text(&run(ringfence(&copy, &["restore", path]), "").stderr);
     assert!(again.contains("a restore that was broken off left: create an empty one"), "{again}");
-    drop(holder);
+    drop((holder, watch));
     copy.drop().await;
 
     // One that has ended is served, and one that cannot begin leaves the database as it was.

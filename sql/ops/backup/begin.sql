@@ -1,5 +1,5 @@
 -- Says in the empty database that a restore into it has not ended, which a server and a worker heed. A dump does not have it.
 do $$
 begin
-  execute format('alter database %I set app.unfinished_restore = %L', current_database(), 'on');
+  execute format('alter database %I set ringfence.unfinished_restore = %L', current_database(), 'on');
 end $$
