@@ -30,7 +30,8 @@ pub enum Command {
     /// goes on where this one was. Starting it twice is harmless. Colleagues then see the rows; other companies never do.
     Run(Run),
     /// Compare what each company and its users had before the run with what is there now; exit code 1 when a company has rows
-    /// that it had not and others lack. What was deleted, given to a colleague or came in since is told, and is no difference
+    /// that it had not and others lack, or conversations are not as their texts are. What was deleted, given to a colleague or came
+    /// in since is told, and is no difference
     Verify,
     /// Make the rows historical again, as they were, from the notes of the runs; not while one goes on
     ///
@@ -222,6 +223,8 @@ impl Run {
             client.execute(sql!("ops/backfill/open").text, &[&options.workers, &false]).await?;
             progress = Progress::of(client).await?;
         }
+        shared.bar.set_message("backfill: conversations");
+        give_conversations(client, options.rate).await?;
         shared.bar.set_message("backfill: restoring indexes");
         change_indexes(client, &*shared.owner.lock().await, &RESTORING, MANY, &shared.bar).await?;
         let moved = std::mem::take(&mut *shared.moved.lock().unwrap_or_else(|e| e.into_inner()));
@@ -283,6 +286,24 @@ impl Run {
                 tokio::time::sleep(due.saturating_sub(shared.started.elapsed())).await;
             }
         }
+    }
+}
+
+/// Gives texts that have their company their conversations, a batch of them after the other.
+async fn give_conversations(client: &Client, rate: Option<u32>) -> anyhow::Result<()> {
+    let step = client.prepare(sql!("ops/backfill/conversations_step").text).await?;
+    loop {
+        let row = take(client, &step, &[]).await?;
+        if row.get("is_done") {
+            return Ok(());
+        }
+        // None: others are at what is left.
+        let pause = match (row.get::<_, i32>("texts"), rate) {
+            (0, _) => 0.2,
+            (texts, Some(rate)) => f64::from(texts) / f64::from(rate.max(1)),
+            (_, None) => 0.0,
+        };
+        tokio::time::sleep(Duration::from_secs_f64(pause)).await;
     }
 }
 

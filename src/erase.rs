@@ -89,14 +89,13 @@ const MAILS: &str = "contact_id = $2 or contact_id is null and strpos(lower(from
 /// What a notification says.
 const NOTE: &str = "(notifications.title || ' ' || notifications.message)";
 
-/// Whether a number is the contact's: with or without the country, as those who call and write are found
-/// (sql/webhooks/incoming_sms.sql).
+/// Whether a number is the contact's, however it is written.
 fn is_theirs(number: &str) -> String {
-    let digits = format!("regexp_replace({number}, '\\D', '', 'g')");
-    format!("$4 in ({digits}, right({digits}, 10))")
+    format!("$4 = app.e164({number})")
 }
 
-/// Of a contact, the rows that go with it; `$1` is the tenant, `$2` the contact, `$3` the address, `$4` the digits of the number.
+/// Of a contact, the rows that go with it; `$1` is the tenant, `$2` the contact, `$3` the address, `$4` the number in
+/// E.164.
 fn of_person() -> Vec<(&'static str, String)> {
     let [from, to] = ["from_address", "to_address"].map(is_theirs);
     let texts = format!("contact_id = $2 or contact_id is null and ({from} or {to})");
@@ -159,7 +158,7 @@ fn of_person() -> Vec<(&'static str, String)> {
             "notifications",
             format!(
                 r"strpos(link, $2::text) > 0 or ops.names(to_jsonb({NOTE}), $3)
-                    or length($4) > 6 and exists (select from regexp_matches({NOTE}, '\d[\d ().-]*\d', 'g') number where {})
+                    or length($4) > 7 and exists (select from regexp_matches({NOTE}, '\+?\d[\d ().-]*\d', 'g') number where {})
                     or exists (select from contacts c where c.tenant_id = $1 and c.id = $2 and btrim(c.first_name) <> '' and btrim(c.last_name) <> ''
                       and {NOTE} ~ ('(?<!\w)' || regexp_replace(concat(btrim(c.first_name), ' ', btrim(c.last_name)), '[][\\.^$*+?(){{}}|]', '\\\&', 'g') || '(?!\w)'))",
                 is_theirs("number[1]")
@@ -389,7 +388,8 @@ struct Person {
 struct Found {
     id: Uuid,
     tenant: Uuid,
-    digits: String,
+    /// In E.164; what is no number where there is none.
+    number: String,
 }
 
 impl Person {
@@ -398,14 +398,14 @@ impl Person {
         if let Some(email) = row.get::<_, Option<String>>("email") {
             bail!("this contact has the address {email}: ringfence erase person {email}");
         }
-        let contact = Found { id, tenant: row.get("tenant_id"), digits: row.get("digits") };
+        let contact = Found { id, tenant: row.get("tenant_id"), number: row.get("number") };
         Ok(Self { email: None, company: None, contacts: vec![contact], users: Vec::new() })
     }
 
     async fn of_address(db: &Client, email: &str, company: Option<Uuid>) -> anyhow::Result<Self> {
         let mut person = Self { email: Some(email.to_owned()), company, contacts: Vec::new(), users: Vec::new() };
         for row in db.query(sql!("ops/people_of_address").text, &[&email, &company]).await? {
-            let found = Found { id: row.get("id"), tenant: row.get("tenant_id"), digits: row.get("digits") };
+            let found = Found { id: row.get("id"), tenant: row.get("tenant_id"), number: row.get("number") };
             match row.get("kind") {
                 "user" => person.users.push(found),
                 _ => person.contacts.push(found),
@@ -461,11 +461,11 @@ impl Person {
     ) -> anyhow::Result<()> {
         let [mut in_mails, mut in_steps, mut in_companies] = [const { BTreeSet::<Uuid>::new() }; 3];
         for found in self.contacts.iter().chain(&self.users) {
-            let (tenant, email, digits) = (&found.tenant, &self.email, &found.digits);
+            let (tenant, email, number) = (&found.tenant, &self.email, &found.number);
             let statements: [(&mut BTreeSet<Uuid>, &str, Params<'_>); 3] = [
                 (&mut in_mails, sql!("ops/forget_address").text, &[tenant, email, &mails, &really]),
-                (&mut in_steps, sql!("ops/forget_steps").text, &[tenant, email, digits, &runs, &really]),
-                (&mut in_companies, sql!("ops/forget_registration").text, &[tenant, email, digits, &really]),
+                (&mut in_steps, sql!("ops/forget_steps").text, &[tenant, email, number, &runs, &really]),
+                (&mut in_companies, sql!("ops/forget_registration").text, &[tenant, email, number, &really]),
             ];
             for (rows, statement, params) in statements {
                 rows.extend(db.query(statement, params).await?.iter().map(|row| row.get::<_, Uuid>("id")));
@@ -527,7 +527,7 @@ impl Person {
 
 impl Found {
     fn params<'a>(&'a self, email: &'a Option<String>) -> [&'a (dyn tokio_postgres::types::ToSql + Sync); 4] {
-        [&self.tenant, &self.id, email, &self.digits]
+        [&self.tenant, &self.id, email, &self.number]
     }
 }
 

@@ -1,8 +1,8 @@
 -- A company is reached, at first, by what its first admin registered with. Answers whether that is theirs.
--- $1 company   $2 address, lower-cased   $3 the number's digits   $4 false to change nothing
+-- $1 company   $2 address, lower-cased   $3 number, in E.164   $4 false to change nothing
 with found as (
-  select c.id, ops.bare_address(c.email) = $2 as has_email, $3 in (digits, right(digits, 10)) as has_phone
-  from companies c, regexp_replace(c.phone, '\D', '', 'g') digits
+  select c.id, ops.bare_address(c.email) = $2 as has_email, $3 = app.e164(c.phone) as has_phone
+  from companies c
   where c.id = $1
 ), cleared as (
   update companies c set email = case when not coalesce(has_email, false) then c.email end, phone = case when not coalesce(has_phone, false) then c.phone end

@@ -1,9 +1,9 @@
 -- What steps of workflows did for a person, in runs that are not theirs; answers which.
--- $1 tenant   $2 address, lower-cased   $3 the number's digits   $4 runs that go anyway   $5 false to change nothing
+-- $1 tenant   $2 address, lower-cased   $3 number, in E.164   $4 runs that go anyway   $5 false to change nothing
 with found as (
-  select s.id from workflow_steps s, regexp_replace(s.input ->> 'to', '\D', '', 'g') digits
+  select s.id from workflow_steps s
   where s.tenant_id = $1 and s.execution_id <> all ($4)
-    and (ops.names(s.input, $2) or ops.names(s.result, $2) or ops.names(to_jsonb(s.error_message), $2) or $3 in (digits, right(digits, 10)))
+    and (ops.names(s.input, $2) or ops.names(s.result, $2) or ops.names(to_jsonb(s.error_message), $2) or $3 = app.e164(s.input ->> 'to'))
 ), cleared as (
   update workflow_steps s set input = '{}', result = '{}', error_message = null
   from found where $5 and s.tenant_id = $1 and s.id = found.id

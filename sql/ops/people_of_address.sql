@@ -1,11 +1,11 @@
 -- The contacts with an address, the users, and the companies that know it without such a contact: from mails, campaigns,
--- invitations, workflows, notifications, the audit log, or because they registered with it. The digits of a number are those without the
--- zeros that stand for the country or before a town. Blanks around an address are none of it.
+-- invitations, workflows, notifications, the audit log, or because they registered with it. Numbers are in E.164. Blanks around an
+-- address are none of it.
 -- $1 address, lower-cased   $2 company, or null
-select 'contact' as kind, c.id, c.tenant_id, coalesce(nullif(ltrim(c.phone_digits, '0'), ''), '-') as digits from contacts c
+select 'contact' as kind, c.id, c.tenant_id, coalesce(app.e164(c.phone), '-') as number from contacts c
 where ops.bare_address(c.email) = $1 and ($2::uuid is null or c.tenant_id = $2)
 union all
-select 'user', u.id, coalesce(u.company_id, u.id), coalesce(nullif(ltrim(regexp_replace(u.phone, '\D', '', 'g'), '0'), ''), '-') from users u
+select 'user', u.id, coalesce(u.company_id, u.id), coalesce(app.e164(u.phone), '-') from users u
 where app.global_key(u.email) = app.global_key($1) and ($2::uuid is null or u.company_id = $2)
 union all
 select 'address', '00000000-0000-0000-0000-000000000000', a.tenant_id, '-'

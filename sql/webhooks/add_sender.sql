@@ -4,6 +4,6 @@ insert into contacts (first_name, last_name, email, phone, type, status)
 select $1, '', $2 || '@sms.invalid', $1, 'Lead', 'NEW'
 from companies c
 where (c.settings ->> 'add_unknown_senders')::boolean and $2 <> ''
-  and not exists (select from contacts x where x.phone_digits in ($2, right($2, 10)) and not x.is_deleted and x.company_id is not null)
+  and app.contact_of_number($1) is null
 on conflict do nothing
 returning id

@@ -1,9 +1,8 @@
 -- Stores a call that came in to one of the company's numbers; nothing when it is stored already.
--- $1 Twilio's id   $2 from   $3 to   $4 status   $5 seconds, or null   $6 recording, or null   $7 the digits of from
+-- $1 Twilio's id   $2 from   $3 to   $4 status   $5 seconds, or null   $6 recording, or null
 insert into calls (direction, status, from_address, to_address, twilio_sid, duration, recording_url, started_at, ended_at, contact_id)
 select 'inbound', $4, $2, $3, $1, coalesce($5, 0), $6, now(), case when app.call_rank($4) = 3 then now() end,
-  (select c.id from contacts c where c.phone_digits in ($7, right($7, 10)) and c.phone_digits <> '' and not c.is_deleted and c.company_id is not null
-    order by c.created_at, c.id limit 1)
+  app.contact_of_number($2)
 where exists (select from phone_numbers n where n.phone_number = $3 and not n.is_deleted and n.company_id is not null)
   or exists (select from twilio_settings s where s.phone_number = $3 and s.company_id is not null)
 on conflict (tenant_id, twilio_sid) where company_id is not null do nothing

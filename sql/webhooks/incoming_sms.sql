@@ -1,10 +1,8 @@
 -- Stores a text that came in, once, and says what it is answered with by itself.
--- $1 Twilio's id   $2 from   $3 to   $4 body   $5 the digits of from   $6 stop, start, help or null
+-- $1 Twilio's id   $2 from   $3 to   $4 body   $5 stop, start, help or null
 with message as (
   insert into sms_messages (direction, status, from_address, to_address, body, twilio_sid, contact_id)
-  select 'inbound', 'received', $2, $3, $4, $1,
-    (select c.id from contacts c where c.phone_digits in ($5, right($5, 10)) and c.phone_digits <> '' and not c.is_deleted and c.company_id is not null
-      order by c.created_at, c.id limit 1)
+  select 'inbound', 'received', $2, $3, $4, $1, app.contact_of_number($2)
   -- What comes twice counts in its conversation before it conflicts.
   where not exists (select from sms_messages m where m.twilio_sid = $1)
   on conflict (tenant_id, twilio_sid) where company_id is not null do nothing
@@ -16,10 +14,10 @@ with message as (
 select m.id, said.reply
 from message m left join companies c on true
 left join lateral (select case
-    when $6::text = 'help' then coalesce(c.settings ->> 'help_reply', c.name || ': reply STOP to receive no more messages.')
-    when $6::text is null and not app.is_suppressed('sms', $2) then c.settings ->> 'auto_reply' end as reply) said
+    when $5::text = 'help' then coalesce(c.settings ->> 'help_reply', c.name || ': reply STOP to receive no more messages.')
+    when $5::text is null and not app.is_suppressed('sms', $2) then c.settings ->> 'auto_reply' end as reply) said
   -- A number that answers by itself, too, would be answered for ever. Who asks for help gets it again soon.
   on lower(btrim($4)) <> lower(btrim(said.reply)) and not exists (
     select from conversations v join sms_messages a on a.conversation_id = v.id
     where v.to_number = $2 and not v.is_deleted and v.company_id is not null and a.is_auto_response and a.from_address = $3
-      and a.body = said.reply and a.created_at > now() - case when $6 = 'help' then interval '1 minute' else interval '1 hour' end)
+      and a.body = said.reply and a.created_at > now() - case when $5 = 'help' then interval '1 minute' else interval '1 hour' end)

@@ -202,9 +202,12 @@ async fn a_backfill_that_is_killed_twice_loses_nothing_and_can_be_undone() {
     // Nothing was started, written down or sent because of it.
     let now = contents(&a.db).await;
     for (table, was) in &before {
-        let may_change = table == "deal_sums" || TABLES.iter().any(|(name, _)| name == table);
+        let may_change = ["deal_sums", "conversations", "jobs"].contains(&table.as_str())
+            || TABLES.iter().any(|(name, _)| name == table);
         assert!(may_change || now[table] == *was, "{table} has changed");
     }
+    let others = "select count(*) from jobs where kind <> 'workflow_schedule'";
+    assert_eq!(a.value::<i64>(others, &[]).await, 0, "workflows by the clock go on, and nothing else");
     let wrong_sums = "select count(*) from (select company_id, owner_id, status, sum(deals) as deals, sum(value) as value from deal_sums group by 1, 2, 3 having sum(deals) <> 0) s
         full join (select company_id, owner_id, status, count(*) as deals, sum(value) as value from deals group by 1, 2, 3) d
           on (s.company_id, s.owner_id, s.status, s.deals, s.value) = (d.company_id, d.owner_id, d.status, d.deals, d.value)
@@ -460,12 +463,18 @@ async fn what_comes_in_since_a_run_began_is_no_difference() {
         assert!(done.status.success(), "{arguments:?}: {}{}", text(&done.stdout), text(&done.stderr));
         text(&done.stdout)
     };
+    // On the last page, which the run comes to.
     a.db.execute("select app.open_backfill(1, true)", &[]).await.unwrap();
     add_historical(&a.db, a.company, a.member.id, 7).await;
     while !a.value::<bool>("select is_done from app.backfill_step(1000)", &[]).await {}
     go(&["backfill", "run"]);
     let said = go(&["backfill", "verify"]);
-    assert!(said.contains("came in since the run began: 7"), "{said}");
+    assert!(
+        said.contains(
+            "calls: 9 rows of 3 users are in the company in which they were (came in since the run began: 1)"
+        ),
+        "{said}"
+    );
 
     // The whole company goes, and comes back under its ids.
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("verified-{}", own.name));
@@ -752,5 +761,110 @@ async fn who_moves_while_a_backfill_is_undone_leaves_no_rows_behind() {
         assert_eq!(a.value::<i64>(&unseen, &[]).await, 0, "{table}");
     }
     drop(mover);
+    own.drop().await;
+}
+
+/// Texts of companies that are in no conversation, and conversations that count others than they have.
+const OUT_OF_CONVERSATION: &str = "select (select count(*) from sms_messages where company_id is not null and conversation_id is null)
+  + (select count(*) from conversations c
+     left join lateral (select count(*) as texts, count(*) filter (where direction = 'inbound' and read_at is null) as unread, max(created_at) as last_at
+       from sms_messages s where s.conversation_id = c.id and s.company_id = c.company_id) t on true
+     where (c.message_count, c.unread_count) <> (t.texts, t.unread) or c.last_message_at < t.last_at)";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn texts_that_get_their_company_are_in_its_conversations() {
+    let own = OwnDatabase::new().await;
+    let (a, _, _) = companies(&own, 60).await;
+    let go = |command: &str| run(ringfence(&own, &["backfill", command]), "");
+    // One with whom the company has spoken since, and one with whom it has not.
+    let insert = "insert into sms_messages (tenant_id, company_id, user_id, direction, status, from_address, to_address, body, created_at)
+        values ($1, $2, $3, 'inbound', 'received', $4, '+1', 'T', now() - $5::int * interval '1 day')";
+    for (company, from, days) in [(Some(a.company), "+2", 9), (None, "+2", 3), (None, "+3", 1)] {
+        a.db.execute(insert, &[&a.company, &company, &a.member.id, &from, &days]).await.unwrap();
+    }
+    let before = contents(&a.db).await;
+    let numbers = "select string_agg(to_number || ' ' || message_count, ', ' order by to_number) from conversations where tenant_id = $1";
+    assert_eq!(a.value::<String>(numbers, &[&a.company]).await, "+2 1");
+
+    // Broken off when the rows have their company, and before their conversations are made.
+    a.db.execute("select app.open_backfill(1, true)", &[]).await.unwrap();
+    while !a.value::<bool>("select is_done from app.backfill_step(10)", &[]).await {}
+    a.db.execute("select app.backfill_conversations_step()", &[]).await.unwrap();
+    let verified = go("verify");
+    let said = text(&verified.stdout);
+    assert!(!verified.status.success() && said.contains("texts in no conversation, for another run"), "{said}");
+    assert!(go("run").status.success());
+    assert_eq!(a.value::<i64>(OUT_OF_CONVERSATION, &[]).await, 0);
+    // Those of the admin, a third as many of the member, and these three.
+    assert_eq!(a.value::<String>(numbers, &[&a.company]).await, "+2 82, +3 1");
+    let verified = go("verify");
+    assert!(verified.status.success(), "{}", text(&verified.stdout));
+
+    let miscount = "update conversations set message_count = message_count + 1 where to_number = '+3' returning id";
+    let one: Uuid = a.value(miscount, &[]).await;
+    let verified = go("verify");
+    let said = text(&verified.stdout);
+    assert!(!verified.status.success() && said.contains("count other texts than they have: 1"), "{said}");
+    a.db.execute("update conversations set message_count = message_count - 1 where id = $1", &[&one]).await.unwrap();
+
+    // What comes in stays where it is when the others go.
+    let undone = go("undo");
+    assert!(undone.status.success(), "{}", text(&undone.stderr));
+    assert_eq!(contents(&a.db).await, before, "byte for byte");
+    assert!(go("run").status.success());
+    a.db.execute(insert, &[&a.company, &Some(a.company), &a.admin.id, &"+3", &0]).await.unwrap();
+    assert!(go("undo").status.success());
+    assert_eq!(a.value::<i64>(OUT_OF_CONVERSATION, &[]).await, 0);
+    assert_eq!(a.value::<String>(numbers, &[&a.company]).await, "+2 1, +3 1");
+
+    // At psql, and what was given its company by hand.
+    a.db.execute(
+        "update sms_messages set company_id = tenant_id where tenant_id = $1 and user_id = $2",
+        &[&a.company, &a.member.id],
+    )
+    .await
+    .unwrap();
+    psql(&own.admin, "set role ringfence_dba;\n\\i sql/ops/backfill/run.sql\n");
+    assert_eq!(a.value::<i64>(OUT_OF_CONVERSATION, &[]).await, 0);
+    own.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_moves_leaves_texts_in_the_companys_conversations() {
+    let own = OwnDatabase::new().await;
+    let (a, b, _) = companies(&own, 30).await;
+    a.db.execute("select app.assign_company($1, $2)", &[&a.admin.id, &b.company]).await.unwrap();
+    let texts = "select count(*) from sms_messages s join conversations c on c.id = s.conversation_id and c.company_id = s.company_id
+        where s.company_id = $1 and s.user_id = $2";
+    assert_eq!(a.value::<i64>(texts, &[&a.company, &a.admin.id]).await, 30);
+    assert_eq!(a.value::<i64>(OUT_OF_CONVERSATION, &[]).await, 0);
+    own.drop().await;
+}
+
+/// It was switched on before it had a company, and then nobody has to switch it off and on again.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_active_workflow_by_the_clock_runs_when_it_has_its_company() {
+    let own = OwnDatabase::new().await;
+    let world = World::alone(&own).await;
+    let old = "insert into workflows (tenant_id, company_id, owner_id, name, status, trigger, schedule, schedule_set_at, actions)
+        select $1, null, $2, concat(s, $4::jsonb), s, 'scheduled', $4::jsonb, now() - interval '1 month', $3 from unnest(array['active', 'paused']) s";
+    let ping = serde_json::json!([{"type": "send_notification", "config": {"title": "Ping"}}]);
+    let passed = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC) - Duration::from_secs(2 * 60 * 60);
+    let cron = format!("{} {} * * *", passed.minute(), passed.hour());
+    for schedule in [serde_json::json!({"every_minutes": 1}), serde_json::json!({"cron": cron})] {
+        world.db.execute(old, &[&world.company, &world.member.id, &ping, &schedule]).await.unwrap();
+    }
+    let jobs = "select count(*) from jobs where kind = 'workflow_schedule'";
+    assert!(run(ringfence(&own, &["backfill", "run"]), "").status.success());
+    assert_eq!(world.value::<i64>(jobs, &[]).await, 2);
+    let runs =
+        "select count(*) from workflow_executions x join workflows w on w.id = x.workflow_id where w.schedule ? $1";
+    crate::jobs::until("its run", async || world.value::<i64>(runs, &[&"every_minutes"]).await > 0).await;
+    let next = "select count(*) from workflows where next_run_at > now()";
+    crate::jobs::until("the next time", async || world.value::<i64>(next, &[]).await == 1).await;
+    assert_eq!(world.value::<i64>(runs, &[&"cron"]).await, 0, "no time counts in which it had no company");
+    assert!(run(ringfence(&own, &["backfill", "undo"]), "").status.success());
+    assert_eq!(world.value::<i64>(jobs, &[]).await, 0);
+    drop(world);
     own.drop().await;
 }

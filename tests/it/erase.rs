@@ -206,7 +206,7 @@ async fn a_person_goes_where_only_the_address_or_number_says_so() {
     }
     for world in [&a, &b] {
         for insert in [
-            "insert into contacts (tenant_id, company_id, owner_id, first_name, last_name, email, phone) values ($1, $1, $2, 'Ada', 'Gone', $3, replace($4, '+1 ', '0'))",
+            "insert into contacts (tenant_id, company_id, owner_id, first_name, last_name, email, phone) values ($1, $1, $2, 'Ada', 'Gone', $3, replace($4, '+1 ', '001'))",
             "insert into invitations (tenant_id, company_id, user_id, email, first_name, last_name, user_role, token_hash, expires_at)
                values ($1, $1, $2, $3, 'Ada', 'Gone', 'company_user', sha256(uuid_send(gen_random_uuid())), case $4::text when '' then null else now() end)",
             // A text from the number, and all that a workflow noted of it.
@@ -346,13 +346,17 @@ async fn a_person_goes_from_logs_and_runs_and_from_what_a_company_registered_wit
     let register = "update companies set email = 'Ada@Gone.example', phone = '(555) 010-7788' where id = $1";
     world.db.execute(register, &[&world.company]).await.unwrap();
     let contact = "insert into contacts (tenant_id, company_id, owner_id, first_name, last_name, email, phone)
-        values ($1, $1, $2, 'Ada', 'Gone', 'ada@gone.example', '0555 0107788') returning id";
+        values ($1, $1, $2, 'Ada', 'Gone', 'ada@gone.example', '001 555 0107788') returning id";
     add(contact, &[]).await;
     let mail = "insert into emails (tenant_id, company_id, user_id, direction, status, from_email, to_email, subject, body)
         values ($1, $1, $2, 'inbound', 'received', 'Ada Gone <Ada@gone.example>', 'sales@company.example', 'S', 'B') returning id";
     add(mail, &[]).await;
+    // Its last ten digits are the same, and it is another country's.
+    let foreign = "insert into calls (tenant_id, company_id, user_id, direction, status, from_address, to_address)
+        values ($1, $1, $2, 'inbound', 'completed', '+495550107788', '+15550100000') returning id";
+    add(foreign, &[]).await;
     let counts = erased(&own, person("ada@gone.example")).await;
-    assert_eq!((counts["emails"], counts["companies, the address in them"]), (1, 1), "{counts:?}");
+    assert_eq!((counts["emails"], counts["calls"], counts["companies, the address in them"]), (1, 0, 1), "{counts:?}");
     let reached = "select email is null and phone is null from companies where id = $1";
     assert!(world.value::<bool>(reached, &[&world.company]).await);
     let steps = "select string_agg(input ->> 'to', ',' order by position) from workflow_steps where tenant_id = $1";

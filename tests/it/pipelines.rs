@@ -279,3 +279,56 @@ async fn a_historical_pipeline_is_not_the_first() {
         .collect();
     assert_eq!(names, ["Sales Pipeline", "Historical"]);
 }
+
+/// Only who made them sees them, and where they are is deleted by a colleague.
+#[tokio::test]
+async fn historical_deals_stay_where_they_are_seen() {
+    let acme = World::new().await;
+    acme.listen(&["deal_stage_changed"]).await;
+    let sales = default_of(&acme.admin).await;
+    let pipeline = acme.admin.post("/api/pipelines", json!({"name": "P"})).await.expect(200);
+    let path = format!("/api/pipelines/{}", id(&pipeline));
+    let mut made = Vec::new();
+    for (n, name) in ["First", "Second", "Third"].into_iter().enumerate() {
+        let stage = json!({"name": name, "order_index": n});
+        made.push(acme.admin.post(&format!("{path}/stages"), stage).await.expect(200));
+    }
+    let old = async |who: &Person, stage: &Value| -> String {
+        let insert = "insert into deals (tenant_id, company_id, owner_id, title, value, pipeline_id, stage_id, stage_entered_at)
+            select s.tenant_id, null, $2, 'Old', 1, s.pipeline_id, s.id, now() from pipeline_stages s where s.id::text = $1 returning id";
+        format!("/api/deals/{}", acme.value::<Uuid>(insert, &[&id(stage), &who.id]).await)
+    };
+    let stage_of = async |deal: &str| acme.member.get(deal).await.expect(200)["stage_name"].clone();
+    let (moved, kept) = (old(&acme.member, &made[1]).await, old(&acme.member, &made[2]).await);
+    let own = old(&acme.admin, &made[2]).await;
+
+    let deleted = acme.admin.delete(&format!("/api/pipeline-stages/{}", id(&made[1]))).await;
+    assert_eq!(deleted.clone().expect(200), json!({"message": "Stage deleted successfully"}), "{}", deleted.text);
+    assert_eq!([stage_of(&moved).await, stage_of(&kept).await], ["First", "Third"]);
+    acme.member.patch(&format!("{moved}/move"), json!({"to_stage_id": "Third"})).await.expect(200);
+
+    // One's own are told of, as ever.
+    let refused = acme.admin.delete(&path).await.detail(400);
+    assert_eq!(refused, "The pipeline cannot be deleted: 1 deal is in it");
+    acme.admin.delete(&own).await.expect(200);
+    acme.admin.delete(&path).await.expect(200);
+    for deal in [&moved, &kept] {
+        let seen = acme.member.get(deal).await.expect(200);
+        assert_eq!([&seen["stage_name"], &seen["pipeline_id"]], [&json!("Lead"), &sales["id"]]);
+        acme.member.patch(&format!("{deal}/move"), json!({"to_stage_id": "Qualified"})).await.expect(200);
+    }
+    let events: i64 = acme
+        .value(
+            "select count(*) from workflow_events where tenant_id = $1 and user_id = $2",
+            &[&acme.company, &acme.admin.id],
+        )
+        .await;
+    assert_eq!(events, 0);
+
+    // Those that were left behind before.
+    let behind = "update deals d set stage_id = s.id, pipeline_id = s.pipeline_id from pipeline_stages s where d.owner_id = $1 and s.id::text = $2";
+    acme.db.execute(behind, &[&acme.member.id, &id(&made[2])]).await.unwrap();
+    let migration = include_str!("../../migrations/V0078__numbers_and_conversations.sql");
+    acme.db.batch_execute(&migration[migration.rfind("set role ringfence_platform").unwrap()..]).await.unwrap();
+    assert_eq!([stage_of(&moved).await, stage_of(&kept).await], ["Lead", "Lead"]);
+}

@@ -326,6 +326,11 @@ async fn lists_and_searches_read_their_indexes() {
         let inbox = plan(&api, sql!("inbox/list").planned_once(), &["50", "0"]).await;
         reads(&inbox, "inbox/list", &["sms_messages_feed", "emails_feed", "calls_feed"], false);
         reads(&plan(&api, sql!("contacts/get"), &[&contact]).await, "contacts/get", &["contacts_pkey"], true);
+        let scans = "select pg_stat_get_xact_numscans('contacts_phone'::regclass)";
+        let before: i64 = api.query_one(scans, &[]).await.unwrap().get(0);
+        api.execute("select app.contact_of_number('+13012345678')", &[]).await.unwrap();
+        let after: i64 = api.query_one(scans, &[]).await.unwrap().get(0);
+        assert!(after > before, "who writes is not found by contacts_phone");
         api.batch_execute("rollback").await.unwrap();
     }
 

@@ -5,7 +5,7 @@ use crate::{
     twilio::{Account, number, signed_with},
     world::{Person, World, admin_url, answer},
 };
-use ringfence::db;
+use ringfence::{db, telephony};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -282,6 +282,54 @@ async fn settings_decide_about_replies_and_unknown_senders() {
     assert_eq!([&list[0]["is_auto_response"], &list[1]["is_auto_response"]], [&json!(true), &json!(false)]);
     let contacts = acme.admin.get("/api/contacts/").await.expect(200);
     assert_eq!([&contacts[0]["phone"], &list[1]["contact_id"]], [&json!(customer), &contacts[0]["id"]]);
+}
+
+/// Numbers are found as the screens read them, and no other way: the last ten digits of a German number are an American one.
+#[tokio::test]
+async fn a_number_is_the_contacts_in_whose_country_it_is() {
+    let acme = World::new().await;
+    let account = Account::of(&acme).await;
+    let settings = json!({"settings": {"add_unknown_senders": true}});
+    acme.admin.put(&format!("/api/companies/{}", acme.company), settings).await.expect(200);
+    let written = ["(301) 234-5678", "0300 123 4567", "(+49) 30 1234567", "0049 (89) 7654321", "(479) 123-4567"];
+    let mut contacts = Vec::new();
+    for (n, phone) in written.into_iter().enumerate() {
+        let contact = json!({"first_name": phone, "last_name": "", "email": format!("{n}@x.example"), "phone": phone});
+        contacts.push(acme.admin.post("/api/contacts/", contact).await.expect(200)["id"].clone());
+        let (e164, digits): (String, String) = {
+            let row = "select app.e164($1), regexp_replace($1, '\\D', '', 'g')";
+            let row = acme.db.query_one(row, &[&phone]).await.unwrap();
+            (row.get(0), row.get(1))
+        };
+        // Where the screens take 00 for nothing that they know.
+        assert!(phone.starts_with("00") || telephony::e164(phone).unwrap() == e164, "{phone}: {e164}");
+        assert!(acme.value::<bool>("select $1 = any (app.written_digits($2))", &[&digits, &e164]).await, "{phone}");
+    }
+    let numbers = [
+        ("+13012345678", Some(0)),
+        ("+493012345678", None),
+        ("+923001234567", Some(1)),
+        ("+13001234567", None),
+        ("+49301234567", Some(2)),
+        ("+49897654321", Some(3)),
+        ("+14791234567", Some(4)),
+        ("+4791234567", None),
+    ];
+    for (n, (from, of)) in numbers.into_iter().enumerate() {
+        let (text, call) = (format!("SMc{n}"), format!("CAc{n}"));
+        let fields = [("From", from), ("To", &account.number), ("Body", "Hello"), ("MessageSid", &text)];
+        account.tells("/api/sms/webhook/incoming", &fields).await.expect(200);
+        let fields = [("From", from), ("To", &account.number), ("CallStatus", "ringing"), ("CallSid", &call)];
+        account.tells("/api/calls/webhook", &fields).await.expect(200);
+        let texted = messages(&acme).await[0]["contact_id"].clone();
+        assert_eq!(acme.admin.get("/api/calls/").await.expect(200)[0]["contact_id"], texted, "{from}");
+        match of {
+            Some(known) => assert_eq!(texted, contacts[known], "{from}"),
+            None => assert!(texted.is_string() && !contacts.contains(&texted), "{from} is somebody new"),
+        }
+    }
+    let all = acme.admin.get("/api/contacts/").await.expect(200);
+    assert_eq!(all.as_array().unwrap().len(), 8, "nobody is there twice: {all:#}");
 }
 
 /// Otherwise two numbers that answer by themselves would text each other for ever.

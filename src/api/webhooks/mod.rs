@@ -230,7 +230,7 @@ async fn incoming_sms(app: State<App>, signed: Signed) -> Result<Twiml> {
         tx.one::<bool>(sql!("webhooks/lock_text"), &[&sid, &from, &to]).await?;
         tx.optional::<Uuid>(sql!("webhooks/add_sender"), &[&from, &digits]).await?;
         let stored: Option<Incoming> =
-            tx.optional(sql!("webhooks/incoming_sms"), &[&sid, &from, &to, &body, &digits, &keyword]).await?;
+            tx.optional(sql!("webhooks/incoming_sms"), &[&sid, &from, &to, &body, &keyword]).await?;
         let Some(Incoming { id, reply }) = stored else { return Ok(None) };
         match keyword {
             Some("stop") => {
@@ -298,8 +298,7 @@ async fn call_status(app: State<App>, signed: Signed) -> Result<Json<wire::Done>
     let moved = async || db.optional::<Uuid>(sql!("webhooks/call_status"), params).await;
     let mut known = moved().await?;
     if known.is_none() && signed.query.company.is_none() {
-        let digits: String = from.chars().filter(char::is_ascii_digit).collect();
-        let params: crate::db::Params<'_> = &[&sid, &from, &to, &status, &duration, &recording, &digits];
+        let params: crate::db::Params<'_> = &[&sid, &from, &to, &status, &duration, &recording];
         known = db.optional(sql!("webhooks/incoming_call"), params).await?;
         // What was told at the same moment may have stored it, and this may be the later of the two.
         if known.is_none() {

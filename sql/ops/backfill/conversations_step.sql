@@ -1,0 +1,1 @@
+select texts, is_done from app.backfill_conversations_step()
