@@ -143,6 +143,8 @@ pub struct Context {
     all: Arc<Value>,
     /// `all`, as templates read it.
     seen: minijinja::Value,
+    /// What a webhook tells where its workflow does not say: records as they are, with long texts and with nulls.
+    told: Arc<Value>,
 }
 
 /// Characters of one text that a template can see; more would let a short template make an enormous text.
@@ -158,10 +160,13 @@ impl Context {
         all.insert("trigger".into(), trigger_data.clone());
         all.insert("workflow".into(), serde_json::json!({"id": workflow.0, "name": workflow.1}));
         let mut all = Value::Object(all);
+        let told = serde_json::json!({
+            "workflow": all["workflow"], "trigger": all["trigger"], "record": all["record"], "contact": all["contact"],
+        });
         shorten(&mut all);
         let mut any = usize::MAX;
         let seen = template::seen(&all, &mut any);
-        Self { all: Arc::new(all), seen }
+        Self { all: Arc::new(all), seen, told: Arc::new(told) }
     }
 
     /// What stands at this path, such as `deal.value`; a path that names nothing by itself is one of the record's.
@@ -181,9 +186,7 @@ impl Context {
 
     /// What a webhook tells where its workflow does not say.
     pub fn for_webhook(&self) -> Value {
-        serde_json::json!({
-            "workflow": self.all["workflow"], "trigger": self.all["trigger"], "record": self.all["record"], "contact": self.all["contact"],
-        })
+        Value::clone(&self.told)
     }
 }
 

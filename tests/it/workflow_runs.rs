@@ -869,7 +869,7 @@ async fn a_time_that_comes_before_a_worker_does_is_not_lost() {
     let path = workflow(&acme.admin, "scheduled", json!([])).await;
     let just = jiff::Timestamp::now() - Duration::from_secs(60);
     acme.admin.put(&path, json!({"schedule": daily(just)})).await.expect(200);
-    let earlier = "update workflows set schedule_set_at = schedule_set_at - interval '3 minutes'";
+    let earlier = "update workflows set schedule_set_at = schedule_set_at - interval '3 minutes'; update jobs set created_at = created_at - interval '3 minutes'";
     acme.db.batch_execute(earlier).await.unwrap();
     start_server(config(), &own.api);
     assert_eq!(ended(&acme.admin, &path, 1).await, ["success"]);
@@ -1039,6 +1039,27 @@ async fn a_webhook_is_signed_repeated_under_its_id_and_follows_no_redirect() {
     assert_eq!(steps[1]["input"]["payload"], json!({"who": contact["email"], "n": [1, "Hook"]}));
     let history = json!(steps).to_string();
     assert!(!history.contains("a secret of the receiver") && !history.contains("whsec_"), "{history}");
+}
+
+/// Templates see of it what is short.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_tells_of_the_whole_record() {
+    let own = OwnDatabase::new().await;
+    let (hooks, place) = Hooks::open().await;
+    let allowed = Config { development: Some(true), webhook_allow: vec![place.clone()], ..config() };
+    let acme = World::served(&own, allowed).await;
+    let hook = json!([{"type": "webhook", "config": {"url": format!("http://{place}/hook")}}]);
+    workflow(&acme.admin, "deal_created", hook).await;
+    let description = "\u{1f980}".repeat(2_000);
+    let deal = json!({"title": "D", "value": 1, "stage_id": "Lead", "description": description});
+    acme.admin.post("/api/deals/", deal).await.expect(200);
+    until("the first attempt", async || hooks.0.lock().unwrap().len() == 1).await;
+    let body: Value = serde_json::from_str(&hooks.0.lock().unwrap()[0].1).unwrap();
+    let record = body["data"]["record"].as_object().unwrap();
+    assert_eq!(record["description"], description);
+    for empty in ["company", "contact_id", "expected_close_date", "probability"] {
+        assert_eq!(record.get(empty), Some(&Value::Null), "{empty}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -627,3 +627,28 @@ fn numbers_are_compared_to_their_last_digit() {
     }
     assert!(!holds(&json!("Infinity"), "greater_than", &json!(1)), "no number");
 }
+
+/// It would be active and never run.
+#[tokio::test]
+async fn a_historical_workflow_is_not_switched_on() {
+    let acme = World::new().await;
+    let old = "insert into workflows (tenant_id, company_id, owner_id, name, trigger, status) values ($1, null, $2, 'Old', 'scheduled', $3) returning id";
+    for was in ["paused", "inactive"] {
+        let id: Uuid = acme.value(old, &[&acme.company, &acme.member.id, &was]).await;
+        let path = format!("/api/workflows/{id}");
+        for refused in [
+            acme.member.post(&format!("{path}/toggle"), json!({})).await,
+            acme.member.put(&path, json!({"is_active": true})).await,
+            acme.member.put(&path, json!({"status": "active"})).await,
+        ] {
+            assert!(refused.detail(400).contains("belongs to no company yet"), "{}", refused.text);
+        }
+        let saved = acme.member.put(&path, json!({"name": was, "status": was})).await.expect(200);
+        assert_eq!([&saved["name"], &saved["status"]], [was, was]);
+    }
+    // One that an older program has switched on can be saved, and switched off.
+    let id: Uuid = acme.value(old, &[&acme.company, &acme.member.id, &"active"]).await;
+    let path = format!("/api/workflows/{id}");
+    acme.member.put(&path, json!({"name": "Older", "is_active": true})).await.expect(200);
+    assert_eq!(acme.member.post(&format!("{path}/toggle"), json!({})).await.expect(200)["status"], "inactive");
+}

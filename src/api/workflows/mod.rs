@@ -76,6 +76,17 @@ row! {
         status: String,
         trigger: String,
         actions: Value,
+        is_historical: bool,
+    }
+}
+
+impl Locked {
+    /// Refuses to switch on what would never run: workflows run in the name of a company.
+    fn may_be_switched_on(&self) -> Result<()> {
+        if self.is_historical {
+            return Err(Error::bad_request("This workflow belongs to no company yet: it can be switched on when it does"));
+        }
+        Ok(())
     }
 }
 
@@ -204,6 +215,9 @@ async fn update(
     check(patch.conditions.as_deref(), patch.schedule.as_ref().and_then(Option::as_ref))?;
     let saved = db.tx(async |tx| {
         let old: Locked = tx.one(sql!("workflows/lock"), &[&id]).await?;
+        if patch.switches_on(&old) {
+            old.may_be_switched_on()?;
+        }
         let trigger = patch.trigger_type.or(old.trigger.parse().ok()).unwrap_or(Trigger::Scheduled);
         let steps = match &patch.actions {
             Some(given) => {
@@ -228,11 +242,14 @@ impl WorkflowPatch {
         status.or(self.status.map(Status::word))
     }
 
+    fn switches_on(&self, old: &Locked) -> bool {
+        self.status() == Some("active") && old.status != "active"
+    }
+
     /// Whether the actions that stay must be ones that can be done.
     fn needs_actions(&self, old: &Locked) -> bool {
-        let is_switched_on = self.status() == Some("active") && old.status != "active";
         let has_other_trigger = self.trigger_type.is_some_and(|trigger| trigger.name() != old.trigger);
-        is_switched_on || has_other_trigger || self.new_webhook_secret
+        self.switches_on(old) || has_other_trigger || self.new_webhook_secret
     }
 
     /// The columns that change.
@@ -342,6 +359,7 @@ async fn toggle(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Toggled>> {
     let toggled = db.tx(async |tx| {
         let old: Locked = tx.one(sql!("workflows/lock"), &[&id]).await?;
         if old.status != "active" {
+            old.may_be_switched_on()?;
             kept_actions(old.trigger.parse().unwrap_or(Trigger::Scheduled), &old.actions)?;
         }
         tx.one::<String>(sql!("workflows/toggle"), &[&id]).await

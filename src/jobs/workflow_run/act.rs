@@ -117,7 +117,7 @@ async fn update(tx: &Tx<'_>, event: &str, change: &UpdateField, context: &Contex
             tx.optional::<String>(sql!("contacts/update"), params).await?.ok_or_else(missing)?;
         }
         OnRecord::Deal => {
-            let params: crate::db::Params<'_> = &[&id, &patch, &none, &none, &stage, &none, &false];
+            let params: crate::db::Params<'_> = &[&id, &patch, &none, &none, &stage, &none, &false, &none];
             tx.optional::<Uuid>(sql!("deals/update"), params).await?.ok_or_else(missing)?;
         }
         OnRecord::Activity => {
