@@ -2,8 +2,10 @@
 -- $6 whether it loses its deal
 update activities a set updated_at = now(),
   (type, subject, description, status, priority, due_date, duration_minutes, location, outcome, completed_at, custom_fields) = (
-    select n.type, n.subject, n.description, n.status, n.priority, n.due_date, n.duration_minutes, n.location, n.outcome, n.completed_at,
-      n.custom_fields
+    select n.type, n.subject, n.description, n.status, n.priority,
+      -- A day is no other time than the one that was shown as it.
+      case when $2 ->> 'due_date' = left(app.wire_time(a.due_date), 10) then a.due_date else n.due_date end,
+      n.duration_minutes, n.location, n.outcome, n.completed_at, n.custom_fields
     from jsonb_populate_record(a, $2) n),
   contact_id = case when $4 then null else coalesce(app.found_contact(nullif($3, a.contact_id)), a.contact_id) end,
   deal_id = case when $6 then null else coalesce(app.found_deal(nullif($5, a.deal_id)), a.deal_id) end

@@ -114,9 +114,10 @@ struct ActivityPatch {
     /// 0, 1, 2 or `low`, `medium`, `high`. The screen sends back what it was shown, and old activities have other numbers.
     #[serde(deserialize_with = "priority", skip_serializing_if = "Option::is_none")]
     priority: Option<i32>,
-    /// A date or a time; unchanged when empty.
+    /// A date or a time; unchanged when empty, or the date of the time that there is.
     #[serde(deserialize_with = "unless_blank", skip_serializing_if = "Option::is_none")]
-    due_date: Option<Option<Time>>,
+    #[schemars(with = "Option<Time>")]
+    due_date: Option<Option<Due>>,
     #[serde(deserialize_with = "wire::nullable_number", skip_serializing_if = "Option::is_none")]
     duration_minutes: Option<Option<i32>>,
     #[serde(deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
@@ -135,6 +136,25 @@ struct ActivityPatch {
     /// A deal's id; unchanged when empty, none when null.
     #[serde(deserialize_with = "unless_blank", skip_serializing)]
     deal_id: Option<Option<Uuid>>,
+}
+
+/// A time, or a day without one, which is what the screen sends back of each time that it was shown (contract: activities).
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Due {
+    At(Time),
+    On(String),
+}
+
+impl std::str::FromStr for Due {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let time: Time = text.parse()?;
+        let (is_day, written) = (text.len() <= "2026-12-31".len(), time.to_string());
+        let day = written.strip_suffix("T00:00:00").filter(|_| is_day);
+        Ok(day.map_or(Self::At(time), |day| Self::On(day.to_owned())))
+    }
 }
 
 /// A field of a change that is a text: absent or empty is `None`, `null` is `Some(None)`.

@@ -1,6 +1,9 @@
 //! Activities (contract: activities).
 
-use crate::world::{Person, World};
+use crate::{
+    schema::OwnDatabase,
+    world::{Person, World},
+};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -221,4 +224,38 @@ async fn completing_toggles_and_fires_once() {
     assert_eq!(fired().await, 1);
     toggle().await;
     assert_eq!(fired().await, 2);
+}
+
+/// The edit form has days without times, and sends back all that it was shown.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_day_that_is_shown_keeps_its_time() {
+    let own = OwnDatabase::new().await;
+    let acme = World::alone(&own).await;
+    let due = jiff::Timestamp::now() - std::time::Duration::from_secs(90 * 60);
+    let due = due.strftime("%Y-%m-%dT%H:%M:07").to_string();
+    let made = activity(&acme.admin, json!({"due_date": due})).await;
+    let path = path(&made);
+    let reminders = "select count(*) from notifications where user_id = $1";
+    let reminded = async || acme.value::<i64>(reminders, &[&acme.admin.id]).await;
+    crate::jobs::until("the reminder", async || reminded().await == 1).await;
+    let form = json!({"type": "call", "subject": "New", "description": "", "status": "pending", "due_date": due[..10], "duration_minutes": null, "priority": 0});
+    let saved = acme.member.patch(&path, form).await.expect(200);
+    assert_eq!([&saved["subject"], &saved["due_date"]], [&json!("New"), &json!(due)]);
+    let jobs = "select count(*) from jobs where kind = 'activity_due'";
+    assert_eq!((acme.value::<i64>(jobs, &[]).await, reminded().await), (0, 1));
+    // Another day is that day, and so is this one when its time is said.
+    for (given, then) in [
+        ("2027-03-01", "2027-03-01T00:00:00"),
+        ("2027-03-02T09:30", "2027-03-02T09:30:00"),
+        ("2027-03-02", "2027-03-02T09:30:00"),
+        ("2027-03-02T00:00", "2027-03-02T00:00:00"),
+    ] {
+        let saved = acme.member.patch(&path, json!({"due_date": given})).await.expect(200);
+        assert_eq!(saved["due_date"], then, "{given}");
+    }
+    let never = acme.member.patch(&path, json!({"due_date": "9999-12-31"})).await.expect(200)["due_date"].clone();
+    let kept = acme.member.patch(&path, json!({"due_date": never.as_str().unwrap()[..10]})).await.expect(200);
+    assert_eq!(kept["due_date"], never);
+    drop(acme);
+    own.drop().await;
 }
