@@ -1,4 +1,4 @@
-//! The ids in a query by which a list or a report is narrowed. They must be of the caller's company, deleted or former or not;
+//! The ids in a query by which a list is narrowed. They must be of the caller's company, deleted or former or not;
 //! otherwise 404 with the thing's name, as for an id that nobody has (contract: conventions, N-404).
 
 use crate::{
@@ -23,10 +23,6 @@ pub struct Named {
     pub owner: Option<Uuid>,
     /// A user.
     pub user: Option<Uuid>,
-    /// A team.
-    pub team: Option<Uuid>,
-    /// A pipeline.
-    pub pipeline: Option<Uuid>,
     /// A stage of a pipeline.
     pub stage: Option<Uuid>,
 }
@@ -34,8 +30,8 @@ pub struct Named {
 impl Named {
     /// Refuses the first one that is not there. Who needs a company and has none is told so by what comes after it.
     pub async fn must_be_there<D: Door>(&self, db: &Scoped<D>) -> Result<()> {
-        let Self { contact, deal, folder, owner, user, team, pipeline, stage } = self;
-        let ids = [contact, deal, folder, owner, user, team, pipeline, stage];
+        let Self { contact, deal, folder, owner, user, stage } = self;
+        let ids = [contact, deal, folder, owner, user, stage];
         if ids.iter().all(|id| id.is_none()) {
             return Ok(());
         }

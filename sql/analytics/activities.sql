@@ -1,5 +1,7 @@
 -- The calls, e-mails, meetings and tasks of a period. Days are counted one by one, so that a zone's clock is
--- asked once for each and not for each activity.
+-- asked once for each and not for each activity. What is overdue is what the list shows as that (sql/activities/filter.sql): of what
+-- is neither completed nor cancelled, which is waited for no more, what is due before now (contract: analytics) or was marked so.
+-- What is pending is the rest of these, so that each activity counts once.
 -- $1 first day   $2 last day   $3 owner   $4 type: each null for all
 with recursive p as materialized (
   -- An operator or an import may have brought a time that is on no day.
@@ -20,13 +22,15 @@ with recursive p as materialized (
   group by 1
 ), made as materialized (
   select a.owner_id, a.type, count(*) as total, count(*) filter (where a.status = 'completed') as completed,
-    count(*) filter (where a.status <> 'completed' and a.due_date < now()) as overdue
+    count(*) filter (where a.status = 'overdue' or a.status = 'pending' and a.due_date < now()) as overdue,
+    count(*) filter (where a.status = 'pending' and (a.due_date < now()) is not true) as pending
   from activities a
   where a.created_at >= (select p.starts from p) and a.created_at < (select p.ends from p)
     and ($3::uuid is null or a.owner_id = $3) and ($4::text is null or a.type = $4) and a.type in ('call', 'email', 'meeting', 'task')
   group by 1, 2
 ), type as (
-  select t.type, t.place, coalesce(sum(m.total), 0) as total, coalesce(sum(m.completed), 0) as completed, coalesce(sum(m.overdue), 0) as overdue
+  select t.type, t.place, coalesce(sum(m.total), 0) as total, coalesce(sum(m.completed), 0) as completed, coalesce(sum(m.overdue), 0) as overdue,
+    coalesce(sum(m.pending), 0) as pending
   from unnest(array['call', 'email', 'meeting', 'task']) with ordinality t (type, place) left join made m on m.type = t.type group by 1, 2
 ), person as (
   select m.owner_id, coalesce(nullif(min(concat_ws(' ', u.first_name, u.last_name)), ''), 'Former member') as name,
@@ -38,7 +42,7 @@ with recursive p as materialized (
 select jsonb_build_object(
   'filters', jsonb_build_object('date_from', $1::date, 'date_to', $2::date, 'user_id', $3::uuid, 'team_id', null, 'activity_type', $4::text),
   'activity_analytics', (select jsonb_agg(jsonb_build_object('activity_type', t.type, 'total_count', t.total, 'completed_count', t.completed,
-      'overdue_count', t.overdue, 'pending_count', t.total - t.completed - t.overdue, 'completion_rate', app.percent(t.completed, t.total))
+      'overdue_count', t.overdue, 'pending_count', t.pending, 'completion_rate', app.percent(t.completed, t.total))
     order by t.place) from type t),
   'activities_by_user', coalesce((select jsonb_agg(jsonb_build_object('user_id', x.owner_id, 'user_name', x.name, 'calls', x.calls, 'emails', x.emails,
       'meetings', x.meetings, 'tasks', x.tasks, 'total', x.total, 'completion_rate', app.percent(x.completed, x.total))
@@ -47,5 +51,5 @@ select jsonb_build_object(
       'count', coalesce((select d.total from daily d where d.dow = w.place - 1), 0)) order by w.place)
     from unnest(array['Sunday', 'Monday', 'Tuesday', 'Wednesday', 'Thursday', 'Friday', 'Saturday']) with ordinality w (day, place))),
   'summary', jsonb_build_object('total_activities', sum(t.total), 'total_completed', sum(t.completed), 'total_overdue', sum(t.overdue),
-    'total_pending', sum(t.total - t.completed - t.overdue), 'overall_completion_rate', app.percent(sum(t.completed), sum(t.total), 2)))
+    'total_pending', sum(t.pending), 'overall_completion_rate', app.percent(sum(t.completed), sum(t.total), 2)))
 from type t

@@ -1,11 +1,9 @@
 -- Refuses an id that is of none of the caller's rows; a deleted row has its id, and so has what a former member left. Each may be null.
--- $1 contact   $2 deal   $3 folder   $4 owner   $5 user   $6 team   $7 pipeline   $8 stage
+-- $1 contact   $2 deal   $3 folder   $4 owner   $5 user   $6 stage
 select num_nonnulls(
   app.found('Contact', $1, (select c.id from contacts c where c.id = $1)),
   app.found('Deal', $2, (select d.id from deals d where d.id = $2)),
   app.found('Folder', $3, (select f.id from folders f where f.id = $3)),
   app.found('Owner', $4, coalesce((select u.id from users u where u.id = $4), (select m.user_id from members m where m.user_id = $4))),
   app.found('User', $5, coalesce((select u.id from users u where u.id = $5), (select m.user_id from members m where m.user_id = $5))),
-  app.found('Team', $6, (select t.id from teams t where t.id = $6)),
-  app.found('Pipeline', $7, (select p.id from pipelines p where p.id = $7)),
-  app.found('Stage', $8, (select s.id from pipeline_stages s where s.id = $8))) as named
+  app.found('Stage', $6, (select s.id from pipeline_stages s where s.id = $6))) as named

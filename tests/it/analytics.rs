@@ -54,7 +54,7 @@ struct Deal {
 struct Activity {
     owner: Uuid,
     kind: &'static str,
-    completed: bool,
+    status: &'static str,
     due: Option<Timestamp>,
     created: Timestamp,
     historical: bool,
@@ -167,14 +167,14 @@ impl Filled {
             self.deals.push(deal);
         }
         for _ in 0..300 {
-            let completed = dice.chance(50);
+            let status = dice.one(&["completed", "completed", "completed", "pending", "overdue", "cancelled"]);
             let due = dice.chance(80).then(|| {
                 let now = Timestamp::now().as_second();
                 Timestamp::from_second(now + dice.pick(60 * 86400) as i64 - 30 * 86400).unwrap()
             });
             let (owner, kind, created, historical) =
                 (dice.one(&people), dice.one(&TYPES), dice.moment(300), dice.chance(10));
-            self.activities.push(Activity { owner, kind, completed, due, created, historical });
+            self.activities.push(Activity { owner, kind, status, due, created, historical });
         }
         for _ in 0..200 {
             let status = dice.one(&["completed", "completed", "no-answer", "busy", "failed", "in-progress"]);
@@ -240,7 +240,7 @@ impl Filled {
             .iter()
             .map(|a| {
                 json!({"id": Uuid::now_v7(), "tenant_id": company, "company_id": own(a.historical), "owner_id": a.owner, "subject": "S",
-                "type": a.kind, "status": if a.completed { "completed" } else { "pending" }, "due_date": a.due.map(stamp),
+                "type": a.kind, "status": a.status, "due_date": a.due.map(stamp),
                 "created_at": stamp(a.created)})
             })
             .collect();
@@ -579,7 +579,7 @@ fn users(acme: &Filled, said: &Value) {
     for person in &acme.people {
         let own: Vec<&Deal> = acme.deals(&acme.people[1], Some(person.id), None);
         let seen = |a: &&Activity| a.owner == person.id && (!a.historical || a.owner == asks);
-        let done = |a: &&Activity| a.completed && TYPES[..4].contains(&a.kind);
+        let done = |a: &&Activity| a.status == "completed" && TYPES[..4].contains(&a.kind);
         let done = acme.activities.iter().filter(seen).filter(done).count();
         let won = own.iter().filter(won).count() as f64;
         total += money(&own);
@@ -646,22 +646,28 @@ fn activities(acme: &Filled, said: &Value, range: Range, owner: Option<Uuid>, ki
         .filter(|a| (!a.historical || a.owner == asks) && TYPES[..4].contains(&a.kind) && acme.within(a.created, range))
         .filter(|a| owner.is_none_or(|o| a.owner == o) && kind.is_none_or(|k| a.kind == k))
         .collect();
-    let late = |a: &&&Activity| !a.completed && a.due.is_some_and(|due| due < Timestamp::now());
+    let passed = |a: &Activity| a.due.is_some_and(|due| due < Timestamp::now());
+    let completed = |a: &&&Activity| a.status == "completed";
+    let late = |a: &&&Activity| a.status == "overdue" || a.status == "pending" && passed(a);
+    let open = |a: &&&Activity| a.status == "pending" && !passed(a);
     let rows = said["activity_analytics"].as_array().unwrap();
     assert_eq!(rows.iter().map(|r| r["activity_type"].as_str().unwrap()).collect::<Vec<_>>(), TYPES[..4]);
     for row in rows {
         let own: Vec<&Activity> = seen.iter().copied().filter(|a| row["activity_type"] == json!(a.kind)).collect();
-        let (done, late) = (own.iter().filter(|a| a.completed).count(), own.iter().filter(late).count());
+        let [done, late, open] =
+            [own.iter().filter(completed).count(), own.iter().filter(late).count(), own.iter().filter(open).count()];
         assert_eq!(row["total_count"], json!(own.len()));
         assert_eq!(row["completed_count"], json!(done));
         assert_eq!(row["overdue_count"], json!(late));
-        assert_eq!(row["pending_count"], json!(own.len() - done - late));
+        assert_eq!(row["pending_count"], json!(open));
         close(&row["completion_rate"], percent(done as f64, own.len() as f64), 1);
     }
-    let done = seen.iter().filter(|a| a.completed).count();
+    let done = seen.iter().filter(completed).count();
     let summary = &said["summary"];
     assert_eq!(summary["total_activities"], json!(seen.len()));
     assert_eq!(summary["total_completed"], json!(done));
+    assert_eq!(summary["total_overdue"], json!(seen.iter().filter(late).count()));
+    assert_eq!(summary["total_pending"], json!(seen.iter().filter(open).count()));
     close(&summary["overall_completion_rate"], percent(done as f64, seen.len() as f64), 2);
     for (day, row) in DAYS.iter().zip(said["activity_distribution"]["by_day"].as_array().unwrap()) {
         let there = |a: &&&Activity| {
@@ -678,7 +684,7 @@ fn activities(acme: &Filled, said: &Value, range: Range, owner: Option<Uuid>, ki
             assert_eq!(row[key], json!(own.iter().filter(|a| a.kind == kind).count()));
         }
         assert_eq!(row["total"], json!(own.len()));
-        close(&row["completion_rate"], percent(own.iter().filter(|a| a.completed).count() as f64, own.len() as f64), 1);
+        close(&row["completion_rate"], percent(own.iter().filter(completed).count() as f64, own.len() as f64), 1);
     }
 }
 
@@ -886,7 +892,7 @@ fn sum_of_numbers(value: &Value) -> f64 {
 async fn nothing_is_zero_in_the_same_shape() {
     let acme = Filled::new(&mut Dice::new()).await;
     let (lone, boss) = (acme.world.lone().await, acme.world.super_admin().await);
-    let nobodys = Uuid::now_v7();
+    let other = World::new().await;
     for report in REPORTS {
         let path = format!("/api/analytics/{report}");
         let full = acme.people[0].get(&path).await.expect(200);
@@ -895,9 +901,15 @@ async fn nothing_is_zero_in_the_same_shape() {
             same_shape(&full, &empty, report);
             assert_eq!(sum_of_numbers(&empty), 0.0, "{report}: {empty}");
         }
+        // What another company has is as what nobody has: nothing (contract: analytics).
         if !["revenue", "users", "contacts", "documents"].contains(&report) {
-            let unknown = acme.people[0].get(&format!("{path}?user_id={nobodys}")).await.expect(404);
-            assert_eq!(unknown["detail"], "User not found", "{report}");
+            for id in [other.admin.id, Uuid::now_v7()] {
+                let nobodys = acme.people[0].get(&format!("{path}?user_id={id}")).await.expect(200);
+                for (part, figures) in nobodys.as_object().unwrap().iter().filter(|(part, _)| *part != "filters") {
+                    same_shape(&full[part], figures, report);
+                }
+                assert_eq!(sum_of_numbers(&nobodys), 0.0, "{report}: {nobodys}");
+            }
         }
     }
     for (_, kpi) in acme.people[0].get("/api/analytics/dashboard").await.expect(200)["kpis"].as_object().unwrap() {
