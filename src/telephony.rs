@@ -174,14 +174,17 @@ pub async fn queue(tx: &Tx<'_>, text: &Text) -> Result<Queued> {
         }
         None => text.body.clone().unwrap_or_default(),
     };
+    check_body(&body)?;
+    let params: Params<'_> = &[&text.from, &text.rotate, &text.to, &body, &text.contact, &text.execution];
+    tx.one(sql!("telephony/queue"), params).await
+}
+
+/// Refuses what cannot be sent.
+pub fn check_body(body: &str) -> Result<()> {
     if body.trim().is_empty() {
         return Err(Error::bad_request("Either a body or a template is needed"));
     }
-    if body.chars().count() > BODY {
-        return Err(too_long());
-    }
-    let params: Params<'_> = &[&text.from, &text.rotate, &text.to, &body, &text.contact, &text.execution];
-    tx.one(sql!("telephony/queue"), params).await
+    if body.chars().count() > BODY { Err(too_long()) } else { Ok(()) }
 }
 
 /// Characters that Twilio takes in one message.

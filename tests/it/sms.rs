@@ -186,6 +186,8 @@ async fn a_scheduled_text_leaves_when_its_time_has_come_unless_it_is_cancelled()
         acme.member.post("/api/sms/scheduled", new).await
     };
     assert_eq!(schedule("past", "2020-01-01T00:00:00").await.status, 400);
+    let blank = acme.member.post("/api/sms/send", json!({"to": number(), "body": " \n"})).await;
+    assert_eq!(schedule(" \n", "2999-01-01T00:00:00").await.detail(400), blank.detail(400));
     let kept = schedule("kept", "2999-01-01T00:00:00+02:00").await.expect(200);
     assert_eq!(kept["scheduled_at"], "2998-12-31T22:00:00");
     let cancelled = schedule("cancelled", "2999-01-01T00:00:00").await.expect(200);
