@@ -1,5 +1,5 @@
 -- $1 deal id   $2 the columns to change   $3 pipeline   $4 stage   $5 the stage's name: each null when unchanged
--- $6 contact, or null   $7 whether it loses its contact
+-- $6 contact, or null   $7 whether it loses its contact   $8 unless it is this one, with which the deal was shown and comes back
 update deals d set updated_at = now(),
   (title, value, company, description, expected_close_date, probability, currency, lost_reason, won_reason, tags, custom_fields, status) = (
     select n.title, n.value, n.company, n.description, n.expected_close_date, n.probability, n.currency, n.lost_reason, n.won_reason, n.tags,
@@ -9,7 +9,7 @@ update deals d set updated_at = now(),
   stage_id = case when $5::text is null and (coalesce($3, d.pipeline_id), coalesce($4, d.stage_id)) is not distinct from (d.pipeline_id, d.stage_id)
     then d.stage_id
     else app.deal_stage(coalesce($3, d.pipeline_id), coalesce($4, case when $5::text is null then d.stage_id end), $5) end,
-  contact_id = case when $7 then null else coalesce(app.found_contact(nullif($6, d.contact_id)), d.contact_id) end
+  contact_id = case when $7 and d.contact_id is distinct from $8 then null else coalesce(app.found_contact(nullif($6, d.contact_id)), d.contact_id) end
 where d.id = $1 and not d.is_deleted
 returning id, title, value::float8 as value, currency, stage_id,
   (select s.name from pipeline_stages s where s.id = stage_id) as stage_name, pipeline_id, company,

@@ -138,9 +138,13 @@ struct DealPatch {
     /// In any case; an unknown one is `open`.
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<String>,
-    /// A contact's id; empty or null for none; anything else changes nothing.
+    /// A contact's id; empty or null for none, unless `contact_id` is there and its own; anything else changes nothing.
     #[serde(deserialize_with = "wire::nullable", skip_serializing)]
     contact: Option<Option<String>>,
+    /// The contact that was shown with the deal, whose name may be empty or hidden.
+    #[serde(deserialize_with = "wire::fitting", skip_serializing)]
+    #[schemars(with = "wire::Fitting<Uuid>")]
+    contact_id: Option<Uuid>,
     #[serde(deserialize_with = "wire::blank_is_none", skip_serializing)]
     pipeline_id: Option<Uuid>,
     /// A stage of the deal's pipeline.
@@ -220,11 +224,11 @@ async fn get(db: TenantDb, Path(id): Path<Uuid>) -> Result<Written<Deal>> {
 async fn update(db: TenantDb, Path(id): Path<Uuid>, change: Change<DealPatch>) -> Result<Written<Deal>> {
     let mut patch = change.checked_against(db.one::<Deal>(sql!("deals/get"), &[&id])).await?;
     patch.status = patch.status.map(|text| status(&text).to_owned());
-    let contact = patch.contact.as_ref().map(|given| given.as_deref().unwrap_or_default().trim());
-    let (clear, contact) = (contact == Some(""), contact.and_then(|text| text.parse::<Uuid>().ok()));
-    let no_name = None::<&str>;
-    let params: [&(dyn postgres_types::ToSql + Sync); 7] =
-        [&id, &postgres_types::Json(&patch), &patch.pipeline_id, &patch.stage_id, &no_name, &contact, &clear];
+    let contact = patch.contact.as_ref().map(|given| given.as_deref().unwrap_or_default());
+    let (clear, contact) = (contact == Some(""), contact.and_then(|text| text.trim().parse::<Uuid>().ok()));
+    let (no_name, shown) = (None::<&str>, patch.contact_id);
+    let params: [&(dyn postgres_types::ToSql + Sync); 8] =
+        [&id, &postgres_types::Json(&patch), &patch.pipeline_id, &patch.stage_id, &no_name, &contact, &clear, &shown];
     db.one(sql!("deals/update"), &params).await.or_not_found_without_company()
 }
 
@@ -232,8 +236,8 @@ async fn move_to(db: TenantDb, Path(id): Path<Uuid>, Json(target): Json<Target>)
     let to = target.to_stage_id.as_deref().filter(|text| !text.is_empty());
     let (stage_id, stage_name) = to.map_or((None, None), stage);
     let nothing = postgres_types::Json(Map::new());
-    let params: [&(dyn postgres_types::ToSql + Sync); 7] =
-        [&id, &nothing, &None::<Uuid>, &stage_id, &stage_name, &None::<Uuid>, &false];
+    let params: [&(dyn postgres_types::ToSql + Sync); 8] =
+        [&id, &nothing, &None::<Uuid>, &stage_id, &stage_name, &None::<Uuid>, &false, &None::<Uuid>];
     db.one(sql!("deals/update"), &params).await.or_not_found_without_company()
 }
 

@@ -374,3 +374,28 @@ async fn what_names_a_row_that_is_gone_can_be_saved_as_it_is() {
     let other = acme.contact("Cy", "N").await["id"].as_str().unwrap().to_owned();
     acme.admin.patch(&format!("/api/contacts/{other}"), json!({"owner_id": colleague.id})).await.expect(404);
 }
+
+/// The list shows a deal without its contact's name where the contact is a colleague's historical one, or has none.
+#[tokio::test]
+async fn a_deal_that_comes_back_as_it_was_shown_keeps_its_contact() {
+    let acme = World::new().await;
+    let old = "insert into contacts (tenant_id, company_id, owner_id, first_name, last_name, email) values ($1, null, $2, 'Old', 'Friend', 'old@x.example') returning id";
+    let hidden: Uuid = acme.value(old, &[&acme.company, &acme.member.id]).await;
+    let nameless = acme.contact("", "").await["id"].clone();
+    for (contact, shown) in [(json!(hidden), json!(null)), (nameless, json!(" "))] {
+        let made = deal(&acme.member, json!({"contact": contact})).await;
+        let listed = acme.admin.get("/api/deals/").await.expect(200);
+        let mut listed = listed.as_array().unwrap().iter().find(|d| d["id"] == made["id"]).unwrap().clone();
+        assert_eq!([&listed["contact"], &listed["contact_id"]], [&shown, &contact]);
+        for name in [shown.clone(), json!("")] {
+            listed["contact"] = name;
+            let saved = acme.admin.patch(&path(&made), listed.clone()).await.expect(200);
+            assert_eq!(saved["contact_id"], contact);
+        }
+        // Blanks are no contact and not none.
+        let saved = acme.admin.patch(&path(&made), json!({"contact": " "})).await.expect(200);
+        assert_eq!(saved["contact_id"], contact);
+        let another = json!({"contact": "", "contact_id": Uuid::now_v7()});
+        assert_eq!(acme.admin.patch(&path(&made), another).await.expect(200)["contact_id"], json!(null));
+    }
+}
