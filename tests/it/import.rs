@@ -243,3 +243,20 @@ async fn a_hostile_workbook_ends_its_own_reader_only() {
     assert!(answer.detail(400).contains("cannot be read"));
     csv(&acme.admin, "email\na@x.io\n").await.expect(200);
 }
+
+/// A quote that nobody closes takes the rest of the file into its cell.
+#[tokio::test]
+async fn an_address_is_in_one_line() {
+    let acme = World::new().await;
+    let text = "email,first_name\nann@x.example,Ann\nb\u{7}ea@x.example,Bea\n\"cy@x.example,Cy\ndan@x.example,Dan\n";
+    let answer = csv(&acme.admin, text).await.expect(200);
+    assert_eq!([&answer["created_count"], &answer["failed_count"]], [&json!(1), &json!(2)], "{answer}");
+    let why = "email has a line break or another control character";
+    assert_eq!(answer["errors"], json!([format!("Row 2: {why}"), format!("Row 3: {why}")]));
+    assert_eq!(contacts(&acme, ["email"]).await, [["ann@x.example"]]);
+    // As one by one.
+    let contact = json!({"first_name": "A\nB", "last_name": "C", "email": "d@x.example\n,e"});
+    assert_eq!(acme.admin.post("/api/contacts/", contact).await.detail(400), format!("The {why}"));
+    let several = "email,first_name,company\nf@x.example,\"A\nB\",\"C\nD\"\n";
+    assert_eq!(csv(&acme.admin, several).await.expect(200)["created_count"], 1);
+}

@@ -209,13 +209,10 @@ fn read_row(number: usize, record: &csv::StringRecord, columns: &Columns) -> Res
         }
     }
     let [email, first_name, last_name, phone, company, title, kind] = cells;
-    let email = email.ok_or("email is missing")?.to_lowercase();
+    let email = super::address(email.ok_or("email is missing")?)?.to_lowercase();
     // Some letters become two when they are lowered.
     if email.chars().count() > COLUMNS[0].1 {
         return Err("email is too long".into());
-    }
-    if !email.contains('@') {
-        return Err("email must contain @".into());
     }
     // What is no id is the caller's (contract: contacts).
     let owner = cell(columns.owner).and_then(|text| text.parse().ok());

@@ -180,7 +180,8 @@ async fn list(db: TenantDb, Query(f): Query<Filter>, page: Paging) -> Result<Pag
 
 async fn create(db: TenantDb, Json(new): Json<NewContact>) -> Result<Written<Contact>> {
     let NewContact { first_name, last_name, email, phone, company, title, r#type, owner_id } = &new;
-    db.one(sql!("contacts/create"), &[first_name, last_name, &address(email)?, phone, company, title, r#type, owner_id])
+    let email = address(email).map_err(refused)?;
+    db.one(sql!("contacts/create"), &[first_name, last_name, &email, phone, company, title, r#type, owner_id])
         .await
         .on_constraint(EMAIL_KEY, EMAIL_TAKEN)
         .must_have_company()
@@ -213,13 +214,21 @@ async fn summary(db: TenantDb) -> Result<Written<Summary>> {
 
 /// Whether a contact may have this address from now on; the one that it has stays good.
 async fn check_address(db: &TenantDb, id: Uuid, email: &str) -> Result<()> {
-    let Err(refusal) = address(email) else { return Ok(()) };
+    let Err(why) = address(email) else { return Ok(()) };
     let stored: Contact = db.one(sql!("contacts/get"), &[&id]).await.or_not_found_without_company()?;
-    if stored.email.trim() == email { Ok(()) } else { Err(refusal) }
+    if stored.email.trim() == email { Ok(()) } else { Err(refused(why)) }
 }
 
-/// Old addresses are of any form, so only the sign that makes one is asked for. Blanks around it would make another one of it.
-fn address(email: &str) -> Result<&str> {
+/// Old addresses are of any form, so only the sign that makes one is asked for, and that it is in one line. Blanks around it would
+/// make another one of it.
+fn address(email: &str) -> Result<&str, &'static str> {
     let email = email.trim();
-    if email.contains('@') { Ok(email) } else { Err(Error::bad_request("The email must contain @")) }
+    if email.contains(|c: char| c.is_control() || "\u{2028}\u{2029}".contains(c)) {
+        return Err("email has a line break or another control character");
+    }
+    if email.contains('@') { Ok(email) } else { Err("email must contain @") }
+}
+
+fn refused(why: &str) -> Error {
+    Error::bad_request(format!("The {why}"))
 }
