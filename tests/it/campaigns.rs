@@ -156,7 +156,8 @@ async fn recipients_unsubscribe_with_one_click_and_are_left_out_from_then_on() {
     let list = acme.admin.get("/api/suppressions/").await.expect(200);
     assert_eq!(list.as_array().unwrap().len(), 2);
     assert_eq!([&list[0]["address"], &list[0]["reason"]], [&json!("ada@x.example"), &json!("unsubscribe")]);
-    let altered = format!("{}x{}", &unsubscribe[..30], &unsubscribe[31..]);
+    let other = if unsubscribe.as_bytes()[30] == b'x' { 'y' } else { 'x' };
+    let altered = format!("{}{other}{}", &unsubscribe[..30], &unsubscribe[31..]);
     for path in [altered.as_str(), "/api/unsubscribe/x", &unsubscribe[..unsubscribe.len() - 1]] {
         assert_eq!((nobody.get(path).await.status, nobody.post(path, json!({})).await.status), (404, 404));
     }
