@@ -240,7 +240,7 @@ async fn a_restore_that_is_killed_leaves_nothing_to_be_done_again() {
     let made = run(ringfence(&own, &["backup", path]), "");
     assert!(made.status.success(), "{}", text(&made.stderr));
 
-    let copy = empty().await;
+    let copy = OwnDatabase::empty().await;
     // Somebody holds a table that is counted, as soon as it is there.
     let (holder, watch) = (db::connect(&copy.admin).await.unwrap(), db::connect(&copy.admin).await.unwrap());
     let mut restore = ringfence(&copy, &["restore", path]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
@@ -268,7 +268,7 @@ async fn a_restore_that_is_killed_leaves_nothing_to_be_done_again() {
     copy.drop().await;
 
     // One that has ended is served, and one that cannot begin leaves the database as it was.
-    let copy = empty().await;
+    let copy = OwnDatabase::empty().await;
     let dump = folder.join("database.dump");
     let sound = std::fs::read(&dump).unwrap();
     std::fs::write(&dump, "none").unwrap();
