@@ -894,9 +894,13 @@ async fn an_operator_is_held_to_the_company_of_the_login() {
     assert_eq!((seen, counted), (0, 1));
 
     b.db.execute("delete from app.operator_grant where db_role = $1::text::name", &[&role]).await.unwrap();
+    crate::jobs::until("the connection ends", async || operator.is_closed()).await;
+    let (operator, connection) = config.connect(tokio_postgres::NoTls).await.unwrap();
+    let connection = tokio::spawn(connection);
     let unmapped: i64 = operator.query_one("select count(*) from contacts", &[]).await.unwrap().get(0);
     assert_eq!(unmapped, 0, "an operator without a grant sees nothing");
     drop(operator);
+    connection.await.unwrap().unwrap();
     b.db.batch_execute(&format!("drop role {role}")).await.unwrap();
 }
 
