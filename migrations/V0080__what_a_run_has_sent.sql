@@ -11,7 +11,8 @@ grant update (execution_id) on emails, sms_messages to ringfence_api;
 grant update (plan, conditions) on workflow_executions to ringfence_api;
 
 -- The run whose mail was opened, or whose text has come back or was answered.
-create function app.run_behind(event text, record_id uuid) returns uuid language sql stable
+create function app.run_behind(event text, record_id uuid) returns uuid language plpgsql stable as $$
+begin
   return case $1
     when 'email_opened' then (select e.execution_id from public.emails e where e.id = $2)
     when 'inbound_sms' then (
@@ -27,6 +28,7 @@ create function app.run_behind(event text, record_id uuid) returns uuid language
             and o.created_at > i.created_at - interval '2 minutes'
           order by o.created_at desc, o.id desc limit 1))
       from public.sms_messages i where i.id = $2) end;
+end $$;
 grant execute on function app.run_behind(text, uuid) to ringfence_api;
 
 -- As in V0076, but what a run has sent counts, too, and the run keeps what its workflow says now.

@@ -19,7 +19,8 @@ declare
   rule text := 'tenant_id = (select app.operator_company()) and company_id is not null';
   columns text := (select string_agg(c, ', ') from unnest(string_to_array(app.writable_columns(target), ', ')) c
     where not (target = to_regclass('public.twilio_settings') and c in ('is_verified', 'last_verified_at'))
-      and not (target = to_regclass('public.emails') and c in ('opened_at', 'clicked_at')));
+      and not (target = to_regclass('public.emails') and c in ('opened_at', 'clicked_at', 'execution_id'))
+      and not (target = to_regclass('public.sms_messages') and c = 'execution_id'));
 begin
   execute format('drop policy if exists operator on %s', target);
   execute format('create policy operator on %s to ringfence_operator, ringfence_operator_limited using (%s) with check (%s)', target, rule, rule);
@@ -36,7 +37,7 @@ alter function app.open_to_operators(regclass) set client_min_messages = warning
 -- Whoever had chosen a company that is taken from them would go on in the one that is left.
 create function app.end_connections() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
-  perform pg_terminate_backend(a.pid) from pg_stat_activity a where a.usename = old.db_role and a.datname = current_database();
+  perform pg_terminate_backend(a.pid) from pg_stat_activity a where a.usesysid = old.role_oid and a.datname = current_database();
   return null;
 exception when insufficient_privilege then
   raise warning using message = format('"%s" may be connected, and at work for another company now: end these connections', old.db_role);
