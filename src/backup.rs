@@ -192,13 +192,15 @@ impl Restore {
         let phase = terminal::progress("counting tables", Measure::Time);
         let found = counts(restored.client(), &phase).await?;
         restored.rollback().await?;
-        phase.set_message("migrating");
+        drop(phase);
+        let phase = terminal::progress("migrating", Measure::Time);
         db::migrate::migrate(admin, Some(api)).await.with_context(|| unfinished(due.is_some()))?;
         if !self.keep_due && due.is_none() {
             due = Some(cancel_due(&client, None, ORIGIN).await?);
         }
         client.batch_execute(sql!("ops/backup/end").text).await?;
-        phase.set_message("examining");
+        drop(phase);
+        let phase = terminal::progress("examining", Measure::Time);
         let finished = finish(&mut client, &logins, &found, &expected).await;
         finished.with_context(|| unfinished(due.is_some()))?;
         drop(phase);

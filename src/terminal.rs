@@ -58,6 +58,8 @@ pub fn progress(what: impl Into<Cow<'static, str>>, measure: Measure) -> Progres
     if let Ok(style) = ProgressStyle::with_template(&format!("{{msg:>24}} {{spinner}} {how_far}")) {
         bar.set_style(style);
     }
+    // However short the work is, who looks has seen what it was.
+    bar.tick();
     bar.enable_steady_tick(TICK);
     bar
 }

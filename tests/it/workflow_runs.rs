@@ -608,7 +608,7 @@ async fn opened_mails_of_a_run_cannot_start_it_forever() {
     let follow = json!([{"type": "send_email", "config": {"to": "ada@x.example", "subject": "S", "body": "<p>B</p>"}}]);
     let path = workflow(&acme.admin, "email_opened", follow).await;
     let mail = json!({"to": "ada@x.example", "subject": "Offer", "body": "B"});
-    acme.member.post("/api/emails/send", mail).await.expect(200);
+    acme.member.post("/api/emails/send", mail).await.expect(201);
     for depth in 0..=6 {
         let mail = inbox.next().await.data;
         let pixel = mail.split_once("/api/emails/track/open/").unwrap().1.split('"').next().unwrap();
