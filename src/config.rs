@@ -44,7 +44,7 @@ pub struct Config {
     /// Address to listen on
     #[arg(long, env = "RINGFENCE_LISTEN", default_value = "127.0.0.1:8000")]
     pub listen: SocketAddr,
-    /// Address for Prometheus (GET /metrics), which tells nobody's data but how the server fares: not one that is public.
+    /// Address at which Prometheus reads metrics (GET /metrics). They contain no company's data, but keep the address private.
     /// Without it nothing is measured
     #[arg(long, env = "RINGFENCE_METRICS_LISTEN", value_name = "ADDRESS")]
     pub metrics_listen: Option<SocketAddr>,
@@ -123,13 +123,13 @@ pub struct Config {
     /// one connection to another, such as PgBouncer before 1.21 in transaction mode
     #[arg(long, env = "RINGFENCE_PREPARED_STATEMENTS", value_enum, default_value = "on")]
     pub prepared_statements: Switch,
-    /// Database connections at most, and as many to the standby; one company gets three quarters of them. When not given:
-    /// with a database on this machine six for each processor, from 12 to 64, of which two for each run at a time what is
-    /// short; with one elsewhere 16
+    /// Maximum number of database connections, and as many again to the standby. One company gets at most three quarters of
+    /// them. When not given: with a database on this machine six for each processor, from 12 to 64, of which two for each
+    /// processor run short statements at a time; with one elsewhere 16. Each server has its own: add them up
     #[arg(long, env = "RINGFENCE_POOL_SIZE", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1000))]
     pub pool_size: Option<usize>,
-    /// Threads that answer requests; large answers have their own. When not given: half as many as there are processors
-    /// with a database on this machine, and as many with one elsewhere
+    /// Threads that answer requests; large answers and the hashing of passwords have their own. When not given: half as many
+    /// as there are processors with a database on this machine, and as many with one elsewhere
     #[arg(long, env = "RINGFENCE_THREADS", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1000))]
     pub threads: Option<usize>,
 }

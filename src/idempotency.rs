@@ -93,7 +93,7 @@ async fn once(app: App, request: Request, next: Next) -> Result<Response> {
         let (response, held) = hold(&work.db, id, next.run(request)).await;
         settle(&work, id, held, response).await.unwrap_or_else(Error::into_response)
     };
-    app.see_through(carried_out).await
+    app.run_to_completion(carried_out).await
 }
 
 /// The key of a request that has one.

@@ -2,7 +2,6 @@
 //!
 //! A request is *extract, query, map*: an area of [`api`] takes a handle from [`db`] that can only see its caller's rows
 //! and runs one statement of `sql/`. What each company may see is decided by the policies in `migrations/`.
-
 pub mod api;
 pub mod archive;
 pub mod auth;
@@ -15,10 +14,10 @@ pub mod demo;
 pub mod doctor;
 pub mod erase;
 pub mod error;
+pub mod fair_limit;
 pub mod idempotency;
 pub mod import;
 pub mod jobs;
-mod large;
 pub mod links;
 pub mod log;
 pub mod mailing;
@@ -34,9 +33,9 @@ pub mod seal;
 pub mod secrets;
 pub mod server;
 pub mod signed;
+mod streaming;
 pub mod telephony;
 pub mod terminal;
-pub mod turns;
 pub mod wire;
 pub mod workbook;
 pub mod workflow;
@@ -110,7 +109,7 @@ impl App {
 
     /// Work of a request that goes on when its client goes away. It is outside of the request's transaction, so what the
     /// request has done so far is committed before.
-    pub(crate) async fn see_through<T: Send + 'static>(
+    pub(crate) async fn run_to_completion<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Result<T> {

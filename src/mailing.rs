@@ -10,10 +10,10 @@ use crate::{
         mail::{Attachment, Letter, ascii_host},
     },
     db::{self, Door, Params, Scoped, TenantDb, Tx},
+    fair_limit::FairLimit,
     idempotency,
     links::{self, Link, Purpose},
     row, sql,
-    turns::Turns,
 };
 use lettre::Address;
 use std::{collections::BTreeSet, time::Duration};
@@ -81,8 +81,8 @@ row! {
 /// Bytes of a mail's attachments together.
 const ATTACHMENTS: i64 = 20 << 20;
 /// Mails with attachments are whole in memory while they leave, so only so many at a time, and of one company one.
-static LARGE: Turns = Turns::new(2, 1);
-/// How long a mail waits for its turn.
+static LARGE: FairLimit = FairLimit::new(2, 1);
+/// How long a mail waits for a permit.
 const LARGE_WAIT: Duration = Duration::from_secs(30);
 const BUSY: &str = "Another mail with attachments is being sent right now: try again in a moment";
 
@@ -239,9 +239,9 @@ pub struct Sent {
 pub async fn send(app: &App, db: &TenantDb, mail: Mail) -> Result<Sent> {
     check(&mail)?;
     let way = need_way(app, db).await?;
-    let turn = match mail.attachments.is_empty() {
+    let permit = match mail.attachments.is_empty() {
         true => None,
-        false => Some(LARGE.next(way.company, LARGE_WAIT).await.ok_or(Error::NoTurn(BUSY))?),
+        false => Some(LARGE.acquire(way.company, LARGE_WAIT).await.ok_or(Error::NoTurn(BUSY))?),
     };
     idempotency::leaving().await?;
     let attachments = attached(app, db, &mail.attachments).await?;
@@ -249,8 +249,8 @@ pub async fn send(app: &App, db: &TenantDb, mail: Mail) -> Result<Sent> {
     let letter = letter(app, &way, mail, &queued, attachments);
     let (work, id) = (app.clone(), queued.id);
     let db = TenantDb::for_answer(&app.db, queued.company_id, queued.user_id);
-    let sent = app.see_through(async move {
-        let _turn = turn;
+    let sent = app.run_to_completion(async move {
+        let _permit = permit;
         let outcome = way.deliver(&work, &letter).await;
         let error = outcome.as_ref().err().map(words);
         let provider_id = outcome.as_ref().ok().cloned().flatten();

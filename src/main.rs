@@ -240,8 +240,8 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Files(Files::Sweep { dry_run }) => {
             with_app(cli.database, cli.config, async |app| sweep(&app, dry_run).await).await?
         }
-        Command::Import(options) => bring_over(cli.database, cli.config, &options).await?,
-        Command::Archive(command) => archive_or_restore(cli.database, cli.config, &command).await?,
+        Command::Import(options) => import_old(cli.database, cli.config, &options).await?,
+        Command::Archive(command) => export_or_import(cli.database, cli.config, &command).await?,
         Command::Erase(what) => erase_for_good(cli.database, cli.config, &what).await?,
         Command::Secrets(command) => {
             let mut config = cli.config;
@@ -406,7 +406,7 @@ async fn with_app(
     .await
 }
 
-async fn bring_over(database: Database, config: Config, options: &import::Options) -> anyhow::Result<()> {
+async fn import_old(database: Database, config: Config, options: &import::Options) -> anyhow::Result<()> {
     with_stores(database, config, async |admin, sealer, storage| {
         let outcomes = import::run(admin, options, sealer, storage).await?;
         terminal::print(format_args!("{}", outcomes.summary(options)));
@@ -415,7 +415,7 @@ async fn bring_over(database: Database, config: Config, options: &import::Option
     .await
 }
 
-async fn archive_or_restore(database: Database, config: Config, command: &Archive) -> anyhow::Result<()> {
+async fn export_or_import(database: Database, config: Config, command: &Archive) -> anyhow::Result<()> {
     with_storage(database, config, async |admin, storage| {
         match command {
             Archive::Export { company, to } => {

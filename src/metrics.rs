@@ -41,7 +41,7 @@ const BOUNDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0
 /// Durations are gathered one by one and added up this often, also when nobody reads them.
 const UPKEEP: Duration = Duration::from_secs(5);
 /// How long the database may take to tell of the queue.
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 static METADATA: Metadata<'static> = Metadata::new("ringfence", Level::INFO, None);
 
 /// What was measured since the start.
@@ -150,7 +150,7 @@ impl Metrics {
             let reads = self.recorder.register_counter(&Key::from_name(STANDBY_READS), &METADATA);
             reads.absolute(app.db.standby_reads());
         }
-        let queue = tokio::time::timeout(PATIENCE, app.db.platform().queue_state()).await.ok().and_then(Result::ok);
+        let queue = tokio::time::timeout(TIMEOUT, app.db.platform().queue_state()).await.ok().and_then(Result::ok);
         self.set(DATABASE, Vec::new(), f64::from(u8::from(queue.is_some())));
         self.set(DUE, Vec::new(), queue.as_ref().map_or(f64::NAN, |queue| queue.due as f64));
         self.set(OLDEST, Vec::new(), queue.as_ref().map_or(f64::NAN, |queue| queue.seconds));

@@ -5,7 +5,7 @@ use crate::{
     config::{Config, Switch},
     db::{migrate, platform},
     error::Told,
-    idempotency, jobs, large, metrics, page, position,
+    idempotency, jobs, metrics, page, position, streaming,
     wire::Json,
 };
 use axum::{
@@ -62,7 +62,7 @@ const UNREAD: Duration = Duration::from_secs(60);
 /// How long a request may take until its answer begins, whatever it waits for: a provider and then the database, several
 /// statements of half a minute each. An open transaction is rolled back; a statement that was sent by itself may be carried
 /// out, and what must go on when a client is gone goes on.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 tokio::task_local! {
@@ -214,7 +214,7 @@ async fn once_and_in_time(State(app): State<App>, request: Request, next: Next) 
     if takes_file {
         return answer.await;
     }
-    tokio::time::timeout(PATIENCE, answer).await.unwrap_or_else(|_| Error::TookTooLong.into_response())
+    tokio::time::timeout(TIMEOUT, answer).await.unwrap_or_else(|_| Error::TookTooLong.into_response())
 }
 
 fn takes_files(request: &Request) -> bool {
@@ -289,14 +289,14 @@ async fn answer(request: Request, next: Next) -> Response {
     let noted = next.map_response(|mut answer: Response| {
         let status = answer.status();
         answer.extensions_mut().insert(status);
-        large::mark(answer)
+        streaming::mark(answer)
     });
     let Ok(mut response) = layer.layer(noted).oneshot(request).await;
     // Who accepts no encoding at all gets the answer as it is and not the layer's 406: the request has been carried out.
     if let Some(status) = response.extensions_mut().remove::<StatusCode>() {
         *response.status_mut() = status;
     }
-    large::compressed(response.map(Body::new))
+    streaming::compressed(response.map(Body::new))
 }
 
 /// Text, and not a file's content, of which a client may ask for a part.

@@ -199,7 +199,7 @@ fn too_long() -> Error {
 pub async fn finish(app: &App, account: Account, message: Queued, template: Option<Uuid>) -> Result<Sent> {
     let callback = callback(app, "/api/sms/webhook/status", account.company, message.id);
     let (work, db) = (app.clone(), TenantDb::for_answer(&app.db, account.company, message.user_id));
-    let sent = app.see_through(async move {
+    let sent = app.run_to_completion(async move {
         let Queued { from_address, to_address, body, .. } = &message;
         let outcome = work.twilio.send(&account.credentials, from_address, to_address, body, callback.as_deref()).await;
         let sid = outcome.as_ref().ok().map(|taken| taken.sid.as_str());
@@ -323,7 +323,7 @@ pub async fn call(app: &App, db: &TenantDb, new: NewCall) -> Result<(Uuid, Taken
     let call: QueuedCall = db.one(sql!("telephony/queue_call"), params).await?;
     let callback = callback(app, "/api/calls/webhook", account.company, call.id);
     let (work, db) = (app.clone(), TenantDb::for_answer(&app.db, account.company, call.user_id));
-    let made = app.see_through(async move {
+    let made = app.run_to_completion(async move {
         let QueuedCall { id, from_address, to_address, .. } = &call;
         let outcome =
             work.twilio.call(&account.credentials, from_address, to_address, GREETING, callback.as_deref()).await;

@@ -30,7 +30,7 @@ const TIME: Duration = Duration::from_secs(60);
 /// As much CSV as an upload may have.
 const CSV_LIMIT: u64 = 50 << 20;
 /// So many at a time.
-static TURNS: Semaphore = Semaphore::const_new(2);
+static READERS: Semaphore = Semaphore::const_new(2);
 const UNREADABLE: &str = "The workbook cannot be read: it is damaged, protected by a password or too large. Save it again, split it, or save it as CSV";
 
 /// The program that reads workbooks, when it is not the running one: in tests.
@@ -38,7 +38,7 @@ pub static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
 
 /// The first sheet of a workbook (.xlsx or .xls, whatever its name says), of which no more than `rows` are of interest.
 pub async fn to_csv(book: Vec<u8>, rows: usize) -> Result<Vec<u8>> {
-    let _turn = TURNS.acquire().await.map_err(|_| Error::Unavailable)?;
+    let _permit = READERS.acquire().await.map_err(|_| Error::Unavailable)?;
     match tokio::time::timeout(TIME, read_apart(book, rows)).await {
         Ok(Ok(Some(csv))) => Ok(csv),
         Ok(Ok(None)) | Err(_) => Err(Error::bad_request(UNREADABLE)),

@@ -220,7 +220,7 @@ async fn download(app: State<App>, db: TenantDb, Path(id): Path<Uuid>) -> Result
     let company = Uuid::deserialize(&printed["company"]["id"]).map_err(|e| unreadable(&e))?;
     let logo_key = printed["logo_key"].as_str().map(str::to_owned);
     let mut quote: pdf::quote::Quote = serde_json::from_value(printed).map_err(|e| unreadable(&e))?;
-    let turn = pdf::turn(company).await?;
+    let permit = pdf::permit(company).await?;
     if let Some(key) = logo_key {
         // A quote that can be sent is worth more than its logo.
         quote.company.logo = app.storage.read_all(&key).await.unwrap_or_else(|e| {
@@ -229,7 +229,7 @@ async fn download(app: State<App>, db: TenantDb, Path(id): Path<Uuid>) -> Result
         });
     }
     let rendered = tokio::task::spawn_blocking(move || {
-        let _turn = turn;
+        let _permit = permit;
         pdf::quote::render(&quote).map(|body| (quote.number, body))
     });
     let (number, body) = rendered.await.map_err(|e| unreadable(&e))?.map_err(|e| unreadable(&e))?;

@@ -65,14 +65,14 @@ fn transport(url: Option<&str>, name: &str) -> anyhow::Result<Option<Transport>>
     let Some(url) = url.filter(|url| !url.is_empty()) else { return Ok(None) };
     let builder = Transport::from_url(url)
         .with_context(|| format!("{name} is not of the form smtp://user:password@host:port or smtps://…"))?;
-    Ok(Some(builder.timeout(Some(super::PATIENCE)).pool_config(PoolConfig::new().max_size(CONNECTIONS)).build()))
+    Ok(Some(builder.timeout(Some(super::TIMEOUT)).pool_config(PoolConfig::new().max_size(CONNECTIONS)).build()))
 }
 
 /// Gives a mail to a server, which may take half a minute to look at it, and four seconds for a megabyte; the transport's own limit is
 /// for making the connection only.
 async fn hand_over(mail: &Message, to: &Transport) -> Result<Result<Response, smtp::Error>, Elapsed> {
     let bytes = mail.formatted();
-    let patience = 2 * super::PATIENCE + Duration::from_secs(4) * (bytes.len() >> 20) as u32;
+    let patience = 2 * super::TIMEOUT + Duration::from_secs(4) * (bytes.len() >> 20) as u32;
     timeout(patience, to.send_raw(mail.envelope(), &bytes)).await
 }
 
@@ -138,7 +138,7 @@ impl Mailer {
     /// Whether the relay answers.
     pub async fn is_relay_there(&self) -> bool {
         match &self.relay {
-            Some(relay) => matches!(timeout(super::PATIENCE, relay.test_connection()).await, Ok(Ok(true))),
+            Some(relay) => matches!(timeout(super::TIMEOUT, relay.test_connection()).await, Ok(Ok(true))),
             None => false,
         }
     }

@@ -32,7 +32,7 @@ pub enum Failure {
 }
 
 /// A provider answers in this time or not at all.
-const PATIENCE: Duration = Duration::from_secs(15);
+const TIMEOUT: Duration = Duration::from_secs(15);
 /// An answer's length in bytes at most.
 const ANSWER: usize = 8 << 20;
 
@@ -40,7 +40,7 @@ const ANSWER: usize = 8 << 20;
 fn http() -> anyhow::Result<reqwest::Client> {
     use_ring();
     let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
-    Ok(client.connect_timeout(Duration::from_secs(5)).timeout(PATIENCE).build()?)
+    Ok(client.connect_timeout(Duration::from_secs(5)).timeout(TIMEOUT).build()?)
 }
 
 /// Sends a request and reads its whole answer.

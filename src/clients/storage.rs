@@ -23,7 +23,7 @@ use tokio_util::task::TaskTracker;
 const PART: usize = 5 << 20;
 /// A store that does not answer is asked again so often and so long: somebody is waiting.
 const RETRIES: usize = 3;
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The store.
 #[derive(Clone)]
@@ -62,7 +62,7 @@ impl Storage {
         super::use_ring();
         let (scheme, prefix) = ObjectStoreScheme::parse(&url)
             .with_context(|| format!("RINGFENCE_STORAGE_URL cannot be used: {}", url.scheme()))?;
-        let retry = RetryConfig { max_retries: RETRIES, retry_timeout: PATIENCE, ..RetryConfig::default() };
+        let retry = RetryConfig { max_retries: RETRIES, retry_timeout: TIMEOUT, ..RetryConfig::default() };
         let store: Arc<dyn ObjectStore> = match scheme {
             ObjectStoreScheme::AmazonS3 => {
                 Arc::new(AmazonS3Builder::from_env().with_url(url).with_retry(retry).build()?)

@@ -41,7 +41,7 @@ pub struct Delivery<'a> {
 }
 
 /// An answer takes so long at most.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes that may be sent.
 pub const BODY: usize = 256 << 10;
 /// How a secret begins (Standard Webhooks, "Signature scheme").
@@ -53,7 +53,7 @@ impl Webhooks {
         super::use_ring();
         let client = || {
             let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy();
-            client.connect_timeout(Duration::from_secs(5)).timeout(PATIENCE).pool_max_idle_per_host(1)
+            client.connect_timeout(Duration::from_secs(5)).timeout(TIMEOUT).pool_max_idle_per_host(1)
         };
         let allowed = if config.is_development() { config.webhook_allow.clone() } else { Vec::new() };
         let hosts = allowed.iter().filter_map(|place| Some(place.rsplit_once(':')?.0.to_owned())).collect();

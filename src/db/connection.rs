@@ -43,7 +43,7 @@ const READ: usize = 32 << 10;
 /// Where in its log a server is that can be written to.
 const POSITION: &str = sql!("platform/position").text;
 /// An answer that takes longer does not come: the server ends each statement after half a minute.
-const PATIENCE: Duration = Duration::from_secs(70);
+const TIMEOUT: Duration = Duration::from_secs(70);
 /// What is not answered so soon takes long, or waits for the disk or for others, and lets the next one run.
 const SHORT: Duration = Duration::from_millis(5);
 
@@ -682,7 +682,7 @@ impl Connection {
             }
             Ok(Some(message)) => Ok(Some(message)),
             Ok(None) => {
-                let patience = if self.running.is_some() { SHORT } else { PATIENCE };
+                let patience = if self.running.is_some() { SHORT } else { TIMEOUT };
                 match tokio::time::timeout(patience, self.exchange()).await {
                     Ok(Ok(())) => Ok(None),
                     Ok(Err(e)) => Err(self.fail(e.into())),

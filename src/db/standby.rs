@@ -32,8 +32,8 @@ use uuid::Uuid;
 
 const ENTER: Sql = sql!("platform/enter_standby");
 /// How often one looks whether the standby answers and how far it is, and how long it may take to say so.
-const BEAT: Duration = Duration::from_millis(500);
-const PATIENCE: Duration = Duration::from_secs(1);
+const HEALTH_INTERVAL: Duration = Duration::from_millis(500);
+const TIMEOUT: Duration = Duration::from_secs(1);
 /// A standby that does not have what the primary had so long ago is not asked.
 const BEHIND: Duration = Duration::from_secs(10);
 /// Places in the log are remembered until each standby that is asked must have them.
@@ -45,7 +45,7 @@ const ATTEMPTS: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(2);
 /// Where all connections are in use, the primary is the quicker one.
 const TIMEOUTS: Timeouts =
-    Timeouts { wait: Some(Duration::from_millis(20)), create: Some(PATIENCE), recycle: Some(PATIENCE) };
+    Timeouts { wait: Some(Duration::from_millis(20)), create: Some(TIMEOUT), recycle: Some(TIMEOUT) };
 
 tokio::task_local! {
     static LEFT: Cell<Option<(Uuid, u64)>>;
@@ -112,22 +112,22 @@ struct Seen {
 }
 
 /// What speaks against a standby.
-enum Doubt {
+enum Unhealthy {
     /// It does not answer, or is far behind.
     Silent(String),
     /// It must not be asked.
     Unfit(String),
 }
 
-impl From<Fault> for Doubt {
+impl From<Fault> for Unhealthy {
     fn from(e: Fault) -> Self {
-        Doubt::Silent(safe(&e))
+        Unhealthy::Silent(safe(&e))
     }
 }
 
-impl From<Error> for Doubt {
+impl From<Error> for Unhealthy {
     fn from(e: Error) -> Self {
-        Doubt::Silent(e.for_log())
+        Unhealthy::Silent(e.for_log())
     }
 }
 
@@ -163,7 +163,7 @@ impl Standby {
         *when = Instant::now();
     }
 
-    fn turn(&self, up: bool, why: &str) {
+    fn set_up(&self, up: bool, why: &str) {
         let turned = self.up.send_if_modified(|was| std::mem::replace(was, up) != up);
         match up {
             _ if !turned => {}
@@ -199,7 +199,7 @@ impl Standby {
             // The primary's answer would be as large.
             Err(e @ (Fault::TooLarge | Fault::NoRoom)) => Err(e.into()),
             Err(e @ Fault::Lost(_)) => {
-                self.turn(false, &safe(&e));
+                self.set_up(false, &safe(&e));
                 Ok(None)
             }
         }
@@ -230,16 +230,16 @@ impl Standby {
     }
 
     /// Whether it is a standby of this database, of a version and with a login that the policies hold.
-    async fn vouch(&self, connection: &mut Connection, db: &Db) -> Result<(), Doubt> {
+    async fn vouch(&self, connection: &mut Connection, db: &Db) -> Result<(), Unhealthy> {
         let [login, system] =
             connection.prepare([sql!("platform/login_role").text, sql!("platform/system").text]).await?;
         let problem = connection.run(&[(&login, &[])]).await?.last()?;
         let problem: Option<String> = problem.first()?.map(|row| row.try_get(0usize)).transpose()?.flatten();
         if let Some(problem) = problem {
-            return Err(Doubt::Unfit(format!("its address logs in as a role that {problem}")));
+            return Err(Unhealthy::Unfit(format!("its address logs in as a role that {problem}")));
         }
         if pooler::loses_statements(&self.options).await? {
-            return Err(Doubt::Unfit(format!("it {}", pooler::LOSES)));
+            return Err(Unhealthy::Unfit(format!("it {}", pooler::LOSES)));
         }
         let of = async |connection: &mut Connection, system| {
             let reply = connection.run(&[(system, &[])]).await?.last()?;
@@ -247,11 +247,11 @@ impl Standby {
             Ok::<(String, i32), Fault>((row.try_get("system")?, row.try_get("version")?))
         };
         let (name, version) = of(connection, &system).await?;
-        migrate::check_version(version).map_err(|e| Doubt::Unfit(e.to_string()))?;
+        migrate::check_version(version).map_err(|e| Unhealthy::Unfit(e.to_string()))?;
         let mut primary = db.connection().await?;
         let [system] = primary.prepare([sql!("platform/system").text]).await?;
         if of(&mut primary, &system).await?.0 != name {
-            return Err(Doubt::Unfit("it is of another database server".into()));
+            return Err(Unhealthy::Unfit("it is of another database server".into()));
         }
         Ok(())
     }
@@ -329,10 +329,10 @@ impl Db {
     /// Refuses a standby that must not be asked; one that does not answer may do so later.
     pub async fn check_standby(&self) -> anyhow::Result<()> {
         let Some(standby) = &self.standby else { return Ok(()) };
-        let mut pulse = Pulse::new();
-        match pulse.take(standby, self).await {
-            Err(Doubt::Unfit(why)) => anyhow::bail!("DATABASE_REPLICA_URL cannot be read from: {why}"),
-            Err(Doubt::Silent(why)) => tracing::warn!(why, "the standby does not answer yet"),
+        let mut check = HealthCheck::new();
+        match check.take(standby, self).await {
+            Err(Unhealthy::Unfit(why)) => anyhow::bail!("DATABASE_REPLICA_URL cannot be read from: {why}"),
+            Err(Unhealthy::Silent(why)) => tracing::warn!(why, "the standby does not answer yet"),
             Ok(_) => {}
         }
         Ok(())
@@ -342,19 +342,19 @@ impl Db {
     pub async fn watch_standby(&self, stop: impl Future<Output = ()>) {
         let Some(standby) = &self.standby else { return };
         let mut stop = pin!(stop);
-        let mut pulse = Pulse::new();
+        let mut check = HealthCheck::new();
         loop {
-            match pulse.take(standby, self).await {
-                Ok(true) => standby.turn(true, ""),
+            match check.take(standby, self).await {
+                Ok(true) => standby.set_up(true, ""),
                 // It is not known yet how far it is behind.
                 Ok(false) => {}
-                Err(Doubt::Silent(why) | Doubt::Unfit(why)) => {
-                    pulse.connection = None;
-                    standby.turn(false, &why);
+                Err(Unhealthy::Silent(why) | Unhealthy::Unfit(why)) => {
+                    check.connection = None;
+                    standby.set_up(false, &why);
                 }
             }
             tokio::select! {
-                () = tokio::time::sleep(BEAT) => {}
+                () = tokio::time::sleep(HEALTH_INTERVAL) => {}
                 () = &mut stop => break,
             }
         }
@@ -363,7 +363,7 @@ impl Db {
 }
 
 /// What is known of the standby's health.
-struct Pulse {
+struct HealthCheck {
     started: Instant,
     /// Its own connection, so that it does not wait for one in use.
     connection: Option<Connection>,
@@ -373,17 +373,17 @@ struct Pulse {
     reached: Option<Instant>,
 }
 
-impl Pulse {
+impl HealthCheck {
     fn new() -> Self {
         Self { started: Instant::now(), connection: None, mark: None, reached: None }
     }
 
     /// Whether it is known to be where the primary was a moment ago.
-    async fn take(&mut self, standby: &Standby, db: &Db) -> Result<bool, Doubt> {
+    async fn take(&mut self, standby: &Standby, db: &Db) -> Result<bool, Unhealthy> {
         let now = Instant::now();
-        let primary = tokio::time::timeout(PATIENCE, position(db)).await.ok().and_then(Result::ok).flatten();
-        let replayed = tokio::time::timeout(PATIENCE * 2, self.replayed(standby, db)).await;
-        let replayed = replayed.unwrap_or_else(|_| Err(Doubt::Silent("it does not answer in time".into())))?;
+        let primary = tokio::time::timeout(TIMEOUT, position(db)).await.ok().and_then(Result::ok).flatten();
+        let replayed = tokio::time::timeout(TIMEOUT * 2, self.replayed(standby, db)).await;
+        let replayed = replayed.unwrap_or_else(|_| Err(Unhealthy::Silent("it does not answer in time".into())))?;
         if let Some((mark, at)) = self.mark
             && replayed >= mark
         {
@@ -396,12 +396,12 @@ impl Pulse {
         // Where the primary has no connection to spare, nobody knows how far behind it is.
         let behind = self.reached.unwrap_or(self.started).elapsed();
         if behind > BEHIND {
-            return Err(Doubt::Silent(format!("it is {} seconds behind", behind.as_secs())));
+            return Err(Unhealthy::Silent(format!("it is {} seconds behind", behind.as_secs())));
         }
         Ok(self.reached.is_some())
     }
 
-    async fn replayed(&mut self, standby: &Standby, db: &Db) -> Result<u64, Doubt> {
+    async fn replayed(&mut self, standby: &Standby, db: &Db) -> Result<u64, Unhealthy> {
         let connection = match &mut self.connection {
             Some(connection) => connection,
             none => {
@@ -413,7 +413,7 @@ impl Pulse {
         let [replayed] = connection.prepare([sql!("platform/replayed").text]).await?;
         let reply = connection.run(&[(&replayed, &[])]).await?.last()?;
         let replayed: Option<PgLsn> = reply.first()?.map(|row| row.try_get(0usize)).transpose()?.flatten();
-        replayed.map(u64::from).ok_or_else(|| Doubt::Unfit("it is no standby".into()))
+        replayed.map(u64::from).ok_or_else(|| Unhealthy::Unfit("it is no standby".into()))
     }
 }
 

@@ -4,7 +4,7 @@
 //! hearing of it, it gives back.
 //!
 //! The job is the worker's for [`LEASE`] after each batch. Within it every mail of the batch has begun ([`START`]) and
-//! ended ([`PATIENCE`]), so a job that comes back by itself is a dead worker's. After [`TURN`] it goes back into the queue.
+//! ended ([`TIMEOUT`]), so a job that comes back by itself is a dead worker's. After [`TIME_SLICE`] it goes back into the queue.
 
 use super::later;
 use crate::{
@@ -30,9 +30,9 @@ const LEASE: f64 = 25.0;
 /// A mail of a batch that has not begun by then is left for the next one.
 const START: Duration = Duration::from_secs(5);
 /// How long one mail may take.
-const PATIENCE: Duration = Duration::from_secs(15);
+const TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a campaign sends before it queues again.
-const TURN: Duration = Duration::from_secs(8);
+const TIME_SLICE: Duration = Duration::from_secs(8);
 /// How long it waits for a worker that may send it, in seconds.
 const PAUSE: i64 = 30;
 
@@ -160,7 +160,7 @@ pub(super) async fn run(app: &App, db: &TenantDb, job: &Job) -> Result<()> {
             return Ok(());
         }
         // A server that stops leaves the rest to another one.
-        if started.elapsed() > TURN || app.background.is_closed() {
+        if started.elapsed() > TIME_SLICE || app.background.is_closed() {
             return later(db, job, 0).await;
         }
     }
@@ -172,14 +172,14 @@ async fn answered(app: &App, campaign: &Sending, answers: &Answers) -> Result<()
     let params: Params<'_> = &[ids, claimed, outcomes, provider_ids, errors];
     let statement = sql!("jobs/campaign_answered").planned_once();
     let db = TenantDb::for_answer(&app.db, campaign.company_id, campaign.user_id);
-    db::insist(|_| async { db.all::<Uuid>(statement, params).await }).await.map(drop)
+    db::retry_write(|_| async { db.all::<Uuid>(statement, params).await }).await.map(drop)
 }
 
 /// Gives back a batch of which it was not heard whether it was claimed: nobody was asked for it.
 async fn unclaim(app: &App, campaign: &Sending, claim: Uuid) -> Result<()> {
     let db = TenantDb::for_answer(&app.db, campaign.company_id, campaign.user_id);
     let statement = sql!("jobs/campaign_unclaim").planned_once();
-    db::insist(|_| async { db.all::<Uuid>(statement, &[&campaign.id, &claim]).await }).await.map(drop)
+    db::retry_write(|_| async { db.all::<Uuid>(statement, &[&campaign.id, &claim]).await }).await.map(drop)
 }
 
 async fn fail(db: &TenantDb, campaign: &Sending, why: &str) -> Result<()> {
@@ -204,7 +204,7 @@ async fn send(
             return (recipient, None);
         }
         let letter = letter(app, way, base, campaign, &recipient);
-        let answer = tokio::time::timeout(PATIENCE, way.deliver(app, &letter)).await;
+        let answer = tokio::time::timeout(TIMEOUT, way.deliver(app, &letter)).await;
         (recipient, Some(answer.unwrap_or(Err(Failure::Unclear))))
     });
     let mut sent = std::pin::pin!(sent.buffer_unordered(AT_ONCE));

@@ -27,10 +27,10 @@ use uuid::Uuid;
 /// How long an idle worker waits before it asks again.
 const POLL: Duration = Duration::from_secs(2);
 /// How often it asks whether it is its turn with what is done from time to time.
-const TURN: Duration = Duration::from_secs(60);
+const CHORE_INTERVAL: Duration = Duration::from_secs(60);
 /// For how many seconds a job is left to others whose company's secrets this worker cannot read, as one that was not started
 /// anew with the newest key cannot.
-const OTHERS: i64 = 5 * 60;
+const NO_KEY_RETRY_SECONDS: i64 = 5 * 60;
 /// Jobs that one worker runs at the same time: they mostly wait for somebody else.
 const AT_ONCE: usize = 128;
 /// Of those, so many of one company, and so many are claimed at a time.
@@ -50,7 +50,7 @@ macro_rules! jobs {
                 _ => Err(Error::Internal("a job of an unknown kind".into())),
             };
             match ran {
-                Err(Error::NoKey(_)) => later(&db, job, OTHERS).await,
+                Err(Error::NoKey(_)) => later(&db, job, NO_KEY_RETRY_SECONDS).await,
                 ran => ran,
             }
         }
@@ -82,7 +82,7 @@ pub async fn work(app: &App, stop: impl Future<Output = ()>) {
             *of_company.entry(job.company_id).or_default() += 1;
             start(app, job, &mut running);
         }
-        if asked.is_none_or(|asked| asked.elapsed() > TURN) {
+        if asked.is_none_or(|asked| asked.elapsed() > CHORE_INTERVAL) {
             asked = Some(Instant::now());
             let app = app.clone();
             app.clone().background.spawn(async move {

@@ -5,7 +5,7 @@ mod page;
 pub mod quote;
 pub mod report;
 
-use crate::turns::{Turn, Turns};
+use crate::fair_limit::{FairLimit, Permit};
 use anyhow::{Result, anyhow};
 use krilla::{
     Document,
@@ -60,14 +60,14 @@ static CONTEXT: LazyLock<FontContext> = LazyLock::new(|| {
 });
 
 /// Documents that are rendered at a time, of one company one: each holds its pictures and the fonts that it uses.
-static PRINTERS: Turns = Turns::new(2, 1);
-/// How long one waits for its turn.
+static PRINTERS: FairLimit = FairLimit::new(2, 1);
+/// How long one waits for a permit.
 const WAIT: Duration = Duration::from_secs(30);
 
-/// The turn of a company, or of a reader who has none, at rendering a document.
-pub async fn turn(whose: Uuid) -> Result<Turn, crate::Error> {
+/// A permit of a company, or of a reader who has none, to render a document.
+pub async fn permit(whose: Uuid) -> Result<Permit, crate::Error> {
     let busy = crate::Error::Busy("Too many documents are being made right now: try again in a moment");
-    PRINTERS.next(whose, WAIT).await.ok_or(busy)
+    PRINTERS.acquire(whose, WAIT).await.ok_or(busy)
 }
 
 /// Red, green, blue.

@@ -4,7 +4,7 @@ use super::Json;
 use crate::{
     Error,
     db::{Rows, WriteRow, Written},
-    large,
+    streaming,
 };
 use aide::{generate::GenContext, openapi::Operation};
 use axum::{
@@ -138,7 +138,7 @@ pub fn binary(mime: &str) -> aide::openapi::Response {
 
 impl<T: WriteRow> IntoResponse for Rows<T> {
     fn into_response(self) -> Response {
-        let body = if self.is_large() { large::rows(self) } else { self.json().map(IntoResponse::into_response) };
+        let body = if self.is_large() { streaming::rows(self) } else { self.json().map(IntoResponse::into_response) };
         match body {
             Ok(body) => ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response(),
             Err(e) => Error::Internal(e.to_string().into()).into_response(),

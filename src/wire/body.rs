@@ -166,7 +166,7 @@ const JSON_LIMIT: usize = 1 << 20;
 const DRAIN_LIMIT: usize = 64 << 20;
 
 /// A client that takes longer to send one keeps a connection for nothing.
-const JSON_PATIENCE: Duration = Duration::from_secs(30);
+const JSON_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Whether a JSON text has a number that the database would write out in more digits than can be read back.
 fn has_huge_number(text: &str) -> bool {
@@ -198,7 +198,7 @@ fn has_huge_number(text: &str) -> bool {
 /// The whole of a body that is no file.
 pub(crate) async fn read(body: Body) -> Result<Vec<u8>> {
     let slow = |_| Error::invalid("body", "", "The body took too long to arrive");
-    tokio::time::timeout(JSON_PATIENCE, collect(body)).await.map_err(slow)?
+    tokio::time::timeout(JSON_TIMEOUT, collect(body)).await.map_err(slow)?
 }
 
 async fn collect(mut body: Body) -> Result<Vec<u8>> {

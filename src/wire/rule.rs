@@ -16,6 +16,11 @@ pub fn new_address(text: &str, _: &()) -> garde::Result {
     if is_public { Ok(()) } else { Err(garde::Error::new("Input should be an e-mail address")) }
 }
 
+/// Whether a document of XML may have a character (XML 1.0, 2.2, "Char").
+pub fn is_xml(c: char) -> bool {
+    matches!(c, '\t' | '\n' | '\r' | ' '..='\u{fffd}' | '\u{10000}'..)
+}
+
 /// The largest amount of money, which the database keeps as `numeric(15, 2)`.
 pub const MONEY: f64 = 9_999_999_999_999.99;
 /// Tags of one thing.

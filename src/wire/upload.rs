@@ -3,7 +3,7 @@
 use super::body_error;
 use crate::{
     Error, Result,
-    turns::{Pace, Turn, Turns},
+    fair_limit::{FairLimit, Pace, Permit},
 };
 use aide::{generate::GenContext, openapi::Operation};
 use axum::{
@@ -28,21 +28,21 @@ pub struct File {
     pub kind: Option<String>,
     /// The content.
     pub bytes: Vec<u8>,
-    _turn: Turn,
+    _permit: Permit,
 }
 
 /// Files that are held in memory while they are read: only so many at a time, and one of each company.
 pub struct Reading {
-    turns: Turns,
+    limit: FairLimit,
     /// How long one may take to arrive, however fast it comes.
-    patience: Duration,
+    timeout: Duration,
 }
 
 /// Large ones.
-pub static IMPORTS: Reading = Reading { turns: Turns::new(2, 1), patience: Duration::from_secs(300) };
+pub static IMPORTS: Reading = Reading { limit: FairLimit::new(2, 1), timeout: Duration::from_secs(300) };
 /// Small ones, which those who read large ones do not hold up.
-pub static PICTURES: Reading = Reading { turns: Turns::new(6, 1), patience: Duration::from_secs(60) };
-/// How long one waits for its turn.
+pub static PICTURES: Reading = Reading { limit: FairLimit::new(6, 1), timeout: Duration::from_secs(60) };
+/// How long one waits for a permit.
 const UPLOAD_WAIT: Duration = Duration::from_secs(30);
 
 impl<S: Send + Sync, T> FromRequest<S> for Upload<T> {
@@ -86,14 +86,14 @@ impl<T> Upload<T> {
         Multipart::from_request(self.0, &()).await.map_err(form_error)
     }
 
-    /// Reads the file in the turn of its company, or of its sender where there is none; 413 beyond the route's limit.
+    /// Reads the file by a permit of its company, or of its sender where there is none; 413 beyond the route's limit.
     pub async fn read(self, reading: &'static Reading, whose: Uuid) -> Result<File> {
         let busy = Error::Busy("Too many files are being read right now: try again in a moment");
-        let turn = reading.turns.next(whose, UPLOAD_WAIT).await.ok_or(busy)?;
-        tokio::time::timeout(reading.patience, self.part(turn)).await.map_err(|_| slow())?
+        let permit = reading.limit.acquire(whose, UPLOAD_WAIT).await.ok_or(busy)?;
+        tokio::time::timeout(reading.timeout, self.part(permit)).await.map_err(|_| slow())?
     }
 
-    async fn part(self, turn: Turn) -> Result<File> {
+    async fn part(self, permit: Permit) -> Result<File> {
         let length = self.0.headers().get(header::CONTENT_LENGTH);
         let length: usize = length.and_then(|v| v.to_str().ok()?.parse().ok()).unwrap_or(0);
         let mut form = Multipart::from_request(self.0, &()).await.map_err(form_error)?;
@@ -110,7 +110,7 @@ impl<T> Upload<T> {
             while let Some(chunk) = chunk(&mut field, &mut pace).await? {
                 bytes.extend_from_slice(&chunk);
             }
-            return Ok(File { name, kind, bytes, _turn: turn });
+            return Ok(File { name, kind, bytes, _permit: permit });
         }
         Err(Error::invalid("body", "file", "Field required"))
     }

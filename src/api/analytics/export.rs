@@ -128,9 +128,9 @@ pub(super) async fn pdf(db: UserDb, Query(f): Query<Deals>) -> Result<wire::Pdf>
     let printed: serde_json::Value = db.one(sql!("analytics/export_totals").planned_once(), &of).await?;
     let whose = Uuid::deserialize(&printed["whose"]).map_err(|e| unprintable(&e))?;
     let report: pdf::report::Report = serde_json::from_value(printed).map_err(|e| unprintable(&e))?;
-    let turn = pdf::turn(whose).await?;
+    let permit = pdf::permit(whose).await?;
     let rendered = tokio::task::spawn_blocking(move || {
-        let _turn = turn;
+        let _permit = permit;
         pdf::report::render(&report)
     });
     let body = rendered.await.map_err(|e| unprintable(&e))?.map_err(|e| unprintable(&e))?;

@@ -3,7 +3,7 @@
 use super::{super::prelude::*, File, Upload};
 use crate::{
     clients::storage::{Content, Writing},
-    turns::{Pace, Turns},
+    fair_limit::{Pace, FairLimit},
     wire::{chunk, patiently},
 };
 use axum::{
@@ -18,9 +18,9 @@ use serde_json::Value;
 use std::{ops::Range, time::Duration};
 
 /// Uploads at a time, and of one company: each holds two parts of 5 MiB.
-static UPLOADS: Turns = Turns::new(16, 4);
-/// How long one waits for its turn.
-const TURN: Duration = Duration::from_secs(60);
+static UPLOADS: FairLimit = FairLimit::new(16, 4);
+/// How long one waits for a permit.
+const WAIT: Duration = Duration::from_secs(60);
 /// Of the other fields of the form.
 const TEXT_LIMIT: usize = 64 << 10;
 /// What tells a file's type is within its first bytes.
@@ -59,7 +59,7 @@ struct Stored {
 pub(super) async fn upload(app: State<App>, db: TenantDb, form: Upload<Parts>) -> Result<Json<File>> {
     let company = db.tx(async |tx| Ok(tx.caller().company_id)).await?.ok_or(Error::NoCompany)?;
     let busy = Error::NoTurn("Too many files are being uploaded right now: try again in a moment");
-    let _turn = UPLOADS.next(company, TURN).await.ok_or(busy)?;
+    let _permit = UPLOADS.acquire(company, WAIT).await.ok_or(busy)?;
     let id = Uuid::now_v7();
     let mut form = form.form().await?;
     let (mut stored, mut fields, mut pace) = (None, Fields::default(), Pace::of_upload());
@@ -76,7 +76,7 @@ pub(super) async fn upload(app: State<App>, db: TenantDb, form: Upload<Parts>) -
     }
     let stored = stored.ok_or_else(|| Error::invalid("body", "file", "Field required"))?;
     // The statement goes on when the client is gone, and so does what its end means for the content.
-    Ok(Json(app.see_through(write_down(db, id, stored, fields)).await??))
+    Ok(Json(app.run_to_completion(write_down(db, id, stored, fields)).await??))
 }
 
 /// Writes the row of a file whose content is in the store; without the row the content goes, and in doubt it stays.

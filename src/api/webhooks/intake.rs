@@ -1,9 +1,9 @@
 //! Mails that come in are large and come from outside, so only so many are read at a time, and whoever is slow to give one
-//! loses the turn. What is refused here SendGrid tells again.
+//! loses the permit. What is refused here SendGrid tells again.
 
 use crate::{
     Error, Result,
-    turns::{self, Turns},
+    fair_limit::{self, FairLimit},
     wire,
 };
 use axum::{
@@ -14,26 +14,26 @@ use futures_util::StreamExt;
 use std::time::Duration;
 use uuid::Uuid;
 
-/// How fast, in bytes a second, and how far its sender may be behind that: whoever stands still loses its turn so soon.
+/// How fast, in bytes a second, and how far its sender may be behind that: whoever stands still loses its permit so soon.
 const PACE: u32 = 256 << 10;
 const BEHIND: Duration = Duration::from_secs(5);
-/// How long one waits for its turn; SendGrid tells it again later, as after every 503.
+/// How long one waits for a permit; SendGrid tells it again later, as after every 503.
 const WAIT: Duration = Duration::from_secs(15);
 /// Mails at a time; one of each company, so that a slow one holds up its own alone.
-static TURNS: Turns = Turns::new(16, 1);
+static MAILS: FairLimit = FairLimit::new(16, 1);
 
-/// Waits for the company's turn.
-pub(super) async fn turn(company: Uuid) -> Result<turns::Turn> {
+/// Waits for a permit of the company.
+pub(super) async fn permit(company: Uuid) -> Result<fair_limit::Permit> {
     let busy = Error::Busy("Too many mails are coming in right now: try again in a moment");
-    TURNS.next(company, WAIT).await.ok_or(busy)
+    MAILS.acquire(company, WAIT).await.ok_or(busy)
 }
 
 /// How fast a mail comes.
-pub(super) struct MailPace(turns::Pace);
+pub(super) struct MailPace(fair_limit::Pace);
 
 impl MailPace {
     pub(super) fn new() -> Self {
-        Self(turns::Pace::new(PACE, BEHIND))
+        Self(fair_limit::Pace::new(PACE, BEHIND))
     }
 
     /// Waits for the next piece.

@@ -34,7 +34,7 @@ const FILES: usize = 20;
 /// Of a mail as JSON, which is whole in memory.
 const JSON: usize = 8 << 20;
 /// How long a mail may take to arrive, however fast it comes.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The key in the address.
 #[derive(Deserialize, Default)]
@@ -118,11 +118,11 @@ pub(super) struct Heard {
 
 pub(super) async fn inbound(app: State<App>, Unread(request): Unread) -> Result<Json<Heard>> {
     let Known { company, db, .. } = known(&app, request.uri().query(), false).await?;
-    let _turn = intake::turn(company).await?;
+    let _permit = intake::permit(company).await?;
     let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let (told, files, objects) = if kind.starts_with("multipart/") {
         let form = Multipart::from_request(readable(kind.to_owned(), request), &()).await.map_err(wire::body_error)?;
-        tokio::time::timeout(PATIENCE, read(&app, company, form)).await.map_err(|_| slow())??
+        tokio::time::timeout(TIMEOUT, read(&app, company, form)).await.map_err(|_| slow())??
     } else {
         let (head, body) = request.into_parts();
         let request = Request::from_parts(head, intake::whole(body, JSON).await?.into());
@@ -133,7 +133,7 @@ pub(super) async fn inbound(app: State<App>, Unread(request): Unread) -> Result<
         return Ok(Json(Heard { status: "error", message: "The sender or the recipient is no e-mail address" }));
     };
     // It goes on when the sender is gone, and so does what its end means for the files' content.
-    let message = match app.see_through(write_down(db, mail, files, objects)).await?? {
+    let message = match app.run_to_completion(write_down(db, mail, files, objects)).await?? {
         true => "Email received",
         false => "The email is known already",
     };

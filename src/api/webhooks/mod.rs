@@ -185,10 +185,9 @@ impl aide::OperationOutput for Twiml {
     }
 }
 
-/// A text in XML, without the characters that no document may have (XML 1.0, 2.2).
+/// A text in XML, without the characters that no document may have.
 fn escaped(text: &str) -> String {
-    let may_be = |c: &char| !c.is_control() || "\t\n\r".contains(*c);
-    let text: String = text.chars().filter(|c| may_be(c) && !['\u{fffe}', '\u{ffff}'].contains(c)).collect();
+    let text: String = text.chars().filter(|c| wire::is_xml(*c)).collect();
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 

@@ -3,7 +3,7 @@
 use super::super::prelude::*;
 use crate::{
     idempotency, jobs,
-    turns::Turns,
+    fair_limit::FairLimit,
     wire::Paths,
     workflow::{Budget, Context, Step, hold},
 };
@@ -149,9 +149,9 @@ struct DryStep {
 }
 
 /// Templates take long, so only so many dry runs are made at a time; of one company one.
-static DRY_RUNS: Turns = Turns::new(2, 1);
-/// How long one waits for its turn.
-const TURN: Duration = Duration::from_secs(10);
+static DRY_RUNS: FairLimit = FairLimit::new(2, 1);
+/// How long one waits for a permit.
+const WAIT: Duration = Duration::from_secs(10);
 
 pub(super) async fn dry_run(db: TenantDb, Path(id): Path<Uuid>, Query(about): Query<About>) -> Result<Json<DryRun>> {
     let known = db.tx(async |tx| {
@@ -161,9 +161,9 @@ pub(super) async fn dry_run(db: TenantDb, Path(id): Path<Uuid>, Query(about): Qu
     let (company, known) = known.await?;
     idempotency::leaving().await?;
     let busy = Error::NoTurn("Too many dry runs are being made right now: try again in a moment");
-    let turn = DRY_RUNS.next(company, TURN).await.ok_or(busy)?;
+    let permit = DRY_RUNS.acquire(company, WAIT).await.ok_or(busy)?;
     let run = tokio::task::spawn_blocking(move || {
-        let _turn = turn;
+        let _permit = permit;
         tried(id, known)
     });
     run.await.map(Json).map_err(|e| Error::Internal(e.to_string().into()))

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 /// Something that is done outside of a transaction.
-pub(super) struct Errand {
+pub(super) struct ExternalCall {
     /// The run.
     pub execution: Uuid,
     /// Its step, whose id the receiver of a webhook is told.
@@ -144,12 +144,12 @@ pub(super) fn payload(action: &Action, context: &Context) -> Value {
 }
 
 /// Does it.
-pub(super) async fn run(app: &App, db: &TenantDb, errand: &Errand) -> Result<Outcome> {
-    let done = match &errand.action {
-        Action::SendSms(text) => send_text(app, db, errand, text).await,
-        Action::SendEmail(mail) => send_mail(app, db, errand, mail).await,
-        Action::Webhook(call) => deliver(app, errand, call).await,
-        Action::SendNotification(note) => notify(app, db, errand, note).await,
+pub(super) async fn run(app: &App, db: &TenantDb, call: &ExternalCall) -> Result<Outcome> {
+    let done = match &call.action {
+        Action::SendSms(text) => send_text(app, db, call, text).await,
+        Action::SendEmail(mail) => send_mail(app, db, call, mail).await,
+        Action::Webhook(webhook) => deliver(app, call, webhook).await,
+        Action::SendNotification(note) => notify(app, db, call, note).await,
         _ => Err(Error::Internal("an action that is of the database".into())),
     };
     match done {
@@ -173,14 +173,14 @@ fn not_sent(e: Error) -> Result<Outcome> {
     }
 }
 
-async fn send_text(app: &App, db: &TenantDb, errand: &Errand, text: &workflow::SendSms) -> Result<Outcome> {
+async fn send_text(app: &App, db: &TenantDb, call: &ExternalCall, text: &workflow::SendSms) -> Result<Outcome> {
     let from = text.from_number.clone().filter(|number| !number.is_empty());
     let text = Text {
         to: text.to.clone(),
         body: Some(text.body.clone()),
-        contact: errand.contact,
+        contact: call.contact,
         from,
-        execution: Some(errand.execution),
+        execution: Some(call.execution),
         ..Text::default()
     };
     let sent = match telephony::send(app, db, text).await {
@@ -193,7 +193,7 @@ async fn send_text(app: &App, db: &TenantDb, errand: &Errand, text: &workflow::S
     })
 }
 
-async fn send_mail(app: &App, db: &TenantDb, errand: &Errand, mail: &workflow::SendEmail) -> Result<Outcome> {
+async fn send_mail(app: &App, db: &TenantDb, call: &ExternalCall, mail: &workflow::SendEmail) -> Result<Outcome> {
     // What a template puts into a subject may have several lines.
     let subject = mail.subject.split(char::is_control).map(str::trim).collect::<Vec<_>>().join(" ");
     let mail = Mail {
@@ -201,8 +201,8 @@ async fn send_mail(app: &App, db: &TenantDb, errand: &Errand, mail: &workflow::S
         subject: subject.chars().take(500).collect(),
         body: mail.body.clone(),
         cc: mail.cc.clone().filter(|list| !list.trim().is_empty()),
-        contact: errand.contact,
-        execution: Some(errand.execution),
+        contact: call.contact,
+        execution: Some(call.execution),
         ..Mail::default()
     };
     let sent = match mailing::send(app, db, mail).await {
@@ -219,18 +219,18 @@ fn failed(failure: &Failure, why: String) -> Outcome {
     if *failure == Failure::Busy { Outcome::Later(why) } else { Outcome::Failed(why) }
 }
 
-async fn deliver(app: &App, errand: &Errand, call: &workflow::Webhook) -> Result<Outcome> {
-    let Some(sealed) = &errand.secret else {
+async fn deliver(app: &App, call: &ExternalCall, to: &workflow::Webhook) -> Result<Outcome> {
+    let Some(sealed) = &call.secret else {
         return Ok(Outcome::Failed("The workflow has no signing secret: save it again".into()));
     };
-    let secret = &app.sealer.open(errand.company, &workflow::secret_name(errand.workflow), sealed)?;
+    let secret = &app.sealer.open(call.company, &workflow::secret_name(call.workflow), sealed)?;
     let now = Timestamp::now();
-    let body = json!({ "type": errand.event, "timestamp": now.to_string(), "data": errand.data }).to_string();
+    let body = json!({ "type": call.event, "timestamp": now.to_string(), "data": call.data }).to_string();
     if body.len() > webhook::BODY {
         return Ok(Outcome::Failed("The payload is too large".into()));
     }
-    let id = format!("msg_{}", errand.step.simple());
-    let delivery = webhook::Delivery { url: &call.url, id: &id, timestamp: now.as_second(), secret, body };
+    let id = format!("msg_{}", call.step.simple());
+    let delivery = webhook::Delivery { url: &to.url, id: &id, timestamp: now.as_second(), secret, body };
     Ok(match app.webhooks.deliver(&delivery).await {
         Ok(status) => Outcome::Done(json!({ "webhook_id": id, "status": status })),
         Err(Failure::Refused { message, .. }) => Outcome::Failed(message),
@@ -239,10 +239,10 @@ async fn deliver(app: &App, errand: &Errand, call: &workflow::Webhook) -> Result
     })
 }
 
-async fn notify(app: &App, db: &TenantDb, errand: &Errand, note: &workflow::SendNotification) -> Result<Outcome> {
-    let users = if note.users.is_empty() { vec![errand.owner] } else { note.users.clone() };
+async fn notify(app: &App, db: &TenantDb, call: &ExternalCall, note: &workflow::SendNotification) -> Result<Outcome> {
+    let users = if note.users.is_empty() { vec![call.owner] } else { note.users.clone() };
     let users: Vec<Uuid> = db.all(sql!("jobs/workflow_recipients"), &[&users]).await?;
-    let link = match errand.event.parse() {
+    let link = match call.event.parse() {
         Ok(Trigger::Scheduled) | Err(_) => None,
         Ok(Trigger::ActivityCompleted) => Some("/activities"),
         Ok(Trigger::EmailOpened | Trigger::InboundSms) => Some("/inbox"),
@@ -251,8 +251,8 @@ async fn notify(app: &App, db: &TenantDb, errand: &Errand, note: &workflow::Send
     };
     for user in &users {
         // A notification is its reader's own, so it is written in their name.
-        let theirs = TenantDb::for_company(&app.db, errand.company, *user);
-        let params: crate::db::Params<'_> = &[&errand.step, &note.title, &note.message, &link];
+        let theirs = TenantDb::for_company(&app.db, call.company, *user);
+        let params: crate::db::Params<'_> = &[&call.step, &note.title, &note.message, &link];
         theirs.optional::<Uuid>(sql!("jobs/workflow_notify"), params).await?;
     }
     Ok(if users.is_empty() {

@@ -12,7 +12,7 @@ use crate::{
     wire::Time,
     workflow::{Action, Context, Step, hold, secret_name},
 };
-use act::{Errand, Outcome};
+use act::{ExternalCall, Outcome};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -57,7 +57,7 @@ pub(super) async fn run(app: &App, db: &TenantDb, job: &Job) -> Result<()> {
 pub async fn at_once(app: &App, company: Uuid, owner: Uuid, execution: Uuid) -> Result<()> {
     let db = TenantDb::for_company(&app.db, company, owner);
     let work = app.clone();
-    app.see_through(async move { go_on(&work, &db, execution).await }).await?
+    app.run_to_completion(async move { go_on(&work, &db, execution).await }).await?
 }
 
 async fn go_on(app: &App, db: &TenantDb, execution: Uuid) -> Result<()> {
@@ -73,31 +73,31 @@ async fn go_on(app: &App, db: &TenantDb, execution: Uuid) -> Result<()> {
 }
 
 /// What one transaction of a run came to.
-enum Turn {
+enum Progress {
     /// There is more to do.
-    Again,
+    Continue,
     /// The run is at its end, or goes on later.
-    Rest,
+    Done,
     /// Something is to be done outside of the database.
-    Outside(Box<Errand>),
+    External(Box<ExternalCall>),
 }
 
 async fn steps(app: &App, db: &TenantDb, execution: Uuid) -> Result<()> {
     let mut refused: Option<(i32, String)> = None;
     loop {
         let mut doing = None;
-        let turn = db.tx(async |tx| turn(tx, execution, refused.as_ref(), &mut doing).await).await;
+        let progress = db.tx(async |tx| advance(tx, execution, refused.as_ref(), &mut doing).await).await;
         refused = None;
-        match turn {
-            Ok(Turn::Again) => {}
-            Ok(Turn::Rest) => return Ok(()),
-            Ok(Turn::Outside(errand)) => {
-                let outcome = act::run(app, db, &errand).await?;
+        match progress {
+            Ok(Progress::Continue) => {}
+            Ok(Progress::Done) => return Ok(()),
+            Ok(Progress::External(call)) => {
+                let outcome = act::run(app, db, &call).await?;
                 // What left is known nowhere else, whatever has become of the company.
-                let (errand, outcome) = (&errand, &outcome);
-                let answers = &TenantDb::for_answer(&app.db, errand.company, errand.owner);
-                let write = |_| answers.tx(async move |tx| close(tx, execution, errand, outcome).await);
-                if let Turn::Rest = db::insist(write).await? {
+                let (call, outcome) = (&call, &outcome);
+                let answers = &TenantDb::for_answer(&app.db, call.company, call.owner);
+                let write = |_| answers.tx(async move |tx| record_outcome(tx, execution, call, outcome).await);
+                if let Progress::Done = db::retry_write(write).await? {
                     return Ok(());
                 }
                 // A server that stops leaves the rest to another one, for which the next step might not end in time.
@@ -115,14 +115,14 @@ async fn steps(app: &App, db: &TenantDb, execution: Uuid) -> Result<()> {
 }
 
 /// One step, or as much of it as one transaction can be.
-async fn turn(
+async fn advance(
     tx: &Tx<'_>,
     execution: Uuid,
     refused: Option<&(i32, String)>,
     doing: &mut Option<i32>,
-) -> Result<Turn> {
+) -> Result<Progress> {
     let Some(run) = tx.optional::<Run>(sql!("jobs/workflow_load"), &[&execution]).await? else {
-        return Ok(Turn::Rest);
+        return Ok(Progress::Done);
     };
     let context = Context::new(run.context.clone(), &run.trigger_data, (run.workflow_id, &run.name));
     if let Some(why) = stopped(&run) {
@@ -136,7 +136,7 @@ async fn turn(
     if !run.is_begun {
         if !run.is_manual && !hold(&conditions, &context) {
             tx.optional::<Uuid>(sql!("jobs/workflow_forget"), &[&execution]).await?;
-            return Ok(Turn::Rest);
+            return Ok(Progress::Done);
         }
         // Where there is no limit it is counted last, so that runs of one workflow wait for each other as shortly as can be.
         if run.max_executions.is_some() && !count(tx, &run).await? {
@@ -144,7 +144,7 @@ async fn turn(
         }
         tx.optional::<Uuid>(sql!("jobs/workflow_begin"), &[&execution, &run.actions]).await?;
     }
-    let turn = match usize::try_from(run.next_step).ok().and_then(|n| steps.get(n)) {
+    let progress = match usize::try_from(run.next_step).ok().and_then(|n| steps.get(n)) {
         None => finish(tx, execution, "success", None).await?,
         Some(step) => {
             let at = At { tx, run: &run, execution, step, is_last: steps.len() as i32 == run.next_step + 1 };
@@ -154,7 +154,7 @@ async fn turn(
     if !run.is_begun && run.max_executions.is_none() {
         count(tx, &run).await?;
     }
-    Ok(turn)
+    Ok(progress)
 }
 
 /// Why a run must not go on.
@@ -174,9 +174,9 @@ async fn count(tx: &Tx<'_>, run: &Run) -> Result<bool> {
     Ok(tx.optional::<Uuid>(sql!("jobs/workflow_count"), &[&run.workflow_id]).await?.is_some())
 }
 
-async fn finish(tx: &Tx<'_>, execution: Uuid, status: &str, why: Option<&str>) -> Result<Turn> {
+async fn finish(tx: &Tx<'_>, execution: Uuid, status: &str, why: Option<&str>) -> Result<Progress> {
     tx.optional::<Uuid>(sql!("jobs/workflow_finish"), &[&execution, &status, &why]).await?;
-    Ok(Turn::Rest)
+    Ok(Progress::Done)
 }
 
 /// A run at one of its steps.
@@ -189,7 +189,7 @@ struct At<'a, 't> {
 }
 
 impl At<'_, '_> {
-    async fn perform(&self, context: &Context, refused: Option<&(i32, String)>, doing: &mut Option<i32>) -> Result<Turn> {
+    async fn perform(&self, context: &Context, refused: Option<&(i32, String)>, doing: &mut Option<i32>) -> Result<Progress> {
         let status = self.run.step_status.as_deref();
         if let Some((_, why)) = refused.filter(|(position, _)| *position == self.run.next_step) {
             let input = self.step.action.filled_aside(context).await;
@@ -221,11 +221,11 @@ impl At<'_, '_> {
             }
             Action::SendSms(text) => {
                 let Some(until) = act::quiet_until(self.tx, &text.to).await? else {
-                    return self.outside(action, context).await;
+                    return self.call_outside(action, context).await;
                 };
                 self.later("waiting", &input, until).await
             }
-            Action::SendEmail(_) | Action::Webhook(_) | Action::SendNotification(_) => self.outside(action, context).await,
+            Action::SendEmail(_) | Action::Webhook(_) | Action::SendNotification(_) => self.call_outside(action, context).await,
             Action::CreateActivity(_) | Action::CreateDeal(_) | Action::UpdateField(_) | Action::AddTag(_) => {
                 *doing = Some(self.run.next_step);
                 let name = action.name();
@@ -237,33 +237,33 @@ impl At<'_, '_> {
         }
     }
 
-    async fn done(&self, status: &str, input: &Value, result: &Value, why: Option<&str>) -> Result<Turn> {
+    async fn done(&self, status: &str, input: &Value, result: &Value, why: Option<&str>) -> Result<Progress> {
         let name = self.step.action.name();
         let params: crate::db::Params<'_> =
             &[&self.execution, &self.run.next_step, &name, &status, input, result, &why, &self.is_last];
         self.tx.optional::<Uuid>(sql!("jobs/workflow_step_done"), params).await?;
-        Ok(if self.is_last { Turn::Rest } else { Turn::Again })
+        Ok(if self.is_last { Progress::Done } else { Progress::Continue })
     }
 
-    async fn later(&self, status: &str, input: &Value, until: Time) -> Result<Turn> {
+    async fn later(&self, status: &str, input: &Value, until: Time) -> Result<Progress> {
         let name = self.step.action.name();
         let params: crate::db::Params<'_> =
             &[&self.execution, &self.run.next_step, &name, &status, input, &Some(until), &self.run.attempts];
         self.tx.optional::<Uuid>(sql!("jobs/workflow_step"), params).await?;
-        Ok(Turn::Rest)
+        Ok(Progress::Done)
     }
 
-    async fn outside(&self, action: Action, context: &Context) -> Result<Turn> {
+    async fn call_outside(&self, action: Action, context: &Context) -> Result<Progress> {
         let (name, input) = (action.name(), action.config());
         let params: crate::db::Params<'_> =
             &[&self.execution, &self.run.next_step, &name, &"running", &input, &None::<Time>, &self.run.attempts];
         let begun: Option<Uuid> = self.tx.optional(sql!("jobs/workflow_step"), params).await?;
-        let Some(step) = begun else { return Ok(Turn::Rest) };
+        let Some(step) = begun else { return Ok(Progress::Done) };
         let secret = match &action {
             Action::Webhook(_) => self.tx.company_secret(&secret_name(self.run.workflow_id)).await?,
             _ => None,
         };
-        Ok(Turn::Outside(Box::new(Errand {
+        Ok(Progress::External(Box::new(ExternalCall {
             execution: self.execution,
             step,
             position: self.run.next_step,
@@ -283,30 +283,30 @@ impl At<'_, '_> {
 
 /// Writes down what became of what was done outside, unless that is done, or another worker has gone on meanwhile: one whose clock
 /// says that the claim is over, or that found the run after this one had stood still.
-async fn close(tx: &Tx<'_>, execution: Uuid, errand: &Errand, outcome: &Outcome) -> Result<Turn> {
-    let params: crate::db::Params<'_> = &[&execution, &errand.position, &errand.attempts];
+async fn record_outcome(tx: &Tx<'_>, execution: Uuid, call: &ExternalCall, outcome: &Outcome) -> Result<Progress> {
+    let params: crate::db::Params<'_> = &[&execution, &call.position, &call.attempts];
     let held: Option<Uuid> = tx.optional(sql!("jobs/workflow_hold"), params).await?;
     if held.is_none() {
-        return Ok(Turn::Rest);
+        return Ok(Progress::Done);
     }
-    let (name, input) = (errand.action.name(), errand.action.config());
+    let (name, input) = (call.action.name(), call.action.config());
     let nothing = json!({});
     let (status, result, why) = match outcome {
         Outcome::Done(result) => ("success", result, None),
         Outcome::Failed(why) => ("failed", &nothing, Some(why)),
-        Outcome::Later(why) if errand.attempts >= ATTEMPTS => ("failed", &nothing, Some(why)),
+        Outcome::Later(why) if call.attempts >= ATTEMPTS => ("failed", &nothing, Some(why)),
         Outcome::Later(_) | Outcome::ForOthers => {
             // 10 seconds, 40, 160, and then 640 each time.
-            let pause = 10 * 4_i64.pow(errand.attempts.min(ATTEMPTS - 1).unsigned_abs() - 1);
+            let pause = 10 * 4_i64.pow(call.attempts.min(ATTEMPTS - 1).unsigned_abs() - 1);
             let until = Some(Time(Timestamp::now() + SignedDuration::from_secs(pause)));
             let params: crate::db::Params<'_> =
-                &[&execution, &errand.position, &name, &"retrying", &input, &until, &errand.attempts];
+                &[&execution, &call.position, &name, &"retrying", &input, &until, &call.attempts];
             tx.optional::<Uuid>(sql!("jobs/workflow_step"), params).await?;
-            return Ok(Turn::Rest);
+            return Ok(Progress::Done);
         }
     };
     let params: crate::db::Params<'_> =
-        &[&execution, &errand.position, &name, &status, &input, result, &why, &errand.is_last];
+        &[&execution, &call.position, &name, &status, &input, result, &why, &call.is_last];
     tx.optional::<Uuid>(sql!("jobs/workflow_step_done"), params).await?;
-    Ok(if errand.is_last { Turn::Rest } else { Turn::Again })
+    Ok(if call.is_last { Progress::Done } else { Progress::Continue })
 }

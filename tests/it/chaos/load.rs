@@ -22,7 +22,7 @@ const AT_ONCE: usize = 3;
 /// The longest pause between two requests of a task, in milliseconds.
 const PAUSE: usize = 60;
 /// Nothing that is asked may take longer.
-const PATIENCE: Duration = Duration::from_secs(75);
+const TIMEOUT: Duration = Duration::from_secs(75);
 const RECIPIENTS: usize = 8;
 
 /// What is written.
@@ -93,7 +93,7 @@ pub struct Load {
 impl Load {
     /// Makes the companies and lets their people begin.
     pub async fn start(rig: &Rig) -> (Arc<Self>, JoinSet<()>) {
-        let http = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();
+        let http = reqwest::Client::builder().timeout(TIMEOUT).build().unwrap();
         let keys = Keys::new(&config().jwt_secret).unwrap();
         let mut load = Self {
             companies: Vec::new(),

@@ -4,8 +4,8 @@
 
 use crate::{
     db::{Rows, WriteError, WriteRow},
+    fair_limit::Pace,
     server::as_part_of_request,
-    turns::Pace,
 };
 use axum::{
     BoxError,

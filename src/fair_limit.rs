@@ -1,5 +1,5 @@
-//! Turns at what comes from outside and takes memory while it comes: only so much at a time, of one company less than all,
-//! so that no company alone holds up others; and whoever is slow to give it loses the turn.
+//! Limits on what takes memory or time while it is done: only so much at a time, of one company less than all, so that no
+//! company alone holds up others; and whoever is slow to send what is read loses the permit.
 
 use std::{
     collections::HashMap,
@@ -12,37 +12,37 @@ use tokio::{
 };
 use uuid::Uuid;
 
-/// Turns of one kind, of the whole program.
-pub struct Turns {
+/// How much of one kind is done at a time in the whole program.
+pub struct FairLimit {
     all: Semaphore,
     of_one: usize,
     companies: LazyLock<Mutex<HashMap<Uuid, Arc<Semaphore>>>>,
 }
 
-/// A turn, until it is dropped.
-pub struct Turn {
+/// Leave to do one, until it is dropped.
+pub struct Permit {
     _own: OwnedSemaphorePermit,
     _any: SemaphorePermit<'static>,
 }
 
-impl Turns {
+impl FairLimit {
     /// So many at a time, and of one company so many.
     pub const fn new(all: usize, of_one: usize) -> Self {
         Self { all: Semaphore::const_new(all), of_one, companies: LazyLock::new(Mutex::default) }
     }
 
-    /// Waits so long for a company's turn.
-    pub async fn next(&'static self, company: Uuid, wait: Duration) -> Option<Turn> {
+    /// Waits so long for a permit for a company; `None` when that was not long enough.
+    pub async fn acquire(&'static self, company: Uuid, wait: Duration) -> Option<Permit> {
         let own = {
             let mut companies = self.companies.lock().unwrap_or_else(PoisonError::into_inner);
-            companies.retain(|_, turns| Arc::strong_count(turns) > 1);
+            companies.retain(|_, permits| Arc::strong_count(permits) > 1);
             companies.entry(company).or_insert_with(|| Arc::new(Semaphore::new(self.of_one))).clone()
         };
-        let turn = async {
+        let permit = async {
             let own = own.acquire_owned().await.ok()?;
-            Some(Turn { _own: own, _any: self.all.acquire().await.ok()? })
+            Some(Permit { _own: own, _any: self.all.acquire().await.ok()? })
         };
-        timeout(wait, turn).await.ok().flatten()
+        timeout(wait, permit).await.ok().flatten()
     }
 }
 
@@ -54,7 +54,7 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// Bytes a second, and how far the sender may be behind that: whoever stands still has lost its turn so soon.
+    /// Bytes a second, and how far the sender may be behind that: whoever stands still has lost its permit so soon.
     pub fn new(per_second: u32, behind: Duration) -> Self {
         Self { left: behind, behind, per_second: per_second.into() }
     }
