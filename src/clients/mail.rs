@@ -68,12 +68,15 @@ fn transport(url: Option<&str>, name: &str) -> anyhow::Result<Option<Transport>>
     Ok(Some(builder.timeout(Some(super::TIMEOUT)).pool_config(PoolConfig::new().max_size(CONNECTIONS)).build()))
 }
 
-/// Gives a mail to a server, which may take half a minute to look at it, and four seconds for a megabyte; the transport's own limit is
-/// for making the connection only.
+/// How long a server may take for a mail of so many bytes: half a minute to look at it, and four seconds for a megabyte.
+pub const fn patience(bytes: usize) -> Duration {
+    Duration::from_secs(2 * super::TIMEOUT.as_secs() + 4 * (bytes >> 20) as u64)
+}
+
+/// Gives a mail to a server, with [`patience`]; the transport's own limit is for making the connection only.
 async fn hand_over(mail: &Message, to: &Transport) -> Result<Result<Response, smtp::Error>, Elapsed> {
     let bytes = mail.formatted();
-    let patience = 2 * super::TIMEOUT + Duration::from_secs(4) * (bytes.len() >> 20) as u32;
-    timeout(patience, to.send_raw(mail.envelope(), &bytes)).await
+    timeout(patience(bytes.len()), to.send_raw(mail.envelope(), &bytes)).await
 }
 
 /// Sends mail, or logs it in development mode when there is no SMTP server.

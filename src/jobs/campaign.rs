@@ -3,13 +3,16 @@
 //! `failed`, because the mail may have arrived, and everybody else has a state or waits. Whom a worker claimed without
 //! hearing of it, it gives back.
 //!
-//! The job is the worker's for [`LEASE`] after each batch. Within it every mail of the batch has begun ([`START`]) and
+//! The job is the worker's for [`LEASE`] after each claim. Within it every mail of the batch has begun ([`START`]) and
 //! ended ([`TIMEOUT`]), so a job that comes back by itself is a dead worker's. After [`TIME_SLICE`] it goes back into the queue.
 
 use super::later;
 use crate::{
     App, Error, Result,
-    clients::{Failure, mail::Letter},
+    clients::{
+        Failure,
+        mail::{self, Letter},
+    },
     db::{self, Params, TenantDb, platform::Job},
     links::{self, Link, Purpose},
     mailing::{self, Way},
@@ -25,16 +28,19 @@ const BATCH: i64 = 64;
 /// Of those, so many at once: a mail server waits some 40 ms for the end of each mail, because what is small is held back
 /// until what came before is confirmed.
 const AT_ONCE: usize = 32;
-/// Seconds for which the job is this worker's.
-const LEASE: f64 = 25.0;
+/// Seconds for which the job is this worker's: a batch and the note of what became of it.
+const LEASE: f64 = (START.as_secs() + TIMEOUT.as_secs() + 5) as f64;
 /// A mail of a batch that has not begun by then is left for the next one.
 const START: Duration = Duration::from_secs(5);
-/// How long one mail may take.
-const TIMEOUT: Duration = Duration::from_secs(15);
+/// How long one mail may take: longer than its provider may, who would be asked in vain otherwise. A text and its HTML are of half a
+/// million characters each, and no mail of them has 8 MiB.
+const TIMEOUT: Duration = mail::patience(8 << 20);
 /// How long a campaign sends before it queues again.
 const TIME_SLICE: Duration = Duration::from_secs(8);
-/// How long it waits for a worker that may send it, in seconds.
-const PAUSE: i64 = 30;
+/// How long it waits for a worker that may send it, or for a provider that takes nothing, in seconds.
+const PAUSE: f64 = 30.0;
+/// How long for a provider that has taken some of a batch and not all.
+const BREATH: f64 = 5.0;
 
 row! {
     /// A campaign that is being sent.
@@ -69,6 +75,8 @@ struct Answers {
     errors: Vec<Option<String>>,
     /// Whether the provider has said yes or no to one of them.
     is_decided: bool,
+    /// Whether it cannot take another one at the moment.
+    is_busy: bool,
     /// Why it takes nothing of the company, if it has said so.
     closed: Option<String>,
 }
@@ -77,6 +85,7 @@ impl Answers {
     /// `None`: it was not tried.
     fn add(&mut self, way: &Way, recipient: &Recipient, answer: Option<Result<Option<String>, Failure>>) {
         self.is_decided |= matches!(answer, Some(Ok(_) | Err(Failure::Refused { .. })));
+        self.is_busy |= matches!(answer, Some(Err(Failure::Busy)));
         let (outcome, provider_id, error) = match answer {
             None => ("later", None, None),
             Some(Ok(id)) => ("sent", id, None),
@@ -102,9 +111,9 @@ impl Answers {
         self.errors.push(error);
     }
 
-    /// Whether nothing is known to have come of it all.
-    fn are_in_vain(&self) -> bool {
-        !self.ids.is_empty() && !self.is_decided
+    /// For how many seconds the provider is to be left alone: when nothing is known to have come of it all, or not all was taken.
+    fn pause(&self) -> Option<f64> {
+        if !self.is_decided && !self.ids.is_empty() { Some(PAUSE) } else { self.is_busy.then_some(BREATH) }
     }
 }
 
@@ -122,7 +131,7 @@ pub(super) async fn run(app: &App, db: &TenantDb, job: &Job) -> Result<()> {
         Ok(base) => base,
         Err(e) => {
             tracing::error!(error = %e.for_log(), "a campaign waits for a worker that may send it");
-            return later(db, job, PAUSE).await;
+            return later(db, job, PAUSE as i64).await;
         }
     };
     let way = match mailing::way(app, db).await {
@@ -133,7 +142,7 @@ pub(super) async fn run(app: &App, db: &TenantDb, job: &Job) -> Result<()> {
     };
     let started = Instant::now();
     loop {
-        if !way.is_there(app).await && waits(db, job, &campaign).await? {
+        if !way.is_there(app).await && waits(db, job, &campaign, PAUSE).await? {
             return Ok(());
         }
         let claimed = Instant::now();
@@ -156,11 +165,16 @@ pub(super) async fn run(app: &App, db: &TenantDb, job: &Job) -> Result<()> {
         if let Some(why) = &answers.closed {
             return fail(db, &campaign, why).await;
         }
-        if answers.are_in_vain() && waits(db, job, &campaign).await? {
+        // A server that stops leaves the rest to another one.
+        if app.background.is_closed() {
+            return later(db, job, 0).await;
+        }
+        if let Some(seconds) = answers.pause()
+            && waits(db, job, &campaign, seconds).await?
+        {
             return Ok(());
         }
-        // A server that stops leaves the rest to another one.
-        if started.elapsed() > TIME_SLICE || app.background.is_closed() {
+        if started.elapsed() > TIME_SLICE {
             return later(db, job, 0).await;
         }
     }
@@ -187,8 +201,9 @@ async fn fail(db: &TenantDb, campaign: &Sending, why: &str) -> Result<()> {
 }
 
 /// Puts the job back until the provider may take something; whether there is anybody for whom it is to.
-async fn waits(db: &TenantDb, job: &Job, campaign: &Sending) -> Result<bool> {
-    Ok(db.optional::<Uuid>(sql!("jobs/campaign_wait"), &[&job.id, &campaign.id]).await?.is_some())
+async fn waits(db: &TenantDb, job: &Job, campaign: &Sending, seconds: f64) -> Result<bool> {
+    let params: Params<'_> = &[&job.id, &campaign.id, &seconds];
+    Ok(db.optional::<Uuid>(sql!("jobs/campaign_wait"), params).await?.is_some())
 }
 
 async fn send(
@@ -200,7 +215,8 @@ async fn send(
     claimed: Instant,
 ) -> Answers {
     let sent = stream::iter(batch.into_iter().filter(|recipient| recipient.is_sending)).map(async |recipient| {
-        if claimed.elapsed() > START {
+        // A server that stops waits for those that have begun, and not for one after the other.
+        if claimed.elapsed() > START || app.background.is_closed() {
             return (recipient, None);
         }
         let letter = letter(app, way, base, campaign, &recipient);

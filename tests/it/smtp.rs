@@ -1,9 +1,10 @@
 //! A listening SMTP server (RFC 5321) that keeps what it is given.
 
+use std::sync::Arc;
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
     net::{TcpListener, TcpStream},
-    sync::{Mutex, mpsc},
+    sync::{Mutex, Semaphore, mpsc},
     time::{Duration, timeout},
 };
 
@@ -18,6 +19,7 @@ pub struct Mail {
 
 pub struct Inbox {
     port: u16,
+    room: Arc<Semaphore>,
     mails: Mutex<mpsc::UnboundedReceiver<Mail>>,
 }
 
@@ -45,12 +47,20 @@ impl Inbox {
     fn with(listener: TcpListener, pause: Duration, reply: &'static str) -> Self {
         let port = listener.local_addr().unwrap().port();
         let (sender, mails) = mpsc::unbounded_channel();
+        let room = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
+        let left = room.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(converse(stream, sender.clone(), pause, reply));
+                tokio::spawn(converse(stream, sender.clone(), pause, reply, left.clone()));
             }
         });
-        Self { port, mails: Mutex::new(mails) }
+        Self { port, room, mails: Mutex::new(mails) }
+    }
+
+    /// Takes so many mails from now on, and defers those that are begun beyond that.
+    pub fn takes(&self, mails: usize) {
+        self.room.forget_permits(Semaphore::MAX_PERMITS);
+        self.room.add_permits(mails);
     }
 
     pub fn url(&self) -> String {
@@ -75,6 +85,7 @@ pub async fn converse(
     mails: mpsc::UnboundedSender<Mail>,
     pause: Duration,
     reply: &str,
+    room: Arc<Semaphore>,
 ) -> std::io::Result<()> {
     let mut stream = BufReader::new(stream);
     stream.write_all(b"220 test\r\n").await?;
@@ -87,6 +98,9 @@ pub async fn converse(
         let command = line.trim_end().to_owned();
         let answer = match command.to_uppercase().as_str() {
             c if c.starts_with("EHLO") => "250-test\r\n250-SMTPUTF8\r\n250 8BITMIME".into(),
+            c if c.starts_with("MAIL FROM:") && room.try_acquire().map(|permit| permit.forget()).is_err() => {
+                "454 too many".into()
+            }
             c if c.starts_with("MAIL FROM:") => {
                 mail.from = command[10..].to_owned();
                 "250 ok".into()

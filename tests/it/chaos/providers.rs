@@ -18,7 +18,10 @@ use std::{
     },
     time::Duration,
 };
-use tokio::{net::TcpListener, sync::Notify, sync::mpsc};
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, Semaphore, mpsc},
+};
 use uuid::Uuid;
 
 #[derive(Default)]
@@ -56,10 +59,11 @@ impl Providers {
 
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let smtp = listener.local_addr().unwrap().port();
+        let room = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
         let (sender, mut mails) = mpsc::unbounded_channel::<smtp::Mail>();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(smtp::converse(stream, sender.clone(), Duration::ZERO, "250 ok"));
+                tokio::spawn(smtp::converse(stream, sender.clone(), Duration::ZERO, "250 ok", room.clone()));
             }
         });
         let kept = taken.clone();
