@@ -234,7 +234,7 @@ async fn a_scheduled_text_that_twilio_cannot_take_is_tried_again_for_an_hour() {
     let account = Account::of(&acme).await;
     let insert =
         "insert into scheduled_sms (tenant_id, company_id, user_id, from_address, to_address, body, scheduled_at)
-        values ($1, $1, $2, $3, '+14155550004', 'Text', now() - interval '10 minutes')";
+        values ($1, $1, $2, $3, '+14155550004', 'Text', now() - interval '10 hours')";
     acme.db.execute(insert, &[&acme.company, &acme.member.id, &account.number]).await.unwrap();
     let asked = async |times: usize| {
         until("Twilio has been asked and has answered", async || {
@@ -243,14 +243,22 @@ async fn a_scheduled_text_that_twilio_cannot_take_is_tried_again_for_an_hour() {
         })
         .await;
     };
+    // As after a night, a suspension, or without workers.
     asked(1).await;
+    let soon = "select run_at - now() between interval '50 seconds' and interval '70 seconds' from jobs where kind = 'scheduled_sms'";
+    assert!(acme.value::<bool>(soon, &[]).await);
+    let begun =
+        "update scheduled_sms set first_tried_at = now() - interval '10 minutes'; update jobs set run_at = now()";
+    acme.db.batch_execute(begun).await.unwrap();
+    asked(2).await;
     // The answer and what follows from it are one commit: the next attempt is there when the failure is.
     let waits = "select not is_sent and not is_cancelled and error_message is null and run_at - now() between interval '9 minutes' and interval '11 minutes'
         from scheduled_sms s join jobs j on j.record_id = s.id";
     assert!(acme.value::<bool>(waits, &[]).await);
-    let late = "update scheduled_sms set scheduled_at = now() - interval '61 minutes'; update jobs set run_at = now()";
+    let late =
+        "update scheduled_sms set first_tried_at = now() - interval '61 minutes'; update jobs set run_at = now()";
     acme.db.batch_execute(late).await.unwrap();
-    asked(2).await;
+    asked(3).await;
     let given_up = "select not is_sent and is_cancelled and error_message like '%nothing was sent' from scheduled_sms";
     assert!(acme.value::<bool>(given_up, &[]).await);
     assert_eq!(acme.value::<i64>("select count(*) from jobs", &[]).await, 0);
