@@ -1,7 +1,9 @@
 -- Starts a campaign, leaves it to its time, or goes on with one that failed, for those who still wait; no status when it was started
--- before, or has no company in whose name it could leave.   $1 id
+-- before, or has no company in whose name it could leave. Whose author is not in the company any more goes on in the caller's name.
+-- $1 id
 with started as (
   update campaigns c set status = case when scheduled_at > now() then 'scheduled' else 'sending' end, error_message = null,
+    user_id = case when exists (select from users u where u.id = c.user_id and not u.is_deleted) then c.user_id else app.user_id() end,
     sent_at = case when scheduled_at > now() then null else now() end, updated_at = now()
   where id = $1 and not is_deleted and company_id is not null and (status in ('draft', 'scheduled') or status = 'failed'
     and exists (select from campaign_recipients r where r.campaign_id = c.id and r.state = 'pending'))

@@ -15,6 +15,7 @@ use ringfence::config::{Config, Switch};
 use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::RangeInclusive,
     process::{Child, Stdio},
     time::{Duration, Instant},
 };
@@ -457,7 +458,12 @@ async fn a_server_that_takes_nothing_is_asked_again_and_one_that_refuses_is_not(
             assert!(start.elapsed() < Duration::from_secs(10));
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        paused(&acme, 20..=31).await;
+        assert_eq!(states(&acme.member, &path).await["ada@x.example"], "pending");
+        if attempt == 6 {
+            let first = "update campaign_recipients set deferred_since = now() - interval '5 days'";
+            acme.db.batch_execute(first).await.unwrap();
+        }
         acme.db.batch_execute("update jobs set run_at = now()").await.unwrap();
     }
     let failed = becomes(&acme.member, &path, "failed").await;
@@ -475,12 +481,6 @@ async fn a_server_that_takes_nothing_is_asked_again_and_one_that_refuses_is_not(
     assert!(refusing.rest().await.is_empty());
 }
 
-/// Starts `ringfence worker` as a process of its own.
-fn worker(own: &OwnDatabase, inbox: &Inbox) -> Child {
-    let mut command = configured(own, &["worker"]);
-    command.env_remove("DATABASE_ADMIN_URL").env("RINGFENCE_PUBLIC_URL", config().public_url);
-    command.env("RINGFENCE_RELAY_URL", inbox.url()).stdout(Stdio::null()).stderr(Stdio::null());
-    command.spawn().unwrap()
 /// The seconds until a campaign is gone on with; or, while a worker has it, until that counts as dead.
 const PAUSE: &str = "select coalesce(max(extract(epoch from run_at - now()))::int, 0) from jobs where kind = 'campaign' and attempts = 0";
 
@@ -529,6 +529,12 @@ async fn a_relay_has_time_to_look_at_a_mail() {
     assert!(inbox.rest().await.is_empty());
 }
 
+/// Starts `ringfence worker` as a process of its own.
+fn worker(own: &OwnDatabase, inbox: &Inbox) -> Child {
+    let mut command = configured(own, &["worker"]);
+    command.env_remove("DATABASE_ADMIN_URL").env("RINGFENCE_PUBLIC_URL", config().public_url);
+    command.env("RINGFENCE_RELAY_URL", inbox.url()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -639,7 +645,7 @@ async fn sendgrid_sends_and_tells_what_became_of_each() {
 }
 
 /// Mail must not bear the address of somebody who has left, nor that which they have at another company; and what a run
-/// makes would be nobody's work.
+/// makes would be nobody's work. A campaign of theirs is whose who sends it.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_not_in_the_company_any_more_sends_nothing_for_it() {
     let (own, inbox) = (OwnDatabase::new().await, Inbox::open().await);
@@ -662,14 +668,30 @@ async fn who_is_not_in_the_company_any_more_sends_nothing_for_it() {
         let workflow = person.post("/api/workflows/", workflow).await.expect(200);
         paths.push((path, format!("/api/workflows/{}", workflow["id"].as_str().unwrap())));
     }
+    let mut later = new(&["ada@x.example"]);
+    later["scheduled_at"] = json!("2099-01-01T00:00:00Z");
+    let (due, kept) = (create(&people[0], later.clone()).await, create(&people[0], later).await);
     acme.db.execute("select app.assign_company($1, $2)", &[&people[0].id, &other.company]).await.unwrap();
     acme.admin.delete(&format!("/api/users/{}", people[1].id)).await.expect(200);
     people[2].delete("/api/users/me").await.expect(200);
     acme.contact("Ada", "Lovelace").await;
-    for (campaign, workflow) in paths {
-        send(&acme.admin, &campaign).await.expect(200);
-        let campaign = becomes(&acme.admin, &campaign, "failed").await;
-        assert_eq!(campaign["status"], "failed");
+    let time = "update campaigns set scheduled_at = now() where id = $1::text::uuid";
+    let id = |path: &str| path.rsplit('/').next().unwrap().to_owned();
+    acme.db.execute(time, &[&id(&due)]).await.unwrap();
+    acme.db.execute("update jobs set run_at = now() where record_id = $1::text::uuid", &[&id(&due)]).await.unwrap();
+    becomes(&acme.admin, &due, "failed").await;
+    let why = "select count(*) from campaigns where error_message like '%not in the company any more'";
+    assert_eq!(acme.value::<i64>(why, &[]).await, 1);
+    // Who sends it then is its sender.
+    assert_eq!(send(&acme.admin, &kept).await.expect(200)["status"], "scheduled");
+    let whose = "select user_id from jobs where record_id = $1::text::uuid";
+    assert_eq!(acme.value::<uuid::Uuid>(whose, &[&id(&kept)]).await, acme.admin.id);
+    for campaign in paths.iter().map(|(campaign, _)| campaign).chain([&due]) {
+        send(&acme.admin, campaign).await.expect(200);
+        assert_eq!(becomes(&acme.admin, campaign, "sent").await["total_sent"], 1);
+        assert!(inbox.next().await.from.contains(&acme.admin.email));
+    }
+    for (_, workflow) in paths {
         until("the end of the run", async || {
             let runs = acme.admin.get(&format!("{workflow}/executions")).await.expect(200);
             runs[0]["status"] == "partial"
@@ -682,8 +704,6 @@ async fn who_is_not_in_the_company_any_more_sends_nothing_for_it() {
         assert_eq!(steps[1]["input"]["subject"], "By nobody");
         assert_eq!([&steps[1]["error_message"], &steps[2]["error_message"]], ["Owner not found"; 2]);
     }
-    let why = "select count(*) from campaigns where error_message like '%not in the company any more'";
-    assert_eq!(acme.value::<i64>(why, &[]).await, 3);
     let made = "select (select count(*) from activities) + (select count(*) from deals)";
     assert_eq!(acme.value::<i64>(made, &[]).await, 0);
     assert!(inbox.rest().await.is_empty());
