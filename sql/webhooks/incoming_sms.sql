@@ -15,7 +15,10 @@ select m.id, said.reply
 from message m left join companies c on true
 left join lateral (select case
     when $5::text = 'help' then coalesce(c.settings ->> 'help_reply', c.name || ': reply STOP to receive no more messages.')
-    when $5::text is null and not app.is_suppressed('sms', $2) then c.settings ->> 'auto_reply' end as reply) said
+    -- By itself, nothing leaves that nobody could send.
+    when $5::text is null and not app.is_suppressed('sms', $2) and app.quiet_until($2) is null and not exists (
+      select from conversations v where v.to_number = $2 and not v.is_deleted and v.company_id is not null and v.conversation_status = 'blocked')
+    then c.settings ->> 'auto_reply' end as reply) said
   -- A number that answers by itself, too, would be answered for ever. Who asks for help gets it again soon.
   on lower(btrim($4)) <> lower(btrim(said.reply)) and not exists (
     select from conversations v join sms_messages a on a.conversation_id = v.id

@@ -284,6 +284,35 @@ async fn settings_decide_about_replies_and_unknown_senders() {
     assert_eq!([&contacts[0]["phone"], &list[1]["contact_id"]], [&json!(customer), &contacts[0]["id"]]);
 }
 
+/// What leaves by itself leaves when a text could; who asks for help gets it at any time.
+#[tokio::test]
+async fn nothing_leaves_by_itself_at_night_or_for_who_is_blocked() {
+    let acme = World::new().await;
+    let account = Account::of(&acme).await;
+    let company = format!("/api/companies/{}", acme.company);
+    let customer = number();
+    let mut sids = 0..;
+    let mut says = async |body: &str| {
+        let sid = format!("SM{}", sids.next().unwrap());
+        let fields = [("From", &*customer), ("To", &account.number), ("Body", body), ("MessageSid", &sid)];
+        account.tells("/api/sms/webhook/incoming", &fields).await.text.contains("<Message>")
+    };
+    let settings = |hours: Value| json!({"settings": {"auto_reply": "We call you back", "quiet_hours": hours}});
+    acme.admin.put(&company, settings(json!({"from": "00:00", "to": "23:59"}))).await.expect(200);
+    assert_eq!([says("Hello").await, says("HELP").await], [false, true], "at night");
+    acme.admin.put(&company, settings(Value::Null)).await.expect(200);
+    let set = async |state: &str| {
+        let set = "update conversations set conversation_status = $2 where tenant_id = $1";
+        acme.db.execute(set, &[&acme.company, &state]).await.unwrap();
+    };
+    set("blocked").await;
+    let past = "update sms_messages set created_at = created_at - interval '2 minutes' where tenant_id = $1";
+    acme.db.execute(past, &[&acme.company]).await.unwrap();
+    assert_eq!([says("Hello").await, says("HELP").await], [false, true], "blocked");
+    set("active").await;
+    assert!(says("Hello").await);
+}
+
 /// Numbers are found as the screens read them, and no other way: the last ten digits of a German number are an American one.
 #[tokio::test]
 async fn a_number_is_the_contacts_in_whose_country_it_is() {
