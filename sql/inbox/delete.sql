@@ -1,9 +1,10 @@
--- Locks the conversation before its text, as an incoming text and conversations/mark_read do.
--- $1 text, mail or call
+-- Deletes a text, mail or call, and answers whether that was so: a text for which the provider is being asked stays, because what
+-- becomes of it is written to its row, and what depends on it with that. Locks the conversation before its text, as an incoming text and
+-- conversations/mark_read do.   $1 text, mail or call
 with conversation as materialized (
   select c.id from conversations c where c.id = (select m.conversation_id from sms_messages m where m.id = $1) for no key update
 ), text as (
-  delete from sms_messages m using (select count(*) from conversation) locked where m.id = $1
+  delete from sms_messages m using (select count(*) from conversation) locked where m.id = $1 and not (m.direction = 'outbound' and m.status = 'queued')
   returning m.id, m.conversation_id, (m.direction = 'inbound' and m.read_at is null)::int as unread
 ), counted as (
   update conversations c set message_count = greatest(c.message_count - 1, 0), unread_count = greatest(c.unread_count - t.unread, 0),
@@ -15,4 +16,7 @@ with conversation as materialized (
 ), call as (
   delete from calls where id = $1 returning id
 )
-select id from text union all select id from email union all select id from call
+select bool_or(d.is_deleted) as is_deleted from (
+  select true as is_deleted from text union all select true from email union all select true from call
+  union all select false from sms_messages where id = $1
+) d having count(*) > 0

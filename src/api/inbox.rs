@@ -191,7 +191,10 @@ async fn mark_read(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Message>> 
 }
 
 async fn delete(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Message>> {
-    let deleted: Option<Uuid> = db.optional(sql!("inbox/delete"), &[&id]).await?;
-    deleted.ok_or(Error::not_found("Message"))?;
-    Ok(message("Message deleted successfully"))
+    let deleted: Option<bool> = db.optional(sql!("inbox/delete"), &[&id]).await?;
+    match deleted {
+        None => Err(Error::not_found("Message")),
+        Some(false) => Err(Error::bad_request("This message is being sent right now: try again in a moment")),
+        Some(true) => Ok(message("Message deleted successfully")),
+    }
 }

@@ -101,3 +101,18 @@ async fn a_text_that_is_read_or_deleted_counts_no_more_in_its_conversation() {
     acme.member.delete(&other).await.expect(200);
     assert_eq!(counts().await, [0, 0]);
 }
+
+/// What becomes of it is written to its row, and to the scheduled text that it is.
+#[tokio::test]
+async fn a_text_that_is_being_sent_is_not_deleted() {
+    let acme = World::new().await;
+    let insert =
+        "insert into sms_messages (tenant_id, company_id, user_id, direction, status, from_address, to_address, body)
+        values ($1, $1, $2, 'outbound', 'queued', '+14155552002', '+14155552001', 'Hi') returning id";
+    let id: uuid::Uuid = acme.value(insert, &[&acme.company, &acme.member.id]).await;
+    let path = format!("/api/inbox/{id}");
+    assert!(acme.member.delete(&path).await.detail(400).contains("being sent"));
+    acme.db.execute("update sms_messages set status = 'failed' where id = $1", &[&id]).await.unwrap();
+    acme.member.delete(&path).await.expect(200);
+    assert_eq!(acme.member.delete(&path).await.status, 404);
+}
