@@ -1,5 +1,7 @@
--- The carrier knows that a number has opted out.   $1 Twilio's id of the text   $2 number
+-- The carrier knows that a number has opted out: in the name of who wrote to it, or of who entered the account when that is deleted.
+-- $1 Twilio's id of the text   $2 number
 insert into suppressions (channel, address, reason, user_id)
-select 'sms', $2, 'provider', m.user_id from sms_messages m where m.twilio_sid = $1 and app.suppressed_form('sms', $2) <> ''
+select 'sms', $2, 'provider', coalesce((select m.user_id from sms_messages m where m.twilio_sid = $1 limit 1), s.user_id)
+from twilio_settings s where s.company_id is not null and app.suppressed_form('sms', $2) <> ''
 on conflict (tenant_id, channel, address) where company_id is not null do nothing
 returning id

@@ -521,6 +521,34 @@ async fn a_suspended_company_hears_that_somebody_has_opted_out() {
     assert_eq!(reasons, [&json!("provider"), &json!("stop")]);
 }
 
+/// The carrier tells of a number, whatever has become of the text.
+#[tokio::test]
+async fn who_has_opted_out_is_known_when_the_text_is_deleted() {
+    let acme = World::new().await;
+    let account = Account::of(&acme).await;
+    let customer = number();
+    acme.member.post("/api/sms/send", json!({"to": customer, "body": "Hi"})).await.expect(200);
+    let text = acme.member.get("/api/inbox/").await.expect(200)[0]["id"].clone();
+    let callback = account.asked()[0]["StatusCallback"].clone();
+    let path = callback.strip_prefix("https://crm.example").unwrap();
+    acme.member.delete(&format!("/api/inbox/{}", text.as_str().unwrap())).await.expect(200);
+    let tells = async |code: &str| {
+        let fields = [("MessageSid", "SMgone"), ("To", &*customer), ("MessageStatus", "failed"), ("ErrorCode", code)];
+        account.tells(path, &fields).await.status
+    };
+    assert_eq!([tells("30003").await, tells("21610").await, tells("21610").await], [403, 200, 200]);
+    let list = acme.admin.get("/api/suppressions/").await.expect(200);
+    assert_eq!([&list[0]["address"], &list[0]["reason"]], [&json!(customer), &json!("provider")]);
+    assert_eq!(list.as_array().unwrap().len(), 1);
+    assert!(
+        acme.member
+            .post("/api/sms/send", json!({"to": customer, "body": "Hi"}))
+            .await
+            .detail(400)
+            .contains("opted out")
+    );
+}
+
 /// A text can be from a name, and a call from nobody. Neither has digits, and nor has the phone of many a contact.
 #[tokio::test]
 async fn what_comes_from_no_number_is_no_contacts() {

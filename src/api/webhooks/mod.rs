@@ -264,9 +264,12 @@ async fn sms_status(app: State<App>, signed: Signed) -> Result<Json<wire::Done>>
     };
     let params: crate::db::Params<'_> = &[&signed.query.id, &signed.field("MessageSid"), &status, &code];
     let known: Option<String> = db.optional(sql!("webhooks/sms_status").planned_once(), params).await?;
-    let to = known.ok_or_else(refused)?;
     if has_opted_out {
+        // Also when the text is deleted.
+        let to = known.as_deref().unwrap_or(signed.field("To"));
         db.optional::<Uuid>(sql!("webhooks/opted_out"), &[&signed.field("MessageSid"), &to]).await?;
+    } else {
+        known.ok_or_else(refused)?;
     }
     Ok(wire::done("Heard"))
 }
