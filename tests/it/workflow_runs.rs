@@ -277,6 +277,29 @@ async fn a_text_waits_for_the_end_of_the_night() {
     assert!(later);
 }
 
+/// It was day when the step began.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_waits_for_the_end_of_a_night_that_begins_at_that_moment() {
+    let own = OwnDatabase::new().await;
+    let acme = World::alone(&own).await;
+    let account = Account::of(&acme).await;
+    let night = r#"create function begin_night() returns trigger language plpgsql security definer as $$
+        begin update companies set settings = '{"quiet_hours": {"from": "00:00", "to": "23:59"}}'; return null; end $$;
+        create trigger begin_night after insert on workflow_steps for each row
+          when (new.status = 'running') execute function begin_night()"#;
+    acme.db.batch_execute(night).await.unwrap();
+    let action = json!([{"type": "send_sms", "config": {"to": number(), "body": "Hi"}}]);
+    let path = workflow(&acme.admin, "deal_won", action).await;
+    let ran = acme.admin.send("POST", &format!("{path}/execute"), None).await.expect(200);
+    assert_eq!((&ran["status"], account.asked().len()), (&json!("running"), 0));
+    assert_eq!(steps(&acme.admin, &path).await[0]["status"], "waiting");
+    let waits = "select run_at > now() + interval '1 second' from jobs where kind = 'workflow_run'";
+    assert!(acme.value::<bool>(waits, &[]).await);
+    acme.db.batch_execute("update companies set settings = '{}'; update jobs set run_at = now()").await.unwrap();
+    assert_eq!(ended(&acme.admin, &path, 1).await, ["success"]);
+    assert_eq!(account.asked().len(), 1);
+}
+
 /// Whatever a worker has begun to send when it dies is not sent again.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_being_sent_when_the_worker_died_is_not_sent_again() {

@@ -53,6 +53,8 @@ pub(super) enum Outcome {
     Failed(String),
     /// Certainly not done, or harmless to repeat: it may be tried again.
     Later(String),
+    /// Not done, because it is night for the recipient until then.
+    Night(Time),
     /// Not done, because this worker has not the key of a secret; another one may have it.
     ForOthers,
 }
@@ -183,8 +185,17 @@ async fn send_text(app: &App, db: &TenantDb, call: &ExternalCall, text: &workflo
         execution: Some(call.execution),
         ..Text::default()
     };
+    let to = text.to.clone();
     let sent = match telephony::send(app, db, text).await {
         Ok(sent) => sent,
+        Err(e) if e.is_refusal() => {
+            // The night may have begun since the step did.
+            return match db.tx(async |tx| quiet_until(tx, &to).await).await {
+                Ok(Some(until)) => Ok(Outcome::Night(until)),
+                Ok(None) => not_sent(e),
+                Err(e) => not_sent(e),
+            };
+        }
         Err(e) => return not_sent(e),
     };
     Ok(match &sent.outcome {

@@ -295,18 +295,25 @@ async fn record_outcome(tx: &Tx<'_>, execution: Uuid, call: &ExternalCall, outco
         Outcome::Done(result) => ("success", result, None),
         Outcome::Failed(why) => ("failed", &nothing, Some(why)),
         Outcome::Later(why) if call.attempts >= ATTEMPTS => ("failed", &nothing, Some(why)),
+        Outcome::Night(until) => return again(tx, execution, call, "waiting", *until).await,
         Outcome::Later(_) | Outcome::ForOthers => {
             // 10 seconds, 40, 160, and then 640 each time.
             let pause = 10 * 4_i64.pow(call.attempts.min(ATTEMPTS - 1).unsigned_abs() - 1);
-            let until = Some(Time(Timestamp::now() + SignedDuration::from_secs(pause)));
-            let params: crate::db::Params<'_> =
-                &[&execution, &call.position, &name, &"retrying", &input, &until, &call.attempts];
-            tx.optional::<Uuid>(sql!("jobs/workflow_step"), params).await?;
-            return Ok(Progress::Done);
+            let until = Time(Timestamp::now() + SignedDuration::from_secs(pause));
+            return again(tx, execution, call, "retrying", until).await;
         }
     };
     let params: crate::db::Params<'_> =
         &[&execution, &call.position, &name, &status, &input, result, &why, &call.is_last];
     tx.optional::<Uuid>(sql!("jobs/workflow_step_done"), params).await?;
     Ok(if call.is_last { Progress::Done } else { Progress::Continue })
+}
+
+/// Puts a step back until then.
+async fn again(tx: &Tx<'_>, execution: Uuid, call: &ExternalCall, status: &str, until: Time) -> Result<Progress> {
+    let (name, input) = (call.action.name(), call.action.config());
+    let params: crate::db::Params<'_> =
+        &[&execution, &call.position, &name, &status, &input, &Some(until), &call.attempts];
+    tx.optional::<Uuid>(sql!("jobs/workflow_step"), params).await?;
+    Ok(Progress::Done)
 }
