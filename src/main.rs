@@ -2,6 +2,10 @@
 
 use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::{Pid, getpgrp, tcgetpgrp},
+};
 use ringfence::{
     App, archive, backfill, backup,
     clients::storage::Storage,
@@ -560,18 +564,30 @@ async fn local(
         }
         // So that psql and its like are there without an argument.
         child.envs(db::libpq_environment(&admin)?);
+        let (mut int, mut term) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
         let mut child = child.spawn().with_context(|| format!("cannot run {program}"))?;
-        // A terminal's Ctrl-C reaches the command too; this program stays until the command has ended.
-        let mut stop = std::pin::pin!(stop_signal()?);
-        let status = tokio::select! {
-            status = child.wait() => status?,
-            () = &mut stop => child.wait().await?,
+        // The command ends as it would without this program, which stays until it has.
+        let status = loop {
+            let told = tokio::select! {
+                status = child.wait() => break status?,
+                _ = int.recv() => Signal::SIGINT,
+                _ = term.recv() => Signal::SIGTERM,
+            };
+            let heard = told == Signal::SIGINT && is_in_foreground();
+            if let Some(pid) = child.id().filter(|_| !heard) {
+                let _ = kill(Pid::from_raw(pid.cast_signed()), told);
+            }
         };
         Ok(ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1)))
     };
     let code = run.await;
     let closed = cluster.close().await;
     code.and_then(|code| closed.map(|()| code))
+}
+
+/// Whether a terminal's Ctrl-C reaches this program, and with it what it has begun.
+fn is_in_foreground() -> bool {
+    std::fs::File::open("/dev/tty").is_ok_and(|terminal| tcgetpgrp(terminal) == Ok(getpgrp()))
 }
 
 /// Runs something as the administrator of a migrated database: under their own name when the policies let them see every

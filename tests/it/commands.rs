@@ -4,12 +4,17 @@ use crate::{
     schema::OwnDatabase,
     world::{PASSWORD, Person, World, config},
 };
-use nix::pty::{Winsize, openpty};
+use nix::{
+    pty::{Winsize, openpty},
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use ringfence::{config::Config, db};
 use serde_json::{Value, json};
 use std::{
     fs::File,
     io::{BufRead, BufReader, Read, Write},
+    os::unix::process::CommandExt,
     process::{Child, Command, Output, Stdio},
 };
 use uuid::Uuid;
@@ -77,6 +82,23 @@ fn a_private_postgresql_that_is_killed_comes_back() {
     let arguments = ["local", "--temporary", "--", "sh", "-c", script, program];
     let told = Command::new(program).args(arguments).env_remove("RUST_LOG").output().unwrap();
     assert_eq!(told.status.code(), Some(0), "{}", text(&told.stderr));
+}
+
+/// A supervisor ends the command by ending the program that runs it.
+#[test]
+fn a_signal_reaches_what_is_run_with_a_private_postgresql() {
+    for (signal, name) in [(Signal::SIGTERM, "TERM"), (Signal::SIGINT, "INT")] {
+        let script = format!("trap 'echo told; exit 7' {name}; echo ready; while :; do sleep 0.1; done");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringfence"));
+        command.args(["local", "--temporary", "--", "sh", "-c", &script]).env_remove("RUST_LOG");
+        // Of a group of its own, so that no terminal has told the command already.
+        let mut child = command.process_group(0).stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert_eq!(lines.next().unwrap().unwrap(), "ready");
+        kill(Pid::from_raw(child.id().cast_signed()), signal).unwrap();
+        assert_eq!(lines.next().unwrap().unwrap(), "told");
+        assert_eq!(child.wait().unwrap().code(), Some(7));
+    }
 }
 
 /// psql is where the server is on some systems, and nowhere else.
