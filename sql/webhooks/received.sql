@@ -1,6 +1,6 @@
 -- Stores a mail that came in, once, in the thread of the one that it answers.
 -- $1 from   $2 to   $3 subject   $4 body   $5 copies, or null   $6 its Message-ID   $7 the one that it answers, or null
--- $8 that and those before it, the oldest first   $9 files
+-- $8 that and those before it, the oldest first   $9 files   $10 the id under which it is known if it came within the hour, or null
 with mail as (
   select app.uuid_v7() as id
 ), known as (
@@ -15,5 +15,7 @@ select m.id, 'inbound', 'received', $1, $2, $3, $4, $5, $6, $7, nullif(array_to_
   coalesce((select k.thread_id from known k), m.id),
   (select c.id from contacts c where c.email in ($1, lower($1)) and not c.is_deleted and c.company_id is not null order by c.created_at, c.id limit 1)
 from mail m
+where not exists (select from emails e where e.message_id = $10 and e.direction = 'inbound' and e.company_id is not null
+  and e.created_at > now() - interval '1 hour')
 on conflict (tenant_id, message_id) where direction = 'inbound' and company_id is not null do nothing
 returning id

@@ -420,6 +420,36 @@ async fn a_mail_that_comes_in_is_stored_once_in_its_thread_with_what_it_brings()
     assert_eq!(elsewhere[0]["thread_id"], elsewhere[0]["id"]);
 }
 
+/// A form sends the same words each day, and a program that heard no answer sends them again at once.
+#[tokio::test]
+async fn the_same_words_are_one_mail_for_an_hour() {
+    let acme = World::new().await;
+    let (inbound, _) = hooked(&acme).await;
+    let told =
+        json!({"from": "form@shop.example", "to": "sales@acme.example", "subject": "Order", "text": "One, please"});
+    let says = async |told: &Value| {
+        Person::nobody().post(&inbound, told.clone()).await.expect(200)["message"].as_str().unwrap().to_owned()
+    };
+    assert_eq!([says(&told).await, says(&told).await], ["Email received", "The email is known already"]);
+    let ago = async |minutes: i32| {
+        // As it was written down then.
+        let ago = "update emails set created_at = now() - make_interval(mins => $2),
+            message_id = split_part(message_id, '.', 1) || '.' || floor(extract(epoch from now()) / 3600 - $2 / 60.0)::bigint || '@received.invalid'
+            where tenant_id = $1 and created_at = (select max(created_at) from emails where tenant_id = $1)";
+        acme.db.execute(ago, &[&acme.company, &minutes]).await.unwrap();
+    };
+    ago(58).await;
+    assert_eq!(says(&told).await, "The email is known already");
+    ago(62).await;
+    assert_eq!([says(&told).await, says(&told).await], ["Email received", "The email is known already"]);
+    let mut dated = told;
+    dated["headers"] = json!("Date: Mon, 30 Nov 2026 10:00:00 +0000");
+    assert_eq!(says(&dated).await, "Email received");
+    let old = "update emails set created_at = now() - interval '3 days' where tenant_id = $1";
+    acme.db.execute(old, &[&acme.company]).await.unwrap();
+    assert_eq!(says(&dated).await, "The email is known already");
+}
+
 /// What its sender calls a file is no reason to lose a mail.
 #[tokio::test]
 async fn a_mail_is_kept_whatever_its_files_are_called() {

@@ -3,6 +3,7 @@
 use super::super::prelude::*;
 use crate::seal::hexadecimal;
 use encoding_rs::Encoding;
+use jiff::Timestamp;
 use mail_parser::MessageParser;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -80,6 +81,8 @@ pub(super) struct Received {
     pub(super) body: String,
     pub(super) cc: Option<String>,
     pub(super) id: String,
+    /// The id that it had if it came before, an hour ago at most, where only what it says tells it from others.
+    pub(super) known_as: Option<String>,
     pub(super) in_reply_to: Option<String>,
     /// What it answers and what came before, the oldest first.
     pub(super) references: Vec<String>,
@@ -125,16 +128,22 @@ impl Received {
             references.push(answered.clone());
         }
         references.drain(..references.len().saturating_sub(BEFORE));
-        // The same mail has the same id, also when its sender gave it none.
-        let id = id.unwrap_or_else(|| {
+        let is_dated = head.as_ref().is_some_and(|head| head.date().is_some());
+        // The same mail has the same id, also when its sender gave it none. Without a date the same words are the same mail for an hour
+        // only: a form may send them each day.
+        let (id, known_as) = id.map(|id| (id, None)).unwrap_or_else(|| {
             let all = [&*told.from, &told.to, &told.subject, &told.headers, &told.text, &told.html].join("\0");
             let hash = hexadecimal(&Sha256::digest(all));
-            format!("{hash}@received.invalid")
+            if is_dated {
+                return (format!("{hash}@received.invalid"), None);
+            }
+            let hour = Timestamp::now().as_second() / 3600;
+            (format!("{hash}.{hour}@received.invalid"), Some(format!("{hash}.{}@received.invalid", hour - 1)))
         });
         let subject = told.subject.chars().map(|c| if c.is_control() { ' ' } else { c }).take(500).collect();
         let cc: String = told.cc.chars().filter(|c| !c.is_control()).take(5000).collect();
         let body = if told.html.trim().is_empty() { told.text } else { told.html };
         let cc = Some(cc).filter(|cc| !cc.trim().is_empty());
-        Some(Self { from, to, subject, body: body.replace('\0', ""), cc, id, in_reply_to, references })
+        Some(Self { from, to, subject, body: body.replace('\0', ""), cc, id, known_as, in_reply_to, references })
     }
 }
