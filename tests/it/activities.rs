@@ -2,7 +2,7 @@
 
 use crate::{
     schema::OwnDatabase,
-    world::{Person, World},
+    world::{Person, World, until},
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -237,7 +237,7 @@ async fn the_day_that_is_shown_keeps_its_time() {
     let path = path(&made);
     let reminders = "select count(*) from notifications where user_id = $1";
     let reminded = async || acme.value::<i64>(reminders, &[&acme.admin.id]).await;
-    crate::jobs::until("the reminder", async || reminded().await == 1).await;
+    until("the reminder", async || reminded().await == 1).await;
     let form = json!({"type": "call", "subject": "New", "description": "", "status": "pending", "due_date": due[..10], "duration_minutes": null, "priority": 0});
     let saved = acme.member.patch(&path, form).await.expect(200);
     assert_eq!([&saved["subject"], &saved["due_date"]], [&json!("New"), &json!(due)]);

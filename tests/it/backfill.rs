@@ -4,7 +4,7 @@ use crate::{
     commands::{configured, ringfence, run, text},
     operators::psql,
     schema::OwnDatabase,
-    world::{World, add_person},
+    world::{World, add_person, until},
 };
 use ringfence::{db, doctor};
 use std::{
@@ -592,7 +592,7 @@ async fn a_run_and_an_undo_do_not_go_on_together() {
     child.kill().unwrap();
     child.wait().unwrap();
     let alone = "select pg_try_advisory_lock(hashtext('ringfence backfill'), 1)";
-    crate::jobs::until("its session has ended", async || a.value::<bool>(alone, &[]).await).await;
+    until("its session has ended", async || a.value::<bool>(alone, &[]).await).await;
 
     // And the other way round, with the lock of an undo.
     let sentence = "a backfill is being undone by process";
@@ -668,7 +668,7 @@ async fn rows_of_large_tables_stay_on_their_pages() {
 
     let done = run(ringfence(&own, &["backfill", "run", "--batch", "100", "--stand-ins-from", "1000"]), "");
     assert!(done.status.success(), "{}", text(&done.stderr));
-    crate::jobs::until("most rows changed in no index", async || value(hot).await > 2700).await;
+    until("most rows changed in no index", async || value(hot).await > 2700).await;
     assert_eq!(indexes(&db).await, before);
     assert_eq!(value(options).await, 0, "what comes from now on fills the pages");
     assert!(run(ringfence(&own, &["backfill", "undo"]), "").status.success());
@@ -751,7 +751,7 @@ async fn who_moves_while_a_backfill_is_undone_leaves_no_rows_behind() {
     mover.execute("select app.assign_company($1, $2)", &[&a.member.id, &b.company]).await.unwrap();
     let undo = ringfence(&own, &["backfill", "undo"]).stdout(Stdio::null()).spawn().unwrap();
     let waits = "select count(*) from pg_locks where not granted and locktype = 'transactionid'";
-    crate::jobs::until("undo waits for who moves", async || a.value::<i64>(waits, &[]).await > 0).await;
+    until("undo waits for who moves", async || a.value::<i64>(waits, &[]).await > 0).await;
     mover.batch_execute("commit").await.unwrap();
     assert!(undo.wait_with_output().unwrap().status.success());
     for (table, owner) in TABLES {
@@ -859,9 +859,9 @@ async fn an_active_workflow_by_the_clock_runs_when_it_has_its_company() {
     assert_eq!(world.value::<i64>(jobs, &[]).await, 2);
     let runs =
         "select count(*) from workflow_executions x join workflows w on w.id = x.workflow_id where w.schedule ? $1";
-    crate::jobs::until("its run", async || world.value::<i64>(runs, &[&"every_minutes"]).await > 0).await;
+    until("its run", async || world.value::<i64>(runs, &[&"every_minutes"]).await > 0).await;
     let next = "select count(*) from workflows where next_run_at > now()";
-    crate::jobs::until("the next time", async || world.value::<i64>(next, &[]).await == 1).await;
+    until("the next time", async || world.value::<i64>(next, &[]).await == 1).await;
     assert_eq!(world.value::<i64>(runs, &[&"cron"]).await, 0, "no time counts in which it had no company");
     assert!(run(ringfence(&own, &["backfill", "undo"]), "").status.success());
     assert_eq!(world.value::<i64>(jobs, &[]).await, 0);

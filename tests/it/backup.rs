@@ -4,7 +4,7 @@ use crate::{
     commands::{ringfence, run, text},
     isolation::{Seeded, add_operator_rows, tables, walk_tables},
     schema::OwnDatabase,
-    world::World,
+    world::{World, until, waiting_for_locks},
 };
 use ringfence::{backup::Backup, db, doctor};
 use std::{collections::BTreeMap, path::Path, process::Stdio};
@@ -248,8 +248,8 @@ async fn a_restore_that_is_killed_leaves_nothing_to_be_done_again() {
         holder.batch_execute("rollback").await.unwrap();
         assert!(restore.try_wait().unwrap().is_none(), "the restore ended before its table could be held");
     }
-    let waiting = async || crate::schema::waiting_for_locks(&watch).await > 0;
-    crate::jobs::until("the restore waits for the table", waiting).await;
+    let waiting = async || waiting_for_locks(&watch).await > 0;
+    until("the restore waits for the table", waiting).await;
     restore.kill().unwrap();
     restore.wait().unwrap();
     holder.batch_execute("rollback").await.unwrap();

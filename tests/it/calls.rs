@@ -1,9 +1,8 @@
 //! Phone calls (contract: calls).
 
 use crate::{
-    jobs::until,
     twilio::{Account, PUBLIC_URL, number},
-    world::World,
+    world::{World, until},
 };
 use serde_json::json;
 

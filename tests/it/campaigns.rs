@@ -4,12 +4,11 @@ use crate::{
     chaos::proxy::{Mode, Proxy, Target},
     commands::configured,
     emails::with_key,
-    jobs::until,
     poolers::socket,
-    schema::{OwnDatabase, waiting_for_locks},
+    schema::OwnDatabase,
     smtp::{Inbox, Mail},
     twilio::{mails, sendgrid_says},
-    world::{Answer, Person, World, answer, config, start_server},
+    world::{Answer, Person, World, answer, config, start_server, until, waiting_for_locks},
 };
 use ringfence::config::{Config, Switch};
 use serde_json::{Value, json};

@@ -1,9 +1,8 @@
 //! Conversations (contract: conversations).
 
 use crate::{
-    idempotency::waiting_for,
     twilio::{Account, number},
-    world::{World, admin_url},
+    world::{World, admin_url, waiting_for},
 };
 use ringfence::db;
 use serde_json::{Value, json};

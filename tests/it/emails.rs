@@ -2,11 +2,10 @@
 
 use crate::{
     files::LostCommit,
-    jobs::until,
     schema::OwnDatabase,
     smtp::Inbox,
     twilio::{Account, mails},
-    world::{Answer, Person, World, answer, api_url, config, start_server},
+    world::{Answer, Person, World, answer, api_url, config, start_server, until},
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
 use p256::{

@@ -3,10 +3,9 @@
 use crate::{
     chaos::proxy::{Mode, Proxy, Target},
     commands::{configured, run, serve, text},
-    idempotency::waiting_for,
     schema::OwnDatabase,
     tls::Authority,
-    world::{Answer, Person, World, admin_url, answer, api_url, config, start_server, within},
+    world::{Answer, Person, World, admin_url, answer, api_url, config, start_server, until, waiting_for},
 };
 use futures_util::{StreamExt, stream};
 use reqwest::multipart::{Form, Part};
@@ -249,10 +248,6 @@ async fn what_is_refused_leaves_nothing_behind() {
     for who in [acme.lone().await, acme.super_admin().await] {
         assert_eq!(upload(&who, "x", "x", &[]).await.detail(403), "No company associated with user");
     }
-}
-
-async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
-    within(Duration::from_secs(10), what, is_so).await;
 }
 
 /// What a client who has gone away has begun comes to its end: a row with its content, or neither.

@@ -1,10 +1,9 @@
 //! The header Idempotency-Key: once is enough, nothing is done twice, and nobody gets somebody else's answer.
 
 use crate::{
-    jobs::until,
     schema::OwnDatabase,
     twilio::Account,
-    world::{Answer, PASSWORD, Person, World, answer, config, start_server},
+    world::{Answer, PASSWORD, Person, World, answer, config, start_server, until, waiting_for},
 };
 use reqwest::multipart;
 use ringfence::{
@@ -54,29 +53,6 @@ async fn switch(world: &World) -> (Uuid, String) {
 
 async fn status(world: &World, id: Uuid) -> String {
     world.value("select status from workflows where id = $1", &[&id]).await
-}
-
-/// Waits until somebody waits for what this connection has locked, and says who.
-pub async fn waiting_for(holder: &Client, watch: &Client) -> i32 {
-    let me: i32 = holder.query_one("select pg_backend_pid()", &[]).await.unwrap().get(0);
-    let start = Instant::now();
-    loop {
-        let waiting = "select pid from pg_stat_activity where $1 = any (pg_blocking_pids(pid))";
-        if let Some(row) = watch.query_opt(waiting, &[&me]).await.unwrap() {
-            return row.get(0);
-        }
-        assert!(start.elapsed() < Duration::from_secs(4), "nobody waits for the lock");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
-/// Waits until so many wait for what this connection has locked, or for each other in the queue for it.
-pub async fn waiting_behind(holder: &Client, watch: &Client, number: i64) {
-    let me: i32 = holder.query_one("select pg_backend_pid()", &[]).await.unwrap().get(0);
-    let waiting = "select count(*) from pg_stat_activity a where $1 = any (pg_blocking_pids(a.pid))
-        or exists (select from unnest(pg_blocking_pids(a.pid)) b where $1 = any (pg_blocking_pids(b)))";
-    let count = async || watch.query_one(waiting, &[&me]).await.unwrap().get::<_, i64>(0);
-    until("they wait", async || count().await == number).await;
 }
 
 /// Locks the company's workflows by a connection of its own.

@@ -2,7 +2,7 @@
 //! new one is in these tests the moment it exists; what fails then says what is missing.
 
 use crate::twilio::Account;
-use crate::world::{Answer, Person, World, add_person, admin_url, answer, api_url, shared_server};
+use crate::world::{Answer, Person, World, add_person, admin_url, answer, api_url, shared_server, until};
 use reqwest::multipart;
 use ringfence::{
     api::{self, Access, Route},
@@ -894,7 +894,7 @@ async fn an_operator_is_held_to_the_company_of_the_login() {
     assert_eq!((seen, counted), (0, 1));
 
     b.db.execute("delete from app.operator_grant where db_role = $1::text::name", &[&role]).await.unwrap();
-    crate::jobs::until("the connection ends", async || operator.is_closed()).await;
+    until("the connection ends", async || operator.is_closed()).await;
     let (operator, connection) = config.connect(tokio_postgres::NoTls).await.unwrap();
     let connection = tokio::spawn(connection);
     let unmapped: i64 = operator.query_one("select count(*) from contacts", &[]).await.unwrap().get(0);

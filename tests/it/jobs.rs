@@ -3,7 +3,7 @@
 use crate::{
     commands::configured,
     schema::OwnDatabase,
-    world::{Person, World, config, start_server, within},
+    world::{Person, World, config, start_server, until, within},
 };
 use ringfence::{
     App,
@@ -18,11 +18,6 @@ use std::{
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use uuid::Uuid;
-
-/// Waits until this is so: workers look for work every two seconds.
-pub async fn until(what: &str, so: impl AsyncFn() -> bool) {
-    within(Duration::from_secs(60), what, so).await;
-}
 
 async fn notes(who: &Person) -> Vec<Value> {
     who.get("/api/notifications/").await.expect(200).as_array().unwrap().clone()

@@ -2,8 +2,8 @@
 
 use crate::{
     commands::{configured, run, text},
-    schema::{OwnDatabase, waiting_for_locks, with_database},
-    world::{Person, admin_url, config, start_server},
+    schema::{OwnDatabase, with_database},
+    world::{Person, admin_url, config, start_server, waiting_for_locks},
 };
 use ringfence::{
     clients::storage::Storage,

@@ -3,9 +3,8 @@
 use crate::{
     commands::{ringfence, run, text},
     isolation::{Seeded, walk_tables},
-    jobs::until,
     schema::{OwnDatabase, with_database},
-    world::{World, admin_url, config, start_server},
+    world::{World, admin_url, config, start_server, until},
 };
 use futures_util::TryStreamExt;
 use ringfence::{
@@ -702,7 +701,7 @@ async fn an_operator_of_several_companies_works_for_one_at_a_time() {
 
     a.db.execute("select app.revoke_operator($1::text::name, $2)", &[&login.name, &b.name]).await.unwrap();
     // Nobody who had chosen it is at work for the other one by that: they log in again.
-    crate::jobs::until("their connections end", async || one.is_closed() && two.is_closed()).await;
+    until("their connections end", async || one.is_closed() && two.is_closed()).await;
     assert_eq!(seen(&login.connect().await).await, "A|");
     drop((one, two, theirs));
     login.remove(&a).await;

@@ -1,9 +1,6 @@
 //! Pipelines and stages (contract: pipelines).
 
-use crate::{
-    idempotency::waiting_behind,
-    world::{Person, World, admin_url},
-};
+use crate::world::{Person, World, admin_url, waiting_behind};
 use serde_json::{Value, json};
 use uuid::Uuid;
 

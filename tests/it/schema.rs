@@ -371,12 +371,6 @@ impl OwnDatabase {
     }
 }
 
-/// How many in a client's database wait for a lock.
-pub async fn waiting_for_locks(client: &Client) -> i64 {
-    let count = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
-    client.query_one(count, &[]).await.unwrap().get(0)
-}
-
 /// The same address with another database.
 pub fn with_database(url: &str, name: &str) -> String {
     let (before, after) = url.rsplit_once('/').filter(|(b, _)| !b.ends_with('/')).unwrap_or((url, ""));

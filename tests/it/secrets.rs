@@ -2,11 +2,10 @@
 
 use crate::{
     commands::{ringfence, run, text},
-    jobs::until,
-    schema::{OwnDatabase, waiting_for_locks},
+    schema::OwnDatabase,
     twilio::{Account, mails, number},
     workflow_runs::workflow,
-    world::{World, answer, config},
+    world::{World, answer, config, until, waiting_for_locks},
 };
 use ringfence::{
     App,

@@ -1,10 +1,9 @@
 //! SMS messages (contract: sms).
 
 use crate::{
-    jobs::until,
     schema::OwnDatabase,
     twilio::{Account, PUBLIC_URL, number},
-    world::{World, config, start_server},
+    world::{World, config, start_server, until, waiting_for_locks},
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -170,7 +169,7 @@ async fn a_text_waits_for_the_stop_that_is_being_written_down() {
     let (sender, text) = (acme.member.clone(), json!({"to": to, "body": "Two"}));
     let going = tokio::spawn(async move { sender.post("/api/sms/send", text).await });
     let admin = ringfence::db::connect(&own.admin).await.unwrap();
-    until("one that waits", async || crate::schema::waiting_for_locks(&admin).await == 1).await;
+    until("one that waits", async || waiting_for_locks(&admin).await == 1).await;
     acme.db.batch_execute("commit").await.unwrap();
     assert!(going.await.unwrap().detail(400).contains("opted out"));
     assert_eq!(account.asked().len(), 1);
@@ -214,7 +213,7 @@ async fn a_scheduled_text_leaves_when_its_time_has_come_unless_it_is_cancelled()
     acme.member.post("/api/sms/scheduled", named).await.expect(200);
     acme.admin.delete(&format!("/api/contacts/{contact}")).await.expect(200);
     acme.db.execute("update jobs set run_at = now() where tenant_id = $1", &[&acme.company]).await.unwrap();
-    crate::jobs::until("it leaves", async || account.asked().len() == 2).await;
+    until("it leaves", async || account.asked().len() == 2).await;
 
     // Nor does one leave while texts are switched off.
     let late = schedule("late", "2999-01-01T00:00:00").await.expect(200);
@@ -222,8 +221,7 @@ async fn a_scheduled_text_leaves_when_its_time_has_come_unless_it_is_cancelled()
     acme.db.execute("update jobs set run_at = now() where tenant_id = $1", &[&acme.company]).await.unwrap();
     let late: Uuid = late["id"].as_str().unwrap().parse().unwrap();
     let why = "select coalesce(error_message, '') from scheduled_sms where id = $1";
-    crate::jobs::until("it is given up", async || acme.value::<String>(why, &[&late]).await.contains("switched off"))
-        .await;
+    until("it is given up", async || acme.value::<String>(why, &[&late]).await.contains("switched off")).await;
     assert_eq!(account.asked().len(), 2);
 }
 

@@ -5,7 +5,7 @@ use crate::{
     isolation::{Seeded, same_reads, walk_routes, walk_tables},
     metrics::{free, scrape, value},
     poolers::{as_owner, folder_like, socket},
-    world::{Answer, Person, World, answer, api_url, config, start_server, within},
+    world::{Answer, Person, World, answer, api_url, config, start_server, until},
 };
 use ringfence::{
     config::{Config, Switch},
@@ -116,10 +116,6 @@ impl Drop for Standby {
         let mut command = as_owner(&self.folder, &self.pg_ctl);
         let _ = command.args(["stop", "-s", "-m", "immediate", "-D"]).arg(&self.folder).status();
     }
-}
-
-async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
-    within(Duration::from_secs(30), what, is_so).await;
 }
 
 async fn answers(base: &str) {

@@ -1,9 +1,6 @@
 //! The caller's own account and the team (contract: users).
 
-use crate::{
-    idempotency::{waiting_behind, waiting_for},
-    world::{PASSWORD, Person, World, admin_url, answer},
-};
+use crate::world::{PASSWORD, Person, World, admin_url, answer, waiting_behind, waiting_for};
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
 use std::{pin::pin, time::Duration};

@@ -1,9 +1,8 @@
 //! What Twilio tells, signed and unsigned (contract: sms/webhook/incoming, calls/webhook; README, promises 25, 26 and 28).
 
 use crate::{
-    idempotency::waiting_for,
     twilio::{Account, number, signed_with},
-    world::{Person, World, admin_url, answer},
+    world::{Person, World, admin_url, answer, waiting_for},
 };
 use ringfence::{db, telephony};
 use serde_json::{Value, json};

@@ -2,13 +2,11 @@
 
 use crate::{
     commands::{configured, serve},
-    idempotency::waiting_for,
-    jobs::until,
-    schema::{OwnDatabase, waiting_for_locks},
+    schema::OwnDatabase,
     smtp::Inbox,
     tls::Authority,
     twilio::{Account, mails, number},
-    world::{Person, World, api_url, config, start_server},
+    world::{Person, World, api_url, config, start_server, until, waiting_for, waiting_for_locks},
 };
 use axum::{Router, body::Bytes, extract::State, http::HeaderMap, response::IntoResponse, routing::post};
 use base64::{Engine, prelude::BASE64_STANDARD};

@@ -14,7 +14,7 @@ use ringfence::{
 use serde_json::Value;
 use std::{
     net::SocketAddr,
-    sync::{LazyLock, mpsc},
+    sync::{LazyLock, OnceLock, mpsc},
     time::{Duration, Instant},
 };
 use tokio_postgres::{Client, types::ToSql};
@@ -310,8 +310,41 @@ pub async fn within(limit: Duration, what: &str, is_so: impl AsyncFn() -> bool) 
     let start = Instant::now();
     while !is_so().await {
         assert!(start.elapsed() < limit, "{what}: not within {limit:?}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// Waits until this is so: longer than it takes a busy machine, and a worker that looks for work every two seconds.
+pub async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
+    within(Duration::from_secs(60), what, is_so).await;
+}
+
+/// Waits until somebody waits for what this connection has locked, and says who.
+pub async fn waiting_for(holder: &Client, watch: &Client) -> i32 {
+    let me: i32 = holder.query_one("select pg_backend_pid()", &[]).await.unwrap().get(0);
+    let waiting = "select pid from pg_stat_activity where $1 = any (pg_blocking_pids(pid))";
+    let found = OnceLock::new();
+    until("somebody waits for the lock", async || {
+        let row = watch.query_opt(waiting, &[&me]).await.unwrap();
+        row.is_some_and(|row| found.set(row.get(0)).is_ok())
+    })
+    .await;
+    found.into_inner().unwrap()
+}
+
+/// Waits until so many wait for what this connection has locked, or for each other in the queue for it.
+pub async fn waiting_behind(holder: &Client, watch: &Client, number: i64) {
+    let me: i32 = holder.query_one("select pg_backend_pid()", &[]).await.unwrap().get(0);
+    let waiting = "select count(*) from pg_stat_activity a where $1 = any (pg_blocking_pids(a.pid))
+        or exists (select from unnest(pg_blocking_pids(a.pid)) b where $1 = any (pg_blocking_pids(b)))";
+    let count = async || watch.query_one(waiting, &[&me]).await.unwrap().get::<_, i64>(0);
+    until("they wait", async || count().await == number).await;
+}
+
+/// How many in a client's database wait for a lock.
+pub async fn waiting_for_locks(client: &Client) -> i64 {
+    let count = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+    client.query_one(count, &[]).await.unwrap().get(0)
 }
 
 /// Adds an active user and signs a token for them.
