@@ -706,7 +706,7 @@ async fn a_mail_that_has_arrived_is_not_failed_by_the_answer() {
     let insert = "insert into emails (tenant_id, company_id, user_id, direction, status, is_sending, from_email, to_email, subject, body, sent_at)
         values ($1, $1, $2, 'outbound', 'scheduled', true, 'a@x.example', 'b@x.example', 'S', 'B', now())";
     acme.db.execute(insert, &[&acme.company, &acme.member.id]).await.unwrap();
-    acme.db.execute("update jobs set run_at = now() where kind = 'unanswered'", &[]).await.unwrap();
+    acme.make_due("unanswered").await;
     let under_way = "select count(*) from emails where is_sending";
     until("the job", async || acme.value::<i64>(under_way, &[]).await == 0).await;
     let arrived =

@@ -3,7 +3,7 @@
 use crate::{
     commands::configured,
     schema::OwnDatabase,
-    world::{Person, World, config, start_server, until, within},
+    world::{Person, World, config, enter, start_server, until, within},
 };
 use ringfence::{
     App,
@@ -16,7 +16,6 @@ use std::{
     process::Stdio,
     time::{Duration, Instant},
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use uuid::Uuid;
 
 async fn notes(who: &Person) -> Vec<Value> {
@@ -115,14 +114,8 @@ async fn a_server_that_stops_begins_no_job_and_ends_in_time() {
     until("a notification by this server", async || notes(&acme.member).await.len() == 1).await;
     // Neither the client nor the work behind a request comes to an end.
     app.background.spawn(std::future::pending::<()>());
-    let mut half = tokio::net::TcpStream::connect(address).await.unwrap();
-    let head = format!(
-        "POST /api/contacts/ HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nExpect: 100-continue\r\nContent-Length: 100\r\n\r\n",
-        acme.member.token.as_deref().unwrap()
-    );
-    half.write_all(head.as_bytes()).await.unwrap();
-    // The handler waits for the body.
-    half.read_exact(&mut [0; b"HTTP/1.1 100 Continue\r\n\r\n".len()]).await.unwrap();
+    let member = acme.member.at(&format!("http://{address}"));
+    let _half = member.begin("/api/contacts/", "application/json", 100).await;
 
     stop.send(()).unwrap();
     let start = Instant::now();
@@ -172,13 +165,10 @@ async fn a_reminder_whose_activity_is_moved_while_it_is_told_waits_for_its_new_t
         "update jobs set run_at = now() + interval '1 minute', attempts = 1 where kind = 'activity_due' returning id";
     let job: Uuid = acme.value(claimed, &[]).await;
     let api = db::connect(&own.api).await.unwrap();
-    let enter = format!(
-        "begin; select set_config('app.company_id', '{}', true), set_config('app.user_id', '{}', true)",
-        acme.company, acme.admin.id
-    );
+    let begin = format!("begin; {}", enter(acme.company, acme.admin.id));
     let (hold, tell) = (ringfence::sql!("jobs/hold").text, ringfence::sql!("jobs/activity_due").text);
     // Told too early, as by a claim whose end is not known.
-    api.batch_execute(&enter).await.unwrap();
+    api.batch_execute(&begin).await.unwrap();
     assert_eq!(api.query(hold, &[&job]).await.unwrap().len(), 1);
     assert!(api.query(tell, &[&job]).await.unwrap().is_empty());
     api.batch_execute("commit").await.unwrap();
@@ -186,7 +176,7 @@ async fn a_reminder_whose_activity_is_moved_while_it_is_told_waits_for_its_new_t
 
     acme.db.query(claimed, &[]).await.unwrap();
     acme.admin.patch(&path, json!({"due_date": "2099-02-01T11:00"})).await.expect(200);
-    api.batch_execute(&enter).await.unwrap();
+    api.batch_execute(&begin).await.unwrap();
     assert!(api.query(hold, &[&job]).await.unwrap().is_empty(), "it is somebody else's now");
     api.batch_execute("commit").await.unwrap();
     assert_eq!(job_of(&acme, &made).await, Some(("2099-02-01 11:00:00+00".into(), 0)));
@@ -241,34 +231,12 @@ async fn a_claimed_job_of_a_dead_worker_comes_back_and_a_failing_one_is_given_up
     assert!(platform.claim_jobs(&["unheard_of"], 10, &[]).await.unwrap().is_empty());
 
     // The worker died; the claim ends. Meanwhile the company is suspended: the job fails, is kept, and goes on after.
-    let due = "update jobs set run_at = now()";
     let work = async || {
-        admin.execute(due, &[]).await.unwrap();
-        let worked = async {
-            until("an attempt", async || {
-                admin
-                    .query_one("select count(*) from jobs where run_at <= now() and failed_at is null", &[])
-                    .await
-                    .unwrap()
-                    .get::<_, i64>(0)
-                    == 0
-            })
-            .await
-        };
-        let settled = async {
-            worked.await;
-            // Until the outcome of the attempt is written, too.
-            until("its outcome", async || {
-                admin
-                    .query_one("select count(*) from jobs where last_error is null", &[])
-                    .await
-                    .unwrap()
-                    .get::<_, i64>(0)
-                    == 0
-            })
-            .await;
-        };
-        jobs::work(&app, settled).await;
+        admin.execute("update jobs set run_at = now()", &[]).await.unwrap();
+        let left = "select count(*) from jobs where run_at <= now() and failed_at is null";
+        let claimed = until("an attempt", async || admin.query_one(left, &[]).await.unwrap().get::<_, i64>(0) == 0);
+        // It returns when what was claimed is done.
+        jobs::work(&app, claimed).await;
     };
     admin.execute("update companies set status = 'suspended'", &[]).await.unwrap();
     work().await;
@@ -289,15 +257,12 @@ async fn a_claimed_job_of_a_dead_worker_comes_back_and_a_failing_one_is_given_up
     assert_eq!(attempts, 1);
     admin.execute("update companies set status = 'active'", &[]).await.unwrap();
     // Something that fails at each attempt.
-    admin
-        .batch_execute("revoke insert on notifications from ringfence_api; update jobs set last_error = null")
-        .await
-        .unwrap();
+    admin.batch_execute("revoke insert on notifications from ringfence_api").await.unwrap();
     work().await;
     let job = admin.query_one("select attempts, last_error, failed_at is null from jobs", &[]).await.unwrap();
     assert_eq!((job.get::<_, i32>(0), job.get::<_, bool>(2)), (2, true));
     assert!(!job.get::<_, String>(1).contains("Secret"));
-    admin.execute("update jobs set attempts = 9, last_error = null", &[]).await.unwrap();
+    admin.execute("update jobs set attempts = 9", &[]).await.unwrap();
     work().await;
     let given_up: bool = admin.query_one("select failed_at is not null from jobs", &[]).await.unwrap().get(0);
     assert!(given_up, "after ten attempts");

@@ -96,12 +96,25 @@ fn private_part(line: &str) -> Option<String> {
 struct Watch;
 
 const DEBUG: &[u8] = br#""level":"DEBUG""#;
+const WARN: &str = r#""level":"WARN""#;
+
+/// The warnings of this process.
+static WARNINGS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// Whether a server in this process has warned so.
+pub fn has_warned(what: &str) -> bool {
+    WARNINGS.lock().unwrap().iter().any(|line| line.contains(what))
+}
 
 impl Write for Watch {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if let Some(found) = private_part(&String::from_utf8_lossy(line)) {
-            eprintln!("a line of the log has what nobody may read there, {found:?}: {}", String::from_utf8_lossy(line));
+        let text = String::from_utf8_lossy(line);
+        if let Some(found) = private_part(&text) {
+            eprintln!("a line of the log has what nobody may read there, {found:?}: {text}");
             std::process::abort();
+        }
+        if text.contains(WARN) {
+            WARNINGS.lock().unwrap().push(text.into_owned());
         }
         if !line.windows(DEBUG.len()).any(|part| part == DEBUG) {
             io::stderr().write_all(line)?;

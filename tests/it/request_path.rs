@@ -2,7 +2,7 @@
 
 use crate::{
     schema::OwnDatabase,
-    world::{Person, World, add_person, admin_url, api_url, config, start_server, within},
+    world::{Person, World, add_person, admin_url, api_url, config, start_server, until, within},
 };
 use ringfence::{
     App, Error,
@@ -213,11 +213,10 @@ impl Watch {
     /// Waits until no connection has a transaction open, which must not need a next request.
     async fn is_clean(&self) {
         let busy = "select count(*) from pg_stat_activity where application_name = $1 and (xact_start is not null or state <> 'idle')";
-        let start = Instant::now();
-        while self.db.query_one(busy, &[&self.name]).await.unwrap().get::<_, i64>(0) > 0 {
-            assert!(start.elapsed() < Duration::from_secs(5), "a transaction is left open");
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        within(Duration::from_secs(10), "no transaction is open", async || {
+            self.db.query_one(busy, &[&self.name]).await.unwrap().get::<_, i64>(0) == 0
+        })
+        .await;
     }
 
     /// How many contacts the last [`COUNT_INTO_LOCK`] saw.
@@ -528,11 +527,7 @@ async fn a_failure_to_enter_and_a_changed_table_are_told_for_what_they_are() {
     });
     let cancel = "select count(pg_cancel_backend(pid)) from pg_stat_activity
         where usename = 'ringfence_api' and datname = current_database() and wait_event_type = 'Lock'";
-    let start = Instant::now();
-    while admin.query_one(cancel, &[]).await.unwrap().get::<_, i64>(0) == 0 {
-        assert!(start.elapsed() < Duration::from_secs(5));
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until("somebody to cancel", async || admin.query_one(cancel, &[]).await.unwrap().get::<_, i64>(0) > 0).await;
     let code = |e: Error| match e {
         Error::Database(e) => e.code().map(|code| code.code().to_owned()),
         other => panic!("{other:?}"),
@@ -555,9 +550,8 @@ async fn a_failure_to_enter_and_a_changed_table_are_told_for_what_they_are() {
     drop(unnamed);
 
     // A connection that the server closes while it is not used is replaced.
-    let close = "select count(pg_terminate_backend(pid)) from pg_stat_activity where usename = 'ringfence_api' and datname = current_database()";
+    let close = "select count(pg_terminate_backend(pid, 5000)) from pg_stat_activity where usename = 'ringfence_api' and datname = current_database()";
     admin.query_one(close, &[]).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(50)).await;
     assert_eq!(tenant.one::<i64>(count, &[]).await.unwrap(), 0);
     drop((db, tenant, admin, acme));
     own.drop().await;
@@ -600,10 +594,7 @@ async fn one_company_does_not_get_all_connections() {
     let waiting: Vec<_> = (0..size).flat_map(|_| [rename(&acme.admin), rename(&acme.member)]).collect();
     let locked = "select count(*) from pg_stat_activity
         where usename = 'ringfence_api' and datname = current_database() and wait_event_type = 'Lock'";
-    within(Duration::from_secs(4), "requests wait for the row", async || {
-        globex.value::<i64>(locked, &[]).await == (size * 3 / 4) as i64
-    })
-    .await;
+    until("requests wait for the row", async || globex.value::<i64>(locked, &[]).await == (size * 3 / 4) as i64).await;
     globex.admin.get("/api/contacts/").await.expect(200);
     assert!(waiting.iter().all(|asked| !asked.is_finished()), "others do not wait for them");
     acme.db.batch_execute("rollback").await.unwrap();
@@ -624,24 +615,12 @@ async fn a_stop_lets_requests_under_way_finish() {
     let serving = tokio::spawn(server::serve(app, listener, async move { drop(stopped.await) }));
     let body =
         json!({"first_name": "Ada", "last_name": "L", "email": format!("{}@example.com", Uuid::new_v4())}).to_string();
-    let head = format!(
-        "POST /api/contacts/ HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nExpect: 100-continue\r\nContent-Length: {}\r\n\r\n",
-        acme.admin.token.as_deref().unwrap(),
-        body.len()
-    );
+    let admin = acme.admin.at(&format!("http://{address}"));
+    let mut stream = admin.begin("/api/contacts/", "application/json", body.len()).await;
     let (first, rest) = body.split_at(10);
-    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
-    stream.write_all((head + first).as_bytes()).await.unwrap();
-    // The handler waits for the rest.
-    let mut go_on = [0; b"HTTP/1.1 100 Continue\r\n\r\n".len()];
-    stream.read_exact(&mut go_on).await.unwrap();
-    assert!(go_on.starts_with(b"HTTP/1.1 100 "));
+    stream.write_all(first.as_bytes()).await.unwrap();
     stop.send(()).unwrap();
-    let start = Instant::now();
-    while tokio::net::TcpStream::connect(address).await.is_ok() {
-        assert!(start.elapsed() < Duration::from_secs(5), "nobody new comes in");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until("nobody new comes in", async || tokio::net::TcpStream::connect(address).await.is_err()).await;
     assert!(!serving.is_finished());
     stream.write_all(rest.as_bytes()).await.unwrap();
     let mut answer = String::new();

@@ -124,10 +124,7 @@ async fn what_a_server_writes_meanwhile_stays() {
         command
     };
     let running = std::thread::spawn(move || run(command, ""));
-    while waiting_for_locks(&admin).await == 0 {
-        assert!(!running.is_finished());
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
+    until("the run waits for the row", async || waiting_for_locks(&admin).await > 0).await;
     tx.commit().await.unwrap();
     let output = running.join().unwrap();
     assert!(output.status.success(), "{}", text(&output.stdout) + &text(&output.stderr));

@@ -194,13 +194,8 @@ async fn a_scheduled_text_leaves_when_its_time_has_come_unless_it_is_cancelled()
     let listed = acme.member.get("/api/sms/scheduled").await.expect(200);
     assert_eq!(listed.as_array().unwrap().len(), 1);
     // Its time comes.
-    acme.db.execute("update jobs set run_at = now() where tenant_id = $1", &[&acme.company]).await.unwrap();
-    for _ in 0..200 {
-        if !account.asked().is_empty() {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
+    acme.make_due("scheduled_sms").await;
+    until("it leaves", async || !account.asked().is_empty()).await;
     let bodies: Vec<String> = account.asked().iter().map(|form| form["Body"].clone()).collect();
     assert_eq!(bodies, ["kept"]);
     let gone = acme.member.delete(&format!("/api/sms/scheduled/{}", kept["id"].as_str().unwrap())).await;
@@ -212,13 +207,13 @@ async fn a_scheduled_text_leaves_when_its_time_has_come_unless_it_is_cancelled()
     let named = json!({"from_number": account.number, "to": number(), "body": "named", "scheduled_at": "2999-01-01T00:00:00", "contact_id": contact});
     acme.member.post("/api/sms/scheduled", named).await.expect(200);
     acme.admin.delete(&format!("/api/contacts/{contact}")).await.expect(200);
-    acme.db.execute("update jobs set run_at = now() where tenant_id = $1", &[&acme.company]).await.unwrap();
+    acme.make_due("scheduled_sms").await;
     until("it leaves", async || account.asked().len() == 2).await;
 
     // Nor does one leave while texts are switched off.
     let late = schedule("late", "2999-01-01T00:00:00").await.expect(200);
     acme.admin.put("/api/twilio-settings/", json!({"sms_enabled": false})).await.expect(200);
-    acme.db.execute("update jobs set run_at = now() where tenant_id = $1", &[&acme.company]).await.unwrap();
+    acme.make_due("scheduled_sms").await;
     let late: Uuid = late["id"].as_str().unwrap().parse().unwrap();
     let why = "select coalesce(error_message, '') from scheduled_sms where id = $1";
     until("it is given up", async || acme.value::<String>(why, &[&late]).await.contains("switched off")).await;
@@ -353,12 +348,7 @@ async fn many_scheduled_texts_leave_once_each_though_workers_share_them() {
         select $1, $1, $2, $3, '+1415555' || 2000 + n, 'Text ' || n, now() from generate_series(1, 200) n";
     acme.db.execute(insert, &[&acme.company, &acme.member.id, &account.number]).await.unwrap();
     let left = "select count(*) from jobs where tenant_id = $1";
-    for _ in 0..300 {
-        if acme.value::<i64>(left, &[&acme.company]).await == 0 {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
+    until("the end of the jobs", async || acme.value::<i64>(left, &[&acme.company]).await == 0).await;
     let mut bodies: Vec<String> = account.asked().iter().map(|form| form["Body"].clone()).collect();
     bodies.sort();
     let sent = bodies.len();
@@ -378,26 +368,26 @@ async fn a_text_whose_server_died_is_failed_and_not_sent_again() {
         "insert into sms_messages (tenant_id, company_id, user_id, direction, status, from_address, to_address, body)
         values ($1, $1, $2, 'outbound', 'queued', $3, '+14155552001', 'Hi') returning id";
     acme.db.execute(insert, &[&acme.company, &acme.member.id, &account.number]).await.unwrap();
-    acme.db.execute("update jobs set run_at = now() where kind = 'unanswered'", &[]).await.unwrap();
-    for _ in 0..200 {
-        if acme.value::<i64>("select count(*) from jobs where tenant_id = $1", &[&acme.company]).await == 0 {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
+    acme.make_due("unanswered").await;
+    let left = "select count(*) from jobs where tenant_id = $1";
+    until("the end of the jobs", async || acme.value::<i64>(left, &[&acme.company]).await == 0).await;
     let list = acme.admin.get("/api/sms/messages").await.expect(200);
     assert_eq!((&list[0]["status"], account.asked().len()), (&json!("failed"), 0));
+}
+
+/// Quiet hours of all the day but a minute that has just been, in this time zone.
+pub async fn night_in(world: &World, zone: &str) -> Value {
+    let hours = "select to_char(t - interval '2 minutes', 'HH24:MI'), to_char(t - interval '3 minutes', 'HH24:MI')
+        from (select now() at time zone $1) here (t)";
+    let hours = world.db.query_one(hours, &[&zone]).await.unwrap();
+    json!({"from": hours.get::<_, String>(0), "to": hours.get::<_, String>(1)})
 }
 
 #[tokio::test]
 async fn nothing_is_sent_at_night() {
     let acme = World::new().await;
     let account = Account::of(&acme).await;
-    // All the day but a minute that was is night, wherever the number is.
-    let hours = "select to_char((now() at time zone 'Asia/Kolkata') - interval '2 minutes', 'HH24:MI'), to_char((now() at time zone 'Asia/Kolkata') - interval '3 minutes', 'HH24:MI')";
-    let hours = acme.db.query_one(hours, &[]).await.unwrap();
-    let settings =
-        json!({"settings": {"quiet_hours": {"from": hours.get::<_, String>(0), "to": hours.get::<_, String>(1)}}});
+    let settings = json!({"settings": {"quiet_hours": night_in(&acme, "Asia/Kolkata").await}});
     acme.admin.put(&format!("/api/companies/{}", acme.company), settings).await.expect(200);
     let refused = acme.admin.post("/api/sms/send", json!({"to": "+919876543210", "body": "Hi"})).await.detail(400);
     assert!(refused.contains("night") && account.asked().is_empty(), "{refused}");

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::{Mutex, Semaphore, mpsc},
     time::{Duration, timeout},
 };
@@ -21,6 +21,15 @@ pub struct Inbox {
     port: u16,
     room: Arc<Semaphore>,
     mails: Mutex<mpsc::UnboundedReceiver<Mail>>,
+    answers: Arc<Semaphore>,
+}
+
+/// A port that is nobody else's, at which nobody listens yet.
+pub fn kept_port() -> (TcpSocket, u16) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let port = socket.local_addr().unwrap().port();
+    (socket, port)
 }
 
 impl Inbox {
@@ -31,36 +40,41 @@ impl Inbox {
 
     /// Answers the end of each mail so.
     pub async fn answering(reply: &'static str) -> Self {
-        Self::slowly(Duration::ZERO, reply).await
+        Self::with(TcpListener::bind("127.0.0.1:0").await.unwrap(), Semaphore::MAX_PERMITS, reply)
     }
 
-    /// Takes so long for each mail.
-    pub async fn slowly(pause: Duration, reply: &'static str) -> Self {
-        Self::with(TcpListener::bind("127.0.0.1:0").await.unwrap(), pause, reply)
+    /// Takes so many mails, and answers the end of no further one before it is let go on.
+    pub async fn held_after(answers: usize) -> Self {
+        Self::with(TcpListener::bind("127.0.0.1:0").await.unwrap(), answers, "250 ok")
     }
 
-    /// Listens on this port from now on.
-    pub async fn at(port: u16) -> Self {
-        Self::with(TcpListener::bind(("127.0.0.1", port)).await.unwrap(), Duration::ZERO, "250 ok")
+    /// Listens from now on.
+    pub fn at(socket: TcpSocket) -> Self {
+        Self::with(socket.listen(128).unwrap(), Semaphore::MAX_PERMITS, "250 ok")
     }
 
-    fn with(listener: TcpListener, pause: Duration, reply: &'static str) -> Self {
+    fn with(listener: TcpListener, answers: usize, reply: &'static str) -> Self {
         let port = listener.local_addr().unwrap().port();
         let (sender, mails) = mpsc::unbounded_channel();
-        let room = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
-        let left = room.clone();
+        let (room, answers) = (Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)), Arc::new(Semaphore::new(answers)));
+        let (left, allowed) = (room.clone(), answers.clone());
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(converse(stream, sender.clone(), pause, reply, left.clone()));
+                tokio::spawn(converse(stream, sender.clone(), allowed.clone(), reply, left.clone()));
             }
         });
-        Self { port, room, mails: Mutex::new(mails) }
+        Self { port, room, mails: Mutex::new(mails), answers }
     }
 
     /// Takes so many mails from now on, and defers those that are begun beyond that.
     pub fn takes(&self, mails: usize) {
         self.room.forget_permits(Semaphore::MAX_PERMITS);
         self.room.add_permits(mails);
+    }
+
+    /// Answers what was held, and whatever comes.
+    pub fn release(&self) {
+        self.answers.add_permits(Semaphore::MAX_PERMITS / 2);
     }
 
     pub fn url(&self) -> String {
@@ -75,15 +89,15 @@ impl Inbox {
 
     /// The next mail; a test fails when none comes.
     pub async fn next(&self) -> Mail {
-        timeout(Duration::from_secs(10), self.mails.lock().await.recv()).await.expect("no mail came").unwrap()
+        timeout(Duration::from_secs(60), self.mails.lock().await.recv()).await.expect("no mail came").unwrap()
     }
 }
 
-/// Speaks with one client.
+/// Speaks with one client; the answer to the end of each mail uses up a permit.
 pub async fn converse(
     stream: TcpStream,
     mails: mpsc::UnboundedSender<Mail>,
-    pause: Duration,
+    answers: Arc<Semaphore>,
     reply: &str,
     room: Arc<Semaphore>,
 ) -> std::io::Result<()> {
@@ -124,7 +138,7 @@ pub async fn converse(
                 let data = format!("{head}\r\n\r\n{}", body.replace("=\r\n", "").replace("=3D", "="));
                 let _ =
                     mails.send(Mail { from: std::mem::take(&mut mail.from), to: std::mem::take(&mut mail.to), data });
-                tokio::time::sleep(pause).await;
+                answers.acquire().await.unwrap().forget();
                 reply.to_owned()
             }
             "QUIT" => {

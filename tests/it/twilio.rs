@@ -16,12 +16,45 @@ use serde_json::{Value, json};
 use sha1::Sha1;
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{LazyLock, Mutex, mpsc},
+    sync::{Arc, LazyLock, Mutex, mpsc},
 };
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 pub const PUBLIC_URL: &str = "https://crm.example";
 type Form = BTreeMap<String, String>;
+
+/// Answers that are held until they are released.
+#[derive(Clone)]
+pub struct Slow {
+    asked: Arc<Semaphore>,
+    released: Arc<Semaphore>,
+}
+
+impl Slow {
+    async fn hold(&self) {
+        self.asked.add_permits(1);
+        let _permit = self.released.acquire().await.unwrap();
+    }
+
+    /// Waits until the account is asked for something.
+    pub async fn asked(&self) {
+        self.asked.acquire().await.unwrap().forget();
+    }
+
+    /// What was asked is answered, and whatever is asked from now on at once.
+    pub fn release(&self) {
+        self.released.add_permits(Semaphore::MAX_PERMITS);
+    }
+}
+
+/// Waits while the account is slow.
+async fn slowly(account: &str) {
+    let slow = ACCOUNTS.lock().unwrap()[account].slow.clone();
+    if let Some(slow) = slow {
+        slow.hold().await;
+    }
+}
 
 /// What it knows of each account.
 #[derive(Default)]
@@ -29,7 +62,7 @@ struct Known {
     token: String,
     asked: Vec<Form>,
     numbers: Vec<Value>,
-    is_slow: bool,
+    slow: Option<Slow>,
 }
 
 static ACCOUNTS: LazyLock<Mutex<HashMap<String, Known>>> = LazyLock::new(Default::default);
@@ -79,6 +112,7 @@ async fn create(State(()): State<()>, Path(account): Path<String>, headers: Head
     let form: Form = form_urlencoded::parse(&body).into_owned().collect();
     let to = form["To"].clone();
     ACCOUNTS.lock().unwrap().get_mut(&account).unwrap().asked.push(form);
+    slowly(&account).await;
     match &to[to.len() - 4..] {
         "0001" => refusal(400, 21211),
         "0002" => panic!("drops the connection"),
@@ -141,11 +175,9 @@ async fn numbers(Path(account): Path<String>, headers: HeaderMap) -> Response {
 }
 
 async fn account(Path(file): Path<String>, headers: HeaderMap) -> Response {
-    if is_known(file.trim_end_matches(".json"), &headers) {
-        let slow = ACCOUNTS.lock().unwrap()[file.trim_end_matches(".json")].is_slow;
-        if slow {
-            tokio::time::sleep(std::time::Duration::from_secs(2)).await;
-        }
+    let account = file.trim_end_matches(".json");
+    if is_known(account, &headers) {
+        slowly(account).await;
         Json(json!({"status": "active"})).into_response()
     } else {
         refusal(401, 20003)
@@ -191,9 +223,11 @@ impl Account {
         ACCOUNTS.lock().unwrap().remove(&self.sid);
     }
 
-    /// From now on it takes two seconds to say that it is active.
-    pub fn is_slow(&self) {
-        ACCOUNTS.lock().unwrap().get_mut(&self.sid).unwrap().is_slow = true;
+    /// From now on it answers what it is asked when that is released.
+    pub fn is_slow(&self) -> Slow {
+        let slow = Slow { asked: Arc::new(Semaphore::new(0)), released: Arc::new(Semaphore::new(0)) };
+        ACCOUNTS.lock().unwrap().get_mut(&self.sid).unwrap().slow = Some(slow.clone());
+        slow
     }
 
     /// What was asked of it, in order.

@@ -189,10 +189,13 @@ async fn numbers_are_taken_over_from_the_account() {
 async fn what_twilio_says_of_one_account_verifies_no_other() {
     let acme = World::new().await;
     let account = Account::of(&acme).await;
-    account.is_slow();
+    let slow = account.is_slow();
     let (said, changed) = tokio::join!(acme.admin.post("/api/twilio-settings/verify", json!({})), async {
-        tokio::time::sleep(std::time::Duration::from_millis(700)).await;
-        acme.admin.put("/api/twilio-settings/", json!({"account_sid": format!("AC{}", "f".repeat(32))})).await
+        slow.asked().await;
+        let other = json!({"account_sid": format!("AC{}", "f".repeat(32))});
+        let changed = acme.admin.put("/api/twilio-settings/", other).await;
+        slow.release();
+        changed
     });
     assert_eq!(changed.expect(200)["is_verified"], false);
     assert_eq!(said.expect(200)["verified"], false);

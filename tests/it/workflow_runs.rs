@@ -3,10 +3,11 @@
 use crate::{
     commands::{configured, serve},
     schema::OwnDatabase,
-    smtp::Inbox,
+    sms::night_in,
+    smtp::{Inbox, kept_port},
     tls::Authority,
     twilio::{Account, mails, number},
-    world::{Person, World, api_url, config, start_server, until, waiting_for, waiting_for_locks},
+    world::{Person, World, api_url, config, enter, start_server, until, waiting_for, waiting_for_locks},
 };
 use axum::{Router, body::Bytes, extract::State, http::HeaderMap, response::IntoResponse, routing::post};
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -26,7 +27,6 @@ use std::{
     sync::{Arc, Mutex},
     time::Duration,
 };
-use tokio::net::TcpListener;
 use tower::ServiceExt;
 use uuid::Uuid;
 
@@ -109,8 +109,7 @@ async fn each_trigger_starts_each_workflow_once() {
     }
     let mut db = ringfence::db::connect(&own.api).await.unwrap();
     let tx = db.transaction().await.unwrap();
-    let enter = "select set_config('app.company_id', $1, true), set_config('app.user_id', $2, true)";
-    tx.execute(enter, &[&acme.company.to_string(), &acme.member.id.to_string()]).await.unwrap();
+    tx.batch_execute(&enter(acme.company, acme.member.id)).await.unwrap();
     tx.execute("select app.fire('email_opened', $1, '{}')", &[&Uuid::now_v7()]).await.unwrap();
     tx.commit().await.unwrap();
 
@@ -258,21 +257,23 @@ async fn what_may_not_be_sent_is_not_sent_by_a_workflow() {
 async fn a_text_waits_for_the_end_of_the_night() {
     let acme = World::new().await;
     let account = Account::of(&acme).await;
-    let all_day = json!({"settings": {"quiet_hours": {"from": "00:00", "to": "23:59"}}});
+    let all_day = json!({"settings": {"quiet_hours": night_in(&acme, "Asia/Kolkata").await}});
     acme.admin.put(&format!("/api/companies/{}", acme.company), all_day).await.expect(200);
-    let path =
-        workflow(&acme.admin, "deal_won", json!([{"type": "send_sms", "config": {"to": number(), "body": "Hi"}}]))
-            .await;
+    let path = workflow(
+        &acme.admin,
+        "deal_won",
+        json!([{"type": "send_sms", "config": {"to": "+919876543210", "body": "Hi"}}]),
+    )
+    .await;
     let ran = acme.admin.send("POST", &format!("{path}/execute"), None).await.expect(200);
     assert_eq!(ran["status"], "running");
     assert_eq!(steps(&acme.admin, &path).await[0]["status"], "waiting");
     assert!(account.asked().is_empty());
     let day = json!({"settings": {"quiet_hours": null}});
     acme.admin.put(&format!("/api/companies/{}", acme.company), day).await.expect(200);
-    let later: bool = acme
-        .value("select run_at > now() from jobs where tenant_id = $1 and kind = 'workflow_run'", &[&acme.company])
-        .await;
-    assert!(later);
+    // A claim would end much earlier.
+    let later = "select run_at > now() + interval '23 hours' from jobs where tenant_id = $1 and kind = 'workflow_run'";
+    assert!(acme.value::<bool>(later, &[&acme.company]).await);
 }
 
 /// It was day when the step began.
@@ -394,13 +395,14 @@ async fn a_step_knows_whether_its_text_has_left() {
     let own = OwnDatabase::new().await;
     let acme = World::alone(&own).await;
     let account = Account::of(&acme).await;
-    // It takes two seconds, in which the company is suspended.
     let text = |to: &str| json!([{"type": "send_sms", "config": {"to": to, "body": "Hi"}}]);
-    let path = workflow(&acme.admin, "contact_created", text("+14155550006")).await;
+    let path = workflow(&acme.admin, "contact_created", text(&number())).await;
+    let slow = account.is_slow();
     acme.contact("Ada", "L").await;
-    until("it is asked for", async || account.asked().len() == 1).await;
+    slow.asked().await;
     let status = "update companies set status = $2 where id = $1";
     acme.db.execute(status, &[&acme.company, &"suspended"]).await.unwrap();
+    slow.release();
     let left = "select count(*) from workflow_steps where status = 'success' and result ->> 'sid' is not null";
     until("its answer is kept", async || acme.value::<i64>(left, &[]).await == 1).await;
     acme.db.execute(status, &[&acme.company, &"active"]).await.unwrap();
@@ -465,7 +467,7 @@ async fn a_provider_that_asks_for_patience_is_asked_again_later() {
     let ran = acme.admin.send("POST", &format!("{path}/execute"), None).await.expect(200);
     assert_eq!(ran["status"], "running", "{:?}", steps(&acme.admin, &path).await);
     for attempts in 2..=5 {
-        acme.db.execute("update jobs set run_at = now() where kind = 'workflow_run'", &[]).await.unwrap();
+        acme.make_due("workflow_run").await;
         until("another attempt", async || {
             let step = &steps(&acme.admin, &path).await[0];
             step["attempts"] == json!(attempts) && step["status"] != "running"
@@ -484,8 +486,7 @@ async fn a_wait_outlives_the_server_and_ends_when_the_workflow_does() {
     let path = workflow(&acme.admin, "contact_created", actions.clone()).await;
     let minutes = "select round(extract(epoch from run_at - now()) / 60)::int from jobs where kind = 'workflow_run' and run_at > now() + interval '1 day'";
     let waiting = async || acme.db.query_opt(minutes, &[]).await.unwrap().map(|row| row.get::<_, i32>(0));
-    let go_on =
-        async || acme.db.execute("update jobs set run_at = now() where kind = 'workflow_run'", &[]).await.unwrap();
+    let go_on = async || acme.make_due("workflow_run").await;
 
     acme.contact("Ada", "L").await;
     until("the wait", async || waiting().await.is_some()).await;
@@ -557,21 +558,21 @@ async fn old_runs_are_forgotten_and_those_that_wait_are_not() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mail_is_sent_once_the_relay_is_back() {
     let own = OwnDatabase::new().await;
-    let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    let (socket, port) = kept_port();
     let relay = Some(format!("smtp://127.0.0.1:{port}"));
     let acme = World::served(&own, Config { relay_url: relay, ..config() }).await;
     let actions = json!([{"type": "send_email", "config": {"to": "ada@x.example", "subject": "S", "body": "B"}}]);
     let path = workflow(&acme.admin, "deal_won", actions).await;
     acme.admin.send("POST", &format!("{path}/execute"), None).await.expect(200);
     let again = async || {
-        acme.db.execute("update jobs set run_at = now() where kind = 'workflow_run'", &[]).await.unwrap();
+        acme.make_due("workflow_run").await;
     };
     let step = async || steps(&acme.admin, &path).await[0].clone();
     until("an attempt", async || step().await["status"] == "retrying").await;
     assert_eq!(runs(&acme.admin, &path).await[0]["status"], "running");
     again().await;
     until("another attempt", async || step().await["attempts"] == 2 && step().await["status"] == "retrying").await;
-    let inbox = Inbox::at(port).await;
+    let inbox = Inbox::at(socket);
     again().await;
     assert_eq!(ended(&acme.admin, &path, 1).await, ["success"]);
     assert!(inbox.next().await.to.contains("ada@x.example"));
@@ -755,8 +756,7 @@ async fn a_step_that_is_done_causes_nothing_more() {
         let tx = db.transaction().await.unwrap();
         tx.execute("update workflow_executions set status = $1", &[&state]).await.unwrap();
         tx.batch_execute("update workflow_steps set made_in = pg_current_xact_id()").await.unwrap();
-        let enter = "select set_config('app.company_id', $1, true), set_config('app.user_id', $2, true)";
-        tx.execute(enter, &[&acme.company.to_string(), &acme.member.id.to_string()]).await.unwrap();
+        tx.batch_execute(&enter(acme.company, acme.member.id)).await.unwrap();
         let record = Uuid::now_v7();
         tx.execute("select app.fire('contact_created', $1, '{}')", &[&record]).await.unwrap();
         let depth = "select depth from workflow_executions where record_id = $1";
@@ -769,7 +769,7 @@ async fn a_step_that_is_done_causes_nothing_more() {
 #[tokio::test]
 async fn one_event_leads_to_so_many_runs_and_no_more() {
     let own = OwnDatabase::new().await;
-    let acme = World::alone(&own).await;
+    let acme = World::served(&own, Config { worker: Switch::Off, ..config() }).await;
     let path = workflow(
         &acme.admin,
         "deal_created",
@@ -778,12 +778,12 @@ async fn one_event_leads_to_so_many_runs_and_no_more() {
     .await;
     let id: Uuid = path.rsplit('/').next().unwrap().parse().unwrap();
     acme.admin.post("/api/deals/", json!({"title": "First", "value": 1, "stage_id": "Lead"})).await.expect(200);
-    until("the first runs", async || runs(&acme.admin, &path).await.len() >= 3).await;
     // As many more of this event as there may be.
     let more = "insert into workflow_executions (tenant_id, company_id, user_id, workflow_id, event, status, root_id)
         select $1, $1, $2, $3, 'deal_created', 'success', (select root_id from workflow_executions where workflow_id = $3 and depth = 0)
         from generate_series(1, 1000)";
     acme.db.execute(more, &[&acme.company, &acme.admin.id, &id]).await.unwrap();
+    start_server(config(), &own.api);
     let count = async |what: &str| {
         let sql = format!("select count(*) from workflow_executions where tenant_id = $1 and {what}");
         acme.value::<i64>(&sql, &[&acme.company]).await
@@ -813,9 +813,8 @@ async fn a_company_has_so_many_active_workflows_of_a_trigger() {
     acme.db.execute("delete from workflows where tenant_id = $1 and name = '1'", &[&acme.company]).await.unwrap();
     let other = ringfence::db::connect(&api_url()).await.unwrap();
     let early = format!(
-        "begin; select set_config('app.company_id', '{}', true), set_config('app.user_id', '{}', true);
-         insert into workflows (name, trigger, status) values ('Early', 'deal_lost', 'active')",
-        acme.company, acme.admin.id
+        "begin; {}; insert into workflows (name, trigger, status) values ('Early', 'deal_lost', 'active')",
+        enter(acme.company, acme.admin.id)
     );
     other.batch_execute(&early).await.unwrap();
     let late = json!({"name": "Late", "trigger_type": "deal_lost", "is_active": true, "actions": []});
@@ -831,8 +830,7 @@ async fn the_clock_starts_workflows_by_the_companys_time() {
     let own = OwnDatabase::new().await;
     let acme = World::alone(&own).await;
     acme.admin.put(&format!("/api/companies/{}", acme.company), json!({"timezone": "Asia/Kolkata"})).await.expect(200);
-    let again =
-        async || acme.db.execute("update jobs set run_at = now() where kind = 'workflow_schedule'", &[]).await.unwrap();
+    let again = async || acme.make_due("workflow_schedule").await;
     let settled = async || {
         until("the next time", async || {
             let sql =
@@ -971,22 +969,22 @@ async fn a_time_of_the_clock_that_is_claimed_twice_starts_one_run() {
 #[tokio::test]
 async fn a_job_never_runs_another_companys_workflow() {
     let own = OwnDatabase::new().await;
-    let base = start_server(config(), &own.api);
+    let base = start_server(Config { worker: Switch::Off, ..config() }, &own.api);
     let (a, b) = (World::alone_at(&own, &base).await, World::alone_at(&own, &base).await);
     let path = workflow(&a.admin, "deal_won", json!([{"type": "create_task", "config": {"subject": "S"}}])).await;
     let insert = "insert into workflow_executions (tenant_id, company_id, user_id, workflow_id, event)
         select tenant_id, company_id, owner_id, id, 'deal_won' from workflows where tenant_id = $1 returning id";
     let theirs: Uuid = a.value(insert, &[&a.company]).await;
     for kind in ["workflow_run", "workflow_schedule"] {
-        let forged = "insert into jobs (tenant_id, company_id, user_id, kind, record_id) values ($1, $1, $2, $3, $4) returning id";
+        let forged = "insert into jobs (tenant_id, company_id, user_id, kind, record_id) values ($1, $1, $2, $3, $4)";
         let id = if kind == "workflow_run" { theirs } else { path.rsplit('/').next().unwrap().parse().unwrap() };
-        let job: Uuid = b.value(forged, &[&b.company, &b.admin.id, &kind, &id]).await;
-        until("the forged job's turn", async || {
-            b.value::<i64>("select count(*) from jobs where id = $1 and attempts = 0", &[&job]).await == 0
-        })
-        .await;
+        b.db.execute(forged, &[&b.company, &b.admin.id, &kind, &id]).await.unwrap();
     }
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    let app = App::new(Db::new(&own.api, 2).unwrap(), config()).unwrap();
+    let left = "select count(*) from jobs where tenant_id = $1 and attempts = 0";
+    let claimed = until("the forged jobs' turn", async || b.value::<i64>(left, &[&b.company]).await == 0);
+    // It returns when what was claimed is done.
+    jobs::work(&app, claimed).await;
     let run = &runs(&a.admin, &path).await[0];
     assert_eq!([&run["status"], &run["success_count"]], [&json!("running"), &json!(0)]);
     for who in [&a.admin, &b.admin] {
@@ -1042,7 +1040,7 @@ async fn a_webhook_is_signed_repeated_under_its_id_and_follows_no_redirect() {
     until("the first attempt", async || hooks.0.lock().unwrap().len() == 1).await;
     until("its note", async || steps(&world.admin, &path).await.first().is_some_and(|s| s["status"] == "retrying"))
         .await;
-    world.db.execute("update jobs set run_at = now() where kind = 'workflow_run'", &[]).await.unwrap();
+    world.make_due("workflow_run").await;
     assert_eq!(ended(&world.admin, &path, 1).await, ["partial"]);
     let seen = hooks.0.lock().unwrap().clone();
     assert_eq!(seen.len(), 2, "a redirect is not followed");
@@ -1100,7 +1098,7 @@ async fn a_run_that_is_given_up_leaves_no_step_open() {
         create trigger broken before update on workflow_steps for each row when (new.status = 'running') execute function is_broken()";
     acme.db.batch_execute(broken).await.unwrap();
     acme.db.batch_execute("update workflow_executions set error_count = 4").await.unwrap();
-    acme.db.batch_execute("update jobs set run_at = now() where kind = 'workflow_run'").await.unwrap();
+    acme.make_due("workflow_run").await;
     assert_eq!(ended(&acme.admin, &path, 1).await, ["failed"]);
     assert_eq!(runs(&acme.admin, &path).await[0]["failure_count"], 1);
     let step = &steps(&acme.admin, &path).await[0];

@@ -13,9 +13,14 @@ use ringfence::{
 };
 use serde_json::Value;
 use std::{
+    fmt::Display,
     net::SocketAddr,
     sync::{LazyLock, OnceLock, mpsc},
     time::{Duration, Instant},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
 };
 use tokio_postgres::{Client, types::ToSql};
 use uuid::Uuid;
@@ -197,6 +202,21 @@ impl Person {
         self.send("DELETE", path, None).await
     }
 
+    /// Sends the head of a POST, and returns when its handler waits for the body.
+    pub async fn begin(&self, path: &str, kind: &str, length: usize) -> TcpStream {
+        let mut stream = TcpStream::connect(self.base.trim_start_matches("http://")).await.unwrap();
+        let token = self.token.as_deref().unwrap();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Type: {kind}\r\n\
+             Content-Length: {length}\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut go_on = [0; b"HTTP/1.1 100 Continue\r\n\r\n".len()];
+        stream.read_exact(&mut go_on).await.unwrap();
+        assert!(go_on.starts_with(b"HTTP/1.1 100 "), "{}", String::from_utf8_lossy(&go_on));
+        stream
+    }
+
     /// Sends one file as the multipart part `file`.
     pub async fn upload(&self, path: &str, name: &str, mime: &str, bytes: impl Into<Vec<u8>>) -> Answer {
         let part = multipart::Part::bytes(bytes.into()).file_name(name.to_owned()).mime_str(mime).unwrap();
@@ -295,6 +315,11 @@ impl World {
         self.db.query_one(insert, &[&self.company, &of.id, &body]).await.unwrap().get(0)
     }
 
+    /// Makes it the turn of all jobs of a kind in the database. A worker that has one of them may still put it off.
+    pub async fn make_due(&self, kind: &str) {
+        self.db.execute("update jobs set run_at = now() where kind = $1", &[&kind]).await.unwrap();
+    }
+
     /// One value, read as the administrator.
     pub async fn value<T: for<'a> tokio_postgres::types::FromSql<'a>>(
         &self,
@@ -303,6 +328,11 @@ impl World {
     ) -> T {
         self.db.query_one(sql, params).await.unwrap().get(0)
     }
+}
+
+/// What makes a transaction one of this company and user, as the server does for each request.
+pub fn enter(company: impl Display, user: impl Display) -> String {
+    format!("select set_config('app.company_id', '{company}', true), set_config('app.user_id', '{user}', true)")
 }
 
 /// Waits so long at most until this is so.

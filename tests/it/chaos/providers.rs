@@ -16,7 +16,6 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
-    time::Duration,
 };
 use tokio::{
     net::TcpListener,
@@ -61,9 +60,10 @@ impl Providers {
         let smtp = listener.local_addr().unwrap().port();
         let room = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
         let (sender, mut mails) = mpsc::unbounded_channel::<smtp::Mail>();
+        let answers = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(smtp::converse(stream, sender.clone(), Duration::ZERO, "250 ok", room.clone()));
+                tokio::spawn(smtp::converse(stream, sender.clone(), answers.clone(), "250 ok", room.clone()));
             }
         });
         let kept = taken.clone();
