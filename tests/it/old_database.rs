@@ -3,7 +3,7 @@
 use crate::{
     commands::{configured, run, text},
     schema::{OwnDatabase, with_database},
-    world::{Person, admin_url, config, start_server, waiting_for_locks},
+    world::{Person, admin_url, config, enter, start_server, until, waiting_for_locks},
 };
 use ringfence::{
     clients::storage::Storage,
@@ -169,8 +169,7 @@ async fn everybody_sees_what_the_old_rules_showed() {
     for person in people.await.unwrap() {
         let (user, company): (Uuid, Option<Uuid>) = (person.get(0), person.get(1));
         let tx = api.transaction().await.unwrap();
-        let enter = "select set_config('app.company_id', $1, true), set_config('app.user_id', $2, true)";
-        tx.execute(enter, &[&company.unwrap_or(user).to_string(), &user.to_string()]).await.unwrap();
+        tx.batch_execute(&enter(company.unwrap_or(user), user)).await.unwrap();
         for (table, name, owner) in TABLES {
             let rule = format!("company_id = $1 or (company_id is null and {owner} = $2)");
             let shown = old.ids(&format!("select id from {table} where {rule}"), &[&company, &user]).await;
@@ -577,16 +576,24 @@ async fn an_interrupted_import_is_completed_by_the_next_one() {
     };
     let whole_report = told(old.report());
     let new = db::connect(&broken.admin).await.unwrap();
-    let (mut interruptions, mut millis) = (0, 100);
-    while tokio::time::timeout(std::time::Duration::from_millis(millis), bring(&broken, &old.options())).await.is_err()
-    {
+    // Its connection ends in the middle of a batch, each time of a later one, and with it what was not committed.
+    let interrupt = "create sequence batches_left increment -1 minvalue -1000000 maxvalue 1000000;
+        create function interrupt() returns trigger language plpgsql security definer as $$ begin
+          if nextval('public.batches_left') = 0 then perform pg_terminate_backend(pg_backend_pid()); end if;
+          return null; end $$;
+        create trigger interrupt after insert on ops.imported for each statement execute function interrupt();
+        create trigger interrupt after insert or delete on ops.import_report for each statement execute function interrupt()";
+    new.batch_execute(interrupt).await.unwrap();
+    let interrupted = async |after: i64| {
+        new.execute("select setval('batches_left', $1)", &[&after]).await.unwrap();
+        try_to_bring(&broken, &old.options()).await.err()
+    };
+    let mut interruptions = 0;
+    while let Some(e) = interrupted(3 + 10 * interruptions).await {
+        assert!(format!("{e:?}").contains("terminating connection"), "{e:?}");
         interruptions += 1;
-        millis += 200;
-        // Its connection ends, and with it what was not committed.
         let left = "select count(*) from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())";
-        while new.query_one(left, &[]).await.unwrap().get::<_, i64>(0) > 0 {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
+        until("its session has ended", async || new.query_one(left, &[]).await.unwrap().get::<_, i64>(0) == 0).await;
     }
     assert!(interruptions > 2, "{interruptions} interruptions");
     assert!(!whole_report.is_empty());
@@ -906,8 +913,7 @@ async fn deals_of_users_without_company_have_a_pipeline_and_follow_into_the_firs
     new.execute("select app.assign_company($1, $2)", &[&user, &company]).await.unwrap_or_else(|e| panic!("{e:?}"));
     let mut api = db::connect(&own.api).await.unwrap();
     let tx = api.transaction().await.unwrap();
-    let enter = "select set_config('app.company_id', $1, true), set_config('app.user_id', $2, true)";
-    tx.execute(enter, &[&company.to_string(), &user.to_string()]).await.unwrap();
+    tx.batch_execute(&enter(company, user)).await.unwrap();
     for deal in there.iter().filter(|deal| deal.get::<_, Uuid>("owner_id") == user) {
         let seen = "select from deals d join pipeline_stages s on s.id = d.stage_id join pipelines p on p.id = s.pipeline_id where d.id = $1";
         assert_eq!(tx.query(seen, &[&deal.get::<_, Uuid>("id")]).await.unwrap().len(), 1);
@@ -1058,12 +1064,7 @@ async fn rows_follow_a_user_who_gets_a_company_while_they_are_brought() {
     }
     let options = old.options();
     let done = async {
-        for _ in 0..400 {
-            if waiting_for_locks(&watch).await > 0 {
-                break;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
+        until("the import waits for who moves", async || waiting_for_locks(&watch).await > 0).await;
         moving.commit().await.unwrap();
     };
     tokio::join!(bring(&own, &options), done);

