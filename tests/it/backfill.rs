@@ -4,7 +4,7 @@ use crate::{
     commands::{configured, ringfence, run, text},
     operators::psql,
     schema::OwnDatabase,
-    world::{World, add_person, until},
+    world::{World, add_person, enter, until},
 };
 use ringfence::{db, doctor};
 use std::{
@@ -114,8 +114,8 @@ async fn visible(own: &OwnDatabase, admin: &Client, people: &[Uuid]) -> Visible 
         let company: Option<Uuid> =
             admin.query_one("select company_id from users where id = $1", &[user]).await.unwrap().get(0);
         let tx = api.transaction().await.unwrap();
-        let set = "select set_config('app.company_id', coalesce($1, ''), true), set_config('app.user_id', $2, true)";
-        tx.execute(set, &[&company.map(|c| c.to_string()), &user.to_string()]).await.unwrap();
+        let company = company.map(|c| c.to_string()).unwrap_or_default();
+        tx.batch_execute(&enter(company, user)).await.unwrap();
         let seen = all.entry(*user).or_default();
         for (table, owner) in TABLES {
             for row in tx.query(&format!("select id, {owner} from {table}"), &[]).await.unwrap() {
@@ -622,8 +622,7 @@ async fn rows_that_the_api_changes_meanwhile_are_all_there() {
         let mut changed = 0;
         while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
             let tx = api.transaction().await.unwrap();
-            let set = "select set_config('app.company_id', $1, true), set_config('app.user_id', $2, true)";
-            tx.execute(set, &[&company.to_string(), &user.to_string()]).await.unwrap();
+            tx.batch_execute(&enter(company, user)).await.unwrap();
             let update = "update sms_messages set read_at = now() where id = (select id from sms_messages where user_id = app.user_id() and read_at is null order by random() limit 1)";
             changed += tx.execute(update, &[]).await.unwrap();
             tx.commit().await.unwrap();

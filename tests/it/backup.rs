@@ -4,7 +4,7 @@ use crate::{
     commands::{ringfence, run, text},
     isolation::{Seeded, add_operator_rows, tables, walk_tables},
     schema::OwnDatabase,
-    world::{World, until, waiting_for_locks},
+    world::{World, enter, until, waiting_for_locks},
 };
 use ringfence::{backup::Backup, db, doctor};
 use std::{collections::BTreeMap, path::Path, process::Stdio};
@@ -210,10 +210,7 @@ async fn a_restored_copy_has_every_row_and_keeps_companies_apart() {
     doctor::check_before_serving(&copy.api).await.unwrap();
     let a = a.at(copied);
     add_operator_rows(&a.world.db, &a.canary, a.world.company).await;
-    let context = format!(
-        "select set_config('app.company_id', '{}', true), set_config('app.user_id', '{}', true)",
-        b.company, b.admin.id
-    );
+    let context = enter(b.company, b.admin.id);
     walk_tables(&a, &mut api, "another company's admin at the copy", &[context]).await;
     let mut at_psql = db::connect(&copy.admin.replace("ringfence_admin", &operator)).await.unwrap();
     let companies = at_psql.query("select name from companies", &[]).await.unwrap();

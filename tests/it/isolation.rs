@@ -2,7 +2,7 @@
 //! new one is in these tests the moment it exists; what fails then says what is missing.
 
 use crate::twilio::Account;
-use crate::world::{Answer, Person, World, add_person, admin_url, answer, api_url, shared_server, until};
+use crate::world::{Answer, Person, World, add_person, admin_url, answer, api_url, enter, shared_server, until};
 use reqwest::multipart;
 use ringfence::{
     api::{self, Access, Route},
@@ -815,11 +815,7 @@ async fn no_table_lets_another_companys_caller_in() {
     let (a, b) = (Seeded::new().await, World::new().await);
     let before = a.checksums().await;
     let mut api = db::connect(&api_url()).await.unwrap();
-    let set = |company: &str, user: &str| {
-        vec![format!(
-            "select set_config('app.company_id', '{company}', true), set_config('app.user_id', '{user}', true)"
-        )]
-    };
+    let set = |company: &str, user: &str| vec![enter(company, user)];
     let (company, user) = (b.company.to_string(), b.admin.id.to_string());
     walk_tables(&a, &mut api, "another company's admin", &set(&company, &user)).await;
     walk_tables(&a, &mut api, "a user without company", &set("", &b.lone().await.id.to_string())).await;
@@ -920,8 +916,7 @@ async fn historical_rows_are_seen_by_their_user_only() {
     // Nobody makes new ones, or takes a row's company away, or gives it one.
     let mut api = db::connect(&api_url()).await.unwrap();
     let tx = api.transaction().await.unwrap();
-    let set = "select set_config('app.company_id', $1, true), set_config('app.user_id', $2, true)";
-    tx.execute(set, &[&a.company.to_string(), &a.member.id.to_string()]).await.unwrap();
+    tx.batch_execute(&enter(a.company, a.member.id)).await.unwrap();
     for refused in [
         "insert into sms_messages (company_id, direction, status, from_address, to_address, body) values (null, 'inbound', 'received', '1', '2', 'x')",
         "update sms_messages set company_id = null",

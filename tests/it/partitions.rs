@@ -3,7 +3,7 @@
 use crate::{
     isolation::{Seeded, same_reads, walk_routes, walk_tables},
     schema::OwnDatabase,
-    world::{World, config, start_server},
+    world::{World, config, enter, start_server},
 };
 use ringfence::{
     config::{Config, Switch},
@@ -45,11 +45,7 @@ async fn the_matrix_holds_where_large_tables_are_partitioned() {
     let rows = "select count(*) from pg_partition_tree('sms_messages') where isleaf";
     assert_eq!(b.value::<i64>(rows, &[]).await, 4);
     let tx = api.transaction().await.unwrap();
-    let enter = format!(
-        "select set_config('app.company_id', '{}', true), set_config('app.user_id', '{}', true)",
-        a.world.company, a.world.admin.id
-    );
-    tx.batch_execute(&enter).await.unwrap();
+    tx.batch_execute(&enter(a.world.company, a.world.admin.id)).await.unwrap();
     let explain = "explain (analyze, costs off, timing off) select id from sms_messages order by created_at desc, id desc limit 50";
     let plan: Vec<String> = tx.query(explain, &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
     let read = |line: &&String| line.contains("_p") && !line.contains("never executed");
@@ -64,8 +60,7 @@ async fn the_matrix_holds_where_large_tables_are_partitioned() {
     let path = format!("/api/activities/{}", made["id"].as_str().unwrap());
     assert_eq!(b.member.get(&path).await.expect(200)["subject"], "S");
     walk_routes(&a, &b, &fresh).await;
-    let context = enter.replace(&a.world.company.to_string(), &b.company.to_string());
-    let context = context.replace(&a.world.admin.id.to_string(), &b.admin.id.to_string());
+    let context = enter(b.company, b.admin.id);
     walk_tables(&a, &mut api, "another company's admin", &[context]).await;
     drop((a, b, api));
     own.drop().await;

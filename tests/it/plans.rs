@@ -3,7 +3,7 @@
 
 use crate::{
     schema::{OwnDatabase, files, name},
-    world::admin_url,
+    world::{admin_url, enter},
 };
 use ringfence::{
     db::{self, List, Plan, Sql},
@@ -199,9 +199,8 @@ async fn lists_and_searches_read_their_indexes() {
     let api = db::connect(&own.api).await.unwrap();
     for company in [&companies[0], companies.last().unwrap()] {
         let (id, user, contact): (Uuid, Uuid, Uuid) = (company.get(0), company.get(1), company.get(3));
-        let enter = "select set_config('app.company_id', $1, true), set_config('app.user_id', $2, true)";
         api.batch_execute("begin").await.unwrap();
-        api.execute(enter, &[&id.to_string(), &user.to_string()]).await.unwrap();
+        api.batch_execute(&enter(id, user)).await.unwrap();
         let contact = format!("'{contact}'");
         let list = sql!("contacts/list").planned_once();
         for skip in ["0", "1000"] {
@@ -337,9 +336,8 @@ async fn lists_and_searches_read_their_indexes() {
     // A table of some pages is read as a whole, whatever its indexes are: what counts is that a report could do without.
     for company in [&companies[0], companies.last().unwrap()] {
         let (id, user): (Uuid, Uuid) = (company.get(0), company.get(1));
-        let enter = "select set_config('app.company_id', $1, true), set_config('app.user_id', $2, true)";
         api.batch_execute("begin; set local enable_seqscan = off").await.unwrap();
-        api.execute(enter, &[&id.to_string(), &user.to_string()]).await.unwrap();
+        api.batch_execute(&enter(id, user)).await.unwrap();
         let deals: &[&str] = &["'2025-12-24'", "'2026-06-30'", "null", "null"];
         let part = [deals, &["'0001-01-01'", "'00000000-0000-0000-0000-000000000000'", "100"]].concat();
         let by = |unit: &'static str| [deals, &["null", unit]].concat();
@@ -417,9 +415,8 @@ async fn lists_and_searches_read_their_indexes() {
     }
 
     let (id, user): (Uuid, Uuid) = (companies[0].get(0), companies[0].get(1));
-    let enter = "select set_config('app.company_id', $1, true), set_config('app.user_id', $2, true)";
     api.batch_execute("begin").await.unwrap();
-    api.execute(enter, &[&id.to_string(), &user.to_string()]).await.unwrap();
+    api.batch_execute(&enter(id, user)).await.unwrap();
     let prefix = sql!("contacts/find_by_prefix").planned_anew();
     let found = plan(&api, prefix, &["'mari'", "null", "null", "null", "50", "0"]).await;
     reads(&found, "contacts/find_by_prefix", &["contacts_first_name", "contacts_last_name"], false);

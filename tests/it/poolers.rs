@@ -4,7 +4,7 @@
 use crate::{
     commands::text,
     isolation::{Seeded, same_reads, walk_routes, walk_tables},
-    world::{World, api_url, config, shared_server, start_server},
+    world::{World, api_url, config, enter, shared_server, start_server},
 };
 use ringfence::{
     config::{Config, Switch},
@@ -156,10 +156,7 @@ async fn the_matrix_holds_through_a_pooler_that_carries_prepared_statements() {
     let pooler = Pooler::start(&program, version, 1, 500);
     matrix(&pooler, Switch::On).await;
     let (a, b) = (Seeded::new().await, World::new().await);
-    let context = format!(
-        "select set_config('app.company_id', '{}', true), set_config('app.user_id', '{}', true)",
-        b.company, b.admin.id
-    );
+    let context = enter(b.company, b.admin.id);
     let mut stranger = db::connect(&pooler.url).await.unwrap();
     walk_tables(&a, &mut stranger, "another company's admin behind a pooler", &[context]).await;
 }

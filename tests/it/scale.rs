@@ -4,6 +4,7 @@
 use crate::{
     plans::{explain, fill, nodes},
     schema::OwnDatabase,
+    world::enter,
 };
 use ringfence::{
     db::{self, List, Sql},
@@ -97,10 +98,9 @@ async fn costs(companies: u32, of_each: u64) -> BTreeMap<String, (With, Cost)> {
     let folder: String = admin.query_one(folder, &[&company]).await.unwrap().get(0);
 
     let api = db::connect(&own.api).await.unwrap();
-    let enter = "select set_config('app.company_id', $1, true), set_config('app.user_id', $2, true)";
     // A table of some pages is read as a whole, whatever its indexes are.
     api.batch_execute("begin; set local enable_seqscan = off").await.unwrap();
-    api.execute(enter, &[&company.to_string(), &user.to_string()]).await.unwrap();
+    api.batch_execute(&enter(company, user)).await.unwrap();
     let mut found = BTreeMap::new();
     let mut add = |name: String, with, cost| assert!(found.insert(name, (with, cost)).is_none());
 
@@ -252,8 +252,7 @@ async fn what_reads_a_whole_company_is_seen() {
         admin.query_one("select count(*) from contacts where tenant_id = $1", &[&company]).await.unwrap().get(0);
     let api = db::connect(&own.api).await.unwrap();
     api.batch_execute("begin").await.unwrap();
-    let enter = "select set_config('app.company_id', $1, true), set_config('app.user_id', $2, true)";
-    api.execute(enter, &[&company.to_string(), &user.to_string()]).await.unwrap();
+    api.batch_execute(&enter(company, user)).await.unwrap();
     let sorted = Sql { text: "select id from contacts order by phone desc limit 20", ..sql!("contacts/list") };
     assert!(cost(&api, sorted, &[]).await.rows >= contacts as f64);
     let page = cost(&api, sql!("contacts/list").planned_once(), &["20", "0"]).await;
