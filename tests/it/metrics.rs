@@ -6,12 +6,19 @@ use crate::{
 };
 use ringfence::config::{Config, Switch};
 use serde_json::json;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
+use tokio::net::TcpSocket;
 use tokio_postgres::error::SqlState;
 
-/// An address that nobody listens on.
+/// An address at which a server can listen, and which nobody else is given meanwhile.
 pub fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    let socket = TcpSocket::new_v4().unwrap();
+    // Servers set the same, and so can bind it once more.
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let address = socket.local_addr().unwrap();
+    std::mem::forget(socket);
+    address
 }
 
 pub async fn scrape(at: SocketAddr) -> String {
