@@ -1,10 +1,11 @@
--- Deletes a text, mail or call, and answers whether that was so: a text for which the provider is being asked stays, because what
--- becomes of it is written to its row, and what depends on it with that. Locks the conversation before its text, as an incoming text and
--- conversations/mark_read do.   $1 text, mail or call
+-- Deletes a text, mail or call, and answers whether that was so: a text for which the provider is being asked, which takes five
+-- minutes at most, stays, because what becomes of it is written to its row, and what depends on it with that.
+-- Locks the conversation before its text, as an incoming text and conversations/mark_read do.   $1 text, mail or call
 with conversation as materialized (
   select c.id from conversations c where c.id = (select m.conversation_id from sms_messages m where m.id = $1) for no key update
 ), text as (
-  delete from sms_messages m using (select count(*) from conversation) locked where m.id = $1 and not (m.direction = 'outbound' and m.status = 'queued')
+  delete from sms_messages m using (select count(*) from conversation) locked
+  where m.id = $1 and not (m.direction = 'outbound' and m.status = 'queued' and m.twilio_sid is null and m.updated_at > now() - interval '5 minutes')
   returning m.id, m.conversation_id, (m.direction = 'inbound' and m.read_at is null)::int as unread
 ), counted as (
   update conversations c set message_count = greatest(c.message_count - 1, 0), unread_count = greatest(c.unread_count - t.unread, 0),
