@@ -20,6 +20,8 @@ pub enum Command {
     /// Give an operator one more company, of which they choose one for each connection
     Grant(Grant),
     /// Take a company from an operator; the login stays. In connections that are open, too
+    ///
+    /// From then on they choose their company for each connection, also when one is left: nobody goes on in it by accident.
     Revoke(Grant),
     /// Remove an operator: close their connections, and drop the login
     Remove {
@@ -70,16 +72,16 @@ async fn carry_out(command: Command, admin: &Client) -> anyhow::Result<String> {
         Command::List => list(admin).await,
         Command::Grant(Grant { name, company }) => {
             admin.execute(sql!("ops/operator_grant").text, &[&name, &company]).await?;
-            Ok(format!(
-                "{name} has {company} now. With several companies they choose one: select app.use_company('{}');",
-                company.replace('\'', "''")
-            ))
+            let choose = format!("select app.use_company('{}');", company.replace('\'', "''"));
+            Ok(format!("{name} has {company} now. Who has several companies, or has lost one, chooses: {choose}"))
         }
         Command::Revoke(Grant { name, company }) => {
             admin.execute(sql!("ops/operator_revoke").text, &[&name, &company]).await?;
-            let left = "select from app.operator_grant where db_role = $1::text::name limit 1";
+            let left = "select from app.operator_grant where db_role = $1::text::name and granted_company_id is not null limit 1";
             let rest = match admin.query_opt(left, &[&name]).await? {
-                Some(_) => "",
+                Some(_) => {
+                    " In each connection they choose from now on, also if one is left: select * from app.my_companies();"
+                }
                 None => " Nothing is left here that they see; `ringfence operator remove` ends the login.",
             };
             Ok(format!("{name} no longer has {company}.{rest}"))
@@ -145,12 +147,14 @@ async fn list(admin: &Client) -> anyhow::Result<String> {
     let mut table = vec![["operator", "may", "personal data", "connections", "companies"].map(str::to_owned)];
     for row in rows {
         let (writes, personal): (bool, bool) = (row.get("writes"), row.get("personal_data"));
+        let companies: Vec<String> = row.get("companies");
+        let chooses = if row.get("lost_one") { ", to be chosen" } else { "" };
         table.push([
             row.get("name"),
             if writes { "read, write" } else { "read" }.into(),
             if personal { "yes" } else { "no" }.into(),
             row.get::<_, i64>("connections").to_string(),
-            row.get::<_, Vec<String>>("companies").join(", "),
+            if companies.is_empty() { "no company".into() } else { companies.join(", ") + chooses },
         ]);
     }
     let width = |column: usize| table.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);

@@ -429,6 +429,20 @@ async fn the_content_of_a_file_is_nobodys_to_choose() {
     }
     let add = "insert into files (owner_id, name, original_name) values ($1, 'x', 'x')";
     assert_eq!(operator.execute(add, &[&owner]).await.unwrap(), 1, "a file without content is theirs to add");
+    // Nor is it theirs to say that a file was deleted so long ago that the sweep deletes its content.
+    for statement in [
+        "update files set is_deleted = true, deleted_at = '2000-01-01'".into(),
+        "update files set deleted_at = '2000-01-01'".into(),
+        format!(
+            "insert into files (owner_id, name, original_name, is_deleted, deleted_at) values ('{owner}', 'x', 'x', true, '2000-01-01')"
+        ),
+    ] {
+        let refused = operator.batch_execute(&statement).await.expect_err(&statement);
+        assert_eq!(refused.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{statement}: {refused:?}");
+    }
+    let deleted = "with d as (update files set is_deleted = true, deleted_at = '2000-01-01' where tenant_id = $1 returning deleted_at)
+        select bool_and(deleted_at = now()) from d";
+    assert!(b.world.value::<bool>(deleted, &[&b.world.company]).await, "of a change it is known when it is made");
     let api = db::connect(&crate::world::api_url()).await.unwrap();
     let refused = api.batch_execute("update files set object_key = null").await.unwrap_err();
     assert_eq!(refused.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE));
@@ -466,6 +480,16 @@ async fn an_operator_holds_up_no_other_company() {
         operator.batch_execute("rollback").await.unwrap();
         a.db.execute("delete from quotes where tenant_id = $1", &[&a.company]).await.unwrap();
     }
+    // Nor do they take up the room for locks, which is the whole server's.
+    let takes = |names: i32| {
+        format!("do $$ begin for n in 1..{names} loop perform app.lock_name('quote', n::text); end loop; end $$")
+    };
+    let operator = one.connect().await;
+    operator.batch_execute(&takes(100)).await.unwrap();
+    let refused = operator.batch_execute(&takes(101)).await.unwrap_err();
+    assert_eq!(refused.code(), Some(&SqlState::PROGRAM_LIMIT_EXCEEDED), "{refused:?}");
+    let api = db::connect(&crate::world::api_url()).await.unwrap();
+    api.batch_execute(&takes(200)).await.unwrap();
     // Their own company waits for them, as for everybody who numbers a quote.
     let operator = one.connect().await;
     operator.batch_execute(&format!("begin; select app.lock_name('quote number', '{year}')")).await.unwrap();
@@ -700,12 +724,82 @@ async fn an_operator_of_several_companies_works_for_one_at_a_time() {
     choose(&one, &a).await;
 
     a.db.execute("select app.revoke_operator($1::text::name, $2)", &[&login.name, &b.name]).await.unwrap();
-    // Nobody who had chosen it is at work for the other one by that: they log in again.
+    // Nobody who had chosen it is at work for the other one by that: they log in again, and choose.
     until("their connections end", async || one.is_closed() && two.is_closed()).await;
-    assert_eq!(seen(&login.connect().await).await, "A|");
-    drop((one, two, theirs));
+    let again = login.connect().await;
+    assert_eq!(seen(&again).await, "|");
+    choose(&again, &a).await;
+    assert_eq!(seen(&again).await, "A|");
+    drop((one, two, theirs, again));
     login.remove(&a).await;
     stranger.remove(&a).await;
+}
+
+/// In a connection that nobody could end, in one that was opened meanwhile, and in the next one, such as psql makes by itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_loses_a_company_chooses_before_they_go_on() {
+    let own = OwnDatabase::new().await;
+    let server = start_server(Config { worker: Switch::Off, ..config() }, &own.api);
+    let world = async || World::alone_at(&own, &server).await;
+    let (a, b, c) = (world().await, world().await, world().await);
+    for (world, name) in [(&a, "A"), (&b, "B"), (&c, "C")] {
+        world.contact(name, "Contact").await;
+    }
+    let login = Login::new(&own.admin);
+    let add = "select app.add_operator($1::text::name, $2, true)";
+    a.db.execute(add, &[&login.name, &vec![&a.name, &b.name, &c.name]]).await.unwrap();
+    let seen = async |client: &Client| said(client, "select string_agg(first_name, ',') from contacts").await;
+    let choose =
+        async |client: &Client, world: &World| said(client, &format!("select app.use_company('{}')", world.name)).await;
+    let insert = format!(
+        "insert into contacts (owner_id, first_name, last_name, email) values ('{}', 'x', 'x', 'x@example.com')",
+        a.admin.id
+    );
+
+    let mut admin = db::connect(&own.admin).await.unwrap();
+    let revoking = admin.transaction().await.unwrap();
+    revoking.execute("select app.revoke_operator($1::text::name, $2)", &[&login.name, &b.name]).await.unwrap();
+    let late = login.connect().await;
+    choose(&late, &b).await;
+    assert_eq!(seen(&late).await, "B|");
+    revoking.commit().await.unwrap();
+    assert_eq!(seen(&late).await, "|");
+
+    let open = login.connect().await;
+    choose(&open, &c).await;
+    c.db.execute("update users set is_deleted = true where company_id = $1", &[&c.company]).await.unwrap();
+    let platform = a.super_admin().await.at(&server);
+    platform.delete(&format!("/api/companies/{}", c.company)).await.expect(200);
+
+    let next = login.connect().await;
+    for client in [&late, &open, &next] {
+        assert_eq!(seen(client).await, "|");
+        let refused = client.batch_execute(&insert).await.unwrap_err();
+        assert_eq!(refused.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{refused:?}");
+    }
+    assert_eq!(said(&next, "select * from app.my_companies()").await, format!("{}|f|", a.name));
+    choose(&next, &a).await;
+    assert_eq!(seen(&next).await, "A|");
+    next.batch_execute(&insert).await.unwrap();
+    let listed = text(&run(ringfence(&own, &["operator", "list"]), "").stdout);
+    assert!(listed.contains(&format!("{}, to be chosen", a.name)), "{listed}");
+
+    // Nor does one who has none for a while go on in the one that they get then.
+    let revoked = run(ringfence(&own, &["operator", "revoke", &login.name, "--company", &a.name]), "");
+    assert!(text(&revoked.stdout).contains("Nothing is left here"), "{}", text(&revoked.stderr));
+    let listed = text(&run(ringfence(&own, &["operator", "list"]), "").stdout);
+    assert!(listed.contains(&login.name) && listed.contains("no company"), "{listed}");
+    let open = login.connect().await;
+    assert_eq!(said(&open, "select * from app.my_companies()").await, "");
+    a.db.execute("select app.grant_operator($1::text::name, $2)", &[&login.name, &b.name]).await.unwrap();
+    assert_eq!(seen(&open).await, "|");
+    choose(&open, &b).await;
+    assert_eq!(seen(&open).await, "B|");
+    let doctor = run(ringfence(&own, &["doctor"]), "");
+    assert!(doctor.status.success(), "{}", text(&doctor.stdout));
+    login.remove(&a).await;
+    assert_eq!(a.value::<i64>("select count(*) from app.operator_grant", &[]).await, 0);
+    own.drop().await;
 }
 
 /// Open and personal columns of a table.
@@ -1002,12 +1096,13 @@ async fn the_command_makes_lists_and_removes_operators() {
     let more = go(&["grant", name, "--company", "O'Brien & Sons"], "");
     assert!(text(&more.stdout).contains("app.use_company('O''Brien & Sons')"), "{}", text(&more.stderr));
     let taken = go(&["revoke", name, "--company", "Acme"], "");
-    assert!(taken.status.success(), "{}", text(&taken.stderr));
+    assert!(text(&taken.stdout).contains("they choose from now on"), "{}", text(&taken.stderr));
     assert!(text(&go(&["revoke", name, "--company", "Acme"], "").stderr).contains("is no operator of a company named"));
 
     let mut config: tokio_postgres::Config = own.admin.parse().unwrap();
     let (operator, connection) = config.user(name).connect(tokio_postgres::NoTls).await.unwrap();
     tokio::spawn(connection);
+    assert_eq!(said(&operator, "select app.use_company('O''Brien & Sons')").await, "O'Brien & Sons|");
     assert_eq!(said(&operator, "select name from companies").await, "O'Brien & Sons|");
     let removed = go(&["remove", name], "");
     assert!(removed.status.success(), "{}", text(&removed.stderr));

@@ -360,7 +360,7 @@ async fn documents_of_one_company_do_not_hold_up_anothers() {
         tokio::spawn(async move { request.send().await.unwrap().status().as_u16() })
     };
     // As a document that takes long: what the company asks for meanwhile waits, and there is a turn for others.
-    let long = ringfence::pdf::turn(acme.company).await.unwrap();
+    let long = ringfence::pdf::permit(acme.company).await.unwrap();
     let many: Vec<_> = (0..6).map(|_| print(&acme.admin, &own)).collect();
     assert_eq!(print(&other.admin, &others).await.unwrap(), 200);
     assert!(many.iter().all(|one| !one.is_finished()));
