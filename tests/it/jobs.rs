@@ -99,6 +99,20 @@ async fn a_reminder_follows_its_activity() {
     );
 }
 
+/// Whoever does so at psql gives an activity to a colleague and leaves its job as it is.
+#[tokio::test]
+async fn a_reminder_reaches_whom_the_activity_was_given_to() {
+    let own = OwnDatabase::new().await;
+    let acme = World::alone(&own).await;
+    let made = activity(&acme.member, "2099-01-01").await;
+    let given = "update activities set owner_id = $2 where id::text = $1";
+    acme.db.execute(given, &[&made["id"].as_str().unwrap(), &acme.admin.id]).await.unwrap();
+    make_due(&acme, &made).await;
+    until("the reminder", async || notes(&acme.admin).await.len() == 1).await;
+    assert!(notes(&acme.member).await.is_empty() && job_of(&acme, &made).await.is_none());
+    own.drop().await;
+}
+
 /// A client that never ends its request holds a stop up for as long as that may take, and meanwhile jobs are others' to do.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_stops_begins_no_job_and_ends_in_time() {
