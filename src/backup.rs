@@ -53,6 +53,7 @@ impl Backup {
         let started = Instant::now();
         ensure!(!self.folder.exists(), "{} exists already: choose a new folder", self.folder.display());
         let mut client = db::connect(admin).await?;
+        db::migrate::require_any(&client).await?;
         let bypasses = sql!("ops/backup/bypasses").text;
         let bypasses: bool = client.query_one(bypasses, &[]).await?.get(0);
         if !bypasses {
@@ -169,7 +170,8 @@ impl Restore {
             }
             _ => {}
         };
-        client.batch_execute(sql!("ops/backup/begin").text).await?;
+        let begun = client.batch_execute(sql!("ops/backup/begin").text).await;
+        begun.map_err(|e| db::refused(e, "a superuser to restore a backup"))?;
         if let Err(e) = run(restore, "pg_restore", tell).await {
             client.batch_execute(sql!("ops/backup/end").text).await?;
             return Err(e);
@@ -204,12 +206,17 @@ impl Restore {
         let finished = finish(&mut client, &logins, &found, &expected).await;
         finished.with_context(|| unfinished(due.is_some()))?;
         drop(phase);
+        let is_newer = db::migrate::is_newer(&client).await?;
         say!(
-            "{} rows of {} tables are restored, as many as were backed up, and no rule is broken ({}).",
+            "{} rows of {} tables are restored, as many as were backed up, and no rule {}is broken ({}).",
             HumanCount(found.values().sum::<i64>().unsigned_abs()),
             found.len(),
+            if is_newer { "that this program knows " } else { "" },
             seconds(started)
         );
+        if is_newer {
+            say!("It is {}.", doctor::NEWER);
+        }
         if let Some(told) = due.as_ref().and_then(|due| due.told("backup")) {
             say!("{told}");
         }
@@ -221,14 +228,15 @@ impl Restore {
             say!("With other rights than in the backup, which stay as they are: {}.", logins.differing.join(", "));
         }
         let operators = client.query(sql!("ops/operators").text, &[]).await?;
+        let operators =
+            operators.iter().map(|row| (row.get::<_, &str>("name"), row.get::<_, Vec<String>>("companies")));
+        let operators = operators.filter(|(_, companies)| !companies.is_empty());
+        let operators = Vec::from_iter(operators.map(|(name, companies)| format!("{name} ({})", companies.join(", "))));
         if !operators.is_empty() {
             say!(
                 "Operators have here the companies that they had at the backup, also those that were taken from them since: {}. \
                  See `ringfence operator revoke`.",
-                Vec::from_iter(operators.iter().map(|row| {
-                    format!("{} ({})", row.get::<_, &str>("name"), row.get::<_, Vec<String>>("companies").join(", "))
-                }))
-                .join(", ")
+                operators.join(", ")
             );
         }
         if !without.is_empty() {
@@ -258,7 +266,7 @@ async fn finish(client: &mut Client, logins: &Logins, found: &Counts, expected: 
     let tx = client.transaction().await?;
     tx.batch_execute(&logins.statements).await?;
     tx.batch_execute(sql!("ops/backup/bind").text).await?;
-    let findings = doctor::findings(tx.client(), doctor::rules()).await?;
+    let findings = doctor::findings(tx.client(), doctor::rules_for(tx.client()).await?).await?;
     if let Some(first) = findings.first() {
         bail!(
             "the restored database breaks a rule: {}. Remedy: {}. See `ringfence doctor`",

@@ -52,6 +52,16 @@ pub fn rules() -> impl Iterator<Item = Sql> {
     VITAL.iter().chain(FURTHER).copied()
 }
 
+/// What is said of a database for which [`rules_for`] answers less than all.
+pub const NEWER: &str =
+    "of a newer version than this program, whose rules are its own: examine it with that program's `ringfence doctor`";
+
+/// The rules that hold for this database: of a newer version's those without which a server of this program does not start.
+pub async fn rules_for(client: &Client) -> anyhow::Result<impl Iterator<Item = Sql>> {
+    let further = if db::migrate::is_newer(client).await? { &[] } else { FURTHER };
+    Ok(VITAL.iter().chain(further).copied())
+}
+
 /// What breaks these rules. Nothing is prepared by name here and below, so that it works through any pooler.
 pub async fn findings(client: &Client, rules: impl Iterator<Item = Sql>) -> anyhow::Result<Vec<Finding>> {
     let mut all = Vec::new();
@@ -124,8 +134,9 @@ pub async fn run(url: &str) -> anyhow::Result<bool> {
         report(false, "migrations", problem.into());
         return Ok(false);
     }
-    report(true, "migrations", String::new());
-    for rule in rules() {
+    let newer = if db::migrate::is_newer(client).await? { format!(": {NEWER}") } else { String::new() };
+    report(true, "migrations", newer);
+    for rule in rules_for(client).await? {
         let found = findings(client, std::iter::once(rule)).await?;
         let what = rule.name.trim_start_matches("lint/").replace('_', " ");
         if found.is_empty() {

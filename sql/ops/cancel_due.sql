@@ -1,8 +1,11 @@
--- In a copy: what was due since it was made may have left already, and does not leave again. Of a workflow that runs by the clock, the
--- next time counts. How many texts, campaigns and runs that were.
+-- In a copy: what was due since it was made may have left already, and does not leave again; nor does what a worker was at when it
+-- was made: a claim puts a job off and counts an attempt, and a run, which counts none, is at a worker or due but while a step waits.
+-- Of a workflow that runs by the clock, the next time counts. How many texts, campaigns and runs that were.
 -- $1 company, or null for all   $2 how they came here
 with due as materialized (
-  select kind, tenant_id, record_id from jobs where run_at <= now() and company_id is not null and ($1::uuid is null or tenant_id = $1)
+  select j.id, j.kind, j.tenant_id, j.record_id from jobs j
+  where j.company_id is not null and ($1::uuid is null or j.tenant_id = $1) and (j.run_at <= now() or j.attempts > 0 or j.kind = 'workflow_run'
+    and not exists (select from workflow_steps s where s.tenant_id = j.tenant_id and s.execution_id = j.record_id and s.status = 'waiting'))
 ), text as (
   update scheduled_sms s set is_cancelled = true, updated_at = now(), error_message = $2::text || ': it may have been sent'
   from due d where d.kind = 'scheduled_sms' and s.tenant_id = d.tenant_id and s.id = d.record_id and not s.is_sent and not s.is_cancelled
@@ -16,7 +19,7 @@ with due as materialized (
   update campaign_recipients set state = 'failed', error_message = $2 || ': it may have been sent'
   where state in ('pending', 'sending') and campaign_id in (select id from campaign)
 ), job as (
-  delete from jobs where kind = 'workflow_run' and run_at <= now() and ($1 is null or tenant_id = $1)
+  delete from jobs j using due d where j.id = d.id and d.kind = 'workflow_run'
 ), run as (
   update workflow_executions x set status = 'failed', completed_at = now(), error_message = $2 || ': it may have gone on'
   from due d where d.kind = 'workflow_run' and x.tenant_id = d.tenant_id and x.id = d.record_id and x.status = 'running' returning x.id

@@ -28,6 +28,17 @@ pub async fn is_current(client: &Client) -> anyhow::Result<bool> {
     Ok(version(client).await? == Some(newest()))
 }
 
+/// Whether a newer program has migrated the database than this one.
+pub async fn is_newer(client: &Client) -> anyhow::Result<bool> {
+    Ok(version(client).await?.is_some_and(|version| version > newest()))
+}
+
+/// Refuses a database that no migration has run in.
+pub async fn require_any(client: &Client) -> anyhow::Result<()> {
+    ensure!(version(client).await?.is_some(), "the database was never migrated: run `ringfence migrate` first");
+    Ok(())
+}
+
 const TOO_NEW: &str = "the database is of a newer version than this program: use a newer program";
 
 /// Refuses a database that is not of this program's version.

@@ -150,6 +150,25 @@ async fn a_restored_copy_has_every_row_and_keeps_companies_apart() {
     let due =
         "update jobs set run_at = now() - interval '1 minute' where tenant_id = $1 and kind = 'workflow_schedule'";
     assert_eq!(b.db.execute(due, &[&b.company]).await.unwrap(), 1);
+    // What a worker is at, and a run that waits.
+    let claimed = "with s as (
+            insert into scheduled_sms (tenant_id, company_id, user_id, from_address, to_address, body, scheduled_at)
+            values ($1, $1, $2, '+14155550100', '+14155550101', 'claimed', now() - interval '1 hour') returning id
+        ), x as (
+            insert into workflow_executions (tenant_id, company_id, user_id, workflow_id, event, status, error_message)
+            select $1, $1, $2, w.id, 'scheduled', 'running', s.stage from workflows w, unnest(array['claimed', 'running', 'between', 'waits']) s (stage)
+            where w.name = 'W' returning id, error_message as stage
+        ), y as (
+            insert into workflow_steps (tenant_id, company_id, user_id, execution_id, position, action, status)
+            select $1, $1, $2, x.id, 0, 'wait', s.status
+            from x join (values ('running', 'running'), ('between', 'success'), ('waits', 'waiting')) s (stage, status) using (stage)
+        ), j as (
+            insert into jobs (tenant_id, company_id, user_id, kind, record_id, run_at, attempts)
+            select $1, $1, $2, 'workflow_run', id, now() + interval '1 hour', (stage = 'claimed')::int from x
+        ) select id from s";
+    let text_claimed: Uuid = b.value(claimed, &[&b.company, &b.admin.id]).await;
+    let claim = "update jobs set run_at = now() + interval '1 hour', attempts = 1 where record_id = $1";
+    assert_eq!(b.db.execute(claim, &[&text_claimed]).await.unwrap(), 1);
     let made = run(ringfence(&own, &["backup", path]), "");
     assert!(made.status.success(), "{}", text(&made.stderr));
     let again = run(ringfence(&own, &["backup", path]), "");
@@ -180,11 +199,12 @@ async fn a_restored_copy_has_every_row_and_keeps_companies_apart() {
     let copied = db::connect(&copy.admin).await.unwrap();
     let left = "select coalesce(string_agg(what, ' ' order by what), '') from (
             select 'text ' || body from scheduled_sms where tenant_id = $1 and not is_sent and not is_cancelled
-            union all select 'run' from workflow_executions where tenant_id = $1 and status = 'running'
+            union all select concat('run that ', error_message) from workflow_executions where tenant_id = $1 and status = 'running'
+            union all select 'claim' from jobs where tenant_id = $1 and attempts > 0
             union all select 'clock' from workflows where tenant_id = $1 and (next_run_at <= now() or schedule_set_at < now() - interval '1 day')
             union all select 'job ' || kind from jobs where tenant_id = $1 and run_at <= now() and kind <> 'workflow_schedule') l (what)";
     let left: String = copied.query_one(left, &[&b.company]).await.unwrap().get(0);
-    assert_eq!(left, "text later");
+    assert_eq!(left, "run that waits text later");
     let version = "select token_version from app.caller where user_id = $1";
     let was: i32 = b.value(version, &[&b.admin.id]).await;
     let is: i32 = copied.query_one(version, &[&b.admin.id]).await.unwrap().get(0);
@@ -316,6 +336,61 @@ async fn what_was_due_is_cancelled_also_where_a_restore_fails() {
         copy.drop().await;
     }
     drop(acme);
+    own.drop().await;
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+/// With a sentence that says what is needed.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_backed_up_or_restored_is_told() {
+    let (own, copy) = (OwnDatabase::new().await, OwnDatabase::empty().await);
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("told-{}", own.name));
+    let path = folder.to_str().unwrap();
+    let never = run(ringfence(&copy, &["backup", path]), "");
+    assert!(text(&never.stderr).contains("never migrated: run `ringfence migrate`"), "{}", text(&never.stderr));
+    let made = run(ringfence(&own, &["backup", path]), "");
+    assert!(made.status.success(), "{}", text(&made.stderr));
+    let cluster = db::connect(&crate::world::admin_url()).await.unwrap();
+    let owner = format!("owner_{}", Uuid::new_v4().simple());
+    let owns = format!("create role {owner} login createrole; alter database {} owner to {owner}", copy.name);
+    cluster.batch_execute(&owns).await.unwrap();
+    let mut restore = ringfence(&copy, &["restore", path]);
+    restore.env("DATABASE_ADMIN_URL", copy.admin.replace("ringfence_admin", &owner));
+    let refused = text(&run(restore, "").stderr);
+    assert!(refused.contains("the administrator must be a superuser"), "{refused}");
+    copy.drop().await;
+    cluster.batch_execute(&format!("drop owned by {owner}; drop role {owner}")).await.unwrap();
+    own.drop().await;
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+/// Its rules are not this program's to know.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_of_a_newer_version_is_left_to_its_program_to_examine() {
+    let own = OwnDatabase::new().await;
+    let admin = db::connect(&own.admin).await.unwrap();
+    let newer =
+        "insert into refinery_schema_history (version, name, applied_on, checksum) values (9999, 'later', '', '0');
+        create index on contacts (phone)";
+    admin.batch_execute(newer).await.unwrap();
+    let told = run(ringfence(&own, &["doctor"]), "");
+    let said = text(&told.stdout);
+    assert!(told.status.success() && said.contains("migrations: of a newer version than this program"), "{said}");
+    assert!(said.contains("policies") && !said.contains("indexes"), "{said}");
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("newer-{}", own.name));
+    let path = folder.to_str().unwrap();
+    let made = run(ringfence(&own, &["backup", path]), "");
+    assert!(made.status.success(), "{}", text(&made.stderr));
+    let copy = OwnDatabase::empty().await;
+    let restored = run(ringfence(&copy, &["restore", path]), "");
+    let said = text(&restored.stdout);
+    assert!(restored.status.success(), "{}", text(&restored.stderr));
+    assert!(
+        said.contains("no rule that this program knows is broken") && said.contains("It is of a newer version"),
+        "{said}"
+    );
+    drop(admin);
+    copy.drop().await;
     own.drop().await;
     std::fs::remove_dir_all(folder).unwrap();
 }
