@@ -90,7 +90,9 @@ const WORTH_VACUUMING: u64 = 50_000;
 /// Runs the command at the administrator's address of a database; false when `verify` found a difference.
 pub async fn run(command: Command, admin: &str) -> anyhow::Result<bool> {
     if let Command::Finish = command {
-        return finish(&db::connect(admin).await?).await.map(|()| true);
+        let client = db::connect(admin).await?;
+        db::migrate::require_current(&client).await?;
+        return finish(&client).await.map(|()| true);
     }
     let client = bypassing(admin).await?;
     match command {

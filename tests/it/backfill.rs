@@ -867,3 +867,23 @@ async fn an_active_workflow_by_the_clock_runs_when_it_has_its_company() {
     drop(world);
     own.drop().await;
 }
+
+/// What it insists on is this program's schema.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_command_works_on_another_versions_tables() {
+    let own = OwnDatabase::new().await;
+    let admin = ringfence::db::connect(&own.admin).await.unwrap();
+    let newer =
+        "insert into refinery_schema_history (version, name, applied_on, checksum) values (9999, 'later', '', '0')";
+    admin.batch_execute(newer).await.unwrap();
+    for command in ["plan", "run", "verify", "undo", "finish"] {
+        let refused = run(ringfence(&own, &["backfill", command]), "");
+        let said = text(&refused.stderr);
+        assert!(
+            !refused.status.success() && said.contains("of a newer version than this program"),
+            "{command}: {said}"
+        );
+    }
+    drop(admin);
+    own.drop().await;
+}
