@@ -104,8 +104,16 @@ impl Person {
     }
 }
 
-/// Loads the two companies into a database that has none; answers the logins that there are.
-pub async fn load(admin_url: &str) -> anyhow::Result<Vec<Login>> {
+/// What there is of the demo.
+pub struct Loaded {
+    /// Whom one can log in as.
+    pub logins: Vec<Login>,
+    /// Whether it was added just now.
+    pub is_new: bool,
+}
+
+/// Loads the two companies into a database that has none.
+pub async fn load(admin_url: &str) -> anyhow::Result<Loaded> {
     let mut client = db::connect(admin_url).await?;
     let tx = client.transaction().await?;
     lock(&tx).await?;
@@ -125,14 +133,14 @@ pub async fn load(admin_url: &str) -> anyhow::Result<Vec<Login>> {
     if there.get("any_company") {
         let there: Vec<String> = there.get("emails");
         logins.retain(|l| there.contains(&l.email));
-        return Ok(logins);
+        return Ok(Loaded { logins, is_new: false });
     }
     let hash = passwords::hash_now(PASSWORD)?;
     for company in &COMPANIES {
         add(&tx, company, &hash).await?;
     }
     tx.commit().await?;
-    Ok(logins)
+    Ok(Loaded { logins, is_new: true })
 }
 
 /// Two that load at the same time would load twice.

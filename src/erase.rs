@@ -77,6 +77,37 @@ pub struct Options {
 /// Rows erased, by table; `objects` are contents of files.
 pub type Counts = BTreeMap<String, u64>;
 
+/// What was erased, or would be.
+#[derive(Debug)]
+pub struct Erased {
+    /// Rows.
+    pub counts: Counts,
+    /// Companies in which people are left, and no admin.
+    pub without_admin: Vec<String>,
+    /// Logins of operators that are left without a company in this database.
+    pub operators: Vec<String>,
+}
+
+impl Erased {
+    /// What there is to do about it besides, a matter a line.
+    pub fn told(&self) -> String {
+        let mut text = String::new();
+        if !self.without_admin.is_empty() {
+            text += &format!(
+                "Left without an admin: {}. `ringfence user assign EMAIL --company NAME --role company_admin` makes one.\n",
+                self.without_admin.join(", ")
+            );
+        }
+        if !self.operators.is_empty() {
+            text += &format!(
+                "Operators without a company here: {}. `ringfence operator remove` ends a login.\n",
+                self.operators.join(", ")
+            );
+        }
+        text
+    }
+}
+
 const OBJECTS: &str = "objects";
 
 /// Rows of one statement.
@@ -174,16 +205,18 @@ fn of_person() -> Vec<(&'static str, String)> {
 }
 
 /// Erases after asking; answers what was erased, or would be.
-pub async fn run(admin_url: &str, erase: &Erase, storage: &Storage) -> anyhow::Result<Counts> {
+pub async fn run(admin_url: &str, erase: &Erase, storage: &Storage) -> anyhow::Result<Erased> {
     let mut db = connect_as_dba(admin_url).await?;
     match erase {
         Erase::Company { name, options } => {
             let id = crate::db::company_named(&db, name).await?;
             let counts = count_company(&db, id).await?;
-            if options.dry_run || !confirmed(&format!("the company {name}"), &counts, *options)? {
-                return Ok(counts);
+            let operators = names(&db, sql!("ops/operators_of_company").text, &[&id]).await?;
+            let mut erased = Erased { counts, without_admin: Vec::new(), operators };
+            if !options.dry_run && confirmed(&format!("the company {name}"), &erased.counts, *options)? {
+                erased.counts = company(&mut db, id, Erasure::begin(&erased.counts, storage)).await?;
             }
-            company(&mut db, id, Erasure::begin(&counts, storage)).await
+            Ok(erased)
         }
         Erase::Person { email, company, contact, options } => {
             let company = match company {
@@ -197,12 +230,20 @@ pub async fn run(admin_url: &str, erase: &Erase, storage: &Storage) -> anyhow::R
                 (None, None) => bail!("whom? Say an address, or a contact"),
             };
             let counts = person.count(&db).await?;
-            if options.dry_run || !confirmed("this person", &counts, *options)? {
-                return Ok(counts);
+            let users = Vec::from_iter(person.users.iter().map(|user| user.id));
+            let without_admin = names(&db, sql!("ops/without_admin").text, &[&users]).await?;
+            let mut erased = Erased { counts, without_admin, operators: Vec::new() };
+            if !options.dry_run && confirmed("this person", &erased.counts, *options)? {
+                erased.counts = person.erase(&mut db, Erasure::begin(&erased.counts, storage)).await?;
             }
-            person.erase(&mut db, Erasure::begin(&counts, storage)).await
+            Ok(erased)
         }
     }
+}
+
+/// The column `name` of what a statement answers.
+async fn names(db: &Client, statement: &str, params: Params<'_>) -> anyhow::Result<Vec<String>> {
+    Ok(db.query(statement, params).await?.iter().map(|row| row.get("name")).collect())
 }
 
 fn confirmed(what: &str, counts: &Counts, options: Options) -> anyhow::Result<bool> {

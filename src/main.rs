@@ -15,7 +15,7 @@ use ringfence::{
     seal::Sealer,
     secrets, server, sql,
     terminal::{self, Measure},
-    workbook,
+    wire, workbook,
 };
 use std::{io::Write, path::PathBuf, process::ExitCode};
 use tokio::{
@@ -170,7 +170,7 @@ enum User {
         /// The company's exact name
         #[arg(long)]
         company: String,
-        /// The role, when it is to change. A new account, and whoever comes from another company and is no super admin, is company_user
+        /// The role, when it is to change, such as company_admin or "Sales Rep". A new account, and whoever comes from another company and is no super admin, is company_user
         #[arg(long)]
         role: Option<String>,
     },
@@ -234,9 +234,12 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 migrate::migrate(at.admin()?, Some(&at.api)).await?;
                 match companies {
                     Some(companies) => demo::generate(at.admin()?, companies, amounts).await,
-                    None => demo::load(at.admin()?)
-                        .await
-                        .map(|logins| terminal::print(format_args!("{}", demo_logins(&logins)))),
+                    None => demo::load(at.admin()?).await.map(|loaded| {
+                        if !loaded.is_new {
+                            say!("Nothing was added: the database has companies already.");
+                        }
+                        terminal::print(format_args!("{}", demo_logins(&loaded.logins)));
+                    }),
                 }
             });
             loaded.await?;
@@ -365,7 +368,7 @@ async fn serve(database: Database, mut config: Config) -> anyhow::Result<()> {
         if let Some(admin) = &at.admin {
             migrate::migrate(admin, Some(&at.api)).await?;
             if at.cluster.is_some() {
-                logins = demo::load(admin).await?;
+                logins = demo::load(admin).await?.logins;
             }
         }
         doctor::check_before_serving(&at.api).await?;
@@ -460,12 +463,13 @@ async fn export_or_import(database: Database, config: Config, command: &Archive)
 
 async fn erase_for_good(database: Database, config: Config, what: &erase::Erase) -> anyhow::Result<()> {
     with_storage(database, config, async |admin, storage| {
-        let counts = erase::run(admin, what, storage).await?;
+        let erased = erase::run(admin, what, storage).await?;
         let (erase::Erase::Company { options, .. } | erase::Erase::Person { options, .. }) = what;
         terminal::print(format_args!(
-            "{}{}",
+            "{}{}{}",
             if options.dry_run { "Would be erased:\n" } else { "Erased:\n" },
-            erase::summary(&counts)
+            erase::summary(&erased.counts),
+            erased.told()
         ));
         Ok(())
     })
@@ -609,8 +613,13 @@ async fn administer(
     Ok(())
 }
 
+/// An address as accounts have it.
+fn address(given: &str) -> String {
+    given.trim().to_lowercase()
+}
+
 async fn super_admin(admin: &tokio_postgres::Client, email: &str) -> anyhow::Result<String> {
-    let email = email.to_lowercase();
+    let email = address(email);
     let user = match admin.query_opt(sql!("ops/find_user").text, &[&email]).await? {
         Some(row) => row.get::<_, uuid::Uuid>("id"),
         None => add_user(admin, &email, "Super", "Admin").await?,
@@ -619,32 +628,39 @@ async fn super_admin(admin: &tokio_postgres::Client, email: &str) -> anyhow::Res
     Ok(format!("{email} is a super admin now."))
 }
 
+/// The roles of companies (contract: conventions, "Roles and permissions"). The API takes any word, which a typing error is, too.
+const ROLES: [&str; 7] =
+    ["company_admin", "company_user", "Admin", "Sales Manager", "Sales Rep", "Regular User", "Support"];
+
 async fn assign(
     admin: &mut tokio_postgres::Client,
     email: &str,
     company: &str,
     role: Option<&str>,
 ) -> anyhow::Result<String> {
-    let email = email.to_lowercase();
-    match role.map(str::trim) {
+    let (email, role) = (address(email), role.map(str::trim));
+    match role {
         Some("") => bail!("the role must not be empty"),
         Some("super_admin") => bail!("a super admin is made by `ringfence super-admin`"),
+        Some(role) if !ROLES.contains(&role) => bail!("\"{role}\" is none of the roles: {}", ROLES.join(", ")),
         _ => {}
     }
     let company_id = db::company_named(admin, company).await?;
     let known = admin.query_opt(sql!("ops/find_user").text, &[&email]).await?;
     let left: Option<String> = known.as_ref().and_then(|row| row.get("company"));
     let left = left.filter(|left| left != company);
-    if let (Some(left), Some(row)) = (&left, &known)
-        && row.get("is_last_admin")
-    {
-        bail!("{email} is the last admin of {left}: make somebody else an admin there first");
-    }
     let (user, role) = match known {
         // What somebody was in another company says nothing about this one, and what they are of the platform stays.
         Some(row) => {
-            let moves = left.is_some() && !row.get::<_, bool>("is_super_admin");
-            (row.get::<_, uuid::Uuid>("id"), role.or(moves.then_some("company_user")))
+            let (user, was): (uuid::Uuid, &str) = (row.get("id"), row.get("user_role"));
+            let moves = left.is_some() && was != "super_admin";
+            let role = role.or(moves.then_some("company_user"));
+            let ends = left.is_some() || role.is_some_and(|role| role != was && role != "company_admin");
+            if ends && let Some(row) = admin.query_opt(sql!("ops/without_admin").text, &[&vec![user]]).await? {
+                let of: &str = row.get("name");
+                bail!("{email} is the last admin of {of}: make somebody else an admin there first");
+            }
+            (user, role)
         }
         None => {
             let first_name = email.split('@').next().unwrap_or("New");
@@ -671,8 +687,9 @@ async fn assign(
 }
 
 async fn add_user(admin: &tokio_postgres::Client, email: &str, first: &str, last: &str) -> anyhow::Result<uuid::Uuid> {
-    if !email.contains('@') {
-        bail!("\"{email}\" is not an e-mail address");
+    // As the API has it.
+    if wire::new_address(email, &()).is_err() || email.chars().count() > 255 {
+        bail!("\"{email}\" is not an e-mail address that mail gets to");
     }
     let missing = format!("there is no account {email} yet: give the new one's password on standard input");
     let password = terminal::new_password(&format!("the new account {email}"), &missing)?;

@@ -131,6 +131,26 @@ fn an_error_of_the_work_is_told_rather_than_one_of_the_closing() {
     assert!(text(&told.stderr).contains("8 characters"), "{}", text(&told.stderr));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_demo_says_when_it_adds_nothing() {
+    let own = OwnDatabase::new().await;
+    let admin = db::connect(&own.admin).await.unwrap();
+    admin.batch_execute("insert into companies (name) values ('Acme')").await.unwrap();
+    let told = run(ringfence(&own, &["demo"]), "");
+    assert!(told.status.success() && text(&told.stdout).contains("Nothing was added"), "{}", text(&told.stdout));
+    admin.batch_execute("delete from companies").await.unwrap();
+    let told = run(ringfence(&own, &["demo"]), "");
+    assert!(
+        text(&told.stdout).contains("Demo logins") && !text(&told.stdout).contains("Nothing"),
+        "{}",
+        text(&told.stdout)
+    );
+    let again = text(&run(ringfence(&own, &["demo"]), "").stdout);
+    assert!(again.contains("Nothing was added") && again.contains("Demo logins"), "{again}");
+    drop(admin);
+    own.drop().await;
+}
+
 /// `ringfence … | head` is no accident, and never ends what is under way.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_reads_may_stop() {
@@ -197,6 +217,16 @@ async fn people_get_a_role_and_a_company() {
     assert!(made.status.success(), "{}", text(&made.stderr));
     assert_eq!(role("root@example.com").await, ("super_admin".into(), None));
 
+    for address in ["nobody", "a@b", "@example.com", "a b@example.com", "a@[127.0.0.1]", ""] {
+        for arguments in [vec!["super-admin", address], vec!["user", "assign", address, "--company", "Acme"]] {
+            let refused = run(ringfence(&own, &arguments), PASSWORD);
+            let said = text(&refused.stderr);
+            assert!(!refused.status.success() && said.contains("is not an e-mail address"), "{arguments:?}: {said}");
+        }
+    }
+    let again = run(ringfence(&own, &["super-admin", " ROOT@example.com\t"]), "");
+    assert!(text(&again.stdout).starts_with("root@example.com is a super admin"), "{}", text(&again.stderr));
+
     let unknown = run(ringfence(&own, &["user", "assign", "bob@example.com", "--company", "Nobody"]), "");
     assert!(text(&unknown.stderr).contains("no company named"), "{}", text(&unknown.stderr));
     let made = run(ringfence(&own, &["user", "assign", "bob@example.com", "--company", "Acme"]), PASSWORD);
@@ -216,6 +246,13 @@ async fn people_get_a_role_and_a_company() {
     admin.batch_execute(other).await.unwrap();
     for (arguments, sentence) in [
         (vec!["bob@example.com", "--company", "Other"], "last admin of Acme"),
+        (vec!["bob@example.com", "--company", "Acme", "--role", "company_user"], "last admin of Acme"),
+        (vec!["bob@example.com", "--company", "Acme", "--role", "Admin"], "last admin of Acme"),
+        (
+            vec!["eve@example.com", "--company", "Acme", "--role", "company-admin"],
+            "none of the roles: company_admin, company_user",
+        ),
+        (vec!["eve@example.com", "--company", "Acme", "--role", "Super Admin"], "none of the roles"),
         (vec!["eve@example.com", "--company", "Other", "--role", ""], "must not be empty"),
         (vec!["eve@example.com", "--company", "Other", "--role", "super_admin"], "ringfence super-admin"),
     ] {
@@ -241,6 +278,18 @@ async fn people_get_a_role_and_a_company() {
         assert!(said.contains(&format!("belongs to {to} now, with the role {is}")), "{said}{}", text(&moved.stderr));
         assert_eq!(role("root@example.com").await.0, is);
     }
+    // Nor does one leave who was all the admin there was, or become less.
+    let alone =
+        "update users set user_role = case email when 'root@example.com' then 'super_admin' else 'company_user' end
+        where company_id = $1";
+    admin.execute(alone, &[&company]).await.unwrap();
+    for more in [["--company", "Other"].as_slice(), &["--company", "Acme", "--role", "Sales Rep"]] {
+        let refused = run(ringfence(&own, &[&["user", "assign", "root@example.com"], more].concat()), "");
+        assert!(text(&refused.stderr).contains("last admin of Acme"), "{}", text(&refused.stdout));
+    }
+    let stays = run(ringfence(&own, &["user", "assign", "root@example.com", "--company", "Acme"]), "");
+    assert!(stays.status.success(), "{}", text(&stays.stderr));
+    admin.batch_execute("update users set user_role = 'company_admin' where email = 'bob@example.com'").await.unwrap();
     // What they made before companies stays with the company that they leave, unless it has such a row: it is said which.
     let same = "with kim as (insert into users (email, first_name, last_name, company_id)
           select 'kim@example.com', 'Kim', 'K', id from companies where name = 'Acme' returning id, company_id)

@@ -55,9 +55,9 @@ fn person(email: &str) -> Erase {
 /// Erases; of a person a dry run must have told exactly what goes.
 async fn erased(own: &OwnDatabase, what: Erase) -> Counts {
     let run = async |what: &Erase| erase::run(&own.admin, what, &storage()).await.unwrap_or_else(|e| panic!("{e:?}"));
-    let Erase::Person { email, company, contact, .. } = what.clone() else { return run(&what).await };
-    let told = run(&Erase::Person { email, company, contact, options: DRY }).await;
-    let counts = run(&what).await;
+    let Erase::Person { email, company, contact, .. } = what.clone() else { return run(&what).await.counts };
+    let told = run(&Erase::Person { email, company, contact, options: DRY }).await.counts;
+    let counts = run(&what).await.counts;
     assert_eq!(erase::summary(&told), erase::summary(&counts));
     counts
 }
@@ -478,5 +478,39 @@ async fn a_company_goes_whose_users_had_notifications_before_they_were_in_it() {
     erased(&own, company).await;
     assert_eq!(world.value::<i64>("select count(*) from companies", &[]).await, 0);
     drop(world);
+    own.drop().await;
+}
+
+/// Nobody keeps somebody from being erased, and what is to be done then is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_left_without_an_admin_or_a_company_is_named() {
+    let own = OwnDatabase::new().await;
+    let (acme, other) = (World::within(&own.admin, "Acme").await, World::within(&own.admin, "Other").await);
+    let run = async |what: Erase| erase::run(&own.admin, &what, &storage()).await.unwrap();
+    let erased = run(person(&acme.admin.email)).await;
+    assert_eq!(erased.without_admin, [acme.name.clone()]);
+    assert!(erased.told().contains("ringfence user assign"), "{}", erased.told());
+    let erased = run(person(&other.member.email)).await;
+    assert!(erased.without_admin.is_empty() && erased.told().is_empty(), "{erased:?}");
+    // Nobody is left whose admin they could be.
+    assert!(run(person(&other.admin.email)).await.without_admin.is_empty());
+
+    let [one, both] = ["one", "both"].map(|start| format!("{start}_{}", Uuid::new_v4().simple()));
+    let add = "select app.add_operator($1::text::name, $2)";
+    acme.db.execute(add, &[&one, &vec![&acme.name]]).await.unwrap();
+    acme.db.execute(add, &[&both, &vec![&acme.name, &other.name]]).await.unwrap();
+    for options in [DRY, NOW] {
+        let erased = run(Erase::Company { name: acme.name.clone(), options }).await;
+        assert_eq!(erased.operators, [one.clone()]);
+    }
+    let listed = crate::commands::run(crate::commands::ringfence(&own, &["operator", "list"]), "");
+    let listed = crate::commands::text(&listed.stdout);
+    let line = |name: &str| listed.lines().find(|line| line.starts_with(name)).unwrap_or_default().to_owned();
+    assert!(line(&one).ends_with("no company"), "{listed}");
+    assert!(line(&both).ends_with(&format!("{}, to be chosen", other.name)), "{listed}");
+    for name in [one, both] {
+        acme.db.execute("select app.remove_operator($1::text::name)", &[&name]).await.unwrap();
+    }
+    drop((acme, other));
     own.drop().await;
 }
