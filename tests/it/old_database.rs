@@ -654,6 +654,13 @@ async fn no_report_is_written_over() {
     let refused = import_into(&own, &old.options()).await.unwrap_err().to_string();
     assert!(refused.ends_with("report.csv has the report of another run: give another --report"), "{refused}");
     assert_eq!(old.report(), first);
+    let full = OwnDatabase::new().await;
+    let failed = import_into(&full, &Options { report: "/dev/full".into(), ..old.options() }).await.unwrap_err();
+    let said = format!("{failed:#}");
+    assert!(said.contains("the rows are in, and only the report /dev/full could not be written"), "{said}");
+    bring(&full, &old.options()).await;
+    assert!(first.iter().all(|line| old.report().contains(line)), "the next one tells all");
+    full.drop().await;
     let mut by_default = configured(&own, &["import", "--from", &old.url, "--dry-run"]);
     by_default.current_dir(&old.folder);
     let said = run(by_default, "");
