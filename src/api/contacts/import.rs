@@ -12,6 +12,8 @@ const MAX_ROWS: usize = 200_000;
 /// an end in time, however many do.
 const CHUNK: usize = 5_000;
 const LEAST: usize = 50;
+/// Quotes without an end: for each of them the rest of the file is read once more.
+const MAX_TORN: usize = 20;
 /// Errors that are told; the others are only counted.
 const MAX_ERRORS: usize = 10;
 
@@ -174,9 +176,29 @@ fn read(file: &[u8]) -> Result<Contents> {
 
     let (mut rows, mut failures) = (Vec::new(), Failures::default());
     let mut record = csv::StringRecord::new();
-    let mut number = 0;
+    let (mut number, mut torn) = (0, 0);
+    // Where in the text the reader began.
+    let mut start = 0;
     while reader.read_record(&mut record).map_err(unreadable)? {
         number += 1;
+        let begin = start + record.position().map_or(0, |at| at.byte() as usize);
+        let end = start + reader.position().byte() as usize;
+        let record_text = &text[begin..end];
+        if let Some(line) = record_text.contains('"').then(|| torn_line(record_text, delimiter)).flatten() {
+            torn += 1;
+            if torn > MAX_TORN {
+                return Err(Error::bad_request("The file has many quotes that never end: is it a CSV file?"));
+            }
+            failures.add(number, "a quote in it never ends");
+            // What follows its line is other rows.
+            start = begin + line;
+            reader = csv::ReaderBuilder::new()
+                .delimiter(delimiter)
+                .flexible(true)
+                .has_headers(false)
+                .from_reader(&text.as_bytes()[start..]);
+            continue;
+        }
         if number > MAX_ROWS {
             return Err(Error::bad_request("The file has more than 200000 rows: split the file and import its parts"));
         }
@@ -193,6 +215,40 @@ fn read(file: &[u8]) -> Result<Contents> {
         return Err(Error::bad_request("The file is empty: there is no row below its header"));
     }
     Ok(Contents { rows, failures })
+}
+
+/// Where the first line of a record ends, if a quote in it never ends: there are no more, or the one that ends it is where
+/// another one begins, some lines below.
+fn torn_line(record: &str, delimiter: u8) -> Option<usize> {
+    enum Cell {
+        Begins,
+        Plain,
+        Quoted,
+        /// Unless the next character is a quote, too, which stands for one.
+        Ended,
+    }
+    let is_end = |c: char| c == '\r' || c == '\n';
+    let lines = record.trim_end_matches(is_end);
+    let start = lines.len() - lines.trim_start_matches(is_end).len();
+    let lines = &lines[start..];
+    let line = lines.find(is_end);
+    let (mut cell, mut is_odd) = (Cell::Begins, false);
+    for &byte in lines.as_bytes() {
+        cell = match (cell, byte) {
+            (Cell::Begins | Cell::Ended, b'"') => Cell::Quoted,
+            (Cell::Quoted, b'"') => Cell::Ended,
+            (Cell::Quoted, _) => Cell::Quoted,
+            (_, b'\r' | b'\n') => Cell::Begins,
+            (_, byte) if byte == delimiter => Cell::Begins,
+            (Cell::Ended, _) => {
+                is_odd = true;
+                Cell::Plain
+            }
+            _ => Cell::Plain,
+        };
+    }
+    let is_torn = matches!(cell, Cell::Quoted) || is_odd && line.is_some();
+    is_torn.then_some(start + line.unwrap_or(lines.len()))
 }
 
 fn read_row(number: usize, record: &csv::StringRecord, columns: &Columns) -> Result<Row, String> {
