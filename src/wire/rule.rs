@@ -23,6 +23,14 @@ pub fn is_xml(c: char) -> bool {
 
 /// The largest amount of money, which the database keeps as `numeric(15, 2)`.
 pub const MONEY: f64 = 9_999_999_999_999.99;
+/// The rule of a number that is kept with so many decimals: more are not rounded without a word.
+pub fn decimals<const PLACES: i32>(number: &f64, _: &()) -> garde::Result {
+    let scale = 10_f64.powi(PLACES);
+    // Of a decimal number with that few places the float is the nearest one, and so is what this makes of it.
+    let is_kept = (number * scale).round() / scale == *number;
+    if is_kept { Ok(()) } else { Err(garde::Error::new(format!("Input should have at most {PLACES} decimals"))) }
+}
+
 /// Tags of one thing.
 pub const TAGS: usize = 100;
 /// Characters of a tag.

@@ -68,6 +68,24 @@ pub async fn chunk(field: &mut Field<'_>, pace: &mut Pace) -> Result<Option<Byte
     Ok(chunk)
 }
 
+/// The name that the sender gave a file of the form, if it is one (RFC 7578, 4.2): empty where nothing was chosen in a browser. Some
+/// senders write it in the extended form alone (RFC 8187), and not always as it should be.
+pub fn file_name(field: &Field<'_>) -> Option<String> {
+    if let Some(name) = field.file_name() {
+        return Some(name.to_owned());
+    }
+    let disposition = String::from_utf8_lossy(field.headers().get(header::CONTENT_DISPOSITION)?.as_bytes());
+    let start = disposition.to_ascii_lowercase().find("filename*=")? + "filename*=".len();
+    let value = disposition[start..].split(';').next().unwrap_or_default().trim().trim_matches('"');
+    let (charset, name) = match value.splitn(3, '\'').collect::<Vec<_>>()[..] {
+        [charset, _language, name] => (charset, name),
+        _ => ("utf-8", value),
+    };
+    let charset = encoding_rs::Encoding::for_label_no_replacement(charset.as_bytes()).unwrap_or(encoding_rs::UTF_8);
+    let bytes: Vec<u8> = percent_encoding::percent_decode_str(name).collect();
+    Some(charset.decode_without_bom_handling(&bytes).0.into_owned())
+}
+
 /// Too large, or not a form with a file.
 fn form_error(e: impl std::error::Error) -> Error {
     match body_error(e) {
@@ -102,7 +120,7 @@ impl<T> Upload<T> {
             if field.name() != Some("file") {
                 continue;
             }
-            let name = field.file_name().unwrap_or_default().to_owned();
+            let name = file_name(&field).unwrap_or_default();
             let kind = field.content_type().map(str::to_owned);
             // Room for all of it from the start: a buffer that grows is copied, and held twice meanwhile. The system
             // gives memory when it is written to, so a length that is a lie costs nothing.

@@ -4,7 +4,7 @@ use super::{super::prelude::*, File, Upload};
 use crate::{
     clients::storage::{Content, Writing},
     fair_limit::{Pace, FairLimit},
-    wire::{chunk, patiently},
+    wire::{chunk, file_name, patiently},
 };
 use axum::{
     body::Body,
@@ -65,7 +65,8 @@ pub(super) async fn upload(app: State<App>, db: TenantDb, form: Upload<Parts>) -
     let (mut stored, mut fields, mut pace) = (None, Fields::default(), Pace::of_upload());
     while let Some(field) = patiently(&mut pace, form.next_field()).await? {
         match field.name().unwrap_or_default() {
-            "file" if stored.is_none() && is_file(&field) => {
+            // A browser's has an empty name when nothing was chosen.
+            "file" if stored.is_none() && file_name(&field).is_some_and(|name| !name.is_empty()) => {
                 stored = Some(store(&app, format!("{company}/{id}"), field, &mut pace).await?);
             }
             "category" => fields.category = category(text(field, &mut pace).await?)?,
@@ -139,14 +140,6 @@ fn tags(text: &str) -> Result<Vec<String>> {
     Ok(tags)
 }
 
-/// Whether a part of the form was sent as a file: it has a name, in either form (RFC 7578, 4.2; RFC 5987), and a browser's is empty
-/// when nothing was chosen.
-fn is_file(field: &Field<'_>) -> bool {
-    let disposition = field.headers().get(header::CONTENT_DISPOSITION).map(HeaderValue::as_bytes);
-    let is_extended = disposition.is_some_and(|value| value.to_ascii_lowercase().windows(10).any(|w| w == b"filename*="));
-    field.file_name().map_or(is_extended, |name| !name.is_empty())
-}
-
 /// The last part of a path as any system writes it, without characters that no name has.
 fn base_name(given: &str) -> String {
     let last = given.rsplit(['/', '\\']).next().unwrap_or_default();
@@ -158,7 +151,7 @@ fn base_name(given: &str) -> String {
 /// Streams a part of the form into the store.
 async fn store(app: &App, key: String, mut field: Field<'_>, pace: &mut Pace) -> Result<Stored> {
     let limit = app.config.upload_limit.as_u64();
-    let name = base_name(field.file_name().unwrap_or_default());
+    let name = base_name(&file_name(&field).unwrap_or_default());
     if name.chars().count() > 255 {
         return Err(Error::invalid("body", "file", "The name of the file should have at most 255 characters"));
     }
