@@ -120,16 +120,16 @@ pub(super) async fn inbound(app: State<App>, Unread(request): Unread) -> Result<
     let Known { company, db, .. } = known(&app, request.uri().query(), false).await?;
     let _permit = intake::permit(company).await?;
     let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let (told, files, objects) = if kind.starts_with("multipart/") {
+    let Came { told, files, objects, lost } = if kind.starts_with("multipart/") {
         let form = Multipart::from_request(readable(kind.to_owned(), request), &()).await.map_err(wire::body_error)?;
         tokio::time::timeout(TIMEOUT, read(&app, company, form)).await.map_err(|_| slow())??
     } else {
         let (head, body) = request.into_parts();
         let request = Request::from_parts(head, intake::whole(body, JSON).await?.into());
-        (Json::<Told>::from_request(request, &app).await?.0, Vec::new(), Vec::new())
+        Came { told: Json::<Told>::from_request(request, &app).await?.0, ..Came::default() }
     };
     // Another answer than 200 would make SendGrid tell it again and again.
-    let Some(mail) = Received::of(told) else {
+    let Some(mail) = Received::of(told, &lost) else {
         return Ok(Json(Heard { status: "error", message: "The sender or the recipient is no e-mail address" }));
     };
     // It goes on when the sender is gone, and so does what its end means for the files' content.
@@ -174,57 +174,68 @@ async fn keep(db: &TenantDb, mail: &Received, files: &[Stored]) -> Result<bool> 
     kept.await
 }
 
-/// Reads the form part by part; files go into the store as they come.
-async fn read(app: &App, company: Uuid, mut form: Multipart) -> Result<(Told, Vec<Stored>, Vec<Writing>)> {
-    let (mut fields, mut files, mut objects) = (BTreeMap::new(), Vec::new(), Vec::new());
-    let mut pace = MailPace::new();
+/// A mail that has come.
+#[derive(Default)]
+struct Came {
+    told: Told,
+    files: Vec<Stored>,
+    objects: Vec<Writing>,
+    /// What of it is not kept, a sentence each.
+    lost: Vec<String>,
+}
+
+/// Reads the form part by part; files go into the store as they come, each as large as a mail may be.
+async fn read(app: &App, company: Uuid, mut form: Multipart) -> Result<Came> {
+    let (mut fields, mut came, mut pace) = (BTreeMap::new(), Came::default(), MailPace::new());
     while let Some(mut field) = pace.next(form.next_field()).await?.map_err(wire::body_error)? {
-        let name = field.name().unwrap_or_default().to_owned();
-        if field.file_name().is_some() && files.len() < FILES {
-            let (file, object) = store(app, company, field, &mut pace).await?.unzip();
-            files.extend(file);
-            objects.extend(object);
+        let (name, file) = (field.name().unwrap_or_default().to_owned(), file_name(&field));
+        if file.is_some() && came.files.len() < FILES {
+            let (file, object) = store(app, company, field, &mut pace).await?;
+            came.files.push(file);
+            came.objects.push(object);
             continue;
         }
-        let mut bytes = Vec::new();
+        let (mut bytes, mut size) = (Vec::new(), 0);
         while let Some(chunk) = pace.chunk(&mut field).await? {
             let room = TEXT - bytes.len();
             bytes.extend_from_slice(&chunk[..chunk.len().min(room)]);
+            size += chunk.len();
         }
-        if field.file_name().is_none() && Told::has(&name) {
+        let size = bytesize::ByteSize(size as u64);
+        if let Some(file) = file {
+            came.lost.push(format!("{file} ({size}) was not kept: of a mail, the first {FILES} files are"));
+        } else if Told::has(&name) {
+            if matches!(&*name, "text" | "html") && size.0 > TEXT as u64 {
+                came.lost.push(format!("Of this text ({size}) only the beginning was kept"));
+            }
             fields.insert(name, bytes);
         }
     }
-    Ok((Told::of(fields), files, objects))
+    came.told = Told::of(fields);
+    Ok(came)
 }
 
-/// Streams a file into the store; one that is larger than a file may be is left out.
-async fn store(
-    app: &App,
-    company: Uuid,
-    mut field: Field<'_>,
-    pace: &mut MailPace,
-) -> Result<Option<(Stored, Writing)>> {
-    let name = field.file_name().unwrap_or_default().rsplit(['/', '\\']).next().unwrap_or_default();
+/// The name of a file that comes with a mail, if it is one.
+fn file_name(field: &Field<'_>) -> Option<String> {
+    let name = wire::file_name(field)?;
+    let name = name.rsplit(['/', '\\']).next().unwrap_or_default();
     let name: String = name.chars().filter(|c| !c.is_control()).take(255).collect();
-    let name = if name.trim().is_empty() { "attachment".to_owned() } else { name };
+    Some(if name.trim().is_empty() { "attachment".to_owned() } else { name })
+}
+
+/// Streams a file into the store.
+async fn store(app: &App, company: Uuid, mut field: Field<'_>, pace: &mut MailPace) -> Result<(Stored, Writing)> {
+    let name = file_name(&field).unwrap_or_default();
     let kind = field.content_type().map(str::to_owned).filter(|kind| (1..=255).contains(&kind.len()));
     let id = Uuid::now_v7();
     let key = format!("{company}/{id}");
     let mut writing = app.storage.write(&key, &app.background).await.map_err(Error::of_storage)?;
-    let mut is_small = true;
     while let Some(chunk) = pace.chunk(&mut field).await? {
-        is_small &= writing.size() + chunk.len() as u64 <= app.config.upload_limit.as_u64();
-        if is_small {
-            writing.put(chunk).await.map_err(Error::of_storage)?;
-        }
-    }
-    if !is_small {
-        return Ok(None);
+        writing.put(chunk).await.map_err(Error::of_storage)?;
     }
     let sha256 = writing.finish().await.map_err(Error::of_storage)?;
     let size = writing.size() as i64;
-    Ok(Some((Stored { id, key, name, kind, size, sha256 }, writing)))
+    Ok((Stored { id, key, name, kind, size, sha256 }, writing))
 }
 
 /// Events at a time. SendGrid tells up to 768 KB of them together, each of some hundred bytes.

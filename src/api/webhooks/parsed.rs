@@ -111,7 +111,8 @@ fn message_id(text: &str) -> Option<String> {
 const BEFORE: usize = 15;
 
 impl Received {
-    pub(super) fn of(told: Told) -> Option<Self> {
+    /// With what of the mail is `lost` at the end of its text.
+    pub(super) fn of(told: Told, lost: &[String]) -> Option<Self> {
         // A copy that nobody is to see names nobody in its head.
         let envelope: Envelope = serde_json::from_str(&told.envelope).unwrap_or_default();
         let from = address(&told.from).or_else(|| address(envelope.from.as_deref()?))?;
@@ -142,7 +143,11 @@ impl Received {
         });
         let subject = told.subject.chars().map(|c| if c.is_control() { ' ' } else { c }).take(500).collect();
         let cc: String = told.cc.chars().filter(|c| !c.is_control()).take(5000).collect();
-        let body = if told.html.trim().is_empty() { told.text } else { told.html };
+        let is_html = !told.html.trim().is_empty();
+        let mut body = if is_html { told.html } else { told.text };
+        for sentence in lost {
+            body += &if is_html { format!("\n<p>[{}]</p>", super::escaped(sentence)) } else { format!("\n\n[{sentence}]") };
+        }
         let cc = Some(cc).filter(|cc| !cc.trim().is_empty());
         Some(Self { from, to, subject, body: body.replace('\0', ""), cc, id, known_as, in_reply_to, references })
     }
