@@ -278,13 +278,18 @@ fn letter(app: &App, way: &Way, mail: Mail, queued: &Queued, attachments: Vec<At
         _ => format!("<{id}>"),
     };
     let ids = |ids: &String| ids.split(' ').map(id).collect::<Vec<_>>().join(" ");
+    // SendGrid refuses a mail that goes to somebody twice.
+    let mut known = BTreeSet::from([mail.to.to_lowercase()]);
+    let mut others = |list: &Option<String>| -> Vec<String> {
+        addresses(list).into_iter().filter(|address| known.insert(address.to_lowercase())).collect()
+    };
     let headers = [("In-Reply-To", &queued.in_reply_to), ("References", &queued.reference_ids)];
     Letter {
-        cc: addresses(&mail.cc),
-        bcc: addresses(&mail.bcc),
+        cc: others(&mail.cc),
+        bcc: others(&mail.bcc),
         to: mail.to,
         subject: mail.subject,
-        text: mail.text.filter(|text| !text.trim().is_empty()),
+        text: mail.text,
         html: Some(html),
         headers: headers.into_iter().filter_map(|(name, value)| Some((name, ids(value.as_ref()?)))).collect(),
         attachments,

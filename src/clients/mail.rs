@@ -33,7 +33,7 @@ pub struct Letter {
     pub subject: String,
     /// What it says, for a reader without HTML.
     pub text: Option<String>,
-    /// What it says. One of the two is there.
+    /// What it says.
     pub html: Option<String>,
     /// Its id in the world, the same however often it is made (RFC 5322).
     pub message_id: String,
@@ -45,6 +45,17 @@ pub struct Letter {
     pub row: Uuid,
     /// The addresses by which SendGrid sends it, by their name there.
     pub ip_pool: Option<String>,
+}
+
+impl Letter {
+    /// What it says, for readers without HTML and with it. SendGrid refuses a part that is empty, so one that says nothing is left
+    /// out, and of two of them a blank stays.
+    pub fn parts(&self) -> (Option<&str>, Option<&str>) {
+        let said = |part: &'_ Option<String>| part.as_ref().is_some_and(|text| !text.trim().is_empty());
+        let (text, html) =
+            (self.text.as_deref().filter(|_| said(&self.text)), self.html.as_deref().filter(|_| said(&self.html)));
+        (text.or(html.is_none().then_some(" ")), html)
+    }
 }
 
 /// A file that comes with a mail.
@@ -197,8 +208,8 @@ fn message(letter: &Letter) -> Option<Message> {
     for (name, value) in &letter.headers {
         mail = mail.raw_header(HeaderValue::new(HeaderName::new_from_ascii_str(name), value.clone()));
     }
-    let [text, html] = [&letter.text, &letter.html].map(|said| said.as_deref().map(lines));
-    let said = match (text, html) {
+    let (text, html) = letter.parts();
+    let said = match (text.map(lines), html.map(lines)) {
         (Some(text), None) if letter.attachments.is_empty() => return mail.singlepart(SinglePart::plain(text)).ok(),
         (None, Some(html)) if letter.attachments.is_empty() => return mail.singlepart(SinglePart::html(html)).ok(),
         (Some(text), Some(html)) => MultiPart::alternative_plain_html(text, html),

@@ -30,7 +30,8 @@ impl SendGrid {
                 to[name] = json!(all(addresses));
             }
         }
-        let parts = [("text/plain", &letter.text), ("text/html", &letter.html)];
+        let (text, html) = letter.parts();
+        let parts = [("text/plain", text), ("text/html", html)];
         let parts = parts.iter().filter_map(|(kind, text)| Some(json!({ "type": kind, "value": text.as_ref()? })));
         let headers = letter.headers.iter().map(|(name, value)| (*name, value.as_str()));
         let headers: BTreeMap<_, _> = headers.chain([("Message-ID", letter.message_id.as_str())]).collect();

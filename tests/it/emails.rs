@@ -324,6 +324,60 @@ async fn tell_at(server: &Person, path: &str, fields: Vec<(&'static str, String)
     answer(server.request("post", path).multipart(form)).await
 }
 
+/// Each may be as large as the mail, and what is not kept is told in it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_mail_brings_is_kept_or_told() {
+    let acme = World::new().await;
+    let (path, _) = hooked(&acme).await;
+    let large = vec![b'x'; 11 << 20];
+    let mut files: Vec<(&str, &[u8])> = vec![("contract.pdf", &large)];
+    files.extend([("small.txt", &b"one"[..]); 20]);
+    tell(&path, told("large@mail.example", ""), &files).await.expect(200);
+    let mails = acme.admin.get("/api/emails/").await.expect(200);
+    let attached = mails[0]["attachments"].as_array().unwrap();
+    assert_eq!(attached.len(), 20);
+    let first = acme.admin.get(&format!("/api/files/{}", attached[0].as_str().unwrap())).await.expect(200);
+    assert_eq!((&first["original_name"], &first["size"]), (&json!("contract.pdf"), &json!(11 << 20)));
+    let body = mails[0]["body"].as_str().unwrap();
+    assert_eq!(body, "<p>Yes</p>\n<p>[small.txt (3 B) was not kept: of a mail, the first 20 files are]</p>");
+    let fields =
+        vec![("from", "a@x.example".to_owned()), ("to", "b@x.example".into()), ("text", "y".repeat((1 << 20) + 5))];
+    tell(&path, fields, &[]).await.expect(200);
+    let body: String = acme
+        .value(
+            "select right(body, 60) from emails where from_email = 'a@x.example' and tenant_id = $1",
+            &[&acme.company],
+        )
+        .await;
+    assert!(body.contains("y\n\n[Of this text (1.0 MiB) only the beginning was kept]"), "{body}");
+}
+
+/// SendGrid refuses a mail that goes to somebody twice, and one with a part that says nothing.
+#[tokio::test]
+async fn nobody_gets_a_mail_twice_and_no_part_is_empty() {
+    let acme = World::new().await;
+    let key = with_key(&acme).await;
+    let new = json!({"to": "ada@x.example", "cc": "Ada@x.example, bob@x.example", "bcc": "BOB@x.example,eve@x.example,eve@x.example",
+        "subject": "S", "body": "B"});
+    acme.member.post("/api/emails/send", new).await.expect(201);
+    let to = &mails(&key)[0]["personalizations"][0];
+    assert_eq!(
+        (&to["to"], &to["cc"], &to["bcc"]),
+        (
+            &json!([{"email": "ada@x.example"}]),
+            &json!([{"email": "bob@x.example"}]),
+            &json!([{"email": "eve@x.example"}])
+        )
+    );
+    let parts = |text: &str, html: &str| {
+        let letter = Letter { text: Some(text.into()), html: Some(html.into()), ..Letter::default() };
+        (letter.parts().0.map(str::to_owned), letter.parts().1.map(str::to_owned))
+    };
+    assert_eq!(parts("", "<p>"), (None, Some("<p>".into())));
+    assert_eq!(parts("T", " "), (Some("T".into()), None));
+    assert_eq!(parts("", ""), (Some(" ".into()), None));
+}
+
 /// The provider, who was told nothing of it, tells the mail again.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_mail_brings_stays_when_the_connection_is_lost_at_the_commit() {
