@@ -44,6 +44,37 @@ async fn a_text_comes_in_once_to_the_company_of_its_number() {
     assert_eq!(acme.member.get("/api/conversations/").await.expect(200)[0]["unread_count"], 0);
 }
 
+/// What comes with a text stays at Twilio, and is told in it.
+#[tokio::test]
+async fn a_picture_without_a_word_is_no_empty_text() {
+    let acme = World::new().await;
+    let account = Account::of(&acme).await;
+    let customer = number();
+    for (sid, body, count, kind) in [
+        ("MM1", "", "1", "image/jpeg"),
+        ("MM2", "See", "1", "video/mp4"),
+        ("MM3", "Both", "2", "image/png"),
+        ("MM4", "None", "0", ""),
+    ] {
+        let fields = [
+            ("From", customer.as_str()),
+            ("To", &account.number),
+            ("Body", body),
+            ("MessageSid", sid),
+            ("NumMedia", count),
+            ("MediaContentType0", kind),
+            ("MediaContentType1", kind),
+        ];
+        account.tells("/api/sms/webhook/incoming", &fields).await.expect(200);
+    }
+    let list = messages(&acme).await;
+    let bodies: std::collections::BTreeSet<&str> = list.iter().filter_map(|message| message["body"].as_str()).collect();
+    assert_eq!(
+        bodies.into_iter().collect::<Vec<_>>(),
+        ["Both\n[2 pictures]", "None", "See\n[1 attachment]", "[1 picture]"]
+    );
+}
+
 /// Anybody can say that a number is theirs, and know what account it is of: that does not keep the company that has it from
 /// hearing what is sent to it.
 #[tokio::test]

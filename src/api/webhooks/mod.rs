@@ -211,10 +211,26 @@ fn keyword(body: &str) -> Option<&'static str> {
     }
 }
 
+/// The text with a word for what comes with it (MMS), which stays at Twilio.
+fn with_media(mut body: String, signed: &Signed) -> String {
+    // Twilio hands over ten at most.
+    let count: usize = signed.field("NumMedia").parse().unwrap_or(0).min(10);
+    if count == 0 {
+        return body;
+    }
+    let are_pictures = (0..count).all(|n| signed.field(&format!("MediaContentType{n}")).starts_with("image/"));
+    let what = if are_pictures { "picture" } else { "attachment" };
+    if !body.is_empty() {
+        body.push('\n');
+    }
+    body + &format!("[{count} {what}{}]", if count == 1 { "" } else { "s" })
+}
+
 async fn incoming_sms(app: State<App>, signed: Signed) -> Result<Twiml> {
     let (from, to, sid) = (signed.field("From"), signed.field("To"), signed.field("MessageSid"));
     let body = signed.field("Body").replace('\0', "");
     let keyword = keyword(&body);
+    let body = with_media(body, &signed);
     let owners = app.db.platform().companies_of_number(to, signed.field("AccountSid")).await?;
     let Entered { db, is_suspended, may_answer } = signed.entered(&app, owners, keyword == Some("stop")).await?;
     if sid.is_empty() || from.is_empty() {
