@@ -8,3 +8,6 @@ with ranked as (
 )
 insert into old_report (table_name, id, action, reason)
 select 'users', id, 'changed', 'another account has its address: it is deleted here, and its rows stay' from changed
+union all
+select 'users', s.id, 'changed', 'the address is none, and nobody logs in by it: give it one' from old_users s
+where not s.is_deleted and s.email !~ '^[^@]+@[^@]+$' and not exists (select from changed c where c.id = s.id)
