@@ -113,6 +113,7 @@ struct ActivityPatch {
     status: Option<String>,
     /// 0, 1, 2 or `low`, `medium`, `high`. The screen sends back what it was shown, and old activities have other numbers.
     #[serde(deserialize_with = "priority", skip_serializing_if = "Option::is_none")]
+    #[garde(range(min = 0, max = 2))]
     priority: Option<i32>,
     /// A date or a time; unchanged when empty, or the date of the time that there is.
     #[serde(deserialize_with = "unless_blank", skip_serializing_if = "Option::is_none")]

@@ -184,6 +184,7 @@ async fn any_member_changes_the_listed_fields_and_no_other() {
     for bad in [
         json!({"due_date": "soon"}),
         json!({"priority": "urgent"}),
+        json!({"priority": 9}),
         json!({"subject": "x".repeat(256)}),
         json!({"title": ""}),
         json!({"outcome": "x".repeat(501)}),
