@@ -94,7 +94,7 @@ async fn check_email(app: State<App>, client: Client, Path(email): Path<String>)
 
 async fn check_company(app: State<App>, client: Client, Path(name): Path<String>) -> Result<Json<Availability>> {
     client.limit(&app, "check", "", 30, Duration::from_secs(60)).await?;
-    let taken = app.db.platform().company_name_taken(&name).await?;
+    let taken = app.db.platform().company_name_taken(name.trim()).await?;
     Ok(Json(Availability {
         available: !taken,
         message: if taken { "Company name already exists" } else { "Company name is available" },

@@ -39,6 +39,7 @@ async fn a_name_and_an_address_are_taken_once() {
     assert!(free(&path("company", &name)).await && free(&path("email", &email)).await);
     register(company(&name, &email)).await.expect(200);
     assert!(!free(&path("company", &name)).await && !free(&path("email", &email.to_uppercase())).await);
+    assert!(!free(&path("company", &format!(" {name} "))).await, "it is registered without blanks around it");
     assert!(register(company(&name, &format!("x{email}"))).await.detail(400).contains("already exists"));
     assert_eq!(register(company(&fresh("Acme "), &email.to_uppercase())).await.detail(400), "Email already registered");
     assert!(free(&path("email", &format!("x{email}"))).await, "a refused registration leaves nothing");
