@@ -65,19 +65,19 @@ struct LineItem {
     description: String,
     /// 1 when left out; up to three decimals.
     #[serde(default = "one", deserialize_with = "wire::number")]
-    #[garde(range(min = 0.001, max = 999_999_999.0))]
+    #[garde(range(min = 0.001, max = 999_999_999.0), custom(wire::decimals::<3>))]
     quantity: f64,
     /// In minor units of the company's currency: cents.
     #[serde(deserialize_with = "wire::number")]
     #[garde(range(min = -1_000_000_000_000_i64, max = 1_000_000_000_000_i64))]
     unit_price: i64,
-    /// Percent of what is left after the discount.
+    /// Percent of what is left after the discount; up to four decimals.
     #[serde(default, deserialize_with = "wire::number")]
-    #[garde(range(min = 0.0, max = 100.0))]
+    #[garde(range(min = 0.0, max = 100.0), custom(wire::decimals::<4>))]
     tax: f64,
-    /// Percent.
+    /// Percent; up to four decimals.
     #[serde(default, deserialize_with = "wire::number")]
-    #[garde(range(min = 0.0, max = 100.0))]
+    #[garde(range(min = 0.0, max = 100.0), custom(wire::decimals::<4>))]
     discount: f64,
 }
 

@@ -95,16 +95,24 @@ struct Amounts {
 
 impl Line {
     fn amounts(&self) -> Amounts {
-        let gross = (self.quantity * self.unit_price as f64).round() as i128;
-        let discount = (gross as f64 * self.discount / 100.0).round() as i128;
-        let tax = ((gross - discount) as f64 * self.tax / 100.0).round() as i128;
+        let gross = share(self.unit_price.into(), self.quantity, 1);
+        let discount = share(gross, self.discount, 100);
+        let tax = share(gross - discount, self.tax, 100);
         Amounts { gross, discount, tax }
     }
 }
 
-/// `2.5` and not `2.500`.
+/// So many of an amount, divided by this: exactly, since a float is a decimal number of four places after rounding; halves are rounded
+/// away from zero.
+fn share(amount: i128, number: f64, of: i128) -> i128 {
+    const PLACES: i128 = 10_000;
+    let (product, whole) = (amount * (number * PLACES as f64).round() as i128, PLACES * of);
+    (product.abs() + whole / 2) / whole * product.signum()
+}
+
+/// `2.5` and not `2.5000`.
 fn number(value: f64) -> String {
-    let text = format!("{value:.3}");
+    let text = format!("{value:.4}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
@@ -139,7 +147,7 @@ pub fn render(quote: &Quote) -> Result<Vec<u8>> {
     page.client(quote);
     page.table(quote, &money);
     page.terms(quote);
-    page.foot(&format!("{} · {} · made {} UTC", quote.company.name, quote.number, quote.generated));
+    page.foot(&format!("{} · {} · made {}", quote.company.name, quote.number, quote.generated));
     let metadata = Metadata::new()
         .title(format!("Quotation {}", quote.number))
         .authors(vec![quote.company.name.clone()])

