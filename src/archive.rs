@@ -11,6 +11,7 @@ use crate::{
     db::{connect_as_dba, migrate},
     seal::hexadecimal,
     sql,
+    store::{self, Claim},
     terminal::{self, Measure},
 };
 use anyhow::{Context, bail, ensure};
@@ -203,12 +204,25 @@ fn unwritable(path: &Path, e: impl Into<ZipError>) -> anyhow::Error {
 pub async fn export(admin_url: &str, company: &str, to: &Path, storage: &Storage) -> anyhow::Result<Manifest> {
     let mut db = connect_as_dba(admin_url).await?;
     let id = crate::db::company_named(&db, company).await?;
-    let file = private_file(to).map_err(|e| unwritable(to, e))?;
+    ensure!(!to.exists(), "{} exists already: choose a new file", to.display());
+    // An archive that was cut short does not look like one.
+    let partial = to.with_added_extension("partial");
+    let file = match private_file(&partial) {
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => bail!(
+            "{} is there: another export is under way, or one was killed; then delete it, for it holds the company's data",
+            partial.display()
+        ),
+        file => file.map_err(|e| unwritable(to, e))?,
+    };
     let written = write(&mut db, id, company, file, to, storage).await;
-    if written.is_err() {
-        let _ = std::fs::remove_file(to);
+    let named = written.and_then(|manifest| {
+        std::fs::rename(&partial, to).map_err(|e| unwritable(to, e))?;
+        Ok(manifest)
+    });
+    if named.is_err() {
+        let _ = std::fs::remove_file(&partial);
     }
-    written
+    named
 }
 
 /// What a company has is nobody else's on this machine.
@@ -352,6 +366,8 @@ pub async fn import(admin_url: &str, from: &Path, options: Options, storage: &St
     verify(&mut zip, &manifest)?;
 
     let mut db = connect_as_dba(admin_url).await?;
+    // Keys of objects are the company's, the same as where it comes from, where it may be erased.
+    ensure!(store::is_of(&db, storage, Claim::Unless).await?, store::ANOTHERS);
     let mut tx = db.transaction().await?;
     // What triggers do for a new row of a company is in the archive already.
     tx.batch_execute("set constraints all deferred; set local app.restoring = 'on'").await?;

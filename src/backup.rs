@@ -200,6 +200,7 @@ impl Restore {
         if !self.keep_due && due.is_none() {
             due = Some(cancel_due(&client, None, ORIGIN).await?);
         }
+        client.batch_execute(sql!("ops/backup/new_identity").text).await?;
         client.batch_execute(sql!("ops/backup/end").text).await?;
         drop(phase);
         let phase = terminal::progress("examining", Measure::Time);
@@ -220,6 +221,10 @@ impl Restore {
         if let Some(told) = due.as_ref().and_then(|due| due.told("backup")) {
             say!("{told}");
         }
+        say!(
+            "Give the copy a store of files of its own in RINGFENCE_STORAGE_URL. If it takes the place of the database that was backed up, \
+             the store becomes this one's with `ringfence files adopt`."
+        );
         say!("Who was erased since the backup is there again: erase them again. Everybody logs in anew.");
         if !logins.statements.is_empty() {
             say!("Logins that are new on this server have no password yet: psql's \\password sets one.");

@@ -3,8 +3,9 @@
 
 use crate::{
     backup,
+    clients::storage::Storage,
     db::{self, Sql},
-    say, sql,
+    say, sql, store,
 };
 use anyhow::bail;
 use tokio_postgres::Client;
@@ -109,8 +110,9 @@ pub async fn check_before_serving(url: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `ringfence doctor`: prints what is wrong, and whether that is anything. Writes nothing to the database.
-pub async fn run(url: &str) -> anyhow::Result<bool> {
+/// `ringfence doctor`: prints what is wrong, and whether that is anything. Writes nothing to the database, nor to the store of
+/// files, at which it looks if it knows it.
+pub async fn run(url: &str, storage: Option<&Storage>) -> anyhow::Result<bool> {
     let mut client = db::connect(url).await?;
     // A transaction, since a setting of the session would stay behind in a pooler.
     let transaction = client.build_transaction().read_only(true).start().await?;
@@ -145,6 +147,14 @@ pub async fn run(url: &str) -> anyhow::Result<bool> {
         for Finding { finding, remedy, .. } in found {
             report(false, &what, format!(": {finding}. Remedy: {remedy}"));
         }
+    }
+    if let Some(storage) = storage {
+        let problem = match store::may_be_used(client, storage).await {
+            Ok(true) => None,
+            Ok(false) => Some(format!(": {}", store::ANOTHERS)),
+            Err(e) => Some(format!(": {e:#}")),
+        };
+        report(problem.is_none(), "store of files", problem.unwrap_or_default());
     }
     Ok(healthy)
 }

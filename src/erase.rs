@@ -6,6 +6,7 @@ use crate::{
     clients::storage::Storage,
     db::connect_as_dba,
     sql,
+    store::{self, Claim},
     terminal::{self, Measure},
 };
 use anyhow::{Context, bail};
@@ -214,6 +215,7 @@ pub async fn run(admin_url: &str, erase: &Erase, storage: &Storage) -> anyhow::R
             let operators = names(&db, sql!("ops/operators_of_company").text, &[&id]).await?;
             let mut erased = Erased { counts, without_admin: Vec::new(), operators };
             if !options.dry_run && confirmed(&format!("the company {name}"), &erased.counts, *options)? {
+                let storage = own(&db, storage, *options).await?;
                 erased.counts = company(&mut db, id, Erasure::begin(&erased.counts, storage)).await?;
             }
             Ok(erased)
@@ -229,7 +231,8 @@ pub async fn run(admin_url: &str, erase: &Erase, storage: &Storage) -> anyhow::R
                 (None, Some(contact)) => Person::of_contact(&db, *contact).await?,
                 (None, None) => bail!("whom? Say an address, or a contact"),
             };
-            let counts = person.count(&db).await?;
+            let storage = own(&db, storage, *options).await?;
+            let counts = person.count(&db, storage).await?;
             let users = Vec::from_iter(person.users.iter().map(|user| user.id));
             let without_admin = names(&db, sql!("ops/without_admin").text, &[&users]).await?;
             let mut erased = Erased { counts, without_admin, operators: Vec::new() };
@@ -244,6 +247,16 @@ pub async fn run(admin_url: &str, erase: &Erase, storage: &Storage) -> anyhow::R
 /// The column `name` of what a statement answers.
 async fn names(db: &Client, statement: &str, params: Params<'_>) -> anyhow::Result<Vec<String>> {
     Ok(db.query(statement, params).await?.iter().map(|row| row.get("name")).collect())
+}
+
+/// The store, if it is this database's. In another one's the keys of a company that has moved are the same as here.
+async fn own<'a>(db: &Client, storage: &'a Storage, options: Options) -> anyhow::Result<Option<&'a Storage>> {
+    let claim = if options.dry_run { Claim::Never } else { Claim::Unless };
+    let is_ours = store::is_of(db, storage, claim).await?;
+    if !is_ours {
+        tracing::warn!("no content of a file is erased: {}", store::ANOTHERS);
+    }
+    Ok(is_ours.then_some(storage))
 }
 
 fn confirmed(what: &str, counts: &Counts, options: Options) -> anyhow::Result<bool> {
@@ -308,17 +321,20 @@ async fn company(db: &mut Client, id: Uuid, mut erasure: Erasure<'_>) -> anyhow:
         }
     }
     // What no row names any more.
-    let objects: Vec<_> = erasure.storage.list_below(&id.to_string()).try_collect().await?;
-    erasure.bar.finish_and_clear();
-    let bar = terminal::progress("contents of files", Measure::Of(objects.len() as u64));
-    for object in &objects {
-        erasure.storage.delete(&object.location).await?;
-        bar.inc(1);
+    if let Some(storage) = erasure.storage {
+        let objects: Vec<_> = storage.list_below(&id.to_string()).try_collect().await?;
+        erasure.bar.finish_and_clear();
+        let bar = terminal::progress("contents of files", Measure::Of(objects.len() as u64));
+        for object in &objects {
+            storage.delete(&object.location).await?;
+            add(&mut erasure.counts, OBJECTS, 1);
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
     }
-    bar.finish_and_clear();
+    erasure.bar.finish_and_clear();
     let _last = terminal::progress("users and the log", Measure::Time);
     let Erasure { mut counts, .. } = erasure;
-    add(&mut counts, OBJECTS, objects.len() as u64);
     let users = count_company(db, id).await?.remove("users").unwrap_or_default();
     add(&mut counts, "users", users);
     let tx = db.transaction().await?;
@@ -353,7 +369,8 @@ type Params<'a> = &'a [&'a (dyn tokio_postgres::types::ToSql + Sync)];
 
 /// An erasure that goes on.
 struct Erasure<'a> {
-    storage: &'a Storage,
+    /// None of another database's.
+    storage: Option<&'a Storage>,
     /// What is gone.
     counts: Counts,
     bar: ProgressBar,
@@ -361,7 +378,7 @@ struct Erasure<'a> {
 
 impl<'a> Erasure<'a> {
     /// Of what was counted before.
-    fn begin(counted: &Counts, storage: &'a Storage) -> Self {
+    fn begin(counted: &Counts, storage: Option<&'a Storage>) -> Self {
         // Contents go with the rows of their files.
         let rows = counted.iter().filter(|(what, _)| *what != OBJECTS).map(|(_, rows)| rows).sum();
         Self { storage, counts: Counts::new(), bar: terminal::progress("erasing", Measure::Of(rows)) }
@@ -401,9 +418,10 @@ impl<'a> Erasure<'a> {
         loop {
             let rows = db.query(&statement, params).await?;
             for row in &rows {
-                if let Some(key) = row.get::<_, Option<String>>(0) {
-                    self.storage.delete(&object_store::path::Path::parse(&key)?).await?;
-                    add(&mut self.counts, OBJECTS, 1);
+                if let (Some(storage), Some(key)) = (self.storage, row.get::<_, Option<String>>(0)) {
+                    let key = object_store::path::Path::parse(&key)?;
+                    add(&mut self.counts, OBJECTS, u64::from(storage.has(&key).await?));
+                    storage.delete(&key).await?;
                 }
                 self.bar.inc(1);
             }
@@ -461,7 +479,7 @@ impl Person {
     }
 
     /// What [`Self::erase`] would count.
-    async fn count(&self, db: &Client) -> anyhow::Result<Counts> {
+    async fn count(&self, db: &Client, storage: Option<&Storage>) -> anyhow::Result<Counts> {
         let mut gone: BTreeMap<String, BTreeSet<Uuid>> = BTreeMap::new();
         let mut add_rows = async |table: &str, condition: &str, params: Params<'_>| -> anyhow::Result<()> {
             let rows = db.query(&format!("select id from {table} where {condition}"), params).await?;
@@ -480,8 +498,13 @@ impl Person {
         }
         let mut counts: Counts = gone.iter().map(|(table, ids)| (table.clone(), ids.len() as u64)).collect();
         let of = |table: &str| Vec::from_iter(gone.get(table).into_iter().flatten());
-        let objects: i64 = db.query_one(sql!("ops/files_with_content").text, &[&of("files")]).await?.get(0);
-        add(&mut counts, OBJECTS, objects.unsigned_abs());
+        let mut objects = 0;
+        for row in db.query(sql!("ops/files_with_content").text, &[&of("files")]).await? {
+            if let Some(storage) = storage {
+                objects += u64::from(storage.has(&object_store::path::Path::parse(row.get::<_, &str>(0))?).await?);
+            }
+        }
+        add(&mut counts, OBJECTS, objects);
         let known = self.contacts.iter().filter(|contact| !contact.id.is_nil()).count();
         add(&mut counts, "contacts", known as u64);
         add(&mut counts, "users", self.users.len() as u64);

@@ -33,6 +33,7 @@ pub mod seal;
 pub mod secrets;
 pub mod server;
 pub mod signed;
+pub mod store;
 mod streaming;
 pub mod telephony;
 pub mod terminal;

@@ -1,7 +1,7 @@
 //! The program: the server, and the commands of those who run it.
 
 use anyhow::{Context, bail};
-use clap::{Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::{Pid, getpgrp, tcgetpgrp},
@@ -14,6 +14,7 @@ use ringfence::{
     demo, doctor, erase, import, log, operator, passwords, say,
     seal::Sealer,
     secrets, server, sql,
+    store::{self, Claim},
     terminal::{self, Measure},
     wire, workbook,
 };
@@ -159,6 +160,11 @@ enum Files {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Make the store this database's, whosever it was: for one that takes another's place (needs DATABASE_ADMIN_URL)
+    ///
+    /// A store is one database's, for it deletes there what it does not know. Stop the servers and workers of the other one before,
+    /// or give it another store: what it writes to this one from now on does not last.
+    Adopt,
 }
 
 #[derive(Subcommand)]
@@ -180,7 +186,7 @@ fn main() -> ExitCode {
     if let Some(code) = workbook::run_if_asked() {
         return code;
     }
-    let cli = Cli::parse();
+    let cli = parse();
     log::start(cli.log_format);
     let threads = cli.config.threads(cli.database.database_url.as_deref());
     let runtime = match runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build() {
@@ -197,6 +203,19 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The settings may be given before a command or behind it. They are shown for those that serve, and hidden for the others.
+fn parse() -> Cli {
+    let settings = Config::augment_args(clap::Command::new("settings"));
+    let mut program = Cli::command();
+    for command in program.get_subcommands_mut() {
+        if !["serve", "worker"].contains(&command.get_name()) {
+            let hidden = settings.get_arguments().map(|setting| setting.clone().hide(true));
+            *command = std::mem::take(command).args(hidden);
+        }
+    }
+    Cli::from_arg_matches(&program.get_matches()).unwrap_or_else(|e| e.exit())
 }
 
 /// The error and its causes in one line; a database error by what it says, since this is the administrator's terminal.
@@ -222,7 +241,12 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Openapi => say!("{}", serde_json::to_string_pretty(&ringfence::api::router().1)?),
         Command::Local { temporary, command } => return local(cli.database, cli.config, temporary, command).await,
         Command::Doctor => {
-            let healthy = located(cli.database, async |at| doctor::run(&at.api).await).await?;
+            let mut config = cli.config;
+            let healthy = located(cli.database, async |at| {
+                let storage = config.known_storage(at.folder.as_deref())?;
+                doctor::run(&at.api, storage.as_ref()).await
+            });
+            let healthy = healthy.await?;
             return Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Command::Migrate => {
@@ -247,13 +271,21 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Files(Files::Sweep { dry_run }) => {
             with_app(cli.database, cli.config, async |app| sweep(&app, dry_run).await).await?
         }
+        Command::Files(Files::Adopt) => {
+            with_storage(cli.database, cli.config, async |admin, storage| {
+                store::adopt(&db::connect_as_dba(admin).await?, storage).await?;
+                say!("The store of files is this database's now. Give any other database a store of its own.");
+                Ok(())
+            })
+            .await?;
+        }
         Command::Import(options) => import_old(cli.database, cli.config, &options).await?,
         Command::Archive(command) => export_or_import(cli.database, cli.config, &command).await?,
         Command::Erase(what) => erase_for_good(cli.database, cli.config, &what).await?,
         Command::Secrets(command) => {
             let mut config = cli.config;
             let done = located(cli.database, async |at| {
-                config.settle_stores(at.folder.as_deref())?;
+                config.settle_secret_key(at.folder.as_deref())?;
                 secrets::run(&command, at.admin()?, &Sealer::new(&config.secret_key)?).await
             });
             return Ok(if done.await? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
@@ -378,6 +410,7 @@ async fn serve(database: Database, mut config: Config) -> anyhow::Result<()> {
         app.db.check_standby().await?;
         // The first connection is opened now, so that the first request does not wait for it.
         app.db.ping().await.map_err(|_| anyhow::anyhow!("the database does not answer"))?;
+        check_store(&app).await?;
         terminal::print(format_args!(
             "\nRingfence serves on http://{address}\nAPI documentation: http://{address}/docs\n{}",
             demo_logins(&logins)
@@ -389,9 +422,23 @@ async fn serve(database: Database, mut config: Config) -> anyhow::Result<()> {
     served.and(at.close().await)
 }
 
+/// Refuses a store that is another database's, where files that come in would not last. One that does not answer may do so
+/// later.
+async fn check_store(app: &App) -> anyhow::Result<()> {
+    match store::is_ours(app, Claim::Unless).await {
+        Ok(true) => Ok(()),
+        Ok(false) => bail!(store::ANOTHERS),
+        Err(e) => {
+            tracing::warn!(error = %format!("{e:#}"), "the store of files does not answer");
+            Ok(())
+        }
+    }
+}
+
 async fn worker(database: Database, config: Config) -> anyhow::Result<()> {
     let stop = stop_signal()?;
     let work = async |app: App| {
+        check_store(&app).await?;
         say!("Ringfence works on jobs. Ctrl-C stops it.");
         server::work(app, stop).await.context("the worker stopped")
     };
@@ -484,8 +531,7 @@ async fn with_storage(
 ) -> anyhow::Result<()> {
     located(database, async |at| {
         let admin = at.admin()?;
-        config.settle_storage(at.folder.as_deref())?;
-        run(admin, &Storage::open(config.storage_url.as_deref().unwrap_or_default())?).await
+        run(admin, &config.open_storage(at.folder.as_deref())?).await
     })
     .await
 }
@@ -498,8 +544,8 @@ async fn with_stores(
 ) -> anyhow::Result<()> {
     located(database, async |at| {
         let admin = at.admin()?;
-        config.settle_stores(at.folder.as_deref())?;
-        let storage = Storage::open(config.storage_url.as_deref().unwrap_or_default())?;
+        config.settle_secret_key(at.folder.as_deref())?;
+        let storage = config.open_storage(at.folder.as_deref())?;
         run(admin, &Sealer::new(&config.secret_key)?, &storage).await
     })
     .await
@@ -559,7 +605,12 @@ async fn local(
         let path = std::env::var_os("PATH").unwrap_or_default();
         let folders = std::env::split_paths(&path).chain([cluster.programs().to_owned()]);
         child.env("PATH", std::env::join_paths(folders)?);
-        if !temporary {
+        if temporary {
+            // Of a database that ends with the command, whatever store the environment names for another one.
+            config.storage_url = None;
+            config.settle_storage(Some(cluster.folder()))?;
+            child.env("RINGFENCE_STORAGE_URL", config.storage_url.unwrap_or_default());
+        } else {
             // This program finds its files and keys as it would if it had opened the folder.
             config.settle(Some(&folder))?;
             child.env("RINGFENCE_STORAGE_URL", config.storage_url.unwrap_or_default());

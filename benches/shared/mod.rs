@@ -19,6 +19,7 @@ use ringfence::{
 };
 use std::{
     env, fs,
+    hash::{DefaultHasher, Hash, Hasher},
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -104,7 +105,10 @@ pub fn program(path: &Path, api_url: &str, arguments: &[&str]) -> Command {
     }
     program.args(arguments).env("DATABASE_URL", api_url).env_remove("DATABASE_ADMIN_URL");
     program.env("RINGFENCE_JWT_SECRET", SECRET).env("RINGFENCE_SECRET_KEY", secret_key());
-    let files = env::temp_dir().join("ringfence-bench");
+    // A store is one database's.
+    let mut database = DefaultHasher::new();
+    api_url.hash(&mut database);
+    let files = env::temp_dir().join(format!("ringfence-bench-{:016x}", database.finish()));
     program.env("RINGFENCE_STORAGE_URL", format!("file://{}", files.display()));
     program.env("RINGFENCE_RATE_LIMITS", "off").env("RUST_LOG", "warn").stdout(Stdio::null());
     program

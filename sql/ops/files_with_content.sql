@@ -1,2 +1,2 @@
--- $1 files
-select count(*) from files where id = any ($1) and object_key is not null
+-- The keys of contents. $1 files
+select object_key from files where id = any ($1) and object_key is not null

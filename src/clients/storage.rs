@@ -4,9 +4,9 @@ use anyhow::{Context, Result, anyhow, bail};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, TryStreamExt, stream::BoxStream};
 use object_store::{
-    GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, ObjectStoreScheme, RetryConfig, WriteMultipart,
-    aws::AmazonS3Builder, azure::MicrosoftAzureBuilder, gcp::GoogleCloudStorageBuilder, local::LocalFileSystem,
-    path::Path, prefix::PrefixStore,
+    GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, ObjectStoreScheme, PutMode, PutPayload, RetryConfig,
+    WriteMultipart, aws::AmazonS3Builder, azure::MicrosoftAzureBuilder, gcp::GoogleCloudStorageBuilder,
+    local::LocalFileSystem, path::Path, prefix::PrefixStore,
 };
 use sha2::{Digest, Sha256};
 use std::{
@@ -18,12 +18,17 @@ use std::{
     time::{Duration, SystemTime},
 };
 use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
 /// Bytes of a part, which is the least that S3 takes.
 const PART: usize = 5 << 20;
 /// A store that does not answer is asked again so often and so long: somebody is waiting.
 const RETRIES: usize = 3;
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// The object that says which database's the store is: the identity as text. It is no file of any company.
+const OWNER: &str = "ringfence-database";
+/// Files by which it is known whose an older store is.
+const SAMPLE: usize = 1000;
 
 /// The store.
 #[derive(Clone)]
@@ -31,6 +36,29 @@ pub struct Storage {
     store: Arc<dyn ObjectStore>,
     /// The folder of a local store, in which a killed server leaves parts that the store itself does not list.
     folder: Option<PathBuf>,
+}
+
+/// Whose a store is, by what it says itself.
+pub enum Mark {
+    /// The identity of the database.
+    Owner(Uuid),
+    /// It does not say; some of the files in it.
+    None(Vec<Uuid>),
+}
+
+impl Mark {
+    /// Of a store that does not say whose it is, some of its files.
+    pub fn files(&self) -> &[Uuid] {
+        match self {
+            Self::Owner(_) => &[],
+            Self::None(files) => files,
+        }
+    }
+}
+
+/// The file whose content an object is. A key that does not end with a file's id was not made here.
+pub fn file_of(object: &ObjectMeta) -> Option<Uuid> {
+    object.location.filename()?.parse().ok()
 }
 
 /// What was read of an object.
@@ -116,9 +144,48 @@ impl Storage {
         Ok(Some(bytes))
     }
 
-    /// Every object.
+    /// Which database's the store is.
+    pub async fn mark(&self) -> Result<Mark> {
+        if let Some(owner) = self.owner().await? {
+            return Ok(Mark::Owner(owner));
+        }
+        let objects: Vec<ObjectMeta> = self.list().take(SAMPLE).try_collect().await?;
+        Ok(Mark::None(objects.iter().filter_map(file_of).collect()))
+    }
+
+    async fn owner(&self) -> Result<Option<Uuid>> {
+        let Some(text) = self.read_all(OWNER).await? else { return Ok(None) };
+        let owner = str::from_utf8(&text).ok().and_then(|text| text.trim().parse().ok());
+        owner
+            .map(Some)
+            .with_context(|| format!("the object {OWNER} in the store of files has no identity of a database"))
+    }
+
+    /// Makes the store this database's unless it is one's already; whose it is then.
+    pub async fn claim(&self, database: Uuid) -> Result<Uuid> {
+        match self.put_owner(database, PutMode::Create).await {
+            // A store that cannot tell whether an object is there has none, as far as was seen.
+            Err(object_store::Error::NotImplemented { .. }) => self.set_owner(database).await?,
+            Ok(()) | Err(object_store::Error::AlreadyExists { .. }) => {}
+            Err(e) => return Err(e.into()),
+        }
+        self.owner().await?.context("the store of files does not keep what is written to it")
+    }
+
+    /// Makes the store this database's.
+    pub async fn set_owner(&self, database: Uuid) -> Result<()> {
+        Ok(self.put_owner(database, PutMode::Overwrite).await?)
+    }
+
+    async fn put_owner(&self, database: Uuid, mode: PutMode) -> object_store::Result<()> {
+        let text = PutPayload::from(format!("{database}\n"));
+        self.store.put_opts(&Path::from(OWNER), text, mode.into()).await.map(drop)
+    }
+
+    /// Every object, but the one that says whose the store is.
     pub fn list(&self) -> impl Stream<Item = Result<ObjectMeta>> {
-        self.store.list(None).map_err(Into::into).boxed()
+        let objects = self.store.list(None).map_err(Into::into);
+        objects.try_filter(|object| std::future::ready(object.location.as_ref() != OWNER)).boxed()
     }
 
     /// Every object whose key begins with this part.
@@ -130,6 +197,15 @@ impl Storage {
     pub async fn delete(&self, key: &Path) -> Result<()> {
         match self.store.delete(key).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Whether an object is there.
+    pub async fn has(&self, key: &Path) -> Result<bool> {
+        match self.store.head(key).await {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
             Err(e) => Err(e.into()),
         }
     }

@@ -82,6 +82,11 @@ impl Cluster {
         format!("postgres://{user}@/{database}?host={socket}&port={PORT}")
     }
 
+    /// The folder with all that it has.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// The folder of the server's programs.
     pub fn programs(&self) -> &Path {
         &self.programs

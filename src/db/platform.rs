@@ -130,6 +130,16 @@ row! {
     }
 }
 
+row! {
+    /// Which database this is.
+    pub struct Identity as "Identity" {
+        /// Its own, and no copy's that was restored.
+        id: Uuid,
+        /// Whether it has one of the files that were asked for.
+        has_one: bool,
+    }
+}
+
 /// Whether this server and the database fit together.
 pub struct Readiness {
     /// The number of the newest migration that ran.
@@ -234,6 +244,11 @@ impl Platform {
     pub async fn kept_objects(&self, ids: &[Uuid], since: Time) -> Result<Vec<String>> {
         let params: Params<'_> = &[&ids, &since];
         self.all(sql!("platform/kept_objects"), params).await
+    }
+
+    /// Which database this is, and whether it has one of these files, be it deleted.
+    pub async fn identify(&self, files: &[Uuid]) -> Result<Identity> {
+        self.one(sql!("platform/identify"), &[&files]).await
     }
 
     /// Deletes at most so many runs of workflows and events that are older than `before`; how many rows that were.

@@ -14,10 +14,10 @@ use crate::{
     clients::storage::Storage,
     db::{self, connect_as_dba},
     seal::Sealer,
-    sql,
+    sql, store,
     terminal::{self, Measure},
 };
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use clap::Args;
 use futures_util::{SinkExt, StreamExt};
 use indicatif::ProgressBar;
@@ -115,6 +115,10 @@ pub async fn run(admin_url: &str, options: &Options, sealer: &Sealer, storage: &
     let columns = source::look(&old).await?;
     let mut db = connect_as_dba(admin_url).await?;
     be_alone(&db).await?;
+    if options.files.is_some() {
+        let claim = if options.dry_run { store::Claim::Never } else { store::Claim::Unless };
+        ensure!(store::is_of(&db, storage, claim).await?, store::ANOTHERS);
+    }
     // What a crash of the server takes back, the next run brings again.
     db.batch_execute("set synchronous_commit = off").await?;
     let file = &options.report;

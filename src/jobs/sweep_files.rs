@@ -1,6 +1,12 @@
 //! Deletes the objects that no file needs: left behind by a killed server, of a deleted company, or deleted long ago.
 
-use crate::{App, wire::Time};
+use crate::{
+    App,
+    clients::storage::file_of,
+    store::{self, Claim},
+    wire::Time,
+};
+use anyhow::ensure;
 use futures_util::StreamExt;
 use jiff::{SignedDuration, Timestamp};
 use object_store::ObjectMeta;
@@ -41,13 +47,16 @@ pub async fn sweep(app: &App, dry_run: bool, progress: impl FnMut(u64)) -> anyho
     sweep_before(app, SystemTime::now() - YOUNG, dry_run, progress).await
 }
 
-/// Looks at every object that was written before this time; `progress` is told how many.
+/// Looks at every object that was written before this time; `progress` is told how many. A store of another database is
+/// refused, for its files are not known here.
 pub async fn sweep_before(
     app: &App,
     before: SystemTime,
     dry_run: bool,
     mut progress: impl FnMut(u64),
 ) -> anyhow::Result<Swept> {
+    let claim = if dry_run { Claim::Never } else { Claim::Unless };
+    ensure!(store::is_ours(app, claim).await?, store::ANOTHERS);
     let days = i64::from(app.config.deleted_files_days);
     let since = Time(Timestamp::now() - SignedDuration::from_hours(24 * days));
     let mut swept = Swept::default();
@@ -57,11 +66,11 @@ pub async fn sweep_before(
         swept.seen += batch.len() as u64;
         progress(swept.seen);
         let old: Vec<_> = batch.into_iter().filter(|object| SystemTime::from(object.last_modified) < before).collect();
-        // A key that does not end with a file's id was not made here, and is left alone.
-        let id = |object: &ObjectMeta| object.location.filename().and_then(|name| name.parse::<Uuid>().ok());
-        let ids: Vec<Uuid> = old.iter().filter_map(id).collect();
+        let ids: Vec<Uuid> = old.iter().filter_map(file_of).collect();
         let kept: HashSet<String> = app.db.platform().kept_objects(&ids, since).await?.into_iter().collect();
-        for object in old.iter().filter(|object| id(object).is_some() && !kept.contains(object.location.as_ref())) {
+        // What was not made here is left alone.
+        for object in old.iter().filter(|object| file_of(object).is_some() && !kept.contains(object.location.as_ref()))
+        {
             if !dry_run {
                 app.storage.delete(&object.location).await?;
             }

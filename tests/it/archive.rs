@@ -4,7 +4,7 @@ use crate::{
     commands::{configured, ringfence, run, text},
     isolation::Seeded,
     schema::OwnDatabase,
-    world::World,
+    world::{World, store_of},
 };
 use ringfence::{
     archive::{self, Options},
@@ -21,10 +21,6 @@ use std::{
 use tokio_postgres::Client;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
-
-fn storage(folder: &str) -> Storage {
-    Storage::open(&format!("file://{}/{folder}", env!("CARGO_TARGET_TMPDIR"))).unwrap()
-}
 
 const AS_IT_WAS: Options = Options { active: true, keep_due: true };
 const SUSPENDED: Options = Options { active: false, keep_due: false };
@@ -73,14 +69,21 @@ async fn a_company_comes_back_byte_for_byte() {
         "insert into activities (tenant_id, company_id, owner_id, type, subject) values ($1, $1, $2, 'note', 'Stays')";
     world.db.execute(theirs, &[&company, &leaver.id]).await.unwrap();
     world.db.execute("select app.assign_company($1, $2)", &[&leaver.id, &other.world.company]).await.unwrap();
-    let (here, there) = (storage("archive-from"), storage("archive-to"));
+    let (here, there) = (from.store(), to.store());
     let content = with_content(&seeded, &here).await;
     let before = rows(&world.db, company).await;
 
     let path = file();
     let manifest = archive::export(&from.admin, &world.name, &path, &here).await.unwrap();
     assert_eq!(manifest.lack(), None);
-    assert!(archive::export(&from.admin, &world.name, &path, &here).await.is_err(), "no file is overwritten");
+    let refused = archive::export(&from.admin, &world.name, &path, &here).await.unwrap_err().to_string();
+    assert!(refused.ends_with("exists already: choose a new file"), "{refused}");
+    // One that is killed leaves no archive.
+    let cut = file();
+    std::fs::write(cut.with_added_extension("partial"), "PK").unwrap();
+    let refused = archive::export(&from.admin, &world.name, &cut, &here).await.unwrap_err().to_string();
+    assert!(refused.contains(".partial is there") && !cut.exists(), "{refused}");
+    std::fs::remove_file(cut.with_added_extension("partial")).unwrap();
     let lacking = archive::export(&from.admin, &world.name, &file(), &there).await.unwrap().lack();
     assert!(lacking.unwrap().contains("in the store: 1;"));
     // Every protected table is in it, and nothing of the other company.
@@ -100,7 +103,7 @@ async fn a_company_comes_back_byte_for_byte() {
         assert!(!text.contains("$argon2") && !text.contains("password_hash"), "a password is in the archive");
     }
 
-    let refused = archive::import(&from.admin, &path, AS_IT_WAS, &there).await.unwrap_err();
+    let refused = archive::import(&from.admin, &path, AS_IT_WAS, &here).await.unwrap_err();
     assert!(refused.to_string().contains("already"), "{refused}");
     archive::import(&to.admin, &path, AS_IT_WAS, &there).await.unwrap_or_else(|e| panic!("{e:?}"));
     let target = db::connect(&to.admin).await.unwrap();
@@ -134,12 +137,11 @@ async fn a_database_without_historical_rows_takes_an_archive() {
     let historical = "insert into contacts (tenant_id, company_id, owner_id, first_name, last_name, email)
         values ($1, null, $2, 'Old', 'One', 'old@example.com') returning id";
     let historical: Uuid = world.value(historical, &[&company, &world.admin.id]).await;
-    let store = storage("archive-finished");
     let path = file();
-    archive::export(&from.admin, &world.name, &path, &store).await.unwrap();
+    archive::export(&from.admin, &world.name, &path, &from.store()).await.unwrap();
     let target = db::connect(&to.admin).await.unwrap();
     target.batch_execute("call app.finish_backfill()").await.unwrap();
-    archive::import(&to.admin, &path, AS_IT_WAS, &store).await.unwrap_or_else(|e| panic!("{e:?}"));
+    archive::import(&to.admin, &path, AS_IT_WAS, &to.store()).await.unwrap_or_else(|e| panic!("{e:?}"));
     world.db.execute("update contacts set company_id = tenant_id where id = $1", &[&historical]).await.unwrap();
     let (before, after) = (rows(&world.db, company).await, rows(&target, company).await);
     for (table, rows) in before {
@@ -166,11 +168,11 @@ async fn rows_whose_unique_key_is_taken_are_named() {
         let own = world.value::<Uuid>(contact, &[&world.company, &world.admin.id, &true, &email]).await;
         pairs.push((own, world.value::<Uuid>(contact, &[&world.company, &world.admin.id, &false, &email]).await));
     }
-    let (store, path) = (storage("archive-taken"), file());
-    archive::export(&from.admin, &world.name, &path, &store).await.unwrap();
+    let path = file();
+    archive::export(&from.admin, &world.name, &path, &from.store()).await.unwrap();
     let target = db::connect(&to.admin).await.unwrap();
     target.batch_execute("call app.finish_backfill()").await.unwrap();
-    let refused = archive::import(&to.admin, &path, AS_IT_WAS, &store).await.unwrap_err().to_string();
+    let refused = archive::import(&to.admin, &path, AS_IT_WAS, &to.store()).await.unwrap_err().to_string();
     // Of the two that want a key, the one that comes second is named.
     for (own, historical) in pairs {
         let named = [format!("contacts {historical}: it is historical"), format!("contacts {own}: another row has")];
@@ -198,13 +200,14 @@ async fn a_full_disk_is_told_once() {
     let mut limited = Command::new("sh");
     limited.args(["-c", "trap '' XFSZ; ulimit -f 64; exec \"$@\"", "sh"]).arg(program.get_program());
     limited.args(program.get_args()).env("DATABASE_URL", &own.api).env("DATABASE_ADMIN_URL", &own.admin);
+    limited.env("RINGFENCE_STORAGE_URL", store_of(&own.api));
     let out = run(limited, "");
     let said = text(&out.stderr);
     assert!(!out.status.success(), "{said}");
     assert_eq!(said.matches("too large").count(), 1, "{said}");
     assert!(said.starts_with(&format!("ringfence: cannot write {}: ", path.display())), "{said}");
     assert_eq!(said.trim_end().lines().count(), 1, "{said}");
-    assert!(!path.exists(), "a part of an archive is none");
+    assert!(!path.exists() && !path.with_added_extension("partial").exists(), "a part of an archive is none");
     drop(world);
     own.drop().await;
 }
@@ -213,17 +216,16 @@ async fn a_full_disk_is_told_once() {
 async fn a_company_comes_in_suspended_and_a_broken_archive_not_at_all() {
     let (from, to) = (OwnDatabase::new().await, OwnDatabase::new().await);
     let seeded = Seeded::within(&from.admin).await;
-    let store = storage("archive-broken");
     let promote = "update users set user_role = 'super_admin' where id = $1";
     seeded.world.db.execute(promote, &[&seeded.world.admin.id]).await.unwrap();
     let (path, broken) = (file(), file());
-    archive::export(&from.admin, &seeded.world.name, &path, &store).await.unwrap();
+    archive::export(&from.admin, &seeded.world.name, &path, &from.store()).await.unwrap();
     copy_with(&path, &broken, "tables/contacts.ndjson", "\n");
-    let refused = archive::import(&to.admin, &broken, SUSPENDED, &store).await.unwrap_err();
+    let refused = archive::import(&to.admin, &broken, SUSPENDED, &to.store()).await.unwrap_err();
     assert!(refused.to_string().contains("contacts.ndjson is not what the manifest says"), "{refused}");
     // The manifest says how long an entry is; a line that is longer than a row can be is not read.
     endless(&path, &broken);
-    let refused = archive::import(&to.admin, &broken, SUSPENDED, &store).await.unwrap_err();
+    let refused = archive::import(&to.admin, &broken, SUSPENDED, &to.store()).await.unwrap_err();
     assert!(format!("{refused:#}").contains("more than 64 MiB"), "{refused:#}");
     let says_rows = |manifest: &mut Vec<u8>, rows: u64| {
         let mut said: serde_json::Value = serde_json::from_slice(manifest).unwrap();
@@ -235,14 +237,14 @@ async fn a_company_comes_in_suspended_and_a_broken_archive_not_at_all() {
             says_rows(bytes, u64::MAX)
         }
     });
-    let refused = archive::import(&to.admin, &broken, SUSPENDED, &store).await.unwrap_err();
+    let refused = archive::import(&to.admin, &broken, SUSPENDED, &to.store()).await.unwrap_err();
     assert!(refused.to_string().contains("contacts has not as many rows"), "{refused}");
     let target = db::connect(&to.admin).await.unwrap();
     assert!(target.query("select from companies", &[]).await.unwrap().is_empty());
-    let refused = archive::import(&to.admin, Path::new("/dev/null"), SUSPENDED, &store).await.unwrap_err();
+    let refused = archive::import(&to.admin, Path::new("/dev/null"), SUSPENDED, &to.store()).await.unwrap_err();
     assert!(refused.to_string().starts_with("/dev/null is no archive of a company: give the zip"), "{refused}");
 
-    archive::import(&to.admin, &path, SUSPENDED, &store).await.unwrap();
+    archive::import(&to.admin, &path, SUSPENDED, &to.store()).await.unwrap();
     let status: String = target.query_one("select status from companies", &[]).await.unwrap().get(0);
     assert_eq!(status, "suspended");
     let roles = target.query("select user_role from users where id = $1", &[&seeded.world.admin.id]).await.unwrap();
@@ -260,7 +262,6 @@ async fn a_company_comes_in_suspended_and_a_broken_archive_not_at_all() {
 async fn who_moved_comes_back_with_their_company() {
     let own = OwnDatabase::new().await;
     let (was, is) = (World::within(&own.admin, "Bluepeak").await, World::within(&own.admin, "Harbor").await);
-    let store = storage("archive-moved");
     let tom = was.person("company_user").await;
     for (company, statement) in [
         (was.company, "insert into activities (tenant_id, company_id, owner_id, type, subject) values ($1, $1, $2, 'note', 'Was')"),
@@ -277,13 +278,13 @@ async fn who_moved_comes_back_with_their_company() {
     }
     let (of_was, of_is) = (rows(&was.db, was.company).await, rows(&was.db, is.company).await);
     let [was_file, is_file] = [file(), file()];
-    archive::export(&own.admin, &was.name, &was_file, &store).await.unwrap();
-    archive::export(&own.admin, &is.name, &is_file, &store).await.unwrap();
+    archive::export(&own.admin, &was.name, &was_file, &own.store()).await.unwrap();
+    archive::export(&own.admin, &is.name, &is_file, &own.store()).await.unwrap();
 
     let options = erase::Options { dry_run: false, yes: true };
     let company = |world: &World| Erase::Company { name: world.name.clone(), options };
-    erase::run(&own.admin, &company(&is), &store).await.unwrap();
-    archive::import(&own.admin, &is_file, AS_IT_WAS, &store).await.unwrap_or_else(|e| panic!("{e:?}"));
+    erase::run(&own.admin, &company(&is), &own.store()).await.unwrap();
+    archive::import(&own.admin, &is_file, AS_IT_WAS, &own.store()).await.unwrap_or_else(|e| panic!("{e:?}"));
     assert_eq!(rows(&was.db, is.company).await, of_is);
     assert_eq!(rows(&was.db, was.company).await, of_was);
     let may_come_in = "select exists (select from app.caller where user_id = $1 and company_id = $2)";
@@ -292,13 +293,13 @@ async fn who_moved_comes_back_with_their_company() {
     for files in [[&was_file, &is_file], [&is_file, &was_file]] {
         let to = OwnDatabase::new().await;
         for file in files {
-            archive::import(&to.admin, file, AS_IT_WAS, &store).await.unwrap_or_else(|e| panic!("{e:?}"));
+            archive::import(&to.admin, file, AS_IT_WAS, &to.store()).await.unwrap_or_else(|e| panic!("{e:?}"));
         }
         let target = db::connect(&to.admin).await.unwrap();
         assert_eq!(rows(&target, was.company).await, of_was);
         assert_eq!(rows(&target, is.company).await, of_is);
         for world in [&is, &was] {
-            erase::run(&to.admin, &company(world), &store).await.unwrap();
+            erase::run(&to.admin, &company(world), &to.store()).await.unwrap();
         }
         let left = target.query("select email from users", &[]).await.unwrap();
         assert!(left.is_empty(), "who is nobody's any more goes with the last company: {left:?}");
@@ -318,7 +319,7 @@ async fn who_moved_comes_back_with_their_company() {
 async fn what_was_due_sent_ended_or_erased_does_not_come_back_in_silence() {
     let (from, to, again) = (OwnDatabase::new().await, OwnDatabase::new().await, OwnDatabase::new().await);
     let (acme, other) = (World::within(&from.admin, "Acme").await, World::within(&to.admin, "Other").await);
-    let (store, path) = (storage("archive-due"), file());
+    let path = file();
     for world in [&acme, &other] {
         for insert in [
             "insert into scheduled_sms (tenant_id, company_id, user_id, from_address, to_address, body, scheduled_at)
@@ -341,8 +342,8 @@ async fn what_was_due_sent_ended_or_erased_does_not_come_back_in_silence() {
         contact: None,
         options: erase::Options { dry_run: false, yes: true },
     };
-    erase::run(&to.admin, &ada, &store).await.unwrap();
-    archive::export(&from.admin, &acme.name, &path, &store).await.unwrap();
+    erase::run(&to.admin, &ada, &to.store()).await.unwrap();
+    archive::export(&from.admin, &acme.name, &path, &from.store()).await.unwrap();
     let state = "select string_agg(what, ' ' order by what) from (
             select 'text ' || body from scheduled_sms where tenant_id = $1 and not is_sent and not is_cancelled
             union all select 'campaign ' || status from campaigns where tenant_id = $1
@@ -365,7 +366,7 @@ async fn what_was_due_sent_ended_or_erased_does_not_come_back_in_silence() {
     let caller = "select token_version from app.caller where user_id = $1";
     assert!(other.value::<i32>(caller, &[&acme.admin.id]).await > before + 1000);
 
-    let imported = archive::import(&again.admin, &path, AS_IT_WAS, &store).await.unwrap();
+    let imported = archive::import(&again.admin, &path, AS_IT_WAS, &again.store()).await.unwrap();
     assert!(imported.due.is_none() && imported.erased.is_empty(), "{imported:?}");
     let target = db::connect(&again.admin).await.unwrap();
     assert_eq!(rows(&target, acme.company).await, rows(&acme.db, acme.company).await);
@@ -381,7 +382,7 @@ async fn what_was_due_sent_ended_or_erased_does_not_come_back_in_silence() {
 async fn who_is_another_companys_stays_it() {
     let own = OwnDatabase::new().await;
     let (was, is) = (World::within(&own.admin, "Bluepeak").await, World::alone(&own).await);
-    let (store, path, forged_path) = (storage("archive-elsewhere"), file(), file());
+    let (path, forged_path) = (file(), file());
     let (tom, lone) = (is.person("company_user").await, is.person("company_user").await);
     for user in [&tom, &lone, &is.member] {
         for insert in [
@@ -393,13 +394,13 @@ async fn who_is_another_companys_stays_it() {
             is.db.execute(insert, &[&is.company, &user.id]).await.unwrap();
         }
     }
-    archive::export(&own.admin, &is.name, &path, &store).await.unwrap();
+    archive::export(&own.admin, &is.name, &path, &own.store()).await.unwrap();
     is.db.execute("select app.assign_company($1, $2)", &[&tom.id, &was.company]).await.unwrap();
     is.db.execute("update users set company_id = null where id = $1", &[&lone.id]).await.unwrap();
     let erase_it = async || {
         let options = erase::Options { dry_run: false, yes: true };
         let company = Erase::Company { name: is.name.clone(), options };
-        erase::run(&own.admin, &company, &store).await.unwrap();
+        erase::run(&own.admin, &company, &own.store()).await.unwrap();
     };
     erase_it().await;
     let accounts = async || {
@@ -422,7 +423,8 @@ async fn who_is_another_companys_stays_it() {
         };
     });
     for (file, elsewhere) in [(&path, vec![&tom, &lone]), (&forged_path, vec![&tom, &lone, &was.admin])] {
-        let imported = archive::import(&own.admin, file, AS_IT_WAS, &store).await.unwrap_or_else(|e| panic!("{e:?}"));
+        let imported =
+            archive::import(&own.admin, file, AS_IT_WAS, &own.store()).await.unwrap_or_else(|e| panic!("{e:?}"));
         let told = imported.elsewhere;
         assert_eq!(told.len(), elsewhere.len(), "{told:?}");
         for user in &elsewhere {
@@ -471,12 +473,12 @@ async fn who_is_another_companys_stays_it() {
             .replace(&is.company.to_string(), &lone.id.to_string())
             .into_bytes();
     });
-    let refused = archive::import(&own.admin, &forged_path, AS_IT_WAS, &store).await.unwrap_err().to_string();
+    let refused = archive::import(&own.admin, &forged_path, AS_IT_WAS, &own.store()).await.unwrap_err().to_string();
     assert!(refused.contains("a user has its id"), "{refused}");
 
     let lock = "select pg_advisory_lock(hashtextextended('archive of ' || $1::uuid, 0))";
     was.db.execute(lock, &[&is.company]).await.unwrap();
-    let refused = archive::import(&own.admin, &path, AS_IT_WAS, &store).await.unwrap_err().to_string();
+    let refused = archive::import(&own.admin, &path, AS_IT_WAS, &own.store()).await.unwrap_err().to_string();
     assert_eq!(refused, "an import of this company is going on already: wait for its end");
     for path in [path, forged_path] {
         std::fs::remove_file(path).unwrap();

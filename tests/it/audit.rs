@@ -6,7 +6,6 @@ use crate::{
     world::{World, add_person, admin_url, answer, api_url},
 };
 use ringfence::{
-    clients::storage::Storage,
     db::{self, Db, Plan, Sql, TenantDb},
     erase::{self, Erase, Options},
 };
@@ -195,7 +194,7 @@ async fn erasure_takes_a_person_out_of_the_log() {
     assert_eq!(acme.value::<i64>(said, &[&gone.email]).await, 2);
     let rows: i64 = acme.value("select count(*) from audit_log", &[]).await;
 
-    let storage = Storage::open(concat!("file://", env!("CARGO_TARGET_TMPDIR"), "/audit")).unwrap();
+    let storage = own.store();
     let options = Options { dry_run: false, yes: true };
     let person = Erase::Person { email: Some(gone.email.clone()), company: None, contact: None, options };
     erase::run(&own.admin, &person, &storage).await.unwrap();

@@ -2,7 +2,7 @@
 
 use crate::{
     schema::OwnDatabase,
-    world::{PASSWORD, Person, World, config},
+    world::{PASSWORD, Person, World, config, store_of},
 };
 use nix::{
     pty::{Winsize, openpty},
@@ -19,13 +19,14 @@ use std::{
 };
 use uuid::Uuid;
 
-/// The program with the addresses of this database and nothing else of this environment that it reads.
+/// The program with the addresses of this database and its store, and nothing else of this environment that it reads.
 pub fn ringfence(own: &OwnDatabase, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ringfence"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("RINGFENCE_")) {
         command.env_remove(name);
     }
     command.args(arguments).env("DATABASE_URL", &own.api).env("DATABASE_ADMIN_URL", &own.admin).env_remove("RUST_LOG");
+    command.env("RINGFENCE_STORAGE_URL", store_of(&own.api));
     command
 }
 
@@ -34,7 +35,6 @@ pub fn configured(own: &OwnDatabase, arguments: &[&str]) -> Command {
     let (mut command, config) = (ringfence(own, arguments), config());
     command.env("RINGFENCE_JWT_SECRET", &config.jwt_secret[0]).env("RINGFENCE_SECRET_KEY", &config.secret_key[0]);
     command.env("RINGFENCE_DEVELOPMENT", "true").env("RINGFENCE_LISTEN", "127.0.0.1:0").env("RUST_LOG", "off");
-    command.env("RINGFENCE_STORAGE_URL", config.storage_url.unwrap());
     command
 }
 
@@ -406,6 +406,53 @@ async fn it_serves_and_stops_with_a_sentence_for_what_is_wrong() {
     own.drop().await;
 }
 
+/// Nobody is to look for the files of a database in the folder where a command happens to run.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_is_given_needs_a_store_that_is_given() {
+    let own = OwnDatabase::new().await;
+    for arguments in [
+        &["serve"][..],
+        &["worker"],
+        &["files", "sweep"],
+        &["files", "adopt"],
+        &["archive", "export", "--company", "Acme", "--to", "/nowhere/x.zip"],
+        &["archive", "import", "/nowhere/x.zip"],
+        &["erase", "company", "Acme", "--yes"],
+        &["import", "--from", &own.admin],
+    ] {
+        let mut command = configured(&own, arguments);
+        command.env("RINGFENCE_DEVELOPMENT", "false").env_remove("RINGFENCE_STORAGE_URL");
+        let refused = text(&run(command, "").stderr);
+        assert!(refused.contains("RINGFENCE_STORAGE_URL is not set"), "{arguments:?}: {refused}");
+    }
+    own.drop().await;
+}
+
+/// Each is a flag of every command, and shown for those that serve.
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_are_flags_before_a_command_and_behind_it() {
+    let own = OwnDatabase::new().await;
+    let help = |arguments: &[&str]| text(&run(ringfence(&own, &[arguments, &["--help"]].concat()), "").stdout);
+    for command in ["serve", "worker"] {
+        assert!(help(&[command]).contains("--listen"), "{command}");
+    }
+    for command in [&["erase", "person"][..], &["doctor"], &["files", "sweep"]] {
+        assert!(!help(command).contains("--listen"), "{command:?}");
+    }
+    let store = store_of(&own.api);
+    for arguments in [["files", "adopt", "--storage-url", &store], ["--storage-url", &store, "files", "adopt"]] {
+        let mut command = ringfence(&own, &arguments);
+        command.env_remove("RINGFENCE_STORAGE_URL");
+        let done = run(command, "");
+        assert!(done.status.success(), "{}", text(&done.stderr));
+    }
+    let mut server = configured(&own, &["serve", "--listen", "127.0.0.1:0"]);
+    let (mut child, base) = serve(server.env("RINGFENCE_LISTEN", "127.0.0.1:1"));
+    assert!(base.starts_with("http://127.0.0.1:"), "{base}");
+    child.kill().unwrap();
+    own.drop().await;
+}
+
 #[test]
 fn addresses_that_lead_nowhere_are_refused() {
     let refusal = |change: &dyn Fn(&mut Config)| {
@@ -577,9 +624,7 @@ async fn erasure_and_archives_need_no_key_of_secrets() {
         (["erase", "person", "nobody@example.com", "--yes"].as_slice(), "nobody has this address"),
         (&["archive", "export", "--company", "None", "--to", "/nowhere/x.zip"], "there is no company named"),
     ] {
-        let mut command = ringfence(&own, arguments);
-        command.env("RINGFENCE_STORAGE_URL", concat!("file://", env!("CARGO_TARGET_TMPDIR"), "/no-key"));
-        let output = run(command, "");
+        let output = run(ringfence(&own, arguments), "");
         assert!(text(&output.stderr).contains(said), "{}", text(&output.stderr));
     }
     own.drop().await;

@@ -9,6 +9,7 @@ use ringfence::{
     clients::storage::Storage,
     db,
     erase::{self, Counts, Erase, Options},
+    store::{self, Claim},
 };
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -16,8 +17,10 @@ use tokio_postgres::Client;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-fn storage() -> Storage {
-    Storage::open(concat!("file://", env!("CARGO_TARGET_TMPDIR"), "/erase")).unwrap()
+/// Says whose the store is, before there are objects in it of which the database knows nothing.
+async fn claim(own: &OwnDatabase) {
+    let db = db::connect(&own.admin).await.unwrap();
+    assert!(store::is_of(&db, &own.store(), Claim::Unless).await.unwrap());
 }
 
 async fn put(storage: &Storage, key: &str) {
@@ -54,7 +57,7 @@ fn person(email: &str) -> Erase {
 
 /// Erases; of a person a dry run must have told exactly what goes.
 async fn erased(own: &OwnDatabase, what: Erase) -> Counts {
-    let run = async |what: &Erase| erase::run(&own.admin, what, &storage()).await.unwrap_or_else(|e| panic!("{e:?}"));
+    let run = async |what: &Erase| erase::run(&own.admin, what, &own.store()).await.unwrap_or_else(|e| panic!("{e:?}"));
     let Erase::Person { email, company, contact, .. } = what.clone() else { return run(&what).await.counts };
     let told = run(&Erase::Person { email, company, contact, options: DRY }).await.counts;
     let counts = run(&what).await.counts;
@@ -76,8 +79,9 @@ async fn a_company_goes_with_everything() {
     admin.execute("select app.assign_company($1, $2)", &[&mover.id, &gone.world.company]).await.unwrap();
     let (ours, theirs) =
         (format!("{}/{}", gone.world.company, Uuid::now_v7()), format!("{}/{}", stays.world.company, Uuid::now_v7()));
-    put(&storage(), &ours).await;
-    put(&storage(), &theirs).await;
+    claim(&own).await;
+    put(&own.store(), &ours).await;
+    put(&own.store(), &theirs).await;
     let of_others = stays.checksums().await;
     let marks = gone.marks().await;
 
@@ -99,8 +103,8 @@ async fn a_company_goes_with_everything() {
         .map(|m| m.trim_matches('%').to_owned())
         .collect();
     assert_eq!(mentions(&admin, &own_marks).await, BTreeMap::new());
-    assert_eq!(storage().read_all(&ours).await.unwrap(), None);
-    assert!(storage().read_all(&theirs).await.unwrap().is_some());
+    assert_eq!(own.store().read_all(&ours).await.unwrap(), None);
+    assert!(own.store().read_all(&theirs).await.unwrap().is_some());
     let mut after = stays.checksums().await;
     let mut before = of_others;
     // The one who moved is nobody any more, and the other company's rows stay theirs.
@@ -113,10 +117,10 @@ async fn a_company_goes_with_everything() {
     assert_eq!((moved.get::<_, String>(0), moved.get::<_, bool>(1)), ("Deleted".into(), true));
     let record = admin.query_one("select kind, counts from ops.erasures", &[]).await.unwrap();
     let (kind, counts): (String, Value) = (record.get(0), record.get(1));
-    // The content of a file, and what no row names.
-    assert_eq!((kind.as_str(), counts["contacts"].as_u64(), counts["objects"].as_u64()), ("company", Some(1), Some(2)));
+    // What no row names; of the files none has content in the store.
+    assert_eq!((kind.as_str(), counts["contacts"].as_u64(), counts["objects"].as_u64()), ("company", Some(1), Some(1)));
     assert!(admin.execute("delete from ops.erasures", &[]).await.is_err(), "the record is only added to");
-    assert!(erase::run(&own.admin, &Erase::Company { name, options: NOW }, &storage()).await.is_err());
+    assert!(erase::run(&own.admin, &Erase::Company { name, options: NOW }, &own.store()).await.is_err());
     drop((admin, gone, stays));
     own.drop().await;
 }
@@ -143,7 +147,7 @@ async fn a_person_goes_and_the_companys_records_stay() {
         contact: None,
         options: Options { dry_run: false, yes: false },
     };
-    let refused = erase::run(&own.admin, &unasked, &storage()).await.unwrap_err().to_string();
+    let refused = erase::run(&own.admin, &unasked, &own.store()).await.unwrap_err().to_string();
     assert!(refused.contains("--yes"), "{refused}");
     // With marks that mean something in a pattern, and no job.
     let name = "Zoe (A.) Quill";
@@ -201,8 +205,9 @@ async fn a_person_goes_where_only_the_address_or_number_says_so() {
     let (email, number) = ("ada@gone.example", "+1 (555) 010-7788");
     let keys: Vec<String> =
         ["theirs", "shared", "sent"].iter().map(|_| format!("{}/{}", a.company, Uuid::now_v7())).collect();
+    claim(&own).await;
     for key in &keys {
-        put(&storage(), key).await;
+        put(&own.store(), key).await;
     }
     for world in [&a, &b] {
         for insert in [
@@ -267,8 +272,8 @@ async fn a_person_goes_where_only_the_address_or_number_says_so() {
     erased(&own, person(Some(&a), NOW)).await;
     assert_eq!(a.value::<i64>(of_b, &[&b.company]).await, before, "the other company's stay");
     let contents = |key: usize| {
-        let key = keys[key].clone();
-        async move { storage().read_all(&key).await.unwrap().is_some() }
+        let (key, store) = (keys[key].clone(), own.store());
+        async move { store.read_all(&key).await.unwrap().is_some() }
     };
     assert_eq!((contents(0).await, contents(1).await, contents(2).await), (false, true, true));
     let mails = "select string_agg(concat_ws('|', from_email, cc, bcc), ';' order by from_email) from emails where tenant_id = $1 and subject = 'Ours'";
@@ -282,7 +287,7 @@ async fn a_person_goes_where_only_the_address_or_number_says_so() {
     let others = "update emails set bcc = null where bcc = $1";
     a.db.execute(others, &[&format!("x{email}")]).await.unwrap();
     assert_eq!(mentions(&a.db, &[email.to_owned(), number.to_owned()]).await, BTreeMap::new());
-    assert!(erase::run(&own.admin, &person(None, NOW), &storage()).await.is_err());
+    assert!(erase::run(&own.admin, &person(None, NOW), &own.store()).await.is_err());
     let invite = "insert into invitations (tenant_id, company_id, user_id, email, first_name, last_name, user_role, token_hash, expires_at)
         values ($1, $1, $2, $3, 'Ada', 'Gone', 'company_user', 'x', now())";
     a.db.execute(invite, &[&a.company, &a.admin.id, &email]).await.unwrap();
@@ -312,14 +317,14 @@ async fn a_person_goes_from_logs_and_runs_and_from_what_a_company_registered_wit
         world.db.execute("delete from invitations where id = $1", &[&invitation]).await.unwrap();
     }
     assert!(
-        erase::run(&own.admin, &person("gone.example"), &storage()).await.is_err(),
+        erase::run(&own.admin, &person("gone.example"), &own.store()).await.is_err(),
         "a part of an address is nobody"
     );
     let counts = erased(&own, person("ann@gone.example")).await;
     assert_eq!(counts["audit_log, what it says of them"], 2, "{counts:?}");
     let left: i64 = world.value("select count(*) from audit_log where after ->> 'email' ~ 'ann@gone'", &[]).await;
     assert_eq!(left, 1, "the other address is another person's");
-    assert!(erase::run(&own.admin, &person("ann@gone.example"), &storage()).await.is_err());
+    assert!(erase::run(&own.admin, &person("ann@gone.example"), &own.store()).await.is_err());
 
     // Who signed a document, and whom a workflow wrote to, need not be contacts.
     let flow = "insert into workflows (tenant_id, company_id, owner_id, name, trigger) values ($1, $1, $2, $3, 'document_signed') returning id";
@@ -417,7 +422,7 @@ async fn a_contact_without_an_address_goes_by_its_id() {
         world.db.execute(mail, &[&company, &admin, &theirs]).await.unwrap();
     }
     let person = |id, options| Erase::Person { email: None, company: None, contact: Some(id), options };
-    let refused = erase::run(&own.admin, &person(named, NOW), &storage()).await.unwrap_err().to_string();
+    let refused = erase::run(&own.admin, &person(named, NOW), &own.store()).await.unwrap_err().to_string();
     assert!(refused.contains("she@else.example"), "{refused}");
     let dry = erased(&own, person(nameless, DRY)).await;
     let counts = erased(&own, person(nameless, NOW)).await;
@@ -425,7 +430,7 @@ async fn a_contact_without_an_address_goes_by_its_id() {
         let of = ["contacts", "sms_messages", "conversations", "emails"].map(|table| counts[table]);
         assert_eq!(of, [1, 1, 0, 0], "{counts:?}");
     }
-    assert!(erase::run(&own.admin, &person(nameless, NOW), &storage()).await.is_err());
+    assert!(erase::run(&own.admin, &person(nameless, NOW), &own.store()).await.is_err());
     assert_eq!(world.value::<i64>("select count(*) from emails", &[]).await, 2);
     drop(world);
     own.drop().await;
@@ -445,13 +450,13 @@ async fn blanks_around_an_address_are_none_of_it() {
     let reached = "update companies set email = ' Blank@gone.example ' where id = $1";
     world.db.execute(reached, &[&world.company]).await.unwrap();
     let by_id = Erase::Person { email: None, company: None, contact: Some(blank), options: NOW };
-    let refused = erase::run(&own.admin, &by_id, &storage()).await.unwrap_err().to_string();
+    let refused = erase::run(&own.admin, &by_id, &own.store()).await.unwrap_err().to_string();
     assert!(refused.ends_with(": ringfence erase person blank@gone.example"), "{refused}");
     let counts = erased(&own, person(" Blank@gone.example")).await;
     assert_eq!((counts["contacts"], counts["companies, the address in them"]), (3, 1), "{counts:?}");
     let left: String = world.value("select string_agg(email, ',') from contacts", &[]).await;
     assert_eq!(left, "x blank@gone.example", "a part of an address is nobody");
-    assert!(erase::run(&own.admin, &person("blank@gone.example"), &storage()).await.is_err());
+    assert!(erase::run(&own.admin, &person("blank@gone.example"), &own.store()).await.is_err());
     drop(world);
     own.drop().await;
 }

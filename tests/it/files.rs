@@ -5,11 +5,12 @@ use crate::{
     commands::{configured, run, serve, text},
     schema::OwnDatabase,
     tls::Authority,
-    world::{Answer, Person, World, admin_url, answer, api_url, config, start_server, until, waiting_for},
+    world::{Answer, Person, World, admin_url, answer, api_url, config, start_server, store_of, until, waiting_for, within},
 };
 use reqwest::multipart::{Form, Part};
 use ringfence::{
     App,
+    clients::storage::Storage,
     config::{Config, Switch},
     db::{self, Db},
     jobs::sweep_files,
@@ -223,7 +224,9 @@ async fn what_is_refused_leaves_nothing_behind() {
     }
     let extended = format!("{begin}; filename*=utf-8''%C3%A9.txt\r\n\r\ntext\r\n--b--\r\n");
     let request = acme.admin.request("POST", "/api/files/upload");
-    answer(request.header("content-type", "multipart/form-data; boundary=b").body(extended)).await.expect(200);
+    let named =
+        answer(request.header("content-type", "multipart/form-data; boundary=b").body(extended)).await.expect(200);
+    assert_eq!(named["original_name"], "é.txt");
     // A sender who breaks off.
     let (address, token) =
         (acme.admin.request("GET", "/").build().unwrap().url().clone(), acme.admin.token.clone().unwrap());
@@ -737,6 +740,71 @@ async fn a_sweep_deletes_what_no_file_needs() {
     for path in [orphan, part, format!("{folder}/not-ours.txt")] {
         std::fs::remove_file(path).unwrap();
     }
+}
+
+/// What another database does not know stays, and so does what it would erase.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_is_one_databases() {
+    let (own, other) = (OwnDatabase::new().await, OwnDatabase::new().await);
+    let config = Config { worker: Switch::Off, ..config() };
+    let acme = World::served(&own, config).await;
+    let [old, gone] = ["old", "gone"].map(async |name| upload(&acme.admin, name, "x", &[]).await.expect(200));
+    let (old, gone) = (old.await, gone.await);
+    let place = |file: &Value| {
+        std::path::PathBuf::from(store_of(&own.api).trim_start_matches("file://"))
+            .join(acme.company.to_string())
+            .join(id(file))
+    };
+    let object = std::fs::File::options().write(true).open(place(&old)).unwrap();
+    object.set_modified(SystemTime::now() - Duration::from_secs(2 * 24 * 60 * 60)).unwrap();
+    let at_the_store = |database: &OwnDatabase, arguments: &[&str]| {
+        let mut command = configured(database, arguments);
+        command.env("RINGFENCE_STORAGE_URL", store_of(&own.api));
+        let output = run(command, "");
+        (output.status.success(), text(&output.stdout) + &text(&output.stderr))
+    };
+    let archive = format!("{}/{}.zip", env!("CARGO_TARGET_TMPDIR"), Uuid::new_v4().simple());
+    let (exported, said) = at_the_store(&own, &["archive", "export", "--company", &acme.name, "--to", &archive]);
+    assert!(exported, "{said}");
+    let twin = db::connect(&other.admin).await.unwrap();
+    twin.execute("insert into companies (id, name) values ($1, 'Twin')", &[&acme.company]).await.unwrap();
+    // At first the store does not say whose it is, and then it does.
+    for _ in 0..2 {
+        for arguments in
+            [&["files", "sweep"][..], &["serve"], &["worker"], &["doctor"], &["archive", "import", &archive]]
+        {
+            let (done, said) = at_the_store(&other, arguments);
+            assert!(!done && said.contains("`ringfence files adopt`"), "{arguments:?}: {said}");
+        }
+        let (done, said) = at_the_store(&other, &["erase", "company", "Twin", "--yes"]);
+        assert!(done && !said.contains("objects"), "{said}");
+        assert!(place(&old).exists());
+        twin.execute("insert into companies (id, name) values ($1, 'Twin')", &[&acme.company]).await.unwrap();
+        let (done, said) = at_the_store(&own, &["files", "sweep"]);
+        assert!(done && said.contains("2 objects looked at, 0 deleted"), "{said}");
+    }
+    assert!(at_the_store(&own, &["doctor"]).1.contains("ok      store of files"));
+    // Of those who claim it at once, one has it.
+    let empty = format!("file://{}/claimed-{}", env!("CARGO_TARGET_TMPDIR"), Uuid::new_v4());
+    let empty = Storage::open(&empty).unwrap();
+    let claims = futures_util::future::join_all((0..8).map(|_| empty.claim(Uuid::new_v4()))).await;
+    let owners: std::collections::BTreeSet<Uuid> = claims.into_iter().map(Result::unwrap).collect();
+    assert_eq!(owners.len(), 1);
+
+    // Who says so on purpose has it; what is not there is not erased.
+    let (done, said) = at_the_store(&other, &["files", "adopt"]);
+    assert!(done, "{said}");
+    let (done, said) = at_the_store(&own, &["files", "sweep"]);
+    assert!(!done && said.contains("`ringfence files adopt`"), "{said}");
+    assert!(at_the_store(&own, &["files", "adopt"]).0);
+    std::fs::remove_file(place(&gone)).unwrap();
+    let (done, said) = at_the_store(&own, &["erase", "company", &acme.name, "--yes"]);
+    assert!(done && said.contains("1 objects") && said.contains("2 files"), "{said}");
+    assert!(!place(&old).exists());
+    std::fs::remove_file(archive).unwrap();
+    drop((acme, twin));
+    own.drop().await;
+    other.drop().await;
 }
 
 /// A store that speaks S3 over https, with a certificate of its own authority.

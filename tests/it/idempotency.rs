@@ -7,7 +7,6 @@ use crate::{
 };
 use reqwest::multipart;
 use ringfence::{
-    clients::storage::Storage,
     config::Config,
     db,
     erase::{self, Erase, Options},
@@ -429,7 +428,7 @@ async fn what_is_kept_cannot_be_read_in_the_database_and_goes_with_a_person() {
     assert_eq!(swapped.status, 500);
     assert!(!swapped.text.contains("b@x.example"));
 
-    let storage = Storage::open(concat!("file://", env!("CARGO_TARGET_TMPDIR"), "/idempotency")).unwrap();
+    let storage = own.store();
     let options = Options { dry_run: false, yes: true };
     let person = Erase::Person { email: Some("ada@secret.example".into()), company: None, contact: None, options };
     erase::run(&own.admin, &person, &storage).await.unwrap();

@@ -6,7 +6,6 @@ use crate::{
     world::{Person, admin_url, config, enter, start_server, until, waiting_for_locks},
 };
 use ringfence::{
-    clients::storage::Storage,
     db,
     erase::{self, Erase},
     import::{self, Options, Outcomes},
@@ -94,10 +93,8 @@ async fn try_to_bring(own: &OwnDatabase, options: &Options) -> anyhow::Result<Ou
 }
 
 async fn import_into(own: &OwnDatabase, options: &Options) -> anyhow::Result<Outcomes> {
-    let config = config();
-    let storage = Storage::open(config.storage_url.as_deref().unwrap()).unwrap();
-    let sealer = Sealer::new(&config.secret_key).unwrap();
-    import::run(&own.admin, options, &sealer, &storage).await
+    let sealer = Sealer::new(&config().secret_key).unwrap();
+    import::run(&own.admin, options, &sealer, &own.store()).await
 }
 
 /// Old tables with a company, the table here, and the column with the user there.
@@ -321,7 +318,7 @@ async fn what_was_due_is_not_sent_and_what_comes_is() {
         let secret = sealer.open(row.get(0), "twilio_auth_token", row.get(1)).unwrap();
         assert!(secret.starts_with("secret token of company "), "{secret}");
     }
-    let storage = Storage::open(config().storage_url.as_deref().unwrap()).unwrap();
+    let storage = own.store();
     let files = new
         .query("select name, object_key, size, sha256 from files where object_key is not null order by name", &[])
         .await
@@ -461,6 +458,23 @@ async fn a_pipeline_that_somebody_has_made_something_of_stays_when_another_one_c
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_account_without_an_address_is_told() {
+    let (old, own) = (Old::new(1).await, OwnDatabase::new().await);
+    let mut odd = BTreeSet::new();
+    for (email, was) in [("", "user2@old.example"), ("nobody", "user3@old.example")] {
+        odd.extend(old.ids("update users set email = $1 where email ilike $2 returning id", &[&email, &was]).await);
+    }
+    assert_eq!(odd.len(), 2);
+    bring(&own, &old.options()).await;
+    let report = old.report();
+    let told =
+        report.iter().filter(|[_, _, action, reason]| action == "changed" && reason.contains("the address is none"));
+    assert_eq!(told.map(|line| line[1].parse().unwrap()).collect::<BTreeSet<Uuid>>(), odd);
+    own.drop().await;
+    old.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_was_erased_here_does_not_come_back() {
     let (old, own) = (Old::new(1).await, OwnDatabase::new().await);
     let new = db::connect(&own.admin).await.unwrap();
@@ -477,7 +491,7 @@ async fn who_was_erased_here_does_not_come_back() {
             contact: None,
             options: erase::Options { dry_run: false, yes: true },
         };
-        let storage = Storage::open(config().storage_url.as_deref().unwrap()).unwrap();
+        let storage = own.store();
         erase::run(&own.admin, &person, &storage).await.unwrap_or_else(|e| panic!("{e:?}"));
     }
     // Another account, and mails to the address alone and to another one, too.
@@ -950,7 +964,7 @@ async fn what_comes_after_its_user_has_moved_stays_in_the_company_of_the_old_dat
     let company: String =
         new.query_one("select name from companies where id = md5('company9')::uuid", &[]).await.unwrap().get(0);
     let company = Erase::Company { name: company, options: erase::Options { dry_run: false, yes: true } };
-    let storage = Storage::open(config().storage_url.as_deref().unwrap()).unwrap();
+    let storage = own.store();
     erase::run(&own.admin, &company, &storage).await.unwrap_or_else(|e| panic!("{e:?}"));
 
     let late = "insert into contacts (id, first_name, last_name, email, status, owner_id, company_id, created_at, updated_at, is_active, is_deleted)

@@ -1,7 +1,8 @@
 //! Holds the database itself to the rules, and each rule to finding what it is there for.
 
-use crate::world::{Person, World, admin_url, api_url, config, start_server};
+use crate::world::{Person, World, admin_url, api_url, config, start_server, store_of};
 use ringfence::{
+    clients::storage::Storage,
     db::{self, migrate},
     doctor, import,
 };
@@ -365,7 +366,13 @@ impl OwnDatabase {
         Self { admin: with_database(&admin_url(), &name), api: with_database(&api_url(), &name), name }
     }
 
+    /// Its store of files.
+    pub fn store(&self) -> Storage {
+        Storage::open(&store_of(&self.api)).unwrap()
+    }
+
     pub async fn drop(self) {
+        let _ = std::fs::remove_dir_all(store_of(&self.api).trim_start_matches("file://"));
         let cluster: Client = db::connect(&admin_url()).await.unwrap();
         cluster.batch_execute(&format!("drop database {} with (force)", self.name)).await.unwrap();
     }

@@ -61,7 +61,7 @@ pub fn config() -> Config {
         cors_origins: vec!["http://localhost:5173".into()],
         rate_limits: Switch::Off,
         worker: Switch::On,
-        storage_url: Some(concat!("file://", env!("CARGO_TARGET_TMPDIR"), "/files").into()),
+        storage_url: Some(store_of("")),
         upload_limit: bytesize::ByteSize::mib(10),
         deleted_files_days: 30,
         workflow_runs_days: 90,
@@ -73,6 +73,16 @@ pub fn config() -> Config {
     }
 }
 
+/// The store of files of the database at this address: a store is one database's. That of the database that all tests share
+/// stays from run to run, and nobody sweeps it.
+pub fn store_of(database: &str) -> String {
+    let name = database.split('?').next().and_then(|url| url.rsplit('/').next()).unwrap_or_default();
+    match name.starts_with("own_") {
+        true => format!("file://{}/stores/{name}", env!("CARGO_TARGET_TMPDIR")),
+        false => concat!("file://", env!("CARGO_TARGET_TMPDIR"), "/files").into(),
+    }
+}
+
 /// A server on a thread and a runtime of its own, so that it outlives the test that started it. On the database that all
 /// tests share it runs no jobs, because a test that ends would take other tests' jobs with it: whoever waits for jobs is
 /// [`World::alone`].
@@ -80,6 +90,9 @@ pub fn start_server(mut config: Config, database: &str) -> String {
     log::watch();
     if database == api_url() {
         config.worker = Switch::Off;
+    }
+    if config.storage_url == self::config().storage_url {
+        config.storage_url = Some(store_of(database));
     }
     let db = Db::of(database, &config).unwrap();
     // The program that holds the tests cannot read workbooks.

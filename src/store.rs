@@ -1,0 +1,67 @@
+//! Whose a store of files is. A database deletes from its store what it does not know, so a store is one database's: the first
+//! one that uses it writes its identity (`ops.database_identity`) into an object there, and others leave it alone.
+
+use crate::{
+    App,
+    clients::storage::{Mark, Storage},
+    db::{Sql, platform::Identity},
+    sql,
+};
+use tokio_postgres::{Client, types::Type};
+use uuid::Uuid;
+
+/// What is said of a store that is not this database's.
+pub const ANOTHERS: &str = "the store of files in RINGFENCE_STORAGE_URL is another database's, or has files that this one does not know: set \
+     it to a store of this database's own; if this database has taken the place of the other one, say so with `ringfence files adopt`";
+
+/// Whether the store is the server's database's, which a store becomes that is nobody's.
+pub async fn is_ours(app: &App, claim: Claim) -> anyhow::Result<bool> {
+    let mark = app.storage.mark().await?;
+    let identity = app.db.platform().identify(mark.files()).await?;
+    settle(&app.storage, mark, identity, claim).await
+}
+
+/// The same of an administrator's database.
+pub async fn is_of(db: &Client, storage: &Storage, claim: Claim) -> anyhow::Result<bool> {
+    asked(db, sql!("ops/identify"), storage, claim).await
+}
+
+/// The same of the database of a server's login, where one only looks.
+pub async fn may_be_used(db: &Client, storage: &Storage) -> anyhow::Result<bool> {
+    asked(db, sql!("platform/identify"), storage, Claim::Never).await
+}
+
+/// From here on the store is this database's, whosever it was.
+pub async fn adopt(db: &Client, storage: &Storage) -> anyhow::Result<()> {
+    storage.set_owner(identity(db, sql!("ops/identify"), &[]).await?.id).await
+}
+
+/// Whether a store that is nobody's becomes the one's who asks.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Claim {
+    /// It does, unless it has files and none of them is known.
+    Unless,
+    /// It does not: one only looks.
+    Never,
+}
+
+async fn asked(db: &Client, statement: Sql, storage: &Storage, claim: Claim) -> anyhow::Result<bool> {
+    let mark = storage.mark().await?;
+    let identity = identity(db, statement, mark.files()).await?;
+    settle(storage, mark, identity, claim).await
+}
+
+async fn identity(db: &Client, statement: Sql, files: &[Uuid]) -> anyhow::Result<Identity> {
+    let row = db.query_typed_one(statement.text, &[(&files, Type::UUID_ARRAY)]).await?;
+    Ok(Identity { id: row.get("id"), has_one: row.get("has_one") })
+}
+
+async fn settle(storage: &Storage, mark: Mark, identity: Identity, claim: Claim) -> anyhow::Result<bool> {
+    Ok(match mark {
+        Mark::Owner(owner) => owner == identity.id,
+        // Another database uses it that has not said so yet.
+        Mark::None(files) if !files.is_empty() && !identity.has_one => false,
+        Mark::None(_) if claim == Claim::Never => true,
+        Mark::None(_) => storage.claim(identity.id).await? == identity.id,
+    })
+}
