@@ -493,7 +493,7 @@ async fn who_is_left_without_an_admin_or_a_company_is_named() {
     let (acme, other) = (World::within(&own.admin, "Acme").await, World::within(&own.admin, "Other").await);
     let run = async |what: Erase| erase::run(&own.admin, &what, &storage()).await.unwrap();
     let erased = run(person(&acme.admin.email)).await;
-    assert_eq!(erased.without_admin, [acme.name.clone()]);
+    assert_eq!(erased.without_admin, [acme.name.as_str()]);
     assert!(erased.told().contains("ringfence user assign"), "{}", erased.told());
     let erased = run(person(&other.member.email)).await;
     assert!(erased.without_admin.is_empty() && erased.told().is_empty(), "{erased:?}");
@@ -506,7 +506,7 @@ async fn who_is_left_without_an_admin_or_a_company_is_named() {
     acme.db.execute(add, &[&both, &vec![&acme.name, &other.name]]).await.unwrap();
     for options in [DRY, NOW] {
         let erased = run(Erase::Company { name: acme.name.clone(), options }).await;
-        assert_eq!(erased.operators, [one.clone()]);
+        assert_eq!(erased.operators, [one.as_str()]);
     }
     let listed = crate::commands::run(crate::commands::ringfence(&own, &["operator", "list"]), "");
     let listed = crate::commands::text(&listed.stdout);
