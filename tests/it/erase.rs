@@ -491,7 +491,7 @@ async fn a_company_goes_whose_users_had_notifications_before_they_were_in_it() {
 async fn who_is_left_without_an_admin_or_a_company_is_named() {
     let own = OwnDatabase::new().await;
     let (acme, other) = (World::within(&own.admin, "Acme").await, World::within(&own.admin, "Other").await);
-    let run = async |what: Erase| erase::run(&own.admin, &what, &storage()).await.unwrap();
+    let run = async |what: Erase| erase::run(&own.admin, &what, &own.store()).await.unwrap();
     let erased = run(person(&acme.admin.email)).await;
     assert_eq!(erased.without_admin, [acme.name.as_str()]);
     assert!(erased.told().contains("ringfence user assign"), "{}", erased.told());

@@ -5,7 +5,7 @@ use crate::{
     commands::{configured, run, serve, text},
     schema::OwnDatabase,
     tls::Authority,
-    world::{Answer, Person, World, admin_url, answer, api_url, config, start_server, store_of, until, waiting_for, within},
+    world::{Answer, Person, World, admin_url, answer, api_url, config, start_server, store_of, until, waiting_for},
 };
 use reqwest::multipart::{Form, Part};
 use ringfence::{
