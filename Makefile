@@ -4,7 +4,10 @@ built = $${CARGO_TARGET_DIR:-target}
 # Where cargo-pgo leaves its program.
 optimised = $(built)/$$(rustc -vV | sed -n 's/^host: //p')/release/ringfence
 
-.PHONY: help run test psql chaos bench pgo fuzz lint tools
+# cargo fmt does not find the modules that a macro declares.
+sources = $$(find src tests benches -name '*.rs')
+
+.PHONY: help run test psql chaos bench pgo fuzz format lint tools
 
 help: ## List these targets.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,8 +44,11 @@ fuzz: tools ## Send what the API's document allows and forbids (needs schemathes
 	cargo build --bins
 	@"$(built)/debug/ringfence" local --temporary -- tests/fuzz.sh "$(built)/debug/ringfence" $(ARGS)
 
+format: tools ## Format the code.
+	cargo fmt -- $(sources)
+
 lint: tools ## Check format, lints, and the licences and sources of dependencies (with cargo-deny, if installed).
-	cargo fmt --check
+	cargo fmt --check -- $(sources)
 	cargo clippy --all-targets -- -D warnings
 	@if cargo deny --version >/dev/null 2>&1; then set -x; cargo deny check bans licenses sources; fi
 

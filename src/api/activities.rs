@@ -195,7 +195,10 @@ struct Changed {
 }
 
 fn kind(text: &str) -> &'static str {
-    ["call", "email", "meeting", "note", "deadline"].into_iter().find(|k| text.eq_ignore_ascii_case(k)).unwrap_or("task")
+    ["call", "email", "meeting", "note", "deadline"]
+        .into_iter()
+        .find(|k| text.eq_ignore_ascii_case(k))
+        .unwrap_or("task")
 }
 
 fn status(text: &str) -> &'static str {

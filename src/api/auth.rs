@@ -137,9 +137,11 @@ async fn register(
     // Who names a company may be its admin, who gives somebody a password to start with.
     let check = if company.is_some() { passwords::check_start } else { passwords::check };
     check(&body.password, &email, true)?;
-    let company: Option<Uuid> = company.map(str::parse).transpose().map_err(|_| Error::bad_request("Invalid company_id"))?;
+    let company: Option<Uuid> =
+        company.map(str::parse).transpose().map_err(|_| Error::bad_request("Invalid company_id"))?;
     let hash = app.hasher.hash(&body.password).await?;
-    let user = NewUser { email: &email, hash: &hash, first_name: body.first_name.trim(), last_name: body.last_name.trim() };
+    let user =
+        NewUser { email: &email, hash: &hash, first_name: body.first_name.trim(), last_name: body.last_name.trim() };
     let role = body.role.as_deref().unwrap_or("Regular User");
     let account = match caller {
         Some(db) => db.tx(async |tx| tx.register_user(&user, role, company).await).await,

@@ -153,7 +153,9 @@ struct DealPatch {
 }
 
 fn few_and_short(list: &[Value], _: &()) -> garde::Result {
-    let is_long = |tag: &Value| tag.as_str().map_or_else(|| tag.to_string().len(), |text| text.chars().count()) > wire::TAG_LENGTH;
+    let is_long = |tag: &Value| {
+        tag.as_str().map_or_else(|| tag.to_string().len(), |text| text.chars().count()) > wire::TAG_LENGTH
+    };
     if list.len() > wire::TAGS || list.iter().any(is_long) {
         return Err(garde::Error::new("A deal has at most 100 tags of at most 100 characters"));
     }
@@ -211,7 +213,16 @@ async fn create(db: TenantDb, Json(new): Json<NewDeal>) -> Result<Json<Created>>
     let (stage_id, stage_name) = stage(stage_id);
     let status = status(new.status.as_deref().unwrap_or_default());
     let params: [&(dyn postgres_types::ToSql + Sync); 10] = [
-        title, value, pipeline_id, &stage_id, &stage_name, contact, company, description, expected_close_date, &status,
+        title,
+        value,
+        pipeline_id,
+        &stage_id,
+        &stage_name,
+        contact,
+        company,
+        description,
+        expected_close_date,
+        &status,
     ];
     let deal = db.one(sql!("deals/create"), &params).await.must_have_company()?;
     Ok(Json(Created { deal, message: "Deal created successfully" }))

@@ -242,7 +242,14 @@ impl HookSettings {
         let url = |what: &str| format!("{}/api/emails/webhook/{what}?key={key}", app.config.public_base());
         let Some(Hook { created_at, updated_at, verification_key }) = hook else {
             let (inbound_url, events_url, verification_key) = (None, None, None);
-            return Json(Self { is_configured: false, inbound_url, events_url, verification_key, created_at: None, updated_at: None });
+            return Json(Self {
+                is_configured: false,
+                inbound_url,
+                events_url,
+                verification_key,
+                created_at: None,
+                updated_at: None,
+            });
         };
         let (inbound_url, events_url) = (Some(url("inbound")), Some(url("events")));
         let (created_at, updated_at) = (Some(created_at), Some(updated_at));

@@ -145,18 +145,17 @@ async fn list_sms(db: TenantDb, Query(filter): Query<Filter>, Bounded(page): Bou
     messages(db, Filter { message_type: Some(MessageType::Sms), ..filter }, page).await
 }
 
-async fn list_emails(db: TenantDb, Query(filter): Query<Filter>, Bounded(page): Bounded) -> Result<Paged<InboxMessage>> {
+async fn list_emails(
+    db: TenantDb,
+    Query(filter): Query<Filter>,
+    Bounded(page): Bounded,
+) -> Result<Paged<InboxMessage>> {
     messages(db, Filter { message_type: Some(MessageType::Email), ..filter }, page).await
 }
 
 async fn send_sms(app: State<App>, db: TenantDb, Json(new): Json<NewSms>) -> Result<Json<SmsAnswer>> {
-    let text = Text {
-        to: new.to_number,
-        body: Some(new.message),
-        contact: new.contact_id,
-        rotate: true,
-        ..Text::default()
-    };
+    let text =
+        Text { to: new.to_number, body: Some(new.message), contact: new.contact_id, rotate: true, ..Text::default() };
     let sent = telephony::send(&app, &db, text).await?;
     let taken = sent.outcome.map_err(|failure| Error::bad_request(telephony::words(&failure)))?;
     let result = SmsResult {

@@ -3,10 +3,9 @@
 use super::prelude::*;
 use crate::{
     auth::{self, TokenKind},
-    passwords,
     clients::mail::Letter,
     db::platform::{Account, Invitation},
-    idempotency, mailing,
+    idempotency, mailing, passwords,
 };
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};

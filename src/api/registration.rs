@@ -89,7 +89,10 @@ struct Availability {
 async fn check_email(app: State<App>, client: Client, Path(email): Path<String>) -> Result<Json<Availability>> {
     client.limit(&app, "check", "", 30, Duration::from_secs(60)).await?;
     let taken = app.db.platform().email_taken(&email.trim().to_lowercase()).await?;
-    Ok(Json(Availability { available: !taken, message: if taken { "Email already registered" } else { "Email is available" } }))
+    Ok(Json(Availability {
+        available: !taken,
+        message: if taken { "Email already registered" } else { "Email is available" },
+    }))
 }
 
 async fn check_company(app: State<App>, client: Client, Path(name): Path<String>) -> Result<Json<Availability>> {

@@ -195,7 +195,8 @@ async fn create(
     let key = filled(new.sendgrid_api_key).filter(|key| !is_masked(key));
     let credentials = Credentials { account_sid: new.account_sid, auth_token: new.auth_token.trim().to_owned() };
     let verified = app.twilio.is_active(&credentials).await.unwrap_or(false);
-    let flags = [new.sms_enabled.unwrap_or(true), new.voice_enabled.unwrap_or(true), new.email_enabled.unwrap_or(false)];
+    let flags =
+        [new.sms_enabled.unwrap_or(true), new.voice_enabled.unwrap_or(true), new.email_enabled.unwrap_or(false)];
     let settings = db.tx(async |tx| {
         let [sms, voice, email] = &flags;
         let params: crate::db::Params<'_> =
@@ -272,7 +273,8 @@ async fn verify(app: State<App>, db: Scoped<SettingsAdmin>) -> Result<Json<Verif
         return Err(Error::bad_request(OFF));
     }
     let verified = check(&app, &db).await?;
-    let message = if verified { "Twilio knows the account" } else { "Twilio does not know the account, or did not answer" };
+    let message =
+        if verified { "Twilio knows the account" } else { "Twilio does not know the account, or did not answer" };
     Ok(Json(Verified { verified, message }))
 }
 
@@ -287,7 +289,12 @@ async fn phone_numbers(app: State<App>, db: TenantDb) -> Result<Json<LiveNumbers
     let shown = numbers.into_iter().map(|number| {
         let Capabilities { sms, voice, .. } = number.capabilities;
         let capabilities = LiveCapabilities { sms, voice };
-        LiveNumber { sid: number.sid, phone_number: number.phone_number, friendly_name: number.friendly_name, capabilities }
+        LiveNumber {
+            sid: number.sid,
+            phone_number: number.phone_number,
+            friendly_name: number.friendly_name,
+            capabilities,
+        }
     });
     Ok(Json(LiveNumbers { phone_numbers: shown.collect() }))
 }

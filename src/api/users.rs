@@ -110,12 +110,7 @@ async fn me(db: UserDb) -> Result<Written<User>> {
     db.one(sql!("users/me"), &[]).await
 }
 
-async fn update_me(
-    app: State<App>,
-    client: Client,
-    db: UserDb,
-    change: Change<ProfilePatch>,
-) -> Result<Json<User>> {
+async fn update_me(app: State<App>, client: Client, db: UserDb, change: Change<ProfilePatch>) -> Result<Json<User>> {
     let patch = change.checked_against(db.one::<User>(sql!("users/me"), &[])).await?;
     if let Some(email) = &patch.email {
         check_address(&app, &client, &db, None, email).await?;
@@ -162,7 +157,10 @@ struct Avatar {
 async fn avatar(db: UserDb, upload: Upload) -> Result<Json<Avatar>> {
     let whose = db.tx(async |tx| Ok(tx.caller().company_id.unwrap_or(tx.caller().user_id))).await?;
     // The screen shows a sentence, where other routes answer 413.
-    let file = upload.read(&wire::PICTURES, whose).await.map_err(|e| if matches!(e, Error::TooLarge) { too_large() } else { e })?;
+    let file = upload
+        .read(&wire::PICTURES, whose)
+        .await
+        .map_err(|e| if matches!(e, Error::TooLarge) { too_large() } else { e })?;
     let avatar = data_url(&file.kind.as_deref().unwrap_or_default().to_lowercase(), &file.bytes)?;
     db.one::<Uuid>(sql!("users/set_avatar"), &[&avatar]).await?;
     Ok(Json(Avatar { avatar, message: "Avatar uploaded successfully" }))
@@ -183,8 +181,8 @@ async fn change_password(
     db: UserDb,
     Json(body): Json<ChangePassword>,
 ) -> Result<Json<Message>> {
-    let (email, stored): (String, _) =
-        db.tx(async |tx| {
+    let (email, stored): (String, _) = db
+        .tx(async |tx| {
             let email = tx.one(sql!("users/email"), &[&tx.caller().user_id]).await?;
             Ok((email, tx.my_password_hash().await?))
         })

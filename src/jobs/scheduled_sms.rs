@@ -35,13 +35,8 @@ pub(super) async fn run(app: &App, db: &TenantDb, job: &Job) -> Result<()> {
             tx.optional::<Uuid>(sql!("jobs/postpone"), &[&job.id, &until]).await?;
             return Ok(None);
         }
-        let text = Text {
-            to,
-            body: Some(due.body),
-            contact: due.contact_id,
-            from: Some(due.from_address),
-            ..Text::default()
-        };
+        let text =
+            Text { to, body: Some(due.body), contact: due.contact_id, from: Some(due.from_address), ..Text::default() };
         let message = telephony::queue(tx, &text).await?;
         tx.optional::<Uuid>(sql!("jobs/begin_scheduled_sms"), &[&scheduled, &message.id]).await?;
         Ok(Some(message))

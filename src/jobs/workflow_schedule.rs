@@ -25,7 +25,9 @@ row! {
 
 pub(super) async fn run(_: &App, db: &TenantDb, job: &Job) -> Result<()> {
     db.tx(async |tx| {
-        let Some(due) = tx.optional::<Due>(sql!("jobs/workflow_due"), &[&job.record_id, &job.id]).await? else { return Ok(()) };
+        let Some(due) = tx.optional::<Due>(sql!("jobs/workflow_due"), &[&job.record_id, &job.id]).await? else {
+            return Ok(());
+        };
         let now = Timestamp::now();
         let (is_due, next) = due.at(now);
         if is_due {

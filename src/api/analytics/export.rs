@@ -62,7 +62,8 @@ fn name() -> String {
 fn harmless(text: &str) -> String {
     // A byte-order mark is not shown, and what is behind it counts.
     let shown = text.trim_start_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
-    let formula = shown.starts_with(['=', '+', '-', '@', '＝', '＋', '－', '＠']) || text.starts_with(['\t', '\r', '\n']);
+    let formula =
+        shown.starts_with(['=', '+', '-', '@', '＝', '＋', '－', '＠']) || text.starts_with(['\t', '\r', '\n']);
     if formula { format!("'{text}") } else { text.to_owned() }
 }
 
@@ -111,8 +112,7 @@ pub(super) async fn csv(db: UserDb, Query(f): Query<Deals>) -> Result<Csv> {
     let (first, _, next) = part(&db, &f, start).await?;
     let rest = stream::try_unfold((db, f, next), async |(db, f, next)| {
         let Some(place) = next else { return Ok(None) };
-        let (text, company, next) =
-            part(&db, &f, (place.made, place.deal)).await.map_err(|e| broken(e.for_log()))?;
+        let (text, company, next) = part(&db, &f, (place.made, place.deal)).await.map_err(|e| broken(e.for_log()))?;
         if company != place.company {
             return Err(broken("the caller has another company now".into()));
         }

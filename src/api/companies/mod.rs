@@ -94,7 +94,8 @@ struct QuietHours {
 fn hour<'de, D: serde::Deserializer<'de>>(d: D) -> Result<String, D::Error> {
     let text = String::deserialize(d)?;
     let time = jiff::civil::Time::strptime("%H:%M", &text);
-    time.map(|time| time.strftime("%H:%M").to_string()).map_err(|_| serde::de::Error::custom("Input should be a time such as 21:00"))
+    time.map(|time| time.strftime("%H:%M").to_string())
+        .map_err(|_| serde::de::Error::custom("Input should be a time such as 21:00"))
 }
 
 /// An object, because serde would take a list for the fields in their order.
@@ -144,12 +145,17 @@ fn time_zone(name: &str, _: &()) -> garde::Result {
 
 /// Twilio is answered in XML.
 fn sayable(text: &str, _: &()) -> garde::Result {
-    if text.chars().all(wire::is_xml) { Ok(()) } else { Err(garde::Error::new("Input should have no control characters")) }
+    if text.chars().all(wire::is_xml) {
+        Ok(())
+    } else {
+        Err(garde::Error::new("Input should have no control characters"))
+    }
 }
 
 /// Pages show it as an image or link, where `javascript:` would run.
 fn picture_address(url: &str, _: &()) -> garde::Result {
-    let known = ["https://", "http://", "data:image/", "/"].iter().any(|start| url.starts_with(start)) || url.is_empty();
+    let known =
+        ["https://", "http://", "data:image/", "/"].iter().any(|start| url.starts_with(start)) || url.is_empty();
     if known { Ok(()) } else { Err(garde::Error::new("Input should be the address of a picture")) }
 }
 

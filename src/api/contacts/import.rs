@@ -18,8 +18,15 @@ const MAX_TORN: usize = 20;
 const MAX_ERRORS: usize = 10;
 
 /// The columns of text and how many characters they hold; the remaining one is `owner_id`.
-const COLUMNS: [(&str, usize); 7] =
-    [("email", 255), ("first_name", 100), ("last_name", 100), ("phone", 50), ("company", 200), ("title", 200), ("type", 100)];
+const COLUMNS: [(&str, usize); 7] = [
+    ("email", 255),
+    ("first_name", 100),
+    ("last_name", 100),
+    ("phone", 50),
+    ("company", 200),
+    ("title", 200),
+    ("type", 100),
+];
 
 /// What became of a file's rows.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -158,9 +165,8 @@ struct Columns {
 }
 
 fn read(file: &[u8]) -> Result<Contents> {
-    let text = str::from_utf8(file).map_err(|_| {
-        Error::bad_request("The file is not UTF-8 text: save it as \"CSV UTF-8\" and try again")
-    })?;
+    let text = str::from_utf8(file)
+        .map_err(|_| Error::bad_request("The file is not UTF-8 text: save it as \"CSV UTF-8\" and try again"))?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let header = text.lines().find(|line| !line.trim().is_empty()).ok_or(Error::bad_request("The file is empty"))?;
     let delimiter = if header.matches('\t').count() > header.matches(',').count() { b'\t' } else { b',' };

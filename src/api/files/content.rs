@@ -3,7 +3,7 @@
 use super::{super::prelude::*, File, Upload};
 use crate::{
     clients::storage::{Content, Writing},
-    fair_limit::{Pace, FairLimit},
+    fair_limit::{FairLimit, Pace},
     wire::{chunk, file_name, patiently},
 };
 use axum::{
@@ -83,17 +83,8 @@ pub(super) async fn upload(app: State<App>, db: TenantDb, form: Upload<Parts>) -
 /// Writes the row of a file whose content is in the store; without the row the content goes, and in doubt it stays.
 async fn write_down(db: TenantDb, id: Uuid, mut stored: Stored, fields: Fields) -> Result<File> {
     let (size, sha256) = (stored.writing.size() as i64, stored.sha256.as_slice());
-    let params: [&(dyn ToSql + Sync); 9] = [
-        &id,
-        &stored.name,
-        &stored.kind,
-        &size,
-        &sha256,
-        &stored.key,
-        &fields.category,
-        &fields.folder,
-        &fields.tags,
-    ];
+    let params: [&(dyn ToSql + Sync); 9] =
+        [&id, &stored.name, &stored.kind, &size, &sha256, &stored.key, &fields.category, &fields.folder, &fields.tags];
     stored.writing.keep();
     let file = db.one(sql!("files/upload"), &params).await;
     if file.as_ref().is_err_and(Error::is_undone) {

@@ -81,11 +81,7 @@ pub(super) async fn create(db: TenantDb, Json(new): Json<NewFolder>) -> Result<W
     db.one(sql!("files/create_folder"), &params).await
 }
 
-pub(super) async fn update(
-    db: TenantDb,
-    Path(id): Path<Uuid>,
-    change: Change<FolderPatch>,
-) -> Result<Written<Folder>> {
+pub(super) async fn update(db: TenantDb, Path(id): Path<Uuid>, change: Change<FolderPatch>) -> Result<Written<Folder>> {
     let patch = change.checked_against(db.one::<Folder>(sql!("files/folder"), &[&id])).await?;
     let (moved, parent) = (patch.parent_id.is_some(), patch.parent_id.flatten());
     let params: [&(dyn ToSql + Sync); 4] = [&id, &postgres_types::Json(&patch), &moved, &parent];

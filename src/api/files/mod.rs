@@ -149,12 +149,8 @@ async fn list(db: TenantDb, Query(filter): Query<Filter>, page: Paging<{ page::A
     let category = filter.category.filter(|text| !text.is_empty());
     Named { folder: filter.folder_id, ..Named::default() }.must_be_there(&db).await?;
     match (&filter.folder_id, &category) {
-        (Some(folder), category) => {
-            page.list(&db, list!("files/of_folder").planned_anew(), &[folder, category]).await
-        }
-        (None, Some(category)) => {
-            page.list(&db, list!("files/of_category").planned_once(), &[category]).await
-        }
+        (Some(folder), category) => page.list(&db, list!("files/of_folder").planned_anew(), &[folder, category]).await,
+        (None, Some(category)) => page.list(&db, list!("files/of_category").planned_once(), &[category]).await,
         (None, None) => page.list(&db, list!("files/list").planned_once(), &[]).await,
     }
 }

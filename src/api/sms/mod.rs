@@ -188,7 +188,8 @@ async fn scheduled(db: TenantDb, page: Paging<{ page::ALL }>) -> Result<Paged<Sc
 async fn schedule(db: TenantDb, Json(new): Json<NewScheduled>) -> Result<Written<Scheduled>> {
     let from = Some(new.from_number.trim()).filter(|from| !from.is_empty());
     let (to, at) = (scheduled_number(&new.to)?, new.scheduled_at);
-    let in_future = if at.0 > Timestamp::now() { Ok(()) } else { Err(Error::bad_request("The time must be in the future")) };
+    let in_future =
+        if at.0 > Timestamp::now() { Ok(()) } else { Err(Error::bad_request("The time must be in the future")) };
     if let Err(refusal) = in_future.and(telephony::check_body(&new.body)) {
         // Whoever has no company hears that first.
         db.optional::<bool>(sql!("sms/member"), &[]).await?;

@@ -48,7 +48,11 @@ pub(super) async fn create(db: TenantDb, Json(new): Json<NewTemplate>) -> Result
     db.one(sql!("sms/create_template"), &[name, category, body, &is_static, variables, &ai, &tone]).await
 }
 
-pub(super) async fn update(db: TenantDb, Path(id): Path<Uuid>, change: Change<NewTemplate>) -> Result<Written<Template>> {
+pub(super) async fn update(
+    db: TenantDb,
+    Path(id): Path<Uuid>,
+    change: Change<NewTemplate>,
+) -> Result<Written<Template>> {
     let new = change.checked_against(db.one::<Template>(sql!("sms/template"), &[&id])).await?;
     let (is_static, ai) = (new.is_static.unwrap_or(true), new.use_ai_enhancement.unwrap_or(false));
     let tone = new.ai_tone.as_deref().unwrap_or("professional");

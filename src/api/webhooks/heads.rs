@@ -23,7 +23,8 @@ impl Heads {
     /// Of a form of this content type; `None` when it does not say what is between its parts.
     pub(super) fn of(kind: &str) -> Option<Self> {
         let given = kind.split(';').filter_map(|part| part.trim().split_once('='));
-        let boundary = given.filter(|(name, _)| name.trim().eq_ignore_ascii_case("boundary")).map(|(_, value)| value).next()?;
+        let boundary =
+            given.filter(|(name, _)| name.trim().eq_ignore_ascii_case("boundary")).map(|(_, value)| value).next()?;
         let boundary = ["\r\n--", boundary.trim().trim_matches('"')].concat().into_bytes();
         // The first one has no line before it.
         Some(Self { boundary, in_head: false, seen: 2, held: false, last: 0 })

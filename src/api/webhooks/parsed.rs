@@ -146,7 +146,8 @@ impl Received {
         let is_html = !told.html.trim().is_empty();
         let mut body = if is_html { told.html } else { told.text };
         for sentence in lost {
-            body += &if is_html { format!("\n<p>[{}]</p>", super::escaped(sentence)) } else { format!("\n\n[{sentence}]") };
+            body +=
+                &if is_html { format!("\n<p>[{}]</p>", super::escaped(sentence)) } else { format!("\n\n[{sentence}]") };
         }
         let cc = Some(cc).filter(|cc| !cc.trim().is_empty());
         Some(Self { from, to, subject, body: body.replace('\0', ""), cc, id, known_as, in_reply_to, references })

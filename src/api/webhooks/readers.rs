@@ -32,10 +32,8 @@ fn company(app: &App, link: Link) -> TenantDb {
 
 /// Counts that a mail was opened, if the token is one of ours.
 async fn count(app: &App, token: &str) -> Result<bool> {
-    let statements = [
-        (Purpose::Mail, sql!("webhooks/mail_opened")),
-        (Purpose::CampaignMail, sql!("webhooks/campaign_mail_opened")),
-    ];
+    let statements =
+        [(Purpose::Mail, sql!("webhooks/mail_opened")), (Purpose::CampaignMail, sql!("webhooks/campaign_mail_opened"))];
     for (purpose, statement) in statements {
         if let Some(link) = app.links.read(purpose, token) {
             return Ok(company(app, link).optional::<Uuid>(statement, &[&link.row]).await?.is_some());
@@ -65,7 +63,8 @@ pub(super) async fn opened(app: State<App>, Token(token): Token) -> Json<Opened>
 }
 
 /// A transparent point.
-const POINT: &[u8] = b"GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xff\xff\xff!\xf9\x04\x01\0\0\0\0,\0\0\0\0\x01\0\x01\0\0\x02\x02D\x01\0;";
+const POINT: &[u8] =
+    b"GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xff\xff\xff!\xf9\x04\x01\0\0\0\0,\0\0\0\0\x01\0\x01\0\0\x02\x02D\x01\0;";
 
 pub(super) struct Picture;
 
@@ -160,12 +159,14 @@ impl aide::OperationOutput for Page {
 
 /// Runs a statement about the recipient whom a token names; a page that says so when it names none.
 async fn recipient(app: &App, token: &str, statement: crate::db::Sql) -> Result<Recipient, Page> {
-    let unknown = || Page {
+    let unknown = || {
+        Page {
         status: StatusCode::NOT_FOUND,
         title: "This link does not work",
         company: String::new(),
         text: "<p>It may have been cut off on its way. Please open it from the e-mail again, or copy the whole address from there.</p>"
             .into(),
+    }
     };
     let link = app.links.read(Purpose::Unsubscribe, token).ok_or_else(unknown)?;
     match TenantDb::for_opt_out(&app.db, link.company, link.user).optional(statement, &[&link.row]).await {

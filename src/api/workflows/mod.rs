@@ -84,7 +84,9 @@ impl Locked {
     /// Refuses to switch on what would never run: workflows run in the name of a company.
     fn may_be_switched_on(&self) -> Result<()> {
         if self.is_historical {
-            return Err(Error::bad_request("This workflow belongs to no company yet: it can be switched on when it does"));
+            return Err(Error::bad_request(
+                "This workflow belongs to no company yet: it can be switched on when it does",
+            ));
         }
         Ok(())
     }
@@ -190,9 +192,8 @@ async fn create(app: State<App>, db: TenantDb, Json(new): Json<NewWorkflow>) -> 
     let schedule = new.schedule.as_ref().map(Jsonb);
     let (name, trigger_name, steps, conditions) =
         (new.name.trim(), trigger.name(), Jsonb(&actions), Jsonb(&conditions));
-    let params: crate::db::Params<'_> = &[
-        &name, &new.description, &trigger_name, &status, &steps, &conditions, &schedule, &new.max_executions,
-    ];
+    let params: crate::db::Params<'_> =
+        &[&name, &new.description, &trigger_name, &status, &steps, &conditions, &schedule, &new.max_executions];
     let saved = db.tx(async |tx| {
         check_named(tx, &actions).await?;
         let id: Uuid = tx.one(sql!("workflows/create"), params).await?;

@@ -2,8 +2,8 @@
 
 use super::super::prelude::*;
 use crate::{
-    idempotency, jobs,
     fair_limit::FairLimit,
+    idempotency, jobs,
     wire::Paths,
     workflow::{Budget, Context, Step, hold},
 };
@@ -95,11 +95,7 @@ pub(super) async fn execute(
     }))
 }
 
-pub(super) async fn executions(
-    db: TenantDb,
-    Path(id): Path<Uuid>,
-    page: Paging<50>,
-) -> Result<Paged<Execution>> {
+pub(super) async fn executions(db: TenantDb, Path(id): Path<Uuid>, page: Paging<50>) -> Result<Paged<Execution>> {
     db.one::<super::Workflow>(sql!("workflows/get"), &[&id]).await?;
     page.list(&db, list!("workflows/executions").planned_once(), &[&id]).await
 }

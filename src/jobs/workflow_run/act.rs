@@ -76,11 +76,21 @@ pub(super) async fn inside(tx: &Tx<'_>, event: &str, action: &Action, context: &
         }
         Action::CreateDeal(CreateDeal { title, value, stage, pipeline_id, description }) => {
             let amount = value.as_f64().or_else(|| value.as_str()?.trim().parse().ok());
-            let amount = amount.filter(|n: &f64| n.is_finite()).ok_or(Error::bad_request("The value is not a number"))?;
+            let amount =
+                amount.filter(|n: &f64| n.is_finite()).ok_or(Error::bad_request("The value is not a number"))?;
             let title: String = title.chars().take(255).collect();
             let (none, client) = (None::<Uuid>, context.at("contact.company").as_str());
             let params: crate::db::Params<'_> = &[
-                &title, &amount, pipeline_id, &none, &Some(stage), &contact, &client, description, &None::<Time>, &"open",
+                &title,
+                &amount,
+                pipeline_id,
+                &none,
+                &Some(stage),
+                &contact,
+                &client,
+                description,
+                &None::<Time>,
+                &"open",
             ];
             let id: Uuid = tx.one(sql!("deals/create"), params).await?;
             Ok(json!({ "deal_id": id }))

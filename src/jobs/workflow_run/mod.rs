@@ -189,7 +189,12 @@ struct At<'a, 't> {
 }
 
 impl At<'_, '_> {
-    async fn perform(&self, context: &Context, refused: Option<&(i32, String)>, doing: &mut Option<i32>) -> Result<Progress> {
+    async fn perform(
+        &self,
+        context: &Context,
+        refused: Option<&(i32, String)>,
+        doing: &mut Option<i32>,
+    ) -> Result<Progress> {
         let status = self.run.step_status.as_deref();
         if let Some((_, why)) = refused.filter(|(position, _)| *position == self.run.next_step) {
             let input = self.step.action.filled_aside(context).await;
@@ -225,7 +230,9 @@ impl At<'_, '_> {
                 };
                 self.later("waiting", &input, until).await
             }
-            Action::SendEmail(_) | Action::Webhook(_) | Action::SendNotification(_) => self.call_outside(action, context).await,
+            Action::SendEmail(_) | Action::Webhook(_) | Action::SendNotification(_) => {
+                self.call_outside(action, context).await
+            }
             Action::CreateActivity(_) | Action::CreateDeal(_) | Action::UpdateField(_) | Action::AddTag(_) => {
                 *doing = Some(self.run.next_step);
                 let name = action.name();
