@@ -217,7 +217,7 @@ impl Page {
 
     /// The columns of the table: where they begin, how wide they are, and what they are called.
     fn columns(&self) -> [(f32, f32, &'static str); 6] {
-        let widths = [0.40, 0.09, 0.15, 0.10, 0.09, 0.17];
+        let widths = [0.35, 0.09, 0.15, 0.12, 0.12, 0.17];
         let names = ["Description", "Qty", "Unit price", "Discount", "Tax", "Net"];
         let mut x = MARGIN;
         std::array::from_fn(|n| {
