@@ -7,8 +7,8 @@ mod shared;
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use ringfence::{
+    commands::demo,
     db::{self, local::Cluster},
-    demo,
 };
 use shared::{Connection, Database, Latencies, Process, Server};
 use std::{

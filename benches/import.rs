@@ -9,8 +9,8 @@ use clap::Parser;
 use ringfence::{
     clients,
     clients::storage::Storage,
+    commands::import,
     db::{self, local::Cluster},
-    import,
     seal::Sealer,
 };
 use shared::Database;

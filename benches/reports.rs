@@ -8,8 +8,8 @@ use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use ringfence::{
     clients,
+    commands::demo,
     db::{self, local::Cluster},
-    demo,
 };
 use serde_json::{Value, json};
 use shared::{ADDED, Database, Server};

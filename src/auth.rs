@@ -3,7 +3,7 @@
 use crate::{
     App, Error, Result,
     db::{AnyUser, Door, Identity, Scoped},
-    position, server,
+    read_your_writes, server,
 };
 use axum::{
     extract::{FromRequestParts, OptionalFromRequestParts},
@@ -161,7 +161,7 @@ impl<D: Door> FromRequestParts<App> for Scoped<D> {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self> {
         let who = claims(&parts.headers, &app.keys, &[TokenKind::Access])?.identity();
-        Ok(app.db.scoped(who).reading(position::asked(parts, app, &who)))
+        Ok(app.db.scoped(who).reading(read_your_writes::asked(parts, app, &who)))
     }
 }
 

@@ -3,20 +3,23 @@
 use crate::clients::storage::Storage;
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 /// Where the database is. Without addresses a private cluster is started, in a folder of its own.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Database")]
 pub struct Database {
     /// PostgreSQL for the API's own login, ringfence_api (postgres://ringfence_api:password@host/database)
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true, global = true)]
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<String>,
     /// The same database for an administrator: migrations, assigning users, importing
-    #[arg(long, env = "DATABASE_ADMIN_URL", hide_env_values = true, global = true)]
+    #[arg(long, env = "DATABASE_ADMIN_URL", hide_env_values = true)]
     pub database_admin_url: Option<String>,
     /// Folder of the private cluster and its keys, used when no DATABASE_URL is given
-    #[arg(long, env = "RINGFENCE_DATA", value_name = "FOLDER", global = true)]
+    #[arg(long, env = "RINGFENCE_DATA", value_name = "FOLDER")]
     pub data: Option<PathBuf>,
 }
 
@@ -43,97 +46,96 @@ pub enum Switch {
 #[command(next_help_heading = "Server")]
 pub struct Config {
     /// Address to listen on
-    #[arg(long, global = true, env = "RINGFENCE_LISTEN", default_value = "127.0.0.1:8000")]
+    #[arg(long, env = "RINGFENCE_LISTEN", default_value = "127.0.0.1:8000")]
     pub listen: SocketAddr,
     /// Address at which Prometheus reads metrics (GET /metrics). They contain no company's data, but keep the address private.
     /// Without it nothing is measured
-    #[arg(long, global = true, env = "RINGFENCE_METRICS_LISTEN", value_name = "ADDRESS")]
+    #[arg(long, env = "RINGFENCE_METRICS_LISTEN", value_name = "ADDRESS")]
     pub metrics_listen: Option<SocketAddr>,
     /// Development mode: reset codes and invitation links are logged when there is no SMTP server, and missing secrets
     /// are made up. On with the private cluster, off with DATABASE_URL
-    #[arg(long, global = true, env = "RINGFENCE_DEVELOPMENT", value_parser = clap::builder::BoolishValueParser::new(), num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long, env = "RINGFENCE_DEVELOPMENT", value_parser = clap::builder::BoolishValueParser::new(), num_args = 0..=1, default_missing_value = "true")]
     pub development: Option<bool>,
     /// Secret that signs the tokens: 32 bytes or more; several, newest first and separated by commas, while changing it
-    #[arg(long, global = true, env = "RINGFENCE_JWT_SECRET", hide_env_values = true, value_delimiter = ',')]
+    #[arg(long, env = "RINGFENCE_JWT_SECRET", hide_env_values = true, value_delimiter = ',')]
     pub jwt_secret: Vec<String>,
     /// Key that seals stored provider secrets: 32 bytes in hexadecimal; several, newest first, while changing it
-    #[arg(long, global = true, env = "RINGFENCE_SECRET_KEY", hide_env_values = true, value_delimiter = ',')]
+    #[arg(long, env = "RINGFENCE_SECRET_KEY", hide_env_values = true, value_delimiter = ',')]
     pub secret_key: Vec<String>,
     /// SMTP server for reset codes and invitations (smtp://… or smtps://user:password@host)
-    #[arg(long, global = true, env = "RINGFENCE_SMTP_URL", hide_env_values = true)]
+    #[arg(long, env = "RINGFENCE_SMTP_URL", hide_env_values = true)]
     pub smtp_url: Option<String>,
     /// Sender of these mails
-    #[arg(long, global = true, env = "RINGFENCE_MAIL_FROM", default_value = "Ringfence <noreply@localhost>")]
+    #[arg(long, env = "RINGFENCE_MAIL_FROM", default_value = "Ringfence <noreply@localhost>")]
     pub mail_from: String,
     /// Address of the frontend, for links in mails
-    #[arg(long, global = true, env = "RINGFENCE_FRONTEND_URL", default_value = "http://localhost:5173")]
+    #[arg(long, env = "RINGFENCE_FRONTEND_URL", default_value = "http://localhost:5173")]
     pub frontend_url: String,
     /// Address at which providers such as Twilio, and readers of mails, reach this server; callbacks are signed with it.
     /// While it is this machine, Twilio is not asked to call back, mails do not tell that they were opened, and campaigns
     /// leave in development mode only
-    #[arg(long, global = true, env = "RINGFENCE_PUBLIC_URL", default_value = "http://localhost:8000")]
+    #[arg(long, env = "RINGFENCE_PUBLIC_URL", default_value = "http://localhost:8000")]
     pub public_url: String,
     /// Twilio's REST API
-    #[arg(long, global = true, env = "RINGFENCE_TWILIO_URL", default_value = "https://api.twilio.com")]
+    #[arg(long, env = "RINGFENCE_TWILIO_URL", default_value = "https://api.twilio.com")]
     pub twilio_url: String,
     /// SendGrid's API
-    #[arg(long, global = true, env = "RINGFENCE_SENDGRID_URL", default_value = "https://api.sendgrid.com")]
+    #[arg(long, env = "RINGFENCE_SENDGRID_URL", default_value = "https://api.sendgrid.com")]
     pub sendgrid_url: String,
     /// SMTP server for the mail of companies that have no SendGrid key; without it they need one
-    #[arg(long, global = true, env = "RINGFENCE_RELAY_URL", hide_env_values = true)]
+    #[arg(long, env = "RINGFENCE_RELAY_URL", hide_env_values = true)]
     pub relay_url: Option<String>,
     /// In development mode only: addresses (host:port) that the webhooks of workflows may call although they are not
     /// public, by http too
-    #[arg(long, global = true, env = "RINGFENCE_WEBHOOK_ALLOW", value_delimiter = ',')]
+    #[arg(long, env = "RINGFENCE_WEBHOOK_ALLOW", value_delimiter = ',')]
     pub webhook_allow: Vec<String>,
     /// Origins of browsers that may call the API, such as https://crm.example.com
     #[arg(
         long,
-        global = true,
         env = "RINGFENCE_CORS_ORIGINS",
         value_delimiter = ',',
         default_value = "http://localhost:5173,http://localhost:3000,http://127.0.0.1:5173,http://127.0.0.1:3000"
     )]
     pub cors_origins: Vec<String>,
     /// Limits on attempts to log in, register or reset; "off" is for load tests
-    #[arg(long, global = true, env = "RINGFENCE_RATE_LIMITS", value_enum, default_value = "on")]
+    #[arg(long, env = "RINGFENCE_RATE_LIMITS", value_enum, default_value = "on")]
     pub rate_limits: Switch,
     /// Whether this process also works on jobs, such as reminders; "off" leaves them to `ringfence worker`
-    #[arg(long, global = true, env = "RINGFENCE_WORKER", value_enum, default_value = "on")]
+    #[arg(long, env = "RINGFENCE_WORKER", value_enum, default_value = "on")]
     pub worker: Switch,
     /// Trusted proxies in front of the server: that many entries at the end of X-Forwarded-For are believed
-    #[arg(long, global = true, env = "RINGFENCE_PROXY_HOPS", default_value_t = 0)]
+    #[arg(long, env = "RINGFENCE_PROXY_HOPS", default_value_t = 0)]
     pub proxy_hops: usize,
     /// Where files are kept: file:///folder, s3://bucket/…, gs://bucket/… or az://container/…, with the provider's usual
     /// variables (AWS_…, GOOGLE_…, AZURE_…). When not given, the folder `files` beside the private cluster's data; with DATABASE_URL it is
     /// needed. A store is one database's
-    #[arg(long, global = true, env = "RINGFENCE_STORAGE_URL", hide_env_values = true)]
+    #[arg(long, env = "RINGFENCE_STORAGE_URL", hide_env_values = true)]
     pub storage_url: Option<String>,
     /// How large an uploaded file may be
-    #[arg(long, global = true, env = "RINGFENCE_UPLOAD_LIMIT", default_value = "10MiB")]
+    #[arg(long, env = "RINGFENCE_UPLOAD_LIMIT", default_value = "10MiB")]
     pub upload_limit: bytesize::ByteSize,
     /// How many days the content of a deleted file stays
-    #[arg(long, global = true, env = "RINGFENCE_DELETED_FILES_DAYS", default_value_t = 30)]
+    #[arg(long, env = "RINGFENCE_DELETED_FILES_DAYS", default_value_t = 30)]
     pub deleted_files_days: u16,
     /// How many days the runs of workflows, with their steps and events, stay after their end; 0 keeps them
-    #[arg(long, global = true, env = "RINGFENCE_WORKFLOW_RUNS_DAYS", default_value_t = 90)]
+    #[arg(long, env = "RINGFENCE_WORKFLOW_RUNS_DAYS", default_value_t = 90)]
     pub workflow_runs_days: u16,
     /// A streaming standby of the database, for reads: as DATABASE_URL, at another address. Who calls is still asked of
     /// DATABASE_URL at each request, as is everything that the standby does not have yet or cannot do
-    #[arg(long, global = true, env = "DATABASE_REPLICA_URL", hide_env_values = true)]
+    #[arg(long, env = "DATABASE_REPLICA_URL", hide_env_values = true)]
     pub database_replica_url: Option<String>,
     /// "off" sends each statement with its text, which is slower: for a pooler that does not carry prepared statements from
     /// one connection to another, such as PgBouncer before 1.21 in transaction mode
-    #[arg(long, global = true, env = "RINGFENCE_PREPARED_STATEMENTS", value_enum, default_value = "on")]
+    #[arg(long, env = "RINGFENCE_PREPARED_STATEMENTS", value_enum, default_value = "on")]
     pub prepared_statements: Switch,
     /// Maximum number of database connections, and as many again to the standby. One company gets at most three quarters of
     /// them. When not given: with a database on this machine six for each processor, from 12 to 64, of which two for each
     /// processor run short statements at a time; with one elsewhere 16. Each server has its own: add them up
-    #[arg(long, global = true, env = "RINGFENCE_POOL_SIZE", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1000))]
+    #[arg(long, env = "RINGFENCE_POOL_SIZE", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1000))]
     pub pool_size: Option<usize>,
     /// Threads that answer requests; large answers and the hashing of passwords have their own. When not given: half as many
     /// as there are processors with a database on this machine, and as many with one elsewhere
-    #[arg(long, global = true, env = "RINGFENCE_THREADS", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1000))]
+    #[arg(long, env = "RINGFENCE_THREADS", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1000))]
     pub threads: Option<usize>,
 }
 
@@ -179,7 +181,7 @@ impl Config {
 
     /// Settles what was left open. `folder` is the private cluster's, in which files and the secrets that development mode
     /// makes up are kept.
-    pub fn settle(&mut self, folder: Option<&std::path::Path>) -> anyhow::Result<()> {
+    pub fn settle(&mut self, folder: Option<&Path>) -> anyhow::Result<()> {
         let development = *self.development.get_or_insert(folder.is_some());
         if !development && self.webhook_allow.iter().any(|place| !place.is_empty()) {
             bail!("RINGFENCE_WEBHOOK_ALLOW is for development: without it webhooks reach public addresses only");
@@ -202,49 +204,48 @@ impl Config {
         let file = folder.map(|folder| folder.join("keys").join("jwt-secret"));
         settle_secret(&mut self.jwt_secret, "RINGFENCE_JWT_SECRET", file, development)?;
         self.settle_secret_key(folder)?;
-        self.settle_storage(folder)
+        self.storage_url = Some(self.store_of_files(folder)?);
+        Ok(())
     }
 
     /// Settles the key of secrets.
-    pub fn settle_secret_key(&mut self, folder: Option<&std::path::Path>) -> anyhow::Result<()> {
+    pub fn settle_secret_key(&mut self, folder: Option<&Path>) -> anyhow::Result<()> {
         let development = *self.development.get_or_insert(folder.is_some());
         let keys = folder.map(|folder| folder.join("keys"));
         settle_secret(&mut self.secret_key, "RINGFENCE_SECRET_KEY", keys.map(|k| k.join("secret-key")), development)
     }
 
-    /// Settles where files are. Outside of development nobody is to find them in the folder where a command happened to run.
-    pub fn settle_storage(&mut self, folder: Option<&std::path::Path>) -> anyhow::Result<()> {
-        if self.storage_url.as_deref().is_none_or(str::is_empty) {
-            if !self.development.unwrap_or(folder.is_some()) {
-                bail!(
-                    "RINGFENCE_STORAGE_URL is not set: say where the files of this database are, the same for each of its servers, workers \
-                     and commands, e.g. RINGFENCE_STORAGE_URL=file:///var/lib/ringfence/files"
-                );
-            }
-            let folder = folder.map_or_else(crate::db::local::default_folder, std::path::Path::to_owned);
-            let files = std::path::absolute(folder.join("files"))?;
-            let url = url::Url::from_directory_path(&files);
-            let url = url.map_err(|()| anyhow::anyhow!("{} cannot be a folder for files", files.display()))?;
-            self.storage_url = Some(url.into());
+    /// Where files are. Outside of development nobody is to find them in the folder where a command happened to run.
+    pub fn store_of_files(&self, folder: Option<&Path>) -> anyhow::Result<String> {
+        if let Some(url) = self.storage_url.as_ref().filter(|url| !url.is_empty()) {
+            return Ok(url.clone());
         }
-        Ok(())
+        if !self.development.unwrap_or(folder.is_some()) {
+            bail!(
+                "RINGFENCE_STORAGE_URL is not set: say where the files of this database are, the same for each of its servers, workers \
+                 and commands, e.g. RINGFENCE_STORAGE_URL=file:///var/lib/ringfence/files"
+            );
+        }
+        let folder = folder.map_or_else(crate::db::local::default_folder, Path::to_owned);
+        let files = std::path::absolute(folder.join("files"))?;
+        let url = url::Url::from_directory_path(&files);
+        Ok(url.map_err(|()| anyhow::anyhow!("{} cannot be a folder for files", files.display()))?.into())
+    }
+
+    /// The store of files, for a command that needs nothing else of the settings.
+    pub fn open_storage(&self, folder: Option<&Path>) -> anyhow::Result<Storage> {
+        Storage::open(&self.store_of_files(folder)?)
     }
 
     /// The store of files if it is known and there, for who only looks at it: nothing is made.
-    pub fn known_storage(&mut self, folder: Option<&std::path::Path>) -> anyhow::Result<Option<Storage>> {
+    pub fn known_storage(&self, folder: Option<&Path>) -> anyhow::Result<Option<Storage>> {
         if folder.is_none() && self.storage_url.as_deref().is_none_or(str::is_empty) {
             return Ok(None);
         }
-        self.settle_storage(folder)?;
-        let url = self.storage_url.as_deref().and_then(|url| url::Url::parse(url).ok());
-        let path = url.filter(|url| url.scheme() == "file").and_then(|url| url.to_file_path().ok());
-        if path.is_some_and(|path| !path.exists()) { Ok(None) } else { self.open_storage(folder).map(Some) }
-    }
-
-    /// The store of files, for who needs nothing else.
-    pub fn open_storage(&mut self, folder: Option<&std::path::Path>) -> anyhow::Result<Storage> {
-        self.settle_storage(folder)?;
-        Storage::open(self.storage_url.as_deref().unwrap_or_default())
+        let url = self.store_of_files(folder)?;
+        let path =
+            url::Url::parse(&url).ok().filter(|url| url.scheme() == "file").and_then(|url| url.to_file_path().ok());
+        if path.is_some_and(|path| !path.exists()) { Ok(None) } else { Storage::open(&url).map(Some) }
     }
 }
 

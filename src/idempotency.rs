@@ -1,7 +1,7 @@
 //! Requests that are done once, however often they are sent: the header `Idempotency-Key`.
 //!
 //! The key is taken before the request is carried out, and its answer kept by the commit of what the request does
-//! (src/db/held.rs): when the server dies, both are there or neither, and a repeat gets the answer or carries the request out.
+//! (src/db/idempotent.rs): when the server dies, both are there or neither, and a repeat gets the answer or carries the request out.
 //! A request of several transactions, or one that reaches a provider, says so by its first commit. When the server dies
 //! after that, nobody knows how far it came, and the key stays taken without an answer: at most once in 24 hours,
 //! whatever happens. It is given back when nothing was committed.
@@ -11,7 +11,7 @@ use crate::{
     api::{self, Access},
     db::{Held, UserDb, commit_held, hold, platform::HeldKey},
     error::Told,
-    position, wire,
+    read_your_writes, wire,
 };
 use axum::{
     body::Body,
@@ -36,12 +36,12 @@ pub(crate) const ANSWER: &str = "idempotent answer";
 pub(crate) async fn keep(app: App, request: Request, next: Next) -> Response {
     let has_key = request.method() == Method::POST && request.headers().contains_key(KEY);
     if !has_key {
-        return position::tell(&app, next.run(request)).await;
+        return read_your_writes::tell(&app, next.run(request)).await;
     }
     let told = app.clone();
     let answer = async { once(app, request, next).await.unwrap_or_else(Error::into_response) };
     // Apart, because it is large and few requests have a key.
-    Box::pin(position::tell(&told, answer)).await
+    Box::pin(read_your_writes::tell(&told, answer)).await
 }
 
 /// To be said before anything leaves that cannot be taken back, and before a wait for anything but the database: what the

@@ -3,34 +3,26 @@
 //! A request is *extract, query, map*: an area of [`api`] takes a handle from [`db`] that can only see its caller's rows
 //! and runs one statement of `sql/`. What each company may see is decided by the policies in `migrations/`.
 pub mod api;
-pub mod archive;
 pub mod auth;
-pub mod backfill;
-pub mod backup;
 pub mod clients;
+pub mod commands;
 pub mod config;
 pub mod db;
-pub mod demo;
-pub mod doctor;
-pub mod erase;
 pub mod error;
 pub mod fair_limit;
+pub mod filter_ids;
 pub mod idempotency;
-pub mod import;
 pub mod jobs;
 pub mod links;
 pub mod log;
 pub mod mailing;
 pub mod metrics;
-pub mod named;
-pub mod operator;
 pub mod page;
 pub mod passwords;
 pub mod pdf;
-pub mod position;
+pub mod read_your_writes;
 pub mod refusals;
 pub mod seal;
-pub mod secrets;
 pub mod server;
 pub mod signed;
 pub mod store;

@@ -2,21 +2,17 @@
 
 use anyhow::{Context, bail};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::{Pid, getpgrp, tcgetpgrp},
-};
 use ringfence::{
-    App, archive, backfill, backup,
+    App,
     clients::storage::Storage,
+    commands::{archive, backfill, backup, demo, doctor, erase, files, import, local, operator, secrets, user},
     config::{Config, Database, LogFormat},
     db::{self, Db, local::Cluster, migrate},
-    demo, doctor, erase, import, log, operator, passwords, say,
+    log, say,
     seal::Sealer,
-    secrets, server, sql,
+    server, sql,
     store::{self, Claim},
-    terminal::{self, Measure},
-    wire, workbook,
+    terminal, workbook,
 };
 use std::{io::Write, path::PathBuf, process::ExitCode};
 use tokio::{
@@ -24,7 +20,6 @@ use tokio::{
     runtime,
     signal::unix::{SignalKind, signal},
 };
-use tokio_postgres::error::SqlState;
 
 /// A request allocates a few hundred small texts and frees them on whatever thread it ends, where this one is quicker:
 /// `make bench` shows a fifth less processor time for a page of contacts. Without huge pages, which would keep twice the
@@ -41,7 +36,7 @@ struct Cli {
     #[command(flatten)]
     database: Database,
     /// How log lines look: human at a terminal, json otherwise
-    #[arg(long, env = "RINGFENCE_LOG_FORMAT", value_enum, global = true, help_heading = "Log")]
+    #[arg(long, env = "RINGFENCE_LOG_FORMAT", value_enum, help_heading = "Log")]
     log_format: Option<LogFormat>,
     #[command(flatten)]
     config: Config,
@@ -76,7 +71,7 @@ enum Command {
     },
     /// Manage users
     #[command(subcommand)]
-    User(User),
+    User(user::Command),
     /// Manage operators: people at psql, each held to a company by their login
     #[command(subcommand)]
     Operator(operator::Command),
@@ -93,7 +88,7 @@ enum Command {
     Restore(backup::Restore),
     /// Look after the store of files
     #[command(subcommand)]
-    Files(Files),
+    Files(files::Command),
     /// Bring the database of the old backend over: a dry run first, then as often as needed (needs DATABASE_ADMIN_URL)
     ///
     /// Stop the old backend before. Each run brings what is new in the old database: rows that came over before are not
@@ -106,7 +101,7 @@ enum Command {
     Import(import::Options),
     /// Take all of one company out into a file, or bring it in from one (needs DATABASE_ADMIN_URL)
     #[command(subcommand)]
-    Archive(Archive),
+    Archive(archive::Command),
     /// Erase a company or a person for good (needs DATABASE_ADMIN_URL)
     #[command(subcommand)]
     Erase(erase::Erase),
@@ -121,64 +116,6 @@ enum Command {
         /// The command
         #[arg(trailing_var_arg = true, required = true)]
         command: Vec<String>,
-    },
-}
-
-#[derive(Subcommand)]
-enum Archive {
-    /// Write a company's rows and files to a zip with one file of JSON lines a table and a manifest with checksums
-    ///
-    /// Password hashes and providers' credentials are not in it. Have a super admin suspend the company before, if it moves: what
-    /// it sends after the export is due in the file, and what becomes due after the import would be sent from both places.
-    Export {
-        /// The company's exact name
-        #[arg(long)]
-        company: String,
-        /// The new file
-        #[arg(long, value_name = "FILE")]
-        to: PathBuf,
-    },
-    /// Add the company of such a file to a database that does not have it, under the same ids
-    ///
-    /// It comes in suspended, so that nothing is sent twice while the company is still at work where it came from. Its users
-    /// reset their passwords by mail, an admin enters the providers' credentials again, and nobody comes in as super admin.
-    /// A user who has an account in the database already, by its id, keeps it as it is, and becomes a former member of the
-    /// company that comes in: what they made there is the company's. People who were erased here and are in the file are named.
-    Import {
-        /// The file
-        file: PathBuf,
-        #[command(flatten)]
-        options: archive::Options,
-    },
-}
-
-#[derive(Subcommand)]
-enum Files {
-    /// Delete what no file needs any more: left by broken uploads, or deleted long ago. Servers do it once an hour
-    Sweep {
-        /// Only say what would be deleted
-        #[arg(long)]
-        dry_run: bool,
-    },
-    /// Make the store this database's, whosever it was: for one that takes another's place (needs DATABASE_ADMIN_URL)
-    ///
-    /// A store is one database's, for it deletes there what it does not know. Stop the servers and workers of the other one before,
-    /// or give it another store: what it writes to this one from now on does not last.
-    Adopt,
-}
-
-#[derive(Subcommand)]
-enum User {
-    /// Give a user a company; a new account asks for its password (or reads it from standard input)
-    Assign {
-        /// The person's e-mail address
-        email: String,
-        /// The company's exact name
-        #[arg(long)]
-        company: String,
-        /// The role, when it is to change, such as company_admin or "Sales Rep". A new account, and whoever comes from another company and is no super admin, is company_user
-        #[arg(long)]
-        role: Option<String>,
     },
 }
 
@@ -208,10 +145,10 @@ fn main() -> ExitCode {
 /// The settings may be given before a command or behind it. They are shown for those that serve, and hidden for the others.
 fn parse() -> Cli {
     let settings = Config::augment_args(clap::Command::new("settings"));
-    let mut program = Cli::command();
+    let mut program = Cli::command().mut_args(|setting| setting.global(true));
     for command in program.get_subcommands_mut() {
         if !["serve", "worker"].contains(&command.get_name()) {
-            let hidden = settings.get_arguments().map(|setting| setting.clone().hide(true));
+            let hidden = settings.get_arguments().map(|setting| setting.clone().global(true).hide(true));
             *command = std::mem::take(command).args(hidden);
         }
     }
@@ -239,11 +176,10 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Serve => serve(cli.database, cli.config).await?,
         Command::Worker => worker(cli.database, cli.config).await?,
         Command::Openapi => say!("{}", serde_json::to_string_pretty(&ringfence::api::router().1)?),
-        Command::Local { temporary, command } => return local(cli.database, cli.config, temporary, command).await,
+        Command::Local { temporary, command } => return local::run(cli.database, cli.config, temporary, command).await,
         Command::Doctor => {
-            let mut config = cli.config;
             let healthy = located(cli.database, async |at| {
-                let storage = config.known_storage(at.folder.as_deref())?;
+                let storage = cli.config.known_storage(at.folder.as_deref())?;
                 doctor::run(&at.api, storage.as_ref()).await
             });
             let healthy = healthy.await?;
@@ -268,19 +204,15 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             });
             loaded.await?;
         }
-        Command::Files(Files::Sweep { dry_run }) => {
-            with_app(cli.database, cli.config, async |app| sweep(&app, dry_run).await).await?
+        Command::Files(files::Command::Sweep { dry_run }) => {
+            with_app(cli.database, cli.config, async |app| files::sweep(&app, dry_run).await).await?;
         }
-        Command::Files(Files::Adopt) => {
-            with_storage(cli.database, cli.config, async |admin, storage| {
-                store::adopt(&db::connect_as_dba(admin).await?, storage).await?;
-                say!("The store of files is this database's now. Give any other database a store of its own.");
-                Ok(())
-            })
-            .await?;
-        }
+        Command::Files(files::Command::Adopt) => with_storage(cli.database, cli.config, files::adopt).await?,
         Command::Import(options) => import_old(cli.database, cli.config, &options).await?,
-        Command::Archive(command) => export_or_import(cli.database, cli.config, &command).await?,
+        Command::Archive(command) => {
+            with_storage(cli.database, cli.config, async |admin, storage| archive::run(&command, admin, storage).await)
+                .await?;
+        }
         Command::Erase(what) => erase_for_good(cli.database, cli.config, &what).await?,
         Command::Secrets(command) => {
             let mut config = cli.config;
@@ -291,7 +223,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             return Ok(if done.await? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Command::SuperAdmin { email } => {
-            administer(cli.database, async |admin| super_admin(admin, &email).await).await?;
+            administer(cli.database, async |admin| user::super_admin(admin, &email).await).await?;
         }
         Command::Backfill(command) => {
             let fine = located(cli.database, async |at| backfill::run(command, at.admin()?).await).await?;
@@ -307,8 +239,8 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Operator(command) => {
             administer(cli.database, async |admin| operator::run(command, admin).await).await?;
         }
-        Command::User(User::Assign { email, company, role }) => {
-            administer(cli.database, async |admin| assign(admin, &email, &company, role.as_deref()).await).await?;
+        Command::User(command) => {
+            administer(cli.database, async |admin| user::run(command, admin).await).await?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -334,8 +266,7 @@ impl Location {
         let folder = given.data.unwrap_or_else(db::local::default_folder);
         let mut cluster = Cluster::open(&folder).await?;
         cluster.keep_running();
-        let (api, admin) = (cluster.url("ringfence_api", DATABASE), cluster.url("ringfence_admin", DATABASE));
-        ensure_database(&cluster).await?;
+        let (api, admin) = cluster.own_database().await?;
         Ok(Self { cluster: Some(cluster), folder: Some(folder), api, admin: Some(admin) })
     }
 
@@ -365,17 +296,6 @@ async fn located<T>(database: Database, work: impl AsyncFnOnce(&Location) -> any
     let done = work(&at).await;
     let closed = at.close().await;
     done.and_then(|done| closed.map(|()| done))
-}
-
-/// The database's name in a private cluster.
-const DATABASE: &str = "ringfence";
-
-async fn ensure_database(cluster: &Cluster) -> anyhow::Result<()> {
-    let client = db::connect(&cluster.url("ringfence_admin", "postgres")).await?;
-    if client.query_opt("select from pg_database where datname = $1", &[&DATABASE]).await?.is_none() {
-        client.batch_execute(&format!("create database {DATABASE}")).await?;
-    }
-    Ok(())
 }
 
 async fn serve(database: Database, mut config: Config) -> anyhow::Result<()> {
@@ -469,45 +389,6 @@ async fn import_old(database: Database, config: Config, options: &import::Option
     .await
 }
 
-async fn export_or_import(database: Database, config: Config, command: &Archive) -> anyhow::Result<()> {
-    with_storage(database, config, async |admin, storage| {
-        match command {
-            Archive::Export { company, to } => {
-                let manifest = archive::export(admin, company, to, storage).await?;
-                say!("{} are in {}.", manifest.summary(), to.display());
-                if let Some(lack) = manifest.lack() {
-                    bail!(lack);
-                }
-            }
-            Archive::Import { file, options } => {
-                let archive::Imported { manifest, elsewhere, due, erased } =
-                    archive::import(admin, file, *options, storage).await?;
-                let state = if options.active { "" } else { " It is suspended until a super admin makes it active." };
-                say!("{} came in.{state} Its users reset their passwords by mail.", manifest.summary());
-                if let Some(told) = due.and_then(|due| due.told("export")) {
-                    say!("{told}");
-                }
-                if !erased.is_empty() {
-                    say!(
-                        "These were erased here and are there again. Erase them again, each by `ringfence erase person ADDRESS --company \"{}\"`:\n  {}",
-                        manifest.company(),
-                        erased.join("\n  ")
-                    );
-                }
-                if !elsewhere.is_empty() {
-                    say!(
-                        "These have an account here already, which stays as it is; what they made there is the company's, \
-                         and `ringfence user assign` moves them:\n  {}",
-                        elsewhere.join("\n  ")
-                    );
-                }
-            }
-        }
-        Ok(())
-    })
-    .await
-}
-
 async fn erase_for_good(database: Database, config: Config, what: &erase::Erase) -> anyhow::Result<()> {
     with_storage(database, config, async |admin, storage| {
         let erased = erase::run(admin, what, storage).await?;
@@ -526,7 +407,7 @@ async fn erase_for_good(database: Database, config: Config, what: &erase::Erase)
 /// Runs something with the administrator's address and the store of files.
 async fn with_storage(
     database: Database,
-    mut config: Config,
+    config: Config,
     run: impl AsyncFnOnce(&str, &Storage) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     located(database, async |at| {
@@ -551,16 +432,6 @@ async fn with_stores(
     .await
 }
 
-async fn sweep(app: &App, dry_run: bool) -> anyhow::Result<()> {
-    let bar = terminal::progress("objects looked at", Measure::Number);
-    let swept = ringfence::jobs::sweep_files::sweep(app, dry_run, |seen| bar.set_position(seen)).await?;
-    bar.finish_and_clear();
-    let what = if dry_run { "would be deleted" } else { "deleted" };
-    let bytes = bytesize::ByteSize(swept.bytes);
-    say!("{} objects looked at, {} {what} ({bytes}).", swept.seen, swept.deleted);
-    Ok(())
-}
-
 fn demo_logins(logins: &[demo::Login]) -> String {
     let mut text = String::new();
     if !logins.is_empty() {
@@ -581,70 +452,6 @@ fn stop_signal() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
     })
 }
 
-async fn local(
-    database: Database,
-    mut config: Config,
-    temporary: bool,
-    command: Vec<String>,
-) -> anyhow::Result<ExitCode> {
-    let folder = database.data.unwrap_or_else(db::local::default_folder);
-    let mut cluster = match temporary {
-        true => Cluster::temporary().await?,
-        false => Cluster::open(&folder).await?,
-    };
-    cluster.keep_running();
-    let run = async {
-        ensure_database(&cluster).await?;
-        let admin = cluster.url("ringfence_admin", DATABASE);
-        let api = cluster.url("ringfence_api", DATABASE);
-        migrate::migrate(&admin, Some(&api)).await?;
-        let (program, arguments) = command.split_first().context("no command given")?;
-        let mut child = tokio::process::Command::new(program);
-        child.args(arguments).env("DATABASE_URL", &api).env("DATABASE_ADMIN_URL", &admin);
-        // psql may be where the server is, and nowhere else.
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let folders = std::env::split_paths(&path).chain([cluster.programs().to_owned()]);
-        child.env("PATH", std::env::join_paths(folders)?);
-        if temporary {
-            // Of a database that ends with the command, whatever store the environment names for another one.
-            config.storage_url = None;
-            config.settle_storage(Some(cluster.folder()))?;
-            child.env("RINGFENCE_STORAGE_URL", config.storage_url.unwrap_or_default());
-        } else {
-            // This program finds its files and keys as it would if it had opened the folder.
-            config.settle(Some(&folder))?;
-            child.env("RINGFENCE_STORAGE_URL", config.storage_url.unwrap_or_default());
-            child.env("RINGFENCE_JWT_SECRET", config.jwt_secret.join(","));
-            child.env("RINGFENCE_SECRET_KEY", config.secret_key.join(","));
-        }
-        // So that psql and its like are there without an argument.
-        child.envs(db::libpq_environment(&admin)?);
-        let (mut int, mut term) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-        let mut child = child.spawn().with_context(|| format!("cannot run {program}"))?;
-        // The command ends as it would without this program, which stays until it has.
-        let status = loop {
-            let told = tokio::select! {
-                status = child.wait() => break status?,
-                _ = int.recv() => Signal::SIGINT,
-                _ = term.recv() => Signal::SIGTERM,
-            };
-            let heard = told == Signal::SIGINT && is_in_foreground();
-            if let Some(pid) = child.id().filter(|_| !heard) {
-                let _ = kill(Pid::from_raw(pid.cast_signed()), told);
-            }
-        };
-        Ok(ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1)))
-    };
-    let code = run.await;
-    let closed = cluster.close().await;
-    code.and_then(|code| closed.map(|()| code))
-}
-
-/// Whether a terminal's Ctrl-C reaches this program, and with it what it has begun.
-fn is_in_foreground() -> bool {
-    std::fs::File::open("/dev/tty").is_ok_and(|terminal| tcgetpgrp(terminal) == Ok(getpgrp()))
-}
-
 /// Runs something as the administrator of a migrated database: under their own name when the policies let them see every
 /// company, which the platform's own do, and otherwise as ringfence_dba.
 async fn administer(
@@ -662,91 +469,4 @@ async fn administer(
     });
     say!("{}", done.await?);
     Ok(())
-}
-
-/// An address as accounts have it.
-fn address(given: &str) -> String {
-    given.trim().to_lowercase()
-}
-
-async fn super_admin(admin: &tokio_postgres::Client, email: &str) -> anyhow::Result<String> {
-    let email = address(email);
-    let user = match admin.query_opt(sql!("ops/find_user").text, &[&email]).await? {
-        Some(row) => row.get::<_, uuid::Uuid>("id"),
-        None => add_user(admin, &email, "Super", "Admin").await?,
-    };
-    admin.execute(sql!("ops/set_role").text, &[&user, &Some("super_admin")]).await?;
-    Ok(format!("{email} is a super admin now."))
-}
-
-/// The roles of companies (contract: conventions, "Roles and permissions"). The API takes any word, which a typing error is, too.
-const ROLES: [&str; 7] =
-    ["company_admin", "company_user", "Admin", "Sales Manager", "Sales Rep", "Regular User", "Support"];
-
-async fn assign(
-    admin: &mut tokio_postgres::Client,
-    email: &str,
-    company: &str,
-    role: Option<&str>,
-) -> anyhow::Result<String> {
-    let (email, role) = (address(email), role.map(str::trim));
-    match role {
-        Some("") => bail!("the role must not be empty"),
-        Some("super_admin") => bail!("a super admin is made by `ringfence super-admin`"),
-        Some(role) if !ROLES.contains(&role) => bail!("\"{role}\" is none of the roles: {}", ROLES.join(", ")),
-        _ => {}
-    }
-    let company_id = db::company_named(admin, company).await?;
-    let known = admin.query_opt(sql!("ops/find_user").text, &[&email]).await?;
-    let left: Option<String> = known.as_ref().and_then(|row| row.get("company"));
-    let left = left.filter(|left| left != company);
-    let (user, role) = match known {
-        // What somebody was in another company says nothing about this one, and what they are of the platform stays.
-        Some(row) => {
-            let (user, was): (uuid::Uuid, &str) = (row.get("id"), row.get("user_role"));
-            let moves = left.is_some() && was != "super_admin";
-            let role = role.or(moves.then_some("company_user"));
-            let ends = left.is_some() || role.is_some_and(|role| role != was && role != "company_admin");
-            if ends && let Some(row) = admin.query_opt(sql!("ops/without_admin").text, &[&vec![user]]).await? {
-                let of: &str = row.get("name");
-                bail!("{email} is the last admin of {of}: make somebody else an admin there first");
-            }
-            (user, role)
-        }
-        None => {
-            let first_name = email.split('@').next().unwrap_or("New");
-            (add_user(admin, &email, first_name, "").await?, role.or(Some("company_user")))
-        }
-    };
-    let tx = admin.transaction().await?;
-    tx.execute(sql!("ops/assign_company").text, &[&user, &company_id]).await.map_err(|e| {
-        match e.as_db_error().filter(|e| *e.code() == SqlState::UNIQUE_VIOLATION) {
-            Some(taken) => anyhow::anyhow!(
-                "{} has a row already with a key that one of {email}'s historical rows has, in {} ({}): after `ringfence backfill run` \
-                 the table app.backfill_collision names such rows. Delete one of the two, or change its key",
-                left.as_deref().unwrap_or(company),
-                taken.table().unwrap_or_default(),
-                taken.constraint().unwrap_or_default()
-            ),
-            None => e.into(),
-        }
-    })?;
-    let role: String = tx.query_one(sql!("ops/set_role").text, &[&user, &role]).await?.get("user_role");
-    tx.commit().await?;
-    let from = left.map(|left| format!(", and no longer to {left}; what they made there stays there"));
-    Ok(format!("{email} belongs to {company} now, with the role {role}{}.", from.unwrap_or_default()))
-}
-
-async fn add_user(admin: &tokio_postgres::Client, email: &str, first: &str, last: &str) -> anyhow::Result<uuid::Uuid> {
-    // As the API has it.
-    if wire::new_address(email, &()).is_err() || email.chars().count() > 255 {
-        bail!("\"{email}\" is not an e-mail address that mail gets to");
-    }
-    let missing = format!("there is no account {email} yet: give the new one's password on standard input");
-    let password = terminal::new_password(&format!("the new account {email}"), &missing)?;
-    if let Some(problem) = passwords::problem(&password, email, true) {
-        bail!("{problem}");
-    }
-    let hash = passwords::hash_now(&password)?;
-    Ok(admin.query_one(sql!("ops/add_user").text, &[&email, &hash, &first, &last]).await?.get("id"))
 }

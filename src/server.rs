@@ -5,7 +5,7 @@ use crate::{
     config::{Config, Switch},
     db::{migrate, platform},
     error::Told,
-    idempotency, jobs, metrics, page, position, streaming,
+    idempotency, jobs, metrics, page, read_your_writes, streaming,
     wire::Json,
 };
 use axum::{
@@ -200,7 +200,13 @@ fn cors(config: &Config) -> CorsLayer {
             Method::PUT,
         ])
         .allow_headers(tower_http::cors::AllowHeaders::mirror_request())
-        .expose_headers([X_REQUEST_ID, header::LINK, page::TOTAL_COUNT, idempotency::REPLAYED, position::POSITION])
+        .expose_headers([
+            X_REQUEST_ID,
+            header::LINK,
+            page::TOTAL_COUNT,
+            idempotency::REPLAYED,
+            read_your_writes::POSITION,
+        ])
         .max_age(Duration::from_secs(600))
 }
 

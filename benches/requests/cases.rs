@@ -7,8 +7,9 @@ use crate::{
 use anyhow::{Context, Result, ensure};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use ringfence::{
+    commands::demo,
     db::{Plan, Sql},
-    demo, list, sql,
+    list, sql,
 };
 use serde_json::{Value, json};
 use tokio_postgres::Client;

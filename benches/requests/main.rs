@@ -19,8 +19,8 @@ use load::Http;
 use pgbench::{Pgbench, Script};
 use results::{Beside, Disturbed, LARGE, LOGINS, Measured, Memory, Results, Round, Setting, USUAL, bars};
 use ringfence::{
+    commands::demo,
     db::{self, local::Cluster},
-    demo,
 };
 use shared::{ADDED, Database, Postgres, Process, Server};
 use sides::Side;

@@ -3,7 +3,8 @@
 
 use super::{
     TLS,
-    connection::{Connection, Fault, Statements},
+    connection::{Connection, Statements},
+    fault::Fault,
 };
 use socket2::{SockRef, TcpKeepalive};
 use std::{

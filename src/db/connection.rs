@@ -7,8 +7,9 @@
 use super::{
     Params,
     admission::Running,
+    answer_memory::Room,
     connect::Stream,
-    room::Room,
+    fault::{Fault, Refusal},
     row::{DataRows, Row, Values, find_places},
 };
 use crate::{
@@ -20,13 +21,12 @@ use hashbrown::HashMap;
 use postgres_protocol::{
     IsNull,
     message::{
-        backend::{ErrorResponseBody, Message, RowDescriptionBody},
+        backend::{Message, RowDescriptionBody},
         frontend,
     },
 };
 use postgres_types::{Kind, PgLsn, Type};
 use std::{
-    fmt,
     future::poll_fn,
     io,
     pin::Pin,
@@ -35,7 +35,6 @@ use std::{
     time::Duration,
 };
 use tokio::io::AsyncWrite;
-use tokio_postgres::error::SqlState;
 use tokio_util::io::poll_read_buf;
 
 /// Bytes that are read at a time: most answers fit.
@@ -46,122 +45,6 @@ const POSITION: &str = sql!("platform/position").text;
 const TIMEOUT: Duration = Duration::from_secs(70);
 /// What is not answered so soon takes long, or waits for the disk or for others, and lets the next one run.
 const SHORT: Duration = Duration::from_millis(5);
-
-/// Why the database did not do what it was asked.
-#[derive(Debug)]
-pub enum Fault {
-    /// The server said no.
-    Refused(Box<Refusal>),
-    /// There is no connection, or it broke: what was asked may have been done.
-    Lost(io::Error),
-    /// The statement and what it was called with do not fit together: a mistake of ours.
-    Unfit(String),
-    /// The answer is larger than one may be; what was asked may have been done.
-    TooLarge,
-    /// There is no room for the answer beside the others of this moment; what was asked may have been done.
-    NoRoom,
-}
-
-/// What the server says when it refuses (PostgreSQL, "Error and Notice Message Fields").
-#[derive(Debug)]
-pub struct Refusal {
-    code: SqlState,
-    message: String,
-    constraint: Option<String>,
-    table: Option<String>,
-    column: Option<String>,
-}
-
-impl Fault {
-    fn read(body: &ErrorResponseBody) -> io::Result<Self> {
-        Ok(Fault::Refused(Box::new(Refusal::read(body)?)))
-    }
-
-    /// The SQLSTATE of a refusal.
-    pub fn code(&self) -> Option<&SqlState> {
-        self.as_db_error().map(|refusal| &refusal.code)
-    }
-
-    /// The refusal, if it is one.
-    pub fn as_db_error(&self) -> Option<&Refusal> {
-        match self {
-            Fault::Refused(refusal) => Some(refusal),
-            Fault::Lost(_) | Fault::Unfit(_) | Fault::TooLarge | Fault::NoRoom => None,
-        }
-    }
-}
-
-impl Refusal {
-    /// The SQLSTATE.
-    pub fn code(&self) -> &SqlState {
-        &self.code
-    }
-    /// The server's sentence, which may quote values.
-    pub fn message(&self) -> &str {
-        &self.message
-    }
-    /// The constraint that was violated.
-    pub fn constraint(&self) -> Option<&str> {
-        self.constraint.as_deref()
-    }
-    /// The table that it is about.
-    pub fn table(&self) -> Option<&str> {
-        self.table.as_deref()
-    }
-    /// The column that it is about.
-    pub fn column(&self) -> Option<&str> {
-        self.column.as_deref()
-    }
-
-    fn read(body: &ErrorResponseBody) -> io::Result<Self> {
-        let mut refusal = Self {
-            code: SqlState::INTERNAL_ERROR,
-            message: String::new(),
-            constraint: None,
-            table: None,
-            column: None,
-        };
-        let mut fields = body.fields();
-        while let Some(field) = fields.next()? {
-            let text = || String::from_utf8_lossy(field.value_bytes()).into_owned();
-            match field.type_() {
-                b'C' => refusal.code = SqlState::from_code(&text()),
-                b'M' => refusal.message = text(),
-                b'n' => refusal.constraint = Some(text()),
-                b't' => refusal.table = Some(text()),
-                b'c' => refusal.column = Some(text()),
-                _ => {}
-            }
-        }
-        Ok(refusal)
-    }
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Fault::Refused(refusal) => write!(f, "{}", refusal.message),
-            Fault::Lost(e) => write!(f, "the connection to the database is lost: {e}"),
-            Fault::Unfit(why) => f.write_str(why),
-            Fault::TooLarge => f.write_str("the answer is larger than one may be"),
-            Fault::NoRoom => f.write_str("there is no room for the answer"),
-        }
-    }
-}
-
-impl std::error::Error for Fault {}
-
-impl From<io::ErrorKind> for Fault {
-    fn from(e: io::ErrorKind) -> Self {
-        Fault::Lost(e.into())
-    }
-}
-
-impl From<io::Error> for Fault {
-    fn from(e: io::Error) -> Self {
-        Fault::Lost(e)
-    }
-}
 
 /// A column of a statement's rows.
 #[derive(Debug)]
@@ -619,7 +502,7 @@ impl Connection {
                     let refusal = Refusal::read(&body)?;
                     // A plan or a statement that is no longer what it was when it was prepared: the next one is prepared
                     // anew, on a new connection.
-                    let code = refusal.code.code();
+                    let code = refusal.code().code();
                     self.stale |= matches!(code, "0A000" | "26000");
                     // The types of the parameters are no longer those that were described.
                     self.stale |= self.how == Statements::Unnamed && code.starts_with("42") && code != "42501";

@@ -22,6 +22,7 @@ mod programs;
 /// Names the socket; nothing listens on a network.
 const PORT: u16 = 55432;
 const ADMIN: &str = "ringfence_admin";
+const DATABASE: &str = "ringfence";
 const TEMPORARY: &str = "ringfence-test-";
 const START_LOCK: &str = "start.lock";
 const USERS_LOCK: &str = "users.lock";
@@ -80,6 +81,15 @@ impl Cluster {
         let [user, database] = [user, database].map(percent_encoded);
         let socket = percent_encoded(&self.socket.to_string_lossy());
         format!("postgres://{user}@/{database}?host={socket}&port={PORT}")
+    }
+
+    /// The addresses of Ringfence's database for the API's login and for the administrator; it is made when it is missing.
+    pub async fn own_database(&self) -> Result<(String, String)> {
+        let client = super::connect(&self.url(ADMIN, "postgres")).await?;
+        if client.query_opt("select from pg_database where datname = $1", &[&DATABASE]).await?.is_none() {
+            client.batch_execute(&format!("create database {DATABASE}")).await?;
+        }
+        Ok((self.url("ringfence_api", DATABASE), self.url(ADMIN, DATABASE)))
     }
 
     /// The folder with all that it has.

@@ -1,31 +1,33 @@
 //! The only module that can open a connection.
 
 mod admission;
+mod answer_memory;
 mod connect;
 mod connection;
 mod dba;
-mod held;
+mod fault;
+mod idempotent;
+mod json_rows;
 mod list;
 pub mod local;
 pub mod migrate;
 pub mod platform;
 mod pool;
 mod pooler;
-mod room;
 mod row;
-mod rows;
 mod standby;
 mod tenant;
 
-pub use connection::{Column, Fault, Refusal};
+pub use connection::Column;
 pub use dba::{company_named, connect_as_dba, refused};
-pub(crate) use held::{Held, commit_held, hold};
+pub use fault::{Fault, Refusal};
+pub(crate) use idempotent::{Held, commit_held, hold};
+pub use json_rows::{Field, Rows, Value, WriteError, WriteRow, Written, place, write_value};
 pub use list::{List, Mark};
 pub(crate) use pool::NoConnection;
 pub use pool::{Db, PoolState, default_pool_size, default_threads};
 pub use pooler::check_pooler;
 pub use row::{FromRow, Row, Values, column};
-pub use rows::{Field, Rows, Value, WriteError, WriteRow, Written, place, write_value};
 pub(crate) use standby::{leave_noted, note_position};
 pub use tenant::{
     AnyUser, Caller, CompanyAdmin, Door, Identity, Member, RoleRule, Scoped, SettingsAdmin, SuperAdmin, TeamAdmin,

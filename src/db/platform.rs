@@ -11,7 +11,7 @@ use serde_json::Value;
 use std::time::Duration;
 use uuid::Uuid;
 
-/// Locks the row of a request's key, notes that something is committed under it, and keeps the answer (src/db/held.rs).
+/// Locks the row of a request's key, notes that something is committed under it, and keeps the answer (src/db/idempotent.rs).
 pub(super) const HOLD_KEY: Sql = sql!("platform/hold_idempotency_key");
 pub(super) const COMMIT_KEY: Sql = sql!("platform/commit_idempotency_key");
 pub(super) const KEEP_ANSWER: Sql = sql!("platform/keep_idempotent_answer");

@@ -1,7 +1,8 @@
 //! Is there a pooler on the way that gives each transaction another connection and loses prepared statements?
 
 use super::{
-    connection::{Connection, Fault, Statement, Statements},
+    connection::{Connection, Statement, Statements},
+    fault::Fault,
     parse,
     pool::ConnectOptions,
 };

@@ -1,6 +1,6 @@
 //! Rows into structs, by column name.
 
-use super::connection::{Column, Fault};
+use super::{Column, Fault};
 use bytes::{Buf, Bytes, BytesMut};
 use postgres_types::FromSql;
 use std::{io, sync::Arc, vec};

@@ -5,7 +5,7 @@
 //! primary meanwhile, at each request: a standby that is behind lets nobody in who was removed, suspended, or has moved.
 //!
 //! A caller sees their own changes: the place in the log after each commit is remembered for them, here and in a token that
-//! they may send to another server (src/position.rs), and a standby that is not there yet is waited for a moment only.
+//! they may send to another server (src/read_your_writes.rs), and a standby that is not there yet is waited for a moment only.
 
 use super::{
     Caller, Db, Door, Fault, Identity, Params, Scoped, Sql,

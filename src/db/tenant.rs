@@ -9,7 +9,7 @@
 use super::{
     Db, Fault, FromRow, Params, Plan, Row, Rows, Sql, WriteRow,
     connection::{Answer, Connection, Reply},
-    held::{self, Keyed},
+    idempotent::{self, Keyed},
     pool::Lease,
 };
 use crate::{Error, Result, server, sql};
@@ -233,7 +233,7 @@ impl<D: Door> Scoped<D> {
             return Ok(reply);
         }
         let locate = self.leaves_position(Some(q));
-        if D::ROLE.is_some() || held::is_held() {
+        if D::ROLE.is_some() || idempotent::is_held() {
             return Box::pin(self.transaction(locate, async |tx| tx.rows(q, p).await)).await;
         }
         let mut connection = self.db.connection_for(&self.who).await?;
@@ -268,7 +268,7 @@ impl<D: Door> Scoped<D> {
         Ok(caller)
     }
 
-    /// Runs `f` in one transaction: commits on `Ok` (with the answer, if the request has a key: src/db/held.rs), rolls back
+    /// Runs `f` in one transaction: commits on `Ok` (with the answer, if the request has a key: src/db/idempotent.rs), rolls back
     /// otherwise, also when the caller goes away or panics. An error of a statement spoils the transaction, even if `f`
     /// swallows it.
     pub async fn tx<T>(&self, f: impl AsyncFnOnce(&Tx<'_>) -> Result<T>) -> Result<T> {

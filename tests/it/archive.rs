@@ -7,10 +7,12 @@ use crate::{
     world::{World, store_of},
 };
 use ringfence::{
-    archive::{self, Options},
     clients::storage::Storage,
+    commands::{
+        archive::{self, Options},
+        erase::{self, Erase},
+    },
     db,
-    erase::{self, Erase},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -6,8 +6,8 @@ use crate::{
     world::{World, add_person, admin_url, answer, api_url},
 };
 use ringfence::{
+    commands::erase::{self, Erase, Options},
     db::{self, Db, Plan, Sql, TenantDb},
-    erase::{self, Erase, Options},
 };
 use serde_json::{Value, json};
 use tokio_postgres::error::SqlState;

@@ -6,7 +6,7 @@ use crate::{
     schema::OwnDatabase,
     world::{World, add_person, enter, until},
 };
-use ringfence::{db, doctor};
+use ringfence::{commands::doctor, db};
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,

@@ -6,7 +6,10 @@ use crate::{
     schema::OwnDatabase,
     world::{World, enter, until, waiting_for_locks},
 };
-use ringfence::{backup::Backup, db, doctor};
+use ringfence::{
+    commands::{backup::Backup, doctor},
+    db,
+};
 use std::{collections::BTreeMap, path::Path, process::Stdio};
 use tokio_postgres::Client;
 use uuid::Uuid;

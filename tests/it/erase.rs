@@ -7,8 +7,8 @@ use crate::{
 };
 use ringfence::{
     clients::storage::Storage,
+    commands::erase::{self, Counts, Erase, Options},
     db,
-    erase::{self, Counts, Erase, Options},
     store::{self, Claim},
 };
 use serde_json::Value;

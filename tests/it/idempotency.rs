@@ -7,9 +7,9 @@ use crate::{
 };
 use reqwest::multipart;
 use ringfence::{
+    commands::erase::{self, Erase, Options},
     config::Config,
     db,
-    erase::{self, Erase, Options},
 };
 use serde_json::{Value, json};
 use std::{

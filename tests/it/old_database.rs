@@ -6,9 +6,11 @@ use crate::{
     world::{Person, admin_url, config, enter, start_server, until, waiting_for_locks},
 };
 use ringfence::{
+    commands::{
+        erase::{self, Erase},
+        import::{self, Options, Outcomes},
+    },
     db,
-    erase::{self, Erase},
-    import::{self, Options, Outcomes},
     seal::Sealer,
 };
 use serde_json::{Value, json};

@@ -8,8 +8,9 @@ use crate::{
 };
 use futures_util::TryStreamExt;
 use ringfence::{
+    commands::doctor,
     config::{Config, Switch},
-    db, doctor,
+    db,
 };
 use serde_json::json;
 use std::{

@@ -6,8 +6,9 @@ use crate::{
     world::{World, config, enter, start_server},
 };
 use ringfence::{
+    commands::doctor,
     config::{Config, Switch},
-    db, doctor,
+    db,
 };
 use serde_json::json;
 

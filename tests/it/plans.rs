@@ -6,8 +6,9 @@ use crate::{
     world::{admin_url, enter},
 };
 use ringfence::{
+    commands::demo,
     db::{self, List, Plan, Sql},
-    demo, list, sql,
+    list, sql,
 };
 use serde_json::Value;
 use tokio_postgres::Client;

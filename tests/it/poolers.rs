@@ -130,7 +130,7 @@ impl Drop for Pooler {
 async fn matrix(pooler: &Pooler, prepared_statements: Switch) {
     let settings = Config { worker: Switch::Off, prepared_statements, ..config() };
     db::check_pooler(&pooler.url, &settings).await.unwrap();
-    ringfence::doctor::check_before_serving(&pooler.url).await.unwrap();
+    ringfence::commands::doctor::check_before_serving(&pooler.url).await.unwrap();
     let server = start_server(settings, &pooler.url);
     let (a, b) = (Seeded::new().await, World::new().await);
     same_reads(&a, &server, shared_server()).await;

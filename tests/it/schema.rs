@@ -3,8 +3,8 @@
 use crate::world::{Person, World, admin_url, api_url, config, start_server, store_of};
 use ringfence::{
     clients::storage::Storage,
+    commands::{doctor, import},
     db::{self, migrate},
-    doctor, import,
 };
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ async fn every_rule_is_run_by_the_doctor() {
     let mut rules: Vec<String> = doctor::rules().map(|r| r.name.to_owned()).collect();
     files.sort();
     rules.sort();
-    assert_eq!(files, rules, "add the file to VITAL or FURTHER in src/doctor.rs");
+    assert_eq!(files, rules, "add the file to VITAL or FURTHER in src/commands/doctor.rs");
 }
 
 /// What each rule is there for: the harm, and the rule that must name it.

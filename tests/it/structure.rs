@@ -106,7 +106,7 @@ fn requests_go_on_elsewhere_only_after_a_commit() {
                 "src/server.rs",
                 "src/jobs/mod.rs",
                 "src/streaming.rs",
-                "src/backfill.rs",
+                "commands/backfill.rs",
                 "db/mod.rs",
                 "db/admission.rs",
             ],
@@ -123,7 +123,7 @@ fn requests_go_on_elsewhere_only_after_a_commit() {
 /// Of a suspended company nothing works but that somebody wants no more from it, and what a provider says of what has left.
 #[test]
 fn only_opt_outs_and_answers_enter_a_suspended_company() {
-    let opt_outs = [("webhooks/mod.rs", 1), ("webhooks/mail.rs", 2), ("webhooks/readers.rs", 1)];
+    let opt_outs = [("webhooks/twilio.rs", 1), ("webhooks/sendgrid.rs", 2), ("webhooks/tracking.rs", 1)];
     let answers = [("src/telephony.rs", 2), ("src/mailing.rs", 1), ("jobs/campaign.rs", 2), ("workflow_run/mod.rs", 1)];
     for (path, text) in sources("src") {
         let path = path.to_string_lossy();

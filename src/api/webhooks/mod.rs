@@ -1,332 +1,50 @@
 //! What Twilio, SendGrid and the readers of mails tell. Nobody is signed in here. The company is the one that the address
 //! or the number names, a signature or a key proves it, and from then on only that company's rows can be reached. All of it
-//! may come twice and in any order. This file hears Twilio: texts and calls that come in, and what became of those that
-//! went out; `mail.rs` hears SendGrid, `intake.rs` says how much of it at a time, `heads.rs` makes it readable,
-//! `parsed.rs` keeps what a mail says, and `readers.rs` hears who reads a mail.
+//! may come twice and in any order. `twilio.rs` and `sendgrid.rs` hear the providers, and `tracking.rs` who reads a mail.
+//! Of a mail that comes in, `intake.rs` says how much at a time, `part_heads.rs` makes it readable, and `inbound_mail.rs` says
+//! what is kept of it.
 
-mod heads;
+mod inbound_mail;
 mod intake;
-mod mail;
-mod parsed;
-mod readers;
+mod part_heads;
+mod sendgrid;
+mod tracking;
+mod twilio;
 
 use super::prelude::*;
-use crate::{db::platform::NumberOwner, telephony};
-use axum::{
-    extract::{FromRequest, Request},
-    http::header,
-    response::{IntoResponse, Response},
-};
-use base64::{Engine, prelude::BASE64_STANDARD};
-use hmac::{Hmac, KeyInit, Mac};
-use sha1::Sha1;
 
 routes! {
     /// A text that came in (Twilio)
-    public post "/api/sms/webhook/incoming" => incoming_sms;
+    public post "/api/sms/webhook/incoming" => twilio::incoming_sms;
     /// What became of a text (Twilio)
-    public post "/api/sms/webhook/status" => sms_status;
+    public post "/api/sms/webhook/status" => twilio::sms_status;
     /// What becomes of a call, or a call that came in (Twilio)
-    public post "/api/calls/webhook" => call_status;
+    public post "/api/calls/webhook" => twilio::call_status;
     /// What is spoken to who is called
-    public get "/api/calls/twiml" => greeting;
+    public get "/api/calls/twiml" => twilio::greeting;
     /// What is spoken to who is called
-    public post "/api/calls/twiml" => greeting;
+    public post "/api/calls/twiml" => twilio::greeting;
     /// A mail that came in (SendGrid's Inbound Parse)
-    public post "/api/emails/webhook/inbound" limit mail::LIMIT => mail::inbound;
+    public post "/api/emails/webhook/inbound" limit sendgrid::LIMIT => sendgrid::inbound;
     /// What became of mails (SendGrid's Event Webhook)
-    public post "/api/emails/webhook/events" => mail::events;
+    public post "/api/emails/webhook/events" => sendgrid::events;
     /// A picture of one point, which tells that a mail was opened
-    public get "/api/emails/track/open/{email_id}" => readers::picture;
+    public get "/api/emails/track/open/{email_id}" => tracking::picture;
     /// Tells that a mail was opened
-    public post "/api/emails/track/open/{email_id}" => readers::opened;
+    public post "/api/emails/track/open/{email_id}" => tracking::opened;
     /// A page on which a recipient of a campaign can unsubscribe
-    public get "/api/unsubscribe/{token}" => readers::ask;
+    public get "/api/unsubscribe/{token}" => tracking::ask;
     /// Unsubscribes a recipient of a campaign (RFC 8058)
-    public post "/api/unsubscribe/{token}" => readers::unsubscribe;
+    public post "/api/unsubscribe/{token}" => tracking::unsubscribe;
 }
-
-/// Of a form of Twilio, in bytes: it is read before anything proves who sends it.
-const FORM: usize = 64 << 10;
-const FIELDS: usize = 200;
-
-/// A form that Twilio signed with somebody's token: whose, is to be found out.
-struct Signed {
-    url: String,
-    signature: Vec<u8>,
-    fields: Vec<(String, String)>,
-    query: CallbackQuery,
-}
-
-/// The company and the row that a callback's address names (`telephony::callback`).
-#[derive(Deserialize, Default)]
-struct CallbackQuery {
-    #[serde(default, deserialize_with = "wire::fitting")]
-    company: Option<Uuid>,
-    #[serde(default, deserialize_with = "wire::fitting")]
-    id: Option<Uuid>,
-}
-
-impl FromRequest<App> for Signed {
-    type Rejection = Error;
-
-    async fn from_request(request: Request, app: &App) -> Result<Self> {
-        let path = request.uri().path_and_query().map_or("", |path| path.as_str());
-        let url = format!("{}{path}", app.config.public_base());
-        let query = wire::query(request.uri().query()).unwrap_or_default();
-        let signature = request.headers().get("x-twilio-signature").and_then(|v| BASE64_STANDARD.decode(v).ok());
-        let signature = signature.ok_or_else(refused)?;
-        let body = axum::body::to_bytes(request.into_body(), FORM).await.map_err(wire::body_error)?;
-        let fields: Vec<_> = form_urlencoded::parse(&body).into_owned().take(FIELDS + 1).collect();
-        if fields.len() > FIELDS {
-            return Err(Error::invalid("body", "", "The form has more than 200 fields"));
-        }
-        Ok(Self { url, signature, fields, query })
-    }
-}
-
-impl aide::OperationInput for Signed {}
 
 /// One sentence for every reason: a stranger learns nothing of numbers and companies.
 fn refused() -> Error {
     Error::Forbidden("The signature is not valid".into())
 }
 
-impl Signed {
-    fn field(&self, name: &str) -> &str {
-        self.fields.iter().find(|(n, _)| n == name).map_or("", |(_, value)| value)
-    }
-
-    /// HMAC-SHA1 over the address and the sorted fields, compared in constant time (Twilio, "Validating requests").
-    fn is_by(&self, token: &str) -> bool {
-        let mut fields: Vec<_> = self.fields.iter().collect();
-        fields.sort();
-        let Ok(mut mac) = Hmac::<Sha1>::new_from_slice(token.as_bytes()) else { return false };
-        mac.update(self.url.as_bytes());
-        for (name, value) in fields {
-            mac.update(name.as_bytes());
-            mac.update(value.as_bytes());
-        }
-        mac.verify_slice(&self.signature).is_ok()
-    }
-
-    /// The handle of the first of these companies whose token signed it.
-    async fn company(&self, app: &App, candidates: Vec<NumberOwner>) -> Result<TenantDb> {
-        Ok(self.entered(app, candidates, false).await?.db)
-    }
-
-    /// The first of these companies whose token signed it; with `is_opt_out` also a suspended one, whose handle is for noting the
-    /// opt-out alone.
-    async fn entered(&self, app: &App, candidates: Vec<NumberOwner>, is_opt_out: bool) -> Result<Entered> {
-        let mut is_unread = false;
-        for NumberOwner { company_id, user_id } in candidates {
-            let mut db = TenantDb::for_company(&app.db, company_id, user_id);
-            let mut account = telephony::account_on_or_off(app, &db).await;
-            let is_suspended = is_opt_out && matches!(account, Err(Error::Suspended));
-            if is_suspended {
-                db = TenantDb::for_opt_out(&app.db, company_id, user_id);
-                account = telephony::account_on_or_off(app, &db).await;
-            }
-            match account {
-                Ok(Some(account)) if self.is_by(&account.credentials.auth_token) => {
-                    return Ok(Entered { db, is_suspended, may_answer: account.is_active });
-                }
-                Ok(_) | Err(Error::InvalidToken | Error::Suspended | Error::NoCompany) => {}
-                Err(Error::NoKey(_)) => is_unread = true,
-                Err(e) => return Err(e),
-            }
-        }
-        // Of those that it may be by; a stranger is told no more of them than before.
-        Err(if is_unread { Error::BadGateway("The signature cannot be checked right now".into()) } else { refused() })
-    }
-}
-
-/// A company whose account has signed.
-struct Entered {
-    db: TenantDb,
-    is_suspended: bool,
-    may_answer: bool,
-}
-
-/// Whom a callback's address names. Nothing is inserted in this name.
-fn named(company: Option<Uuid>) -> Vec<NumberOwner> {
-    company.into_iter().map(|company_id| NumberOwner { company_id, user_id: Uuid::nil() }).collect()
-}
-
-/// An answer that Twilio acts upon; the type is the contract's.
-struct Twiml(&'static str, String);
-
-impl Twiml {
-    /// The answer to a text.
-    fn message(said: &str) -> Self {
-        Self("text/xml", format!(r#"<?xml version="1.0" encoding="UTF-8"?><Response>{said}</Response>"#))
-    }
-}
-
-impl IntoResponse for Twiml {
-    fn into_response(self) -> Response {
-        ([(header::CONTENT_TYPE, self.0)], self.1).into_response()
-    }
-}
-
-impl aide::OperationOutput for Twiml {
-    type Inner = Self;
-    fn operation_response(
-        _: &mut aide::generate::GenContext,
-        _: &mut aide::openapi::Operation,
-    ) -> Option<aide::openapi::Response> {
-        Some(wire::binary("application/xml"))
-    }
-    fn inferred_responses(
-        ctx: &mut aide::generate::GenContext,
-        operation: &mut aide::openapi::Operation,
-    ) -> Vec<(Option<u16>, aide::openapi::Response)> {
-        wire::documented(Some(200), Self::operation_response(ctx, operation))
-    }
-}
-
 /// A text in XML, without the characters that no document may have.
 fn escaped(text: &str) -> String {
     let text: String = text.chars().filter(|c| wire::is_xml(*c)).collect();
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
-}
-
-row! {
-    /// A text that came in, and what it is answered with by itself.
-    pub struct Incoming {
-        id: Uuid,
-        reply: Option<String>,
-    }
-}
-
-/// The words of the carriers' rules; only a message that is nothing else but punctuation counts (README, promise 28).
-fn keyword(body: &str) -> Option<&'static str> {
-    let word = body.trim_matches(|c: char| !c.is_alphanumeric()).to_uppercase();
-    match word.as_str() {
-        "STOP" | "STOPALL" | "STOP ALL" | "UNSUBSCRIBE" | "CANCEL" | "END" | "QUIT" | "REVOKE" => Some("stop"),
-        "OPTOUT" | "OPT OUT" | "OPT-OUT" => Some("stop"),
-        "START" | "UNSTOP" | "YES" => Some("start"),
-        "HELP" | "INFO" => Some("help"),
-        _ => None,
-    }
-}
-
-/// The text with a word for what comes with it (MMS), which stays at Twilio.
-fn with_media(mut body: String, signed: &Signed) -> String {
-    // Twilio hands over ten at most.
-    let count: usize = signed.field("NumMedia").parse().unwrap_or(0).min(10);
-    if count == 0 {
-        return body;
-    }
-    let are_pictures = (0..count).all(|n| signed.field(&format!("MediaContentType{n}")).starts_with("image/"));
-    let what = if are_pictures { "picture" } else { "attachment" };
-    if !body.is_empty() {
-        body.push('\n');
-    }
-    body + &format!("[{count} {what}{}]", if count == 1 { "" } else { "s" })
-}
-
-async fn incoming_sms(app: State<App>, signed: Signed) -> Result<Twiml> {
-    let (from, to, sid) = (signed.field("From"), signed.field("To"), signed.field("MessageSid"));
-    let body = signed.field("Body").replace('\0', "");
-    let keyword = keyword(&body);
-    let body = with_media(body, &signed);
-    let owners = app.db.platform().companies_of_number(to, signed.field("AccountSid")).await?;
-    let Entered { db, is_suspended, may_answer } = signed.entered(&app, owners, keyword == Some("stop")).await?;
-    if sid.is_empty() || from.is_empty() {
-        return Err(Error::invalid("body", "MessageSid", "Field required"));
-    }
-    if is_suspended {
-        db.optional::<Uuid>(sql!("suppressions/add_found"), &[&"sms", &from, &"stop"]).await?;
-        return Ok(Twiml::message(""));
-    }
-    let digits: String = from.chars().filter(char::is_ascii_digit).collect();
-    let reply = db.tx(async |tx| {
-        tx.one::<bool>(sql!("webhooks/lock_text"), &[&sid, &from, &to]).await?;
-        tx.optional::<Uuid>(sql!("webhooks/add_sender"), &[&from, &digits]).await?;
-        let stored: Option<Incoming> =
-            tx.optional(sql!("webhooks/incoming_sms"), &[&sid, &from, &to, &body, &keyword]).await?;
-        let Some(Incoming { id, reply }) = stored else { return Ok(None) };
-        match keyword {
-            Some("stop") => {
-                tx.optional::<Uuid>(sql!("suppressions/add_found"), &[&"sms", &from, &"stop"]).await?;
-            }
-            Some("start") => {
-                tx.optional::<Uuid>(sql!("webhooks/opt_in"), &[&from]).await?;
-            }
-            _ => {}
-        }
-        let Some(reply) = reply.filter(|_| may_answer) else { return Ok(None) };
-        tx.optional::<Uuid>(sql!("webhooks/reply"), &[&id, &reply]).await?;
-        Ok(Some(reply))
-    });
-    let said = reply.await?.map_or(String::new(), |reply| format!("<Message>{}</Message>", escaped(&reply)));
-    Ok(Twiml::message(&said))
-}
-
-async fn sms_status(app: State<App>, signed: Signed) -> Result<Json<wire::Done>> {
-    let code = Some(signed.field("ErrorCode")).filter(|code| !code.is_empty() && code.len() <= 20);
-    let has_opted_out = code == Some("21610");
-    let Entered { db, is_suspended, .. } = signed.entered(&app, named(signed.query.company), has_opted_out).await?;
-    if is_suspended {
-        let params: crate::db::Params<'_> = &[&signed.field("MessageSid"), &signed.field("To")];
-        db.optional::<Uuid>(sql!("webhooks/opted_out"), params).await?;
-        return Ok(wire::done("Heard"));
-    }
-    let status = match signed.field("MessageStatus") {
-        status @ ("sent" | "delivered" | "undelivered" | "failed" | "read") => status,
-        // It is on its way at Twilio.
-        _ => "sent",
-    };
-    let params: crate::db::Params<'_> = &[&signed.query.id, &signed.field("MessageSid"), &status, &code];
-    let known: Option<String> = db.optional(sql!("webhooks/sms_status").planned_once(), params).await?;
-    if has_opted_out {
-        // Also when the text is deleted.
-        let to = known.as_deref().unwrap_or(signed.field("To"));
-        db.optional::<Uuid>(sql!("webhooks/opted_out"), &[&signed.field("MessageSid"), &to]).await?;
-    } else {
-        known.ok_or_else(refused)?;
-    }
-    Ok(wire::done("Heard"))
-}
-
-async fn call_status(app: State<App>, signed: Signed) -> Result<Json<wire::Done>> {
-    let (from, to, sid) = (signed.field("From"), signed.field("To"), signed.field("CallSid"));
-    let candidates = match signed.query.company {
-        Some(company) => named(Some(company)),
-        None => {
-            let account = signed.field("AccountSid");
-            let mut owners = app.db.platform().companies_of_number(to, account).await?;
-            owners.extend(app.db.platform().companies_of_number(from, account).await?);
-            owners
-        }
-    };
-    let db = signed.company(&app, candidates).await?;
-    let status = match signed.field("CallStatus") {
-        status @ ("ringing" | "in-progress" | "completed" | "failed" | "busy" | "no-answer" | "canceled") => status,
-        "answered" => "in-progress",
-        _ => "initiated",
-    };
-    let duration: Option<i32> = signed.field("CallDuration").parse().ok().filter(|seconds| *seconds >= 0);
-    let recording = Some(signed.field("RecordingUrl")).filter(|url| url.starts_with("https://") && url.len() <= 1000);
-    if sid.is_empty() {
-        return Err(Error::invalid("body", "CallSid", "Field required"));
-    }
-    let params: crate::db::Params<'_> = &[&signed.query.id, &sid, &status, &duration, &recording];
-    let moved = async || db.optional::<Uuid>(sql!("webhooks/call_status"), params).await;
-    let mut known = moved().await?;
-    if known.is_none() && signed.query.company.is_none() {
-        let params: crate::db::Params<'_> = &[&sid, &from, &to, &status, &duration, &recording];
-        known = db.optional(sql!("webhooks/incoming_call"), params).await?;
-        // What was told at the same moment may have stored it, and this may be the later of the two.
-        if known.is_none() {
-            known = moved().await?;
-        }
-    }
-    known.ok_or_else(refused)?;
-    Ok(wire::done("Heard"))
-}
-
-async fn greeting() -> Twiml {
-    Twiml("application/xml", telephony::GREETING.into())
 }

@@ -2,7 +2,8 @@
 //! the rights on the database itself. A restored copy is counted, brought to this version and examined.
 
 use crate::{
-    db, doctor, say, sql,
+    commands::doctor,
+    db, say, sql,
     terminal::{self, Measure},
 };
 use anyhow::{Context, bail, ensure};

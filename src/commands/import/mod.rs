@@ -10,8 +10,8 @@ mod source;
 mod tables;
 
 use crate::{
-    backfill,
     clients::storage::Storage,
+    commands::backfill,
     db::{self, connect_as_dba},
     seal::Sealer,
     sql, store,

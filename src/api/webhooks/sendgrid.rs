@@ -3,9 +3,9 @@
 
 use super::{
     super::prelude::*,
-    heads::Heads,
+    inbound_mail::{Received, Told},
     intake::{self, MailPace, slow},
-    parsed::{Received, Told},
+    part_heads::Heads,
 };
 use crate::clients::storage::Writing;
 use axum::{

@@ -3,8 +3,8 @@
 
 use super::{
     Column, Fault, FromRow,
+    answer_memory::Room,
     connection::Reply,
-    room::Room,
     row::{IntoRows, Places, Row, Values, find_next, find_places},
 };
 use crate::wire::Time;

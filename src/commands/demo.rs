@@ -1,7 +1,8 @@
 //! Demo data: two small companies to look at, or many large ones to measure with.
 
 use crate::{
-    backfill, db, passwords, say, sql,
+    commands::backfill,
+    db, passwords, say, sql,
     terminal::{self, Measure},
 };
 use anyhow::{Context, bail};

@@ -2,8 +2,8 @@
 //! and the remedy, and nothing when all is well. They only read the catalog, and to which logins companies were granted.
 
 use crate::{
-    backup,
     clients::storage::Storage,
+    commands::backup,
     db::{self, Sql},
     say, sql, store,
 };

@@ -1,0 +1,168 @@
+//! All of one company in one file, and back: for moving a company to another database, and for handing it its data.
+//!
+//! The file is a zip. `tables/<table>.ndjson` has a row a line under the names of its columns, `objects/<file id>` the
+//! content of a file, and `manifest.json` the version of the schema and the number of rows and SHA-256 of each entry.
+//! Password hashes and providers' credentials are left out: who moves resets their password by mail, and a sealed secret
+//! is worth nothing under another key.
+
+mod export;
+mod import;
+
+pub use export::export;
+pub use import::{Imported, Options, import};
+
+use crate::{clients::storage::Storage, say, sql};
+use anyhow::bail;
+use clap::Subcommand;
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, path::PathBuf};
+use tokio_postgres::GenericClient;
+use uuid::Uuid;
+
+/// What to do with a company's archive.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Write a company's rows and files to a zip with one file of JSON lines a table and a manifest with checksums
+    ///
+    /// Password hashes and providers' credentials are not in it. Have a super admin suspend the company before, if it moves: what
+    /// it sends after the export is due in the file, and what becomes due after the import would be sent from both places.
+    Export {
+        /// The company's exact name
+        #[arg(long)]
+        company: String,
+        /// The new file
+        #[arg(long, value_name = "FILE")]
+        to: PathBuf,
+    },
+    /// Add the company of such a file to a database that does not have it, under the same ids
+    ///
+    /// It comes in suspended, so that nothing is sent twice while the company is still at work where it came from. Its users
+    /// reset their passwords by mail, an admin enters the providers' credentials again, and nobody comes in as super admin.
+    /// A user who has an account in the database already, by its id, keeps it as it is, and becomes a former member of the
+    /// company that comes in: what they made there is the company's. People who were erased here and are in the file are named.
+    Import {
+        /// The file
+        file: PathBuf,
+        /// How it comes in
+        #[command(flatten)]
+        options: Options,
+    },
+}
+
+/// The form of the file that this program writes and reads.
+const FORMAT: u32 = 1;
+/// How the names of files' contents begin.
+const OBJECTS: &str = "objects/";
+
+/// Runs the command at the administrator's address of a database, with its store of files.
+pub async fn run(command: &Command, admin: &str, storage: &Storage) -> anyhow::Result<()> {
+    match command {
+        Command::Export { company, to } => {
+            let manifest = export(admin, company, to, storage).await?;
+            say!("{} are in {}.", manifest.summary(), to.display());
+            if let Some(lack) = manifest.lack() {
+                bail!(lack);
+            }
+        }
+        Command::Import { file, options } => {
+            let Imported { manifest, elsewhere, due, erased } = import(admin, file, *options, storage).await?;
+            let state = if options.active { "" } else { " It is suspended until a super admin makes it active." };
+            say!("{} came in.{state} Its users reset their passwords by mail.", manifest.summary());
+            if let Some(told) = due.and_then(|due| due.told("export")) {
+                say!("{told}");
+            }
+            if !erased.is_empty() {
+                say!(
+                    "These were erased here and are there again. Erase them again, each by `ringfence erase person ADDRESS --company \"{}\"`:\n  {}",
+                    manifest.company,
+                    erased.join("\n  ")
+                );
+            }
+            if !elsewhere.is_empty() {
+                say!(
+                    "These have an account here already, which stays as it is; what they made there is the company's, \
+                     and `ringfence user assign` moves them:\n  {}",
+                    elsewhere.join("\n  ")
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What an archive says of itself.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Manifest {
+    format: u32,
+    /// The newest migration of the database that it comes from.
+    schema: i32,
+    company_id: Uuid,
+    company: String,
+    /// What every archive lacks, in words.
+    left_out: Vec<String>,
+    /// Files whose content was not in the store.
+    missing_objects: Vec<Uuid>,
+    /// The other entries of the zip.
+    entries: BTreeMap<String, Entry>,
+}
+
+/// One entry of an archive.
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Rows, of a table.
+    pub rows: u64,
+    /// Bytes before they were compressed.
+    pub bytes: u64,
+    /// Of these bytes, in hexadecimal.
+    pub sha256: String,
+}
+
+impl Manifest {
+    /// The company's name.
+    pub fn company(&self) -> &str {
+        &self.company
+    }
+
+    /// Rows of all tables, and files with content.
+    pub fn summary(&self) -> String {
+        let files = self.entries.keys().filter(|name| name.starts_with(OBJECTS)).count();
+        format!("{}: {} rows and the content of {files} files", self.company, self.rows())
+    }
+
+    fn rows(&self) -> u64 {
+        self.entries.values().fold(0, |rows, entry| rows.saturating_add(entry.rows))
+    }
+
+    /// Of the entries whose names begin so.
+    fn bytes(&self, start: &str) -> u64 {
+        let entries = self.entries.iter().filter(|(name, _)| name.starts_with(start));
+        entries.fold(0, |bytes, (_, entry)| bytes.saturating_add(entry.bytes))
+    }
+
+    /// Why the archive is not whole, if it is not.
+    pub fn lack(&self) -> Option<String> {
+        let files = self.missing_objects.len();
+        (files > 0).then(|| {
+            format!(
+                "files whose content is not in the store: {files}; manifest.json has their ids. Is RINGFENCE_STORAGE_URL the server's?"
+            )
+        })
+    }
+}
+
+/// The tables of a company, each with the condition on its rows; `$1` is the company.
+async fn tables(db: &impl GenericClient) -> anyhow::Result<Vec<(String, &'static str)>> {
+    let mut tables = vec![("companies".to_owned(), "id = $1")];
+    for row in db.query(sql!("ops/tenant_tables").text, &[]).await? {
+        tables.push((row.get(0), "tenant_id = $1"));
+    }
+    // Their members come last: a company's first member brings a pipeline along, unless there is one.
+    tables.extend([("users".to_owned(), "company_id = $1"), ("members".to_owned(), "tenant_id = $1")]);
+    Ok(tables)
+}
+
+async fn columns(db: &impl GenericClient, table: &str) -> anyhow::Result<String> {
+    let columns = db.query(sql!("import/columns").text, &[&table]).await?;
+    let names: Vec<String> = columns.iter().map(|row| row.get("name")).collect();
+    Ok(names.join(", "))
+}

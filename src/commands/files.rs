@@ -1,0 +1,43 @@
+//! `ringfence files`: what is in the store of files, and whose it is.
+
+use crate::{
+    App,
+    clients::storage::Storage,
+    db, jobs, say, store,
+    terminal::{self, Measure},
+};
+use clap::Subcommand;
+
+/// What to do with the store of files.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Delete what no file needs any more: left by broken uploads, or deleted long ago. Servers do it once an hour
+    Sweep {
+        /// Only say what would be deleted
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Make the store this database's, whosever it was: for one that takes another's place (needs DATABASE_ADMIN_URL)
+    ///
+    /// A store is one database's, for it deletes there what it does not know. Stop the servers and workers of the other one before,
+    /// or give it another store: what it writes to this one from now on does not last.
+    Adopt,
+}
+
+/// Deletes what no file needs any more, or says what would be deleted.
+pub async fn sweep(app: &App, dry_run: bool) -> anyhow::Result<()> {
+    let bar = terminal::progress("objects looked at", Measure::Number);
+    let swept = jobs::sweep_files::sweep(app, dry_run, |seen| bar.set_position(seen)).await?;
+    bar.finish_and_clear();
+    let what = if dry_run { "would be deleted" } else { "deleted" };
+    let bytes = bytesize::ByteSize(swept.bytes);
+    say!("{} objects looked at, {} {what} ({bytes}).", swept.seen, swept.deleted);
+    Ok(())
+}
+
+/// Makes the store that of an administrator's database, whosever it was.
+pub async fn adopt(admin: &str, storage: &Storage) -> anyhow::Result<()> {
+    store::adopt(&db::connect_as_dba(admin).await?, storage).await?;
+    say!("The store of files is this database's now. Give any other database a store of its own.");
+    Ok(())
+}

@@ -1,0 +1,112 @@
+//! `ringfence user` and `ringfence super-admin`: accounts, their company and role.
+
+use crate::{db, passwords, sql, terminal, wire};
+use anyhow::bail;
+use clap::Subcommand;
+use tokio_postgres::{Client, error::SqlState};
+use uuid::Uuid;
+
+/// What to do with users.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Give a user a company; a new account asks for its password (or reads it from standard input)
+    Assign {
+        /// The person's e-mail address
+        email: String,
+        /// The company's exact name
+        #[arg(long)]
+        company: String,
+        /// The role, when it is to change, such as company_admin or "Sales Rep". A new account, and whoever comes from another company and is no super admin, is company_user
+        #[arg(long)]
+        role: Option<String>,
+    },
+}
+
+/// An address as accounts have it.
+fn address(given: &str) -> String {
+    given.trim().to_lowercase()
+}
+
+/// Makes somebody a super admin of the platform; answers what was done.
+pub async fn super_admin(admin: &Client, email: &str) -> anyhow::Result<String> {
+    let email = address(email);
+    let user = match admin.query_opt(sql!("ops/find_user").text, &[&email]).await? {
+        Some(row) => row.get::<_, Uuid>("id"),
+        None => add_user(admin, &email, "Super", "Admin").await?,
+    };
+    admin.execute(sql!("ops/set_role").text, &[&user, &Some("super_admin")]).await?;
+    Ok(format!("{email} is a super admin now."))
+}
+
+/// The roles of companies (contract: conventions, "Roles and permissions"). The API takes any word, which a typing error is, too.
+const ROLES: [&str; 7] =
+    ["company_admin", "company_user", "Admin", "Sales Manager", "Sales Rep", "Regular User", "Support"];
+
+/// Runs the command as an administrator of the database; answers what was done.
+pub async fn run(command: Command, admin: &mut Client) -> anyhow::Result<String> {
+    let Command::Assign { email, company, role } = command;
+    assign(admin, &email, &company, role.as_deref()).await
+}
+
+async fn assign(admin: &mut Client, email: &str, company: &str, role: Option<&str>) -> anyhow::Result<String> {
+    let (email, role) = (address(email), role.map(str::trim));
+    match role {
+        Some("") => bail!("the role must not be empty"),
+        Some("super_admin") => bail!("a super admin is made by `ringfence super-admin`"),
+        Some(role) if !ROLES.contains(&role) => bail!("\"{role}\" is none of the roles: {}", ROLES.join(", ")),
+        _ => {}
+    }
+    let company_id = db::company_named(admin, company).await?;
+    let known = admin.query_opt(sql!("ops/find_user").text, &[&email]).await?;
+    let left: Option<String> = known.as_ref().and_then(|row| row.get("company"));
+    let left = left.filter(|left| left != company);
+    let (user, role) = match known {
+        // What somebody was in another company says nothing about this one, and what they are of the platform stays.
+        Some(row) => {
+            let (user, was): (Uuid, &str) = (row.get("id"), row.get("user_role"));
+            let moves = left.is_some() && was != "super_admin";
+            let role = role.or(moves.then_some("company_user"));
+            let ends = left.is_some() || role.is_some_and(|role| role != was && role != "company_admin");
+            if ends && let Some(row) = admin.query_opt(sql!("ops/without_admin").text, &[&vec![user]]).await? {
+                let of: &str = row.get("name");
+                bail!("{email} is the last admin of {of}: make somebody else an admin there first");
+            }
+            (user, role)
+        }
+        None => {
+            let first_name = email.split('@').next().unwrap_or("New");
+            (add_user(admin, &email, first_name, "").await?, role.or(Some("company_user")))
+        }
+    };
+    let tx = admin.transaction().await?;
+    tx.execute(sql!("ops/assign_company").text, &[&user, &company_id]).await.map_err(|e| {
+        match e.as_db_error().filter(|e| *e.code() == SqlState::UNIQUE_VIOLATION) {
+            Some(taken) => anyhow::anyhow!(
+                "{} has a row already with a key that one of {email}'s historical rows has, in {} ({}): after `ringfence backfill run` \
+                 the table app.backfill_collision names such rows. Delete one of the two, or change its key",
+                left.as_deref().unwrap_or(company),
+                taken.table().unwrap_or_default(),
+                taken.constraint().unwrap_or_default()
+            ),
+            None => e.into(),
+        }
+    })?;
+    let role: String = tx.query_one(sql!("ops/set_role").text, &[&user, &role]).await?.get("user_role");
+    tx.commit().await?;
+    let from = left.map(|left| format!(", and no longer to {left}; what they made there stays there"));
+    Ok(format!("{email} belongs to {company} now, with the role {role}{}.", from.unwrap_or_default()))
+}
+
+async fn add_user(admin: &Client, email: &str, first: &str, last: &str) -> anyhow::Result<Uuid> {
+    // As the API has it.
+    if wire::new_address(email, &()).is_err() || email.chars().count() > 255 {
+        bail!("\"{email}\" is not an e-mail address that mail gets to");
+    }
+    let missing = format!("there is no account {email} yet: give the new one's password on standard input");
+    let password = terminal::new_password(&format!("the new account {email}"), &missing)?;
+    if let Some(problem) = passwords::problem(&password, email, true) {
+        bail!("{problem}");
+    }
+    let hash = passwords::hash_now(&password)?;
+    Ok(admin.query_one(sql!("ops/add_user").text, &[&email, &hash, &first, &last]).await?.get("id"))
+}
