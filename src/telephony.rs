@@ -319,7 +319,7 @@ pub async fn call(app: &App, db: &TenantDb, new: NewCall) -> Result<(Uuid, Taken
     if !account.voice_enabled {
         return Err(Error::bad_request("Calls are switched off in the Twilio settings"));
     }
-    let params: crate::db::Params<'_> = &[&new.from, &to, &new.notes, &new.contact];
+    let params: Params<'_> = &[&new.from, &to, &new.notes, &new.contact];
     let call: QueuedCall = db.one(sql!("telephony/queue_call"), params).await?;
     let callback = callback(app, "/api/calls/webhook", account.company, call.id);
     let (work, db) = (app.clone(), TenantDb::for_answer(&app.db, account.company, call.user_id));

@@ -224,9 +224,9 @@ async fn list(db: TenantDb, Query(f): Query<Filter>, page: Paging<{ page::ALL }>
 async fn create(db: TenantDb, Json(new): Json<NewActivity>) -> Result<Json<Changed>> {
     let (kind, status) = (kind(&new.r#type), status(new.status.as_deref().unwrap_or_default()));
     let NewActivity { subject, description, due_date, duration_minutes, priority, contact_id, deal_id, .. } = &new;
-    let params: [&(dyn postgres_types::ToSql + Sync); 9] =
-        [&kind, subject, description, &status, due_date, duration_minutes, priority, contact_id, deal_id];
-    let activity = db.one(sql!("activities/create"), &params).await.must_have_company()?;
+    let params: Params<'_> =
+        &[&kind, subject, description, &status, due_date, duration_minutes, priority, contact_id, deal_id];
+    let activity = db.one(sql!("activities/create"), params).await.must_have_company()?;
     Ok(Json(Changed { activity, message: "Activity created successfully" }))
 }
 
@@ -241,9 +241,9 @@ async fn update(db: TenantDb, Path(id): Path<Uuid>, change: Change<ActivityPatch
     patch.status = patch.status.map(|text| status(&text).to_owned());
     let (contact, deal) = (patch.contact_id.flatten(), patch.deal_id.flatten());
     let (no_contact, no_deal) = (patch.contact_id == Some(None), patch.deal_id == Some(None));
-    let params: [&(dyn postgres_types::ToSql + Sync); 6] =
-        [&id, &postgres_types::Json(&patch), &contact, &no_contact, &deal, &no_deal];
-    let activity = db.one(sql!("activities/update"), &params).await.or_not_found_without_company()?;
+    let params: Params<'_> =
+        &[&id, &Jsonb(&patch), &contact, &no_contact, &deal, &no_deal];
+    let activity = db.one(sql!("activities/update"), params).await.or_not_found_without_company()?;
     Ok(Json(Changed { activity, message: "Activity updated successfully" }))
 }
 

@@ -212,7 +212,7 @@ async fn create(db: TenantDb, Json(new): Json<NewDeal>) -> Result<Json<Created>>
     let NewDeal { title, value, stage_id, pipeline_id, company, contact, description, expected_close_date, .. } = &new;
     let (stage_id, stage_name) = stage(stage_id);
     let status = status(new.status.as_deref().unwrap_or_default());
-    let params: [&(dyn postgres_types::ToSql + Sync); 10] = [
+    let params: Params<'_> = &[
         title,
         value,
         pipeline_id,
@@ -224,7 +224,7 @@ async fn create(db: TenantDb, Json(new): Json<NewDeal>) -> Result<Json<Created>>
         expected_close_date,
         &status,
     ];
-    let deal = db.one(sql!("deals/create"), &params).await.must_have_company()?;
+    let deal = db.one(sql!("deals/create"), params).await.must_have_company()?;
     Ok(Json(Created { deal, message: "Deal created successfully" }))
 }
 
@@ -238,18 +238,18 @@ async fn update(db: TenantDb, Path(id): Path<Uuid>, change: Change<DealPatch>) -
     let contact = patch.contact.as_ref().map(|given| given.as_deref().unwrap_or_default());
     let (clear, contact) = (contact == Some(""), contact.and_then(|text| text.trim().parse::<Uuid>().ok()));
     let (no_name, shown) = (None::<&str>, patch.contact_id);
-    let params: [&(dyn postgres_types::ToSql + Sync); 8] =
-        [&id, &postgres_types::Json(&patch), &patch.pipeline_id, &patch.stage_id, &no_name, &contact, &clear, &shown];
-    db.one(sql!("deals/update"), &params).await.or_not_found_without_company()
+    let params: Params<'_> =
+        &[&id, &Jsonb(&patch), &patch.pipeline_id, &patch.stage_id, &no_name, &contact, &clear, &shown];
+    db.one(sql!("deals/update"), params).await.or_not_found_without_company()
 }
 
 async fn move_to(db: TenantDb, Path(id): Path<Uuid>, Json(target): Json<Target>) -> Result<Written<Deal>> {
     let to = target.to_stage_id.as_deref().filter(|text| !text.is_empty());
     let (stage_id, stage_name) = to.map_or((None, None), stage);
-    let nothing = postgres_types::Json(Map::new());
-    let params: [&(dyn postgres_types::ToSql + Sync); 8] =
-        [&id, &nothing, &None::<Uuid>, &stage_id, &stage_name, &None::<Uuid>, &false, &None::<Uuid>];
-    db.one(sql!("deals/update"), &params).await.or_not_found_without_company()
+    let nothing = Jsonb(Map::new());
+    let params: Params<'_> =
+        &[&id, &nothing, &None::<Uuid>, &stage_id, &stage_name, &None::<Uuid>, &false, &None::<Uuid>];
+    db.one(sql!("deals/update"), params).await.or_not_found_without_company()
 }
 
 async fn delete(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Message>> {

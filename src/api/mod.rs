@@ -15,7 +15,7 @@ mod prelude {
     pub(super) use crate::{
         App, Error, Result,
         api::{Access, Route},
-        db::{CompanyAdmin, Rows, Scoped, SettingsAdmin, SuperAdmin, TeamAdmin, TenantDb, UserDb, Written},
+        db::{CompanyAdmin, Params, Rows, Scoped, SettingsAdmin, SuperAdmin, TeamAdmin, TenantDb, UserDb, Written},
         error::ResultExt,
         filter_ids::Named,
         list,
@@ -27,6 +27,7 @@ mod prelude {
     };
     pub(super) use axum::extract::State;
     pub(super) use garde::Validate;
+    pub(super) use postgres_types::Json as Jsonb;
     pub(super) use schemars::JsonSchema;
     pub(super) use serde::{Deserialize, Serialize};
     pub(super) use uuid::Uuid;

@@ -165,7 +165,7 @@ async fn get(db: TenantDb, Path(id): Path<Uuid>) -> Result<Written<Pipeline>> {
 async fn update(db: TenantDb, Path(id): Path<Uuid>, change: Change<PipelinePatch>) -> Result<Json<Pipeline>> {
     let patch = change.checked_against(db.one::<Pipeline>(sql!("pipelines/get"), &[&id])).await?;
     let pipeline = db
-        .one(sql!("pipelines/update"), &[&id, &postgres_types::Json(&patch)])
+        .one(sql!("pipelines/update"), &[&id, &Jsonb(&patch)])
         .await
         .on_constraint(DEFAULT_KEY, DEFAULT_TAKEN)
         .or_not_found_without_company()?;
@@ -187,17 +187,17 @@ async fn stages(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Vec<Stage>>> 
 
 async fn create_stage(db: TenantDb, Path(id): Path<Uuid>, Json(new): Json<NewStage>) -> Result<Json<Stage>> {
     let NewStage { name, description, order_index, probability, is_closed, is_won } = &new;
-    let params: [&(dyn postgres_types::ToSql + Sync); 7] =
-        [&id, name, description, order_index, probability, is_closed, is_won];
-    let stage = db.optional(sql!("pipelines/create_stage"), &params).await;
+    let params: Params<'_> =
+        &[&id, name, description, order_index, probability, is_closed, is_won];
+    let stage = db.optional(sql!("pipelines/create_stage"), params).await;
     let no_pipeline = || Error::not_found("Pipeline");
     stage.without_company(no_pipeline())?.ok_or_else(no_pipeline).map(Json)
 }
 
 async fn update_stage(db: TenantDb, Path(id): Path<Uuid>, change: Change<StagePatch>) -> Result<Written<Stage>> {
     let patch = change.checked_against(db.one::<Stage>(sql!("pipelines/stage"), &[&id])).await?;
-    let params: [&(dyn postgres_types::ToSql + Sync); 2] = [&id, &postgres_types::Json(&patch)];
-    db.one(sql!("pipelines/update_stage"), &params).await.or_not_found_without_company()
+    let params: Params<'_> = &[&id, &Jsonb(&patch)];
+    db.one(sql!("pipelines/update_stage"), params).await.or_not_found_without_company()
 }
 
 async fn delete_stage(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Message>> {
@@ -208,7 +208,7 @@ async fn delete_stage(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Message
 async fn reorder(db: TenantDb, Path(id): Path<Uuid>, Json(order): Json<Order>) -> Result<Json<Message>> {
     let reordered = db.tx(async |tx| {
         tx.one::<Pipeline>(sql!("pipelines/get"), &[&id]).await?;
-        tx.all::<Uuid>(sql!("pipelines/reorder"), &[&id, &postgres_types::Json(&order.stages)]).await
+        tx.all::<Uuid>(sql!("pipelines/reorder"), &[&id, &Jsonb(&order.stages)]).await
     });
     reordered.await.without_company(Error::not_found("Pipeline"))?;
     Ok(message("Stages reordered successfully"))

@@ -3,7 +3,6 @@
 use super::prelude::*;
 use crate::pdf;
 use jiff::civil;
-use postgres_types::ToSql;
 use serde_json::Value;
 
 routes! {
@@ -178,11 +177,11 @@ async fn list(db: TenantDb, Query(filter): Query<Filter>, page: Paging) -> Resul
 async fn create(db: TenantDb, Json(new): Json<NewQuote>) -> Result<wire::Created<Quote>> {
     let NewQuote { title, amount, client_id, deal_id, valid_until, description, terms, notes, .. } = &new;
     let lines = new.line_items.as_deref().unwrap_or_default();
-    let (status, lines) = (new.status.unwrap_or(QuoteStatus::Draft).word(), postgres_types::Json(lines));
-    let params: [&(dyn ToSql + Sync); 10] =
-        [title, amount, client_id, deal_id, valid_until, description, terms, notes, &status, &lines];
+    let (status, lines) = (new.status.unwrap_or(QuoteStatus::Draft).word(), Jsonb(lines));
+    let params: Params<'_> =
+        &[title, amount, client_id, deal_id, valid_until, description, terms, notes, &status, &lines];
     let quote = db.tx(async |tx| {
-        let id: Uuid = tx.one(sql!("quotes/create"), &params).await?;
+        let id: Uuid = tx.one(sql!("quotes/create"), params).await?;
         tx.one(sql!("quotes/get"), &[&id]).await
     });
     Ok(wire::Created(quote.await?))
@@ -195,13 +194,13 @@ async fn get(db: TenantDb, Path(id): Path<Uuid>) -> Result<Written<Quote>> {
 async fn update(db: TenantDb, Path(id): Path<Uuid>, change: Change<QuotePatch>) -> Result<Json<Quote>> {
     let patch = change.checked_against(db.one::<Quote>(sql!("quotes/get"), &[&id])).await?;
     let ((client, no_client), (deal, no_deal)) = (reference(&patch.client_id), reference(&patch.deal_id));
-    let columns = postgres_types::Json(&patch);
-    let params: [&(dyn ToSql + Sync); 6] = [&id, &columns, &client, &no_client, &deal, &no_deal];
+    let columns = Jsonb(&patch);
+    let params: Params<'_> = &[&id, &columns, &client, &no_client, &deal, &no_deal];
     let quote = db.tx(async |tx| {
-        tx.optional::<Uuid>(sql!("quotes/update"), &params).await?;
+        tx.optional::<Uuid>(sql!("quotes/update"), params).await?;
         let quote: Quote = tx.one(sql!("quotes/get"), &[&id]).await?;
         let Some(lines) = &patch.line_items else { return Ok(quote) };
-        tx.all::<Uuid>(sql!("quotes/replace_lines"), &[&id, &postgres_types::Json(lines)]).await?;
+        tx.all::<Uuid>(sql!("quotes/replace_lines"), &[&id, &Jsonb(lines)]).await?;
         tx.one(sql!("quotes/get"), &[&id]).await
     });
     Ok(Json(quote.await?))

@@ -7,7 +7,6 @@ use crate::{
     seal::is_masked,
     telephony,
 };
-use postgres_types::Json as Jsonb;
 
 routes! {
     /// The company's settings, or null
@@ -199,7 +198,7 @@ async fn create(
         [new.sms_enabled.unwrap_or(true), new.voice_enabled.unwrap_or(true), new.email_enabled.unwrap_or(false)];
     let settings = db.tx(async |tx| {
         let [sms, voice, email] = &flags;
-        let params: crate::db::Params<'_> =
+        let params: Params<'_> =
             &[&credentials.account_sid, &number, &new.sendgrid_from_email, sms, voice, email, &verified];
         tx.optional::<Uuid>(sql!("twilio_settings/create"), params).await?;
         keep(&app, tx, "twilio_auth_token", &credentials.auth_token).await?;
@@ -249,7 +248,7 @@ async fn update(
 async fn check(app: &App, db: &Scoped<SettingsAdmin>) -> Result<bool> {
     let Some(account) = telephony::account(app, db).await? else { return Ok(false) };
     let verified = app.twilio.is_active(&account.credentials).await.unwrap_or(false);
-    let of: crate::db::Params<'_> = &[&verified, &account.credentials.account_sid, &account.sealed_token];
+    let of: Params<'_> = &[&verified, &account.credentials.account_sid, &account.sealed_token];
     let set: Option<Uuid> = db.optional(sql!("twilio_settings/set_verified"), of).await?;
     Ok(verified && set.is_some())
 }

@@ -115,7 +115,7 @@ async fn update_me(app: State<App>, client: Client, db: UserDb, change: Change<P
     if let Some(email) = &patch.email {
         check_address(&app, &client, &db, None, email).await?;
     }
-    let user = db.one(sql!("users/update_me"), &[&postgres_types::Json(&patch)]).await;
+    let user = db.one(sql!("users/update_me"), &[&Jsonb(&patch)]).await;
     Ok(Json(user.on_constraint(EMAIL_KEY, EMAIL_TAKEN)?))
 }
 

@@ -5,7 +5,8 @@
 //! workers, progress, vacuum.
 
 use crate::{
-    db, say, sql,
+    db::{self, Params},
+    say, sql,
     terminal::{self, Measure},
 };
 use anyhow::Context;
@@ -17,7 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::task::JoinSet;
-use tokio_postgres::{Client, GenericClient, Row, Statement, error::SqlState, types::ToSql};
+use tokio_postgres::{Client, GenericClient, Row, Statement, error::SqlState};
 
 /// What to do with historical rows.
 #[derive(Subcommand)]
@@ -310,7 +311,7 @@ async fn give_conversations(client: &Client, rate: Option<u32>) -> anyhow::Resul
 }
 
 /// Takes a step. Where somebody held a row for long, or each waited for the other, all is as before, and it is tried again.
-async fn take(client: &Client, step: &Statement, params: &[&(dyn ToSql + Sync)]) -> anyhow::Result<Row> {
+async fn take(client: &Client, step: &Statement, params: Params<'_>) -> anyhow::Result<Row> {
     loop {
         match client.query_one(step, params).await {
             Err(e)

@@ -4,7 +4,7 @@
 
 use crate::{
     clients::storage::Storage,
-    db::connect_as_dba,
+    db::{Params, connect_as_dba},
     sql,
     store::{self, Claim},
     terminal::{self, Measure},
@@ -364,8 +364,6 @@ async fn record(db: &impl GenericClient, kind: &str, counts: &Counts) -> anyhow:
 fn add(counts: &mut Counts, what: &str, rows: u64) {
     *counts.entry(what.to_owned()).or_default() += rows;
 }
-
-type Params<'a> = &'a [&'a (dyn tokio_postgres::types::ToSql + Sync)];
 
 /// An erasure that goes on.
 struct Erasure<'a> {

@@ -9,7 +9,6 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures_util::{StreamExt, stream};
-use postgres_types::ToSql;
 
 /// Deals that are read at a time. A large company's do not fit into memory, and a transaction that lasts as long as a slow
 /// client reads would keep a connection from everybody else; so each part is a transaction of its own.
@@ -87,9 +86,9 @@ struct Place {
 
 /// The part of the table behind a deal, and where the next one begins, if there is one.
 async fn part(db: &UserDb, f: &Deals, (made, deal): (Time, Uuid)) -> Result<(Bytes, Option<Uuid>, Option<Place>)> {
-    let of: [&(dyn ToSql + Sync); 7] = [&f.date_from, &f.date_to, &f.user_id, &f.pipeline_id, &made, &deal, &PART];
+    let of: Params<'_> = &[&f.date_from, &f.date_to, &f.user_id, &f.pipeline_id, &made, &deal, &PART];
     let read = async |tx: &Tx<'_>| {
-        let lines: Vec<Line> = tx.all(sql!("analytics/export_rows"), &of).await?;
+        let lines: Vec<Line> = tx.all(sql!("analytics/export_rows"), of).await?;
         Ok((lines, tx.caller().company_id))
     };
     let (lines, company) = db.tx(read).await?;
@@ -123,9 +122,9 @@ pub(super) async fn csv(db: UserDb, Query(f): Query<Deals>) -> Result<Csv> {
 }
 
 pub(super) async fn pdf(db: UserDb, Query(f): Query<Deals>) -> Result<wire::Pdf> {
-    let of: [&(dyn ToSql + Sync); 4] = [&f.date_from, &f.date_to, &f.user_id, &f.pipeline_id];
+    let of: Params<'_> = &[&f.date_from, &f.date_to, &f.user_id, &f.pipeline_id];
     let unprintable = |e: &dyn std::fmt::Display| Error::Internal(format!("the report's document: {e}").into());
-    let printed: serde_json::Value = db.one(sql!("analytics/export_totals").planned_once(), &of).await?;
+    let printed: serde_json::Value = db.one(sql!("analytics/export_totals").planned_once(), of).await?;
     let whose = Uuid::deserialize(&printed["whose"]).map_err(|e| unprintable(&e))?;
     let report: pdf::report::Report = serde_json::from_value(printed).map_err(|e| unprintable(&e))?;
     let permit = pdf::permit(whose).await?;

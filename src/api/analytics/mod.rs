@@ -74,7 +74,7 @@ struct Report(#[schemars(with = "serde_json::Map<String, Value>")] Box<RawValue>
 impl FromRow for Report {
     const NAME: &'static str = "Report";
     fn from_row(row: &Row) -> Result<Self, Fault> {
-        row.try_get::<_, postgres_types::Json<Box<RawValue>>>(0).map(|json| Self(json.0))
+        row.try_get::<_, Jsonb<Box<RawValue>>>(0).map(|json| Self(json.0))
     }
 }
 
@@ -213,13 +213,13 @@ struct CustomReport {
 }
 
 async fn pipeline(db: UserDb, Query(f): Query<Deals>) -> Result<Json<Report>> {
-    let of: [&(dyn ToSql + Sync); 4] = [&f.date_from, &f.date_to, &f.user_id, &f.pipeline_id];
-    db.one(sql!("analytics/pipeline").planned_once(), &of).await.map(Json)
+    let of: Params<'_> = &[&f.date_from, &f.date_to, &f.user_id, &f.pipeline_id];
+    db.one(sql!("analytics/pipeline").planned_once(), of).await.map(Json)
 }
 
 async fn activities(db: UserDb, Query(f): Query<Activities>) -> Result<Json<Report>> {
-    let of: [&(dyn ToSql + Sync); 4] = [&f.date_from, &f.date_to, &f.user_id, &f.activity_type];
-    db.one(sql!("analytics/activities").planned_anew(), &of).await.map(Json)
+    let of: Params<'_> = &[&f.date_from, &f.date_to, &f.user_id, &f.activity_type];
+    db.one(sql!("analytics/activities").planned_anew(), of).await.map(Json)
 }
 
 async fn revenue(db: UserDb) -> Result<Json<Report>> {
@@ -248,11 +248,11 @@ async fn documents(db: UserDb, Query(f): Query<Documents>) -> Result<Json<Report
 
 async fn custom(db: UserDb, Query(f): Query<Custom>) -> Result<Json<CustomReport>> {
     let unit = f.group_by.map(Grouping::word);
-    let of: [&(dyn ToSql + Sync); 6] = [&f.date_from, &f.date_to, &f.user_id, &f.pipeline_id, &f.team_id, &unit];
+    let of: Params<'_> = &[&f.date_from, &f.date_to, &f.user_id, &f.pipeline_id, &f.team_id, &unit];
     let results: Value = match f.group_by {
         None => db.one(sql!("analytics/custom").planned_once(), &of[..5]).await?,
-        Some(Grouping::User | Grouping::Team) => db.one(sql!("analytics/custom_by_owner").planned_once(), &of).await?,
-        Some(_) => db.one(sql!("analytics/custom_by_time").planned_once(), &of).await?,
+        Some(Grouping::User | Grouping::Team) => db.one(sql!("analytics/custom_by_owner").planned_once(), of).await?,
+        Some(_) => db.one(sql!("analytics/custom_by_time").planned_once(), of).await?,
     };
     let [date_from, date_to] = [f.date_from, f.date_to].map(|day| day.map(|day| day.0.to_string()));
     let date_range = match (&date_from, &date_to) {
@@ -269,6 +269,6 @@ async fn custom(db: UserDb, Query(f): Query<Custom>) -> Result<Json<CustomReport
 }
 
 async fn dashboard(db: UserDb, Query(f): Query<Deals>) -> Result<Json<Report>> {
-    let of: [&(dyn ToSql + Sync); 4] = [&f.date_from, &f.date_to, &f.user_id, &f.pipeline_id];
-    db.one(sql!("analytics/dashboard").planned_once(), &of).await.map(Json)
+    let of: Params<'_> = &[&f.date_from, &f.date_to, &f.user_id, &f.pipeline_id];
+    db.one(sql!("analytics/dashboard").planned_once(), of).await.map(Json)
 }

@@ -197,7 +197,7 @@ async fn update(db: TenantDb, Path(id): Path<Uuid>, change: Change<ContactPatch>
         *email = email.trim().to_owned();
         check_address(&db, id, email).await?;
     }
-    db.one(sql!("contacts/update"), &[&id, &postgres_types::Json(&patch), &patch.owner_id])
+    db.one(sql!("contacts/update"), &[&id, &Jsonb(&patch), &patch.owner_id])
         .await
         .on_constraint(EMAIL_KEY, EMAIL_TAKEN)
         .or_not_found_without_company()

@@ -13,7 +13,6 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::{Bytes, BytesMut};
-use postgres_types::ToSql;
 use serde_json::Value;
 use std::{ops::Range, time::Duration};
 
@@ -83,10 +82,10 @@ pub(super) async fn upload(app: State<App>, db: TenantDb, form: Upload<Parts>) -
 /// Writes the row of a file whose content is in the store; without the row the content goes, and in doubt it stays.
 async fn write_down(db: TenantDb, id: Uuid, mut stored: Stored, fields: Fields) -> Result<File> {
     let (size, sha256) = (stored.writing.size() as i64, stored.sha256.as_slice());
-    let params: [&(dyn ToSql + Sync); 9] =
-        [&id, &stored.name, &stored.kind, &size, &sha256, &stored.key, &fields.category, &fields.folder, &fields.tags];
+    let params: Params<'_> =
+        &[&id, &stored.name, &stored.kind, &size, &sha256, &stored.key, &fields.category, &fields.folder, &fields.tags];
     stored.writing.keep();
-    let file = db.one(sql!("files/upload"), &params).await;
+    let file = db.one(sql!("files/upload"), params).await;
     if file.as_ref().is_err_and(Error::is_undone) {
         stored.writing.discard();
     }

@@ -1,7 +1,6 @@
 //! Folders.
 
 use super::super::prelude::*;
-use postgres_types::ToSql;
 
 row! {
     /// A folder; `size` is that of the files right in it, in bytes, and only lists tell it.
@@ -77,15 +76,15 @@ pub(super) async fn list(db: TenantDb, Query(filter): Query<Filter>) -> Result<R
 
 pub(super) async fn create(db: TenantDb, Json(new): Json<NewFolder>) -> Result<Written<Folder>> {
     let NewFolder { name, description, status, tags, parent_id } = &new;
-    let params: [&(dyn ToSql + Sync); 5] = [name, description, status, tags, parent_id];
-    db.one(sql!("files/create_folder"), &params).await
+    let params: Params<'_> = &[name, description, status, tags, parent_id];
+    db.one(sql!("files/create_folder"), params).await
 }
 
 pub(super) async fn update(db: TenantDb, Path(id): Path<Uuid>, change: Change<FolderPatch>) -> Result<Written<Folder>> {
     let patch = change.checked_against(db.one::<Folder>(sql!("files/folder"), &[&id])).await?;
     let (moved, parent) = (patch.parent_id.is_some(), patch.parent_id.flatten());
-    let params: [&(dyn ToSql + Sync); 4] = [&id, &postgres_types::Json(&patch), &moved, &parent];
-    db.one(sql!("files/update_folder"), &params).await
+    let params: Params<'_> = &[&id, &Jsonb(&patch), &moved, &parent];
+    db.one(sql!("files/update_folder"), params).await
 }
 
 /// The folders first, which locks them against uploads; the files in a statement of its own, which sees those that came

@@ -5,7 +5,6 @@ mod folders;
 
 use super::prelude::*;
 use crate::wire::Upload;
-use postgres_types::ToSql;
 
 routes! {
     /// The company's files in all folders, the newest first
@@ -157,8 +156,8 @@ async fn list(db: TenantDb, Query(filter): Query<Filter>, page: Paging<{ page::A
 
 async fn create(db: TenantDb, Json(new): Json<NewFile>) -> Result<Written<File>> {
     let NewFile { name, category, folder_id, contact_id, deal_id, tags } = &new;
-    let params: [&(dyn ToSql + Sync); 6] = [name, category, folder_id, contact_id, deal_id, tags];
-    db.one(sql!("files/create"), &params).await
+    let params: Params<'_> = &[name, category, folder_id, contact_id, deal_id, tags];
+    db.one(sql!("files/create"), params).await
 }
 
 async fn usage(db: TenantDb) -> Result<Written<Usage>> {
@@ -172,8 +171,8 @@ async fn get(db: TenantDb, Path(id): Path<Uuid>) -> Result<Written<File>> {
 async fn update(db: TenantDb, Path(id): Path<Uuid>, change: Change<FilePatch>) -> Result<Written<File>> {
     let patch = change.checked_against(db.one::<File>(sql!("files/get"), &[&id])).await?;
     let (folder, no_folder) = folder(&patch.folder_id);
-    let params: [&(dyn ToSql + Sync); 4] = [&id, &postgres_types::Json(&patch), &folder, &no_folder];
-    db.one(sql!("files/update"), &params).await
+    let params: Params<'_> = &[&id, &Jsonb(&patch), &folder, &no_folder];
+    db.one(sql!("files/update"), params).await
 }
 
 /// What a change says of a folder: its id, and whether there is to be none.
@@ -188,7 +187,7 @@ async fn delete(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Message>> {
 }
 
 async fn document_signed(db: TenantDb, Json(signed): Json<Signed>) -> Result<Json<Noted>> {
-    let params: [&(dyn ToSql + Sync); 3] = [&signed.owner_id, &signed.contact_id, &postgres_types::Json(&signed)];
-    db.optional::<bool>(sql!("files/document_signed"), &params).await?;
+    let params: Params<'_> = &[&signed.owner_id, &signed.contact_id, &Jsonb(&signed)];
+    db.optional::<bool>(sql!("files/document_signed"), params).await?;
     Ok(Json(Noted { status: "ok", message: "The signature was noted" }))
 }

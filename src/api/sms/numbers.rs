@@ -1,7 +1,6 @@
 //! The numbers by which a company sends and is reached.
 
 use crate::{api::prelude::*, telephony};
-use postgres_types::Json as Jsonb;
 use serde_json::Value;
 
 row! {
@@ -91,7 +90,7 @@ pub(super) async fn add(app: State<App>, db: TenantDb, Json(new): Json<NewNumber
     telephony::need_account(&app, &db).await?;
     let number = telephony::e164(&new.phone_number)?;
     let (rotate, priority) = (new.rotation_enabled.unwrap_or(false), new.rotation_priority.unwrap_or(0));
-    let params: crate::db::Params<'_> = &[&number, &new.friendly_name, &new.twilio_sid, &rotate, &priority];
+    let params: Params<'_> = &[&number, &new.friendly_name, &new.twilio_sid, &rotate, &priority];
     let added = db.one(sql!("sms/add_phone_number"), params).await;
     let added = added.on_constraint("phone_numbers_tenant_number_key", IN_USE);
     Ok(Json(added.on_constraint("phone_numbers_in_use_key", IN_USE)?))
@@ -102,7 +101,7 @@ pub(super) async fn set_rotation(
     Path(id): Path<Uuid>,
     Query(rotation): Query<Rotation>,
 ) -> Result<Json<RotationSet>> {
-    let params: crate::db::Params<'_> = &[&id, &rotation.enabled, &rotation.priority];
+    let params: Params<'_> = &[&id, &rotation.enabled, &rotation.priority];
     let set: Option<Uuid> = db.optional(sql!("sms/set_rotation"), params).await?;
     set.ok_or(Error::not_found("Phone number"))?;
     Ok(Json(RotationSet { success: true, rotation_enabled: rotation.enabled }))

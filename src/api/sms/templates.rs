@@ -57,7 +57,7 @@ pub(super) async fn update(
     let (is_static, ai) = (new.is_static.unwrap_or(true), new.use_ai_enhancement.unwrap_or(false));
     let tone = new.ai_tone.as_deref().unwrap_or("professional");
     let NewTemplate { name, body, category, variables, .. } = &new;
-    let params: crate::db::Params<'_> = &[&id, name, category, body, &is_static, variables, &ai, &tone];
+    let params: Params<'_> = &[&id, name, category, body, &is_static, variables, &ai, &tone];
     db.one(sql!("sms/update_template"), params).await
 }
 

@@ -163,10 +163,10 @@ async fn keep(db: &TenantDb, mail: &Received, files: &[Stored]) -> Result<bool> 
     let ids: Vec<Uuid> = files.iter().map(|file| file.id).collect();
     let kept = db.tx(async |tx| {
         let Received { from, to, subject, body, cc, id, known_as, in_reply_to, references } = mail;
-        let params: crate::db::Params<'_> = &[from, to, subject, body, cc, id, in_reply_to, references, &ids, known_as];
+        let params: Params<'_> = &[from, to, subject, body, cc, id, in_reply_to, references, &ids, known_as];
         let kept: Option<Uuid> = tx.optional(sql!("webhooks/received"), params).await?;
         for Stored { id, key, name, kind, size, sha256 } in files.iter().filter(|_| kept.is_some()) {
-            let params: crate::db::Params<'_> = &[id, name, kind, size, &sha256.as_slice(), key, &kept];
+            let params: Params<'_> = &[id, name, kind, size, &sha256.as_slice(), key, &kept];
             tx.one::<Uuid>(sql!("webhooks/attachment"), params).await?;
         }
         Ok(kept.is_some())

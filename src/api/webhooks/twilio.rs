@@ -223,7 +223,7 @@ pub(super) async fn sms_status(app: State<App>, signed: Signed) -> Result<Json<w
     let has_opted_out = code == Some("21610");
     let Entered { db, is_suspended, .. } = signed.entered(&app, named(signed.query.company), has_opted_out).await?;
     if is_suspended {
-        let params: crate::db::Params<'_> = &[&signed.field("MessageSid"), &signed.field("To")];
+        let params: Params<'_> = &[&signed.field("MessageSid"), &signed.field("To")];
         db.optional::<Uuid>(sql!("webhooks/opted_out"), params).await?;
         return Ok(wire::done("Heard"));
     }
@@ -232,7 +232,7 @@ pub(super) async fn sms_status(app: State<App>, signed: Signed) -> Result<Json<w
         // It is on its way at Twilio.
         _ => "sent",
     };
-    let params: crate::db::Params<'_> = &[&signed.query.id, &signed.field("MessageSid"), &status, &code];
+    let params: Params<'_> = &[&signed.query.id, &signed.field("MessageSid"), &status, &code];
     let known: Option<String> = db.optional(sql!("webhooks/sms_status").planned_once(), params).await?;
     if has_opted_out {
         // Also when the text is deleted.
@@ -266,11 +266,11 @@ pub(super) async fn call_status(app: State<App>, signed: Signed) -> Result<Json<
     if sid.is_empty() {
         return Err(Error::invalid("body", "CallSid", "Field required"));
     }
-    let params: crate::db::Params<'_> = &[&signed.query.id, &sid, &status, &duration, &recording];
+    let params: Params<'_> = &[&signed.query.id, &sid, &status, &duration, &recording];
     let moved = async || db.optional::<Uuid>(sql!("webhooks/call_status"), params).await;
     let mut known = moved().await?;
     if known.is_none() && signed.query.company.is_none() {
-        let params: crate::db::Params<'_> = &[&sid, &from, &to, &status, &duration, &recording];
+        let params: Params<'_> = &[&sid, &from, &to, &status, &duration, &recording];
         known = db.optional(sql!("webhooks/incoming_call"), params).await?;
         // What was told at the same moment may have stored it, and this may be the later of the two.
         if known.is_none() {

@@ -10,7 +10,6 @@ use crate::{
     workflow::{self, Action, Condition, Schedule, Step, Trigger},
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
-use postgres_types::Json as Jsonb;
 use serde_json::Value;
 
 routes! {
@@ -192,7 +191,7 @@ async fn create(app: State<App>, db: TenantDb, Json(new): Json<NewWorkflow>) -> 
     let schedule = new.schedule.as_ref().map(Jsonb);
     let (name, trigger_name, steps, conditions) =
         (new.name.trim(), trigger.name(), Jsonb(&actions), Jsonb(&conditions));
-    let params: crate::db::Params<'_> =
+    let params: Params<'_> =
         &[&name, &new.description, &trigger_name, &status, &steps, &conditions, &schedule, &new.max_executions];
     let saved = db.tx(async |tx| {
         check_named(tx, &actions).await?;

@@ -3,7 +3,7 @@
 use crate::{
     App, Error, Result,
     clients::{Failure, webhook},
-    db::{TenantDb, Tx},
+    db::{Params, TenantDb, Tx},
     mailing::{self, Mail},
     sql,
     telephony::{self, Text},
@@ -69,7 +69,7 @@ pub(super) async fn inside(tx: &Tx<'_>, event: &str, action: &Action, context: &
         Action::CreateActivity(CreateActivity { kind, subject, description, due_in_hours, priority }) => {
             let due = due_in_hours.map(|hours| Time(Timestamp::now() + SignedDuration::from_hours(hours.into())));
             let subject: String = subject.chars().take(255).collect();
-            let params: crate::db::Params<'_> =
+            let params: Params<'_> =
                 &[kind, &subject, description, &"pending", &due, &None::<i32>, &Some(*priority), &contact, &deal];
             let id: Uuid = tx.one(sql!("activities/create"), params).await?;
             Ok(json!({ "activity_id": id }))
@@ -80,7 +80,7 @@ pub(super) async fn inside(tx: &Tx<'_>, event: &str, action: &Action, context: &
                 amount.filter(|n: &f64| n.is_finite()).ok_or(Error::bad_request("The value is not a number"))?;
             let title: String = title.chars().take(255).collect();
             let (none, client) = (None::<Uuid>, context.at("contact.company").as_str());
-            let params: crate::db::Params<'_> = &[
+            let params: Params<'_> = &[
                 &title,
                 &amount,
                 pipeline_id,
@@ -125,15 +125,15 @@ async fn update(tx: &Tx<'_>, event: &str, change: &UpdateField, context: &Contex
     let (none, patch) = (None::<Uuid>, Json(patch));
     match on {
         OnRecord::Contact => {
-            let params: crate::db::Params<'_> = &[&id, &patch, &none];
+            let params: Params<'_> = &[&id, &patch, &none];
             tx.optional::<String>(sql!("contacts/update"), params).await?.ok_or_else(missing)?;
         }
         OnRecord::Deal => {
-            let params: crate::db::Params<'_> = &[&id, &patch, &none, &none, &stage, &none, &false, &none];
+            let params: Params<'_> = &[&id, &patch, &none, &none, &stage, &none, &false, &none];
             tx.optional::<Uuid>(sql!("deals/update"), params).await?.ok_or_else(missing)?;
         }
         OnRecord::Activity => {
-            let params: crate::db::Params<'_> = &[&id, &patch, &none, &false, &none, &false];
+            let params: Params<'_> = &[&id, &patch, &none, &false, &none, &false];
             tx.optional::<Uuid>(sql!("activities/update"), params).await?.ok_or_else(missing)?;
         }
     }
@@ -273,7 +273,7 @@ async fn notify(app: &App, db: &TenantDb, call: &ExternalCall, note: &workflow::
     for user in &users {
         // A notification is its reader's own, so it is written in their name.
         let theirs = TenantDb::for_company(&app.db, call.company, *user);
-        let params: crate::db::Params<'_> = &[&call.step, &note.title, &note.message, &link];
+        let params: Params<'_> = &[&call.step, &note.title, &note.message, &link];
         theirs.optional::<Uuid>(sql!("jobs/workflow_notify"), params).await?;
     }
     Ok(if users.is_empty() {

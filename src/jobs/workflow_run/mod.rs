@@ -7,7 +7,7 @@ mod act;
 
 use crate::{
     App, Error, Result,
-    db::{self, TenantDb, Tx, platform::Job},
+    db::{self, Params, TenantDb, Tx, platform::Job},
     row, sql,
     wire::Time,
     workflow::{Action, Context, Step, hold, secret_name},
@@ -236,7 +236,7 @@ impl At<'_, '_> {
             Action::CreateActivity(_) | Action::CreateDeal(_) | Action::UpdateField(_) | Action::AddTag(_) => {
                 *doing = Some(self.run.next_step);
                 let name = action.name();
-                let mark: crate::db::Params<'_> = &[&self.execution, &self.run.next_step, &name, &input];
+                let mark: Params<'_> = &[&self.execution, &self.run.next_step, &name, &input];
                 self.tx.optional::<Uuid>(sql!("jobs/workflow_mark"), mark).await?;
                 let result = act::inside(self.tx, &self.run.event, &action, context).await?;
                 self.done("success", &input, &result, None).await
@@ -246,7 +246,7 @@ impl At<'_, '_> {
 
     async fn done(&self, status: &str, input: &Value, result: &Value, why: Option<&str>) -> Result<Progress> {
         let name = self.step.action.name();
-        let params: crate::db::Params<'_> =
+        let params: Params<'_> =
             &[&self.execution, &self.run.next_step, &name, &status, input, result, &why, &self.is_last];
         self.tx.optional::<Uuid>(sql!("jobs/workflow_step_done"), params).await?;
         Ok(if self.is_last { Progress::Done } else { Progress::Continue })
@@ -254,7 +254,7 @@ impl At<'_, '_> {
 
     async fn later(&self, status: &str, input: &Value, until: Time) -> Result<Progress> {
         let name = self.step.action.name();
-        let params: crate::db::Params<'_> =
+        let params: Params<'_> =
             &[&self.execution, &self.run.next_step, &name, &status, input, &Some(until), &self.run.attempts];
         self.tx.optional::<Uuid>(sql!("jobs/workflow_step"), params).await?;
         Ok(Progress::Done)
@@ -262,7 +262,7 @@ impl At<'_, '_> {
 
     async fn call_outside(&self, action: Action, context: &Context) -> Result<Progress> {
         let (name, input) = (action.name(), action.config());
-        let params: crate::db::Params<'_> =
+        let params: Params<'_> =
             &[&self.execution, &self.run.next_step, &name, &"running", &input, &None::<Time>, &self.run.attempts];
         let begun: Option<Uuid> = self.tx.optional(sql!("jobs/workflow_step"), params).await?;
         let Some(step) = begun else { return Ok(Progress::Done) };
@@ -291,7 +291,7 @@ impl At<'_, '_> {
 /// Writes down what became of what was done outside, unless that is done, or another worker has gone on meanwhile: one whose clock
 /// says that the claim is over, or that found the run after this one had stood still.
 async fn record_outcome(tx: &Tx<'_>, execution: Uuid, call: &ExternalCall, outcome: &Outcome) -> Result<Progress> {
-    let params: crate::db::Params<'_> = &[&execution, &call.position, &call.attempts];
+    let params: Params<'_> = &[&execution, &call.position, &call.attempts];
     let held: Option<Uuid> = tx.optional(sql!("jobs/workflow_hold"), params).await?;
     if held.is_none() {
         return Ok(Progress::Done);
@@ -310,7 +310,7 @@ async fn record_outcome(tx: &Tx<'_>, execution: Uuid, call: &ExternalCall, outco
             return again(tx, execution, call, "retrying", until).await;
         }
     };
-    let params: crate::db::Params<'_> =
+    let params: Params<'_> =
         &[&execution, &call.position, &name, &status, &input, result, &why, &call.is_last];
     tx.optional::<Uuid>(sql!("jobs/workflow_step_done"), params).await?;
     Ok(if call.is_last { Progress::Done } else { Progress::Continue })
@@ -319,7 +319,7 @@ async fn record_outcome(tx: &Tx<'_>, execution: Uuid, call: &ExternalCall, outco
 /// Puts a step back until then.
 async fn again(tx: &Tx<'_>, execution: Uuid, call: &ExternalCall, status: &str, until: Time) -> Result<Progress> {
     let (name, input) = (call.action.name(), call.action.config());
-    let params: crate::db::Params<'_> =
+    let params: Params<'_> =
         &[&execution, &call.position, &name, &status, &input, &Some(until), &call.attempts];
     tx.optional::<Uuid>(sql!("jobs/workflow_step"), params).await?;
     Ok(Progress::Done)
