@@ -205,6 +205,18 @@ pub trait ResultExt<T>: Sized {
         T: FromRow;
 }
 
+/// What handlers say about a row that may not be there.
+pub trait OrNotFound<T> {
+    /// The row, or else a 404: `what` is the thing's name, as in "Contact not found".
+    fn or_not_found(self, what: &'static str) -> Result<T>;
+}
+
+impl<T> OrNotFound<T> for Result<Option<T>> {
+    fn or_not_found(self, what: &'static str) -> Result<T> {
+        self?.ok_or(Error::not_found(what))
+    }
+}
+
 impl<T> ResultExt<T> for Result<T> {
     fn on_constraint(self, constraint: &str, detail: &'static str) -> Result<T> {
         self.map_err(|e| match &e {

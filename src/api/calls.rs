@@ -86,14 +86,12 @@ async fn make(app: State<App>, db: TenantDb, Json(dialled): Json<Dialled>) -> Re
 }
 
 async fn delete(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<wire::Done>> {
-    let deleted: Option<Uuid> = db.optional(sql!("calls/delete"), &[&id]).await?;
-    deleted.ok_or(Error::not_found("Call"))?;
+    db.optional::<Uuid>(sql!("calls/delete"), &[&id]).await.or_not_found("Call")?;
     Ok(wire::done("Call deleted successfully"))
 }
 
 async fn set_notes(db: TenantDb, Path(id): Path<Uuid>, Json(new): Json<Notes>) -> Result<Json<wire::Done>> {
-    let set: Option<Uuid> = db.optional(sql!("calls/set_notes"), &[&id, &new.notes.unwrap_or_default()]).await?;
-    set.ok_or(Error::not_found("Call"))?;
+    db.optional::<Uuid>(sql!("calls/set_notes"), &[&id, &new.notes.unwrap_or_default()]).await.or_not_found("Call")?;
     Ok(wire::done("Call notes updated"))
 }
 

@@ -154,14 +154,13 @@ async fn set_status(db: TenantDb, Path(id): Path<Uuid>, Json(change): Json<Statu
     let refusal = Error::bad_request("The status must be active, inactive or blocked");
     let status: Option<ConversationStatus> = change.status.as_str().and_then(|status| status.parse().ok());
     let status = status.ok_or(refusal)?.word();
-    let set: Option<Uuid> = db.optional(sql!("conversations/set_status"), &[&id, &status]).await?;
-    let conversation_id = set.ok_or(Error::not_found("Conversation"))?;
+    let set = db.optional(sql!("conversations/set_status"), &[&id, &status]).await;
+    let conversation_id: Uuid = set.or_not_found("Conversation")?;
     Ok(Json(StatusSet { message: "Conversation status updated", conversation_id, new_status: status }))
 }
 
 async fn mark_read(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Message>> {
-    let read: Option<Uuid> = db.optional(sql!("conversations/mark_read"), &[&id]).await?;
-    read.ok_or(Error::not_found("Conversation"))?;
+    db.optional::<Uuid>(sql!("conversations/mark_read"), &[&id]).await.or_not_found("Conversation")?;
     Ok(message("Conversation marked as read"))
 }
 

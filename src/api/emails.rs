@@ -311,8 +311,7 @@ async fn update(db: TenantDb, Path(id): Path<Uuid>, change: Change<EmailPatch>) 
 }
 
 async fn mark(db: TenantDb, id: Uuid, read: bool) -> Result<()> {
-    let marked: Option<Uuid> = db.optional(sql!("emails/set_read"), &[&id, &read]).await?;
-    marked.map(drop).ok_or(Error::not_found("Email"))
+    db.optional::<Uuid>(sql!("emails/set_read"), &[&id, &read]).await.or_not_found("Email").map(drop)
 }
 
 async fn mark_read(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Message>> {
@@ -326,13 +325,11 @@ async fn mark_unread(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Message>
 }
 
 async fn delete(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Message>> {
-    let moved: Option<Uuid> = db.optional(sql!("emails/set_deleted"), &[&id, &true]).await?;
-    moved.ok_or(Error::not_found("Email"))?;
+    db.optional::<Uuid>(sql!("emails/set_deleted"), &[&id, &true]).await.or_not_found("Email")?;
     Ok(message("Email moved to trash"))
 }
 
 async fn restore(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Message>> {
-    let restored: Option<Uuid> = db.optional(sql!("emails/set_deleted"), &[&id, &false]).await?;
-    restored.ok_or(Error::not_found("Email"))?;
+    db.optional::<Uuid>(sql!("emails/set_deleted"), &[&id, &false]).await.or_not_found("Email")?;
     Ok(message("Email restored"))
 }

@@ -184,8 +184,7 @@ async fn send_email(app: State<App>, db: TenantDb, Json(new): Json<NewMail>) -> 
 }
 
 async fn mark_read(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Message>> {
-    let read: Option<Uuid> = db.optional(sql!("inbox/mark_read"), &[&id]).await?;
-    read.ok_or(Error::not_found("Message"))?;
+    db.optional::<Uuid>(sql!("inbox/mark_read"), &[&id]).await.or_not_found("Message")?;
     Ok(message("Message marked as read"))
 }
 

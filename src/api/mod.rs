@@ -16,7 +16,7 @@ mod prelude {
         App, Error, Result,
         api::{Access, Route},
         db::{CompanyAdmin, Params, Rows, Scoped, SettingsAdmin, SuperAdmin, TeamAdmin, TenantDb, UserDb, Written},
-        error::ResultExt,
+        error::{OrNotFound, ResultExt},
         filter_ids::Named,
         list,
         page::{self, Bounded, Page, Paged, Paging},

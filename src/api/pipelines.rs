@@ -190,8 +190,7 @@ async fn create_stage(db: TenantDb, Path(id): Path<Uuid>, Json(new): Json<NewSta
     let params: Params<'_> =
         &[&id, name, description, order_index, probability, is_closed, is_won];
     let stage = db.optional(sql!("pipelines/create_stage"), params).await;
-    let no_pipeline = || Error::not_found("Pipeline");
-    stage.without_company(no_pipeline())?.ok_or_else(no_pipeline).map(Json)
+    stage.without_company(Error::not_found("Pipeline")).or_not_found("Pipeline").map(Json)
 }
 
 async fn update_stage(db: TenantDb, Path(id): Path<Uuid>, change: Change<StagePatch>) -> Result<Written<Stage>> {

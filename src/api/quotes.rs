@@ -207,14 +207,12 @@ async fn update(db: TenantDb, Path(id): Path<Uuid>, change: Change<QuotePatch>) 
 }
 
 async fn delete(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Message>> {
-    let deleted: Option<Uuid> = db.optional(sql!("quotes/delete"), &[&id]).await?;
-    deleted.ok_or(Error::not_found("Quote"))?;
+    db.optional::<Uuid>(sql!("quotes/delete"), &[&id]).await.or_not_found("Quote")?;
     Ok(message("Quote deleted successfully"))
 }
 
 async fn download(app: State<App>, db: TenantDb, Path(id): Path<Uuid>) -> Result<wire::Pdf> {
-    let printed: Option<Value> = db.optional(sql!("quotes/document"), &[&id]).await?;
-    let printed = printed.ok_or(Error::not_found("Quote"))?;
+    let printed: Value = db.optional(sql!("quotes/document"), &[&id]).await.or_not_found("Quote")?;
     let unreadable = |e: &dyn std::fmt::Display| Error::Internal(format!("the quote's document: {e}").into());
     let company = Uuid::deserialize(&printed["company"]["id"]).map_err(|e| unreadable(&e))?;
     let logo_key = printed["logo_key"].as_str().map(str::to_owned);

@@ -60,7 +60,6 @@ async fn add(db: Scoped<SettingsAdmin>, Json(new): Json<NewSuppression>) -> Resu
 }
 
 async fn lift(db: Scoped<SettingsAdmin>, Path(id): Path<Uuid>) -> Result<Json<Message>> {
-    let lifted: Option<Uuid> = db.optional(sql!("suppressions/lift"), &[&id]).await?;
-    lifted.ok_or(Error::not_found("Suppression"))?;
+    db.optional::<Uuid>(sql!("suppressions/lift"), &[&id]).await.or_not_found("Suppression")?;
     Ok(message("The address may be written to again"))
 }

@@ -165,7 +165,7 @@ async fn read(tx: &Tx<'_>) -> Result<Option<TwilioSettings>> {
 
 /// The company's settings; 404 when it has none.
 async fn need(tx: &Tx<'_>) -> Result<TwilioSettings> {
-    read(tx).await?.ok_or(Error::not_found("Twilio settings"))
+    read(tx).await.or_not_found("Twilio settings")
 }
 
 async fn get(db: TenantDb) -> Result<Json<Option<TwilioSettings>>> {
@@ -255,8 +255,7 @@ async fn check(app: &App, db: &Scoped<SettingsAdmin>) -> Result<bool> {
 
 async fn delete(db: Scoped<SettingsAdmin>) -> Result<Json<Message>> {
     let deleted = db.tx(async |tx| {
-        let deleted: Option<Uuid> = tx.optional(sql!("twilio_settings/delete"), &[]).await?;
-        deleted.ok_or(Error::not_found("Twilio settings"))?;
+        tx.optional::<Uuid>(sql!("twilio_settings/delete"), &[]).await.or_not_found("Twilio settings")?;
         let company = tx.caller().company_id.ok_or(Error::NoCompany)?;
         for name in ["twilio_auth_token", "sendgrid_api_key"] {
             tx.keep_company_secret(company, name, None).await?;

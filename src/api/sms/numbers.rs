@@ -102,8 +102,7 @@ pub(super) async fn set_rotation(
     Query(rotation): Query<Rotation>,
 ) -> Result<Json<RotationSet>> {
     let params: Params<'_> = &[&id, &rotation.enabled, &rotation.priority];
-    let set: Option<Uuid> = db.optional(sql!("sms/set_rotation"), params).await?;
-    set.ok_or(Error::not_found("Phone number"))?;
+    db.optional::<Uuid>(sql!("sms/set_rotation"), params).await.or_not_found("Phone number")?;
     Ok(Json(RotationSet { success: true, rotation_enabled: rotation.enabled }))
 }
 
@@ -115,8 +114,7 @@ pub(super) async fn set_active(
     let is_active = switched.enabled.or(switched.active);
     let is_active = is_active.ok_or_else(|| Error::invalid("query", "enabled", "Field required"))?;
     let set = db.optional::<Uuid>(sql!("sms/set_active"), &[&id, &is_active]).await;
-    let set = set.on_constraint("phone_numbers_in_use_key", IN_USE)?;
-    set.ok_or(Error::not_found("Phone number"))?;
+    set.on_constraint("phone_numbers_in_use_key", IN_USE).or_not_found("Phone number")?;
     Ok(Json(ActiveSet { success: true, is_active }))
 }
 

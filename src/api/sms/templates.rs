@@ -62,7 +62,6 @@ pub(super) async fn update(
 }
 
 pub(super) async fn delete(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Message>> {
-    let deleted: Option<Uuid> = db.optional(sql!("sms/delete_template"), &[&id]).await?;
-    deleted.ok_or(Error::not_found("Template"))?;
+    db.optional::<Uuid>(sql!("sms/delete_template"), &[&id]).await.or_not_found("Template")?;
     Ok(message("Template deleted successfully"))
 }

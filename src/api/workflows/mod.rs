@@ -340,7 +340,7 @@ async fn saved(app: &App, tx: &Tx<'_>, id: Uuid, steps: &[Step], renew: bool) ->
 
 async fn delete(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Message>> {
     let gone = db.tx(async |tx| {
-        tx.optional::<Uuid>(sql!("workflows/delete"), &[&id]).await?.ok_or(Error::not_found("Workflow"))?;
+        tx.optional::<Uuid>(sql!("workflows/delete"), &[&id]).await.or_not_found("Workflow")?;
         let company = tx.caller().company_id.ok_or(Error::NoCompany)?;
         tx.keep_company_secret(company, &workflow::secret_name(id), None).await
     });
