@@ -1,6 +1,7 @@
 //! Limits on what takes memory or time while it is done: only so much at a time, of one company less than all, so that no
 //! company alone holds up others; and whoever is slow to send what is read loses the permit.
 
+use crate::{Error, Result};
 use std::{
     collections::HashMap,
     sync::{Arc, LazyLock, Mutex, PoisonError},
@@ -43,6 +44,18 @@ impl FairLimit {
             Some(Permit { _own: own, _any: self.all.acquire().await.ok()? })
         };
         timeout(wait, permit).await.ok().flatten()
+    }
+}
+
+impl Permit {
+    /// Does work that takes the processor for long in a thread for such work. The permit lasts until it is done, also when
+    /// nobody waits for it any more.
+    pub async fn run_blocking<T: Send + 'static>(self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+        let done = tokio::task::spawn_blocking(move || {
+            let _permit = self;
+            work()
+        });
+        done.await.map_err(|e| Error::Internal(e.to_string().into()))
     }
 }
 

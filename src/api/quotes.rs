@@ -225,10 +225,7 @@ async fn download(app: State<App>, db: TenantDb, Path(id): Path<Uuid>) -> Result
             None
         });
     }
-    let rendered = tokio::task::spawn_blocking(move || {
-        let _permit = permit;
-        pdf::quote::render(&quote).map(|body| (quote.number, body))
-    });
-    let (number, body) = rendered.await.map_err(|e| unreadable(&e))?.map_err(|e| unreadable(&e))?;
+    let rendered = permit.run_blocking(move || pdf::quote::render(&quote).map(|body| (quote.number, body))).await?;
+    let (number, body) = rendered.map_err(|e| unreadable(&e))?;
     Ok(wire::Pdf { name: number, body })
 }

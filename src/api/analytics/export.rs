@@ -128,10 +128,6 @@ pub(super) async fn pdf(db: UserDb, Query(f): Query<Deals>) -> Result<wire::Pdf>
     let whose = Uuid::deserialize(&printed["whose"]).map_err(|e| unprintable(&e))?;
     let report: pdf::report::Report = serde_json::from_value(printed).map_err(|e| unprintable(&e))?;
     let permit = pdf::permit(whose).await?;
-    let rendered = tokio::task::spawn_blocking(move || {
-        let _permit = permit;
-        pdf::report::render(&report)
-    });
-    let body = rendered.await.map_err(|e| unprintable(&e))?.map_err(|e| unprintable(&e))?;
+    let body = permit.run_blocking(move || pdf::report::render(&report)).await?.map_err(|e| unprintable(&e))?;
     Ok(wire::Pdf { name: name(), body })
 }

@@ -158,11 +158,7 @@ pub(super) async fn dry_run(db: TenantDb, Path(id): Path<Uuid>, Query(about): Qu
     idempotency::leaving().await?;
     let busy = Error::NoTurn("Too many dry runs are being made right now: try again in a moment");
     let permit = DRY_RUNS.acquire(company, WAIT).await.ok_or(busy)?;
-    let run = tokio::task::spawn_blocking(move || {
-        let _permit = permit;
-        tried(id, known)
-    });
-    run.await.map(Json).map_err(|e| Error::Internal(e.to_string().into()))
+    permit.run_blocking(move || tried(id, known)).await.map(Json)
 }
 
 fn tried(id: Uuid, known: Known) -> DryRun {
