@@ -4,7 +4,10 @@ use super::prelude::*;
 use crate::{
     auth::{self, TokenKind},
     clients::mail::Letter,
-    db::platform::{Account, Invitation},
+    db::{
+        SUPER_ADMIN,
+        platform::{Account, Invitation},
+    },
     idempotency, mailing, passwords,
 };
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -65,7 +68,7 @@ async fn send(
     Json(new): Json<NewInvitation>,
 ) -> Result<Json<Sent>> {
     db.tx(async |tx| tx.caller().company_id.map(drop).ok_or(Error::NoCompany)).await.must_have_company()?;
-    if new.user_role == "super_admin" {
+    if new.user_role == SUPER_ADMIN {
         return Err(Error::Forbidden("An invitation cannot grant the super admin role".into()));
     }
     let email = new.email;

@@ -134,7 +134,7 @@ async fn check_address<D: Door>(
         Ok((stored, me))
     });
     let (stored, me) = known.await?;
-    if stored.as_deref() == Some(email) || (other.is_some() && me.role == "super_admin") {
+    if stored.as_deref() == Some(email) || (other.is_some() && me.is_super_admin()) {
         return Ok(());
     }
     wire::new_address(email, &()).map_err(|e| Error::invalid("body", "email", e.to_string()))?;
@@ -220,9 +220,12 @@ async fn update(
         check_address(&app, &client, &db, Some(id), email).await?;
     }
     let user = db.tx(async |tx| {
-        let write = async |columns: Value| match tx.caller().role.as_str() {
-            "super_admin" => tx.update_any_user::<User>(id, &columns).await,
-            _ => tx.one(sql!("users/update"), &[&id, &columns]).await,
+        let write = async |columns: Value| {
+            if tx.caller().is_super_admin() {
+                tx.update_any_user::<User>(id, &columns).await
+            } else {
+                tx.one(sql!("users/update"), &[&id, &columns]).await
+            }
         };
         // What changes nothing answers what is stored, also of another company's user to a super admin.
         let patch = change.checked_against(write(json!({}))).await?;
@@ -234,7 +237,7 @@ async fn update(
 async fn delete(db: Scoped<TeamAdmin>, Path(id): Path<Uuid>) -> Result<Json<Message>> {
     let deleted = db.tx(async |tx| match tx.caller() {
         me if me.user_id == id => Err(Error::bad_request("You cannot delete your own account here")),
-        me if me.role == "super_admin" => tx.delete_any_user(id).await,
+        me if me.is_super_admin() => tx.delete_any_user(id).await,
         _ => Ok(tx.optional::<Uuid>(sql!("users/delete"), &[&id]).await?.is_some()),
     });
     match deleted.await? {

@@ -34,7 +34,7 @@ pub async fn super_admin(admin: &Client, email: &str) -> anyhow::Result<String> 
         Some(row) => row.get::<_, Uuid>("id"),
         None => add_user(admin, &email, "Super", "Admin").await?,
     };
-    admin.execute(sql!("ops/set_role").text, &[&user, &Some("super_admin")]).await?;
+    admin.execute(sql!("ops/set_role").text, &[&user, &Some(db::SUPER_ADMIN)]).await?;
     Ok(format!("{email} is a super admin now."))
 }
 
@@ -52,7 +52,7 @@ async fn assign(admin: &mut Client, email: &str, company: &str, role: Option<&st
     let (email, role) = (address(email), role.map(str::trim));
     match role {
         Some("") => bail!("the role must not be empty"),
-        Some("super_admin") => bail!("a super admin is made by `ringfence super-admin`"),
+        Some(db::SUPER_ADMIN) => bail!("a super admin is made by `ringfence super-admin`"),
         Some(role) if !ROLES.contains(&role) => bail!("\"{role}\" is none of the roles: {}", ROLES.join(", ")),
         _ => {}
     }
@@ -64,7 +64,7 @@ async fn assign(admin: &mut Client, email: &str, company: &str, role: Option<&st
         // What somebody was in another company says nothing about this one, and what they are of the platform stays.
         Some(row) => {
             let (user, was): (Uuid, &str) = (row.get("id"), row.get("user_role"));
-            let moves = left.is_some() && was != "super_admin";
+            let moves = left.is_some() && was != db::SUPER_ADMIN;
             let role = role.or(moves.then_some("company_user"));
             let ends = left.is_some() || role.is_some_and(|role| role != was && role != "company_admin");
             if ends && let Some(row) = admin.query_opt(sql!("ops/without_admin").text, &[&vec![user]]).await? {

@@ -30,8 +30,8 @@ pub use pooler::check_pooler;
 pub use row::{FromRow, Row, Values, column};
 pub(crate) use standby::{leave_noted, note_position};
 pub use tenant::{
-    AnyUser, Caller, CompanyAdmin, Door, Identity, Member, RoleRule, Scoped, SettingsAdmin, SuperAdmin, TeamAdmin,
-    TenantDb, Tx, UserDb,
+    AnyUser, Caller, CompanyAdmin, Door, Identity, Member, RoleRule, SUPER_ADMIN, Scoped, SettingsAdmin, SuperAdmin,
+    TeamAdmin, TenantDb, Tx, UserDb,
 };
 
 use crate::{Error, Result};

@@ -58,7 +58,15 @@ pub struct Caller {
     pub role: String,
 }
 
+/// The role of the platform's own staff.
+pub const SUPER_ADMIN: &str = "super_admin";
+
 impl Caller {
+    /// Whether the caller works for the platform.
+    pub fn is_super_admin(&self) -> bool {
+        self.role == SUPER_ADMIN
+    }
+
     /// Who *enter* let in.
     pub(super) fn from_entered(row: &Row) -> Result<Self, Fault> {
         Ok(Self {
@@ -99,12 +107,14 @@ impl Door for Member {
 
 /// `company_admin` of a company, or `super_admin` (contract: roles and permissions).
 pub struct CompanyAdmin;
+impl CompanyAdmin {
+    /// What others are told.
+    pub const REFUSAL: &'static str = "Only a company admin may do this";
+}
 impl Door for CompanyAdmin {
     const COMPANY: bool = false;
-    const ROLE: Option<RoleRule> = Some(RoleRule {
-        admits: |role| matches!(role, "company_admin" | "super_admin"),
-        refusal: "Only a company admin may do this",
-    });
+    const ROLE: Option<RoleRule> =
+        Some(RoleRule { admits: |role| matches!(role, "company_admin" | SUPER_ADMIN), refusal: Self::REFUSAL });
 }
 
 /// One of the labels that may edit a company's users, or `super_admin` (contract: roles and permissions).
@@ -112,7 +122,7 @@ pub struct TeamAdmin;
 impl Door for TeamAdmin {
     const COMPANY: bool = false;
     const ROLE: Option<RoleRule> = Some(RoleRule {
-        admits: |role| matches!(role, "company_admin" | "Admin" | "admin" | "Super Admin" | "super_admin"),
+        admits: |role| matches!(role, "company_admin" | "Admin" | "admin" | "Super Admin" | SUPER_ADMIN),
         refusal: "Only an admin may do this",
     });
 }
@@ -122,7 +132,7 @@ pub struct SettingsAdmin;
 impl Door for SettingsAdmin {
     const COMPANY: bool = true;
     const ROLE: Option<RoleRule> = Some(RoleRule {
-        admits: |role| matches!(role, "company_admin" | "Admin" | "super_admin"),
+        admits: |role| matches!(role, "company_admin" | "Admin" | SUPER_ADMIN),
         refusal: "Only an admin may do this",
     });
 }
@@ -132,7 +142,7 @@ pub struct SuperAdmin;
 impl Door for SuperAdmin {
     const COMPANY: bool = false;
     const ROLE: Option<RoleRule> =
-        Some(RoleRule { admits: |role| role == "super_admin", refusal: "Only a super admin may do this" });
+        Some(RoleRule { admits: |role| role == SUPER_ADMIN, refusal: "Only a super admin may do this" });
 }
 
 /// What a handler gets instead of a pool: statements of one caller.

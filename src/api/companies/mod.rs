@@ -289,10 +289,10 @@ async fn get(db: UserDb, Path(id): Path<Uuid>) -> Result<Json<Company>> {
 }
 
 async fn stored(tx: &Tx<'_>, id: Uuid) -> Result<Company> {
-    match tx.caller().role.as_str() {
-        "super_admin" => tx.any_company(id).await,
-        _ => tx.optional(sql!("companies/get"), &[&id]).await?.ok_or_else(denied),
+    if tx.caller().is_super_admin() {
+        return tx.any_company(id).await;
     }
+    tx.optional(sql!("companies/get"), &[&id]).await?.ok_or_else(denied)
 }
 
 async fn update(
@@ -306,16 +306,18 @@ async fn update(
     let secrets = patch.secrets(&app, id)?;
     let columns = patch.columns();
     let company = db.tx(async |tx| {
-        let company = match tx.caller().role.as_str() {
-            "super_admin" => tx.update_any_company(id, &columns).await?,
-            "company_admin" | "Admin" if !of_the_platform => {
+        let company = match tx.caller() {
+            me if me.is_super_admin() => tx.update_any_company(id, &columns).await?,
+            me if !matches!(me.role.as_str(), "company_admin" | "Admin") => {
+                return Err(Error::Forbidden(CompanyAdmin::REFUSAL.into()));
+            }
+            _ if of_the_platform => {
+                return Err(Error::Forbidden("Only a super admin may change plan and status".into()));
+            }
+            _ => {
                 tx.optional::<Uuid>(sql!("companies/update"), &[&id, &columns]).await?.ok_or_else(denied)?;
                 tx.one(sql!("companies/get"), &[&id]).await?
             }
-            "company_admin" | "Admin" => {
-                return Err(Error::Forbidden("Only a super admin may change plan and status".into()));
-            }
-            _ => return Err(Error::Forbidden("Only a company admin may do this".into())),
         };
         for (name, secret) in &secrets {
             tx.keep_company_secret(id, name, secret.as_ref()).await?;

@@ -23,7 +23,7 @@ row! {
 
 pub(super) async fn list(db: UserDb, Path(id): Path<Uuid>) -> Result<Json<Vec<CompanyUser>>> {
     let users = db.tx(async |tx| match tx.caller() {
-        me if me.role == "super_admin" => {
+        me if me.is_super_admin() => {
             tx.any_company::<Company>(id).await?;
             tx.users_of_company(id).await
         }
@@ -95,7 +95,7 @@ pub(super) async fn add(
 /// Refuses what the caller may not give; false when it is left to see whether there is such a company.
 fn may_add(caller: &Caller, company: Uuid, role: CoreRole) -> Result<bool> {
     match caller.company_id == Some(company) {
-        own if caller.role == "super_admin" => Ok(own),
+        own if caller.is_super_admin() => Ok(own),
         true if role != CoreRole::SuperAdmin => Ok(true),
         true => Err(Error::Forbidden("Only a super admin can grant the super admin role".into())),
         false => Err(denied()),
