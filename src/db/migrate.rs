@@ -2,7 +2,7 @@
 
 use super::connect;
 use crate::sql;
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use tokio_postgres::Client;
 
 mod embedded {
@@ -68,8 +68,17 @@ pub fn fits(version: i32, oldest_program: i32) -> bool {
     version >= newest() && oldest_program <= newest()
 }
 
-/// Server versions with the fixes to row-level security that Ringfence relies on: (major, first minor).
+/// The first release of each major version that has the fixes to row-level security on which Ringfence relies; newer major
+/// versions have them all.
 const FLOOR: [(i32, i32); 4] = [(15, 14), (16, 10), (17, 6), (18, 0)];
+/// [`FLOOR`] in words.
+pub(super) const NEEDED: &str = "PostgreSQL 15.14, 16.10, 17.6, 18 or newer";
+
+/// Whether a release of the server has the fixes.
+pub(super) fn has_fixes(major: i32, minor: i32) -> bool {
+    let floor = FLOOR.iter().find(|floor| floor.0 == major);
+    floor.map_or(FLOOR.iter().all(|floor| floor.0 < major), |floor| floor.1 <= minor)
+}
 
 /// Refuses a server without the fixes.
 pub async fn check_server(client: &Client) -> anyhow::Result<()> {
@@ -80,15 +89,10 @@ pub async fn check_server(client: &Client) -> anyhow::Result<()> {
 /// Refuses a server without the fixes, by its `server_version_num`.
 pub(super) fn check_version(number: i32) -> anyhow::Result<()> {
     let (major, minor) = (number / 10_000, number % 10_000);
-    let new_enough = match FLOOR.iter().find(|(m, _)| *m == major) {
-        Some((_, floor)) => minor >= *floor,
-        None => major > 18,
-    };
-    if !new_enough {
-        bail!(
-            "PostgreSQL {major}.{minor} is too old: 15.14, 16.10, 17.6, 18 or newer is needed for its fixes to row-level security"
-        );
-    }
+    ensure!(
+        has_fixes(major, minor),
+        "PostgreSQL {major}.{minor} is too old: {NEEDED} is needed for its fixes to row-level security"
+    );
     Ok(())
 }
 

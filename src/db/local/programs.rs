@@ -8,11 +8,10 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::unistd::{User, geteuid};
 
 use super::{as_owner, text, unprivileged};
-
-const NEEDED: &str = "PostgreSQL 15.14, 16.10, 17.6, 18 or newer";
+use crate::db::migrate::{self, NEEDED};
 
 struct Server {
-    version: (u32, u32),
+    version: (i32, i32),
     programs: PathBuf,
     extensions: bool,
 }
@@ -20,8 +19,7 @@ struct Server {
 impl Server {
     /// Earlier releases let rows slip past row-level security.
     fn is_recent(&self) -> bool {
-        let floors = [(15, 14), (16, 10), (17, 6)];
-        self.version.0 >= 18 || floors.iter().any(|f| f.0 == self.version.0 && f.1 <= self.version.1)
+        migrate::has_fixes(self.version.0, self.version.1)
     }
 
     fn at(programs: PathBuf, owner: &User) -> Option<Self> {
