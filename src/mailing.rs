@@ -14,7 +14,7 @@ use crate::{
     fair_limit::FairLimit,
     idempotency,
     links::{self, Link, Purpose},
-    row, sql,
+    row, sql, wire,
 };
 use lettre::Address;
 use std::{collections::BTreeSet, time::Duration};
@@ -178,10 +178,7 @@ pub fn check(mail: &Mail) -> Result<()> {
             return Err(Error::invalid("body", field, "Input should be e-mail addresses with commas between them"));
         }
     }
-    if mail.subject.chars().any(char::is_control) {
-        return Err(Error::invalid("body", "subject", "The subject must be one line"));
-    }
-    Ok(())
+    wire::subject(&mail.subject, &()).map_err(|e| Error::invalid("body", "subject", e.to_string()))
 }
 
 fn addresses(list: &Option<String>) -> Vec<String> {

@@ -90,7 +90,7 @@ struct NewCampaign {
     #[garde(length(chars, max = 255), custom(filled))]
     campaign_name: String,
     /// One line.
-    #[garde(length(chars, max = 255), custom(one_line))]
+    #[garde(length(chars, max = 255), custom(wire::subject))]
     subject: String,
     /// Plain text.
     #[garde(length(chars, max = 500_000))]
@@ -113,10 +113,6 @@ struct NewCampaign {
 
 fn filled(text: &str, _: &()) -> garde::Result {
     if text.trim().is_empty() { Err(garde::Error::new("The name must not be empty")) } else { Ok(()) }
-}
-
-fn one_line(text: &str, _: &()) -> garde::Result {
-    if text.chars().any(char::is_control) { Err(garde::Error::new("The subject must be one line")) } else { Ok(()) }
 }
 
 fn addresses(list: &[String], _: &()) -> garde::Result {

@@ -188,16 +188,12 @@ enum EmailStatus {
 #[derive(Deserialize, Validate, JsonSchema)]
 #[garde(allow_unvalidated)]
 struct EmailPatch {
-    #[garde(length(chars, max = 500), inner(custom(one_line)))]
+    #[garde(length(chars, max = 500), inner(custom(wire::subject)))]
     subject: Option<String>,
     #[garde(length(chars, max = 500_000))]
     body: Option<String>,
     /// `draft` or `scheduled`.
     status: Option<EmailStatus>,
-}
-
-fn one_line(text: &str, _: &()) -> garde::Result {
-    if text.chars().any(char::is_control) { Err(garde::Error::new("The subject must be one line")) } else { Ok(()) }
 }
 
 async fn list(db: TenantDb, Query(filter): Query<Filter>, page: Paging<50>) -> Result<Paged<Email>> {

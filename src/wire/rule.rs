@@ -61,3 +61,8 @@ pub fn name(text: &str, _: &()) -> garde::Result {
     };
     Err(garde::Error::new(problem))
 }
+
+/// The rule of the subject of a mail: one line, because a line break would begin another head.
+pub fn subject(text: &str, _: &()) -> garde::Result {
+    if text.chars().any(char::is_control) { Err(garde::Error::new("The subject must be one line")) } else { Ok(()) }
+}
