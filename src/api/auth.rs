@@ -1,6 +1,6 @@
 //! Logging in and out, accounts that people make for themselves, and forgotten passwords.
 
-use super::prelude::*;
+use super::{prelude::*, users};
 use crate::{
     auth::{self, RefreshDb, TokenKind},
     db::platform::{Account, NewUser},
@@ -24,8 +24,6 @@ routes! {
     /// Sets a new password by the code of the mail
     public post "/api/auth/reset-password" => reset_password;
 }
-
-const EMAIL_REGISTERED: &str = "Email already registered";
 
 row! {
     /// An account, as it is shown to who logs in with it or registers it.
@@ -147,7 +145,7 @@ async fn register(
         Some(db) => db.tx(async |tx| tx.register_user(&user, role, company).await).await,
         None => app.db.platform().register_user(&user, role, company).await,
     };
-    Session::of(&app, account.on_constraint("users_email_key", EMAIL_REGISTERED)?).map(Json)
+    Session::of(&app, users::registered(account)?).map(Json)
 }
 
 async fn me(db: UserDb) -> Result<Written<AuthUser>> {

@@ -1,6 +1,6 @@
 //! Registering a company with its first admin.
 
-use super::prelude::*;
+use super::{prelude::*, users};
 use crate::{auth::TokenKind, db::platform::NewUser};
 use std::time::Duration;
 
@@ -67,8 +67,8 @@ async fn company(app: State<App>, client: Client, Json(body): Json<NewCompany>) 
         .platform()
         .register_company(body.company_name.trim(), &admin, body.phone.as_deref())
         .await
-        .on_constraint("companies_name_key", "A company with this name already exists")
-        .on_constraint("users_email_key", "Email already registered")?;
+        .on_constraint("companies_name_key", "A company with this name already exists");
+    let made = users::registered(made)?;
     Ok(Json(Registered {
         success: true,
         message: "Company registered successfully",
@@ -91,7 +91,7 @@ async fn check_email(app: State<App>, client: Client, Path(email): Path<String>)
     let taken = app.db.platform().email_taken(&email.trim().to_lowercase()).await?;
     Ok(Json(Availability {
         available: !taken,
-        message: if taken { "Email already registered" } else { "Email is available" },
+        message: if taken { users::EMAIL_REGISTERED } else { "Email is available" },
     }))
 }
 

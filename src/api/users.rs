@@ -29,6 +29,7 @@ routes! {
 
 const EMAIL_KEY: &str = "users_email_key";
 const EMAIL_TAKEN: &str = "Email already in use";
+pub(super) const EMAIL_REGISTERED: &str = "Email already registered";
 const MAX_PICTURE: usize = 5 << 20;
 
 row! {
@@ -104,6 +105,11 @@ struct UserPatch {
     #[serde(rename(serialize = "user_role"))]
     #[garde(length(chars, max = 50))]
     role: Option<String>,
+}
+
+/// What making an account came to: 400 when its address has one already.
+pub(super) fn registered<T>(made: Result<T>) -> Result<T> {
+    made.on_constraint(EMAIL_KEY, EMAIL_REGISTERED)
 }
 
 async fn me(db: UserDb) -> Result<Written<User>> {

@@ -2,6 +2,7 @@
 
 use super::{super::prelude::*, Company, denied};
 use crate::{
+    api::users,
     db::{Caller, platform::NewUser},
     passwords,
     server::Client,
@@ -88,7 +89,7 @@ pub(super) async fn add(
     let user =
         NewUser { email: &email, hash: &hash, first_name: new.first_name.trim(), last_name: new.last_name.trim() };
     let made = db.tx(async |tx| tx.register_user(&user, new.user_role.word(), Some(id)).await).await;
-    let made = made.on_constraint("users_email_key", "Email already registered")?;
+    let made = users::registered(made)?;
     Ok(Json(AddedColleague { id: made.id, email: made.email, message: "User created successfully" }))
 }
 
