@@ -310,6 +310,18 @@ pub struct ErrorBody {
     request_id: String,
 }
 
+impl ErrorBody {
+    /// That of a status with nothing more to say.
+    pub(crate) fn of(status: StatusCode) -> Self {
+        Self::new(status, Detail::Sentence(status.canonical_reason().unwrap_or_default().into()))
+    }
+
+    fn new(status: StatusCode, detail: Detail) -> Self {
+        let title = status.canonical_reason().unwrap_or_default();
+        Self { detail, kind: "about:blank", title, status: status.as_u16(), request_id: request_id() }
+    }
+}
+
 #[derive(Serialize, JsonSchema)]
 #[serde(untagged)]
 enum Detail {
@@ -434,9 +446,7 @@ impl IntoResponse for Error {
     fn into_response(self) -> Response {
         let told = self.told();
         let (status, detail, retry_after) = self.parts();
-        let title = status.canonical_reason().unwrap_or_default();
-        let body = ErrorBody { detail, kind: "about:blank", title, status: status.as_u16(), request_id: request_id() };
-        let mut response = (status, Json(body)).into_response();
+        let mut response = (status, Json(ErrorBody::new(status, detail))).into_response();
         response.extensions_mut().insert(told);
         if status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

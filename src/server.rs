@@ -4,7 +4,7 @@ use crate::{
     App, Error, api,
     config::{Config, Switch},
     db::{migrate, platform},
-    error::Told,
+    error::{ErrorBody, Told},
     idempotency, jobs, metrics, page, read_your_writes, streaming,
     wire::Json,
 };
@@ -155,9 +155,7 @@ fn docs_page() -> String {
 const DOCS_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'";
 
 fn plain(status: StatusCode) -> Response {
-    let detail = status.canonical_reason().unwrap_or_default();
-    (status, Json(json!({ "detail": detail, "type": "about:blank", "title": detail, "status": status.as_u16(), "request_id": request_id() })))
-        .into_response()
+    (status, Json(ErrorBody::of(status))).into_response()
 }
 
 async fn root() -> Json<serde_json::Value> {
