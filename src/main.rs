@@ -380,9 +380,12 @@ async fn with_app(
     .await
 }
 
-async fn import_old(database: Database, config: Config, options: &import::Options) -> anyhow::Result<()> {
-    with_stores(database, config, async |admin, sealer, storage| {
-        let outcomes = import::run(admin, options, sealer, storage).await?;
+async fn import_old(database: Database, mut config: Config, options: &import::Options) -> anyhow::Result<()> {
+    located(database, async |at| {
+        let admin = at.admin()?;
+        config.settle_secret_key(at.folder.as_deref())?;
+        let storage = config.open_storage(at.folder.as_deref())?;
+        let outcomes = import::run(admin, options, &Sealer::new(&config.secret_key)?, &storage).await?;
         terminal::print(format_args!("{}", outcomes.summary(options)));
         Ok(())
     })
@@ -413,21 +416,6 @@ async fn with_storage(
     located(database, async |at| {
         let admin = at.admin()?;
         run(admin, &config.open_storage(at.folder.as_deref())?).await
-    })
-    .await
-}
-
-/// Runs something with the administrator's address, the keys of secrets and the store of files.
-async fn with_stores(
-    database: Database,
-    mut config: Config,
-    run: impl AsyncFnOnce(&str, &Sealer, &Storage) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    located(database, async |at| {
-        let admin = at.admin()?;
-        config.settle_secret_key(at.folder.as_deref())?;
-        let storage = config.open_storage(at.folder.as_deref())?;
-        run(admin, &Sealer::new(&config.secret_key)?, &storage).await
     })
     .await
 }

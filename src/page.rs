@@ -269,7 +269,7 @@ impl<T: JsonSchema> aide::OperationOutput for Paged<T> {
     }
 }
 
-/// The [`Paging`] of a list whose pages are [`bounded`].
+/// The [`Paging`] of the lists that refuse a limit outside of 1 to 100.
 pub struct Bounded(pub Paging);
 
 #[derive(Deserialize, JsonSchema)]
@@ -287,8 +287,11 @@ impl FromRequestParts<App> for Bounded {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self> {
         let RawBounded { limit, offset } = wire::query(parts.uri.query())?;
-        let (limit, skip) = bounded(limit, offset)?;
-        Paging::new(Page { skip, limit }, parts, app).map(Self)
+        let (limit, offset) = (up_to_100("limit", limit.unwrap_or(50))?, offset.unwrap_or(0));
+        if offset < 0 {
+            return Err(Error::invalid("query", "offset", "Input should be greater than or equal to 0"));
+        }
+        Paging::new(Page { skip: offset.min(i64::MAX / 2), limit }, parts, app).map(Self)
     }
 }
 
@@ -297,15 +300,6 @@ impl aide::OperationInput for Bounded {
         wire::document_query::<RawBounded>(ctx, operation);
         wire::document_query::<RawWalk>(ctx, operation);
     }
-}
-
-/// The `limit` and `offset` of the lists that refuse a limit outside of 1 to 100; 50 and 0 when left out.
-pub fn bounded(limit: Option<i64>, offset: Option<i64>) -> Result<(i64, i64)> {
-    let (limit, offset) = (up_to_100("limit", limit.unwrap_or(50))?, offset.unwrap_or(0));
-    if offset < 0 {
-        return Err(Error::invalid("query", "offset", "Input should be greater than or equal to 0"));
-    }
-    Ok((limit, offset.min(i64::MAX / 2)))
 }
 
 /// The value of a parameter that is from 1 to 100.
