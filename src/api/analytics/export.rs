@@ -76,16 +76,11 @@ fn table<'a>(rows: impl IntoIterator<Item = [&'a str; 7]>) -> Result<Bytes> {
     Ok(writer.into_inner().map_err(|e| Error::Internal(e.to_string().into()))?.into())
 }
 
-/// Where a table goes on: behind which deal, and of which company.
-#[derive(Clone, Copy)]
-struct Place {
-    made: Time,
-    deal: Uuid,
-    company: Option<Uuid>,
-}
+/// The deal behind which a part of the table begins: when it was made, and its id.
+type Place = (Time, Uuid);
 
-/// The part of the table behind a deal, and where the next one begins, if there is one.
-async fn part(db: &UserDb, f: &Deals, (made, deal): (Time, Uuid)) -> Result<(Bytes, Option<Uuid>, Option<Place>)> {
+/// The part of the table behind a deal, whose company's it is, and where the next one begins, if there is one.
+async fn part(db: &UserDb, f: &Deals, (made, deal): Place) -> Result<(Bytes, Option<Uuid>, Option<Place>)> {
     let of: Params<'_> = &[&f.date_from, &f.date_to, &f.user_id, &f.pipeline_id, &made, &deal, &PART];
     let read = async |tx: &Tx<'_>| {
         let lines: Vec<Line> = tx.all(sql!("analytics/export_rows"), of).await?;
@@ -98,7 +93,7 @@ async fn part(db: &UserDb, f: &Deals, (made, deal): (Time, Uuid)) -> Result<(Byt
         [&line.title, &line.value, &line.status, stage, &line.created, closed, company]
     });
     let last = lines.last().filter(|_| lines.len() as i64 == PART);
-    Ok((table(rows)?, company, last.map(|last| Place { made: last.created_at, deal: last.id, company })))
+    Ok((table(rows)?, company, last.map(|last| (last.created_at, last.id))))
 }
 
 /// The status is sent already, and a table that ends early must not look like a whole one.
@@ -108,14 +103,14 @@ fn broken(why: String) -> std::io::Error {
 
 pub(super) async fn csv(db: UserDb, Query(f): Query<Deals>) -> Result<Csv> {
     let start = ("0001-01-01T00:00:00".parse().unwrap_or(Time(jiff::Timestamp::UNIX_EPOCH)), Uuid::nil());
-    let (first, _, next) = part(&db, &f, start).await?;
-    let rest = stream::try_unfold((db, f, next), async |(db, f, next)| {
+    let (first, begun_in, next) = part(&db, &f, start).await?;
+    let rest = stream::try_unfold((db, f, begun_in, next), async |(db, f, begun_in, next)| {
         let Some(place) = next else { return Ok(None) };
-        let (text, company, next) = part(&db, &f, (place.made, place.deal)).await.map_err(|e| broken(e.for_log()))?;
-        if company != place.company {
+        let (text, company, next) = part(&db, &f, place).await.map_err(|e| broken(e.for_log()))?;
+        if company != begun_in {
             return Err(broken("the caller has another company now".into()));
         }
-        Ok(Some((text, (db, f, next))))
+        Ok(Some((text, (db, f, begun_in, next))))
     });
     let begin = [Ok(table([COLUMNS])?), Ok::<_, std::io::Error>(first)];
     Ok(Csv(Body::from_stream(stream::iter(begin).chain(rest))))
