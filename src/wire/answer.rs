@@ -14,7 +14,6 @@ use axum::{
 };
 use schemars::{JsonSchema, json_schema};
 use serde::Serialize;
-use std::borrow::Cow;
 
 impl<T: Serialize> IntoResponse for Json<T> {
     fn into_response(self) -> Response {
@@ -178,12 +177,12 @@ impl aide::OperationOutput for Error {
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Message {
     /// A sentence for the person at the screen.
-    pub message: Cow<'static, str>,
+    pub message: &'static str,
 }
 
 /// The answer with this sentence.
-pub fn message(text: impl Into<Cow<'static, str>>) -> Json<Message> {
-    Json(Message { message: text.into() })
+pub fn message(message: &'static str) -> Json<Message> {
+    Json(Message { message })
 }
 
 /// `{"success": true, "message": …}`: the same of the areas whose contract has both.

@@ -1,2 +1,0 @@
--- Whether the caller may ask at all.
-select true
