@@ -16,6 +16,7 @@ use std::{env, process};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use nix::sys::signal::kill;
 use nix::unistd::{Pid, Uid, User, geteuid};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 mod programs;
 
@@ -558,9 +559,6 @@ fn text(output: &Output) -> String {
 }
 
 fn percent_encoded(text: &str) -> String {
-    let encode = |byte: u8| match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
-        _ => format!("%{byte:02X}"),
-    };
-    text.bytes().map(encode).collect()
+    const RESERVED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+    utf8_percent_encode(text, &RESERVED).to_string()
 }
