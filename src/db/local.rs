@@ -15,6 +15,7 @@ use std::{env, process};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use nix::sys::signal::kill;
+use nix::sys::statvfs::{Statvfs, statvfs};
 use nix::unistd::{Pid, Uid, User, geteuid};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -532,11 +533,9 @@ fn memory() -> u64 {
 
 /// A full disk often leaves no trace in the log, which is on it.
 fn disk_is_full(folder: &Path) -> bool {
-    let Ok(output) = Command::new("df").arg("-Pk").arg(folder).output() else {
-        return false;
-    };
-    let free = text(&output).lines().nth(1).and_then(|l| l.split_whitespace().nth(3)?.parse().ok());
-    free.is_some_and(|kilobytes: u64| kilobytes < 32 * 1024)
+    // How wide these numbers are depends on the system.
+    let free = |disk: Statvfs| u128::from(disk.blocks_available()) * u128::from(disk.fragment_size());
+    statvfs(folder).is_ok_and(|disk| free(disk) < 32 << 20)
 }
 
 fn full(path: &Path) -> anyhow::Error {
