@@ -128,7 +128,7 @@ impl ToSql for Time {
     fn to_sql(
         &self,
         ty: &Type,
-        out: &mut tokio_postgres::types::private::BytesMut,
+        out: &mut bytes::BytesMut,
     ) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
         self.0.to_sql(ty, out)
     }
