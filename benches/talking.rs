@@ -326,7 +326,7 @@ fn signed(path: &str, fields: &[(&str, &str)]) -> Vec<u8> {
         mac.update(value.as_bytes());
     }
     let signature = BASE64_STANDARD.encode(mac.finalize().into_bytes());
-    let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+    let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
     let length = body.len();
     format!(
         "POST {path} HTTP/1.1\r\nhost: localhost\r\nx-twilio-signature: {signature}\r\ncontent-type: application/x-www-form-urlencoded\r\n\

@@ -171,8 +171,8 @@ impl Walk {
     /// again.
     fn next<T>(&self, list: &List, rows: &Rows<T>) -> Result<Option<HeaderValue>> {
         let Some(key) = rows.last(list.key)? else { return Ok(None) };
-        let mut query = form_urlencoded::Serializer::new(String::new());
-        let given = form_urlencoded::parse(self.uri.query().unwrap_or_default().as_bytes());
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        let given = url::form_urlencoded::parse(self.uri.query().unwrap_or_default().as_bytes());
         query.extend_pairs(given.filter(|(name, _)| !["skip", "offset", "cursor", "count"].contains(&&**name)));
         query.append_pair("cursor", &self.app.cursors.sign(&what(list), pack(&key)));
         let link = HeaderValue::try_from(format!("<{}?{}>; rel=\"next\"", self.uri.path(), query.finish()));

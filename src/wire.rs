@@ -44,7 +44,7 @@ impl<T: DeserializeOwned> FromRequestParts<App> for Query<T> {
 /// Reads a query string into `T`; of a parameter that is given again the last value counts, as the original took it.
 pub fn query<T: DeserializeOwned>(text: Option<&str>) -> Result<T> {
     let text = last_of_each(text.unwrap_or_default());
-    let pairs = serde_urlencoded::Deserializer::new(form_urlencoded::parse(text.as_bytes()));
+    let pairs = serde_urlencoded::Deserializer::new(url::form_urlencoded::parse(text.as_bytes()));
     serde_path_to_error::deserialize(pairs).map_err(|e| {
         let (field, msg) = said(&e.path().to_string(), &e.inner().to_string());
         Error::invalid("query", &field.unwrap_or_default(), msg)
@@ -53,12 +53,12 @@ pub fn query<T: DeserializeOwned>(text: Option<&str>) -> Result<T> {
 
 /// A query string in which each name stands once.
 fn last_of_each(text: &str) -> Cow<'_, str> {
-    let pairs = form_urlencoded::parse(text.as_bytes());
+    let pairs = url::form_urlencoded::parse(text.as_bytes());
     let last: BTreeMap<_, _> = pairs.collect();
     if last.len() == pairs.count() {
         Cow::Borrowed(text)
     } else {
-        Cow::Owned(form_urlencoded::Serializer::new(String::new()).extend_pairs(last).finish())
+        Cow::Owned(url::form_urlencoded::Serializer::new(String::new()).extend_pairs(last).finish())
     }
 }
 

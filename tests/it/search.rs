@@ -4,7 +4,7 @@ use crate::world::{Person, World};
 use serde_json::json;
 
 async fn found(who: &Person, q: &str) -> Vec<(String, String)> {
-    let query: String = form_urlencoded::Serializer::new(String::new()).append_pair("q", q).finish();
+    let query: String = url::form_urlencoded::Serializer::new(String::new()).append_pair("q", q).finish();
     let list = who.get(&format!("/api/search?{query}")).await.expect(200);
     let text = |v: &serde_json::Value| v.as_str().unwrap().to_owned();
     list.as_array().unwrap().iter().map(|h| (text(&h["kind"]), text(&h["title"]))).collect()

@@ -109,7 +109,7 @@ async fn create(State(()): State<()>, Path(account): Path<String>, headers: Head
         return refusal(401, 20003);
     }
     assert_eq!(headers["content-type"], "application/x-www-form-urlencoded");
-    let form: Form = form_urlencoded::parse(&body).into_owned().collect();
+    let form: Form = url::form_urlencoded::parse(&body).into_owned().collect();
     let to = form["To"].clone();
     ACCOUNTS.lock().unwrap().get_mut(&account).unwrap().asked.push(form);
     slowly(&account).await;

@@ -42,7 +42,7 @@ impl FromRequest<App> for Signed {
         let signature = request.headers().get("x-twilio-signature").and_then(|v| BASE64_STANDARD.decode(v).ok());
         let signature = signature.ok_or_else(refused)?;
         let body = axum::body::to_bytes(request.into_body(), FORM).await.map_err(wire::body_error)?;
-        let fields: Vec<_> = form_urlencoded::parse(&body).into_owned().take(FIELDS + 1).collect();
+        let fields: Vec<_> = url::form_urlencoded::parse(&body).into_owned().take(FIELDS + 1).collect();
         if fields.len() > FIELDS {
             return Err(Error::invalid("body", "", "The form has more than 200 fields"));
         }

@@ -97,7 +97,7 @@ impl Providers {
 }
 
 async fn text(State(taken): State<Arc<Taken>>, Path(account): Path<String>, body: Bytes) -> Response {
-    let form: HashMap<String, String> = form_urlencoded::parse(&body).into_owned().collect();
+    let form: HashMap<String, String> = url::form_urlencoded::parse(&body).into_owned().collect();
     taken.texts.lock().unwrap().entry(form["Body"].clone()).or_default().push(account);
     taken.delivered.notify_waiters();
     if taken.is_broken.load(Relaxed) {
