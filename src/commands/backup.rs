@@ -132,18 +132,7 @@ impl Restore {
     /// Restores into the empty database at this administrator's address, with the `pg_restore` that is given.
     pub async fn run(self, admin: &str, api: &str, pg_restore: &Path) -> anyhow::Result<()> {
         let started = Instant::now();
-        let open = |name: &str| {
-            let path = self.folder.join(name);
-            File::open(&path)
-                .with_context(|| format!("{} is no backup: {} is missing", self.folder.display(), path.display()))
-        };
-        let read = |name: &str| anyhow::Ok(std::io::read_to_string(open(name)?)?);
-        let logins = match self.folder.join(STATEMENTS).exists() {
-            true => "{}".to_owned(),
-            false => read(LOGINS)?,
-        };
-        let expected: Counts = serde_json::from_str(&read(COUNTS)?)?;
-        let mut dump = open(DUMP)?;
+        let parts = Parts::open(&self.folder)?;
         let mut client = db::connect(admin).await?;
         let tables: i64 = client.query_one(sql!("ops/backup/tables_there").text, &[]).await?.get(0);
         if tables > 0 {
@@ -152,32 +141,19 @@ impl Restore {
             bail!("the database {what}: create an empty one, and give its address in DATABASE_ADMIN_URL");
         }
         db::migrate::roles(admin, Some(api)).await?;
-        let logins = Logins::of(&client, logins).await?;
-        let size = dump.metadata()?.len();
-        let mut bar = terminal::progress("restoring", Measure::BytesOf(size));
-        let mut restore = Command::new(pg_restore);
-        let environment = db::libpq_environment(admin)?;
-        let database = environment.iter().find(|(name, _)| *name == "PGDATABASE").map(|(_, name)| name.clone());
-        restore
-            .envs(environment)
-            .args(["--single-transaction", "--exit-on-error", "--dbname", &database.unwrap_or_default()])
-            .stdin(dump.try_clone()?);
-        // Of a file that is open in both there is one place.
-        let tell = || match dump.stream_position() {
-            Ok(read) if read < size => bar.set_position(read),
-            _ if bar.length().is_some() => {
-                bar.finish_and_clear();
-                bar = terminal::progress("restoring indexes", Measure::Time);
-            }
-            _ => {}
-        };
-        let begun = client.batch_execute(sql!("ops/backup/begin").text).await;
-        begun.map_err(|e| db::refused(e, "a superuser to restore a backup"))?;
-        if let Err(e) = run(restore, "pg_restore", tell).await {
-            client.batch_execute(sql!("ops/backup/end").text).await?;
-            return Err(e);
-        }
-        drop(bar);
+        let logins = Logins::of(&client, parts.logins).await?;
+        load(&client, admin, pg_restore, parts.dump).await?;
+        let restored = self.settle(&client, &logins, admin, api).await?;
+        let phase = terminal::progress("examining", Measure::Time);
+        let finished = finish(&mut client, &logins, &restored.found, &parts.expected).await;
+        finished.with_context(|| unfinished(restored.due.is_some()))?;
+        drop(phase);
+        report(&client, &logins, restored, started).await
+    }
+
+    /// Leaves nothing in the copy that could be done again, counts what was restored, and brings it to this version; from then
+    /// on the restore counts as ended.
+    async fn settle(&self, client: &Client, logins: &Logins, admin: &str, api: &str) -> anyhow::Result<Restored> {
         // The rows as they were restored, which are counted when none of them can be acted upon again.
         let mut counter = db::connect(admin).await?;
         let restored = counter.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true);
@@ -185,11 +161,11 @@ impl Restore {
         restored.query_one("select pg_current_snapshot()::text", &[]).await?;
         client.batch_execute(sql!("ops/backup/settle").text).await?;
         client.execute(sql!("ops/end_tokens").text, &[&None::<Uuid>]).await?;
-        let without = logins.forget_grants(&client).await?;
+        let without = logins.forget_grants(client).await?;
         // Whatever fails from here on, the copy is there and may be served.
         let mut due = None;
-        if !self.keep_due && db::migrate::is_current(&client).await? {
-            due = Some(cancel_due(&client, None, ORIGIN).await?);
+        if !self.keep_due && db::migrate::is_current(client).await? {
+            due = Some(cancel_due(client, None, ORIGIN).await?);
         }
         // Before a migration makes new tables of some.
         let phase = terminal::progress("counting tables", Measure::Time);
@@ -199,60 +175,120 @@ impl Restore {
         let phase = terminal::progress("migrating", Measure::Time);
         db::migrate::migrate(admin, Some(api)).await.with_context(|| unfinished(due.is_some()))?;
         if !self.keep_due && due.is_none() {
-            due = Some(cancel_due(&client, None, ORIGIN).await?);
+            due = Some(cancel_due(client, None, ORIGIN).await?);
         }
         client.batch_execute(sql!("ops/backup/new_identity").text).await?;
         client.batch_execute(sql!("ops/backup/end").text).await?;
         drop(phase);
-        let phase = terminal::progress("examining", Measure::Time);
-        let finished = finish(&mut client, &logins, &found, &expected).await;
-        finished.with_context(|| unfinished(due.is_some()))?;
-        drop(phase);
-        let is_newer = db::migrate::is_newer(&client).await?;
-        say!(
-            "{} rows of {} tables are restored, as many as were backed up, and no rule {}is broken ({}).",
-            HumanCount(found.values().sum::<i64>().unsigned_abs()),
-            found.len(),
-            if is_newer { "that this program knows " } else { "" },
-            seconds(started)
-        );
-        if is_newer {
-            say!("It is {}.", doctor::NEWER);
-        }
-        if let Some(told) = due.as_ref().and_then(|due| due.told("backup")) {
-            say!("{told}");
-        }
-        say!(
-            "Give the copy a store of files of its own in RINGFENCE_STORAGE_URL. If it takes the place of the database that was backed up, \
-             the store becomes this one's with `ringfence files adopt`."
-        );
-        say!("Who was erased since the backup is there again: erase them again. Everybody logs in anew.");
-        if !logins.statements.is_empty() {
-            say!("Logins that are new on this server have no password yet: psql's \\password sets one.");
-        }
-        if !logins.differing.is_empty() {
-            say!("With other rights than in the backup, which stay as they are: {}.", logins.differing.join(", "));
-        }
-        let operators = client.query(sql!("ops/operators").text, &[]).await?;
-        let operators =
-            operators.iter().map(|row| (row.get::<_, &str>("name"), row.get::<_, Vec<String>>("companies")));
-        let operators = operators.filter(|(_, companies)| !companies.is_empty());
-        let operators = Vec::from_iter(operators.map(|(name, companies)| format!("{name} ({})", companies.join(", "))));
-        if !operators.is_empty() {
-            say!(
-                "Operators have here the companies that they had at the backup, also those that were taken from them since: {}. \
-                 See `ringfence operator revoke`.",
-                operators.join(", ")
-            );
-        }
-        if !without.is_empty() {
-            say!(
-                "The login was removed, or is another one now, and is without a company here: {}. See `ringfence operator`.",
-                Vec::from_iter(without).join(", ")
-            );
-        }
-        Ok(())
+        Ok(Restored { found, due, without })
     }
+}
+
+/// What the folder of a backup has.
+struct Parts {
+    logins: String,
+    expected: Counts,
+    dump: File,
+}
+
+impl Parts {
+    fn open(folder: &Path) -> anyhow::Result<Self> {
+        let open = |name: &str| {
+            let path = folder.join(name);
+            File::open(&path)
+                .with_context(|| format!("{} is no backup: {} is missing", folder.display(), path.display()))
+        };
+        let read = |name: &str| anyhow::Ok(std::io::read_to_string(open(name)?)?);
+        let logins = if folder.join(STATEMENTS).exists() { "{}".to_owned() } else { read(LOGINS)? };
+        Ok(Self { logins, expected: serde_json::from_str(&read(COUNTS)?)?, dump: open(DUMP)? })
+    }
+}
+
+/// A restored database whose rows can be served.
+struct Restored {
+    /// The rows of each table as they were restored.
+    found: Counts,
+    /// What was cancelled, unless it was to be kept.
+    due: Option<Due>,
+    /// The logins whose companies were taken away.
+    without: BTreeSet<String>,
+}
+
+/// Loads all of the dump or nothing. Meanwhile the database says that a restore has not ended.
+async fn load(client: &Client, admin: &str, pg_restore: &Path, mut dump: File) -> anyhow::Result<()> {
+    let size = dump.metadata()?.len();
+    let mut bar = terminal::progress("restoring", Measure::BytesOf(size));
+    let mut restore = Command::new(pg_restore);
+    let environment = db::libpq_environment(admin)?;
+    let database = environment.iter().find(|(name, _)| *name == "PGDATABASE").map(|(_, name)| name.clone());
+    restore
+        .envs(environment)
+        .args(["--single-transaction", "--exit-on-error", "--dbname", &database.unwrap_or_default()])
+        .stdin(dump.try_clone()?);
+    // Of a file that is open in both there is one place.
+    let tell = || match dump.stream_position() {
+        Ok(read) if read < size => bar.set_position(read),
+        _ if bar.length().is_some() => {
+            bar.finish_and_clear();
+            bar = terminal::progress("restoring indexes", Measure::Time);
+        }
+        _ => {}
+    };
+    let begun = client.batch_execute(sql!("ops/backup/begin").text).await;
+    begun.map_err(|e| db::refused(e, "a superuser to restore a backup"))?;
+    if let Err(e) = run(restore, "pg_restore", tell).await {
+        client.batch_execute(sql!("ops/backup/end").text).await?;
+        return Err(e);
+    }
+    Ok(())
+}
+
+/// Says what was restored, and what is left to do.
+async fn report(client: &Client, logins: &Logins, restored: Restored, started: Instant) -> anyhow::Result<()> {
+    let Restored { found, due, without } = restored;
+    let is_newer = db::migrate::is_newer(client).await?;
+    say!(
+        "{} rows of {} tables are restored, as many as were backed up, and no rule {}is broken ({}).",
+        HumanCount(found.values().sum::<i64>().unsigned_abs()),
+        found.len(),
+        if is_newer { "that this program knows " } else { "" },
+        seconds(started)
+    );
+    if is_newer {
+        say!("It is {}.", doctor::NEWER);
+    }
+    if let Some(told) = due.as_ref().and_then(|due| due.told("backup")) {
+        say!("{told}");
+    }
+    say!(
+        "Give the copy a store of files of its own in RINGFENCE_STORAGE_URL. If it takes the place of the database that was backed up, \
+         the store becomes this one's with `ringfence files adopt`."
+    );
+    say!("Who was erased since the backup is there again: erase them again. Everybody logs in anew.");
+    if !logins.statements.is_empty() {
+        say!("Logins that are new on this server have no password yet: psql's \\password sets one.");
+    }
+    if !logins.differing.is_empty() {
+        say!("With other rights than in the backup, which stay as they are: {}.", logins.differing.join(", "));
+    }
+    let operators = client.query(sql!("ops/operators").text, &[]).await?;
+    let operators = operators.iter().map(|row| (row.get::<_, &str>("name"), row.get::<_, Vec<String>>("companies")));
+    let operators = operators.filter(|(_, companies)| !companies.is_empty());
+    let operators = Vec::from_iter(operators.map(|(name, companies)| format!("{name} ({})", companies.join(", "))));
+    if !operators.is_empty() {
+        say!(
+            "Operators have here the companies that they had at the backup, also those that were taken from them since: {}. \
+             See `ringfence operator revoke`.",
+            operators.join(", ")
+        );
+    }
+    if !without.is_empty() {
+        say!(
+            "The login was removed, or is another one now, and is without a company here: {}. See `ringfence operator`.",
+            Vec::from_iter(without).join(", ")
+        );
+    }
+    Ok(())
 }
 
 /// Whether a restore into this database has not ended: what was due in it may have been done, and would be done again.
