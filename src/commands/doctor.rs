@@ -118,43 +118,44 @@ pub async fn run(url: &str, storage: Option<&Storage>) -> anyhow::Result<bool> {
     let transaction = client.build_transaction().read_only(true).start().await?;
     let client = transaction.client();
     let mut healthy = true;
-    let mut report = |ok: bool, what: &str, problem: String| {
-        healthy &= ok;
-        say!("{} {what}{problem}", if ok { "ok     " } else { "PROBLEM" });
+    let mut report = |what: &str, problem: Option<String>| {
+        healthy &= problem.is_none();
+        match problem {
+            None => say!("ok      {what}"),
+            Some(problem) => say!("PROBLEM {what}: {problem}"),
+        }
     };
-    let version = db::migrate::check_server(client).await;
-    report(version.is_ok(), "server version", version.err().map(|e| format!(": {e}")).unwrap_or_default());
+    report("server version", db::migrate::check_server(client).await.err().map(|e| e.to_string()));
     if backup::is_unfinished(client).await? {
-        report(false, "restore", format!(": {UNFINISHED}"));
+        report("restore", Some(UNFINISHED.into()));
     }
-    let login = login_problem(client).await?;
     let remedy = "DATABASE_URL should log in as ringfence_api";
-    report(login.is_none(), "login role", login.map(|p| format!(": it {p}. {remedy}")).unwrap_or_default());
+    report("login role", login_problem(client).await?.map(|problem| format!("it {problem}. {remedy}")));
     if !db::migrate::is_served(client).await? {
         let problem =
-            ": not of this program's version, nor of one that it fits. Run `ringfence migrate`, or a newer program";
-        report(false, "migrations", problem.into());
+            "not of this program's version, nor of one that it fits. Run `ringfence migrate`, or a newer program";
+        report("migrations", Some(problem.into()));
         return Ok(false);
     }
     let newer = if db::migrate::is_newer(client).await? { format!(": {NEWER}") } else { String::new() };
-    report(true, "migrations", newer);
+    report(&format!("migrations{newer}"), None);
     for rule in rules_for(client).await? {
         let found = findings(client, std::iter::once(rule)).await?;
         let what = rule.name.trim_start_matches("lint/").replace('_', " ");
         if found.is_empty() {
-            report(true, &what, String::new());
+            report(&what, None);
         }
         for Finding { finding, remedy, .. } in found {
-            report(false, &what, format!(": {finding}. Remedy: {remedy}"));
+            report(&what, Some(format!("{finding}. Remedy: {remedy}")));
         }
     }
     if let Some(storage) = storage {
         let problem = match store::may_be_used(client, storage).await {
             Ok(true) => None,
-            Ok(false) => Some(format!(": {}", store::ANOTHERS)),
-            Err(e) => Some(format!(": {e:#}")),
+            Ok(false) => Some(store::ANOTHERS.into()),
+            Err(e) => Some(format!("{e:#}")),
         };
-        report(problem.is_none(), "store of files", problem.unwrap_or_default());
+        report("store of files", problem);
     }
     Ok(healthy)
 }
