@@ -9,6 +9,7 @@ use crate::{
     workflow::Schedule,
 };
 use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -29,11 +30,16 @@ pub(super) async fn run(_: &App, db: &TenantDb, job: &Job) -> Result<()> {
             return Ok(());
         };
         let now = Timestamp::now();
-        let (is_due, next) = due.at(now);
+        let schedule: Option<Schedule> = due.schedule.as_ref().and_then(|given| Schedule::deserialize(given).ok());
+        let interval = Schedule::interval(schedule.as_ref());
+        let (is_due, next) = match interval {
+            Some(minutes) => due.by_interval(SignedDuration::from_mins(minutes.into()), now),
+            None => due.by_cron(schedule.as_ref(), now),
+        };
         if is_due {
             tx.optional::<Uuid>(sql!("jobs/workflow_tick"), &[&job.record_id]).await?;
         }
-        let by_cron = due.interval().is_none().then_some(Time(next));
+        let by_cron = interval.is_none().then_some(Time(next));
         tx.optional::<Uuid>(sql!("jobs/workflow_next"), &[&job.id, &job.record_id, &Time(next), &by_cron]).await?;
         Ok(())
     })
@@ -41,21 +47,15 @@ pub(super) async fn run(_: &App, db: &TenantDb, job: &Job) -> Result<()> {
 }
 
 impl Due {
-    fn schedule(&self) -> Option<Schedule> {
-        serde_json::from_value(self.schedule.clone()?).ok()
-    }
-
-    fn interval(&self) -> Option<SignedDuration> {
-        Schedule::interval(self.schedule().as_ref()).map(|minutes| SignedDuration::from_mins(minutes.into()))
-    }
-
     /// Whether it is due, and when to ask again.
-    fn at(&self, now: Timestamp) -> (bool, Timestamp) {
-        if let Some(interval) = self.interval() {
-            let due = self.last_executed_at.map_or(now, |last| last.0 + interval);
-            return if due <= now { (true, now + interval) } else { (false, due) };
-        }
-        let after = |moment| self.schedule().and_then(|schedule| schedule.next(&self.timezone, moment));
+    fn by_interval(&self, interval: SignedDuration, now: Timestamp) -> (bool, Timestamp) {
+        let due = self.last_executed_at.map_or(now, |last| last.0 + interval);
+        if due <= now { (true, now + interval) } else { (false, due) }
+    }
+
+    /// Whether it is due, and when to ask again, by a cron expression.
+    fn by_cron(&self, schedule: Option<&Schedule>, now: Timestamp) -> (bool, Timestamp) {
+        let after = |moment| schedule.and_then(|schedule| schedule.next(&self.timezone, moment));
         // A cron expression whose times have come to an end is asked about once a year.
         let next = after(now).unwrap_or(now + SignedDuration::from_hours(24 * 365));
         // Workers may have been away when it was set.
