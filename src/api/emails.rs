@@ -285,15 +285,13 @@ async fn update_hook(
 
 async fn update(db: TenantDb, Path(id): Path<Uuid>, change: Change<EmailPatch>) -> Result<Json<Email>> {
     let patch = change.checked_against(db.one::<Email>(sql!("emails/get"), &[&id])).await?;
-    let status = match patch.status {
-        None => None,
-        Some(EmailStatus::Draft) => Some("draft"),
-        Some(EmailStatus::Scheduled) => Some("scheduled"),
-        Some(_) => Some(""),
+    let (status, by_hand) = match patch.status {
+        None => (None, true),
+        Some(EmailStatus::Draft) => (Some("draft"), true),
+        Some(EmailStatus::Scheduled) => (Some("scheduled"), true),
+        Some(_) => (None, false),
     };
     let email = db.tx(async |tx| {
-        let by_hand = status != Some("");
-        let status = status.filter(|status| !status.is_empty());
         let changed: Option<bool> =
             tx.optional(sql!("emails/update"), &[&id, &patch.subject, &patch.body, &status]).await?;
         match changed {
