@@ -236,9 +236,10 @@ pub struct Sent {
 pub async fn send(app: &App, db: &TenantDb, mail: Mail) -> Result<Sent> {
     check(&mail)?;
     let way = need_way(app, db).await?;
-    let permit = match mail.attachments.is_empty() {
-        true => None,
-        false => Some(LARGE.acquire(way.company, LARGE_WAIT).await.ok_or(Error::NoTurn(BUSY))?),
+    let permit = if mail.attachments.is_empty() {
+        None
+    } else {
+        Some(LARGE.acquire(way.company, LARGE_WAIT).await.ok_or(Error::NoTurn(BUSY))?)
     };
     idempotency::leaving().await?;
     let attachments = attached(app, db, &mail.attachments).await?;

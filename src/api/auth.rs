@@ -214,8 +214,8 @@ async fn reset_password(app: State<App>, client: Client, Json(body): Json<ResetP
     passwords::check(&body.new_password, &email, true)?;
     let hash = app.hasher.hash(&body.new_password).await?;
     let code = app.keys.code_hash(&email, body.reset_code.trim());
-    match app.db.platform().finish_password_reset(&email, &code, &hash).await? {
-        true => Ok(message("Password has been reset successfully")),
-        false => Err(Error::bad_request("Invalid or expired reset code")),
+    if !app.db.platform().finish_password_reset(&email, &code, &hash).await? {
+        return Err(Error::bad_request("Invalid or expired reset code"));
     }
+    Ok(message("Password has been reset successfully"))
 }

@@ -200,10 +200,10 @@ async fn change_password(
     }
     crate::passwords::check(&body.new_password, &email, true)?;
     let hash = app.hasher.hash(&body.new_password).await?;
-    match db.tx(async |tx| tx.change_my_password(&hash, &stored).await).await? {
-        true => Ok(message("Password changed successfully")),
-        false => Err(incorrect()),
+    if !db.tx(async |tx| tx.change_my_password(&hash, &stored).await).await? {
+        return Err(incorrect());
     }
+    Ok(message("Password changed successfully"))
 }
 
 /// A company's pictures together can be more than an answer may hold, so those beyond 32 MiB are left to the routes of one user.
@@ -246,10 +246,10 @@ async fn delete(db: Scoped<TeamAdmin>, Path(id): Path<Uuid>) -> Result<Json<Mess
         me if me.is_super_admin() => tx.delete_any_user(id).await,
         _ => Ok(tx.optional::<Uuid>(sql!("users/delete"), &[&id]).await?.is_some()),
     });
-    match deleted.await? {
-        true => Ok(message("User deleted successfully")),
-        false => Err(Error::not_found("User")),
+    if !deleted.await? {
+        return Err(Error::not_found("User"));
     }
+    Ok(message("User deleted successfully"))
 }
 
 /// The picture as pages show it. Many programs save one under the name of the other kind.

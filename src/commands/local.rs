@@ -20,10 +20,7 @@ pub async fn run(
     command: Vec<String>,
 ) -> anyhow::Result<ExitCode> {
     let folder = database.data.unwrap_or_else(db::local::default_folder);
-    let mut cluster = match temporary {
-        true => Cluster::temporary().await?,
-        false => Cluster::open(&folder).await?,
-    };
+    let mut cluster = if temporary { Cluster::temporary().await? } else { Cluster::open(&folder).await? };
     cluster.keep_running();
     let run = async {
         let (api, admin) = cluster.own_database().await?;

@@ -83,9 +83,10 @@ pub async fn run(command: &Command, admin: &str, sealer: &Sealer) -> anyhow::Res
     }
     bar.finish_and_clear();
     let key = hexadecimal(&sealer.newest());
-    match dry_run {
-        true => say!("Would be sealed anew under the newest key ({key}): {done}. Nothing was changed."),
-        false => say!("Sealed anew under the newest key ({key}): {done}."),
+    if dry_run {
+        say!("Would be sealed anew under the newest key ({key}): {done}. Nothing was changed.")
+    } else {
+        say!("Sealed anew under the newest key ({key}): {done}.")
     }
     if done.unopened > 0 {
         say!(

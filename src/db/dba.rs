@@ -36,8 +36,9 @@ pub async fn company_named(client: &Client, name: &str) -> anyhow::Result<Uuid> 
 pub fn refused(e: impl Into<Error>, who_may: &'static str) -> Error {
     let e = e.into();
     let code = e.downcast_ref::<tokio_postgres::Error>().and_then(tokio_postgres::Error::code);
-    match code == Some(&SqlState::INSUFFICIENT_PRIVILEGE) {
-        true => e.context(format!("the administrator must be {who_may}")),
-        false => e,
+    if code == Some(&SqlState::INSUFFICIENT_PRIVILEGE) {
+        e.context(format!("the administrator must be {who_may}"))
+    } else {
+        e
     }
 }

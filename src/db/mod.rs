@@ -216,9 +216,10 @@ pub async fn connect(url: &str) -> anyhow::Result<tokio_postgres::Client> {
 }
 
 async fn connect_with(config: &tokio_postgres::Config) -> anyhow::Result<tokio_postgres::Client> {
-    let connected = match may_have_tls(config) {
-        true => config.connect(TLS.clone()).await.map(|(client, connection)| (client, connection.boxed())),
-        false => config.connect(NoTls).await.map(|(client, connection)| (client, connection.boxed())),
+    let connected = if may_have_tls(config) {
+        config.connect(TLS.clone()).await.map(|(client, connection)| (client, connection.boxed()))
+    } else {
+        config.connect(NoTls).await.map(|(client, connection)| (client, connection.boxed()))
     };
     let (client, connection) = connected.with_context(|| {
         let host = match config.get_hosts().first() {

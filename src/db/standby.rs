@@ -165,10 +165,10 @@ impl Standby {
 
     fn set_up(&self, up: bool, why: &str) {
         let turned = self.up.send_if_modified(|was| std::mem::replace(was, up) != up);
-        match up {
-            _ if !turned => {}
-            true => tracing::info!("reads go to the standby"),
-            false => tracing::warn!(why, "reads go to the primary: the standby is not asked"),
+        if turned && up {
+            tracing::info!("reads go to the standby");
+        } else if turned {
+            tracing::warn!(why, "reads go to the primary: the standby is not asked");
         }
     }
 

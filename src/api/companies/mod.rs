@@ -328,8 +328,8 @@ async fn update(
 }
 
 async fn delete(db: Scoped<SuperAdmin>, Path(id): Path<Uuid>) -> Result<Json<Message>> {
-    match db.tx(async |tx| tx.delete_company(id).await).await? {
-        true => Ok(message("Company deleted successfully")),
-        false => Err(Error::not_found("Company")),
+    if !db.tx(async |tx| tx.delete_company(id).await).await? {
+        return Err(Error::not_found("Company"));
     }
+    Ok(message("Company deleted successfully"))
 }

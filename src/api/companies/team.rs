@@ -76,9 +76,11 @@ pub(super) async fn add(
     Path(id): Path<Uuid>,
     Json(new): Json<NewColleague>,
 ) -> Result<Json<AddedColleague>> {
-    db.tx(async |tx| match may_add(tx.caller(), id, new.user_role)? {
-        true => Ok(()),
-        false => tx.any_company::<Company>(id).await.map(drop),
+    db.tx(async |tx| {
+        if may_add(tx.caller(), id, new.user_role)? {
+            return Ok(());
+        }
+        tx.any_company::<Company>(id).await.map(drop)
     })
     .await?;
     // Hashing takes time that everybody's logins wait for.
@@ -95,10 +97,14 @@ pub(super) async fn add(
 
 /// Refuses what the caller may not give; false when it is left to see whether there is such a company.
 fn may_add(caller: &Caller, company: Uuid, role: CoreRole) -> Result<bool> {
-    match caller.company_id == Some(company) {
-        own if caller.is_super_admin() => Ok(own),
-        true if role != CoreRole::SuperAdmin => Ok(true),
-        true => Err(Error::Forbidden("Only a super admin can grant the super admin role".into())),
-        false => Err(denied()),
+    let is_own = caller.company_id == Some(company);
+    if caller.is_super_admin() {
+        Ok(is_own)
+    } else if !is_own {
+        Err(denied())
+    } else if role == CoreRole::SuperAdmin {
+        Err(Error::Forbidden("Only a super admin can grant the super admin role".into()))
+    } else {
+        Ok(true)
     }
 }

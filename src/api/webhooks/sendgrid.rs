@@ -133,10 +133,8 @@ pub(super) async fn inbound(app: State<App>, Unread(request): Unread) -> Result<
         return Ok(Json(Heard { status: "error", message: "The sender or the recipient is no e-mail address" }));
     };
     // It goes on when the sender is gone, and so does what its end means for the files' content.
-    let message = match app.run_to_completion(write_down(db, mail, files, objects)).await?? {
-        true => "Email received",
-        false => "The email is known already",
-    };
+    let is_new = app.run_to_completion(write_down(db, mail, files, objects)).await??;
+    let message = if is_new { "Email received" } else { "The email is known already" };
     Ok(Json(Heard { status: "ok", message }))
 }
 

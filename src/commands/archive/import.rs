@@ -296,9 +296,10 @@ impl Insert {
             _ => {
                 let row = tx.query_one(sql!("ops/insists_on_company").text, &[&table]).await?;
                 let is_claimed = is_elsewhere(row.get("owner"));
-                let whose = match row.get("insists") {
-                    true => "$2::uuid".to_owned(),
-                    false => format!("case when r.company_id = $2 or {is_claimed} then $2::uuid end"),
+                let whose = if row.get("insists") {
+                    "$2::uuid".to_owned()
+                } else {
+                    format!("case when r.company_id = $2 or {is_claimed} then $2::uuid end")
                 };
                 vec![add(&columns.replace("company_id", &whose), "tenant_id", "")]
             }

@@ -198,11 +198,14 @@ impl Run<'_> {
         self.count_the_rest().await?;
         self.count_lost_values().await?;
         let (file, is_dry) = (self.options.report.display(), self.options.dry_run);
-        self.report(db).await.with_context(|| match is_dry {
-            true => format!("the report {file} could not be written"),
-            false => format!(
-                "the rows are in, and only the report {file} could not be written: run it again with another --report, which tells all"
-            ),
+        self.report(db).await.with_context(|| {
+            if is_dry {
+                format!("the report {file} could not be written")
+            } else {
+                format!(
+                    "the rows are in, and only the report {file} could not be written: run it again with another --report, which tells all"
+                )
+            }
         })
     }
 

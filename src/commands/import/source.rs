@@ -37,9 +37,8 @@ pub(super) async fn look(old: &Transaction<'_>) -> anyhow::Result<Columns> {
     let row = old.query_one(sql!("import/old_login").text, &[]).await?;
     let login: String = row.get("login");
     if !unreadable.is_empty() || !row.get::<_, bool>("may_enter") {
-        let parts = unreadable.iter().map(|(table, names)| match names.len() == columns[table].len() {
-            true => table.clone(),
-            false => format!("{table} ({})", names.join(", ")),
+        let parts = unreadable.iter().map(|(table, names)| {
+            if names.len() == columns[table].len() { table.clone() } else { format!("{table} ({})", names.join(", ")) }
         });
         let parts = if unreadable.is_empty() { "anything".to_owned() } else { parts.collect::<Vec<_>>().join(", ") };
         bail!(
