@@ -51,14 +51,14 @@ use uuid::Uuid;
 /// Other bodies than JSON, up to 1 MiB; routes that take files set their own limit.
 const BODY_LIMIT: usize = 1 << 20;
 /// How long a stop waits for what is under way: requests, jobs, and what goes on behind them.
-const GRACE: Duration = Duration::from_secs(30);
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(30);
 /// How much longer a stop waits for background work that writes down a provider's answer.
-const LAST: Duration = Duration::from_secs(5);
+const PROVIDER_WRITE_GRACE: Duration = Duration::from_secs(5);
 /// How long the head of a request may take, from when the connection is there or has got its last answer. It is more than
 /// proxies keep a connection that nobody uses (nginx: 60 s), so that none of them writes to one that is being closed.
-const HEAD: Duration = Duration::from_secs(75);
+const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(75);
 /// How long a client may leave what is sent to it unread: it is in memory until then.
-const UNREAD: Duration = Duration::from_secs(60);
+const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a request may take until its answer begins, whatever it waits for: a provider and then the database, several
 /// statements of half a minute each. An open transaction is rolled back; a statement that was sent by itself may be carried
 /// out, and what must go on when a client is gone goes on.
@@ -381,7 +381,7 @@ impl aide::OperationInput for Client {}
 async fn accept(mut listener: TcpListener, router: &Router, stop: impl Future<Output = ()>) -> GracefulShutdown {
     let connections = GracefulShutdown::new();
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEAD);
+    http.timer(TokioTimer::new()).header_read_timeout(HEADER_READ_TIMEOUT);
     let mut stop = pin!(stop);
     loop {
         let (stream, peer) = tokio::select! {
@@ -390,7 +390,7 @@ async fn accept(mut listener: TcpListener, router: &Router, stop: impl Future<Ou
         };
         let _ = stream.set_nodelay(true);
         let mut stream = Box::pin(TimeoutStream::new(stream));
-        stream.as_mut().set_write_timeout_pinned(Some(UNREAD));
+        stream.as_mut().set_write_timeout_pinned(Some(WRITE_STALL_TIMEOUT));
         let router = router.clone();
         let answer = service_fn(move |mut request: hyper::Request<Incoming>| {
             request.extensions_mut().insert(ConnectInfo(peer));
@@ -425,7 +425,7 @@ pub async fn serve(
         begin_jobs(&app, &stopping);
     }
     let connections = accept(listener, &router(app.clone()), stop).await;
-    let end = Instant::now() + GRACE;
+    let end = Instant::now() + SHUTDOWN_GRACE;
     stopping.cancel();
     if tokio::time::timeout_at(end, connections.shutdown()).await.is_err() {
         tracing::warn!("stopped with requests still under way");
@@ -445,7 +445,7 @@ pub async fn work(app: App, stop: impl Future<Output = ()>) -> Result<(), JoinEr
         ended = working => return ended,
     }
     stopping.cancel();
-    finish(&app, Instant::now() + GRACE).await;
+    finish(&app, Instant::now() + SHUTDOWN_GRACE).await;
     Ok(())
 }
 
@@ -459,7 +459,7 @@ fn begin_jobs(app: &App, stopping: &CancellationToken) -> JoinHandle<()> {
 async fn finish(app: &App, end: Instant) {
     app.background.close();
     // What a request has left behind at the last moment writes down what a provider answered.
-    if tokio::time::timeout_at(end + LAST, app.background.wait()).await.is_err() {
+    if tokio::time::timeout_at(end + PROVIDER_WRITE_GRACE, app.background.wait()).await.is_err() {
         tracing::warn!("stopped with work still under way");
     }
     app.db.close();
