@@ -27,7 +27,7 @@ use uuid::Uuid;
 const BATCH: i64 = 64;
 /// Of those, so many at once: a mail server waits some 40 ms for the end of each mail, because what is small is held back
 /// until what came before is confirmed.
-const AT_ONCE: usize = 32;
+const CONCURRENCY: usize = 32;
 /// Seconds for which the job is this worker's: a batch and the note of what became of it.
 const LEASE: f64 = (START.as_secs() + TIMEOUT.as_secs() + 5) as f64;
 /// A mail of a batch that has not begun by then is left for the next one.
@@ -223,7 +223,7 @@ async fn send(
         let answer = tokio::time::timeout(TIMEOUT, way.deliver(app, &letter)).await;
         (recipient, Some(answer.unwrap_or(Err(Failure::Unclear))))
     });
-    let mut sent = std::pin::pin!(sent.buffer_unordered(AT_ONCE));
+    let mut sent = std::pin::pin!(sent.buffer_unordered(CONCURRENCY));
     let mut answers = Answers::default();
     while let Some((recipient, answer)) = sent.next().await {
         answers.add(way, &recipient, answer);

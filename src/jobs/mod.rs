@@ -32,7 +32,7 @@ const CHORE_INTERVAL: Duration = Duration::from_secs(60);
 /// anew with the newest key cannot.
 const NO_KEY_RETRY_SECONDS: i64 = 5 * 60;
 /// Jobs that one worker runs at the same time: they mostly wait for somebody else.
-const AT_ONCE: usize = 128;
+const CONCURRENCY: usize = 128;
 /// Of those, so many of one company, and so many are claimed at a time.
 const OF_COMPANY: usize = 16;
 
@@ -68,7 +68,7 @@ pub async fn work(app: &App, stop: impl Future<Output = ()>) {
     let mut running: JoinSet<Uuid> = JoinSet::new();
     let mut of_company: HashMap<Uuid, usize> = HashMap::new();
     loop {
-        let free = AT_ONCE - running.len();
+        let free = CONCURRENCY - running.len();
         let busy: Vec<Uuid> = of_company.iter().filter(|(_, n)| **n >= OF_COMPANY).map(|(c, _)| *c).collect();
         let taken = match app.db.platform().claim_jobs(KINDS, free.min(OF_COMPANY) as i32, &busy).await {
             Ok(jobs) => jobs,
@@ -96,7 +96,7 @@ pub async fn work(app: &App, stop: impl Future<Output = ()>) {
             });
         }
         // Asks again at once while there is work and room for it, and otherwise when a job is done or the time has come.
-        let room = running.len() < AT_ONCE;
+        let room = running.len() < CONCURRENCY;
         let pause = if more && room { Duration::ZERO } else { POLL };
         tokio::select! {
             biased;
