@@ -345,7 +345,7 @@ async fn serve(database: Database, mut config: Config) -> anyhow::Result<()> {
 /// Refuses a store that is another database's, where files that come in would not last. One that does not answer may do so
 /// later.
 async fn check_store(app: &App) -> anyhow::Result<()> {
-    match store::is_ours(app, Claim::Unless).await {
+    match store::is_ours(app, Claim::IfUnowned).await {
         Ok(true) => Ok(()),
         Ok(false) => bail!(store::ANOTHERS),
         Err(e) => {

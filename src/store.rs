@@ -28,7 +28,7 @@ pub async fn is_of(db: &Client, storage: &Storage, claim: Claim) -> anyhow::Resu
 
 /// The same of the database of a server's login, where one only looks.
 pub async fn may_be_used(db: &Client, storage: &Storage) -> anyhow::Result<bool> {
-    asked(db, sql!("platform/identify"), storage, Claim::Never).await
+    asked(db, sql!("platform/identify"), storage, Claim::No).await
 }
 
 /// From here on the store is this database's, whosever it was.
@@ -40,9 +40,9 @@ pub async fn adopt(db: &Client, storage: &Storage) -> anyhow::Result<()> {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Claim {
     /// It does, unless it has files and none of them is known.
-    Unless,
+    IfUnowned,
     /// It does not: one only looks.
-    Never,
+    No,
 }
 
 async fn asked(db: &Client, statement: Sql, storage: &Storage, claim: Claim) -> anyhow::Result<bool> {
@@ -61,7 +61,7 @@ async fn settle(storage: &Storage, mark: Mark, identity: Identity, claim: Claim)
         Mark::Owner(owner) => owner == identity.id,
         // Another database uses it that has not said so yet.
         Mark::None(files) if !files.is_empty() && !identity.has_one => false,
-        Mark::None(_) if claim == Claim::Never => true,
+        Mark::None(_) if claim == Claim::No => true,
         Mark::None(_) => storage.claim(identity.id).await? == identity.id,
     })
 }

@@ -251,7 +251,7 @@ async fn names(db: &Client, statement: &str, params: Params<'_>) -> anyhow::Resu
 
 /// The store, if it is this database's. In another one's the keys of a company that has moved are the same as here.
 async fn own<'a>(db: &Client, storage: &'a Storage, options: Options) -> anyhow::Result<Option<&'a Storage>> {
-    let claim = if options.dry_run { Claim::Never } else { Claim::Unless };
+    let claim = if options.dry_run { Claim::No } else { Claim::IfUnowned };
     let is_ours = store::is_of(db, storage, claim).await?;
     if !is_ours {
         tracing::warn!("no content of a file is erased: {}", store::ANOTHERS);

@@ -55,7 +55,7 @@ pub async fn sweep_before(
     dry_run: bool,
     mut progress: impl FnMut(u64),
 ) -> anyhow::Result<Swept> {
-    let claim = if dry_run { Claim::Never } else { Claim::Unless };
+    let claim = if dry_run { Claim::No } else { Claim::IfUnowned };
     ensure!(store::is_ours(app, claim).await?, store::ANOTHERS);
     let days = i64::from(app.config.deleted_files_days);
     let since = Time(Timestamp::now() - SignedDuration::from_hours(24 * days));

@@ -20,7 +20,7 @@ use uuid::Uuid;
 /// Says whose the store is, before there are objects in it of which the database knows nothing.
 async fn claim(own: &OwnDatabase) {
     let db = db::connect(&own.admin).await.unwrap();
-    assert!(store::is_of(&db, &own.store(), Claim::Unless).await.unwrap());
+    assert!(store::is_of(&db, &own.store(), Claim::IfUnowned).await.unwrap());
 }
 
 async fn put(storage: &Storage, key: &str) {

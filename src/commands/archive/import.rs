@@ -82,7 +82,7 @@ pub async fn import(admin_url: &str, from: &Path, options: Options, storage: &St
 
     let mut db = connect_as_dba(admin_url).await?;
     // Keys of objects are the company's, the same as where it comes from, where it may be erased.
-    ensure!(store::is_of(&db, storage, Claim::Unless).await?, store::ANOTHERS);
+    ensure!(store::is_of(&db, storage, Claim::IfUnowned).await?, store::ANOTHERS);
     let mut tx = db.transaction().await?;
     // What triggers do for a new row of a company is in the archive already.
     tx.batch_execute("set constraints all deferred; set local app.restoring = 'on'").await?;

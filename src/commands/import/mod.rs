@@ -116,7 +116,7 @@ pub async fn run(admin_url: &str, options: &Options, sealer: &Sealer, storage: &
     let mut db = connect_as_dba(admin_url).await?;
     be_alone(&db).await?;
     if options.files.is_some() {
-        let claim = if options.dry_run { store::Claim::Never } else { store::Claim::Unless };
+        let claim = if options.dry_run { store::Claim::No } else { store::Claim::IfUnowned };
         ensure!(store::is_of(&db, storage, claim).await?, store::ANOTHERS);
     }
     // What a crash of the server takes back, the next run brings again.
