@@ -279,7 +279,7 @@ impl<D: Door> Scoped<D> {
             return Ok(None);
         }
         let request = crate::server::request_id();
-        let asked = Asked { user, version, company: D::COMPANY, request, floor, statement: q, params: p };
+        let asked = Asked { user, version, company: D::NEEDS_COMPANY, request, floor, statement: q, params: p };
         // Apart, because every request comes by here and few servers have a standby.
         let (known, answer) = Box::pin(async { tokio::join!(self.known(), standby.ask(&asked)) }).await;
         // What the primary says of the caller is what counts.

@@ -80,7 +80,7 @@ impl Caller {
 /// A door: who comes in by it. The extractor's type is the route's permission.
 pub trait Door: Send + Sync + 'static {
     /// Whether one needs a company.
-    const COMPANY: bool;
+    const NEEDS_COMPANY: bool;
     /// Which roles are let in, when not all are.
     const ROLE: Option<RoleRule> = None;
 }
@@ -96,13 +96,13 @@ pub struct RoleRule {
 /// Any signed-in user.
 pub struct AnyUser;
 impl Door for AnyUser {
-    const COMPANY: bool = false;
+    const NEEDS_COMPANY: bool = false;
 }
 
 /// Any member of a company.
 pub struct Member;
 impl Door for Member {
-    const COMPANY: bool = true;
+    const NEEDS_COMPANY: bool = true;
 }
 
 /// `company_admin` of a company, or `super_admin` (contract: roles and permissions).
@@ -112,7 +112,7 @@ impl CompanyAdmin {
     pub const REFUSAL: &'static str = "Only a company admin may do this";
 }
 impl Door for CompanyAdmin {
-    const COMPANY: bool = false;
+    const NEEDS_COMPANY: bool = false;
     const ROLE: Option<RoleRule> =
         Some(RoleRule { admits: |role| matches!(role, "company_admin" | SUPER_ADMIN), refusal: Self::REFUSAL });
 }
@@ -120,7 +120,7 @@ impl Door for CompanyAdmin {
 /// One of the labels that may edit a company's users, or `super_admin` (contract: roles and permissions).
 pub struct TeamAdmin;
 impl Door for TeamAdmin {
-    const COMPANY: bool = false;
+    const NEEDS_COMPANY: bool = false;
     const ROLE: Option<RoleRule> = Some(RoleRule {
         admits: |role| matches!(role, "company_admin" | "Admin" | "admin" | "Super Admin" | SUPER_ADMIN),
         refusal: "Only an admin may do this",
@@ -130,7 +130,7 @@ impl Door for TeamAdmin {
 /// Who may write a company's Twilio settings and numbers (contract: roles and permissions).
 pub struct SettingsAdmin;
 impl Door for SettingsAdmin {
-    const COMPANY: bool = true;
+    const NEEDS_COMPANY: bool = true;
     const ROLE: Option<RoleRule> = Some(RoleRule {
         admits: |role| matches!(role, "company_admin" | "Admin" | SUPER_ADMIN),
         refusal: "Only an admin may do this",
@@ -140,7 +140,7 @@ impl Door for SettingsAdmin {
 /// The platform's own staff: the exact role `super_admin`.
 pub struct SuperAdmin;
 impl Door for SuperAdmin {
-    const COMPANY: bool = false;
+    const NEEDS_COMPANY: bool = false;
     const ROLE: Option<RoleRule> =
         Some(RoleRule { admits: |role| role == SUPER_ADMIN, refusal: "Only a super admin may do this" });
 }
@@ -319,7 +319,7 @@ impl<D: Door> Scoped<D> {
     fn entering(&self, plan: Plan) -> Entering {
         Entering {
             who: self.who,
-            company: D::COMPANY,
+            company: D::NEEDS_COMPANY,
             plan: plan.mode(),
             request: server::request_id(),
             began_in: server::company(),
@@ -344,7 +344,7 @@ impl<D: Door> Scoped<D> {
         if let Some(company) = caller.company_id {
             tracing::Span::current().record("company", tracing::field::display(company));
         }
-        if D::COMPANY && caller.company_id.is_none() {
+        if D::NEEDS_COMPANY && caller.company_id.is_none() {
             return Err(Error::NoCompany);
         }
         match D::ROLE {
