@@ -4,7 +4,7 @@
 use crate::{
     App,
     clients::storage::{Mark, Storage},
-    db::{Sql, platform::Identity},
+    db::{Sql, platform::DatabaseIdentity},
     sql,
 };
 use tokio_postgres::{Client, types::Type};
@@ -51,12 +51,12 @@ async fn asked(db: &Client, statement: Sql, storage: &Storage, claim: Claim) -> 
     settle(storage, mark, identity, claim).await
 }
 
-async fn identity(db: &Client, statement: Sql, files: &[Uuid]) -> anyhow::Result<Identity> {
+async fn identity(db: &Client, statement: Sql, files: &[Uuid]) -> anyhow::Result<DatabaseIdentity> {
     let row = db.query_typed_one(statement.text, &[(&files, Type::UUID_ARRAY)]).await?;
-    Ok(Identity { id: row.get("id"), has_one: row.get("has_one") })
+    Ok(DatabaseIdentity { id: row.get("id"), has_one: row.get("has_one") })
 }
 
-async fn settle(storage: &Storage, mark: Mark, identity: Identity, claim: Claim) -> anyhow::Result<bool> {
+async fn settle(storage: &Storage, mark: Mark, identity: DatabaseIdentity, claim: Claim) -> anyhow::Result<bool> {
     Ok(match mark {
         Mark::Owner(owner) => owner == identity.id,
         // Another database uses it that has not said so yet.

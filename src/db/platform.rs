@@ -132,7 +132,7 @@ row! {
 
 row! {
     /// Which database this is.
-    pub struct Identity as "Identity" {
+    pub struct DatabaseIdentity as "DatabaseIdentity" {
         /// Its own, and no copy's that was restored.
         id: Uuid,
         /// Whether it has one of the files that were asked for.
@@ -247,7 +247,7 @@ impl Platform {
     }
 
     /// Which database this is, and whether it has one of these files, be it deleted.
-    pub async fn identify(&self, files: &[Uuid]) -> Result<Identity> {
+    pub async fn identify(&self, files: &[Uuid]) -> Result<DatabaseIdentity> {
         self.one(sql!("platform/identify"), &[&files]).await
     }
 
