@@ -1,13 +1,13 @@
 //! The one way by which a company's mail leaves: the row is written first, which is where unsubscribed addresses refuse
 //! (`app.keep_email`); then the provider is asked, outside of any transaction; then its answer is written to the row. A
 //! row without an answer is failed by the job `unanswered` and never sent again by itself. Campaigns leave by the same
-//! [`Way`], and keep their rows themselves (`jobs/campaign.rs`).
+//! [`MailRoute`], and keep their rows themselves (`jobs/campaign.rs`).
 
 use crate::{
     App, Error, Result,
     clients::{
         Failure,
-        mail::{Attachment, Letter, ascii_host},
+        mail::{Attachment, OutgoingEmail, ascii_host},
     },
     db::{self, Door, Params, Scoped, TenantDb, Tx},
     error::OrNotFound,
@@ -87,8 +87,8 @@ static LARGE: FairLimit = FairLimit::new(2, 1);
 const LARGE_WAIT: Duration = Duration::from_secs(30);
 const BUSY: &str = "Another mail with attachments is being sent right now: try again in a moment";
 
-/// By what a company's mail leaves, and whose address it bears.
-pub struct Way {
+/// How a company's mail leaves: by what, and whose address it bears.
+pub struct MailRoute {
     company: Uuid,
     /// The company's SendGrid key, or the relay.
     key: Option<String>,
@@ -96,8 +96,8 @@ pub struct Way {
     reply_to: String,
 }
 
-/// The way of the company's mail, if it has one. 400 when its own is switched off.
-pub async fn way<D: Door>(app: &App, db: &Scoped<D>) -> Result<Option<Way>> {
+/// The route of the company's mail, if it has one: 400 when its own is switched off.
+pub async fn route<D: Door>(app: &App, db: &Scoped<D>) -> Result<Option<MailRoute>> {
     let (sender, sealed) = db
         .tx(async |tx| {
             let sender: Option<Sender> = tx.optional(sql!("mailing/sender"), &[]).await?;
@@ -105,7 +105,7 @@ pub async fn way<D: Door>(app: &App, db: &Scoped<D>) -> Result<Option<Way>> {
             Ok((sender, tx.company_secret("sendgrid_api_key").await?))
         })
         .await?;
-    // By another way it would have another sender.
+    // By another route it would have another sender.
     if sender.is_off && (sealed.is_some() || sender.from_email.is_some()) {
         return Err(Error::bad_request("Mail is switched off with the Twilio settings: switch them on first"));
     }
@@ -114,13 +114,13 @@ pub async fn way<D: Door>(app: &App, db: &Scoped<D>) -> Result<Option<Way>> {
         return Ok(None);
     }
     let from = sender.from_email.unwrap_or_else(|| sender.own_email.clone());
-    Ok(Some(Way { company: sender.company_id, key, from, reply_to: sender.own_email }))
+    Ok(Some(MailRoute { company: sender.company_id, key, from, reply_to: sender.own_email }))
 }
 
-/// The same, where one is needed: 400 without.
-pub async fn need_way(app: &App, db: &TenantDb) -> Result<Way> {
+/// The route of the company's mail, where one is needed: 400 when there is none.
+pub async fn require_route(app: &App, db: &TenantDb) -> Result<MailRoute> {
     let missing = Error::bad_request("SendGrid is not configured: enter its key in the settings first");
-    way(app, db).await?.ok_or(missing)
+    route(app, db).await?.ok_or(missing)
 }
 
 /// Where the recipients of a campaign unsubscribe: 400 where nobody has said how they reach this server.
@@ -131,19 +131,19 @@ pub fn unsubscribe_base(app: &App) -> Result<&str> {
     ))
 }
 
-impl Way {
+impl MailRoute {
     fn host(&self) -> String {
         ascii_host(self.from.rsplit('@').next().unwrap_or_default())
     }
 
-    /// An empty letter of a row.
-    pub fn letter(&self, row: Uuid) -> Letter {
-        Letter {
+    /// A mail without recipient and text, for a row.
+    pub fn email(&self, row: Uuid) -> OutgoingEmail {
+        OutgoingEmail {
             from: self.from.clone(),
             reply_to: self.reply_to.clone(),
             message_id: format!("<{row}@{}>", self.host()),
             row,
-            ..Letter::default()
+            ..OutgoingEmail::default()
         }
     }
 
@@ -152,17 +152,17 @@ impl Way {
         self.key.is_some() || app.mailer.is_relay_there().await
     }
 
-    /// Whether it takes nothing from anybody when it cannot take a letter at the moment. SendGrid does not look at the recipient before
+    /// Whether it takes nothing from anybody when it cannot take a mail at the moment. SendGrid does not look at the recipient before
     /// it has taken it; a mail server may ask for patience for one of them.
     pub fn is_alike_for_all(&self) -> bool {
         self.key.is_some()
     }
 
-    /// Gives a letter to the provider; its id of it, if it gives one.
-    pub async fn deliver(&self, app: &App, letter: &Letter) -> Result<Option<String>, Failure> {
+    /// Gives a mail to the provider; answers the id that the provider gives it, if any.
+    pub async fn deliver(&self, app: &App, email: &OutgoingEmail) -> Result<Option<String>, Failure> {
         match &self.key {
-            Some(key) => app.sendgrid.send(key, letter).await,
-            None => app.mailer.relay(letter).await.map(|()| None),
+            Some(key) => app.sendgrid.send(key, email).await,
+            None => app.mailer.relay(email).await.map(|()| None),
         }
     }
 }
@@ -232,24 +232,24 @@ pub struct Sent {
     pub outcome: Result<Option<String>, Failure>,
 }
 
-/// Sends a mail. 400 when the company has no way to send.
+/// Sends a mail. 400 when the company has no route.
 pub async fn send(app: &App, db: &TenantDb, mail: Mail) -> Result<Sent> {
     check(&mail)?;
-    let way = need_way(app, db).await?;
+    let route = require_route(app, db).await?;
     let permit = if mail.attachments.is_empty() {
         None
     } else {
-        Some(LARGE.acquire(way.company, LARGE_WAIT).await.ok_or(Error::NoTurn(BUSY))?)
+        Some(LARGE.acquire(route.company, LARGE_WAIT).await.ok_or(Error::NoTurn(BUSY))?)
     };
     idempotency::leaving().await?;
     let attachments = attached(app, db, &mail.attachments).await?;
-    let queued = db.tx(async |tx| keep(tx, &mail, &way.host(), false).await).await?;
-    let letter = letter(app, &way, mail, &queued, attachments);
+    let queued = db.tx(async |tx| keep(tx, &mail, &route.host(), false).await).await?;
+    let email = email(app, &route, mail, &queued, attachments);
     let (work, id) = (app.clone(), queued.id);
     let db = TenantDb::for_answer(&app.db, queued.company_id, queued.user_id);
     let sent = app.run_to_completion(async move {
         let _permit = permit;
-        let outcome = way.deliver(&work, &letter).await;
+        let outcome = route.deliver(&work, &email).await;
         let error = outcome.as_ref().err().map(words);
         let provider_id = outcome.as_ref().ok().cloned().flatten();
         let answered = sql!("mailing/answered");
@@ -261,7 +261,7 @@ pub async fn send(app: &App, db: &TenantDb, mail: Mail) -> Result<Sent> {
 }
 
 /// A mail as it leaves. What its row keeps is without the pixel, which would count those who wrote it.
-fn letter(app: &App, way: &Way, mail: Mail, queued: &Queued, attachments: Vec<Attachment>) -> Letter {
+fn email(app: &App, route: &MailRoute, mail: Mail, queued: &Queued, attachments: Vec<Attachment>) -> OutgoingEmail {
     let html = match app.config.reachable_base() {
         Some(base) => {
             let link = Link { company: queued.company_id, user: queued.user_id, row: queued.id };
@@ -282,7 +282,7 @@ fn letter(app: &App, way: &Way, mail: Mail, queued: &Queued, attachments: Vec<At
         addresses(list).into_iter().filter(|address| known.insert(address.to_lowercase())).collect()
     };
     let headers = [("In-Reply-To", &queued.in_reply_to), ("References", &queued.reference_ids)];
-    Letter {
+    OutgoingEmail {
         cc: others(&mail.cc),
         bcc: others(&mail.bcc),
         to: mail.to,
@@ -292,7 +292,7 @@ fn letter(app: &App, way: &Way, mail: Mail, queued: &Queued, attachments: Vec<At
         headers: headers.into_iter().filter_map(|(name, value)| Some((name, ids(value.as_ref()?)))).collect(),
         attachments,
         message_id: format!("<{}>", queued.message_id),
-        ..way.letter(queued.id)
+        ..route.email(queued.id)
     }
 }
 

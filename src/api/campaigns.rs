@@ -156,7 +156,7 @@ async fn get(db: TenantDb, Path(id): Path<Uuid>) -> Result<Written<Campaign>> {
 async fn send(app: State<App>, db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Sent>> {
     db.one::<Campaign>(sql!("campaigns/get"), &[&id]).await?;
     mailing::unsubscribe_base(&app)?;
-    mailing::need_way(&app, &db).await?;
+    mailing::require_route(&app, &db).await?;
     let started: Started = db.one(sql!("campaigns/send"), &[&id]).await?;
     if started.is_historical {
         return Err(Error::bad_request("This campaign belongs to no company yet: it can be sent when it does"));

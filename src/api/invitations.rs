@@ -3,7 +3,7 @@
 use super::{prelude::*, users};
 use crate::{
     auth::{self, TokenKind},
-    clients::mail::Letter,
+    clients::mail::OutgoingEmail,
     db::{
         SUPER_ADMIN,
         platform::{Account, Invitation},
@@ -96,13 +96,13 @@ async fn mail(app: &App, db: &Scoped<CompanyAdmin>, invitation: &Stored, to: Str
         return app.mailer.send(&to, subject, text).await;
     }
     let missing = "There is no way to send the invitation: enter a SendGrid key in the settings first";
-    let way = mailing::way(app, db).await?.ok_or(Error::bad_request(missing))?;
+    let route = mailing::route(app, db).await?.ok_or(Error::bad_request(missing))?;
     if invitation.is_suppressed {
         return Err(Error::bad_request("The company has been told not to write to this address"));
     }
     idempotency::leaving().await?;
-    let letter = Letter { to, subject: subject.into(), text: Some(text), ..way.letter(invitation.id) };
-    way.deliver(app, &letter).await.map(drop).map_err(|failure| Error::BadGateway(mailing::words(&failure).into()))
+    let email = OutgoingEmail { to, subject: subject.into(), text: Some(text), ..route.email(invitation.id) };
+    route.deliver(app, &email).await.map(drop).map_err(|failure| Error::BadGateway(mailing::words(&failure).into()))
 }
 
 /// Names come from people, so each is one line and only in the text.

@@ -18,7 +18,7 @@ type Transport = AsyncSmtpTransport<Tokio1Executor>;
 
 /// A company's mail. The addresses were checked when it was written.
 #[derive(Default)]
-pub struct Letter {
+pub struct OutgoingEmail {
     /// Whose address it bears.
     pub from: String,
     /// Who gets the answer.
@@ -47,7 +47,7 @@ pub struct Letter {
     pub ip_pool: Option<String>,
 }
 
-impl Letter {
+impl OutgoingEmail {
     /// What it says, for readers without HTML and with it. SendGrid refuses a part that is empty, so one that says nothing is left
     /// out, and of two of them a blank stays.
     pub fn parts(&self) -> (Option<&str>, Option<&str>) {
@@ -158,8 +158,8 @@ impl Mailer {
     }
 
     /// Sends a company's mail through the relay.
-    pub async fn relay(&self, letter: &Letter) -> Result<(), Failure> {
-        let mail = message(letter)
+    pub async fn relay(&self, email: &OutgoingEmail) -> Result<(), Failure> {
+        let mail = message(email)
             .ok_or_else(|| Failure::Refused { code: None, message: "the mail cannot be written".into() })?;
         let Some(relay) = &self.relay else { return Err(Failure::Busy) };
         idempotency::leaving().await.map_err(|_| Failure::Busy)?;
@@ -190,37 +190,37 @@ fn lines(text: &str) -> String {
     text.replace("\r\n", "\n").replace('\r', "\n")
 }
 
-/// A letter as it goes over the wire, if it can be one.
-fn message(letter: &Letter) -> Option<Message> {
+/// A mail as it goes over the wire, if it can be one.
+fn message(email: &OutgoingEmail) -> Option<Message> {
     let mailbox = |address: &str| Some(Mailbox::new(None, address.parse::<Address>().ok()?));
     let mut mail = Message::builder()
-        .message_id(Some(letter.message_id.clone()))
-        .from(mailbox(&letter.from)?)
-        .reply_to(mailbox(&letter.reply_to)?)
-        .to(mailbox(&letter.to)?)
-        .subject(&letter.subject);
-    for address in &letter.cc {
+        .message_id(Some(email.message_id.clone()))
+        .from(mailbox(&email.from)?)
+        .reply_to(mailbox(&email.reply_to)?)
+        .to(mailbox(&email.to)?)
+        .subject(&email.subject);
+    for address in &email.cc {
         mail = mail.cc(mailbox(address)?);
     }
-    for address in &letter.bcc {
+    for address in &email.bcc {
         mail = mail.bcc(mailbox(address)?);
     }
-    for (name, value) in &letter.headers {
+    for (name, value) in &email.headers {
         mail = mail.raw_header(HeaderValue::new(HeaderName::new_from_ascii_str(name), value.clone()));
     }
-    let (text, html) = letter.parts();
+    let (text, html) = email.parts();
     let said = match (text.map(lines), html.map(lines)) {
-        (Some(text), None) if letter.attachments.is_empty() => return mail.singlepart(SinglePart::plain(text)).ok(),
-        (None, Some(html)) if letter.attachments.is_empty() => return mail.singlepart(SinglePart::html(html)).ok(),
+        (Some(text), None) if email.attachments.is_empty() => return mail.singlepart(SinglePart::plain(text)).ok(),
+        (None, Some(html)) if email.attachments.is_empty() => return mail.singlepart(SinglePart::html(html)).ok(),
         (Some(text), Some(html)) => MultiPart::alternative_plain_html(text, html),
         (Some(text), None) => MultiPart::mixed().singlepart(SinglePart::plain(text)),
         (None, html) => MultiPart::mixed().singlepart(SinglePart::html(html?)),
     };
-    if letter.attachments.is_empty() {
+    if email.attachments.is_empty() {
         return mail.multipart(said).ok();
     }
     let mut all = MultiPart::mixed().multipart(said);
-    for Attachment { name, kind, bytes } in &letter.attachments {
+    for Attachment { name, kind, bytes } in &email.attachments {
         let kind = ContentType::parse(kind).or_else(|_| ContentType::parse("application/octet-stream")).ok()?;
         // A file keeps its bytes, whatever the ends of its lines are.
         let body = Body::new_with_encoding(bytes.clone(), ContentTransferEncoding::Base64).ok()?;

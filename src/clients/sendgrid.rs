@@ -2,7 +2,7 @@
 
 use super::{
     Failure,
-    mail::{Attachment, Letter},
+    mail::{Attachment, OutgoingEmail},
 };
 use crate::config::Config;
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -22,33 +22,33 @@ impl SendGrid {
     }
 
     /// Sends a mail with a company's key; SendGrid's id of it, if it gives one.
-    pub async fn send(&self, key: &str, letter: &Letter) -> Result<Option<String>, Failure> {
+    pub async fn send(&self, key: &str, email: &OutgoingEmail) -> Result<Option<String>, Failure> {
         let all = |addresses: &[String]| addresses.iter().map(|email| json!({ "email": email })).collect::<Vec<_>>();
-        let mut to = json!({ "to": [{ "email": letter.to }] });
-        for (name, addresses) in [("cc", &letter.cc), ("bcc", &letter.bcc)] {
+        let mut to = json!({ "to": [{ "email": email.to }] });
+        for (name, addresses) in [("cc", &email.cc), ("bcc", &email.bcc)] {
             if !addresses.is_empty() {
                 to[name] = json!(all(addresses));
             }
         }
-        let (text, html) = letter.parts();
+        let (text, html) = email.parts();
         let parts = [("text/plain", text), ("text/html", html)];
         let parts = parts.iter().filter_map(|(kind, text)| Some(json!({ "type": kind, "value": text.as_ref()? })));
-        let headers = letter.headers.iter().map(|(name, value)| (*name, value.as_str()));
-        let headers: BTreeMap<_, _> = headers.chain([("Message-ID", letter.message_id.as_str())]).collect();
+        let headers = email.headers.iter().map(|(name, value)| (*name, value.as_str()));
+        let headers: BTreeMap<_, _> = headers.chain([("Message-ID", email.message_id.as_str())]).collect();
         let mut body = json!({
             "personalizations": [to],
-            "from": { "email": letter.from },
-            "reply_to": { "email": letter.reply_to },
-            "subject": letter.subject,
+            "from": { "email": email.from },
+            "reply_to": { "email": email.reply_to },
+            "subject": email.subject,
             "content": parts.collect::<Vec<_>>(),
             "headers": headers,
-            "custom_args": { "mail": letter.row },
+            "custom_args": { "mail": email.row },
         });
-        if let Some(pool) = &letter.ip_pool {
+        if let Some(pool) = &email.ip_pool {
             body["ip_pool_name"] = json!(pool);
         }
-        if !letter.attachments.is_empty() {
-            let attachments = letter.attachments.iter().map(|Attachment { name, kind, bytes }| {
+        if !email.attachments.is_empty() {
+            let attachments = email.attachments.iter().map(|Attachment { name, kind, bytes }| {
                 json!({ "filename": name, "type": kind, "content": BASE64_STANDARD.encode(bytes) })
             });
             body["attachments"] = attachments.collect();

@@ -11,11 +11,11 @@ use crate::{
     App, Error, Result,
     clients::{
         Failure,
-        mail::{self, Letter},
+        mail::{self, OutgoingEmail},
     },
     db::{self, Params, TenantDb, platform::Job},
     links::{self, Link, Purpose},
-    mailing::{self, Way},
+    mailing::{self, MailRoute},
     row, sql,
     wire::Time,
 };
@@ -83,7 +83,7 @@ struct Answers {
 
 impl Answers {
     /// `None`: it was not tried.
-    fn add(&mut self, way: &Way, recipient: &Recipient, answer: Option<Result<Option<String>, Failure>>) {
+    fn add(&mut self, route: &MailRoute, recipient: &Recipient, answer: Option<Result<Option<String>, Failure>>) {
         self.is_decided |= matches!(answer, Some(Ok(_) | Err(Failure::Refused { .. })));
         self.is_busy |= matches!(answer, Some(Err(Failure::Busy)));
         let (outcome, provider_id, error) = match answer {
@@ -92,7 +92,7 @@ impl Answers {
             Some(Err(failure)) => {
                 let why = mailing::words(&failure);
                 let outcome = match failure {
-                    Failure::Busy if way.is_alike_for_all() => "later",
+                    Failure::Busy if route.is_alike_for_all() => "later",
                     Failure::Busy => "busy",
                     // The key, or what was paid for: no matter of the recipient's.
                     Failure::Refused { code: Some(401 | 403), .. } => {
@@ -134,15 +134,15 @@ pub(super) async fn run(app: &App, db: &TenantDb, job: &Job) -> Result<()> {
             return later(db, job, PAUSE as i64).await;
         }
     };
-    let way = match mailing::way(app, db).await {
-        Ok(Some(way)) => way,
+    let route = match mailing::route(app, db).await {
+        Ok(Some(route)) => route,
         Ok(None) => return fail(db, &campaign, "SendGrid is not configured").await,
         Err(Error::BadRequest(why)) => return fail(db, &campaign, &why).await,
         Err(e) => return Err(e),
     };
     let started = Instant::now();
     loop {
-        if !way.is_there(app).await && waits(db, job, &campaign, PAUSE).await? {
+        if !route.is_there(app).await && waits(db, job, &campaign, PAUSE).await? {
             return Ok(());
         }
         let claimed = Instant::now();
@@ -160,7 +160,7 @@ pub(super) async fn run(app: &App, db: &TenantDb, job: &Job) -> Result<()> {
         if batch.is_empty() {
             return db.optional::<Uuid>(sql!("jobs/campaign_end"), &[&job.id, &campaign.id, &LEASE]).await.map(drop);
         }
-        let answers = send(app, &way, base, &campaign, batch, claimed).await;
+        let answers = send(app, &route, base, &campaign, batch, claimed).await;
         answered(app, &campaign, &answers).await?;
         if let Some(why) = &answers.closed {
             return fail(db, &campaign, why).await;
@@ -208,7 +208,7 @@ async fn waits(db: &TenantDb, job: &Job, campaign: &Sending, seconds: f64) -> Re
 
 async fn send(
     app: &App,
-    way: &Way,
+    route: &MailRoute,
     base: &str,
     campaign: &Sending,
     batch: Vec<Recipient>,
@@ -219,20 +219,20 @@ async fn send(
         if claimed.elapsed() > START || app.background.is_closed() {
             return (recipient, None);
         }
-        let letter = letter(app, way, base, campaign, &recipient);
-        let answer = tokio::time::timeout(TIMEOUT, way.deliver(app, &letter)).await;
+        let email = email(app, route, base, campaign, &recipient);
+        let answer = tokio::time::timeout(TIMEOUT, route.deliver(app, &email)).await;
         (recipient, Some(answer.unwrap_or(Err(Failure::Unclear))))
     });
     let mut sent = std::pin::pin!(sent.buffer_unordered(CONCURRENCY));
     let mut answers = Answers::default();
     while let Some((recipient, answer)) = sent.next().await {
-        answers.add(way, &recipient, answer);
+        answers.add(route, &recipient, answer);
     }
     answers
 }
 
 /// A recipient's own copy, which can be unsubscribed from with one click (RFC 8058), below `base`.
-fn letter(app: &App, way: &Way, base: &str, campaign: &Sending, recipient: &Recipient) -> Letter {
+fn email(app: &App, route: &MailRoute, base: &str, campaign: &Sending, recipient: &Recipient) -> OutgoingEmail {
     let link = Link { company: campaign.company_id, user: campaign.user_id, row: recipient.id };
     let token = app.links.token(Purpose::Unsubscribe, &link);
     let unsubscribe = format!("<{base}/api/unsubscribe/{token}>");
@@ -243,7 +243,7 @@ fn letter(app: &App, way: &Way, base: &str, campaign: &Sending, recipient: &Reci
         }
         None => html.clone(),
     });
-    Letter {
+    OutgoingEmail {
         to: recipient.email.clone(),
         subject: campaign.subject.clone(),
         text: Some(campaign.body.clone()).filter(|text| !text.trim().is_empty()),
@@ -253,6 +253,6 @@ fn letter(app: &App, way: &Way, base: &str, campaign: &Sending, recipient: &Reci
             ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click".into()),
         ],
         ip_pool: campaign.ip_pool.clone(),
-        ..way.letter(recipient.id)
+        ..route.email(recipient.id)
     }
 }

@@ -356,7 +356,7 @@ async fn a_mail_server_that_says_nothing_is_not_waited_for() {
     let config = Config { smtp_url: Some(url.clone()), relay_url: Some(url), ..config() };
     let mailer = ringfence::clients::mail::Mailer::new(&config).unwrap();
     let start = Instant::now();
-    let letter = ringfence::clients::mail::Letter {
+    let letter = ringfence::clients::mail::OutgoingEmail {
         from: "a@x.example".into(),
         reply_to: "a@x.example".into(),
         to: "b@x.example".into(),

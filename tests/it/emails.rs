@@ -14,7 +14,7 @@ use p256::{
 };
 use reqwest::multipart;
 use ringfence::{
-    clients::mail::{Attachment, Letter, Mailer},
+    clients::mail::{Attachment, Mailer, OutgoingEmail},
     config::Config,
 };
 use serde_json::{Value, json};
@@ -163,7 +163,7 @@ async fn lines_of_a_mail_end_in_one_way() {
         (true, true, true),
     ] {
         let attachment = || Attachment { name: "f.csv".into(), kind: "text/csv".into(), bytes: file.to_vec() };
-        let letter = Letter {
+        let letter = OutgoingEmail {
             from: "a@x.example".into(),
             reply_to: "a@x.example".into(),
             to: "ada@example.com".into(),
@@ -172,7 +172,7 @@ async fn lines_of_a_mail_end_in_one_way() {
             text: some(text),
             html: some(html),
             attachments: has_file.then(attachment).into_iter().collect(),
-            ..Letter::default()
+            ..OutgoingEmail::default()
         };
         assert!(mailer.relay(&letter).await.is_ok());
     }
@@ -370,7 +370,7 @@ async fn nobody_gets_a_mail_twice_and_no_part_is_empty() {
         )
     );
     let parts = |text: &str, html: &str| {
-        let letter = Letter { text: Some(text.into()), html: Some(html.into()), ..Letter::default() };
+        let letter = OutgoingEmail { text: Some(text.into()), html: Some(html.into()), ..OutgoingEmail::default() };
         (letter.parts().0.map(str::to_owned), letter.parts().1.map(str::to_owned))
     };
     assert_eq!(parts("", "<p>"), (None, Some("<p>".into())));
