@@ -68,7 +68,7 @@ pub enum Error {
 
 /// What is known of an error besides its answer: an extension of the response.
 #[derive(Clone, Copy, Debug)]
-pub struct Told {
+pub struct ErrorInfo {
     /// Whether what was asked last of the database was certainly not done.
     pub did_nothing: bool,
     /// The kind of refusal, where those are counted.
@@ -156,7 +156,7 @@ impl Error {
     /// Whether the statement or transaction that ended with this has certainly done nothing: it was not begun, or refused and
     /// rolled back. Of an error as the database's handle gave it; a lost connection may have done it.
     pub fn is_undone(&self) -> bool {
-        self.is_refusal() || self.told().did_nothing
+        self.is_refusal() || self.info().did_nothing
     }
 
     /// Whether the caller was refused, which another attempt would not change.
@@ -165,7 +165,7 @@ impl Error {
         matches!(self, InvalidToken | Suspended | NoCompany | Forbidden(_) | NotFound(_) | BadRequest(_))
     }
 
-    fn told(&self) -> Told {
+    fn info(&self) -> ErrorInfo {
         let code = match self {
             Error::Database(Fault::Refused(refusal)) => Some(refusal.code().code()),
             _ => None,
@@ -177,7 +177,7 @@ impl Error {
             _ if code == Some("42501") => Some("policy_or_grant"),
             _ => None,
         };
-        Told { did_nothing: rolled_back || matches!(self, Error::Unavailable | Error::InvalidToken), refusal }
+        ErrorInfo { did_nothing: rolled_back || matches!(self, Error::Unavailable | Error::InvalidToken), refusal }
     }
 
     /// A 422 about one field.
@@ -444,10 +444,10 @@ fn database(e: &Fault) -> (StatusCode, Detail, Option<u32>) {
 
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
-        let told = self.told();
+        let info = self.info();
         let (status, detail, retry_after) = self.parts();
         let mut response = (status, Json(ErrorBody::new(status, detail))).into_response();
-        response.extensions_mut().insert(told);
+        response.extensions_mut().insert(info);
         if status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }

@@ -10,7 +10,7 @@ use crate::{
     App, Error, Result,
     api::{self, Access},
     db::{Held, UserDb, commit_held, hold, platform::HeldKey},
-    error::Told,
+    error::ErrorInfo,
     read_your_writes, wire,
 };
 use axum::{
@@ -151,7 +151,7 @@ fn verdict(status: StatusCode, did_nothing: bool, is_used: bool) -> Verdict {
 }
 
 async fn settle(app: &App, id: Uuid, held: Held, response: Response) -> Result<Response> {
-    let did_nothing = response.extensions().get::<Told>().is_some_and(|told| told.did_nothing);
+    let did_nothing = response.extensions().get::<ErrorInfo>().is_some_and(|info| info.did_nothing);
     let (parts, body) = response.into_parts();
     let body = body.collect().await.map_err(|_| Error::Internal("an answer could not be read".into()))?.to_bytes();
     let (with_effect, settled) = match verdict(parts.status, did_nothing, held.is_used()) {

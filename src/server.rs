@@ -4,7 +4,7 @@ use crate::{
     App, Error, api,
     config::{Config, Switch},
     db::{migrate, platform},
-    error::{ErrorBody, Told},
+    error::{ErrorBody, ErrorInfo},
     idempotency, jobs, metrics, page, read_your_writes, streaming,
     wire::Json,
 };
@@ -255,7 +255,7 @@ async fn request(State(app): State<App>, request: Request, next: Next) -> Respon
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     let status = response.status().as_u16();
     let took = started.elapsed();
-    let refusal = response.extensions().get::<Told>().and_then(|told| told.refusal);
+    let refusal = response.extensions().get::<ErrorInfo>().and_then(|info| info.refusal);
     if let Some(metrics) = &app.metrics {
         metrics.answered(&method, route, response.status(), took, refusal);
     }

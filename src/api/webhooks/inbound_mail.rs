@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 #[derive(Debug, Default, Deserialize, Validate)]
 #[garde(allow_unvalidated)]
 #[serde(default)]
-pub(super) struct Told {
+pub(super) struct ParsedMail {
     from: String,
     to: String,
     cc: String,
@@ -26,7 +26,7 @@ pub(super) struct Told {
     charsets: String,
 }
 
-impl Told {
+impl ParsedMail {
     /// Whether a field of this name is read.
     pub(super) fn has(name: &str) -> bool {
         Self::default().field_mut(name).is_some()
@@ -36,17 +36,17 @@ impl Told {
     pub(super) fn of(fields: BTreeMap<String, Vec<u8>>) -> Self {
         let sets = fields.get("charsets").map(Vec::as_slice).unwrap_or_default();
         let sets: BTreeMap<String, Option<String>> = serde_json::from_slice(sets).unwrap_or_default();
-        let mut told = Self::default();
+        let mut parsed = Self::default();
         for (name, bytes) in fields {
             let set = sets.get(&name).and_then(Option::as_ref);
             // Not those that the web has given up, which would leave nothing of it.
             let set = set.and_then(|set| Encoding::for_label_no_replacement(set.as_bytes()));
             let set = set.unwrap_or(encoding_rs::UTF_8);
-            if let Some(text) = told.field_mut(&name) {
+            if let Some(text) = parsed.field_mut(&name) {
                 *text = set.decode(&bytes).0.replace('\0', "");
             }
         }
-        told
+        parsed
     }
 
     fn field_mut(&mut self, name: &str) -> Option<&mut String> {
@@ -112,12 +112,12 @@ const BEFORE: usize = 15;
 
 impl Received {
     /// With what of the mail is `lost` at the end of its text.
-    pub(super) fn of(told: Told, lost: &[String]) -> Option<Self> {
+    pub(super) fn of(parsed: ParsedMail, lost: &[String]) -> Option<Self> {
         // A copy that nobody is to see names nobody in its head.
-        let envelope: Envelope = serde_json::from_str(&told.envelope).unwrap_or_default();
-        let from = address(&told.from).or_else(|| address(envelope.from.as_deref()?))?;
-        let to = address(&told.to).or_else(|| envelope.to.iter().find_map(|to| address(to)))?;
-        let head = MessageParser::default().parse(told.headers.as_bytes());
+        let envelope: Envelope = serde_json::from_str(&parsed.envelope).unwrap_or_default();
+        let from = address(&parsed.from).or_else(|| address(envelope.from.as_deref()?))?;
+        let to = address(&parsed.to).or_else(|| envelope.to.iter().find_map(|to| address(to)))?;
+        let head = MessageParser::default().parse(parsed.headers.as_bytes());
         let ids = |value: &mail_parser::HeaderValue<'_>| -> Vec<String> {
             value.as_text_list().unwrap_or_default().iter().filter_map(|id| message_id(id)).collect()
         };
@@ -133,7 +133,7 @@ impl Received {
         // The same mail has the same id, also when its sender gave it none. Without a date the same words are the same mail for an hour
         // only: a form may send them each day.
         let (id, known_as) = id.map(|id| (id, None)).unwrap_or_else(|| {
-            let all = [&*told.from, &told.to, &told.subject, &told.headers, &told.text, &told.html].join("\0");
+            let all = [&*parsed.from, &parsed.to, &parsed.subject, &parsed.headers, &parsed.text, &parsed.html].join("\0");
             let hash = hexadecimal(&Sha256::digest(all));
             if is_dated {
                 return (format!("{hash}@received.invalid"), None);
@@ -141,10 +141,10 @@ impl Received {
             let hour = Timestamp::now().as_second() / 3600;
             (format!("{hash}.{hour}@received.invalid"), Some(format!("{hash}.{}@received.invalid", hour - 1)))
         });
-        let subject = told.subject.chars().map(|c| if c.is_control() { ' ' } else { c }).take(500).collect();
-        let cc: String = told.cc.chars().filter(|c| !c.is_control()).take(5000).collect();
-        let is_html = !told.html.trim().is_empty();
-        let mut body = if is_html { told.html } else { told.text };
+        let subject = parsed.subject.chars().map(|c| if c.is_control() { ' ' } else { c }).take(500).collect();
+        let cc: String = parsed.cc.chars().filter(|c| !c.is_control()).take(5000).collect();
+        let is_html = !parsed.html.trim().is_empty();
+        let mut body = if is_html { parsed.html } else { parsed.text };
         for sentence in lost {
             body +=
                 &if is_html { format!("\n<p>[{}]</p>", super::escaped(sentence)) } else { format!("\n\n[{sentence}]") };

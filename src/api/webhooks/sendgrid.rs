@@ -3,7 +3,7 @@
 
 use super::{
     super::prelude::*,
-    inbound_mail::{Received, Told},
+    inbound_mail::{Received, ParsedMail},
     intake::{self, MailPace, slow},
     part_heads::Heads,
 };
@@ -120,16 +120,16 @@ pub(super) async fn inbound(app: State<App>, Unread(request): Unread) -> Result<
     let Known { company, db, .. } = known(&app, request.uri().query(), false).await?;
     let _permit = intake::permit(company).await?;
     let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let Came { told, files, objects, lost } = if kind.starts_with("multipart/") {
+    let Came { parsed, files, objects, lost } = if kind.starts_with("multipart/") {
         let form = Multipart::from_request(readable(kind.to_owned(), request), &()).await.map_err(wire::body_error)?;
         tokio::time::timeout(TIMEOUT, read(&app, company, form)).await.map_err(|_| slow())??
     } else {
         let (head, body) = request.into_parts();
         let request = Request::from_parts(head, intake::whole(body, JSON).await?.into());
-        Came { told: Json::<Told>::from_request(request, &app).await?.0, ..Came::default() }
+        Came { parsed: Json::<ParsedMail>::from_request(request, &app).await?.0, ..Came::default() }
     };
     // Another answer than 200 would make SendGrid tell it again and again.
-    let Some(mail) = Received::of(told, &lost) else {
+    let Some(mail) = Received::of(parsed, &lost) else {
         return Ok(Json(Heard { status: "error", message: "The sender or the recipient is no e-mail address" }));
     };
     // It goes on when the sender is gone, and so does what its end means for the files' content.
@@ -175,7 +175,7 @@ async fn keep(db: &TenantDb, mail: &Received, files: &[Stored]) -> Result<bool> 
 /// A mail that has come.
 #[derive(Default)]
 struct Came {
-    told: Told,
+    parsed: ParsedMail,
     files: Vec<Stored>,
     objects: Vec<Writing>,
     /// What of it is not kept, a sentence each.
@@ -202,14 +202,14 @@ async fn read(app: &App, company: Uuid, mut form: Multipart) -> Result<Came> {
         let size = bytesize::ByteSize(size as u64);
         if let Some(file) = file {
             came.lost.push(format!("{file} ({size}) was not kept: of a mail, the first {FILES} files are"));
-        } else if Told::has(&name) {
+        } else if ParsedMail::has(&name) {
             if matches!(&*name, "text" | "html") && size.0 > TEXT as u64 {
                 came.lost.push(format!("Of this text ({size}) only the beginning was kept"));
             }
             fields.insert(name, bytes);
         }
     }
-    came.told = Told::of(fields);
+    came.parsed = ParsedMail::of(fields);
     Ok(came)
 }
 
