@@ -241,8 +241,7 @@ async fn update(db: TenantDb, Path(id): Path<Uuid>, change: Change<ActivityPatch
     patch.status = patch.status.map(|text| status(&text).to_owned());
     let (contact, deal) = (patch.contact_id.flatten(), patch.deal_id.flatten());
     let (no_contact, no_deal) = (patch.contact_id == Some(None), patch.deal_id == Some(None));
-    let params: Params<'_> =
-        &[&id, &Jsonb(&patch), &contact, &no_contact, &deal, &no_deal];
+    let params: Params<'_> = &[&id, &Jsonb(&patch), &contact, &no_contact, &deal, &no_deal];
     let activity = db.one(sql!("activities/update"), params).await.or_not_found_without_company()?;
     Ok(Json(Changed { activity, message: "Activity updated successfully" }))
 }

@@ -187,8 +187,7 @@ async fn stages(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Vec<Stage>>> 
 
 async fn create_stage(db: TenantDb, Path(id): Path<Uuid>, Json(new): Json<NewStage>) -> Result<Json<Stage>> {
     let NewStage { name, description, order_index, probability, is_closed, is_won } = &new;
-    let params: Params<'_> =
-        &[&id, name, description, order_index, probability, is_closed, is_won];
+    let params: Params<'_> = &[&id, name, description, order_index, probability, is_closed, is_won];
     let stage = db.optional(sql!("pipelines/create_stage"), params).await;
     stage.without_company(Error::not_found("Pipeline")).or_not_found("Pipeline").map(Json)
 }

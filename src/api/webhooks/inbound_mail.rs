@@ -133,7 +133,8 @@ impl Received {
         // The same mail has the same id, also when its sender gave it none. Without a date the same words are the same mail for an hour
         // only: a form may send them each day.
         let (id, known_as) = id.map(|id| (id, None)).unwrap_or_else(|| {
-            let all = [&*parsed.from, &parsed.to, &parsed.subject, &parsed.headers, &parsed.text, &parsed.html].join("\0");
+            let all =
+                [&*parsed.from, &parsed.to, &parsed.subject, &parsed.headers, &parsed.text, &parsed.html].join("\0");
             let hash = hexadecimal(&Sha256::digest(all));
             if is_dated {
                 return (format!("{hash}@received.invalid"), None);

@@ -3,7 +3,7 @@
 
 use super::{
     super::prelude::*,
-    inbound_mail::{Received, ParsedMail},
+    inbound_mail::{ParsedMail, Received},
     intake::{self, MailPace, slow},
     part_heads::Heads,
 };
