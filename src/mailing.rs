@@ -29,11 +29,11 @@ pub struct Mail {
     pub subject: String,
     /// HTML.
     pub body: String,
-    /// The same for a reader without HTML, if it is given.
+    /// The body as plain text, for readers that show no HTML, if it is given.
     pub text: Option<String>,
     /// Addresses with commas between them.
     pub cc: Option<String>,
-    /// The same, unseen.
+    /// Addresses with commas between them, which the other recipients do not see.
     pub bcc: Option<String>,
     /// The contact it goes to.
     pub contact: Option<Uuid>,

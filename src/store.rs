@@ -21,12 +21,12 @@ pub async fn is_ours(app: &App, claim: Claim) -> anyhow::Result<bool> {
     settle(&app.storage, mark, identity, claim).await
 }
 
-/// The same of an administrator's database.
+/// Whether the store is this database's, which an administrator is connected to; a store that is nobody's becomes its own.
 pub async fn is_of(db: &Client, storage: &Storage, claim: Claim) -> anyhow::Result<bool> {
     asked(db, sql!("ops/identify"), storage, claim).await
 }
 
-/// The same of the database of a server's login, where one only looks.
+/// Whether a server of this database, which its login is connected to, may use the store. Nothing is written.
 pub async fn may_be_used(db: &Client, storage: &Storage) -> anyhow::Result<bool> {
     asked(db, sql!("platform/identify"), storage, Claim::No).await
 }

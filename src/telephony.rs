@@ -64,13 +64,13 @@ pub async fn account_on_or_off<D: crate::db::Door>(app: &App, db: &Scoped<D>) ->
     }))
 }
 
-/// The same, where one is needed: 400 without.
+/// The company's Twilio account: 400 when it has none that is switched on.
 pub async fn need_account<D: crate::db::Door>(app: &App, db: &Scoped<D>) -> Result<Account> {
     let missing = Error::bad_request("Twilio is not configured: enter the account and its token in the settings first");
     account(app, db).await?.ok_or(missing)
 }
 
-/// The same for texts: 400 where they are switched off, too.
+/// The company's Twilio account, for sending a text: 400 when it has none that is switched on, and when texts are switched off.
 pub async fn need_texting_account(app: &App, db: &TenantDb) -> Result<Account> {
     let account = need_account(app, db).await?;
     if account.sms_enabled {

@@ -17,7 +17,7 @@ macro_rules! say {
     };
 }
 
-/// The same without the end of a line.
+/// Prints a text as it is, without a line break behind it, for [`say!`] and commands that bring their own.
 pub fn print(text: fmt::Arguments<'_>) {
     if let Err(e) = io::stdout().write_fmt(text)
         && e.kind() != io::ErrorKind::BrokenPipe

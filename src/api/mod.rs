@@ -75,6 +75,7 @@ macro_rules! routes {
             access: Access::$access,
             method: stringify!($method),
             path: $path,
+            // The limit, if the route names one: the last of a list that has it behind a `None`.
             limit: [None, $(Some($limit))?].as_slice().last().copied().flatten(),
             area: module_path!(),
             summary: concat!($($summary),+),
@@ -149,7 +150,7 @@ pub fn find(method: &str, path: &str) -> Option<&'static Route> {
     routes().find(|r| r.method == method && r.path.trim_end_matches('/') == path.trim_end_matches('/'))
 }
 
-/// The same path with or without the slash at the end: the frontend uses both, and a redirect would break multipart.
+/// A path's other form, with or without the slash at the end: the frontend uses both, and a redirect would break multipart.
 pub(crate) fn other_form(path: &str) -> String {
     path.strip_suffix('/').map_or_else(|| format!("{path}/"), str::to_owned)
 }

@@ -167,7 +167,7 @@ impl Person {
         Self::new(Uuid::nil(), "", None, &SERVER)
     }
 
-    /// The same at this server.
+    /// Somebody without a token, at this server.
     pub fn visitor(base: &str) -> Self {
         Self::new(Uuid::nil(), "", None, base)
     }
@@ -265,12 +265,12 @@ impl World {
         Self::served(own, config()).await
     }
 
-    /// The same with a server of these settings.
+    /// A company in a database of its own, with a server of these settings.
     pub async fn served(own: &OwnDatabase, config: Config) -> Self {
         Self::alone_at(own, &start_server(config, &own.api)).await
     }
 
-    /// The same with a server that runs already.
+    /// A company in a database of its own, at a server that runs already.
     pub async fn alone_at(own: &OwnDatabase, base: &str) -> Self {
         let world = Self::within(&own.admin, "Company").await;
         Self { admin: world.admin.at(base), member: world.member.at(base), ..world }

@@ -153,6 +153,8 @@ async fn be_alone(db: &Client) -> anyhow::Result<()> {
 
 /// Makes sure that all of it is on disk, that the planner knows of it, and that it is not told again.
 async fn finish(db: &Client) -> anyhow::Result<()> {
+    // The commits of the import did not wait for the disk. One that writes something does, and so for all before it: making a
+    // table is the least that counts as writing.
     db.batch_execute("set synchronous_commit = on; create temporary table done (); reset role").await?;
     let analyze: Vec<String> = TABLES.iter().map(|table| format!("analyze {}", table.new)).collect();
     db.batch_execute(&analyze.join("; ")).await?;
