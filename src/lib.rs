@@ -55,7 +55,7 @@ pub struct Parts {
     pub links: links::Links,
     /// The keys of the cursors of lists.
     pub cursors: signed::Signer,
-    /// The keys that seal where in the database's log a change is.
+    /// The keys that seal the WAL position (LSN) of a change.
     pub positions: seal::Sealer,
     /// The files' content.
     pub storage: clients::storage::Storage,

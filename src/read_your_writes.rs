@@ -1,6 +1,6 @@
-//! Where in the database's log somebody's last change is: an opaque token that goes out after a commit and may come back with
-//! a request that reads, so that a server which did not make the change asks no standby that does not have it. It is sealed
-//! for the user, because the log's length tells how much all companies together write.
+//! The WAL position (LSN) of a caller's last change, as an opaque token that is sent after a commit and may come back with a
+//! request that reads, so that a server which did not make the change asks no standby that has not replayed it. The token is
+//! sealed for the user, because the position shows how much all companies together write.
 
 use crate::{
     App,
@@ -17,8 +17,8 @@ pub const POSITION: HeaderName = HeaderName::from_static("x-ringfence-position")
 /// What it is sealed for, besides the user.
 const FIELD: &str = "position";
 
-/// From which place in the log on a request may read from a standby: one that only reads, and wherever that is unless it says
-/// so. A token that is of no use, such as another user's, says nothing.
+/// The WAL position (LSN) that a standby must have replayed to answer a request; `None` for a request that does not only read.
+/// Without a token, and with one that cannot be opened, such as another user's, the position is 0.
 pub(crate) fn asked(parts: &Parts, app: &App, who: &Identity) -> Option<u64> {
     let Identity::Token(user, _) = who else { return None };
     if app.db.standby_is_up().is_none() || ![Method::GET, Method::HEAD].contains(&parts.method) {
@@ -32,7 +32,7 @@ pub(crate) fn asked(parts: &Parts, app: &App, who: &Identity) -> Option<u64> {
     Some(parts.headers.get(POSITION).and_then(opened).unwrap_or(0))
 }
 
-/// Waits for an answer, and tells whoever changed something where that is, if there is a standby.
+/// Waits for an answer, and adds the position after the caller's change to it, if there was one and there is a standby.
 pub(crate) async fn tell(app: &App, answer: impl Future<Output = Response>) -> Response {
     if app.db.standby_is_up().is_none() {
         return answer.await;

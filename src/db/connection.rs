@@ -39,7 +39,7 @@ use tokio_util::io::poll_read_buf;
 
 /// Bytes that are read at a time: most answers fit.
 const READ: usize = 32 << 10;
-/// Where in its log a server is that can be written to.
+/// The WAL position (LSN) of a server that can be written to.
 const POSITION: &str = sql!("platform/position").text;
 /// An answer that takes longer does not come: the server ends each statement after half a minute.
 const TIMEOUT: Duration = Duration::from_secs(70);
@@ -308,8 +308,8 @@ impl Connection {
         self.send(statements).await
     }
 
-    /// [`Connection::run`], and where in the log the server is after the commit, which is asked for in the same write; `None` when
-    /// it does not say.
+    /// [`Connection::run`], and the server's WAL position (LSN) after the commit, which is asked for in the same write; `None` when
+    /// the server does not say it.
     pub(super) async fn run_and_locate(
         &mut self,
         statements: &[(&Arc<Statement>, Params<'_>)],
@@ -340,7 +340,7 @@ impl Connection {
         self.committed().await
     }
 
-    /// [`Connection::commit`], and where in the log the server is then.
+    /// [`Connection::commit`], and the server's WAL position (LSN) after it.
     pub(super) async fn commit_and_locate(&mut self) -> Result<Option<u64>, Fault> {
         let [position] = self.prepare([POSITION]).await?;
         self.drain().await?;

@@ -4,8 +4,9 @@
 //! so whatever the standby refuses is asked of the primary again, and nothing was done. Who is calling is asked of the
 //! primary meanwhile, at each request: a standby that is behind lets nobody in who was removed, suspended, or has moved.
 //!
-//! A caller sees their own changes: the place in the log after each commit is remembered for them, here and in a token that
-//! they may send to another server (src/read_your_writes.rs), and a standby that is not there yet is waited for a moment only.
+//! Callers read their own writes: the WAL position (LSN) after each commit is remembered for them, here and in a token that
+//! they may send to another server (src/read_your_writes.rs), and a standby that has not replayed it yet is waited for a moment
+//! only.
 
 use super::{
     Caller, Db, Door, Fault, Identity, Params, Scoped, Sql,
@@ -31,19 +32,19 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 const ENTER: Sql = sql!("platform/enter_standby");
-/// How often one looks whether the standby answers and how far it is, and how long it may take to say so.
+/// How often the health check asks the standby for its WAL position, and how long the answer may take.
 const HEALTH_INTERVAL: Duration = Duration::from_millis(500);
 const TIMEOUT: Duration = Duration::from_secs(1);
-/// A standby that does not have what the primary had so long ago is not asked.
+/// A standby that has not replayed what the primary had this long ago is not asked.
 const BEHIND: Duration = Duration::from_secs(10);
-/// Places in the log are remembered until each standby that is asked must have them.
+/// WAL positions are remembered until every standby that is still asked has replayed them.
 const REMEMBERED: Duration = Duration::from_secs(30);
-/// For so many callers at most; beyond that, one place for everybody.
+/// The number of callers whose positions are remembered; beyond that, one position counts for everybody.
 const CALLERS: usize = 50_000;
-/// A standby that is not yet where the caller has been is asked so often, with a pause between.
+/// A standby that has not replayed the caller's last change yet is asked this many times, with a pause in between.
 const ATTEMPTS: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(2);
-/// Where all connections are in use, the primary is the quicker one.
+/// When all connections are in use, the primary answers sooner.
 const TIMEOUTS: Timeouts =
     Timeouts { wait: Some(Duration::from_millis(20)), create: Some(TIMEOUT), recycle: Some(TIMEOUT) };
 
@@ -51,7 +52,7 @@ tokio::task_local! {
     static LEFT: Cell<Option<(Uuid, u64)>>;
 }
 
-/// Runs this and tells who changed something last in it, and where in the log that is.
+/// Runs `work`, and answers which caller changed something last in it, with the WAL position (LSN) after that change.
 pub(crate) async fn note_position<T>(work: impl Future<Output = T>) -> (T, Option<(Uuid, u64)>) {
     let noted = async {
         let done = work.await;
@@ -60,7 +61,7 @@ pub(crate) async fn note_position<T>(work: impl Future<Output = T>) -> (T, Optio
     LEFT.scope(Cell::new(None), noted).await
 }
 
-/// Hands on what [`note_position`] told of work that a request has done in a task of its own.
+/// Hands on what [`note_position`] answered about work that a request did in a task of its own.
 pub(crate) fn leave_noted(left: Option<(Uuid, u64)>) {
     if left.is_some() {
         let _ = LEFT.try_with(|noted| noted.set(left));
@@ -78,15 +79,15 @@ pub(super) struct Standby {
     seen: Mutex<Seen>,
 }
 
-/// A change of a caller whose place in the log is not known yet. Should nobody learn it, because the answer is lost or is not
-/// waited for any more, the change is beyond every standby.
+/// A change of a caller whose WAL position (LSN) is not known yet. If it never becomes known, because the answer is lost or
+/// nobody waits for it any more, the caller's reads go to the primary for as long as positions are remembered.
 pub(super) struct Unlocated<'a> {
     standby: Option<&'a Standby>,
     user: Uuid,
 }
 
 impl Unlocated<'_> {
-    /// Its place was told, or there was no change.
+    /// The position became known, or nothing was changed.
     pub(super) fn settle(mut self) {
         self.standby = None;
     }
@@ -100,22 +101,22 @@ impl Drop for Unlocated<'_> {
     }
 }
 
-/// What was learned of callers and statements.
+/// What is remembered of callers and statements.
 #[derive(Default)]
 struct Seen {
-    /// Where in the log each caller's last change is.
+    /// The WAL position (LSN) of each caller's last change, and when it was noted.
     left: HashMap<Uuid, (u64, Instant)>,
-    /// Where in the log the last change is of all those whose own place is not remembered.
+    /// The WAL position (LSN) that counts for callers whose own is not remembered.
     everybody: u64,
-    /// Statements of reading requests that write all the same.
+    /// The names of statements that write although their request only reads.
     writing: HashSet<&'static str>,
 }
 
-/// What speaks against a standby.
+/// Why a standby is not asked.
 enum Unhealthy {
     /// It does not answer, or is far behind.
     Silent(String),
-    /// It must not be asked.
+    /// It must not be asked, whatever it answers.
     Unfit(String),
 }
 
@@ -132,7 +133,7 @@ impl From<Error> for Unhealthy {
 }
 
 impl Standby {
-    /// One that is not asked before [`Db::watch_standby`] has found it well.
+    /// A standby, which is not asked before [`Db::watch_standby`] has found it healthy.
     pub(super) fn new(options: ConnectOptions, pool: Pool<Connections>) -> Self {
         Self { options, pool, up: watch::Sender::new(false), answered: AtomicU64::new(0), seen: Mutex::default() }
     }
@@ -141,7 +142,7 @@ impl Standby {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where a caller must find the standby.
+    /// The WAL position (LSN) that the standby must have replayed to answer this caller.
     fn floor(&self, user: Uuid) -> u64 {
         let seen = self.seen();
         let own = seen.left.get(&user).filter(|(_, at)| at.elapsed() < REMEMBERED);
@@ -172,13 +173,13 @@ impl Standby {
         }
     }
 
-    /// What a statement says in a caller's name; `None` where the primary is to be asked.
+    /// The answer to a statement in a caller's name; `None` when the primary is to be asked.
     async fn ask(&self, asked: &Asked<'_>) -> Result<Option<(Caller, Reply)>> {
         let mut up = self.up.subscribe();
         if !*up.borrow_and_update() {
             return Ok(None);
         }
-        // Nobody waits for a standby that is found dead.
+        // Requests stop waiting for a standby as soon as it is found dead.
         let answer = tokio::select! {
             biased;
             answer = self.answer(asked) => answer,
@@ -187,7 +188,7 @@ impl Standby {
         match answer {
             Ok(answer) => Ok(answer),
             Err(Fault::Refused(refusal)) => match refusal.code().code() {
-                // It has taken its time, which the primary would too.
+                // It was cancelled for taking too long, which it would on the primary, too.
                 "57014" => Err(Fault::Refused(refusal).into()),
                 "25006" => {
                     self.seen().writing.insert(asked.statement.name);
@@ -222,14 +223,14 @@ impl Standby {
             match entered {
                 Some(row) if row.try_get("is_behind")? => tokio::time::sleep(PAUSE).await,
                 Some(row) => return Ok(Some((Caller::from_entered(&row)?, answer.last()?))),
-                // Not somebody yet, or not any more.
+                // The caller is not there yet, or not any more.
                 None => return answer.last().map(|_| None),
             }
         }
         Ok(None)
     }
 
-    /// Whether it is a standby of this database, of a version and with a login that the policies hold.
+    /// Checks that it is a standby of this database, of a supported version, and with a login that the policies hold.
     async fn vouch(&self, connection: &mut Connection, db: &Db) -> Result<(), Unhealthy> {
         let [login, system] =
             connection.prepare([sql!("platform/login_role").text, sql!("platform/system").text]).await?;
@@ -257,7 +258,7 @@ impl Standby {
     }
 }
 
-/// A statement and in whose name it is asked.
+/// A statement, and the caller in whose name it runs.
 struct Asked<'a> {
     user: Uuid,
     version: i32,
@@ -269,7 +270,7 @@ struct Asked<'a> {
 }
 
 impl<D: Door> Scoped<D> {
-    /// The rows of a statement of a request that only reads, from the standby; `None` where the primary is to be asked.
+    /// The rows of a statement from the standby, if its request only reads; `None` when the primary is to be asked.
     pub(super) async fn on_standby(&self, q: Sql, p: Params<'_>) -> Result<Option<Reply>> {
         let (Some(standby), Some(floor), Identity::Token(user, version)) = (&self.db.standby, self.reads, self.who)
         else {
@@ -280,9 +281,9 @@ impl<D: Door> Scoped<D> {
         }
         let request = crate::server::request_id();
         let asked = Asked { user, version, company: D::NEEDS_COMPANY, request, floor, statement: q, params: p };
-        // Apart, because every request comes by here and few servers have a standby.
+        // Boxed, because every request passes here and few servers have a standby.
         let (known, answer) = Box::pin(async { tokio::join!(self.known(), standby.ask(&asked)) }).await;
-        // What the primary says of the caller is what counts.
+        // The primary decides who the caller is.
         let known = known?;
         let same = |caller: &Caller| caller.company_id == known.company_id && caller.role == known.role;
         let mut reply = answer?.filter(|(caller, _)| same(caller)).map(|(_, reply)| reply);
@@ -293,30 +294,30 @@ impl<D: Door> Scoped<D> {
         Ok(reply)
     }
 
-    /// Whether it is noted where in the log this statement, or a transaction, leaves its caller.
+    /// Whether the WAL position (LSN) after this statement, or after a transaction, is noted for the caller.
     pub(super) fn leaves_position(&self, q: Option<Sql>) -> bool {
         let Some(standby) = &self.db.standby else { return false };
         let reads = self.reads.is_some() && q.is_some_and(|q| !standby.seen().writing.contains(q.name));
-        // What a provider has answered is a change of the one who asked.
+        // A provider's answer is a change of the caller who asked.
         let is_theirs = matches!(self.who, Identity::Token(..)) || crate::server::company().is_some();
         is_theirs && !reads
     }
 }
 
 impl Db {
-    /// To be made before a change is sent whose place in the log is to be noted.
+    /// Make this before sending a change whose WAL position (LSN) is to be noted.
     pub(super) fn unlocated(&self, user: Uuid) -> Unlocated<'_> {
         Unlocated { standby: self.standby.as_deref(), user }
     }
 
-    /// Notes where in the log a caller's change is; one that the primary did not tell is beyond every standby.
+    /// Notes the WAL position (LSN) after a caller's change. Without one, no standby counts as having replayed it.
     pub(super) fn leave_position(&self, caller: &Caller, position: Option<u64>) {
         let Some(standby) = &self.standby else { return };
         standby.remember(caller.user_id, position.unwrap_or(u64::MAX));
         leave_noted(position.map(|position| (caller.user_id, position)));
     }
 
-    /// Whether there is a standby for reads, and if so whether it is asked.
+    /// Whether reads go to the standby; `None` when there is no standby.
     pub fn standby_is_up(&self) -> Option<bool> {
         self.standby.as_ref().map(|standby| *standby.up.borrow())
     }
@@ -326,7 +327,7 @@ impl Db {
         self.standby.as_ref().map_or(0, |standby| standby.answered.load(Relaxed))
     }
 
-    /// Refuses a standby that must not be asked; one that does not answer may do so later.
+    /// Refuses a standby that must not be asked. One that does not answer now may answer later.
     pub async fn check_standby(&self) -> anyhow::Result<()> {
         let Some(standby) = &self.standby else { return Ok(()) };
         let mut check = HealthCheck::new();
@@ -338,7 +339,7 @@ impl Db {
         Ok(())
     }
 
-    /// Looks after the standby until `stop` is done: it is asked while it answers and is not far behind.
+    /// Checks the standby until `stop` is done; it is asked while it answers and is not too far behind.
     pub async fn watch_standby(&self, stop: impl Future<Output = ()>) {
         let Some(standby) = &self.standby else { return };
         let mut stop = pin!(stop);
@@ -346,7 +347,7 @@ impl Db {
         loop {
             match check.take(standby, self).await {
                 Ok(true) => standby.set_up(true, ""),
-                // It is not known yet how far it is behind.
+                // How far it is behind is not known yet.
                 Ok(false) => {}
                 Err(Unhealthy::Silent(why) | Unhealthy::Unfit(why)) => {
                     check.connection = None;
@@ -365,11 +366,11 @@ impl Db {
 /// What is known of the standby's health.
 struct HealthCheck {
     started: Instant,
-    /// Its own connection, so that it does not wait for one in use.
+    /// Its own connection, so that the check does not wait for one that is in use.
     connection: Option<Connection>,
-    /// Where the primary was at some time.
+    /// A WAL position (LSN) of the primary, and when it was there.
     mark: Option<(u64, Instant)>,
-    /// When the primary was where the standby is, or later.
+    /// The last time of which it is known that the standby has replayed all that the primary had then.
     reached: Option<Instant>,
 }
 
@@ -378,7 +379,7 @@ impl HealthCheck {
         Self { started: Instant::now(), connection: None, mark: None, reached: None }
     }
 
-    /// Whether it is known to be where the primary was a moment ago.
+    /// Whether the standby is known to be close behind the primary.
     async fn take(&mut self, standby: &Standby, db: &Db) -> Result<bool, Unhealthy> {
         let now = Instant::now();
         let primary = tokio::time::timeout(TIMEOUT, position(db)).await.ok().and_then(Result::ok).flatten();
@@ -393,7 +394,7 @@ impl HealthCheck {
         if self.mark.is_none() {
             self.mark = primary.map(|primary| (primary, now));
         }
-        // Where the primary has no connection to spare, nobody knows how far behind it is.
+        // While the primary has no connection to spare, the lag is not known, and counts as growing.
         let behind = self.reached.unwrap_or(self.started).elapsed();
         if behind > BEHIND {
             return Err(Unhealthy::Silent(format!("it is {} seconds behind", behind.as_secs())));
@@ -417,7 +418,7 @@ impl HealthCheck {
     }
 }
 
-/// Where the primary is.
+/// The primary's WAL position (LSN).
 async fn position(db: &Db) -> Result<Option<u64>> {
     let mut connection = db.connection().await?;
     let (answer, position) = connection.run_and_locate(&[]).await?;

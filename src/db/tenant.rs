@@ -149,7 +149,7 @@ impl Door for SuperAdmin {
 pub struct Scoped<D> {
     pub(super) db: Db,
     pub(super) who: Identity,
-    /// For a request that only reads: from which place in the log on a standby may answer it.
+    /// For a request that only reads: the WAL position (LSN) that a standby must have replayed to answer it.
     pub(super) reads: Option<u64>,
     door: PhantomData<D>,
 }
@@ -166,7 +166,7 @@ pub type UserDb = Scoped<AnyUser>;
 pub type TenantDb = Scoped<Member>;
 
 impl Db {
-    /// Ends a caller's transaction, and notes where in the log that is if it matters.
+    /// Commits a caller's transaction, and notes the WAL position (LSN) after it if `locate` is set.
     pub(super) async fn commit(&self, connection: &mut Lease, caller: &Caller, locate: bool) -> Result<()> {
         if locate {
             let change = self.unlocated(caller.user_id);
@@ -204,7 +204,7 @@ impl TenantDb {
 }
 
 impl<D> Scoped<D> {
-    /// The handle for a request that only reads, which a standby may answer if it is there in the log; see src/db/standby.rs.
+    /// The handle for a request that only reads, which a standby that has replayed this WAL position (LSN) may answer (src/db/standby.rs).
     pub(crate) fn reading(self, from: Option<u64>) -> Self {
         Self { reads: from, ..self }
     }
