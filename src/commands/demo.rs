@@ -184,7 +184,7 @@ async fn add(tx: &Transaction<'_>, company: &Company, hash: &str) -> anyhow::Res
 
 /// How the names of generated companies begin.
 const GENERATED: &str = "Generated ";
-/// The address of the largest one's admin (sql/demo/companies.sql).
+/// The address of the largest one's admin (sql/demo/generated_companies.sql).
 const GENERATED_ADMIN: &str = "admin@company1.generated.example";
 /// Rows of one statement.
 const BATCH: i32 = 10_000;
@@ -234,14 +234,14 @@ pub async fn generate(admin_url: &str, companies: u32, amounts: Amounts) -> anyh
     let people =
         Vec::from_iter(contacts.iter().map(|n| 1 + (i64::from(*n) * 19 / i64::from(largest)).clamp(1, 19) as i32));
     let hash = passwords::hash_now(PASSWORD)?;
-    let ids = tx.query(sql!("demo/companies").text, &[&GENERATED, &people, &hash]).await?;
+    let ids = tx.query(sql!("demo/generated_companies").text, &[&GENERATED, &people, &hash]).await?;
     let ids = Vec::from_iter(ids.iter().map(|row| row.get::<_, Uuid>("id")));
     // The search index takes new rows in large lots instead of one by one.
     tx.batch_execute("set local gin_pending_list_limit = '64MB'; set local work_mem = '128MB'").await?;
     let mut made = Vec::new();
     for (what, statement, total) in [
         ("contacts", sql!("demo/contacts"), amounts.contacts),
-        ("messages", sql!("demo/messages"), amounts.messages),
+        ("messages", sql!("demo/generated_messages"), amounts.messages),
         ("mails", sql!("demo/generated_emails"), amounts.emails),
         ("calls", sql!("demo/generated_calls"), amounts.calls),
         ("deals", sql!("demo/generated_deals"), amounts.deals),
