@@ -1,4 +1,4 @@
-//! Logging in and out, accounts that people make for themselves, forgotten passwords (contract: auth; README, promises 1 to 9).
+//! Logging in and out, accounts that people make for themselves, forgotten passwords (contract: auth; tests/README.md, promises 1 to 9).
 
 use crate::{
     smtp::Inbox,

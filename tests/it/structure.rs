@@ -221,11 +221,11 @@ fn what_deploy_names_is_there() {
     assert!(seen > 30, "{seen}");
 }
 
-/// README says where each promise is tested.
+/// tests/README.md says where each promise is tested.
 #[test]
 fn the_tests_of_promises_are_there() {
-    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
-    let table = readme.split("### Promises and their tests").nth(1).unwrap().split("\n### ").next().unwrap();
+    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/README.md")).unwrap();
+    let table = readme.split("## Promises and their tests").nth(1).unwrap().split("\n## ").next().unwrap();
     let tests: String = sources("tests/it").into_iter().map(|(_, text)| text).collect();
     let mut seen = 0;
     for row in table.lines().filter(|line| line.starts_with("| ") && !line.contains("no test:")) {
@@ -233,7 +233,7 @@ fn the_tests_of_promises_are_there() {
             continue;
         };
         for name in column.split('`').skip(1).step_by(2) {
-            assert!(tests.contains(&format!("fn {name}(")), "README names {name}, and no test is called so");
+            assert!(tests.contains(&format!("fn {name}(")), "tests/README.md names {name}, and no test is called so");
             seen += 1;
         }
     }

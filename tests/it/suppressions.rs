@@ -1,4 +1,4 @@
-//! Addresses that must not be written to (README, promise 28).
+//! Addresses that must not be written to (tests/README.md, promise 28).
 
 use crate::world::World;
 use serde_json::json;

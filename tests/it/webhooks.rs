@@ -1,4 +1,4 @@
-//! What Twilio tells, signed and unsigned (contract: sms/webhook/incoming, calls/webhook; README, promises 25, 26 and 28).
+//! What Twilio tells, signed and unsigned (contract: sms/webhook/incoming, calls/webhook; tests/README.md, promises 25, 26 and 28).
 
 use crate::{
     twilio::{Account, number, signed_with},

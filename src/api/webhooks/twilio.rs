@@ -153,7 +153,7 @@ row! {
     }
 }
 
-/// The words of the carriers' rules; only a message that is nothing else but punctuation counts (README, promise 28).
+/// The words of the carriers' rules; only a message that is nothing else but punctuation counts (tests/README.md, promise 28).
 fn keyword(body: &str) -> Option<&'static str> {
     let word = body.trim_matches(|c: char| !c.is_alphanumeric()).to_uppercase();
     match word.as_str() {
