@@ -29,13 +29,13 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Ringfence: a CRM backend for many companies in one database, kept apart by PostgreSQL's row-level security.
 ///
-/// Without a command it serves the API. Without DATABASE_URL it brings a private PostgreSQL and demo data along.
+/// Without a command, it serves the API. Without DATABASE_URL, it starts a private PostgreSQL with demo data.
 #[derive(Parser)]
 #[command(version, max_term_width = 110)]
 struct Cli {
     #[command(flatten)]
     database: Database,
-    /// How log lines look: human at a terminal, json otherwise
+    /// Format of the log lines; by default human at a terminal and json otherwise
     #[arg(long, env = "RINGFENCE_LOG_FORMAT", value_enum, help_heading = "Log")]
     log_format: Option<LogFormat>,
     #[command(flatten)]
@@ -60,7 +60,7 @@ enum Command {
     },
     /// Check that the database keeps companies apart; changes nothing, exit code 1 when it finds something
     Doctor,
-    /// Work on jobs, such as reminders, without serving; any number of workers share them
+    /// Work on jobs, such as reminders, without serving the API; any number of workers share them
     Worker,
     /// Print the OpenAPI document
     Openapi,
@@ -82,38 +82,39 @@ enum Command {
     Backup(backup::Backup),
     /// Restore a backup into an empty database, and check it: the numbers of rows, and the rules of `doctor`
     ///
-    /// Logins of operators are made where they are missing, but on the server of the backup, where they were removed. One that is
-    /// there keeps its rights, and has its companies in the copy only if it is the login that was backed up. Tokens end, so that
-    /// everybody logs in anew. Who was erased since the backup is there again: repeat those erasures in the copy.
+    /// Missing logins of operators are created, except on the server of the backup, where they have been removed since. An
+    /// existing login keeps its rights, and has its companies in the copy only if it is the login that was backed up. All tokens
+    /// end, so everybody has to log in again. People who were erased since the backup are present again: repeat those erasures in
+    /// the copy.
     Restore(backup::Restore),
-    /// Look after the store of files
+    /// Manage the store of files
     #[command(subcommand)]
     Files(files::Command),
-    /// Bring the database of the old backend over: a dry run first, then as often as needed (needs DATABASE_ADMIN_URL)
+    /// Import the database of the old backend: a dry run first, then as often as needed (needs DATABASE_ADMIN_URL)
     ///
-    /// Stop the old backend before. Each run brings what is new in the old database: rows that came over before are not
-    /// touched and never come again, also when they were changed there or deleted here. An interrupted run is completed by
-    /// the next one. Rows that do not fit are left out and written to the report, with their table, id and reason; so is
-    /// everything that was changed on the way. Nobody becomes a super admin by it, and texts that were due are not sent.
+    /// Stop the old backend first. Each run imports what is new in the old database: rows that were imported before are left
+    /// alone and never imported again, even if they were changed there or deleted here. An interrupted run is completed by the
+    /// next one. Rows that do not fit are left out and written to the report, with their table, id and reason; so is every
+    /// change that the import makes to a row. Nobody becomes a super admin, and texts that were due are not sent.
     #[command(
         after_help = "Example:\n  ringfence import --from postgres://reader@old/crm --files /srv/old/uploads --dry-run"
     )]
     Import(import::Options),
-    /// Take all of one company out into a file, or bring it in from one (needs DATABASE_ADMIN_URL)
+    /// Export all of a company to a file, or import it from one (needs DATABASE_ADMIN_URL)
     #[command(subcommand)]
     Archive(archive::Command),
     /// Erase a company or a person for good (needs DATABASE_ADMIN_URL)
     #[command(subcommand)]
     Erase(erase::Erase),
-    /// Look after what is sealed with RINGFENCE_SECRET_KEY: change the key
+    /// Manage the secrets that RINGFENCE_SECRET_KEY seals: rotate the key
     #[command(subcommand)]
     Secrets(secrets::Command),
-    /// Run a command with a private PostgreSQL, whose addresses are in DATABASE_URL and DATABASE_ADMIN_URL, and for psql in PGHOST and so on
+    /// Run a command with a private PostgreSQL, its addresses in DATABASE_URL and DATABASE_ADMIN_URL, and in PGHOST and so on for psql
     Local {
-        /// A throw-away one, deleted at the end
+        /// Use a temporary PostgreSQL, which is deleted at the end
         #[arg(long)]
         temporary: bool,
-        /// The command
+        /// The command to run
         #[arg(trailing_var_arg = true, required = true)]
         command: Vec<String>,
     },
@@ -142,7 +143,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// The settings may be given before a command or behind it. They are shown for those that serve, and hidden for the others.
+/// The settings may be given before a command or behind it. The help of commands that serve shows them; that of the others hides
+/// them.
 fn parse() -> Cli {
     let settings = Config::augment_args(clap::Command::new("settings"));
     let mut program = Cli::command().mut_args(|setting| setting.global(true));
@@ -155,7 +157,7 @@ fn parse() -> Cli {
     Cli::from_arg_matches(&program.get_matches()).unwrap_or_else(|e| e.exit())
 }
 
-/// The error and its causes in one line; a database error by what it says, since this is the administrator's terminal.
+/// The error and its causes in one line; a database error in the server's words, since this is the administrator's terminal.
 fn explain(e: &anyhow::Error) -> String {
     let mut parts: Vec<String> = Vec::new();
     for cause in e.chain() {
