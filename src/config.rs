@@ -8,22 +8,22 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Where the database is. Without addresses a private cluster is started, in a folder of its own.
+/// Where the database is. Without addresses, a private cluster is started in a folder of its own.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Database")]
 pub struct Database {
-    /// PostgreSQL for the API's own login, ringfence_api (postgres://ringfence_api:password@host/database)
+    /// The database, with the API's own login, ringfence_api (postgres://ringfence_api:password@host/database)
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<String>,
-    /// The same database for an administrator: migrations, assigning users, importing
+    /// The same database, with the login of an administrator, for migrations and the commands that need one
     #[arg(long, env = "DATABASE_ADMIN_URL", hide_env_values = true)]
     pub database_admin_url: Option<String>,
-    /// Folder of the private cluster and its keys, used when no DATABASE_URL is given
+    /// Folder of the private cluster and its keys, used when DATABASE_URL is not set
     #[arg(long, env = "RINGFENCE_DATA", value_name = "FOLDER")]
     pub data: Option<PathBuf>,
 }
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, ValueEnum, PartialEq)]
 pub enum LogFormat {
     /// For a person at a terminal.
@@ -48,18 +48,19 @@ pub struct Config {
     /// Address to listen on
     #[arg(long, env = "RINGFENCE_LISTEN", default_value = "127.0.0.1:8000")]
     pub listen: SocketAddr,
-    /// Address at which Prometheus reads metrics (GET /metrics). They contain no company's data, but keep the address private.
-    /// Without it nothing is measured
+    /// Address on which Prometheus reads metrics (GET /metrics). They contain no company's data, but keep the address private.
+    /// Unless it is set, nothing is measured
     #[arg(long, env = "RINGFENCE_METRICS_LISTEN", value_name = "ADDRESS")]
     pub metrics_listen: Option<SocketAddr>,
     /// Development mode: reset codes and invitation links are logged when there is no SMTP server, and missing secrets
-    /// are made up. On with the private cluster, off with DATABASE_URL
+    /// are generated. By default on with the private cluster and off with DATABASE_URL
     #[arg(long, env = "RINGFENCE_DEVELOPMENT", value_parser = clap::builder::BoolishValueParser::new(), num_args = 0..=1, default_missing_value = "true")]
     pub development: Option<bool>,
-    /// Secret that signs the tokens: 32 bytes or more; several, newest first and separated by commas, while changing it
+    /// Secret that signs the tokens, at least 32 bytes; while it is being changed, several, newest first, separated by commas
     #[arg(long, env = "RINGFENCE_JWT_SECRET", hide_env_values = true, value_delimiter = ',')]
     pub jwt_secret: Vec<String>,
-    /// Key that seals stored provider secrets: 32 bytes in hexadecimal; several, newest first, while changing it
+    /// Key that seals stored provider secrets, 32 bytes in hexadecimal; while it is being changed, several, newest first, separated
+    /// by commas
     #[arg(long, env = "RINGFENCE_SECRET_KEY", hide_env_values = true, value_delimiter = ',')]
     pub secret_key: Vec<String>,
     /// SMTP server for reset codes and invitations (smtp://… or smtps://user:password@host)
@@ -71,9 +72,9 @@ pub struct Config {
     /// Address of the frontend, for links in mails
     #[arg(long, env = "RINGFENCE_FRONTEND_URL", default_value = "http://localhost:5173")]
     pub frontend_url: String,
-    /// Address at which providers such as Twilio, and readers of mails, reach this server; callbacks are signed with it.
-    /// While it is this machine, Twilio is not asked to call back, mails do not tell that they were opened, and campaigns
-    /// leave in development mode only
+    /// Address at which providers such as Twilio, and the recipients of mails, reach this server; callbacks are signed with it.
+    /// While it is an address of this machine, Twilio is not asked to call back, opened mails are not counted, and campaigns
+    /// are sent in development mode only
     #[arg(long, env = "RINGFENCE_PUBLIC_URL", default_value = "http://localhost:8000")]
     pub public_url: String,
     /// Twilio's REST API
@@ -97,60 +98,60 @@ pub struct Config {
         default_value = "http://localhost:5173,http://localhost:3000,http://127.0.0.1:5173,http://127.0.0.1:3000"
     )]
     pub cors_origins: Vec<String>,
-    /// Limits on attempts to log in, register or reset; "off" is for load tests
+    /// Whether attempts to log in, register or reset a password are limited; "off" is for load tests
     #[arg(long, env = "RINGFENCE_RATE_LIMITS", value_enum, default_value = "on")]
     pub rate_limits: Switch,
     /// Whether this process also works on jobs, such as reminders; "off" leaves them to `ringfence worker`
     #[arg(long, env = "RINGFENCE_WORKER", value_enum, default_value = "on")]
     pub worker: Switch,
-    /// Trusted proxies in front of the server: that many entries at the end of X-Forwarded-For are believed
+    /// Number of trusted proxies in front of the server: that many entries at the end of X-Forwarded-For are trusted
     #[arg(long, env = "RINGFENCE_PROXY_HOPS", default_value_t = 0)]
     pub proxy_hops: usize,
-    /// Where files are kept: file:///folder, s3://bucket/…, gs://bucket/… or az://container/…, with the provider's usual
-    /// variables (AWS_…, GOOGLE_…, AZURE_…). When not given, the folder `files` beside the private cluster's data; with DATABASE_URL it is
-    /// needed. A store is one database's
+    /// Where files are stored: file:///folder, s3://bucket/…, gs://bucket/… or az://container/…, with the provider's usual
+    /// variables (AWS_…, GOOGLE_…, AZURE_…). Required with DATABASE_URL; by default the folder `files` beside the private
+    /// cluster's data. Each database needs a store of its own
     #[arg(long, env = "RINGFENCE_STORAGE_URL", hide_env_values = true)]
     pub storage_url: Option<String>,
-    /// How large an uploaded file may be
+    /// Maximum size of an uploaded file
     #[arg(long, env = "RINGFENCE_UPLOAD_LIMIT", default_value = "10MiB")]
     pub upload_limit: bytesize::ByteSize,
-    /// How many days the content of a deleted file stays
+    /// Number of days for which the content of a deleted file is kept
     #[arg(long, env = "RINGFENCE_DELETED_FILES_DAYS", default_value_t = 30)]
     pub deleted_files_days: u16,
-    /// How many days the runs of workflows, with their steps and events, stay after their end; 0 keeps them
+    /// Number of days for which ended workflow runs are kept, with their steps and events; 0 keeps them forever
     #[arg(long, env = "RINGFENCE_WORKFLOW_RUNS_DAYS", default_value_t = 90)]
     pub workflow_runs_days: u16,
-    /// A streaming standby of the database, for reads: as DATABASE_URL, at another address. Who calls is still asked of
-    /// DATABASE_URL at each request, as is everything that the standby does not have yet or cannot do
+    /// A streaming standby of the database, for reads: like DATABASE_URL, at another address. The caller is still checked at
+    /// DATABASE_URL in each request, and whatever the standby does not have yet or cannot do is read there, too
     #[arg(long, env = "DATABASE_REPLICA_URL", hide_env_values = true)]
     pub database_replica_url: Option<String>,
-    /// "off" sends each statement with its text, which is slower: for a pooler that does not carry prepared statements from
-    /// one connection to another, such as PgBouncer before 1.21 in transaction mode
+    /// Whether statements are prepared once per connection. "off" sends each statement with its text, which is slower, for poolers
+    /// that do not support prepared statements across connections, such as PgBouncer before 1.21 in transaction mode
     #[arg(long, env = "RINGFENCE_PREPARED_STATEMENTS", value_enum, default_value = "on")]
     pub prepared_statements: Switch,
     /// Maximum number of database connections, and as many again to the standby. One company gets at most three quarters of
-    /// them. When not given: with a database on this machine six for each processor, from 12 to 64, of which two for each
-    /// processor run short statements at a time; with one elsewhere 16. Each server has its own: add them up
+    /// them. By default six per processor, from 12 to 64, with a database on this machine, of which two per processor run short
+    /// statements at a time, and 16 with one elsewhere. Each server has its own pool: add them up
     #[arg(long, env = "RINGFENCE_POOL_SIZE", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1000))]
     pub pool_size: Option<usize>,
-    /// Threads that answer requests; large answers and the hashing of passwords have their own. When not given: half as many
-    /// as there are processors with a database on this machine, and as many with one elsewhere
+    /// Number of threads that answer requests; large answers and password hashing have their own. By default half as many as
+    /// there are processors with a database on this machine, and as many with one elsewhere
     #[arg(long, env = "RINGFENCE_THREADS", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1000))]
     pub threads: Option<usize>,
 }
 
 impl Config {
-    /// How many connections a server has to the database at this address.
+    /// The number of connections that a server opens to the database at this address.
     pub fn connections(&self, url: &str) -> anyhow::Result<usize> {
         self.pool_size.map_or_else(|| crate::db::default_pool_size(url), Ok)
     }
 
-    /// How many threads answer requests; without an address the database is one's own cluster.
+    /// The number of threads that answer requests. Without an address, the database is the private cluster.
     pub fn threads(&self, url: Option<&str>) -> usize {
         self.threads.unwrap_or_else(|| crate::db::default_threads(url))
     }
 
-    /// Whether development mode is on, where nobody said so: with the private cluster.
+    /// Whether development mode is on. Unless set, it is on with the private cluster only.
     pub fn is_development(&self) -> bool {
         self.development.unwrap_or(false)
     }
@@ -165,22 +166,21 @@ impl Config {
         self.public_url.trim_end_matches('/')
     }
 
-    /// The address at which others reach this server, if they can: none while nobody has said where, which leaves an address of
-    /// this machine.
+    /// The address at which others reach this server; `None` while it is an address of this machine, which is the default.
     pub fn reachable_base(&self) -> Option<&str> {
         let host = url::Url::parse(&self.public_url).ok()?.host_str()?.to_owned();
         let is_local = matches!(host.as_str(), "localhost" | "127.0.0.1" | "[::1]");
         (!is_local).then(|| self.public_base())
     }
 
-    /// The address below which the recipients of campaigns unsubscribe, if they can reach it. In development it may be of
-    /// this machine, where they are tried out.
+    /// The address below which the recipients of campaigns unsubscribe, if they can reach it. In development mode it may be an
+    /// address of this machine, where campaigns are tried out.
     pub fn unsubscribe_base(&self) -> Option<&str> {
         if self.is_development() { Some(self.public_base()) } else { self.reachable_base() }
     }
 
-    /// Settles what was left open. `folder` is the private cluster's, in which files and the secrets that development mode
-    /// makes up are kept.
+    /// Fills in the settings that were not given, and refuses those that cannot be. `folder` is the private cluster's, which
+    /// holds the files and the secrets that development mode generates.
     pub fn settle(&mut self, folder: Option<&Path>) -> anyhow::Result<()> {
         let development = *self.development.get_or_insert(folder.is_some());
         if !development && self.webhook_allow.iter().any(|place| !place.is_empty()) {
@@ -208,14 +208,15 @@ impl Config {
         Ok(())
     }
 
-    /// Settles the key of secrets.
+    /// Fills in the key of secrets, if it was not given.
     pub fn settle_secret_key(&mut self, folder: Option<&Path>) -> anyhow::Result<()> {
         let development = *self.development.get_or_insert(folder.is_some());
         let keys = folder.map(|folder| folder.join("keys"));
         settle_secret(&mut self.secret_key, "RINGFENCE_SECRET_KEY", keys.map(|k| k.join("secret-key")), development)
     }
 
-    /// Where files are. Outside of development nobody is to find them in the folder where a command happened to run.
+    /// The address of the store of files. It is required outside of development mode, so that files do not end up in the folder in
+    /// which a command happens to run.
     pub fn store_of_files(&self, folder: Option<&Path>) -> anyhow::Result<String> {
         if let Some(url) = self.storage_url.as_ref().filter(|url| !url.is_empty()) {
             return Ok(url.clone());
@@ -232,12 +233,12 @@ impl Config {
         Ok(url.map_err(|()| anyhow::anyhow!("{} cannot be a folder for files", files.display()))?.into())
     }
 
-    /// The store of files, for a command that needs nothing else of the settings.
+    /// Opens the store of files, for a command that needs no other setting.
     pub fn open_storage(&self, folder: Option<&Path>) -> anyhow::Result<Storage> {
         Storage::open(&self.store_of_files(folder)?)
     }
 
-    /// The store of files if it is known and there, for who only looks at it: nothing is made.
+    /// Opens the store of files if its address is known and its folder exists, for a command that only looks at it.
     pub fn known_storage(&self, folder: Option<&Path>) -> anyhow::Result<Option<Storage>> {
         if folder.is_none() && self.storage_url.as_deref().is_none_or(str::is_empty) {
             return Ok(None);
@@ -249,7 +250,7 @@ impl Config {
     }
 }
 
-/// Whether an address leads to a server over HTTP, as it is: others are made by what is put behind it.
+/// Whether a text is the address of a server over HTTP to which paths can be appended.
 fn is_address(text: &str) -> bool {
     let is_http = text.starts_with("http://") || text.starts_with("https://");
     is_http && !text.contains(char::is_whitespace) && url::Url::parse(text).is_ok_and(|url| url.has_host())
