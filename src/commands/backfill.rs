@@ -23,51 +23,53 @@ use tokio_postgres::{Client, GenericClient, Row, Statement, error::SqlState};
 /// What to do with historical rows.
 #[derive(Subcommand)]
 pub enum Command {
-    /// Say what a run would do: rows by table and company, and those that cannot get one and why. Changes nothing
+    /// Show what a run would do: rows by table and company, and the rows that cannot get a company, and why. Changes nothing
     Plan,
-    /// Give historical rows their company while the API goes on serving
+    /// Give historical rows their company while the API keeps serving
     ///
-    /// Small transactions, each with a note of its rows. Ctrl-C, a crash or kill -9 at any time loses nothing: the next run
-    /// goes on where this one was. Starting it twice is harmless. Colleagues then see the rows; other companies never do.
+    /// A run works in small transactions, each of which records its rows. Ctrl-C, a crash or kill -9 at any time loses nothing: the
+    /// next run continues where this one stopped. Starting it twice is harmless. Afterwards colleagues see the rows; other
+    /// companies never do.
     Run(Run),
-    /// Compare what each company and its users had before the run with what is there now; exit code 1 when a company has rows
-    /// that it had not and others lack, or conversations are not as their texts are. What was deleted, given to a colleague or came
-    /// in since is told, and is no difference
+    /// Compare what each company and its users had before the run with what is there now; the exit code is 1 if a company has
+    /// gained rows that others lost, or if conversations do not match their texts. Rows that were deleted, given to a colleague or
+    /// added since are reported, and do not count as a difference
     Verify,
-    /// Make the rows historical again, as they were, from the notes of the runs; not while one goes on
+    /// Make the rows historical again, as they were, from the records of the runs; not while a run is in progress
     ///
-    /// Some stay the company's: those that a colleague has been given since, or whose user has left, and pipelines with deals that
-    /// colleagues made or that stay. A number that another company uses stays switched off.
+    /// Some rows stay the company's: those that were given to a colleague since, those whose user has left, and pipelines with
+    /// deals that colleagues made or that stay. A number that another company uses stays switched off.
     Undo,
-    /// In tables that have no historical rows any more, have the database insist on a company and use the plain policy.
-    /// There is no undo of these after this
+    /// For tables that have no historical rows any more: make the database require a company, and use the plain policy.
+    /// These tables cannot be undone afterwards
     Finish,
 }
 
 /// How to run.
 #[derive(Args)]
 pub struct Run {
-    /// Rows in one transaction; their locks are held that long
+    /// Rows per transaction; they stay locked until it ends
     #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(i32).range(1..=100_000))]
     batch: i32,
-    /// Workers, each with a connection and a part of a table
+    /// Number of workers, each with a connection and a part of a table
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..=16))]
     workers: i32,
-    /// At most this many rows a second altogether
+    /// Maximum number of rows per second, over all workers
     #[arg(long)]
     rate: Option<u32>,
-    /// Make room for new versions each time that so many rows of a table have changed; 0 leaves it to autovacuum
+    /// Remove old row versions each time this many rows of a table have changed; 0 leaves that to autovacuum
     /// [default: a tenth of all, at least 50000]
     ///
-    /// The old versions are removed without looking at the indexes, which is quick, so that the table does not grow to twice
-    /// its size. At the end the tables are vacuumed as a whole.
+    /// The indexes are not visited, which makes it fast and still keeps the table from growing to twice its size. At the end the
+    /// tables are vacuumed completely.
     #[arg(long)]
     vacuum_every: Option<u64>,
-    /// From how many rows of a table on its indexes without the company stand in for those with it; 0 for never
+    /// Number of rows to move from which on a table's indexes with the company are replaced during the run; 0 never replaces them
     ///
-    /// Rows that change in no index stay on their pages, several times as fast. The indexes are made again at the end, and
-    /// nobody is kept from reading or writing meanwhile. A run that was broken off is to be run again, or undone: either
-    /// restores them. Tables with a unique key of a company's rows keep their indexes, but for the texts.
+    /// Indexes without the company take their place: a row that changes in no index stays on its page, which is several times as
+    /// fast. The original indexes are rebuilt at the end, and reads and writes go on meanwhile. After an interrupted run, run it
+    /// again or undo it: either restores them. Tables with a unique key of a company's rows keep their indexes, except for the
+    /// texts.
     #[arg(long, default_value_t = MANY)]
     stand_ins_from: u32,
 }

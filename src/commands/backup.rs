@@ -25,17 +25,17 @@ use uuid::Uuid;
 /// Where a backup goes.
 #[derive(Args)]
 pub struct Backup {
-    /// A new folder for it. It holds the data of every company: keep it as you keep the database
+    /// A new folder for the backup. It holds the data of every company: protect it like the database
     pub folder: PathBuf,
 }
 
 /// Where a backup comes from.
 #[derive(Args)]
 pub struct Restore {
-    /// The folder that `ringfence backup` made
+    /// The folder that `ringfence backup` created
     folder: PathBuf,
-    /// Keep what was due since the backup: scheduled texts, campaigns and runs of workflows, which a worker then does at once, also
-    /// if they have been done. Otherwise they are cancelled
+    /// Keep what was due since the backup: scheduled texts, campaigns and workflow runs. A worker carries them out at once, even if
+    /// that has been done before. Without this flag they are cancelled
     #[arg(long)]
     keep_due: bool,
 }

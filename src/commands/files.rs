@@ -11,16 +11,16 @@ use clap::Subcommand;
 /// What to do with the store of files.
 #[derive(Subcommand)]
 pub enum Command {
-    /// Delete what no file needs any more: left by broken uploads, or deleted long ago. Servers do it once an hour
+    /// Delete objects that no file needs any more: left by broken uploads, or deleted long ago. Servers do it once an hour
     Sweep {
-        /// Only say what would be deleted
+        /// Only show what would be deleted
         #[arg(long)]
         dry_run: bool,
     },
-    /// Make the store this database's, whosever it was: for one that takes another's place (needs DATABASE_ADMIN_URL)
+    /// Make this database the owner of the store, for a database that takes another one's place (needs DATABASE_ADMIN_URL)
     ///
-    /// A store is one database's, for it deletes there what it does not know. Stop the servers and workers of the other one before,
-    /// or give it another store: what it writes to this one from now on does not last.
+    /// A store belongs to one database, which deletes objects there that it does not know. First stop the servers and workers of
+    /// the other database, or give it another store: what it writes to this one from now on is deleted.
     Adopt,
 }
 

@@ -9,19 +9,20 @@ use tokio_postgres::Client;
 /// What to do with operators.
 #[derive(Subcommand)]
 pub enum Command {
-    /// Make a login for a person, for one company or several
+    /// Create a login for a person, for one company or several
     ///
-    /// They log in with psql and see that company's rows, whatever they set or `set role` to; historical rows stay hidden.
+    /// Operators log in with psql and see their company's rows, whatever they set or `set role` to; historical rows stay hidden.
     /// With several companies they choose one for each connection: select app.use_company('Acme');
-    /// The password is asked for, or read from standard input. In psql they begin with: \i sql/ops/operator.psql
+    /// The command asks for the password, or reads it from standard input. In psql, start with: \i sql/ops/operator.psql
     Add(Add),
     /// List the operators of this database, with their companies and rights
     List,
-    /// Give an operator one more company, of which they choose one for each connection
+    /// Give an operator one more company; they choose one of theirs for each connection
     Grant(Grant),
-    /// Take a company from an operator; the login stays. In connections that are open, too
+    /// Take a company from an operator, in open connections, too; the login stays
     ///
-    /// From then on they choose their company for each connection, also when one is left: nobody goes on in it by accident.
+    /// From then on they choose their company for each connection, even if only one is left, so that nobody continues in another
+    /// company by accident.
     Revoke(Grant),
     /// Remove an operator: close their connections, and drop the login
     Remove {
@@ -33,18 +34,18 @@ pub enum Command {
 /// A new operator.
 #[derive(Args)]
 pub struct Add {
-    /// The login's name. Logins belong to the whole database server, so it must be new there
+    /// The login's name, which must be new on the database server, because logins belong to the whole server
     name: String,
     /// A company's exact name; may be given several times
     #[arg(long, required = true)]
     company: Vec<String>,
-    /// Let them add and change rows of the company besides reading them; deleting is left to the API
+    /// Allow them to add and change the company's rows; deleting is left to the API
     #[arg(long)]
     write: bool,
-    /// Keep names, addresses, texts and the like from them: they read the columns that sql/platform/operators.sql calls open
+    /// Hide names, addresses, texts and other personal data: they read the columns that sql/platform/operators.sql calls open
     #[arg(long, conflicts_with = "write")]
     no_personal_data: bool,
-    /// Make a password up and print it, once, instead of asking for one
+    /// Generate a password and print it once, instead of asking for one
     #[arg(long)]
     generate_password: bool,
 }

@@ -20,28 +20,28 @@ use uuid::Uuid;
 /// What to do with sealed secrets.
 #[derive(Subcommand)]
 pub enum Command {
-    /// Seal everything anew under the newest key of RINGFENCE_SECRET_KEY, while servers run (needs DATABASE_ADMIN_URL)
+    /// Reseal everything under the newest key of RINGFENCE_SECRET_KEY, while servers run (needs DATABASE_ADMIN_URL)
     ///
     /// To change the key without an outage:
     ///
-    /// 1. Make one: openssl rand -hex 32
+    /// 1. Generate a new key: openssl rand -hex 32
     ///
-    /// 2. Start each server and worker anew with RINGFENCE_SECRET_KEY=OLD,NEW. They still seal under the old key, and can
-    ///    open what others are about to seal under the new one.
+    /// 2. Restart each server and worker with RINGFENCE_SECRET_KEY=OLD,NEW. They still seal with the old key, and can already
+    ///    open what others seal with the new one.
     ///
-    /// 3. Start each of them anew with RINGFENCE_SECRET_KEY=NEW,OLD. From now on they seal under the new one.
+    /// 3. Restart each of them with RINGFENCE_SECRET_KEY=NEW,OLD. From now on they seal with the new key.
     ///
-    /// 4. With the same RINGFENCE_SECRET_KEY=NEW,OLD run this command, first with --dry-run. It can be broken off and
+    /// 4. Run this command with the same RINGFENCE_SECRET_KEY=NEW,OLD, first with --dry-run. It can be interrupted and
     ///    repeated, and costs the servers next to nothing.
     ///
-    /// 5. Take the old key away: RINGFENCE_SECRET_KEY=NEW. Addresses in mails that were sent before step 3, such as those to
-    ///    unsubscribe at, are proven by the old key and cannot be sealed anew: they end with it. Leave it in the list until
-    ///    the last of these mails is 30 days old, unless the old key has become known.
+    /// 5. Remove the old key: RINGFENCE_SECRET_KEY=NEW. Links in mails that were sent before step 3, such as those to
+    ///    unsubscribe, are signed with the old key and cannot be resealed: they stop working without it. Keep it in the list
+    ///    until the last of these mails is 30 days old, unless the old key has leaked.
     ///
-    /// A backup of before needs the old key. Passwords and tokens have nothing to do with this key;
-    /// RINGFENCE_JWT_SECRET is changed by steps 2, 3 and, after 7 days, 5 alone.
+    /// An older backup needs the old key. Passwords and tokens do not depend on this key; RINGFENCE_JWT_SECRET is changed by
+    /// steps 2, 3 and, after 7 days, 5 alone.
     Rotate {
-        /// Only open everything and count; changes nothing
+        /// Only open everything and count it, without changing anything
         #[arg(long)]
         dry_run: bool,
     },

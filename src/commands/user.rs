@@ -16,7 +16,7 @@ pub enum Command {
         /// The company's exact name
         #[arg(long)]
         company: String,
-        /// The role, when it is to change, such as company_admin or "Sales Rep". A new account, and whoever comes from another company and is no super admin, is company_user
+        /// A new role, such as company_admin or "Sales Rep". Without it the role stays, except that new accounts, and users from another company other than super admins, become company_user
         #[arg(long)]
         role: Option<String>,
     },

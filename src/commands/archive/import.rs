@@ -39,11 +39,12 @@ const NAMED: usize = 100;
 /// How a company comes in.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct Options {
-    /// Leave the company's status as it was: it is at work at once
+    /// Keep the company's status instead of suspending it: it is at work at once
     #[arg(long)]
     pub active: bool,
-    /// Keep what was due since the export: scheduled texts, campaigns and runs of workflows, which are done once the company is
-    /// active. For a company that was suspended before the export; otherwise they may have been done, and are cancelled
+    /// Keep what was due since the export: scheduled texts, campaigns and workflow runs, which are carried out once the company is
+    /// active. Use it for a company that was suspended before the export. Without this flag they are cancelled, because they may
+    /// have been carried out already
     #[arg(long)]
     pub keep_due: bool,
 }

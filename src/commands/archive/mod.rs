@@ -22,26 +22,27 @@ use uuid::Uuid;
 /// What to do with a company's archive.
 #[derive(Subcommand)]
 pub enum Command {
-    /// Write a company's rows and files to a zip with one file of JSON lines a table and a manifest with checksums
+    /// Write a company's rows and files to a zip: a file of JSON lines for each table, and a manifest with checksums
     ///
-    /// Password hashes and providers' credentials are not in it. Have a super admin suspend the company before, if it moves: what
-    /// it sends after the export is due in the file, and what becomes due after the import would be sent from both places.
+    /// Password hashes and providers' credentials are not in it. If the company moves, have a super admin suspend it first:
+    /// otherwise what it sends after the export is still due in the file, and what becomes due after the import is sent from both
+    /// places.
     Export {
         /// The company's exact name
         #[arg(long)]
         company: String,
-        /// The new file
+        /// The file to write, which must not exist
         #[arg(long, value_name = "FILE")]
         to: PathBuf,
     },
-    /// Add the company of such a file to a database that does not have it, under the same ids
+    /// Add the company of an export to a database that does not have it, under the same ids
     ///
-    /// It comes in suspended, so that nothing is sent twice while the company is still at work where it came from. Its users
-    /// reset their passwords by mail, an admin enters the providers' credentials again, and nobody comes in as super admin.
-    /// A user who has an account in the database already, by its id, keeps it as it is, and becomes a former member of the
-    /// company that comes in: what they made there is the company's. People who were erased here and are in the file are named.
+    /// The company is suspended, so that nothing is sent twice while it is still at work where it came from. Its users reset their
+    /// passwords by mail, an admin enters the providers' credentials again, and nobody becomes a super admin. A user who already
+    /// has an account in the database, by its id, keeps it as it is, and becomes a former member of the imported company: what
+    /// they made there belongs to the company. The output names people in the file who were erased here.
     Import {
-        /// The file
+        /// The zip that `ringfence archive export` wrote
         file: PathBuf,
         /// How it comes in
         #[command(flatten)]

@@ -31,16 +31,16 @@ use tokio_postgres::{Client, GenericClient, IsolationLevel, Transaction};
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Import")]
 pub struct Options {
-    /// The old database (postgres://user:password@host/database); it is only read
+    /// The old database (postgres://user:password@host/database), which is only read
     #[arg(long, env = "RINGFENCE_OLD_DATABASE_URL", hide_env_values = true, value_name = "URL")]
     pub from: String,
-    /// Folder with the content of the old files, as their storage paths or the ends of them
+    /// Folder with the content of the old files, under their storage paths or the ends of these
     #[arg(long, value_name = "FOLDER")]
     pub files: Option<PathBuf>,
-    /// Do all of it in one transaction, report, and take it back
+    /// Import everything in one transaction, write the report, and roll back
     #[arg(long)]
     pub dry_run: bool,
-    /// Where to write the rows that were left out or changed, with their ids and reasons; a new file
+    /// New file for the rows that were left out or changed, with their ids and reasons
     /// [default: import-report-TIME.csv]
     #[arg(long, value_name = "FILE", default_value_os_t = new_report(), hide_default_value = true)]
     pub report: PathBuf,
