@@ -25,37 +25,39 @@ use uuid::Uuid;
 pub enum Erase {
     /// Erase a company: every row, file, secret and account
     ///
-    /// It is suspended first. Accounts of people who also have rows in another company, where they were before, stay there
-    /// without name and address. Take an archive before, if anybody may want it back: ringfence archive export.
+    /// The company is suspended first. Accounts of people who also have rows in a company to which they belonged before stay
+    /// there, without name and address. If anybody may want the company back, export it first: ringfence archive export.
     Company {
-        /// Its exact name
+        /// The company's exact name
         name: String,
         /// How
         #[command(flatten)]
         options: Options,
     },
-    /// Erase a person: the contacts and the account with an e-mail address, and invitations and campaigns' recipients of it
+    /// Erase a person: the contacts and the account with an e-mail address, and its invitations and campaign recipients
     ///
-    /// Of a contact: the contact itself, its texts, calls, e-mails, scheduled texts, conversation, activities and files go, also
-    /// those with its number or address that name no other contact, and what came with its mails. A conversation stays with the
-    /// texts of somebody else who has the number. Mails of others that name the address, or went to others too, stay without it.
-    /// Of workflows the events and runs go that the person set off or signed for, and what steps of other runs did for them.
-    /// What the audit log says of them goes, and a company's own address and number, when they are theirs.
-    /// Deals and quotes are the company's own records: they stay, without the contact, and so do
-    /// files that the company sent. Free text elsewhere that speaks of the person is not searched. An entry that forbids writing to the address stays, because it protects the person.
+    /// For a contact, this erases the contact itself, its texts, calls, e-mails, scheduled texts, conversation, activities and files,
+    /// also those with its number or address that name no other contact, and what came with its mails. A conversation stays if
+    /// somebody else has the number, with their texts. Mails of others that name the address, or went to others too, stay without
+    /// it. Workflow events and runs that the person set off or signed for are erased, and what steps of other runs did for them.
+    /// So is what the audit log says of them, and a company's own address and number, if they are the person's.
+    /// Deals and quotes are the company's own records: they stay, without the contact, and so do files that the company sent.
+    /// Free text elsewhere that mentions the person is not searched. An entry that forbids writing to the address stays, because
+    /// it protects the person.
     ///
     /// A hash of the address is kept, so that the next import of the old database leaves the person out.
     ///
-    /// Of a user: the name, the address, the profile, the password and the notifications go; what they made in a company stays
-    /// there without their name, their mails without the address. Historical rows of a user without company go, since nobody else could see them.
+    /// For a user, this erases the name, the address, the profile, the password and the notifications. What they made in a company
+    /// stays there without their name, and their mails without the address. Historical rows of a user without company are erased,
+    /// since nobody else could see them.
     Person {
-        /// The address
+        /// The person's e-mail address
         #[arg(required_unless_present = "contact", conflicts_with = "contact")]
         email: Option<String>,
-        /// Only in this company
+        /// Erase the person only in the company with this name
         #[arg(long)]
         company: Option<String>,
-        /// Instead of an address: the id of a contact that has none
+        /// The id of a contact without an address, instead of an address
         #[arg(long, value_name = "ID", conflicts_with = "company")]
         contact: Option<Uuid>,
         /// How
@@ -67,10 +69,10 @@ pub enum Erase {
 /// How to erase.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct Options {
-    /// Only count what would be erased
+    /// Only count what would be erased, without erasing it
     #[arg(long)]
     pub dry_run: bool,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(long)]
     pub yes: bool,
 }
