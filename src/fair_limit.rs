@@ -1,5 +1,5 @@
-//! Limits on what takes memory or time while it is done: only so much at a time, of one company less than all, so that no
-//! company alone holds up others; and whoever is slow to send what is read loses the permit.
+//! Limits on work that takes much memory or time: only so many at a time, and fewer for each company than for all together, so
+//! that no company alone holds up the others. A sender who is too slow with what is read under a permit loses it.
 
 use crate::{Error, Result};
 use std::{
@@ -13,26 +13,26 @@ use tokio::{
 };
 use uuid::Uuid;
 
-/// How much of one kind is done at a time in the whole program.
+/// A limit on how much work of one kind the whole program does at a time.
 pub struct FairLimit {
     all: Semaphore,
     of_one: usize,
     companies: LazyLock<Mutex<HashMap<Uuid, Arc<Semaphore>>>>,
 }
 
-/// Leave to do one, until it is dropped.
+/// Permission for one piece of work, until it is dropped.
 pub struct Permit {
     _own: OwnedSemaphorePermit,
     _any: SemaphorePermit<'static>,
 }
 
 impl FairLimit {
-    /// So many at a time, and of one company so many.
+    /// At most `all` at a time, and at most `of_one` for each company.
     pub const fn new(all: usize, of_one: usize) -> Self {
         Self { all: Semaphore::const_new(all), of_one, companies: LazyLock::new(Mutex::default) }
     }
 
-    /// Waits so long for a permit for a company; `None` when that was not long enough.
+    /// Waits at most `wait` for a company's permit; `None` when it did not get one in time.
     pub async fn acquire(&'static self, company: Uuid, wait: Duration) -> Option<Permit> {
         let own = {
             let mut companies = self.companies.lock().unwrap_or_else(PoisonError::into_inner);
@@ -48,8 +48,8 @@ impl FairLimit {
 }
 
 impl Permit {
-    /// Does work that takes the processor for long in a thread for such work. The permit lasts until it is done, also when
-    /// nobody waits for it any more.
+    /// Runs work that blocks or takes much processor time on a thread for such work. The permit lasts until the work is done, even
+    /// if nobody waits for it any more.
     pub async fn run_blocking<T: Send + 'static>(self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
         let done = tokio::task::spawn_blocking(move || {
             let _permit = self;
@@ -59,7 +59,7 @@ impl Permit {
     }
 }
 
-/// What is left of the time for which a sender may be waited for. What is done with the bytes meanwhile does not count.
+/// The time that is left to wait for a sender. Time spent on the bytes that it has sent does not count.
 pub struct Pace {
     left: Duration,
     behind: Duration,
@@ -67,17 +67,18 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// Bytes a second, and how far the sender may be behind that: whoever stands still has lost its permit so soon.
+    /// A pace of `per_second` bytes. The sender may fall behind it by `behind`, after which one that stands still has lost its
+    /// permit.
     pub fn new(per_second: u32, behind: Duration) -> Self {
         Self { left: behind, behind, per_second: per_second.into() }
     }
 
-    /// That of a person's file: a poor line has it, and may be away for a moment.
+    /// The pace of an uploaded file: a poor connection keeps it up, and may be interrupted for a moment.
     pub fn of_upload() -> Self {
         Self::new(16 << 10, Duration::from_secs(30))
     }
 
-    /// Waits for the next piece; `None` when the time is over.
+    /// Waits for the next piece; `None` when the time is used up.
     pub async fn next<T>(&mut self, piece: impl Future<Output = T>) -> Option<T> {
         let start = Instant::now();
         let piece = timeout(self.left, piece).await.ok()?;
@@ -85,7 +86,7 @@ impl Pace {
         Some(piece)
     }
 
-    /// So many bytes came.
+    /// Notes that this many bytes came.
     pub fn came(&mut self, bytes: usize) {
         self.left = (self.left + Duration::from_secs_f64(bytes as f64 / self.per_second)).min(self.behind);
     }

@@ -1,5 +1,6 @@
-//! Whose a store of files is. A database deletes from its store what it does not know, so a store is one database's: the first
-//! one that uses it writes its identity (`ops.database_identity`) into an object there, and others leave it alone.
+//! Ownership of a store of files. A database deletes objects from its store that it does not know, so a store belongs to one
+//! database: the first one that uses it writes its identity (`ops.database_identity`) into an object there, and other databases
+//! leave the store alone.
 
 use crate::{
     App,
@@ -10,38 +11,39 @@ use crate::{
 use tokio_postgres::{Client, types::Type};
 use uuid::Uuid;
 
-/// What is said of a store that is not this database's.
+/// The error for a store that belongs to another database.
 pub const ANOTHERS: &str = "the store of files in RINGFENCE_STORAGE_URL is another database's, or has files that this one does not know: set \
      it to a store of this database's own; if this database has taken the place of the other one, say so with `ringfence files adopt`";
 
-/// Whether the store is the server's database's, which a store becomes that is nobody's.
+/// Whether the store belongs to the server's database. A store without an owner is claimed for it, if `claim` says so.
 pub async fn is_ours(app: &App, claim: Claim) -> anyhow::Result<bool> {
     let mark = app.storage.mark().await?;
     let identity = app.db.platform().identify(mark.files()).await?;
     settle(&app.storage, mark, identity, claim).await
 }
 
-/// Whether the store is this database's, which an administrator is connected to; a store that is nobody's becomes its own.
+/// Whether the store belongs to the database to which an administrator is connected. A store without an owner is claimed for it,
+/// if `claim` says so.
 pub async fn is_of(db: &Client, storage: &Storage, claim: Claim) -> anyhow::Result<bool> {
     asked(db, sql!("ops/identify"), storage, claim).await
 }
 
-/// Whether a server of this database, which its login is connected to, may use the store. Nothing is written.
+/// Whether a server of the database to which its login is connected may use the store. Nothing is written.
 pub async fn may_be_used(db: &Client, storage: &Storage) -> anyhow::Result<bool> {
     asked(db, sql!("platform/identify"), storage, Claim::No).await
 }
 
-/// From here on the store is this database's, whosever it was.
+/// Makes this database the owner of the store, whichever owned it before.
 pub async fn adopt(db: &Client, storage: &Storage) -> anyhow::Result<()> {
     storage.set_owner(identity(db, sql!("ops/identify"), &[]).await?.id).await
 }
 
-/// Whether a store that is nobody's becomes the one's who asks.
+/// Whether a store without an owner is claimed for the database that asks.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Claim {
-    /// It does, unless it has files and none of them is known.
+    /// It is claimed, unless it has files and the database knows none of them.
     IfUnowned,
-    /// It does not: one only looks.
+    /// It is not: the caller only looks.
     No,
 }
 
@@ -59,7 +61,7 @@ async fn identity(db: &Client, statement: Sql, files: &[Uuid]) -> anyhow::Result
 async fn settle(storage: &Storage, mark: Mark, identity: DatabaseIdentity, claim: Claim) -> anyhow::Result<bool> {
     Ok(match mark {
         Mark::Owner(owner) => owner == identity.id,
-        // Another database uses it that has not said so yet.
+        // It is used by another database that has not claimed it yet.
         Mark::None(files) if !files.is_empty() && !identity.has_one => false,
         Mark::None(_) if claim == Claim::No => true,
         Mark::None(_) => storage.claim(identity.id).await? == identity.id,

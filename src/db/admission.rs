@@ -1,18 +1,18 @@
-//! Who may have a connection of the pool now.
+//! Admission control: which request gets a connection of the pool, and when.
 //!
-//! *A company's share.* With all connections in the hands of one company, whose requests may wait for each other or take their
-//! time, nobody else would get one. Whose a request is, the database says when it has a connection. So a user's company is
-//! remembered from one request to the next; those of whom nothing is known yet have a share together.
+//! *Shares.* If one company held all connections, with requests that wait for each other or take long, nobody else would get
+//! one. Which company a request belongs to is known only once the database has answered it. So each user's company is
+//! remembered from one request to the next; users whose company is not known yet have one share together.
 //!
-//! *Running at a time.* More short statements than two for each of the database's processors make nothing faster: they push
-//! each other out of the processors' caches. With four for each a page takes a tenth longer (two processors: `make bench`, and
-//! with `ARGS="--pool-size 8"`). What turns out to take longer, or to be large, does not count any more, so that a few long
-//! reports keep nobody waiting.
+//! *Running at a time.* More than two short statements for each of the database's processors make nothing faster: they evict
+//! each other from the processors' caches. With four for each, a page takes a tenth longer (two processors: `make bench`, and
+//! with `ARGS="--pool-size 8"`). A statement that turns out to take longer, or whose answer is large, stops counting, so that a
+//! few long reports keep nobody waiting.
 //!
-//! *Turns.* Who cannot be let in waits once, for all of it, so that nobody waits for a connection of the pool. Companies take
-//! turns, so that hundreds of requests of one of them keep another's waiting for one turn and not for all of them. What the
-//! server asks of its own account (logins, webhooks before their company is known, jobs to do, readiness) has every second
-//! turn: companies, however many, do not keep it waiting, nor do strangers who log in keep them.
+//! *Turns.* A request that cannot be admitted waits once, for the connection and the place together, so that no request waits
+//! inside the pool. Companies take turns: however many requests one company has waiting, another one waits for one turn and not
+//! for all of them. What the server asks on its own account (logins, webhooks before their company is known, due jobs,
+//! readiness) has every second turn: neither many companies nor strangers who log in keep it waiting.
 
 use super::{Fault, Identity};
 use deadpool::managed::{PoolError, TimeoutType};
@@ -28,28 +28,28 @@ use std::{
 use tokio::{sync::oneshot, time::timeout};
 use uuid::Uuid;
 
-/// Users whose company is remembered; beyond that one begins anew.
+/// The number of users whose company is remembered; beyond that, all are forgotten.
 const REMEMBERED: usize = 50_000;
-/// How long one waits.
+/// How long a request waits for its admission.
 const WAIT: Duration = Duration::from_secs(5);
 
-/// What stands before a pool.
+/// Admits requests to a pool.
 pub(super) struct Admission {
     queue: Queue,
-    /// Requests that wait.
+    /// The number of requests that wait.
     waiting: AtomicUsize,
     wait: Duration,
 }
 
-/// Whose share a request takes of.
+/// Whose share a request counts against.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Owner {
     Company(Uuid),
-    /// Users of whom it is known that they have none: there is no end of them, for anybody may register.
+    /// Users who are known to have no company. They share one limit, because anybody may register any number of them.
     WithoutCompany,
-    /// Users of whom nothing is known yet.
+    /// Users whose company is not known yet.
     Strangers,
-    /// Without a limit.
+    /// The server itself, which has no limit.
     Server,
 }
 
@@ -57,17 +57,17 @@ enum Owner {
 struct Queue(Arc<Mutex<State>>);
 
 struct State {
-    /// Connections that one owner may have at a time.
+    /// The number of connections that one owner may have at a time.
     limit: usize,
-    /// Connections that nobody has.
+    /// The number of connections that nobody has.
     connections: usize,
-    /// How many more may run.
+    /// The number of statements that may still begin.
     free: usize,
     of_users: HashMap<Uuid, Owner>,
-    /// Of those who have something, or wait.
+    /// The shares of owners who have something, or wait.
     shares: HashMap<Owner, Share>,
-    /// Who is next: those who wait and may have more, each once. There is nobody as long as there is a connection and more may
-    /// run.
+    /// The owners who wait and may have more, each once, the next one first. It is empty as long as there is a connection and
+    /// more may run.
     turns: VecDeque<Owner>,
 }
 
@@ -78,7 +78,7 @@ struct Share {
     has_turn: bool,
 }
 
-/// Who is let in.
+/// What an admitted request holds until it ends.
 pub(super) struct Admitted {
     pub(super) part: Part,
     pub(super) running: Running,
@@ -90,12 +90,12 @@ pub(super) struct Part {
     owner: Owner,
 }
 
-/// A place among those that run something short.
+/// A place among the short statements that run at a time.
 pub(super) struct Running(Queue);
 
 impl Admission {
-    /// To a pool of so many connections, of which so many run something short at a time. A quarter of the connections is
-    /// always left to other companies.
+    /// Admission to a pool of `size` connections, of which `running` run short statements at a time. A quarter of the connections
+    /// is always left to other companies.
     pub(super) fn new(size: usize, running: usize) -> Self {
         let state = State {
             limit: (size - size.div_ceil(4)).max(1),
@@ -108,7 +108,7 @@ impl Admission {
         Self { queue: Queue(Arc::new(Mutex::new(state))), waiting: AtomicUsize::new(0), wait: WAIT }
     }
 
-    /// Waits until one more may run something for whoever this is; nobody is the server itself.
+    /// Waits until a request of `who` is admitted; `None` is the server itself.
     pub(super) async fn enter(&self, who: Option<&Identity>) -> Result<Admitted, PoolError<Fault>> {
         let turn = {
             let mut state = self.queue.state();
@@ -132,7 +132,7 @@ impl Admission {
         }
     }
 
-    /// Remembers what the database said of a user who came with this part.
+    /// Remembers a user's company, as the database said it in answer to a request that holds this part.
     pub(super) fn learn(&self, part: Option<&Part>, user: Uuid, company: Option<Uuid>) {
         let owner = company.map_or(Owner::WithoutCompany, Owner::Company);
         if part.is_some_and(|part| part.owner == owner) {
@@ -145,7 +145,7 @@ impl Admission {
         state.of_users.insert(user, owner);
     }
 
-    /// How many wait.
+    /// The number of requests that wait.
     pub(super) fn waiting(&self) -> usize {
         self.waiting.load(Relaxed)
     }
@@ -156,7 +156,7 @@ impl Queue {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes something back, and lets in whoever may come next before anybody else can.
+    /// Takes something back, and admits the next request before a new one can come in between.
     fn take_back(&self, what: impl FnOnce(&mut State)) {
         let mut next = {
             let mut state = self.state();
@@ -164,7 +164,7 @@ impl Queue {
             state.next()
         };
         while let Some((owner, tell)) = next {
-            // Who has just gone gives it back by dropping it, for which nothing may be locked.
+            // A request that has just given up gives it back by dropping it, for which nothing may be locked.
             let _ = tell.send(Admitted::of(self, owner));
             next = self.state().next();
         }
@@ -195,7 +195,7 @@ impl State {
         self.take_turn(owner);
     }
 
-    /// Gives an owner who waits and may have more the last turn; the server the second one.
+    /// Puts an owner who waits and may have more at the end of the turns; the server at the second place.
     fn take_turn(&mut self, owner: Owner) {
         let may_have_more = self.may_have_more(owner);
         let Some(share) = self.shares.get_mut(&owner) else { return };
@@ -206,13 +206,13 @@ impl State {
         }
     }
 
-    /// Takes a connection and a place for who is next, if there are.
+    /// Takes a connection and a place for the next owner, if there are any.
     fn next(&mut self) -> Option<(Owner, oneshot::Sender<Admitted>)> {
         while self.has_room() {
             let owner = self.turns.pop_front()?;
             let share = self.shares.get_mut(&owner)?;
             share.has_turn = false;
-            // Those who have given up have closed it.
+            // Requests that have given up have closed their end.
             let next = std::iter::from_fn(|| share.waiting.pop_front()).find(|tell| !tell.is_closed());
             let Some(tell) = next else {
                 self.forget(owner);
@@ -225,7 +225,7 @@ impl State {
         None
     }
 
-    /// Keeps nothing of an owner who neither has nor wants anything.
+    /// Removes the share of an owner who neither has nor wants anything.
     fn forget(&mut self, owner: Owner) {
         if self.shares.get(&owner).is_some_and(|share| share.taken == 0 && share.waiting.is_empty()) {
             self.shares.remove(&owner);
@@ -260,7 +260,7 @@ impl Drop for Running {
     }
 }
 
-/// Somebody who waits, however that ends.
+/// Counts a request as waiting until it is dropped.
 struct Waiting<'a>(&'a AtomicUsize);
 
 impl<'a> Waiting<'a> {
