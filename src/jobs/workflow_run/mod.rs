@@ -310,8 +310,7 @@ async fn record_outcome(tx: &Tx<'_>, execution: Uuid, call: &ExternalCall, outco
             return again(tx, execution, call, "retrying", until).await;
         }
     };
-    let params: Params<'_> =
-        &[&execution, &call.position, &name, &status, &input, result, &why, &call.is_last];
+    let params: Params<'_> = &[&execution, &call.position, &name, &status, &input, result, &why, &call.is_last];
     tx.optional::<Uuid>(sql!("jobs/workflow_step_done"), params).await?;
     Ok(if call.is_last { Progress::Done } else { Progress::Continue })
 }
@@ -319,8 +318,7 @@ async fn record_outcome(tx: &Tx<'_>, execution: Uuid, call: &ExternalCall, outco
 /// Puts a step back until then.
 async fn again(tx: &Tx<'_>, execution: Uuid, call: &ExternalCall, status: &str, until: Time) -> Result<Progress> {
     let (name, input) = (call.action.name(), call.action.config());
-    let params: Params<'_> =
-        &[&execution, &call.position, &name, &status, &input, &Some(until), &call.attempts];
+    let params: Params<'_> = &[&execution, &call.position, &name, &status, &input, &Some(until), &call.attempts];
     tx.optional::<Uuid>(sql!("jobs/workflow_step"), params).await?;
     Ok(Progress::Done)
 }
