@@ -131,7 +131,7 @@ const SHOWN: usize = 50;
 const THERE: &str = "Twilio settings already exist for this company: change them with PUT";
 const OFF: &str = "The Twilio settings are switched off: switch them on first";
 
-fn sid(text: &str, _: &()) -> garde::Result {
+pub(super) fn sid(text: &str, _: &()) -> garde::Result {
     let fits = text.len() == 34 && text.bytes().all(|b| b.is_ascii_alphanumeric());
     if fits { Ok(()) } else { Err(garde::Error::new("The account SID has 34 letters and digits")) }
 }

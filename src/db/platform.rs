@@ -389,6 +389,11 @@ impl Tx<'_> {
             .map(drop)
     }
 
+    /// Sets the SID of a company's Twilio account; another company's needs a super admin. False when it has no Twilio settings.
+    pub async fn set_account_sid(&self, company: Uuid, sid: &str) -> Result<bool> {
+        self.one(sql!("platform/set_account_sid"), &[&company, &sid]).await
+    }
+
     /// Those of these phone numbers that another company works with.
     pub async fn numbers_taken(&self, numbers: &[&str]) -> Result<Vec<String>> {
         self.all(sql!("platform/numbers_taken"), &[&numbers]).await

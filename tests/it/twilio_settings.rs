@@ -110,6 +110,7 @@ async fn what_the_settings_show_is_nothing_new() {
 async fn what_the_company_is_told_of_the_account_is_to_be_verified_again() {
     let acme = World::new().await;
     let (account, staff) = (Account::of(&acme).await, acme.super_admin().await);
+    let elsewhere = Account::new();
     let company = format!("/api/companies/{}", acme.company);
     let settings = async || acme.admin.get("/api/twilio-settings/").await.expect(200);
     let verify =
@@ -134,14 +135,34 @@ async fn what_the_company_is_told_of_the_account_is_to_be_verified_again() {
     for who in [&acme.admin, &staff] {
         for other in [
             json!({"twilio_auth_token": "another"}),
-            json!({"twilio_account_sid": "AC1"}),
-            json!({"twilio_account_sid": null}),
+            json!({"twilio_account_sid": elsewhere.sid, "twilio_auth_token": "another"}),
+            json!({"twilio_account_sid": elsewhere.sid}),
         ] {
+            let sid = other.get("twilio_account_sid").map_or(account.sid.clone(), |_| elsewhere.sid.clone());
             tell(who, other).await;
             assert_eq!(settings().await["is_verified"], false);
-            tell(who, json!({"twilio_auth_token": account.token})).await;
+            assert_eq!(settings().await["account_sid"], *sid);
+            // As it is, it is no other.
+            let back = json!({"twilio_account_sid": account.sid, "twilio_auth_token": account.token});
+            tell(who, back).await;
             assert_eq!((verify().await, settings().await["is_verified"].clone()), (json!(true), json!(true)));
         }
+    }
+    for nothing in [
+        json!({"twilio_account_sid": null}),
+        json!({"twilio_account_sid": " "}),
+        json!({"twilio_account_sid": account.sid}),
+    ] {
+        tell(&acme.admin, nothing).await;
+        let now = settings().await;
+        assert_eq!((&now["account_sid"], &now["is_verified"]), (&json!(account.sid), &json!(true)));
+    }
+    let bare = World::new().await;
+    let to_bare = format!("/api/companies/{}", bare.company);
+    for who in [&bare.admin, &staff] {
+        let given = json!({"twilio_account_sid": elsewhere.sid, "city": "Lost"});
+        assert!(who.put(&to_bare, given).await.detail(400).contains("no Twilio settings"));
+        assert_eq!(who.get(&to_bare).await.expect(200)["city"], Value::Null);
     }
     // Without a token the settings are there, and nothing can be done with them.
     tell(&acme.admin, json!({"twilio_auth_token": ""})).await;

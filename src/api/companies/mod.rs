@@ -2,7 +2,7 @@
 
 mod team;
 
-use super::{filled, prelude::*};
+use super::{filled, prelude::*, twilio_settings};
 use crate::{db::Tx, seal::is_masked};
 use serde_json::Value;
 
@@ -159,6 +159,10 @@ fn picture_address(url: &str, _: &()) -> garde::Result {
     if known { Ok(()) } else { Err(garde::Error::new("Input should be the address of a picture")) }
 }
 
+fn account_sid_or_empty(text: &str, _: &()) -> garde::Result {
+    if text.trim().is_empty() { Ok(()) } else { twilio_settings::sid(text.trim(), &()) }
+}
+
 /// The fields to change; those left out stay, and so do settings, a plan and a status that are null. A secret that is null or
 /// empty is forgotten, and one as the settings show it stays; none is ever returned. The token and the key are those of the
 /// Twilio settings, which are to be verified again after another SID or token.
@@ -211,7 +215,8 @@ struct CompanyPatch {
     #[garde(skip)]
     status: Option<CompanyStatus>,
     #[serde(deserialize_with = "wire::nullable", skip_serializing)]
-    #[garde(inner(length(chars, max = 255)))]
+    /// That of the Twilio settings, which must be there; null and an empty one change nothing.
+    #[garde(inner(inner(custom(account_sid_or_empty))))]
     twilio_account_sid: Option<Option<String>>,
     #[serde(deserialize_with = "wire::nullable", skip_serializing)]
     #[garde(inner(length(chars, max = 255)))]
@@ -227,11 +232,7 @@ type SealedSecret = (&'static str, Option<(Vec<u8>, String)>);
 impl CompanyPatch {
     /// The secrets that were given, sealed for this company, but for those that are as they are shown.
     fn secrets(&self, app: &App, company: Uuid) -> Result<Vec<SealedSecret>> {
-        let all = [
-            ("twilio_account_sid", &self.twilio_account_sid),
-            ("twilio_auth_token", &self.twilio_auth_token),
-            ("sendgrid_api_key", &self.sendgrid_api_key),
-        ];
+        let all = [("twilio_auth_token", &self.twilio_auth_token), ("sendgrid_api_key", &self.sendgrid_api_key)];
         let given = all.into_iter().filter_map(|(name, given)| Some((name, given.as_ref()?)));
         let given = given.filter(|(_, secret)| !secret.as_deref().is_some_and(is_masked));
         given
@@ -304,6 +305,7 @@ async fn update(
     let patch = change.checked_against(db.tx(async |tx| stored(tx, id).await)).await?;
     let of_the_platform = patch.plan.is_some() || patch.status.is_some();
     let secrets = patch.secrets(&app, id)?;
+    let account_sid = patch.twilio_account_sid.clone().flatten().and_then(|sid| filled(Some(sid)));
     let columns = patch.columns();
     let company = db.tx(async |tx| {
         let company = match tx.caller() {
@@ -319,6 +321,11 @@ async fn update(
                 tx.one(sql!("companies/get"), &[&id]).await?
             }
         };
+        if let Some(sid) = &account_sid
+            && !tx.set_account_sid(id, sid).await?
+        {
+            return Err(Error::bad_request("The company has no Twilio settings: enter the account there"));
+        }
         for (name, secret) in &secrets {
             tx.keep_company_secret(id, name, secret.as_ref()).await?;
         }
