@@ -105,14 +105,22 @@ async fn mail(app: &App, db: &Scoped<CompanyAdmin>, invitation: &Stored, to: Str
     route.deliver(app, &email).await.map(drop).map_err(|failure| Error::BadGateway(mailing::words(&failure).into()))
 }
 
-/// Names come from people, so each is one line and only in the text.
+/// Characters of a name in a mail.
+const NAME: usize = 60;
+
+/// Names come from people, whom nobody has asked who they are: each is a short line, only in the text, and none that leads
+/// somewhere.
 fn letter(first_name: &str, company: &str, frontend: &str, token: &str) -> String {
-    let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let harmless = |name: &str| {
+        let line: String = name.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(NAME).collect();
+        let is_link = line.contains(['/', '@']) || line.to_lowercase().contains("www.");
+        (!is_link && !line.is_empty()).then_some(line)
+    };
     format!(
-        "Hello {},\n\nyou have been invited to join {}. Choose your password here; the link is valid for 7 days:\n\n\
+        "Hello{},\n\nyou have been invited to join {}. Choose your password here; the link is valid for 7 days:\n\n\
          {}/auth/accept-invitation?token={token}\n\nIf you do not know this company, ignore this mail.\n",
-        one_line(first_name),
-        one_line(company),
+        harmless(first_name).map(|name| format!(" {name}")).unwrap_or_default(),
+        harmless(company).as_deref().unwrap_or("a team"),
         frontend.trim_end_matches('/'),
     )
 }

@@ -28,6 +28,27 @@ async fn invite(by: &Person, body: Value) -> String {
     inbox.next().await.data
 }
 
+#[tokio::test]
+async fn a_mail_to_strangers_has_no_link_but_its_own() {
+    let acme = World::new().await;
+    let path = format!("/api/companies/{}", acme.company);
+    for bait in
+        ["Your payroll is on hold - see https://evil.example/pay now", "Go to WWW.evil.example", "ask me@evil.example"]
+    {
+        acme.admin.put(&path, json!({ "name": format!("{bait} {}", Uuid::now_v7()) })).await.expect(200);
+        let mut new = body(&email());
+        new["first_name"] = json!(bait);
+        let mail = invite(&acme.admin, new).await;
+        assert!(
+            !mail.to_lowercase().contains("evil") && mail.contains("Hello,") && mail.contains("join a team"),
+            "{mail}"
+        );
+    }
+    let mut new = body(&email());
+    new["first_name"] = json!(format!("{}!", "Ada ".repeat(20)));
+    assert!(!invite(&acme.admin, new).await.contains('!'));
+}
+
 /// The token of a mail's link.
 fn token(mail: &str) -> String {
     let (_, token) = mail.split_once("http://localhost:5173/auth/accept-invitation?token=").unwrap();
