@@ -68,6 +68,7 @@ struct NewActivity {
     r#type: String,
     #[garde(length(chars, min = 1, max = 255))]
     subject: String,
+    #[garde(length(chars, max = wire::TEXT))]
     description: Option<String>,
     /// In any case; an unknown one is `pending`.
     status: Option<String>,
@@ -107,6 +108,7 @@ struct ActivityPatch {
     #[garde(length(chars, min = 1, max = 255))]
     title: Option<String>,
     #[serde(deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
+    #[garde(inner(length(chars, max = wire::TEXT)))]
     description: Option<Option<String>>,
     /// In any case; an unknown one is `pending`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -120,6 +122,7 @@ struct ActivityPatch {
     #[schemars(with = "Option<Time>")]
     due_date: Option<Option<Due>>,
     #[serde(deserialize_with = "wire::nullable_number", skip_serializing_if = "Option::is_none")]
+    #[garde(inner(range(min = 0)))]
     duration_minutes: Option<Option<i32>>,
     #[serde(deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
     #[garde(inner(length(chars, max = 255)))]
@@ -130,6 +133,7 @@ struct ActivityPatch {
     #[serde(deserialize_with = "unless_blank", skip_serializing_if = "Option::is_none")]
     completed_at: Option<Option<Time>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[garde(inner(custom(wire::fields)))]
     custom_fields: Option<Map<String, Value>>,
     /// A contact's id; unchanged when empty, none when null.
     #[serde(deserialize_with = "unless_blank", skip_serializing)]

@@ -55,7 +55,7 @@ struct Dialled {
     /// The same as `from`, which counts more.
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     from_number: Option<String>,
-    #[garde(length(chars, max = 20_000))]
+    #[garde(length(chars, max = wire::TEXT))]
     notes: Option<String>,
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     contact_id: Option<Uuid>,
@@ -74,7 +74,7 @@ struct Made {
 #[garde(allow_unvalidated)]
 struct Notes {
     #[serde(default)]
-    #[garde(length(chars, max = 20_000))]
+    #[garde(length(chars, max = wire::TEXT))]
     notes: Option<String>,
 }
 

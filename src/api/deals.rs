@@ -91,6 +91,7 @@ struct NewDeal {
     #[serde(default, deserialize_with = "wire::fitting")]
     #[schemars(with = "wire::Fitting<Uuid>")]
     contact: Option<Uuid>,
+    #[garde(length(chars, max = wire::TEXT))]
     description: Option<String>,
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     expected_close_date: Option<Time>,
@@ -113,6 +114,7 @@ struct DealPatch {
     #[garde(length(chars, max = 255))]
     company: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[garde(length(chars, max = wire::TEXT))]
     description: Option<String>,
     #[serde(deserialize_with = "wire::blank_is_none", skip_serializing_if = "Option::is_none")]
     expected_close_date: Option<Time>,
@@ -134,6 +136,7 @@ struct DealPatch {
     #[garde(inner(custom(few_and_short)))]
     tags: Option<Vec<Value>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[garde(inner(custom(wire::fields)))]
     custom_fields: Option<Map<String, Value>>,
     /// In any case; an unknown one is `open`.
     #[serde(skip_serializing_if = "Option::is_none")]

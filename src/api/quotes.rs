@@ -103,11 +103,11 @@ struct NewQuote {
     /// A date, or its midnight.
     #[serde(default, deserialize_with = "date")]
     valid_until: Option<String>,
-    #[garde(length(chars, max = 20_000))]
+    #[garde(length(chars, max = wire::TEXT))]
     description: Option<String>,
-    #[garde(length(chars, max = 20_000))]
+    #[garde(length(chars, max = wire::TEXT))]
     terms: Option<String>,
-    #[garde(length(chars, max = 20_000))]
+    #[garde(length(chars, max = wire::TEXT))]
     notes: Option<String>,
     status: Option<QuoteStatus>,
     /// At most 200.
@@ -129,13 +129,13 @@ struct QuotePatch {
     #[serde(deserialize_with = "date", skip_serializing_if = "Option::is_none")]
     valid_until: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[garde(length(chars, max = 20_000))]
+    #[garde(length(chars, max = wire::TEXT))]
     description: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[garde(length(chars, max = 20_000))]
+    #[garde(length(chars, max = wire::TEXT))]
     terms: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[garde(length(chars, max = 20_000))]
+    #[garde(length(chars, max = wire::TEXT))]
     notes: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<QuoteStatus>,

@@ -1,6 +1,8 @@
 //! The rules for fields that many bodies have: addresses, names, amounts, tags. A field names its rule, such as
 //! `#[garde(custom(wire::name))]`, and a value that breaks it is answered with a 422 and the rule's sentence.
 
+use serde_json::{Map, Value};
+
 /// The rule for the address of an account that may exist already. Addresses of old accounts have any form, so only an `@` with
 /// something before and behind it is required.
 pub fn old_address(text: &str, _: &()) -> garde::Result {
@@ -29,6 +31,17 @@ pub fn decimals<const PLACES: i32>(number: &f64, _: &()) -> garde::Result {
     // A float that stands for a decimal number of so few places is the nearest one to it, and so is what this computes.
     let is_kept = (number * scale).round() / scale == *number;
     if is_kept { Ok(()) } else { Err(garde::Error::new(format!("Input should have at most {PLACES} decimals"))) }
+}
+
+/// The number of characters that a longer text may have, such as a description.
+pub const TEXT: usize = 20_000;
+/// The number of bytes that a record's own fields may have as JSON. Lists are answered whole, and a few fields of a megabyte
+/// would make one too large to answer.
+const FIELDS: usize = 64 << 10;
+/// The rule for a record's own fields.
+pub fn fields(fields: &Map<String, Value>, _: &()) -> garde::Result {
+    let fit = serde_json::to_vec(fields).is_ok_and(|json| json.len() <= FIELDS);
+    if fit { Ok(()) } else { Err(garde::Error::new("Input should be at most 64 KiB of JSON")) }
 }
 
 /// The number of tags that one record may have.

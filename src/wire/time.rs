@@ -79,11 +79,16 @@ pub fn as_written(text: &str) -> Option<civil::DateTime> {
     parts(text).map(|(time, _)| time)
 }
 
-/// The date and time of a text, and the zone that it says; UTC when it says none.
+/// The date and time of a text, and its offset from UTC, none when it says none. What names a zone must say the offset, too
+/// (RFC 9557): in some hours a zone has two.
 fn parts(text: &str) -> Option<(civil::DateTime, Offset)> {
     let parts = Pieces::parse(text).ok()?;
     let time = parts.date().to_datetime(parts.time().unwrap_or(civil::Time::midnight()));
-    (time.year() > 0).then_some((time, parts.to_numeric_offset().unwrap_or(Offset::UTC)))
+    let offset = match parts.to_numeric_offset() {
+        None if parts.time_zone_annotation().is_some() => return None,
+        offset => offset.unwrap_or(Offset::UTC),
+    };
+    (time.year() > 0).then_some((time, offset))
 }
 
 impl Serialize for Time {

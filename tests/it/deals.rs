@@ -103,6 +103,7 @@ async fn stages_are_named_by_id_or_by_name() {
         json!({"value": null}),
         json!({"title": "x".repeat(256)}),
         json!({"expected_close_date": "soon"}),
+        json!({"description": "x".repeat(20_001)}),
     ] {
         refused(bad).await.expect(422);
     }
@@ -185,6 +186,8 @@ async fn any_member_changes_the_listed_fields_and_no_other() {
         "Pipeline not found"
     );
     for bad in [
+        json!({"description": "x".repeat(20_001)}),
+        json!({"custom_fields": {"long": "x".repeat(64 << 10)}}),
         json!({"stage_id": "x"}),
         json!({"expected_close_date": "soon"}),
         json!({"value": 1e20}),

@@ -28,7 +28,7 @@ pub(super) struct Filter {
 pub(super) struct NewFolder {
     #[garde(length(chars, min = 1, max = 255))]
     name: String,
-    #[garde(length(chars, max = 20_000))]
+    #[garde(length(chars, max = wire::TEXT))]
     description: Option<String>,
     #[garde(length(chars, max = 50))]
     status: Option<String>,
@@ -48,7 +48,7 @@ pub(super) struct FolderPatch {
     #[garde(length(chars, min = 1, max = 255))]
     name: Option<String>,
     #[serde(deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
-    #[garde(inner(length(chars, max = 20_000)))]
+    #[garde(inner(length(chars, max = wire::TEXT)))]
     description: Option<Option<String>>,
     #[serde(deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
     #[garde(inner(length(chars, max = 50)))]

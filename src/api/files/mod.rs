@@ -107,6 +107,7 @@ struct FilePatch {
     #[garde(inner(length(chars, max = 100)))]
     category: Option<Option<String>>,
     #[serde(deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
+    #[garde(inner(length(chars, max = wire::TEXT)))]
     description: Option<Option<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[garde(inner(length(max = wire::TAGS), inner(length(chars, max = wire::TAG_LENGTH))))]

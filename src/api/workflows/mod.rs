@@ -108,6 +108,7 @@ struct Filter {
 struct NewWorkflow {
     #[garde(custom(named))]
     name: String,
+    #[garde(length(chars, max = wire::TEXT))]
     description: Option<String>,
     /// What starts it; `scheduled` when it is none of those that there are.
     #[serde(default, deserialize_with = "wire::fitting")]
@@ -140,6 +141,7 @@ struct WorkflowPatch {
     #[garde(inner(custom(named)))]
     name: Option<String>,
     #[serde(deserialize_with = "wire::nullable")]
+    #[garde(inner(length(chars, max = wire::TEXT)))]
     description: Option<Option<String>>,
     /// Unchanged when it is none of those that there are.
     #[serde(deserialize_with = "wire::fitting")]
