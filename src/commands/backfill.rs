@@ -175,6 +175,12 @@ async fn plan(client: &Client) -> anyhow::Result<()> {
         HumanDuration(Duration::from_secs_f64(f64::ceil(seconds))),
         HumanCount(undecided)
     );
+    for row in client.query(sql!("ops/backfill/partitioned").text, &[]).await? {
+        let table: &str = row.get(0);
+        say!(
+            "{table} is partitioned, and a run does not begin while it has such rows: it tells how they get their company."
+        );
+    }
     if undecided > 0 {
         say!("A user gets a company with: ringfence user assign EMAIL --company NAME");
     }

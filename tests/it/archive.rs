@@ -24,15 +24,15 @@ use tokio_postgres::Client;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-const AS_IT_WAS: Options = Options { active: true, keep_due: true };
+pub const AS_IT_WAS: Options = Options { active: true, keep_due: true };
 const SUSPENDED: Options = Options { active: false, keep_due: false };
 
-fn file() -> PathBuf {
+pub fn file() -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{}.zip", Uuid::new_v4().simple()))
 }
 
 /// The company's rows of each table, as text; but for what ends their users' tokens.
-async fn rows(db: &Client, company: Uuid) -> BTreeMap<String, Vec<String>> {
+pub async fn rows(db: &Client, company: Uuid) -> BTreeMap<String, Vec<String>> {
     let tables = "select table_name from app.protected_table union all values ('notifications'), ('members')";
     let mut all = BTreeMap::new();
     let tables: Vec<String> = db.query(tables, &[]).await.unwrap().iter().map(|r| r.get(0)).collect();

@@ -1,12 +1,17 @@
 //! A large table that is partitioned by company is what it was, and its partitions are no way around the policies.
 
 use crate::{
+    archive::{self, AS_IT_WAS},
+    commands::{ringfence, run, text},
     isolation::{Seeded, same_reads, walk_routes, walk_tables},
     schema::OwnDatabase,
     world::{World, config, enter, start_server},
 };
 use ringfence::{
-    commands::doctor,
+    commands::{
+        archive as archive_command, doctor,
+        erase::{self, Erase},
+    },
     config::{Config, Switch},
     db,
 };
@@ -63,6 +68,20 @@ async fn the_matrix_holds_where_large_tables_are_partitioned() {
     walk_routes(&a, &b, &fresh).await;
     let context = enter(b.company, b.admin.id);
     walk_tables(&a, &mut api, "another company's admin", &[context]).await;
+    let plan = text(&run(ringfence(&own, &["backfill", "plan"]), "").stdout);
+    assert!(plan.contains("calls is partitioned"), "{plan}");
+
+    // A company goes into a file and out of the database, and comes back.
+    let (path, kept, before) = (archive::file(), a.checksums().await, archive::rows(&b.db, b.company).await);
+    archive_command::export(&own.admin, &b.name, &path, &own.store()).await.unwrap();
+    let options = erase::Options { dry_run: false, yes: true };
+    let company = Erase::Company { name: b.name.clone(), options };
+    erase::run(&own.admin, &company, &own.store()).await.unwrap();
+    assert!(archive::rows(&b.db, b.company).await.values().all(Vec::is_empty));
+    archive_command::import(&own.admin, &path, AS_IT_WAS, &own.store()).await.unwrap();
+    assert_eq!(archive::rows(&b.db, b.company).await, before);
+    assert_eq!(a.checksums().await, kept);
+    std::fs::remove_file(path).unwrap();
     drop((a, b, api));
     own.drop().await;
 }
