@@ -1,9 +1,9 @@
 //! Logging in and out, accounts that people make for themselves, and forgotten passwords.
 
-use super::{prelude::*, users};
+use super::prelude::*;
 use crate::{
     auth::{self, RefreshDb, TokenKind},
-    db::platform::{Account, NewUser},
+    db::platform::{Account, NewUser, registered},
     passwords,
 };
 use std::time::Duration;
@@ -145,7 +145,7 @@ async fn register(
         Some(db) => db.tx(async |tx| tx.register_user(&user, role, company).await).await,
         None => app.db.platform().register_user(&user, role, company).await,
     };
-    Session::of(&app, users::registered(account)?).map(Json)
+    Session::of(&app, registered(account)?).map(Json)
 }
 
 async fn me(db: UserDb) -> Result<Written<AuthUser>> {

@@ -1,12 +1,12 @@
 //! Invitations: an admin names a person, who makes their account by the link in a mail.
 
-use super::{prelude::*, users};
+use super::prelude::*;
 use crate::{
     auth::{self, TokenKind},
     clients::mail::OutgoingEmail,
     db::{
         SUPER_ADMIN,
-        platform::{Account, Invitation},
+        platform::{Account, Invitation, registered},
     },
     idempotency, mailing, passwords,
 };
@@ -179,7 +179,7 @@ async fn accept(app: State<App>, client: Client, Json(body): Json<Acceptance>) -
     passwords::check(&body.password, &invitation.email, false)?;
     let password = app.hasher.hash(&body.password).await?;
     let account = platform.accept_invitation(&token, &password).await;
-    let account = users::registered(account)?.ok_or_else(void)?;
+    let account = registered(account)?.ok_or_else(void)?;
     let access_token = app.keys.issue(TokenKind::Access, account.id, account.token_version)?;
     let Account { id, email, first_name, last_name, role, .. } = account;
     let user = AcceptedUser { id, email, first_name, last_name, role };

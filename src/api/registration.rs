@@ -1,7 +1,10 @@
 //! Registering a company with its first admin.
 
-use super::{prelude::*, users};
-use crate::{auth::TokenKind, db::platform::NewUser};
+use super::prelude::*;
+use crate::{
+    auth::TokenKind,
+    db::platform::{self, NewUser},
+};
 use std::time::Duration;
 
 routes! {
@@ -68,7 +71,7 @@ async fn company(app: State<App>, client: Client, Json(body): Json<NewCompany>) 
         .register_company(body.company_name.trim(), &admin, body.phone.as_deref())
         .await
         .on_constraint("companies_name_key", "A company with this name already exists");
-    let made = users::registered(made)?;
+    let made = platform::registered(made)?;
     Ok(Json(Registered {
         success: true,
         message: "Company registered successfully",
@@ -91,7 +94,7 @@ async fn check_email(app: State<App>, client: Client, Path(email): Path<String>)
     let taken = app.db.platform().email_taken(&email.trim().to_lowercase()).await?;
     Ok(Json(Availability {
         available: !taken,
-        message: if taken { users::EMAIL_REGISTERED } else { "Email is available" },
+        message: if taken { platform::EMAIL_REGISTERED } else { "Email is available" },
     }))
 }
 

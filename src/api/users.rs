@@ -1,7 +1,10 @@
 //! Users: the caller's own account and the company's team.
 
 use super::prelude::*;
-use crate::{db::Door, wire::Upload};
+use crate::{
+    db::{Door, platform::EMAIL_KEY},
+    wire::Upload,
+};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -27,9 +30,7 @@ routes! {
     admin delete "/api/users/{user_id}" => delete;
 }
 
-const EMAIL_KEY: &str = "users_email_key";
 const EMAIL_TAKEN: &str = "Email already in use";
-pub(super) const EMAIL_REGISTERED: &str = "Email already registered";
 const MAX_PICTURE: usize = 5 << 20;
 
 row! {
@@ -105,11 +106,6 @@ struct UserPatch {
     #[serde(rename(serialize = "user_role"))]
     #[garde(length(chars, max = 50))]
     role: Option<String>,
-}
-
-/// What making an account came to: 400 when its address has one already.
-pub(super) fn registered<T>(made: Result<T>) -> Result<T> {
-    made.on_constraint(EMAIL_KEY, EMAIL_REGISTERED)
 }
 
 async fn me(db: UserDb) -> Result<Written<User>> {

@@ -6,7 +6,7 @@ use super::{
     connection::Reply,
     tenant::{first, many},
 };
-use crate::{Error, Result, page::Page, row, sql, wire::Time};
+use crate::{Error, Result, error::ResultExt, page::Page, row, sql, wire::Time};
 use serde_json::Value;
 use std::time::Duration;
 use uuid::Uuid;
@@ -62,6 +62,16 @@ pub struct NewUser<'a> {
     pub first_name: &'a str,
     /// Last name.
     pub last_name: &'a str,
+}
+
+/// The unique key of the addresses of users who are not deleted.
+pub const EMAIL_KEY: &str = "users_email_key";
+/// The sentence for an address that has an account already.
+pub const EMAIL_REGISTERED: &str = "Email already registered";
+
+/// What making an account came to: 400 when its address has one already.
+pub fn registered<T>(made: Result<T>) -> Result<T> {
+    made.on_constraint(EMAIL_KEY, EMAIL_REGISTERED)
 }
 
 row! {

@@ -2,8 +2,10 @@
 
 use super::{super::prelude::*, Company, denied};
 use crate::{
-    api::users,
-    db::{Caller, platform::NewUser},
+    db::{
+        Caller,
+        platform::{NewUser, registered},
+    },
     passwords,
     server::Client,
 };
@@ -91,7 +93,7 @@ pub(super) async fn add(
     let user =
         NewUser { email: &email, hash: &hash, first_name: new.first_name.trim(), last_name: new.last_name.trim() };
     let made = db.tx(async |tx| tx.register_user(&user, new.user_role.word(), Some(id)).await).await;
-    let made = users::registered(made)?;
+    let made = registered(made)?;
     Ok(Json(AddedColleague { id: made.id, email: made.email, message: "User created successfully" }))
 }
 
