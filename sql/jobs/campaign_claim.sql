@@ -12,8 +12,10 @@ with lease as (
   limit $4 for update skip locked
 )
 update campaign_recipients r set tried_at = now(), attempts = r.attempts + 1, claim = $5,
-  state = case when s.is_suppressed then 'suppressed' else 'sending' end,
-  error_message = case when s.is_suppressed then 'The recipient has unsubscribed or cannot be reached' end
-from next n join lateral (select app.is_suppressed('email', x.email) as is_suppressed from campaign_recipients x where x.id = n.id) s on true
+  state = case when s.why is null then 'sending' else 'suppressed' end, error_message = s.why
+from next n join lateral (
+  select case when app.reaches_nobody(x.email) then 'Nobody is reached there: the real address is not known'
+    when app.is_suppressed('email', x.email) then 'The recipient has unsubscribed or cannot be reached' end as why
+  from campaign_recipients x where x.id = n.id) s on true
 where r.id = n.id
 returning r.id, r.email, r.tried_at, r.state = 'sending' as is_sending

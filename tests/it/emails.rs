@@ -5,6 +5,7 @@ use crate::{
     schema::OwnDatabase,
     smtp::Inbox,
     twilio::{Account, mails},
+    workflow_runs::workflow,
     world::{Answer, Person, World, answer, api_url, config, start_server, until},
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -124,6 +125,49 @@ async fn a_mail_to_somebody_who_wants_none_is_refused_however_its_row_is_written
         let refused = acme.db.execute(sql, &[&acme.company, &acme.member.id, &to, &cc]).await.unwrap_err();
         assert_eq!(refused.code().unwrap().code(), "RF400", "{to:?} {cc:?}");
     }
+}
+
+/// Who writes a text for the first time becomes a contact, which must have an address.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_sent_to_an_address_that_stands_for_none() {
+    let own = OwnDatabase::new().await;
+    let base = start_server(config(), &own.api);
+    let acme = World::alone_at(&own, &base).await;
+    let account = Account::of(&acme).await;
+    let key = format!("SG.{}", Uuid::new_v4().simple());
+    acme.admin.put("/api/twilio-settings/", json!({"sendgrid_api_key": key})).await.expect(200);
+    let settings = json!({"settings": {"add_unknown_senders": true}});
+    acme.admin.put(&format!("/api/companies/{}", acme.company), settings).await.expect(200);
+    let mail = json!([{"type": "send_email", "config": {"subject": "Welcome", "body": "Hi"},
+        "conditions": [{"field": "contact.email", "operator": "is_not_empty"}]}]);
+    let always = workflow(&acme.admin, "contact_created", mail).await;
+    let text = [("From", "+14155550199"), ("To", &account.number), ("Body", "Hello"), ("MessageSid", "SMx")];
+    assert_eq!(account.tells_at(&base, "/api/sms/webhook/incoming", &text).await.status, 200);
+    until("the run", async || {
+        let runs = acme.admin.get(&format!("{always}/executions")).await.expect(200);
+        runs[0]["status"] == "success"
+    })
+    .await;
+    assert_eq!(mails(&key).len(), 0);
+    let placeholder = "14155550199@sms.invalid";
+    assert_eq!(acme.value::<i64>("select count(*) from contacts where email = $1", &[&placeholder]).await, 1);
+
+    for (to, cc) in [(placeholder, ""), ("ada@x.example", placeholder), ("x@SMS.Invalid", "")] {
+        let mail = json!({"to_email": to, "cc": cc, "subject": "S", "body": "B"});
+        let refused = acme.member.post("/api/emails/send", mail).await.detail(400);
+        assert!(refused.contains("real address is not known"), "{refused}");
+    }
+    let campaign =
+        json!({"campaign_name": "C", "subject": "S", "body": "B", "recipients": [placeholder, "ada@x.example"]});
+    let campaign = acme.member.post("/api/email-campaigns/", campaign).await.expect(201);
+    let path = format!("/api/email-campaigns/{}", campaign["id"].as_str().unwrap());
+    acme.member.send("POST", &format!("{path}/send"), None).await.expect(200);
+    until("the end", async || acme.member.get(&path).await.expect(200)["status"] == "sent").await;
+    let recipients = acme.member.get(&format!("{path}/analytics")).await.expect(200);
+    let left_out: Vec<&Value> = recipients.as_array().unwrap().iter().filter(|r| r["state"] == "suppressed").collect();
+    assert_eq!([&left_out[0]["recipient_email"], &json!(left_out.len())], [&json!(placeholder), &json!(1)]);
+    assert!(left_out[0]["error_message"].as_str().unwrap().contains("not known"));
+    assert_eq!(mails(&key).len(), 1);
 }
 
 #[tokio::test]
