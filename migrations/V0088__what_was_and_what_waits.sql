@@ -68,4 +68,60 @@ begin
   return new;
 end $$;
 
+-- What a workflow's conditions can say of the event's records, as these were then: a worker gets to the run later, when the next
+-- change may be made already, and would answer for two events with what only the last one left. Kept only where there are conditions, and
+-- until the run begins; the company and the owner are no part of the event.
+alter table workflow_executions add column at_event jsonb;
+grant update (at_event) on workflow_executions to ringfence_api;
+
+-- As in V0080, and the run keeps what its conditions are to be asked of.
+create or replace function app.fire_all(event text, record_ids uuid[], details jsonb[]) returns void language plpgsql set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_column
+declare
+  deep int;
+  root uuid;
+  stopped text;
+begin
+  if not pg_has_role(session_user, 'ringfence_api', 'member') or not exists (select from public.workflows w
+      where w.tenant_id = app.company_id() and w.trigger = $1 and w.status = 'active' and not w.is_deleted and w.company_id is not null) then
+    return;
+  end if;
+  with cause as (
+    select s.execution_id as id
+    from public.workflow_steps s join public.workflow_executions r on r.id = s.execution_id
+    where s.tenant_id = app.company_id() and s.made_in = pg_current_xact_id_if_assigned() and s.status = 'running' and r.status = 'running'
+    union all
+    select app.run_behind($1, r.id) from unnest($2) r (id) where $1 in ('email_opened', 'inbound_sms')
+  )
+  select x.depth + 1, coalesce(x.root_id, x.id) into deep, root
+  from cause c join public.workflow_executions x on x.tenant_id = app.company_id() and x.id = c.id
+  order by x.depth desc limit 1;
+  deep := coalesce(deep, 0);
+  stopped := case when deep > 5 then 'Stopped: workflows have started each other more than 5 times in a row'
+    when (select count(*) from (select from public.workflow_executions x where x.tenant_id = app.company_id() and x.root_id = root limit 1000) led) = 1000
+    then 'Stopped: one event has led to more than 1000 runs' end;
+  with event as (
+    insert into public.workflow_events (event, record_id, details, depth)
+    select $1, r.record_id, r.details, deep from unnest($2, $3) as r (record_id, details)
+    returning id, record_id, details
+  ), listener as materialized (
+    select w.id, w.owner_id, w.actions, w.conditions, w.conditions <> '[]' and stopped is null as asks from public.workflows w
+    where w.tenant_id = app.company_id() and w.trigger = $1 and w.status = 'active' and not w.is_deleted and w.company_id is not null
+  ), seen as materialized (
+    select e.*, case when exists (select from listener l where l.asks)
+      then app.workflow_context($1, e.record_id) - array['company', 'user'] end as at_event
+    from event e
+  ), run as (
+    insert into public.workflow_executions (user_id, workflow_id, event_id, event, record_id, trigger_data, plan, conditions, at_event, depth, root_id,
+      status, error_message, completed_at)
+    select w.owner_id, w.id, e.id, $1, e.record_id,
+      jsonb_build_object('event', $1, 'record_id', e.record_id, app.record_kind($1) || '_id', e.record_id) || e.details, w.actions, w.conditions,
+      case when w.asks then e.at_event end, deep,
+      coalesce(root, e.id), case when stopped is null then 'running' else 'failed' end, stopped, case when stopped is not null then now() end
+    from seen e, listener w
+    returning id, user_id, status
+  )
+  insert into public.jobs (user_id, kind, record_id) select r.user_id, 'workflow_run', r.id from run r where r.status = 'running';
+end $$;
+
 reset role;

@@ -1,2 +1,2 @@
 -- $1 execution   $2 the actions that it keeps to
-update workflow_executions set actions = $2, plan = null, started_at = now() where id = $1 returning id
+update workflow_executions set actions = $2, plan = null, at_event = null, started_at = now() where id = $1 returning id

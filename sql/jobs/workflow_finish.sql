@@ -8,6 +8,6 @@ with job as (
   returning id
 )
 update workflow_executions set status = $2, error_message = left($3, 500), failure_count = failure_count + (select count(*) from closed),
-  completed_at = clock_timestamp()
+  at_event = null, completed_at = clock_timestamp()
 where id = $1
 returning id

@@ -1,4 +1,5 @@
--- What steps of workflows did for a person, in runs that are not theirs; answers which.
+-- What steps of workflows did for a person, in runs that are not theirs; answers which. A run that has not begun then asks its conditions
+-- of the records as they are.
 -- $1 tenant   $2 address, lower-cased   $3 number, in E.164   $4 runs that go anyway   $5 false to change nothing
 with found as (
   select s.id from workflow_steps s
@@ -7,5 +8,7 @@ with found as (
 ), cleared as (
   update workflow_steps s set input = '{}', result = '{}', error_message = null
   from found where $5 and s.tenant_id = $1 and s.id = found.id
+), unbegun as (
+  update workflow_executions x set at_event = null where $5 and x.tenant_id = $1 and ops.names(x.at_event, $2)
 )
 select id from found

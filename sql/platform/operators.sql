@@ -35,7 +35,7 @@ begin
       ('campaign_recipients', 'state attempts provider_id open_count', 'email error_message'),
       ('mail_hooks', '', 'key_hash verification_key'),
       ('workflows', 'name description status trigger schedule max_executions execution_count', 'conditions actions'),
-      ('workflow_executions', 'event depth status next_step success_count failure_count error_count', 'trigger_data plan conditions actions error_message'),
+      ('workflow_executions', 'event depth status next_step success_count failure_count error_count', 'trigger_data plan conditions at_event actions error_message'),
       ('workflow_steps', 'position action status attempts made_in', 'input result error_message'),
       ('deal_sums', 'status deals value stage_seconds running closed closed_seconds', ''),
       ('teams', 'name description', ''),

@@ -151,7 +151,8 @@ fn of_person() -> Vec<(&'static str, String)> {
         (
             "workflow_executions",
             format!(
-                "{} or record_id in (select d.id from deals d where d.tenant_id = $1 and d.contact_id = $2)
+                "{} or at_event -> 'contact' ->> 'id' = $2::text
+                   or record_id in (select d.id from deals d where d.tenant_id = $1 and d.contact_id = $2)
                    or record_id in (select a.id from activities a where a.tenant_id = $1 and a.contact_id = $2)",
                 said("trigger_data")
             ),

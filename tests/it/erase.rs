@@ -342,6 +342,8 @@ async fn a_person_goes_from_logs_and_runs_and_from_what_a_company_registered_wit
     for (position, to) in [(0, "partner@step.example"), (1, "+1 555 010-7788"), (2, "bob@signed.example")] {
         add(step, &[&other, &position, &to]).await;
     }
+    let then = "update workflow_executions set at_event = jsonb_build_object('record', jsonb_build_object('to_email', 'A <partner@step.example>')) where id = $1";
+    world.db.execute(then, &[&other]).await.unwrap();
     let counts = erased(&own, person("sig@signed.example")).await;
     assert_eq!((counts["workflow_events"], counts["workflow_executions"]), (1, 1), "{counts:?}");
     let counts = erased(&own, person("partner@step.example")).await;
@@ -360,6 +362,10 @@ async fn a_person_goes_from_logs_and_runs_and_from_what_a_company_registered_wit
     let foreign = "insert into calls (tenant_id, company_id, user_id, direction, status, from_address, to_address)
         values ($1, $1, $2, 'inbound', 'completed', '+495550107788', '+15550100000') returning id";
     add(foreign, &[]).await;
+    // A run that has not begun has the contact of its deal as it was, who is another one by now.
+    let waiting = "insert into workflow_executions (tenant_id, company_id, user_id, workflow_id, event, at_event)
+        select $1, $1, $2, $3, 'deal_created', jsonb_build_object('contact', to_jsonb(c)) from contacts c where c.tenant_id = $1 returning id";
+    add(waiting, &[&flow]).await;
     let counts = erased(&own, person("ada@gone.example")).await;
     assert_eq!((counts["emails"], counts["calls"], counts["companies, the address in them"]), (1, 0, 1), "{counts:?}");
     let reached = "select email is null and phone is null from companies where id = $1";

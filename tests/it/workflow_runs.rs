@@ -600,6 +600,50 @@ async fn conditions_decide_whether_a_run_begins() {
     assert_eq!(acme.admin.get(&path).await.expect(200)["executions_count"], 1);
 }
 
+/// A worker may come late: what was true of the event counts, and what is done is done for the record as it is.
+#[tokio::test]
+async fn conditions_are_asked_of_the_record_as_it_was() {
+    let own = OwnDatabase::new().await;
+    let acme = World::served(&own, Config { worker: Switch::Off, ..config() }).await;
+    let contact = acme.contact("Ada", "L").await;
+    let deal = deal(&acme.admin, &contact).await;
+    let conditional = async |trigger: &str, field: &str, value: &str| {
+        let actions = json!([{"type": "create_task", "config": {"subject": format!("{{{{ {field} }}}}")}}]);
+        let path = workflow(&acme.admin, trigger, actions).await;
+        let conditions = json!([{"field": field, "operator": "equals", "value": value},
+            {"field": "user.id", "operator": "equals", "value": acme.admin.id}]);
+        acme.admin.put(&path, json!({"conditions": conditions})).await.expect(200);
+        path
+    };
+    let (moved, added) = (
+        conditional("deal_stage_changed", "deal.stage_name", "Proposal").await,
+        conditional("contact_created", "contact.last_name", "Before").await,
+    );
+    let always = workflow(&acme.admin, "deal_stage_changed", json!([])).await;
+    for stage in ["Qualified", "Proposal", "Negotiation"] {
+        acme.member.patch(&format!("/api/deals/{deal}/move"), json!({"to_stage_id": stage})).await.expect(200);
+    }
+    for (first, then) in [("Before", "After"), ("After", "Before")] {
+        let new = json!({"first_name": "Bob", "last_name": first, "email": format!("{first}@x.example")});
+        let contact = acme.member.post("/api/contacts/", new).await.expect(200);
+        let path = format!("/api/contacts/{}", contact["id"].as_str().unwrap());
+        acme.member.put(&path, json!({"last_name": then})).await.expect(200);
+    }
+    let kept = "select count(*) from workflow_executions where (at_event is not null) = (conditions <> '[]')
+        and (at_event ?| array['user', 'company']) is not true";
+    assert_eq!(acme.value::<i64>(kept, &[]).await, 8, "only where there are conditions");
+
+    start_server(config(), &own.api);
+    assert_eq!(ended(&acme.admin, &always, 3).await, ["success"; 3]);
+    until("the end of the jobs", async || acme.value::<i64>("select count(*) from jobs", &[]).await == 0).await;
+    for (path, now) in [(moved, "Negotiation"), (added, "After")] {
+        assert_eq!(ended(&acme.admin, &path, 1).await, ["success"]);
+        assert_eq!(steps(&acme.admin, &path).await[0]["input"]["subject"], now);
+    }
+    let left = "select count(*) from workflow_executions where at_event is not null";
+    assert_eq!(acme.value::<i64>(left, &[]).await, 0, "until they begin");
+}
+
 #[tokio::test]
 async fn workflows_cannot_start_each_other_forever() {
     let own = OwnDatabase::new().await;

@@ -36,6 +36,8 @@ row! {
         conditions: Value,
         max_executions: Option<i32>,
         context: Value,
+        /// The same, but with the records as they were when the event happened, where that is kept.
+        context_at_event: Option<Value>,
         step_id: Option<Uuid>,
         step_status: Option<String>,
         step_started_at: Option<Time>,
@@ -134,7 +136,8 @@ async fn advance(
         return finish(tx, execution, "failed", Some("The workflow cannot be read: save it again")).await;
     };
     if !run.is_begun {
-        if !run.is_manual && !hold(&conditions, &context) {
+        let then = run.context_at_event.clone().map(|then| Context::new(then, &run.trigger_data, (run.workflow_id, &run.name)));
+        if !run.is_manual && !hold(&conditions, then.as_ref().unwrap_or(&context)) {
             tx.optional::<Uuid>(sql!("jobs/workflow_forget"), &[&execution]).await?;
             return Ok(Progress::Done);
         }
