@@ -124,4 +124,62 @@ begin
   insert into public.jobs (user_id, kind, record_id) select r.user_id, 'workflow_run', r.id from run r where r.status = 'running';
 end $$;
 
+-- The queue, kind by kind. The index in which a company's kinds were mixed goes: each claim writes every index.
+create index if not exists jobs_of_kind_due on jobs (tenant_id, kind, run_at) where failed_at is null;
+drop index if exists jobs_of_tenant_due;
+
+-- Takes jobs that are due, turn by turn from each company, and within it from each kind, so that neither many jobs nor many of one kind
+-- hold up the others. `running` and `running_kinds` are the jobs that the worker has under way, each by its company and kind: they
+-- have had their turn, and of one company no more are taken than make `of_company` with them, of one kind `of_kind`.
+create function app.claim_jobs(kinds text[], "limit" int, of_company int, of_kind int, running uuid[], running_kinds text[])
+  returns table (id uuid, company_id uuid, user_id uuid, kind text, record_id uuid) language sql
+  security definer set search_path = pg_catalog, pg_temp
+  begin atomic
+    with recursive queue as (
+      (select j.tenant_id, j.kind from public.jobs j
+        where j.failed_at is null and exists (select from public.jobs d where d.failed_at is null and d.run_at <= now())
+        order by j.tenant_id, j.kind limit 1)
+      union all
+      select n.tenant_id, n.kind from queue q cross join lateral (
+        select j.tenant_id, j.kind from public.jobs j
+        where j.failed_at is null and (j.tenant_id, j.kind) > (q.tenant_id, q.kind)
+        order by j.tenant_id, j.kind limit 1) n
+    ), under_way as (
+      select r.company, r.kind, count(*) as number from unnest($5, $6) r (company, kind) group by 1, 2
+    ), due as (
+      select d.id, d.run_at, q.tenant_id, coalesce(u.number, 0) + row_number() over (partition by q.tenant_id, q.kind order by d.run_at) as turn
+      from queue q
+      left join under_way u on u.company = q.tenant_id and u.kind = q.kind
+      cross join lateral (
+        select j.id, j.run_at from public.jobs j
+        where j.tenant_id = q.tenant_id and j.kind = q.kind and j.company_id is not null and j.failed_at is null and j.run_at <= now()
+        order by j.run_at limit greatest(least($2, $4 - coalesce(u.number, 0)), 0) for update skip locked) d
+      where q.kind = any ($1)
+    ), in_turn as (
+      select d.id, d.run_at, coalesce((select sum(u.number) from under_way u where u.company = d.tenant_id), 0)
+        + row_number() over (partition by d.tenant_id order by d.turn, d.run_at) as turn
+      from due d
+    ), taken as (
+      select i.id from in_turn i where i.turn <= $3 order by i.turn, i.run_at limit $2
+    ), claimed as (
+      update public.jobs j set run_at = now() + interval '5 minutes', attempts = j.attempts + (j.attempts < 10)::int,
+        failed_at = case when j.attempts >= 10 then now() end,
+        last_error = case when j.attempts >= 10 then format('given up after %s claims', j.attempts) else j.last_error end
+      from taken where j.id = taken.id
+      returning j.id, j.company_id, j.user_id, j.kind, j.record_id, j.failed_at
+    )
+    select c.id, c.company_id, c.user_id, c.kind, c.record_id from claimed c where c.failed_at is null;
+  end;
+
 reset role;
+alter function app.claim_jobs(text[], int, int, int, uuid[], text[]) owner to ringfence_platform;
+grant execute on function app.claim_jobs(text[], int, int, int, uuid[], text[]) to ringfence_api;
+
+-- For a program that says of companies only that they have enough under way.
+create or replace function app.claim_jobs(kinds text[], "limit" int, busy uuid[])
+  returns table (id uuid, company_id uuid, user_id uuid, kind text, record_id uuid) language sql
+  security definer set search_path = pg_catalog, pg_temp
+  begin atomic
+    select c.id, c.company_id, c.user_id, c.kind, c.record_id
+    from app.claim_jobs($1, $2, 16, 16, (select array_agg(b.id) from unnest($3) b (id), generate_series(1, 16)), array[]::text[]) c;
+  end;

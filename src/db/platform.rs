@@ -16,6 +16,11 @@ pub(super) const HOLD_KEY: Sql = sql!("platform/hold_idempotency_key");
 pub(super) const COMMIT_KEY: Sql = sql!("platform/commit_idempotency_key");
 pub(super) const KEEP_ANSWER: Sql = sql!("platform/keep_idempotent_answer");
 
+/// Jobs of one company that one worker runs at the same time, and of these so many of one kind: what is due does not wait for the runs
+/// of an import, whose provider may be slow.
+const JOBS_OF_COMPANY: i32 = 20;
+const JOBS_OF_KIND: i32 = 16;
+
 row! {
     /// What a signed-in person's token and answer are made of.
     pub struct Account as "User" {
@@ -238,9 +243,11 @@ impl Platform {
         self.all(sql!("platform/companies_of_number"), &[&number, &account]).await
     }
 
-    /// Takes at most so many due jobs of these kinds for five minutes, turn by turn of each company but the `busy` ones.
-    pub async fn claim_jobs(&self, kinds: &[&str], limit: i32, busy: &[Uuid]) -> Result<Vec<Job>> {
-        let params: Params<'_> = &[&kinds, &limit, &busy];
+    /// Takes at most so many due jobs of these kinds for five minutes, turn by turn of each company and of each of its kinds; `running` are
+    /// the companies and kinds of those that the worker has under way.
+    pub async fn claim_jobs(&self, kinds: &[&str], limit: i32, running: &[(Uuid, &str)]) -> Result<Vec<Job>> {
+        let (companies, their_kinds): (Vec<Uuid>, Vec<&str>) = running.iter().copied().unzip();
+        let params: Params<'_> = &[&kinds, &limit, &JOBS_OF_COMPANY, &JOBS_OF_KIND, &companies, &their_kinds];
         self.all(sql!("platform/claim_jobs"), params).await
     }
 

@@ -20,7 +20,7 @@ use std::{
     future::Future,
     time::{Duration, Instant},
 };
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::{self, JoinError, JoinSet};
 use tracing::Instrument;
 use uuid::Uuid;
 
@@ -33,8 +33,8 @@ const CHORE_INTERVAL: Duration = Duration::from_secs(60);
 const NO_KEY_RETRY_SECONDS: i64 = 5 * 60;
 /// Jobs that one worker runs at the same time: they mostly wait for somebody else.
 const CONCURRENCY: usize = 128;
-/// Of those, so many of one company, and so many are claimed at a time.
-const OF_COMPANY: usize = 16;
+/// So many of them are claimed at a time.
+const BATCH: usize = 16;
 
 macro_rules! jobs {
     ($($kind:ident)*) => {
@@ -65,12 +65,12 @@ pub use workflow_run::at_once;
 pub async fn work(app: &App, stop: impl Future<Output = ()>) {
     let mut stop = std::pin::pin!(stop);
     let mut asked: Option<Instant> = None;
-    let mut running: JoinSet<Uuid> = JoinSet::new();
-    let mut of_company: HashMap<Uuid, usize> = HashMap::new();
+    let mut running: JoinSet<()> = JoinSet::new();
+    let mut of_job: HashMap<task::Id, (Uuid, String)> = HashMap::new();
     loop {
         let free = CONCURRENCY - running.len();
-        let busy: Vec<Uuid> = of_company.iter().filter(|(_, n)| **n >= OF_COMPANY).map(|(c, _)| *c).collect();
-        let taken = match app.db.platform().claim_jobs(KINDS, free.min(OF_COMPANY) as i32, &busy).await {
+        let under_way: Vec<(Uuid, &str)> = of_job.values().map(|(company, kind)| (*company, kind.as_str())).collect();
+        let taken = match app.db.platform().claim_jobs(KINDS, free.min(BATCH) as i32, &under_way).await {
             Ok(jobs) => jobs,
             Err(e) => {
                 tracing::warn!(error = %e.for_log(), "cannot claim jobs");
@@ -79,8 +79,8 @@ pub async fn work(app: &App, stop: impl Future<Output = ()>) {
         };
         let more = !taken.is_empty();
         for job in taken {
-            *of_company.entry(job.company_id).or_default() += 1;
-            start(app, job, &mut running);
+            let whose = (job.company_id, job.kind.clone());
+            of_job.insert(start(app, job, &mut running), whose);
         }
         if asked.is_none_or(|asked| asked.elapsed() > CHORE_INTERVAL) {
             asked = Some(Instant::now());
@@ -101,11 +101,11 @@ pub async fn work(app: &App, stop: impl Future<Output = ()>) {
         tokio::select! {
             biased;
             () = &mut stop => break,
-            Some(done) = running.join_next() => ended(done, &mut of_company),
+            Some(done) = running.join_next_with_id() => ended(done, &mut of_job),
             () = tokio::time::sleep(pause), if room => {}
         }
-        while let Some(done) = running.try_join_next() {
-            ended(done, &mut of_company);
+        while let Some(done) = running.try_join_next_with_id() {
+            ended(done, &mut of_job);
         }
     }
     // Those that have several things to do leave the rest to another worker.
@@ -119,31 +119,25 @@ async fn later(db: &TenantDb, job: &Job, seconds: i64) -> Result<()> {
     db.optional::<Uuid>(sql!("jobs/postpone"), &[&job.id, &until]).await.map(drop)
 }
 
-fn ended(done: Result<Uuid, JoinError>, of_company: &mut HashMap<Uuid, usize>) {
-    let Ok(company) = done else { return };
-    if let Some(count) = of_company.get_mut(&company) {
-        *count -= 1;
-        if *count == 0 {
-            of_company.remove(&company);
-        }
-    }
+fn ended(done: Result<(task::Id, ()), JoinError>, of_job: &mut HashMap<task::Id, (Uuid, String)>) {
+    of_job.remove(&done.map_or_else(|e| e.id(), |(id, ())| id));
 }
 
-/// Runs a job and puts it back when it fails; answers its company.
-fn start(app: &App, job: Job, running: &mut JoinSet<Uuid>) {
+/// Runs a job and puts it back when it fails.
+fn start(app: &App, job: Job, running: &mut JoinSet<()>) -> task::Id {
     let span =
         tracing::info_span!("job", id = %job.id, kind = %job.kind, company = %job.company_id, user = %job.user_id);
     let app = app.clone();
-    running.spawn(
+    let task = running.spawn(
         async move {
-            let (id, company) = (job.id, job.company_id);
+            let id = job.id;
             // In a task of its own, so that a panic is this job's failure and not the worker's.
             let ran = tokio::spawn({
                 let app = app.clone();
                 async move { run(&app, &job).await.map_err(|e| e.for_log()) }.in_current_span()
             });
             let failed = match ran.await {
-                Ok(Ok(())) => return company,
+                Ok(Ok(())) => return,
                 Ok(Err(e)) => e,
                 Err(_) => "panicked".to_owned(),
             };
@@ -151,10 +145,10 @@ fn start(app: &App, job: Job, running: &mut JoinSet<Uuid>) {
             if let Err(e) = app.db.platform().retry_job(id, &failed).await {
                 tracing::warn!(error = %e.for_log(), "cannot put the job back: it comes back by itself");
             }
-            company
         }
         .instrument(span),
     );
+    task.id()
 }
 
 /// Whether no other server or worker has begun this within the hour.

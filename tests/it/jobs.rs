@@ -8,11 +8,12 @@ use crate::{
 use ringfence::{
     App,
     config::{Config, Switch},
-    db::{self, Db},
+    db::{self, Db, platform::Job},
     jobs, server,
 };
 use serde_json::{Value, json};
 use std::{
+    collections::BTreeSet,
     process::Stdio,
     time::{Duration, Instant},
 };
@@ -402,6 +403,36 @@ async fn a_company_with_many_jobs_does_not_hold_up_another() {
     let claimed = db.platform().claim_jobs(jobs::KINDS, 8, &[]).await.unwrap();
     assert_eq!(claimed.len(), 8);
     assert_eq!(claimed.iter().filter(|job| job.company_id == companies[1]).count(), 1, "each has its turn");
-    assert!(db.platform().claim_jobs(jobs::KINDS, 8, &companies[..1]).await.unwrap().is_empty(), "the busy one waits");
-    assert_eq!(db.platform().claim_jobs(jobs::KINDS, 8, &[]).await.unwrap().len(), 8);
+    let claim = async |running: &[(Uuid, &str)]| db.platform().claim_jobs(jobs::KINDS, 8, running).await.unwrap();
+    let runs = |number| vec![(companies[0], "workflow_run"); number];
+    let reminders = |number| vec![(companies[0], "activity_due"); number];
+    for enough in [runs(20), reminders(16), [runs(10), reminders(10)].concat()] {
+        assert!(claim(&enough).await.is_empty(), "the busy one waits");
+    }
+    assert_eq!(claim(&runs(16)).await.len(), 4, "as much as there is room for");
+    assert_eq!(claim(&reminders(14)).await.len(), 2, "of one kind, too");
+    assert_eq!(claim(&[(companies[1], "activity_due")].repeat(100)).await.len(), 8, "another's are no concern of its");
+
+    // The runs of an import are due before a text is.
+    let due = "insert into jobs (tenant_id, company_id, user_id, kind, record_id, run_at)
+        select tenant_id, tenant_id, user_id, kind, gen_random_uuid(), now() - make_interval(hours => hours)
+        from members, unnest(array[1, 1, 2], array['scheduled_sms', 'campaign', 'workflow_run']) k (hours, kind) where tenant_id = $1";
+    admin.execute(due, &[&companies[0]]).await.unwrap();
+    let kinds = |claimed: Vec<Job>| claimed.into_iter().map(|job| job.kind).collect::<BTreeSet<_>>();
+    let all = ["activity_due", "campaign", "scheduled_sms", "workflow_run"].map(String::from);
+    assert_eq!(kinds(claim(&[]).await), BTreeSet::from(all), "each kind has its turn");
+    admin
+        .execute("update jobs set run_at = now() - interval '1 hour' where kind <> 'activity_due'", &[])
+        .await
+        .unwrap();
+    let others = ["campaign", "scheduled_sms", "workflow_run"].map(String::from);
+    assert_eq!(kinds(claim(&reminders(16)).await), BTreeSet::from(others), "however many of one kind are under way");
+
+    // As a program of before migration 88 asks.
+    let older = "select count(*) from app.claim_jobs($1, 8, $2::uuid[])";
+    let before = async |busy: &[Uuid]| -> i64 {
+        let api = db::connect(&own.api).await.unwrap();
+        api.query_one(older, &[&jobs::KINDS, &busy]).await.unwrap().get(0)
+    };
+    assert_eq!((before(&companies[..1]).await, before(&[]).await), (0, 8));
 }
