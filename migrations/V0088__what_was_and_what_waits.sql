@@ -128,6 +128,32 @@ end $$;
 create index if not exists jobs_of_kind_due on jobs (tenant_id, kind, run_at) where failed_at is null;
 drop index if exists jobs_of_tenant_due;
 
+grant insert on notifications to ringfence_platform;
+
+-- Tells who asked for it, or the company's admins when they have left it, what has not left. The arguments: the title; the message, with
+-- the column's value and the reason in it; that column; a link, or nothing. What the DBA's commands cancel they report themselves.
+create function app.tell_unsent() returns trigger language plpgsql
+  security definer set search_path = pg_catalog, pg_temp set row_security = on as $$
+declare
+  what text := to_jsonb(new) ->> tg_argv[2];
+begin
+  if pg_has_role(session_user, 'ringfence_dba', 'member') then
+    return null;
+  end if;
+  insert into public.notifications (tenant_id, company_id, user_id, title, message, type, link)
+  select new.tenant_id, new.company_id, u.id, tg_argv[0], format(tg_argv[1], what, new.error_message), 'error', nullif(tg_argv[3], '')
+  from public.users u
+  where u.company_id = new.company_id and not u.is_deleted and case
+    when exists (select from public.users a where a.id = new.user_id and a.company_id = new.company_id and not a.is_deleted) then u.id = new.user_id
+    else app.is_team_admin(u.user_role) and u.status = 'active' and u.is_active end;
+  return null;
+end $$;
+
+-- One that Twilio refused is among the messages, as `failed`; before that there is no message.
+create trigger tell_unsent after update of is_cancelled on scheduled_sms for each row
+  when (new.company_id is not null and not old.is_sent and not old.is_cancelled and new.is_cancelled and new.error_message is not null)
+  execute function app.tell_unsent('A text was not sent', 'The text to %s was not sent: %s', 'to_address', '/inbox');
+
 -- Takes jobs that are due, turn by turn from each company, and within it from each kind, so that neither many jobs nor many of one kind
 -- hold up the others. `running` and `running_kinds` are the jobs that the worker has under way, each by its company and kind: they
 -- have had their turn, and of one company no more are taken than make `of_company` with them, of one kind `of_kind`.
@@ -172,6 +198,7 @@ create function app.claim_jobs(kinds text[], "limit" int, of_company int, of_kin
   end;
 
 reset role;
+alter function app.tell_unsent() owner to ringfence_platform;
 alter function app.claim_jobs(text[], int, int, int, uuid[], text[]) owner to ringfence_platform;
 grant execute on function app.claim_jobs(text[], int, int, int, uuid[], text[]) to ringfence_api;
 

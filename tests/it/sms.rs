@@ -198,6 +198,8 @@ async fn a_scheduled_text_leaves_when_its_time_has_come_unless_it_is_cancelled()
     until("it leaves", async || !account.asked().is_empty()).await;
     let bodies: Vec<String> = account.asked().iter().map(|form| form["Body"].clone()).collect();
     assert_eq!(bodies, ["kept"]);
+    let answered = "select count(*) from sms_messages where status = 'sent'";
+    until("an answer", async || acme.value::<i64>(answered, &[]).await == 1).await;
     let gone = acme.member.delete(&format!("/api/sms/scheduled/{}", kept["id"].as_str().unwrap())).await;
     assert_eq!((gone.status, gone.text.contains("already sent")), (400, true), "{}", gone.text);
     assert_eq!(acme.member.get("/api/sms/messages").await.expect(200)[0]["body"], "kept");
@@ -218,6 +220,27 @@ async fn a_scheduled_text_leaves_when_its_time_has_come_unless_it_is_cancelled()
     let why = "select coalesce(error_message, '') from scheduled_sms where id = $1";
     until("it is given up", async || acme.value::<String>(why, &[&late]).await.contains("switched off")).await;
     assert_eq!(account.asked().len(), 2);
+    // No list has it any more: whoever scheduled it is told.
+    let to: String = acme.value("select to_address from scheduled_sms where id = $1", &[&late]).await;
+    let told = acme.member.get("/api/notifications/").await.expect(200);
+    let words = format!("The text to {to} was not sent: Text messages are switched off in the Twilio settings");
+    assert_eq!(
+        (told.as_array().unwrap().len(), &told[0]["message"], &told[0]["type"]),
+        (1, &json!(words), &json!("error"))
+    );
+    assert_eq!(acme.admin.get("/api/notifications/").await.expect(200), json!([]));
+    // Or the admins, when that is nobody of the company any more.
+    let left = acme.person("company_user").await;
+    let insert =
+        "insert into scheduled_sms (tenant_id, company_id, user_id, from_address, to_address, body, scheduled_at)
+        values ($1, $1, $2, $3, '+14155550199', 'Text', now())";
+    acme.db.execute("update users set is_deleted = true where id = $1", &[&left.id]).await.unwrap();
+    acme.db.execute(insert, &[&acme.company, &left.id, &account.number]).await.unwrap();
+    until("an admin is told", async || {
+        let told = acme.admin.get("/api/notifications/").await.expect(200);
+        told[0]["message"].as_str().is_some_and(|message| message.starts_with("The text to +14155550199 was not sent"))
+    })
+    .await;
 }
 
 #[tokio::test]
