@@ -1,5 +1,8 @@
--- Cancels what has not begun; answers whether it had.   $1 id
+-- Cancels what has not begun; answers how far it was: `waiting`, `under_way` while Twilio is being asked, after which it is not tried
+-- again, or `sent`.   $1 id
 with cancelled as (
-  update scheduled_sms set is_cancelled = true, updated_at = now() where id = $1 and not is_sent returning id
+  update scheduled_sms s set is_cancelled = true, updated_at = now()
+  where id = $1 and (not is_sent or exists (select from sms_messages m where m.id = s.message_id and m.status = 'queued'))
+  returning case when is_sent then 'under_way' else 'waiting' end as progress
 )
-select not exists (select from cancelled) as too_late from scheduled_sms where id = $1
+select coalesce((select progress from cancelled), 'sent') as progress from scheduled_sms where id = $1

@@ -1,6 +1,6 @@
 -- What Twilio answered to a text. Its callback, by which its id is known, may have come first and stays. A scheduled text that
 -- it did not take fails with it, or is tried again for an hour after it first left: after a minute, and then each time after as
--- long as it has been tried so far.
+-- long as it has been tried so far, unless it was cancelled meanwhile.
 -- $1 message   $2 Twilio's id, or null when it failed   $3 Twilio's error, or null   $4 the reason, or null   $5 template, or null
 -- $6 whether it may have been written down before   $7 whether it certainly took nothing, and may take it later
 with before as materialized (
@@ -19,10 +19,13 @@ with before as materialized (
   update sms_templates set usage_count = usage_count + 1 where $2::text is not null and id = $5 and exists (select from message)
 ), scheduled as (
   update scheduled_sms s set is_sent = false, sent_at = null, updated_at = now(),
-    is_cancelled = not ($7 and s.first_tried_at >= now() - interval '1 hour'),
-    error_message = case when $7 and s.first_tried_at >= now() - interval '1 hour' then s.error_message else left($4, 500) end
+    is_cancelled = s.is_cancelled or not ($7 and s.first_tried_at >= now() - interval '1 hour'),
+    error_message = case when $7 and s.first_tried_at >= now() - interval '1 hour' and not s.is_cancelled then s.error_message else left($4, 500) end
   from message m where s.message_id = m.id and m.is_news and $2::text is null and s.is_sent
   returning s.id, s.user_id, s.first_tried_at, s.is_cancelled
+), taken as (
+  update scheduled_sms s set is_cancelled = false, updated_at = now()
+  from message m where s.message_id = m.id and m.is_news and $2 is not null and s.is_sent and s.is_cancelled
 ), again as (
   insert into jobs (user_id, kind, record_id, run_at)
   select user_id, 'scheduled_sms', id, now() + greatest(interval '1 minute', now() - first_tried_at) from scheduled where not is_cancelled

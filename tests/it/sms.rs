@@ -243,6 +243,35 @@ async fn a_scheduled_text_leaves_when_its_time_has_come_unless_it_is_cancelled()
     .await;
 }
 
+/// Whoever cancels it cannot take back what is being asked, but nothing is asked again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_that_is_cancelled_while_twilio_is_asked_is_not_tried_again() {
+    let own = OwnDatabase::new().await;
+    let acme = World::alone(&own).await;
+    let account = Account::of(&acme).await;
+    for (to, status, kept) in [("+14155550004", "failed", [false, true]), ("+14155550009", "sent", [true, false])] {
+        let new =
+            json!({"from_number": account.number, "to": to, "body": "Text", "scheduled_at": "2999-01-01T00:00:00"});
+        let path = acme.member.post("/api/sms/scheduled", new).await.expect(200)["id"].clone();
+        let path = format!("/api/sms/scheduled/{}", path.as_str().unwrap());
+        let slow = account.is_slow();
+        acme.make_due("scheduled_sms").await;
+        slow.asked().await;
+        let cancelled = acme.member.delete(&path).await.detail(400);
+        assert!(cancelled.contains("right now"), "{cancelled}");
+        slow.release();
+        let answered = "select count(*) from sms_messages where to_address = $1 and status = $2";
+        until("an answer", async || acme.value::<i64>(answered, &[&to, &status]).await == 1).await;
+        let row = "select is_sent, is_cancelled from scheduled_sms where to_address = $1";
+        let row = acme.db.query_one(row, &[&to]).await.unwrap();
+        assert_eq!([row.get::<_, bool>(0), row.get(1)], kept);
+        assert_eq!(acme.value::<i64>("select count(*) from jobs", &[]).await, 0);
+        assert_eq!(acme.member.delete(&path).await.status, if status == "sent" { 400 } else { 200 });
+    }
+    assert_eq!(account.asked().len(), 2);
+    assert_eq!(acme.member.get("/api/notifications/").await.expect(200), json!([]), "a message says what became of it");
+}
+
 #[tokio::test]
 async fn a_scheduled_text_that_twilio_cannot_take_is_tried_again_for_an_hour() {
     let own = OwnDatabase::new().await;
