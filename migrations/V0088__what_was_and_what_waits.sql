@@ -124,6 +124,33 @@ begin
   insert into public.jobs (user_id, kind, record_id) select r.user_id, 'workflow_run', r.id from run r where r.status = 'running';
 end $$;
 
+-- As in V0015, and a campaign that counted as failed, for no mail was known to have left, is sent when one has arrived and nobody waits.
+create or replace function app.count_campaign() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  c record;
+begin
+  for c in select n.tenant_id, n.campaign_id,
+      sum((n.state = 'sent')::int - (o.state = 'sent')::int) as sent,
+      sum((n.delivered_at is not null)::int - (o.delivered_at is not null)::int) as delivered,
+      sum((n.opened_at is not null)::int - (o.opened_at is not null)::int) as opened,
+      sum((n.clicked_at is not null)::int - (o.clicked_at is not null)::int) as clicked,
+      sum((n.bounced_at is not null)::int - (o.bounced_at is not null)::int) as bounced
+    from new_rows n join old_rows o on o.id = n.id group by 1, 2 order by 1, 2 loop
+    if (c.sent, c.delivered, c.opened, c.clicked, c.bounced) <> (0, 0, 0, 0, 0) then
+      update public.campaigns set total_sent = total_sent + c.sent, total_delivered = total_delivered + c.delivered,
+        total_opened = total_opened + c.opened, total_clicked = total_clicked + c.clicked, total_bounced = total_bounced + c.bounced,
+        updated_at = now()
+      where tenant_id = c.tenant_id and id = c.campaign_id;
+      if c.sent > 0 then
+        update public.campaigns x set status = 'sent', error_message = null
+        where x.tenant_id = c.tenant_id and x.id = c.campaign_id and x.status = 'failed' and not exists (select from public.campaign_recipients r
+          where r.tenant_id = x.tenant_id and r.campaign_id = x.id and r.state in ('pending', 'sending'));
+      end if;
+    end if;
+  end loop;
+  return null;
+end $$;
+
 -- The queue, kind by kind. The index in which a company's kinds were mixed goes: each claim writes every index.
 create index if not exists jobs_of_kind_due on jobs (tenant_id, kind, run_at) where failed_at is null;
 drop index if exists jobs_of_tenant_due;

@@ -16,6 +16,7 @@ with event as materialized (
   update campaign_recipients r set delivered_at = coalesce(r.delivered_at, t.delivered_at), opened_at = coalesce(r.opened_at, t.opened_at),
     clicked_at = coalesce(r.clicked_at, t.clicked_at), bounced_at = coalesce(r.bounced_at, t.bounced_at),
     state = case when r.state = 'failed' and t.delivered_at is not null then 'sent' else r.state end,
+    error_message = case when r.state = 'failed' and t.delivered_at is not null then null else r.error_message end,
     sent_at = case when r.state = 'failed' and t.delivered_at is not null then coalesce(r.sent_at, r.tried_at, t.delivered_at) else r.sent_at end
   from told t, held h where r.id = t.mail and h.id = r.id
   returning r.id, r.user_id

@@ -642,6 +642,46 @@ async fn sendgrid_sends_and_tells_what_became_of_each() {
     assert_eq!(nobody.post(&format!("{url}x"), events).await.status, 403);
 }
 
+/// What was said of the answers is no longer true when the mails are known to have arrived.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_campaign_whose_mails_arrive_has_not_failed() {
+    let own = OwnDatabase::new().await;
+    let acme = World::alone(&own).await;
+    let key = with_key(&acme).await;
+    let hook = acme.admin.send("POST", "/api/emails/webhook/settings", None).await.expect(200);
+    let url = hook["events_url"].as_str().unwrap().strip_prefix("https://crm.example").unwrap();
+    let nobody = acme.member.with_token("");
+    sendgrid_says(&key, 500, "");
+    let path = create(&acme.member, new(&["ada@x.example", "bob@x.example"])).await;
+    send(&acme.member, &path).await.expect(200);
+    let failed = becomes(&acme.member, &path, "failed").await;
+    assert_eq!(
+        [&failed["total_sent"], &failed["error_message"]],
+        [&json!(0), &json!("None of the mails could be sent")]
+    );
+    let arrives = async |who: &str| {
+        let row: uuid::Uuid = acme.value("select id from campaign_recipients where email = $1", &[&who]).await;
+        let event = json!([{"event": "delivered", "email": who, "timestamp": 1_760_000_000, "mail": row}]);
+        nobody.post(url, event).await.expect(200);
+    };
+    for who in ["ada@x.example", "bob@x.example"] {
+        arrives(who).await;
+        let campaign = acme.member.get(&path).await.expect(200);
+        assert_eq!([&campaign["status"], &campaign["error_message"]], [&json!("sent"), &Value::Null]);
+    }
+    let recipients = acme.member.get(&format!("{path}/analytics")).await.expect(200);
+    for recipient in recipients.as_array().unwrap() {
+        assert_eq!([&recipient["state"], &recipient["error_message"]], [&json!("sent"), &Value::Null]);
+    }
+    // Of one that has not been sent to all, those who wait decide.
+    let waiting = "update campaigns set status = 'failed', total_sent = 0;
+        update campaign_recipients set state = case when email like 'ada%' then 'failed' else 'pending' end, delivered_at = null";
+    acme.db.batch_execute(waiting).await.unwrap();
+    arrives("ada@x.example").await;
+    assert_eq!(states(&acme.member, &path).await["ada@x.example"], "sent");
+    assert_eq!(acme.member.get(&path).await.expect(200)["status"], "failed");
+}
+
 /// Mail must not bear the address of somebody who has left, nor that which they have at another company; and what a run
 /// makes would be nobody's work. A campaign of theirs is whose who sends it.
 #[tokio::test(flavor = "multi_thread")]
