@@ -156,6 +156,7 @@ create index if not exists jobs_of_kind_due on jobs (tenant_id, kind, run_at) wh
 drop index if exists jobs_of_tenant_due;
 
 grant insert on notifications to ringfence_platform;
+grant select (is_deleted, scheduled_at) on campaigns to ringfence_platform;
 
 -- Tells who asked for it, or the company's admins when they have left it, what has not left. The arguments: the title; the message, with
 -- the column's value and the reason in it; that column; a link, or nothing. What the DBA's commands cancel they report themselves.
@@ -237,3 +238,12 @@ create or replace function app.claim_jobs(kinds text[], "limit" int, busy uuid[]
     select c.id, c.company_id, c.user_id, c.kind, c.record_id
     from app.claim_jobs($1, $2, 16, 16, (select array_agg(b.id) from unnest($3) b (id), generate_series(1, 16)), array[]::text[]) c;
   end;
+
+-- Campaigns whose time came between the look at the clock and the insert have no job and would wait for ever. They may be months old:
+-- whoever still wants one sends it.
+set role ringfence_platform;
+update public.campaigns c set status = 'failed', updated_at = now(),
+  error_message = 'It was not sent, because its time had come before it was made: send it, if it is still wanted'
+where c.company_id is not null and not c.is_deleted and c.status = 'scheduled' and c.scheduled_at <= now()
+  and not exists (select from public.jobs j where j.tenant_id = c.tenant_id and j.kind = 'campaign' and j.record_id = c.id);
+reset role;

@@ -1,8 +1,9 @@
--- A campaign with its recipients.
+-- A campaign with its recipients; none when its time has come. The database's clock decides, by which its job is made, too.
 -- $1 name   $2 subject   $3 text   $4 HTML, or null   $5 IP pool, or null   $6 when, or null   $7 addresses, lower-cased and each once
 with campaign as (
   insert into campaigns (campaign_name, subject, body, html_body, ip_pool, scheduled_at, status, total_recipients)
-  values ($1, $2, $3, $4, $5, $6, case when $6::timestamptz is null then 'draft' else 'scheduled' end, cardinality($7::text[]))
+  select $1, $2, $3, $4, $5, $6, case when $6::timestamptz is null then 'draft' else 'scheduled' end, cardinality($7::text[])
+  where coalesce($6 > now(), true)
   returning id, campaign_name, subject, status, scheduled_at, sent_at, total_recipients, total_sent, total_delivered, total_opened,
   total_clicked, total_bounced, created_at
 ), recipient as (

@@ -2,7 +2,6 @@
 
 use super::prelude::*;
 use crate::mailing;
-use jiff::Timestamp;
 use std::collections::HashSet;
 
 routes! {
@@ -138,14 +137,13 @@ async fn create(db: TenantDb, Json(new): Json<NewCampaign>) -> Result<wire::Crea
     if body.trim().is_empty() && html_body.is_none() {
         return Err(Error::invalid("body", "body", "The campaign should say something"));
     }
-    if scheduled_at.is_some_and(|at| at.0 <= Timestamp::now()) {
-        return Err(Error::bad_request("The time must be in the future"));
-    }
     let mut seen = HashSet::new();
     let mut recipients: Vec<String> = recipients.iter().map(|address| address.trim().to_lowercase()).collect();
     recipients.retain(|address| seen.insert(address.clone()));
-    let params: Params<'_> = &[&campaign_name, &subject, &body, &html_body, &ip_pool, &scheduled_at, &recipients];
-    Ok(wire::Created(db.one(sql!("campaigns/create"), params).await?))
+    let params: Params<'_> =
+        &[&campaign_name, &subject, &body, &html_body, &ip_pool, &scheduled_at, &recipients];
+    let made: Option<Campaign> = db.optional(sql!("campaigns/create"), params).await?;
+    made.map(wire::Created).ok_or(Error::bad_request("The time must be in the future"))
 }
 
 async fn get(db: TenantDb, Path(id): Path<Uuid>) -> Result<Written<Campaign>> {

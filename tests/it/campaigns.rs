@@ -11,7 +11,11 @@ use crate::{
     twilio::{mails, sendgrid_says},
     world::{Answer, Person, World, answer, config, enter, start_server, until, waiting_for_locks},
 };
-use ringfence::config::{Config, Switch};
+use ringfence::{
+    config::{Config, Switch},
+    db, sql,
+    wire::Time,
+};
 use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -680,6 +684,26 @@ async fn a_campaign_whose_mails_arrive_has_not_failed() {
     arrives("ada@x.example").await;
     assert_eq!(states(&acme.member, &path).await["ada@x.example"], "sent");
     assert_eq!(acme.member.get(&path).await.expect(200)["status"], "failed");
+}
+
+/// By the clock that makes its job: otherwise it would have none, and wait for ever.
+#[tokio::test]
+async fn a_campaign_whose_time_comes_before_it_is_made_is_not_made() {
+    let own = OwnDatabase::new().await;
+    let acme = World::served(&own, Config { worker: Switch::Off, ..config() }).await;
+    let mut api = db::connect(&own.api).await.unwrap();
+    let tx = api.transaction().await.unwrap();
+    tx.batch_execute(&enter(acme.company, acme.member.id)).await.unwrap();
+    let (none, to) = (None::<&str>, vec!["ada@x.example"]);
+    for (seconds, made) in [(-1, 0), (60, 1)] {
+        let at = Time(jiff::Timestamp::now() + jiff::SignedDuration::from_secs(seconds));
+        let rows = tx.query(sql!("campaigns/create").text, &[&"C", &"S", &"B", &none, &none, &at, &to]).await.unwrap();
+        assert_eq!(rows.len(), made, "{seconds}");
+    }
+    tx.commit().await.unwrap();
+    let with_a_job = "select count(*) = count(j.id) and count(*) = 1 from campaigns c
+        left join jobs j on j.record_id = c.id and j.run_at = c.scheduled_at";
+    assert!(acme.value::<bool>(with_a_job, &[]).await);
 }
 
 /// Mail must not bear the address of somebody who has left, nor that which they have at another company; and what a run
