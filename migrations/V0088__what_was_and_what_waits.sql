@@ -181,6 +181,9 @@ end $$;
 create trigger tell_unsent after update of is_cancelled on scheduled_sms for each row
   when (new.company_id is not null and not old.is_sent and not old.is_cancelled and new.is_cancelled and new.error_message is not null)
   execute function app.tell_unsent('A text was not sent', 'The text to %s was not sent: %s', 'to_address', '/inbox');
+create trigger tell_unsent after update of status on campaigns for each row
+  when (new.company_id is not null and old.status <> 'failed' and new.status = 'failed')
+  execute function app.tell_unsent('A campaign failed', 'The campaign "%s" failed: %s', 'campaign_name', '');
 
 -- Takes jobs that are due, turn by turn from each company, and within it from each kind, so that neither many jobs nor many of one kind
 -- hold up the others. `running` and `running_kinds` are the jobs that the worker has under way, each by its company and kind: they

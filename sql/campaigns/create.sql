@@ -5,10 +5,10 @@ with campaign as (
   select $1, $2, $3, $4, $5, $6, case when $6::timestamptz is null then 'draft' else 'scheduled' end, cardinality($7::text[])
   where coalesce($6 > now(), true)
   returning id, campaign_name, subject, status, scheduled_at, sent_at, total_recipients, total_sent, total_delivered, total_opened,
-  total_clicked, total_bounced, created_at
+  total_clicked, total_bounced, error_message, created_at
 ), recipient as (
   insert into campaign_recipients (campaign_id, email) select c.id, a.address from campaign c, unnest($7::text[]) a (address)
 )
 select id, campaign_name, subject, status, scheduled_at, sent_at, total_recipients, total_sent, total_delivered, total_opened,
-  total_clicked, total_bounced, created_at
+  total_clicked, total_bounced, error_message, created_at
 from campaign

@@ -1,11 +1,16 @@
 -- Begins or goes on with a campaign, and closes what a dead worker was sending: the job comes back when its lease is over, and
--- each recipient is older than the lease by then.   $1 job   $2 campaign   $3 the lease, in seconds
+-- each recipient is older than the lease by then. One whose author is not in the company any more leaves in the name of an admin.
+-- $1 job   $2 campaign   $3 the lease, in seconds
 with closed as (
   update campaign_recipients set state = case when delivered_at is null then 'failed' else 'sent' end, sent_at = delivered_at,
     error_message = case when delivered_at is null then 'The server stopped while it was sent: it may have arrived' end
   where campaign_id = $2 and state = 'sending' and tried_at <= now() - make_interval(secs => $3)
 ), begun as (
-  update campaigns set status = 'sending', sent_at = coalesce(sent_at, now()), updated_at = now()
+  update campaigns set status = 'sending', sent_at = coalesce(sent_at, now()), updated_at = now(),
+    user_id = coalesce((
+      select u.id from users u where u.company_id = (select app.company_id()) and not u.is_deleted
+        and (u.id = campaigns.user_id or u.status = 'active' and u.is_active)
+      order by u.id = campaigns.user_id desc, app.is_team_admin(u.user_role) desc, u.created_at, u.id limit 1), user_id)
   where id = $2 and not is_deleted and (status = 'sending' or status = 'scheduled' and scheduled_at <= now())
   returning id, company_id, user_id, subject, body, html_body, ip_pool
 ), early as (

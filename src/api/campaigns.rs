@@ -20,7 +20,7 @@ routes! {
 }
 
 row! {
-    /// A campaign; `sent_at` is when sending began.
+    /// A campaign; `sent_at` is when sending began, `error_message` why it failed as a whole.
     pub struct Campaign {
         id: Uuid,
         campaign_name: String,
@@ -34,6 +34,7 @@ row! {
         total_opened: i32,
         total_clicked: i32,
         total_bounced: i32,
+        error_message: Option<String>,
         created_at: Time,
     }
 }

@@ -127,6 +127,7 @@ pub(super) async fn run(app: &App, db: &TenantDb, job: &Job) -> Result<()> {
         Ok(begun)
     });
     let Some(campaign) = campaign.await? else { return Ok(()) };
+    let db = &TenantDb::for_company(&app.db, campaign.company_id, campaign.user_id);
     let base = match mailing::unsubscribe_base(app) {
         Ok(base) => base,
         Err(e) => {
