@@ -56,9 +56,13 @@ impl Mark {
     }
 }
 
-/// The file whose content an object is. A key that does not end with a file's id was not made here.
-pub fn file_of(object: &ObjectMeta) -> Option<Uuid> {
-    object.location.filename()?.parse().ok()
+/// The file whose content an object is. Keys are `company/file`, both of them ids as they are written here; any other was not made
+/// here, such as that of an object of a store that is below this one.
+pub fn file_of(key: &Path) -> Option<Uuid> {
+    let (company, file) = key.as_ref().split_once('/')?;
+    let id = |part: &str| part.parse::<Uuid>().ok().filter(|id| id.to_string() == part);
+    id(company).and(id(file))
+}
 }
 
 /// What was read of an object.
@@ -149,8 +153,8 @@ impl Storage {
         if let Some(owner) = self.owner().await? {
             return Ok(Mark::Owner(owner));
         }
-        let objects: Vec<ObjectMeta> = self.list().take(SAMPLE).try_collect().await?;
-        Ok(Mark::None(objects.iter().filter_map(file_of).collect()))
+        let files = self.list().try_filter_map(|object| std::future::ready(Ok(file_of(&object.location))));
+        Ok(Mark::None(files.take(SAMPLE).try_collect().await?))
     }
 
     async fn owner(&self) -> Result<Option<Uuid>> {

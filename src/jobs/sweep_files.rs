@@ -66,11 +66,11 @@ pub async fn sweep_before(
         swept.seen += batch.len() as u64;
         progress(swept.seen);
         let old: Vec<_> = batch.into_iter().filter(|object| SystemTime::from(object.last_modified) < before).collect();
-        let ids: Vec<Uuid> = old.iter().filter_map(file_of).collect();
+        let ids: Vec<Uuid> = old.iter().filter_map(|object| file_of(&object.location)).collect();
         let kept: HashSet<String> = app.db.platform().kept_objects(&ids, since).await?.into_iter().collect();
         // What was not made here is left alone.
-        for object in old.iter().filter(|object| file_of(object).is_some() && !kept.contains(object.location.as_ref()))
-        {
+        let is_ours = |object: &ObjectMeta| file_of(&object.location).is_some();
+        for object in old.iter().filter(|object| is_ours(object) && !kept.contains(object.location.as_ref())) {
             if !dry_run {
                 app.storage.delete(&object.location).await?;
             }

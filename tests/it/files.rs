@@ -715,6 +715,14 @@ async fn a_sweep_deletes_what_no_file_needs() {
         }
     }
     let config = Config { storage_url: Some(format!("file://{root}")), ..config() };
+    // What another store has that is below this one, and what nobody here calls so.
+    let [below, above] = [format!("copy/{}/{}", acme.company, Uuid::now_v7()), Uuid::now_v7().to_string()];
+    let elsewhere =
+        [below, above, format!("{}/{}", acme.company, Uuid::now_v7().simple())].map(|key| format!("{root}/{key}"));
+    for path in &elsewhere {
+        std::fs::create_dir_all(std::path::Path::new(path).parent().unwrap()).unwrap();
+        std::fs::write(path, "x").unwrap();
+    }
     let app = App::new(Db::new(&api_url(), 2).unwrap(), config).unwrap();
     let left = || {
         let mut names: Vec<String> = std::fs::read_dir(format!("{root}/{}", acme.company))
@@ -725,7 +733,7 @@ async fn a_sweep_deletes_what_no_file_needs() {
         names
     };
     let before = left();
-    assert_eq!(before.len(), 6);
+    assert_eq!(before.len(), 7);
     let swept = sweep_files::sweep(&app, false, |_| ()).await.unwrap();
     assert_eq!((swept.deleted, left()), (0, before.clone()), "all is young");
     let later = SystemTime::now() + Duration::from_secs(60);
@@ -733,7 +741,9 @@ async fn a_sweep_deletes_what_no_file_needs() {
     assert_eq!((would.deleted, would.bytes, left()), (2, 2, before));
     assert_eq!(sweep_files::sweep_before(&app, later, false, |_| ()).await.unwrap(), would);
     let mut expected = vec![id(&live).to_owned(), id(&recent).to_owned(), "not-ours.txt".to_owned()];
+    expected.push(elsewhere[2].rsplit('/').next().unwrap().to_owned());
     expected.sort();
+    assert!(elsewhere.iter().all(|path| std::path::Path::new(path).exists()));
     assert_eq!(left(), expected);
     assert!(std::path::Path::new(&format!("{root}/{}/{}", other.company, id(&theirs))).exists());
     std::fs::remove_dir_all(root).unwrap();

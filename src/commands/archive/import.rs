@@ -2,7 +2,7 @@
 
 use super::{FORMAT, Manifest, OBJECTS, columns, tables};
 use crate::{
-    clients::storage::Storage,
+    clients::storage::{Storage, file_of},
     commands::backup::{self, Due},
     db::{connect_as_dba, migrate},
     seal::hexadecimal,
@@ -368,10 +368,8 @@ async fn read_objects(
         if !manifest.entries.contains_key(&name) {
             continue;
         }
-        ensure!(
-            key.rsplit('/').next() == Some(id.to_string().as_str()),
-            "the file {id} names an object that is not its own"
-        );
+        let is_own = file_of(&object_store::path::Path::parse(&key)?) == Some(id);
+        ensure!(is_own, "the file {id} names an object that is not its own");
         let mut writing = storage.write(&key, &tracker).await?;
         let (mut content, mut buffer) = (zip.by_name(&name)?, vec![0; CHUNK]);
         loop {
