@@ -31,8 +31,11 @@ use zip::ZipArchive;
 const BATCH: usize = 500;
 const BATCH_BYTES: usize = 4 << 20;
 const CHUNK: usize = 256 << 10;
-/// The longest line of an archive, and its manifest at most: a small zip can hold an endless one.
-const LINE: u64 = 64 << 20;
+/// The longest line of an archive: a small zip can hold an endless one, and PostgreSQL, which writes and reads a row as one value,
+/// has none that is longer.
+const LINE: u64 = 1 << 30;
+/// The longest manifest.
+const MANIFEST: u64 = 64 << 20;
 /// Rows that cannot come in are named, so many of them.
 const NAMED: usize = 100;
 
@@ -70,7 +73,7 @@ pub async fn import(admin_url: &str, from: &Path, options: Options, storage: &St
     let none = || format!("{name} is no archive of a company: give the zip that `ringfence archive export` wrote");
     let broken = || format!("the manifest of {name} cannot be read: was it cut short on its way?");
     let mut zip = ZipArchive::new(BufReader::new(file)).with_context(none)?;
-    let manifest = zip.by_name("manifest.json").with_context(none)?.take(LINE);
+    let manifest = zip.by_name("manifest.json").with_context(none)?.take(MANIFEST);
     let manifest: Manifest = serde_json::from_reader(manifest).with_context(broken)?;
     ensure!(manifest.format == FORMAT, "this program does not know the archive's form {}", manifest.format);
     ensure!(
@@ -202,7 +205,7 @@ fn read_lines<'a>(
         match entry.by_ref().take(LINE).read_line(&mut line) {
             Ok(0) => None,
             Ok(_) if !line.ends_with('\n') => {
-                Some(Err(std::io::Error::other("a row of the archive has no end, or more than 64 MiB")))
+                Some(Err(std::io::Error::other("a row of the archive has no end, or more than 1 GiB")))
             }
             Ok(_) => Some(Ok(line)),
             Err(e) => Some(Err(e)),
@@ -224,22 +227,18 @@ async fn read_table(
     let mut lines = read_lines(zip, table)?;
     loop {
         let line = lines.next().transpose()?;
-        let is_last = line.is_none();
-        if let Some(line) = line {
-            batch.push(if rows == 0 { '[' } else { ',' });
-            batch.push_str(&line);
-            rows += 1;
-            all += 1;
-        }
-        if rows > 0 && (is_last || rows == BATCH || batch.len() > BATCH_BYTES) {
+        let is_full = line.as_ref().is_none_or(|line| rows == BATCH || batch.len() + line.len() > BATCH_BYTES);
+        if rows > 0 && is_full {
             batch.push(']');
             insert.run(tx, &batch, refused).await?;
             bar.inc(rows as u64);
             (batch, rows) = (String::new(), 0);
         }
-        if is_last {
-            return Ok(all);
-        }
+        let Some(line) = line else { return Ok(all) };
+        batch.push(if rows == 0 { '[' } else { ',' });
+        batch.push_str(&line);
+        rows += 1;
+        all += 1;
     }
 }
 
@@ -352,7 +351,7 @@ impl Insert {
     }
 }
 
-/// Puts the contents into the store. A row's key must end with its id, as the store's own do, so that an archive cannot
+/// Puts the contents into the store. A row's key must be made of its id, as the store's own are, so that an archive cannot
 /// name another company's object.
 async fn read_objects(
     tx: &Transaction<'_>,
