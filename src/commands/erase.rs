@@ -84,6 +84,8 @@ pub type Counts = BTreeMap<String, u64>;
 #[derive(Debug)]
 pub struct Erased {
     /// Rows.
+    /// Whether there was a super admin among them, and no other one is left.
+    pub last_super_admin: bool,
     pub counts: Counts,
     /// Companies in which people are left, and no admin.
     pub without_admin: Vec<String>,
@@ -98,6 +100,9 @@ impl Erased {
         if !self.without_admin.is_empty() {
             text += &format!(
                 "Left without an admin: {}. `ringfence user assign EMAIL --company NAME --role company_admin` makes one.\n",
+        if self.last_super_admin {
+            text += "Left without a super admin: `ringfence super-admin EMAIL` makes one.\n";
+        }
                 self.without_admin.join(", ")
             );
         }
@@ -216,8 +221,9 @@ pub async fn run(admin_url: &str, erase: &Erase, storage: &Storage) -> anyhow::R
             let id = crate::db::company_named(&db, name).await?;
             let counts = count_company(&db, id).await?;
             let operators = names(&db, sql!("ops/operators_of_company").text, &[&id]).await?;
-            let mut erased = Erased { counts, without_admin: Vec::new(), operators };
-            if !options.dry_run && confirmed(&format!("the company {name}"), &erased.counts, *options)? {
+            let last_super_admin = is_last_super_admin(&db, &[], Some(id)).await?;
+            let mut erased = Erased { counts, without_admin: Vec::new(), last_super_admin, operators };
+            if goes_on(&format!("the company {name}"), &erased.counts, *options)? {
                 let storage = own(&db, storage, *options).await?;
                 erased.counts = company(&mut db, id, Erasure::begin(&erased.counts, storage)).await?;
             }
@@ -238,8 +244,9 @@ pub async fn run(admin_url: &str, erase: &Erase, storage: &Storage) -> anyhow::R
             let counts = person.count(&db, storage).await?;
             let users = Vec::from_iter(person.users.iter().map(|user| user.id));
             let without_admin = names(&db, sql!("ops/without_admin").text, &[&users]).await?;
-            let mut erased = Erased { counts, without_admin, operators: Vec::new() };
-            if !options.dry_run && confirmed("this person", &erased.counts, *options)? {
+            let last_super_admin = is_last_super_admin(&db, &users, None).await?;
+            let mut erased = Erased { counts, without_admin, last_super_admin, operators: Vec::new() };
+            if goes_on("this person", &erased.counts, *options)? {
                 erased.counts = person.erase(&mut db, Erasure::begin(&erased.counts, storage)).await?;
             }
             Ok(erased)
@@ -249,6 +256,11 @@ pub async fn run(admin_url: &str, erase: &Erase, storage: &Storage) -> anyhow::R
 
 /// The column `name` of what a statement answers.
 async fn names(db: &Client, statement: &str, params: Params<'_>) -> anyhow::Result<Vec<String>> {
+/// Whether a super admin is among these users, or those of a company, and no other is left.
+async fn is_last_super_admin(db: &Client, users: &[Uuid], company: Option<Uuid>) -> anyhow::Result<bool> {
+    Ok(db.query_one(sql!("ops/last_super_admin").text, &[&users, &company]).await?.get(0))
+}
+
     Ok(db.query(statement, params).await?.iter().map(|row| row.get("name")).collect())
 }
 

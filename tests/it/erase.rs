@@ -503,6 +503,14 @@ async fn who_is_left_without_an_admin_or_a_company_is_named() {
     assert!(erased.told().contains("ringfence user assign"), "{}", erased.told());
     let erased = run(person(&other.member.email)).await;
     assert!(erased.without_admin.is_empty() && erased.told().is_empty(), "{erased:?}");
+    // The last super admin who could come in.
+    let [first, second] = [acme.super_admin().await, acme.super_admin().await];
+    acme.db.execute("update users set status = 'suspended' where id = $1", &[&second.id]).await.unwrap();
+    let erased = run(person(&first.email)).await;
+    assert!(erased.last_super_admin && erased.told().contains("ringfence super-admin"), "{}", erased.told());
+    acme.db.execute("update users set status = 'active' where id = $1", &[&second.id]).await.unwrap();
+    let third = acme.super_admin().await;
+    assert!(!run(person(&third.email)).await.last_super_admin);
     // Nobody is left whose admin they could be.
     assert!(run(person(&other.admin.email)).await.without_admin.is_empty());
 
