@@ -34,8 +34,14 @@ pub async fn super_admin(admin: &Client, email: &str) -> anyhow::Result<String> 
         Some(row) => row.get::<_, Uuid>("id"),
         None => add_user(admin, &email, "Super", "Admin").await?,
     };
-    admin.execute(sql!("ops/set_role").text, &[&user, &Some(db::SUPER_ADMIN)]).await?;
-    Ok(format!("{email} is a super admin now."))
+    let row = admin.query_one(sql!("ops/set_role").text, &[&user, &Some(db::SUPER_ADMIN)]).await?;
+    let lets_in = "update users set status = 'active', is_active = true where id";
+    Ok(match row.get("may_enter") {
+        true => format!("{email} is a super admin now."),
+        false => format!(
+            "{email} is a super admin now, and the account stays suspended: another super admin lifts that, or \"{lets_in} = '{user}'\" at psql."
+        ),
+    })
 }
 
 /// The roles of companies (contract: conventions, "Roles and permissions"). The API takes any word, which a typing error is, too.

@@ -225,7 +225,13 @@ async fn people_get_a_role_and_a_company() {
         }
     }
     let again = run(ringfence(&own, &["super-admin", " ROOT@example.com\t"]), "");
-    assert!(text(&again.stdout).starts_with("root@example.com is a super admin"), "{}", text(&again.stderr));
+    assert_eq!(text(&again.stdout), "root@example.com is a super admin now.\n", "{}", text(&again.stderr));
+    admin.batch_execute("update users set status = 'suspended' where email = 'root@example.com'").await.unwrap();
+    let suspended = text(&run(ringfence(&own, &["super-admin", "root@example.com"]), "").stdout);
+    assert!(suspended.contains("stays suspended"), "{suspended}");
+    let remedy = suspended.split('"').nth(1).unwrap();
+    assert_eq!(admin.execute(remedy, &[]).await.unwrap(), 1);
+    assert_eq!(role("root@example.com").await, ("super_admin".into(), None));
 
     let unknown = run(ringfence(&own, &["user", "assign", "bob@example.com", "--company", "Nobody"]), "");
     assert!(text(&unknown.stderr).contains("no company named"), "{}", text(&unknown.stderr));
