@@ -44,7 +44,7 @@ use std::{
 };
 use tokio_postgres::{
     NoTls,
-    config::{Host, SslMode},
+    config::{Host, SslMode, TargetSessionAttrs},
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 use uuid::Uuid;
@@ -156,9 +156,20 @@ pub async fn keep_answer<T, F: Future<Output = Result<T>>>(of: &str, row: Uuid, 
     }
 }
 
+/// What is said of an address that asks for a verified certificate in libpq's words.
+const VERIFIED: &str = "sslmode=require verifies the server's certificate and its name here, by the system's authorities or those in \
+     SSL_CERT_FILE: give the database address this, without sslrootcert and its like";
+
 fn parse(url: &str) -> anyhow::Result<tokio_postgres::Config> {
-    let mut config: tokio_postgres::Config =
-        url.parse().context("the database address is not of the form postgres://user:password@host:port/database")?;
+    let mut config: tokio_postgres::Config = url.parse().with_context(|| {
+        let is_of_libpq =
+            ["sslmode=verify-", "sslrootcert=", "sslcert=", "sslkey="].iter().any(|part| url.contains(part));
+        if is_of_libpq {
+            VERIFIED
+        } else {
+            "the database address is not of the form postgres://user:password@host:port/database"
+        }
+    })?;
     if config.get_application_name().is_none() {
         config.application_name("ringfence");
     }
@@ -171,18 +182,25 @@ fn parse(url: &str) -> anyhow::Result<tokio_postgres::Config> {
 /// An address as the environment of PostgreSQL's own programs: what is on a command line, everybody on the machine can read.
 pub fn libpq_environment(url: &str) -> anyhow::Result<Vec<(&'static str, String)>> {
     let config = parse(url)?;
-    let host = config.get_hosts().first().map(|host| match host {
+    let list = |parts: Vec<String>| Some(parts.join(",")).filter(|list| !list.is_empty());
+    let hosts = config.get_hosts().iter().map(|host| match host {
         Host::Tcp(name) => name.clone(),
         Host::Unix(folder) => folder.display().to_string(),
     });
+    let session = match config.get_target_session_attrs() {
+        TargetSessionAttrs::ReadWrite => Some("read-write"),
+        TargetSessionAttrs::ReadOnly => Some("read-only"),
+        _ => None,
+    };
     let sslmode = match config.get_ssl_mode() {
         SslMode::Disable => "disable",
         SslMode::Require => "require",
         _ => "prefer",
     };
     let parts = [
-        ("PGHOST", host),
-        ("PGPORT", config.get_ports().first().map(u16::to_string)),
+        ("PGHOST", list(hosts.collect())),
+        ("PGPORT", list(config.get_ports().iter().map(u16::to_string).collect())),
+        ("PGTARGETSESSIONATTRS", session.map(str::to_owned)),
         ("PGUSER", config.get_user().map(str::to_owned)),
         ("PGPASSWORD", config.get_password().map(|p| String::from_utf8_lossy(p).into_owned())),
         ("PGDATABASE", config.get_dbname().map(str::to_owned)),

@@ -356,7 +356,16 @@ async fn what_cannot_be_backed_up_or_restored_is_told() {
     let path = folder.to_str().unwrap();
     let never = run(ringfence(&copy, &["backup", path]), "");
     assert!(text(&never.stderr).contains("never migrated: run `ringfence migrate`"), "{}", text(&never.stderr));
-    let made = run(ringfence(&own, &["backup", path]), "");
+    for way in ["sslmode=verify-full", "sslmode=require&sslrootcert=/etc/ca.pem"] {
+        let mut backup = ringfence(&own, &["backup", path]);
+        backup.env("DATABASE_ADMIN_URL", format!("{}&{way}", own.admin));
+        let refused = text(&run(backup, "").stderr);
+        assert!(refused.contains("sslmode=require verifies") && refused.contains("SSL_CERT_FILE"), "{refused}");
+    }
+    // The first of two hosts is not there.
+    let mut backup = ringfence(&own, &["backup", path]);
+    backup.env("DATABASE_ADMIN_URL", own.admin.replacen("host=", "host=/nowhere,", 1));
+    let made = run(backup, "");
     assert!(made.status.success(), "{}", text(&made.stderr));
     let cluster = db::connect(&crate::world::admin_url()).await.unwrap();
     let owner = format!("owner_{}", Uuid::new_v4().simple());
