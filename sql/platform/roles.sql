@@ -39,6 +39,12 @@ begin
   alter role ringfence_api set lock_timeout = '5s';
   alter role ringfence_api set idle_in_transaction_session_timeout = '15s';
   alter role ringfence_api set timezone = 'UTC';
+  -- What is made into text or read from it looks the same, whatever the database or the server says.
+  alter role ringfence_api set datestyle = 'ISO, MDY';
+  alter role ringfence_api set intervalstyle = 'postgres';
+  alter role ringfence_api set bytea_output = 'hex';
+  alter role ringfence_api set extra_float_digits = 1;
+  alter role ringfence_api set default_transaction_isolation = 'read committed';
   alter role ringfence_operator set timezone = 'UTC';
 
   -- An administrator who is no superuser needs to be a member to hand objects over.

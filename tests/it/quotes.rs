@@ -1,7 +1,10 @@
 //! Quotes and their PDF (contract: quotes).
 
-use crate::world::{Person, World, api_url, config, start_server};
-use ringfence::config::Config;
+use crate::{
+    schema::OwnDatabase,
+    world::{Person, World, api_url, config, start_server},
+};
+use ringfence::{config::Config, db};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use uuid::Uuid;
@@ -418,4 +421,24 @@ async fn days_beyond_the_calendar_are_shown_and_printed() {
         let page = printed(&acme.admin, &made).await.concat();
         assert!(page.contains(day) && page.contains(until.as_str().unwrap_or("N/A")), "{odd}: {page}");
     }
+}
+
+/// What a database says of its sessions is another program's wish.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_day_is_written_the_same_whatever_the_database_says() {
+    let own = OwnDatabase::new().await;
+    let admin = db::connect(&own.admin).await.unwrap();
+    for setting in
+        ["datestyle = 'SQL, DMY'", "timezone = 'Asia/Tokyo'", "intervalstyle = 'iso_8601'", "bytea_output = 'escape'"]
+    {
+        admin.batch_execute(&format!("alter database {} set {setting}", own.name)).await.unwrap();
+    }
+    let acme = World::alone(&own).await;
+    let quote = json!({"title": "A day", "amount": 1, "valid_until": "2026-12-16"});
+    let made = acme.admin.post("/api/quotes/", quote).await.expect(201);
+    assert_eq!(made["valid_until"], json!("2026-12-16"));
+    let url = format!("/api/quotes/{}", made["id"].as_str().unwrap());
+    assert_eq!(acme.admin.get(&url).await.expect(200)["valid_until"], json!("2026-12-16"));
+    drop((acme, admin));
+    own.drop().await;
 }
