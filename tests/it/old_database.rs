@@ -389,7 +389,12 @@ async fn a_dry_run_changes_nothing_and_a_second_run_brings_what_is_new() {
     }
     assert_eq!(everything(&new).await, brought, "a second run changes nothing");
 
-    // Changed there, deleted here, and new there.
+    // Changed there, then here, too; deleted here, and new there.
+    let both: Uuid = new.query_one("select id from contacts order by id desc limit 1", &[]).await.unwrap().get(0);
+    let later = "update contacts set title = 'Here', updated_at = now() where id = $1";
+    assert_eq!(new.execute(later, &[&both]).await.unwrap(), 1);
+    let there = "update contacts set title = 'There', updated_at = '2025-03-01' where id = $1";
+    assert_eq!(old.db.execute(there, &[&both]).await.unwrap(), 1);
     let changed: Uuid = new.query_one("select id from contacts order by id limit 1", &[]).await.unwrap().get(0);
     old.db
         .execute("update contacts set first_name = 'Else', updated_at = '2030-01-01' where id = $1", &[&changed])
@@ -419,7 +424,8 @@ async fn a_dry_run_changes_nothing_and_a_second_run_brings_what_is_new() {
         0
     );
     assert_eq!(new.query("select from calls where id = $1", &[&deleted]).await.unwrap().len(), 0);
-    assert!(old.report().iter().any(|l| l[1] == changed.to_string() && l[2] == "kept"));
+    let kept: BTreeSet<Uuid> = old.report().iter().filter(|l| l[2] == "kept").map(|l| l[1].parse().unwrap()).collect();
+    assert_eq!(kept, BTreeSet::from([both, changed]));
 
     let itself = Options { from: own.admin.clone(), ..old.options() };
     let refused = try_to_bring(&own, &itself).await.unwrap_err();
@@ -463,12 +469,24 @@ async fn a_pipeline_that_somebody_has_made_something_of_stays_when_another_one_c
 async fn an_account_without_an_address_is_told() {
     let (old, own) = (Old::new(1).await, OwnDatabase::new().await);
     let mut odd = BTreeSet::new();
-    for (email, was) in [("", "user2@old.example"), ("nobody", "user3@old.example")] {
+    for (email, was) in
+        [("", "user2@old.example"), ("nobody", "user3@old.example"), ("ann@intranet", "user8@old.example")]
+    {
         odd.extend(old.ids("update users set email = $1 where email ilike $2 returning id", &[&email, &was]).await);
     }
-    assert_eq!(odd.len(), 2);
+    assert_eq!(odd.len(), 3);
+    let dressed = "update users set email = case id when md5('user4')::uuid then E'\t' || email || E'\u{a0}\n'
+        else 'Ann \"B\" Bee <' || email || '> ' end where id in (md5('user4')::uuid, md5('user5')::uuid) returning id";
+    let dressed = old.ids(dressed, &[]).await;
     bring(&own, &old.options()).await;
     let report = old.report();
+    let bare = report.iter().filter(|l| l[3] == "the address had a name or blanks around it: it is without them");
+    assert_eq!(bare.map(|line| line[1].parse().unwrap()).collect::<BTreeSet<Uuid>>(), dressed);
+    let base = start_server(ringfence::config::Config { worker: ringfence::config::Switch::Off, ..config() }, &own.api);
+    for email in ["user4@old.example", "user5@old.example"] {
+        let who = json!({"email": email, "password": PASSWORD});
+        Person::nobody().at(&base).post("/api/auth/login", who).await.expect(200);
+    }
     let told =
         report.iter().filter(|[_, _, action, reason]| action == "changed" && reason.contains("the address is none"));
     assert_eq!(told.map(|line| line[1].parse().unwrap()).collect::<BTreeSet<Uuid>>(), odd);
@@ -877,7 +895,10 @@ async fn values_without_a_place_are_counted_and_changed_ones_are_told() {
     assert_eq!(domains, [Some("shared.example".to_owned()), None]);
     let second = old.ids("select id from companies where id = md5('company2')::uuid", &[]).await;
     assert!(changed("companies", "another company has its name or domain").is_superset(&second));
-    let no_days = report.iter().filter(|l| l[0] == "quotes" && l[3] == "valid_until is no time of a calendar").count();
+    let no_days = report
+        .iter()
+        .filter(|l| l[0] == "quotes" && l[3] == "valid_until is no time of a calendar: it has none")
+        .count();
     assert_eq!(no_days, 2);
     let lists = "select cc, bcc from emails where id = md5('email3')::uuid";
     let lists = new.query_one(lists, &[]).await.unwrap();
@@ -1184,13 +1205,12 @@ async fn what_the_login_may_not_read_is_refused_and_what_is_not_there_is_told() 
         "{said}"
     );
     old.db
-        .batch_execute("alter table quotes disable row level security; alter table users rename team_id to group_id")
+        .batch_execute("alter table quotes disable row level security; alter table emails rename owner_id to sender_id")
         .await
         .unwrap();
-    let said = refused().await;
-    assert!(said.contains("users of --from lacks a column") && said.contains("team_id"), "{said}");
+    assert!(refused().await.contains("emails of --from has no column owner_id"));
     old.db
-        .batch_execute("alter table users rename group_id to team_id; alter table files rename company_id to firm")
+        .batch_execute("alter table emails rename sender_id to owner_id; alter table files rename company_id to firm")
         .await
         .unwrap();
     assert!(refused().await.contains("files of --from has no column company_id"));
@@ -1230,5 +1250,142 @@ async fn texts_in_an_unknown_encoding_are_named_before_anything_comes() {
     assert_eq!(name, "J\u{e9}");
     drop(new);
     own.drop().await;
+    old.drop().await;
+}
+
+/// An old installation lacks what came with later versions.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_there_is_read_as_empty() {
+    let (old, own) = (Old::new(1).await, OwnDatabase::new().await);
+    let lacking = [
+        "bulk_email_analytics.opened",
+        "companies.is_active",
+        "contacts.phone",
+        "deals.stage_entered_at",
+        "emails.cc_emails",
+        "files.mime_type",
+        "pipelines.company_id",
+        "users.last_login",
+    ];
+    for column in lacking {
+        let (table, column) = column.split_once('.').unwrap();
+        old.db.batch_execute(&format!("alter table {table} drop {column}")).await.unwrap();
+    }
+    let json = "alter table deals alter tags type json, alter custom_fields type json; alter table emails alter bcc_emails type json";
+    old.db.batch_execute(json).await.unwrap();
+    let outcomes = bring(&own, &old.options()).await;
+    let missing: BTreeSet<&str> = outcomes.missing.iter().map(String::as_str).collect();
+    assert_eq!(missing, BTreeSet::from(lacking));
+    let new = db::connect(&own.admin).await.unwrap();
+    for table in ["users", "pipelines", "contacts", "deals", "emails", "files", "campaign_recipients"] {
+        let rows: i64 = new.query_one(&format!("select count(*) from {table}"), &[]).await.unwrap().get(0);
+        assert!(rows > 0, "{table}");
+    }
+    let tagged = "select count(*) from deals where tags = '[\"a\"]' and stage_entered_at = created_at";
+    assert!(new.query_one(tagged, &[]).await.unwrap().get::<_, i64>(0) > 0);
+
+    // Nothing but whose the rows are; and tables that are not there, which others name.
+    let all = "do $$ declare c record; begin
+        for c in select table_name, column_name from information_schema.columns where table_schema = 'public'
+            and column_name not in ('id', 'company_id', 'owner_id', 'user_id', 'email', 'hashed_password', 'first_name', 'last_name') loop
+          execute format('alter table %I drop %I', c.table_name, c.column_name);
+        end loop; end $$";
+    old.db.batch_execute(all).await.unwrap();
+    let dry = Options { dry_run: true, ..old.options() };
+    bring(&own, &dry).await;
+    old.db.batch_execute("drop table deals, pipeline_stages, workflows, bulk_email_campaigns").await.unwrap();
+    let outcomes = bring(&own, &dry).await;
+    for table in ["deals", "pipeline_stages", "workflows", "bulk_email_campaigns"] {
+        assert!(outcomes.missing.contains(&table.to_owned()), "{table}");
+    }
+    drop(new);
+    own.drop().await;
+    old.drop().await;
+}
+
+/// A company is much to lose for a time that it can do without.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_odd_time_costs_its_row_no_more_than_that() {
+    let (old, own) = (Old::new(1).await, OwnDatabase::new().await);
+    let odd = "update companies set trial_ends_at = 'infinity' where id = md5('company3')::uuid;
+        update companies set created_at = '-infinity' where id = md5('company4')::uuid;
+        update scheduled_sms set scheduled_at = 'infinity' where id = md5('scheduled2')::uuid";
+    old.db.batch_execute(odd).await.unwrap();
+    bring(&own, &old.options()).await;
+    let new = db::connect(&own.admin).await.unwrap();
+    let here = "select count(*) from companies where id in (md5('company3')::uuid, md5('company4')::uuid) and trial_ends_at is null
+        and (created_at > now() - interval '1 day') = (id = md5('company4')::uuid)";
+    assert_eq!(new.query_one(here, &[]).await.unwrap().get::<_, i64>(0), 2);
+    let report = old.report();
+    let told = |table: &str, action: &str, reason: &str| {
+        report.iter().filter(|l| l[0] == table && l[2] == action && l[3] == reason).count()
+    };
+    assert_eq!(told("companies", "changed", "trial_ends_at is no time of a calendar: it has none"), 1);
+    assert_eq!(told("companies", "changed", "created_at is no time of a calendar: the default"), 1);
+    assert_eq!(told("scheduled_sms", "left out", "scheduled_at is no time of a calendar"), 1);
+    drop(new);
+    own.drop().await;
+    old.drop().await;
+}
+
+/// What is left out takes nothing from what fits: no address, no name and no domain.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_the_one_that_fits_stays_as_it_is() {
+    let (old, own) = (Old::new(1).await, OwnDatabase::new().await);
+    // The first of two with one address and of two with one domain do not fit.
+    let unfit = "alter table users alter first_name drop not null; alter table companies alter name type text;
+        update users set first_name = null where id = md5('user14')::uuid;
+        update companies set name = repeat('x', 256) where id = md5('company1')::uuid";
+    old.db.batch_execute(unfit).await.unwrap();
+    bring(&own, &old.options()).await;
+    let new = db::connect(&own.admin).await.unwrap();
+    let live =
+        "select count(*) from users where email = 'user14@old.example' and not is_deleted and id = md5('user15')::uuid";
+    assert_eq!(new.query_one(live, &[]).await.unwrap().get::<_, i64>(0), 1);
+    let domain = "select domain from companies where id = md5('company2')::uuid";
+    assert_eq!(new.query_one(domain, &[]).await.unwrap().get::<_, Option<&str>>(0), Some("shared.example"));
+    let report = old.report();
+    for id in ["user15", "company2"] {
+        let id: Uuid = old.db.query_one("select md5($1)::uuid", &[&id]).await.unwrap().get(0);
+        assert!(!report.iter().any(|l| l[1] == id.to_string() && l[3].contains("another")), "{id}");
+    }
+    drop(new);
+    own.drop().await;
+    old.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_company_that_comes_later_has_its_people_and_rows() {
+    let (old, own, whole) = (Old::new(1).await, OwnDatabase::new().await, OwnDatabase::new().await);
+    // Nobody is in a company whose row is somebody's without one.
+    let lonely = "delete from users where company_id = md5('company5')::uuid;
+        update contacts set company_id = md5('company5')::uuid, owner_id = md5('user73')::uuid where id = md5('contact7')::uuid";
+    old.db.batch_execute(lonely).await.unwrap();
+    bring(&whole, &old.options()).await;
+    let name = "update companies set name = $1 where id = md5('company3')::uuid";
+    old.db.batch_execute("alter table companies alter name type text").await.unwrap();
+    old.db.execute(name, &[&"x".repeat(256)]).await.unwrap();
+    bring(&own, &old.options()).await;
+    let nobody = "its user is in no company here, and its company has nobody: give it somebody with `ringfence user assign`, and import again";
+    assert!(old.report().iter().any(|l| l[0] == "contacts" && l[3] == nobody), "{:?}", old.report());
+    let (new, other) = (db::connect(&own.admin).await.unwrap(), db::connect(&whole.admin).await.unwrap());
+    old.db.execute(name, &[&"Company 3"]).await.unwrap();
+    bring(&own, &old.options()).await;
+    let told = old.report().iter().filter(|l| l[3] == "its company has come over since: it belongs to it now").count();
+    assert_eq!(told, 6);
+    for table in ["users", "contacts", "activities", "sms_messages"] {
+        let tenant = if table == "users" { "company_id" } else { "tenant_id" };
+        let rows = format!("select id, {tenant}, company_id from {table} where {tenant} = md5('company3')::uuid");
+        let rows = async |db: &Client| -> BTreeMap<Uuid, (Uuid, Option<Uuid>)> {
+            let rows = db.query(&rows, &[]).await.unwrap();
+            rows.iter().map(|row| (row.get(0), (row.get(1), row.get(2)))).collect()
+        };
+        let (here, there) = (rows(&new).await, rows(&other).await);
+        assert!(!there.is_empty(), "{table}");
+        assert_eq!(here, there, "{table}");
+    }
+    drop((new, other));
+    own.drop().await;
+    whole.drop().await;
     old.drop().await;
 }

@@ -24,13 +24,14 @@ const CHUNK: usize = 256 << 10;
 /// theirs.
 pub(super) async fn bring(
     old: &Transaction<'_>,
+    stand_ins: &str,
     db: &impl GenericClient,
     storage: &Storage,
     folder: Option<&Path>,
     dry_run: bool,
 ) -> anyhow::Result<u64> {
     let waiting = db.query(sql!("import/files_without_content").text, &[]).await?;
-    let rows = old.query(STORED, &[]).await?;
+    let rows = old.query(&format!("{stand_ins}{STORED}"), &[]).await?;
     let olds: HashMap<Uuid, Old> =
         rows.iter().map(|row| (row.get("id"), Old { path: row.get("storage_path"), size: row.get("size") })).collect();
     // Of all old rows, whatever became of them, so that each run comes to the same.

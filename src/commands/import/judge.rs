@@ -3,9 +3,10 @@
 //! `problem`; what can be mended without guessing is, and is reported.
 
 use super::tables::Table;
-use crate::sql;
+use crate::{sql, wire};
 use std::collections::BTreeSet;
 use tokio_postgres::GenericClient;
+use uuid::Uuid;
 
 /// Makes the empty staging table. `n` is the order in which the rows come in.
 pub(super) fn create_stage(table: &Table) -> String {
@@ -42,7 +43,6 @@ pub(super) struct Column {
 pub(super) async fn judge(db: &impl GenericClient, table: &Table) -> anyhow::Result<()> {
     let (stage, new) = (table.stage(), table.new);
     let columns = filled(db, table).await?;
-    let has = |name: &str| table.columns().any(|(column, _, _)| column == name);
     for column in table.lower {
         db.execute(&format!("update {stage} set {column} = lower({column}) where {column} <> lower({column})"), &[])
             .await?;
@@ -53,7 +53,7 @@ pub(super) async fn judge(db: &impl GenericClient, table: &Table) -> anyhow::Res
     for statement in table.prepare {
         db.execute(statement.text, &[]).await?;
     }
-    if has("was_deleted") {
+    if table.has("was_deleted") {
         reject(db, &stage, "'it was deleted in the old database'", "was_deleted").await?;
     }
     if let Some(owner) = table.owner {
@@ -80,8 +80,14 @@ pub(super) async fn judge(db: &impl GenericClient, table: &Table) -> anyhow::Res
     for statement in table.settle {
         db.execute(statement.text, &[]).await?;
     }
-    fits_columns(db, &stage, &columns).await?;
+    fits_columns(db, table, &columns).await?;
     fits_checks(db, &stage, new, &columns).await?;
+    for statement in table.rank {
+        db.execute(statement.text, &[]).await?;
+    }
+    if new == "users" {
+        tell_odd_addresses(db).await?;
+    }
     fits_keys(db, &stage, new, &columns).await?;
     if table.altered.is_empty() {
         return Ok(());
@@ -91,6 +97,22 @@ pub(super) async fn judge(db: &impl GenericClient, table: &Table) -> anyhow::Res
         table.name()
     );
     db.execute(&altered, &[]).await?;
+    Ok(())
+}
+
+/// Reports the accounts by whose address nobody logs in, or to which no mail gets, by the rules of the API.
+async fn tell_odd_addresses(db: &impl GenericClient) -> anyhow::Result<()> {
+    for row in db.query(sql!("import/new_addresses").text, &[]).await? {
+        let (id, email): (Uuid, &str) = (row.get("id"), row.get("email"));
+        let reason = if wire::old_address(email, &()).is_err() {
+            "the address is none, and nobody logs in by it: give it one"
+        } else if wire::new_address(email, &()).is_err() {
+            "the address is none that mail gets to, such as the code for a new password: give it another one"
+        } else {
+            continue;
+        };
+        db.execute(sql!("import/told_of_user").text, &[&id, &"changed", &reason]).await?;
+    }
     Ok(())
 }
 
@@ -119,7 +141,9 @@ async fn give_tenant(db: &impl GenericClient, stage: &str, new: &str, owner: &st
            select distinct on (u.company_id) u.company_id, u.id from users u where u.company_id is not null
            order by u.company_id, u.is_deleted, u.user_role = 'company_admin' desc, u.created_at, u.id
          ), changed as (
-           update {stage} s set {owner} = coalesce(h.id, s.{owner}), problem = case when h.id is null then 'its user is another company''s, and its company has nobody' end
+           update {stage} s set {owner} = coalesce(h.id, s.{owner}), problem = case when h.id is null then 'its user is '
+             || case when u.company_id is null then 'in no company here' else 'another company''s' end
+             || ', and its company has nobody: give it somebody with `ringfence user assign`, and import again' end
            from users u, companies c left join head h on h.company_id = c.id
            where u.id = s.{owner} and s.problem is null and c.id = s.company_id and u.company_id is distinct from s.company_id
              and not exists (select from old_user_companies o join members m on m.user_id = o.user_id and m.tenant_id = o.company_id
@@ -202,8 +226,33 @@ async fn give_company(db: &impl GenericClient, stage: &str, new: &str) -> anyhow
     reject(db, stage, "'its user has no company, and the backfill is finished'", "company_id is null").await
 }
 
-/// Missing values get the column's default, where it has one; times must be ones that a calendar has.
-async fn fits_columns(db: &impl GenericClient, stage: &str, columns: &[Column]) -> anyhow::Result<()> {
+/// Times must be ones that a calendar has, or are as good as missing; missing values get the column's default, where it has one.
+async fn fits_columns(db: &impl GenericClient, table: &Table, columns: &[Column]) -> anyhow::Result<()> {
+    let stage = &table.stage();
+    let is_odd = |c: &Column| format!("({0} < '0001-01-01' or {0} >= '10000-01-01')", c.name);
+    let (vital, others): (Vec<&Column>, Vec<&Column>) =
+        columns.iter().filter(|c| c.is_time).partition(|c| c.required && c.fallback.is_none());
+    if !others.is_empty() {
+        let odd: Vec<String> = others.iter().map(|c| is_odd(c)).collect();
+        let values = others.iter().map(|c| format!("{0} = case when not {1} then {0} end", c.name, is_odd(c)));
+        let names = others.iter().map(|c| {
+            let instead = if c.required { "the default" } else { "it has none" };
+            format!("case when {} then '{} is no time of a calendar: {instead}' end", is_odd(c), c.name)
+        });
+        let mend = format!(
+            "with odd as (
+               select n, array_remove(array[{}], null) as reasons from {stage} where problem is null and ({})
+             ), changed as (
+               update {stage} s set {} from odd where odd.n = s.n returning s.id, odd.reasons
+             )
+             insert into old_report (table_name, id, action, reason) select '{}', id, 'changed', unnest(reasons) from changed",
+            names.collect::<Vec<_>>().join(", "),
+            odd.join(" or "),
+            values.collect::<Vec<_>>().join(", "),
+            table.name(),
+        );
+        db.execute(&mend, &[]).await?;
+    }
     let required = || columns.iter().filter(|c| c.required && c.name != "tenant_id");
     let fallbacks: Vec<_> = required().filter_map(|c| Some((&c.name, c.fallback.as_ref()?))).collect();
     if !fallbacks.is_empty() {
@@ -215,9 +264,7 @@ async fn fits_columns(db: &impl GenericClient, stage: &str, columns: &[Column]) 
     }
     let mut wrong: Vec<String> =
         required().map(|c| format!("when {0} is null then '{0} is missing'", c.name)).collect();
-    wrong.extend(columns.iter().filter(|c| c.is_time).map(|c| {
-        format!("when {0} < '0001-01-01' or {0} >= '10000-01-01' then '{0} is no time of a calendar'", c.name)
-    }));
+    wrong.extend(vital.iter().map(|c| format!("when {} then '{} is no time of a calendar'", is_odd(c), c.name)));
     reject_first(db, stage, &wrong).await
 }
 

@@ -22,10 +22,11 @@ use clap::Args;
 use futures_util::{SinkExt, StreamExt};
 use indicatif::ProgressBar;
 use jiff::Timestamp;
-use source::Columns;
+use source::{Columns, Look};
 use std::{collections::BTreeMap, fmt::Write, fs::File, path::PathBuf, pin::pin, time::Duration};
 use tables::{TABLES, Table};
-use tokio_postgres::{Client, GenericClient, IsolationLevel, Transaction};
+use tokio_postgres::{Client, GenericClient, IsolationLevel, Transaction, error::SqlState};
+use uuid::Uuid;
 
 /// What to bring over, and how.
 #[derive(Args, Clone, Debug)]
@@ -112,7 +113,7 @@ pub async fn run(admin_url: &str, options: &Options, sealer: &Sealer, storage: &
     source.batch_execute("set row_security = off; set timezone = 'UTC'").await?;
     let old =
         source.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true).start().await?;
-    let columns = source::look(&old).await?;
+    let Look { columns, stand_ins } = source::look(&old).await?;
     let mut db = connect_as_dba(admin_url).await?;
     be_alone(&db).await?;
     if options.files.is_some() {
@@ -128,7 +129,7 @@ pub async fn run(admin_url: &str, options: &Options, sealer: &Sealer, storage: &
     }
     let report = csv::Writer::from_path(file).with_context(|| format!("cannot write {}", file.display()))?;
     let outcomes = Outcomes { missing: source::missing(&columns), ..Outcomes::default() };
-    let mut run = Run { old, columns, options, folder, report, outcomes };
+    let mut run = Run { old, columns, stand_ins, options, folder, report, outcomes };
     if options.dry_run {
         let mut tx = db.transaction().await?;
         run.everything(&mut tx, sealer, storage).await?;
@@ -166,6 +167,8 @@ async fn finish(db: &Client) -> anyhow::Result<()> {
 struct Run<'a> {
     old: Transaction<'a>,
     columns: Columns,
+    /// In front of queries of the old database.
+    stand_ins: String,
     options: &'a Options,
     /// The folder with the content of files, if one is given.
     folder: Option<PathBuf>,
@@ -192,10 +195,11 @@ impl Run<'_> {
                 db.execute(sql!("import/users_without_team").text, &[]).await?;
             }
         }
-        secrets::seal(&self.old, &self.columns, db, sealer).await?;
+        secrets::seal(&self.old, &self.columns, &self.stand_ins, db, sealer).await?;
         let files = self.folder.as_deref();
         if self.columns.contains_key("files") {
-            self.outcomes.contents = files::bring(&self.old, db, storage, files, self.options.dry_run).await?;
+            self.outcomes.contents =
+                files::bring(&self.old, &self.stand_ins, db, storage, files, self.options.dry_run).await?;
         }
         self.count_the_rest().await?;
         self.count_lost_values().await?;
@@ -229,7 +233,10 @@ impl Run<'_> {
         for statement in table.keep {
             db.execute(statement.text, &[]).await?;
         }
-        if table.columns().any(|(name, _, _)| name == "updated_at") {
+        if new == "users" {
+            self.rejoin(db).await?;
+        }
+        if table.has("updated_at") {
             db.execute(&changed_since(table), &[]).await?;
         }
         let before = format!("delete from {stage} s using ops.imported i where i.table_name = '{new}' and i.id = s.id");
@@ -241,7 +248,7 @@ impl Run<'_> {
 
         let fit = format!("select count(*) from {stage} where problem is null");
         let fit: i64 = db.query_one(&fit, &[]).await?.get(0);
-        if new != "users" && table.columns().any(|(name, _, _)| name == "company_id") {
+        if new != "users" && table.has("company_id") {
             let historical = format!("select count(*) from {stage} where problem is null and company_id is null");
             let historical: i64 = db.query_one(&historical, &[]).await?.get(0);
             if historical >= i64::from(backfill::MANY).max(fit / 5) {
@@ -264,11 +271,35 @@ impl Run<'_> {
         Ok(Outcome { old, before, now, left_out })
     }
 
+    /// Gives users who came without their company the one that has come since; their rows follow, as `app.assign_company` has it.
+    async fn rejoin(&self, db: &mut impl GenericClient) -> anyhow::Result<()> {
+        for row in db.query(sql!("import/detached_users").text, &[]).await? {
+            let (user, company): (Uuid, Uuid) = (row.get("id"), row.get("company_id"));
+            let tx = db.transaction().await?;
+            let (action, reason) = match tx.execute(sql!("ops/assign_company").text, &[&user, &company]).await {
+                Ok(_) => {
+                    tx.commit().await?;
+                    ("changed", "its company has come over since: it belongs to it now")
+                }
+                Err(e) if e.code() == Some(&SqlState::UNIQUE_VIOLATION) => {
+                    tx.rollback().await?;
+                    (
+                        "kept",
+                        "its company has come over since and has a row with a key of one of its rows: `ringfence user assign` names it",
+                    )
+                }
+                Err(e) => return Err(e.into()),
+            };
+            db.execute(sql!("import/told_of_user").text, &[&user, &action, &reason]).await?;
+        }
+        Ok(())
+    }
+
     /// Streams the old table into its staging table, and holds none of it.
     async fn copy(&self, db: &impl GenericClient, table: &Table) -> anyhow::Result<u64> {
         let bar = terminal::progress(format!("reading {}", table.name()), Measure::Bytes);
         let names = table.columns().map(|(name, _, _)| name).chain(["altered"]).collect::<Vec<_>>().join(", ");
-        let out = format!("copy ({}) to stdout (format binary)", source::select(table, &self.columns[table.old]));
+        let out = format!("copy ({}) to stdout (format binary)", source::select(table, &self.stand_ins));
         let mut out = pin!(self.old.copy_out(&out).await?);
         let into = format!("copy {} ({names}) from stdin (format binary)", table.stage());
         let mut into = pin!(db.client().copy_in(&into).await?);
@@ -303,7 +334,7 @@ impl Run<'_> {
                 continue;
             }
             let counts: Vec<String> = lost.iter().map(|(_, when)| format!("count(*) filter (where {when})")).collect();
-            let counts = format!("select {} from {}", counts.join(", "), quoted(table));
+            let counts = format!("{}select {} from {}", self.stand_ins, counts.join(", "), quoted(table));
             let counts = self.old.query_one(&counts, &[]).await?;
             for (i, (column, _)) in lost.iter().enumerate() {
                 let values: i64 = counts.get(i);
@@ -353,7 +384,7 @@ fn changed_since(table: &Table) -> String {
         "insert into old_report (table_name, id, action, reason)
          select '{}', s.id, 'kept', 'it has changed in the old database since it was brought over; the row here stays as it is'
          from {} s join ops.imported i on i.table_name = '{new}' and i.id = s.id join {new} t on t.id = s.id
-         where s.updated_at > t.updated_at",
+         where s.updated_at > coalesce(i.updated_at, t.updated_at) and s.updated_at < '10000-01-01'",
         table.old,
         table.stage(),
         new = table.new
@@ -365,11 +396,13 @@ async fn insert(db: &mut impl GenericClient, table: &Table, dry_run: bool, bar: 
     let (stage, new) = (table.stage(), table.new);
     let columns = judge::filled(db, table).await?;
     let columns = columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>().join(", ");
+    let updated_at = if table.has("updated_at") { "s.updated_at" } else { "null" };
     let statement = format!(
         "with added as (
            insert into {new} ({columns}) select {columns} from {stage} where n > $1 and n <= $2 and problem is null order by n returning id
          )
-         insert into ops.imported (table_name, id) select '{new}', id from added"
+         insert into ops.imported (table_name, id, updated_at) select '{new}', a.id, {updated_at}
+         from added a join {stage} s on s.id = a.id where s.n > $1 and s.n <= $2 and s.problem is null"
     );
     let last: i64 = db.query_one(&format!("select coalesce(max(n), 0) from {stage}"), &[]).await?.get(0);
     // Folders are in each other, so they come all at once.

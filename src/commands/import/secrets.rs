@@ -12,13 +12,14 @@ pub(super) const SECRETS: &str = "select id, company_id, auth_token, sendgrid_ap
 pub(super) async fn seal(
     old: &Transaction<'_>,
     columns: &Columns,
+    stand_ins: &str,
     db: &impl GenericClient,
     sealer: &Sealer,
 ) -> anyhow::Result<()> {
     if !columns.contains_key("twilio_settings") {
         return Ok(());
     }
-    for row in old.query(SECRETS, &[]).await? {
+    for row in old.query(&format!("{stand_ins}{SECRETS}"), &[]).await? {
         let (id, company): (Uuid, Option<Uuid>) = (row.get("id"), row.get("company_id"));
         let Some(company) = company else { continue };
         for (column, name) in [("auth_token", "twilio_auth_token"), ("sendgrid_api_key", "sendgrid_api_key")] {

@@ -8,15 +8,27 @@ use super::{
 use crate::sql;
 use anyhow::bail;
 use futures_util::StreamExt;
-use std::{collections::BTreeMap, pin::pin};
-use tokio_postgres::{Transaction, error::SqlState};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    pin::pin,
+};
+use tokio_postgres::Transaction;
 
 /// The columns of the old database's tables, by table and name, each with when a value of it says something.
 pub(super) type Columns = BTreeMap<String, BTreeMap<String, String>>;
 
+/// What was seen of the old database.
+pub(super) struct Look {
+    /// What is there.
+    pub(super) columns: Columns,
+    /// What stands in for what is not there, in front of each query: `with … `, or nothing.
+    pub(super) stand_ins: String,
+}
+
 /// The tables and columns that are there; refuses what is no old database, and one of which something would stay hidden.
-pub(super) async fn look(old: &Transaction<'_>) -> anyhow::Result<Columns> {
+pub(super) async fn look(old: &Transaction<'_>) -> anyhow::Result<Look> {
     let (mut columns, mut unreadable, mut hiding) = (Columns::new(), BTreeMap::<String, Vec<String>>::new(), vec![]);
+    let mut json = BTreeSet::new();
     for row in old.query(sql!("import/old_columns").text, &[]).await? {
         let (table, column): (String, String) = (row.get("table_name"), row.get("column_name"));
         if !row.get::<_, bool>("is_readable") {
@@ -24,6 +36,9 @@ pub(super) async fn look(old: &Transaction<'_>) -> anyhow::Result<Columns> {
         }
         if row.get("hides_rows") && hiding.last() != Some(&table) {
             hiding.push(table.clone());
+        }
+        if row.get("is_json") {
+            json.insert((table.clone(), column.clone()));
         }
         columns.entry(table).or_default().insert(column, row.get("says_something"));
     }
@@ -51,41 +66,71 @@ pub(super) async fn look(old: &Transaction<'_>) -> anyhow::Result<Columns> {
             hiding.join(", ")
         );
     }
-    check_form(old, &columns).await?;
+    let stand_ins = stand_ins(&columns, &json);
+    check_form(old, &columns, &stand_ins).await?;
     if row.get::<_, &str>("encoding") == "SQL_ASCII" {
         check_texts(old, &columns).await?;
     }
-    Ok(columns)
+    Ok(Look { columns, stand_ins })
 }
 
-/// The known tables and plain columns that the old database lacks: `table` or `table.column`.
+/// The known tables and columns that the old database lacks: `table` or `table.column`.
 pub(super) fn missing(columns: &Columns) -> Vec<String> {
     let mut missing = Vec::new();
     for table in TABLES {
-        match columns.get(table.old) {
-            None => missing.push(table.old.to_owned()),
+        let lacking = match columns.get(table.old) {
+            None => vec![table.old.to_owned()],
             Some(there) => {
-                let lacking = table.plain_columns().filter(|name| !there.contains_key(*name));
-                missing.extend(lacking.map(|name| format!("{}.{name}", table.old)));
+                let lacking = table.old_columns().filter(|(name, _)| !there.contains_key(*name));
+                lacking.map(|(name, _)| format!("{}.{name}", table.old)).collect()
             }
-        }
+        };
+        // Two descriptions may be of one table.
+        missing.extend(lacking.into_iter().filter(|what| !missing.contains(what)).collect::<Vec<_>>());
     }
-    // Two descriptions may be of one table.
-    missing.dedup();
     missing
 }
 
+/// What stands in for tables of the old database that are not there or lack columns: these without rows, and with nulls. An
+/// installation may be older than what this program knows, and JSON may be of the older type.
+fn stand_ins(columns: &Columns, json: &BTreeSet<(String, String)>) -> String {
+    let mut known: BTreeMap<&str, BTreeMap<&str, &str>> = BTreeMap::new();
+    for table in TABLES {
+        known.entry(table.old).or_default().extend(table.old_columns());
+    }
+    let made = known.into_iter().filter_map(|(table, known)| {
+        let there = columns.get(table);
+        let lacking = known.iter().filter(|(name, _)| there.is_none_or(|there| !there.contains_key(**name)));
+        let nulls: Vec<String> = lacking.map(|(name, kind)| format!("null::{kind} as {name}")).collect();
+        let is_old_json =
+            |name: &str| known.get(name) == Some(&"jsonb") && json.contains(&(table.to_owned(), name.to_owned()));
+        let Some(there) = there else {
+            return Some(format!("{table} as not materialized (select {} where false)", nulls.join(", ")));
+        };
+        if nulls.is_empty() && !there.keys().any(|name| is_old_json(name)) {
+            return None;
+        }
+        let there = there.keys().map(|name| match is_old_json(name) {
+            true => format!("{name}::jsonb as {name}"),
+            false => super::quoted(name),
+        });
+        let all = there.chain(nulls).collect::<Vec<_>>().join(", ");
+        Some(format!("{table} as not materialized (select {all} from public.{table})"))
+    });
+    let made: Vec<String> = made.collect();
+    if made.is_empty() { String::new() } else { format!("with {} ", made.join(", ")) }
+}
+
 /// The query for a table's rows as its stage takes them.
-pub(super) fn select(table: &Table, there: &BTreeMap<String, String>) -> String {
+pub(super) fn select(table: &Table, stand_ins: &str) -> String {
     let expressions = table.columns().map(|(name, kind, expression)| match (expression, kind) {
-        (None, _) if !there.contains_key(name) => format!("null::{kind}"),
         (None, "timestamptz") => format!("{name} at time zone 'UTC'"),
         (None, _) => format!("{name}::{kind}"),
         (Some(expression), _) => format!("({expression})::{kind}"),
     });
     let expressions = expressions.chain([altered(table)]).collect::<Vec<_>>().join(", ");
     let rows = table.rows.map_or_else(|| table.old.to_owned(), |rows| format!("({rows}) {}", table.old));
-    format!("select {expressions} from {rows} order by {}", table.order)
+    format!("{stand_ins}select {expressions} from {rows} order by {}", table.order)
 }
 
 /// What the expressions change in a row, as an array of reasons.
@@ -94,24 +139,25 @@ fn altered(table: &Table) -> String {
     format!("array_remove(array[{}]::text[], null)", cases.collect::<Vec<_>>().join(", "))
 }
 
-/// An installation may lack what came with a later version, but not what says whose a row is, nor what another value is made of.
-async fn check_form(old: &Transaction<'_>, columns: &Columns) -> anyhow::Result<()> {
+/// An installation may lack what came with a later version, but not what says whose a row is.
+async fn check_form(old: &Transaction<'_>, columns: &Columns, stand_ins: &str) -> anyhow::Result<()> {
     let mut queries = vec![];
     for table in TABLES {
         let Some(there) = columns.get(table.old) else { continue };
-        let essential = |name: &str| ["id", "company_id"].contains(&name) || Some(name) == table.owner;
-        if let Some(name) = table.plain_columns().find(|name| essential(name) && !there.contains_key(*name)) {
+        if let Some(name) = table.essential_columns().find(|name| !there.contains_key(*name)) {
             bail!("{} of --from has no column {name}, without which nobody knows whose its rows are", table.old);
         }
-        queries.push((table.old, select(table, there)));
+        queries.push((table.old, select(table, stand_ins)));
     }
     let others = [("files", files::STORED), ("twilio_settings", secrets::SECRETS)];
-    queries.extend(others.map(|(table, query)| (table, query.to_owned())));
+    queries.extend(others.map(|(table, query)| (table, format!("{stand_ins}{query}"))));
     for (table, query) in queries.iter().filter(|(table, _)| columns.contains_key(*table)) {
         if let Err(e) = old.prepare(query).await {
             let Some(e) = e.as_db_error().filter(|e| e.code().code().starts_with("42")) else { return Err(e.into()) };
-            let what = if *e.code() == SqlState::UNDEFINED_COLUMN { "lacks a column" } else { "has another form" };
-            bail!("{table} of --from {what}, so that it cannot be read as the old backend's: {}", e.message());
+            bail!(
+                "{table} of --from has another form, so that it cannot be read as the old backend's: {}",
+                e.message()
+            );
         }
     }
     Ok(())

@@ -16,6 +16,8 @@ pub(super) struct Table {
     /// The columns of the staging table: `name type`, and `= expression` where it is not the old column of that name. They
     /// are read into columns here of the same name, if there are any.
     pub(super) columns: &'static str,
+    /// Columns there that expressions read, besides those that are read as they are: `name type`.
+    pub(super) also_read: &'static str,
     /// Columns whose letters are made small here, where those of every language are known: an old database may know ASCII's only.
     pub(super) lower: &'static [&'static str],
     /// What the expressions change: when, asked of the old row, and what the report says of it.
@@ -35,6 +37,8 @@ pub(super) struct Table {
     pub(super) prepare: &'static [Sql],
     /// Run when every row has its tenant, and its references are known to be right.
     pub(super) settle: &'static [Sql],
+    /// Run when it is known which rows fit: of two that cannot both stay as they are, one is changed.
+    pub(super) rank: &'static [Sql],
     /// What the table's triggers do for each row, done for a whole batch before it comes in, without them; `$1` and `$2`
     /// bound the batch.
     pub(super) instead_of_triggers: &'static [Sql],
@@ -64,9 +68,30 @@ impl Table {
         })
     }
 
-    /// The columns that are simply those of the old table.
-    pub(super) fn plain_columns(&self) -> impl Iterator<Item = &'static str> {
-        self.columns().filter(|(_, _, expression)| expression.is_none()).map(|(name, _, _)| name)
+    /// Whether the staging table has this column.
+    pub(super) fn has(&self, column: &str) -> bool {
+        self.columns().any(|(name, _, _)| name == column)
+    }
+
+    /// The columns that are simply those of the old table, with their types here.
+    fn plain_columns(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        self.columns().filter(|(_, _, expression)| expression.is_none()).map(|(name, kind, _)| (name, kind))
+    }
+
+    /// The columns of the old table that are read, with their types there.
+    pub(super) fn old_columns(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let plain =
+            self.plain_columns().map(|(name, kind)| (name, if kind == "timestamptz" { "timestamp" } else { kind }));
+        plain.chain(self.also_read.split(';').filter_map(|column| column.trim().split_once(' ')))
+    }
+
+    /// The columns of the old table without which nobody knows whose its rows are.
+    pub(super) fn essential_columns(&self) -> impl Iterator<Item = &'static str> {
+        let owner = self.columns().find(|(name, _, _)| Some(*name) == self.owner);
+        let owner = owner.map(|(name, _, expression)| expression.unwrap_or(name));
+        let is_plain = |name: &str| self.plain_columns().any(|(plain, _)| plain == name);
+        let names = self.old_columns().map(|(name, _)| name);
+        names.filter(move |name| ["id", "company_id"].contains(name) && is_plain(name) || Some(*name) == owner)
     }
 
     /// Whether an expression reads the column of the old table.
@@ -113,6 +138,7 @@ const EMPTY: Table = Table {
     rows: None,
     new: "",
     columns: "",
+    also_read: "",
     lower: &[],
     altered: &[],
     dropped: &[],
@@ -122,6 +148,7 @@ const EMPTY: Table = Table {
     keep: &[],
     prepare: &[],
     settle: &[],
+    rank: &[],
     instead_of_triggers: &[],
     with: &[],
 };
@@ -136,11 +163,13 @@ pub(super) const TABLES: &[Table] = &[
             domain text = nullif(btrim(domain), ''); logo_url text; timezone text; currency text; email text; phone text;
             address text; city text; state text; zip text; created_at timestamptz; updated_at timestamptz;
             was_closed boolean = is_deleted or not is_active",
+        also_read: "name text; plan text; status text; subscription_status text; monthly_price numeric; domain text; is_deleted boolean; is_active boolean",
         lower: &["domain"],
         altered: &[("monthly_price not between 0 and 1e12", "monthly_price is outside 0 to 1e12: the default")],
         // Each company that has one is noted.
         dropped: &[("twilio_auth_token", "false"), ("sendgrid_api_key", "false")],
-        prepare: &[sql!("import/companies"), sql!("import/company_names")],
+        prepare: &[sql!("import/companies"), sql!("import/nameless_companies")],
+        rank: &[sql!("import/company_names")],
         ..EMPTY
     },
     Table {
@@ -151,16 +180,17 @@ pub(super) const TABLES: &[Table] = &[
             avatar text = nullif(avatar_url, ''); last_login timestamptz = null::timestamptz; is_active boolean;
             is_deleted boolean; created_at timestamptz; updated_at timestamptz;
             last_login_text text = last_login; hashed_password text; old_team_id uuid = team_id",
+        also_read: "email text; status text; avatar_url text; last_login text; team_id uuid",
         lower: &["email"],
         // Of two accounts with one address, the one that is in use comes first.
         order: "is_deleted, is_active desc, created_at, id",
         prepare: &[
+            sql!("import/bare_addresses"),
             sql!("import/users"),
             sql!("import/erased_users"),
-            sql!("import/user_addresses"),
             sql!("import/user_roles"),
-            sql!("import/user_passwords"),
         ],
+        rank: &[sql!("import/user_addresses"), sql!("import/user_passwords")],
         keep: &[sql!("import/user_teams"), sql!("import/user_companies")],
         with: &[sql!("import/credentials"), sql!("import/teams_of_users")],
         ..EMPTY
@@ -173,6 +203,7 @@ pub(super) const TABLES: &[Table] = &[
             user_id uuid = coalesce(team_lead_id, (select u.id from users u where u.team_id = teams.id order by u.created_at, u.id limit 1));
             team_lead_id uuid; name text; description text; is_deleted boolean = is_deleted or not is_active;
             created_at timestamptz; updated_at timestamptz",
+        also_read: "is_deleted boolean; is_active boolean",
         owner: Some("user_id"),
         references: &[("team_lead_id", "users")],
         with: &[sql!("import/users_of_teams")],
@@ -187,6 +218,7 @@ pub(super) const TABLES: &[Table] = &[
               then min(d.owner_id::text)::uuid end from deals d where d.pipeline_id = pipelines.id) end;
             name text; description text; is_default boolean; order_index int; is_active boolean;
             is_deleted boolean; created_at timestamptz; updated_at timestamptz",
+        also_read: "company_id uuid",
         owner: Some("owner_id"),
         prepare: &[sql!("import/pipeline_owners"), sql!("import/made_pipelines"), sql!("import/pipeline_defaults")],
         ..EMPTY
@@ -207,6 +239,7 @@ pub(super) const TABLES: &[Table] = &[
         columns: "id uuid; company_id uuid; owner_id uuid; first_name text; last_name text; email text = btrim(email);
             phone text = coalesce(nullif(btrim(phone), ''), nullif(btrim(mobile), '')); company text; title text; type text;
             status text = upper(status::text); is_deleted boolean; created_at timestamptz; updated_at timestamptz",
+        also_read: "email text; phone text; mobile text; status text",
         dropped: &[("mobile", "btrim(phone) <> '' and btrim(mobile) not in ('', btrim(phone))")],
         owner: Some("owner_id"),
         settle: &[sql!("import/erased_contacts")],
@@ -227,6 +260,7 @@ pub(super) const TABLES: &[Table] = &[
             stage_name text = (select s.name from pipeline_stages s where s.id = stage_id);
             stage jsonb = case when company_id is null then (select jsonb_build_object('place', s.order_index, 'probability', s.probability,
               'is_closed', s.is_closed, 'is_won', s.is_won) from pipeline_stages s where s.id = stage_id) end",
+        also_read: "value numeric; currency text; stage_entered_at timestamp; status text; actual_close_date timestamp; probability float8; tags jsonb; custom_fields jsonb",
         altered: &[
             ("probability not between 0 and 100", "the probability is outside 0 to 100: it has none"),
             ("length(btrim(currency)) > 3", "the currency is longer than three letters: cut"),
@@ -247,6 +281,7 @@ pub(super) const TABLES: &[Table] = &[
             completed_at timestamptz = coalesce(completed_at, case lower(status::text) when 'completed' then updated_at end) at time zone 'UTC';
             duration_minutes int; contact_id uuid; deal_id uuid; location text; outcome text; priority int;
             custom_fields jsonb = nullif(custom_fields, 'null'); created_at timestamptz; updated_at timestamptz; was_deleted boolean = is_deleted",
+        also_read: "type text; status text; completed_at timestamp; custom_fields jsonb; is_deleted boolean",
         owner: Some("owner_id"),
         references: &[("contact_id", "contacts"), ("deal_id", "deals")],
         ..EMPTY
@@ -259,6 +294,7 @@ pub(super) const TABLES: &[Table] = &[
             sent_at timestamptz = coalesce(sent_at::timestamp, case lower(status::text) when 'sent' then updated_at end) at time zone 'UTC';
             accepted_at timestamptz = coalesce(accepted_at::timestamp, case lower(status::text) when 'accepted' then updated_at end) at time zone 'UTC';
             description text; terms text; notes text; is_deleted boolean; created_at timestamptz; updated_at timestamptz",
+        also_read: "status text; sent_at timestamp; accepted_at timestamp",
         altered: &[("round(amount, 2) <> amount", "the amount has more than two decimals: rounded")],
         owner: Some("owner_id"),
         references: &[("client_id", "contacts"), ("deal_id", "deals")],
@@ -270,6 +306,7 @@ pub(super) const TABLES: &[Table] = &[
         columns: "id uuid; company_id uuid; owner_id uuid; parent_id uuid; name text; description text; status text;
             tags text[] = case when tags is not null then array(select t from unnest(tags) t where t is not null) end;
             is_deleted boolean; created_at timestamptz; updated_at timestamptz",
+        also_read: "tags text[]",
         altered: &[ODD_TAGS],
         owner: Some("owner_id"),
         settle: &[sql!("import/folders")],
@@ -282,6 +319,7 @@ pub(super) const TABLES: &[Table] = &[
             file_type text = coalesce(nullif(mime_type, ''), nullif(file_type, '')); size bigint; category text; description text;
             status text; tags text[] = case when tags is not null then array(select t from unnest(tags) t where t is not null) end;
             contact_id uuid; deal_id uuid; is_deleted boolean; created_at timestamptz; updated_at timestamptz",
+        also_read: "mime_type text; file_type text; tags text[]; storage_path text",
         altered: &[ODD_TAGS],
         dropped: &[("storage_path", "false"), ("file_type", "mime_type <> '' and file_type not in ('', mime_type)")],
         owner: Some("owner_id"),
@@ -296,6 +334,7 @@ pub(super) const TABLES: &[Table] = &[
             account_sid text; phone_number text = nullif(btrim(phone_number), ''); sendgrid_from_email text; sms_enabled boolean;
             voice_enabled boolean; email_enabled boolean; is_active boolean; is_verified boolean; last_verified_at timestamptz;
             created_at timestamptz; updated_at timestamptz; was_deleted boolean = is_deleted",
+        also_read: "user_id uuid; phone_number text; auth_token text; sendgrid_api_key text; is_deleted boolean",
         dropped: &[("auth_token", "false"), ("sendgrid_api_key", "false")],
         owner: Some("user_id"),
         ..EMPTY
@@ -326,6 +365,7 @@ pub(super) const TABLES: &[Table] = &[
             from_twilio_number text; conversation_status text = lower(conversation_status);
             last_message_at timestamptz = coalesce(last_message_at, created_at) at time zone 'UTC'; is_deleted boolean;
             created_at timestamptz; updated_at timestamptz",
+        also_read: "conversation_status text; last_message_at timestamp",
         owner: Some("user_id"),
         // A company has one conversation with a number: that in which it was last spoken stays.
         order: "is_deleted, last_message_at desc, id",
@@ -339,6 +379,7 @@ pub(super) const TABLES: &[Table] = &[
             read_at timestamptz; delivered_at timestamptz; twilio_sid text = nullif(btrim(twilio_sid), ''); error_code text;
             error_message text; created_at timestamptz; updated_at timestamptz; was_deleted boolean = is_deleted;
             conversation_id uuid = null",
+        also_read: "direction text; status text; twilio_sid text; is_deleted boolean",
         // Found by the numbers.
         dropped: &[("conversation_id", "false")],
         owner: Some("user_id"),
@@ -355,6 +396,7 @@ pub(super) const TABLES: &[Table] = &[
             is_cancelled boolean = coalesce(is_cancelled, false); error_message text;
             created_at timestamptz = coalesce(created_at, scheduled_at) at time zone 'UTC';
             updated_at timestamptz = coalesce(updated_at, created_at, scheduled_at) at time zone 'UTC'",
+        also_read: "is_sent boolean; is_cancelled boolean; created_at timestamp; updated_at timestamp",
         owner: Some("user_id"),
         references: &[("contact_id", "contacts"), ("template_id", "sms_templates")],
         settle: &[sql!("import/scheduled_senders"), sql!("import/scheduled_sms")],
@@ -367,6 +409,7 @@ pub(super) const TABLES: &[Table] = &[
             status text = replace(lower(status::text), '_', '-'); from_address text; to_address text; duration int; recording_url text;
             notes text; started_at timestamptz; ended_at timestamptz; twilio_sid text = nullif(btrim(twilio_sid), ''); error_message text;
             created_at timestamptz; updated_at timestamptz; was_deleted boolean = is_deleted",
+        also_read: "direction text; status text; twilio_sid text; is_deleted boolean",
         owner: Some("user_id"),
         references: &[("contact_id", "contacts")],
         prepare: &[sql!("import/open_calls")],
@@ -386,6 +429,7 @@ pub(super) const TABLES: &[Table] = &[
               when 'string' then bcc_emails #>> '{}' end;
             provider_id text = provider_message_id; open_count int; sent_at timestamptz; read_at timestamptz = opened_at at time zone 'UTC';
             opened_at timestamptz; clicked_at timestamptz; is_deleted boolean; created_at timestamptz; updated_at timestamptz",
+        also_read: "owner_id uuid; status text; body_html text; body_text text; cc_emails jsonb; bcc_emails jsonb; provider_message_id text",
         altered: &[
             ("jsonb_typeof(cc_emails) not in ('array', 'string', 'null')", "cc_emails is no list of addresses: it has none"),
             (
@@ -417,6 +461,7 @@ pub(super) const TABLES: &[Table] = &[
             actions jsonb = case jsonb_typeof(actions) when 'array' then actions else '[]' end;
             max_executions int = case when max_executions > 0 then max_executions end; execution_count int; last_executed_at timestamptz;
             is_deleted boolean; created_at timestamptz; updated_at timestamptz",
+        also_read: "name text; status text; trigger_type text; trigger_conditions jsonb; actions jsonb; max_executions int",
         altered: &[
             ("jsonb_typeof(trigger_conditions) not in ('array', 'object', 'null')", "the conditions are no list: it has none"),
             ("jsonb_typeof(actions) not in ('array', 'null')", "the actions are no list: it has none"),
@@ -436,6 +481,7 @@ pub(super) const TABLES: &[Table] = &[
             success_count int; failure_count int; error_message text = left(error_message, 500);
             started_at timestamptz = coalesce(started_at, created_at) at time zone 'UTC'; completed_at timestamptz; created_at timestamptz;
             was_deleted boolean = is_deleted",
+        also_read: "company_id uuid; trigger_data jsonb; status text; error_message text; started_at timestamp; is_deleted boolean",
         altered: &[("length(error_message) > 500", "the error message is longer than 500 characters: cut")],
         // Made of the times.
         dropped: &[("duration_seconds", "false")],
@@ -451,6 +497,7 @@ pub(super) const TABLES: &[Table] = &[
             subject text; body text; html_body text; ip_pool text; status text = lower(coalesce(status, 'draft')); scheduled_at timestamptz;
             sent_at timestamptz; total_recipients int = coalesce(total_recipients, 0); total_sent int; total_delivered int; total_opened int;
             total_clicked int; total_bounced int; is_deleted boolean; created_at timestamptz; updated_at timestamptz",
+        also_read: "status text; total_recipients int",
         owner: Some("user_id"),
         prepare: &[sql!("import/campaigns")],
         ..EMPTY
@@ -466,6 +513,8 @@ pub(super) const TABLES: &[Table] = &[
             clicked_at timestamptz = coalesce(clicked_at, case when clicked then updated_at end) at time zone 'UTC';
             bounced_at timestamptz = coalesce(bounced_at, case when bounced then updated_at end) at time zone 'UTC';
             error_message text = left(nullif(bounce_reason, ''), 500); was_deleted boolean = is_deleted",
+        also_read: "recipient_email text; opened boolean; clicked boolean; bounced boolean; opened_at timestamp; clicked_at timestamp; bounced_at timestamp;
+            bounce_reason text; unsubscribed boolean; is_deleted boolean; created_at timestamp; updated_at timestamp",
         lower: &["email"],
         altered: &[("length(bounce_reason) > 500", "the reason of the bounce is longer than 500 characters: cut")],
         owner: Some("user_id"),
@@ -496,6 +545,7 @@ pub(super) const TABLES: &[Table] = &[
         new: "notifications",
         columns: "id uuid; company_id uuid; user_id uuid; title text; message text; type text = lower(type::text); read boolean; link text;
             is_deleted boolean; created_at timestamptz; updated_at timestamptz",
+        also_read: "type text",
         owner: Some("user_id"),
         prepare: &[sql!("import/notifications")],
         ..EMPTY
