@@ -233,20 +233,16 @@ impl Config {
         Ok(url.map_err(|()| anyhow::anyhow!("{} cannot be a folder for files", files.display()))?.into())
     }
 
-    /// Opens the store of files, for a command that needs no other setting.
-    pub fn open_storage(&self, folder: Option<&Path>) -> anyhow::Result<Storage> {
-        Storage::open(&self.store_of_files(folder)?)
+    /// Opens the store of files, for a command that needs no other setting; a command that only looks at it makes no folder.
+    pub fn open_storage(&self, folder: Option<&Path>, only_looks: bool) -> anyhow::Result<Storage> {
+        let url = self.store_of_files(folder)?;
+        if only_looks { Storage::look_at(&url) } else { Storage::open(&url) }
     }
 
-    /// Opens the store of files if its address is known and its folder exists, for a command that only looks at it.
+    /// Opens the store of files if its address is known, for a command that only looks at it.
     pub fn known_storage(&self, folder: Option<&Path>) -> anyhow::Result<Option<Storage>> {
-        if folder.is_none() && self.storage_url.as_deref().is_none_or(str::is_empty) {
-            return Ok(None);
-        }
-        let url = self.store_of_files(folder)?;
-        let path =
-            url::Url::parse(&url).ok().filter(|url| url.scheme() == "file").and_then(|url| url.to_file_path().ok());
-        if path.is_some_and(|path| !path.exists()) { Ok(None) } else { Storage::open(&url).map(Some) }
+        let is_known = folder.is_some() || self.storage_url.as_deref().is_some_and(|url| !url.is_empty());
+        is_known.then(|| self.open_storage(folder, true)).transpose()
     }
 }
 

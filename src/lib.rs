@@ -59,6 +59,8 @@ pub struct Parts {
     pub positions: seal::Sealer,
     /// The files' content.
     pub storage: clients::storage::Storage,
+    /// Whether the store is this database's, as last seen; nothing before it has said so.
+    pub store_is_ours: tokio::sync::watch::Sender<Option<bool>>,
     /// Outgoing mail of the platform itself.
     pub mailer: clients::mail::Mailer,
     /// Texts and calls.
@@ -80,6 +82,12 @@ pub struct Parts {
 impl App {
     /// Builds the application on a database; `config` is settled.
     pub fn new(db: db::Db, config: config::Config) -> anyhow::Result<Self> {
+        let storage = clients::storage::Storage::open(config.storage_url.as_deref().unwrap_or_default())?;
+        Self::with(db, config, storage)
+    }
+
+    /// The same with a store of files that was opened before.
+    pub fn with(db: db::Db, config: config::Config, storage: clients::storage::Storage) -> anyhow::Result<Self> {
         Ok(Self(Arc::new(Parts {
             db,
             keys: auth::Keys::new(&config.jwt_secret)?,
@@ -88,7 +96,8 @@ impl App {
             links: links::Links::new(&config.secret_key),
             cursors: signed::Signer::new(&config.secret_key, "cursors"),
             positions: seal::Sealer::of(&config.secret_key, "positions")?,
-            storage: clients::storage::Storage::open(config.storage_url.as_deref().unwrap_or_default())?,
+            storage,
+            store_is_ours: tokio::sync::watch::Sender::new(None),
             mailer: clients::mail::Mailer::new(&config)?,
             twilio: clients::twilio::Twilio::new(&config)?,
             sendgrid: clients::sendgrid::SendGrid::new(&config)?,

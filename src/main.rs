@@ -10,9 +10,7 @@ use ringfence::{
     db::{self, Db, local::Cluster, migrate},
     log, say,
     seal::Sealer,
-    server, sql,
-    store::{self, Claim},
-    terminal, workbook,
+    server, sql, store, terminal, workbook,
 };
 use std::{io::Write, path::PathBuf, process::ExitCode};
 use tokio::{
@@ -207,13 +205,17 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             loaded.await?;
         }
         Command::Files(files::Command::Sweep { dry_run }) => {
-            with_app(cli.database, cli.config, async |app| files::sweep(&app, dry_run).await).await?;
+            with_app(cli.database, cli.config, dry_run, async |app| files::sweep(&app, dry_run).await).await?;
         }
-        Command::Files(files::Command::Adopt) => with_storage(cli.database, cli.config, files::adopt).await?,
+        Command::Files(files::Command::Adopt { dry_run, yes }) => {
+            let adopt = async |admin: &str, storage: &Storage| files::adopt(admin, storage, dry_run, yes).await;
+            with_storage(cli.database, cli.config, dry_run, adopt).await?;
+        }
         Command::Import(options) => import_old(cli.database, cli.config, &options).await?,
         Command::Archive(command) => {
-            with_storage(cli.database, cli.config, async |admin, storage| archive::run(&command, admin, storage).await)
-                .await?;
+            let only_reads = matches!(command, archive::Command::Export { .. });
+            let run = async |admin: &str, storage: &Storage| archive::run(&command, admin, storage).await;
+            with_storage(cli.database, cli.config, only_reads, run).await?;
         }
         Command::Erase(what) => erase_for_good(cli.database, cli.config, &what).await?,
         Command::Secrets(command) => {
@@ -345,9 +347,9 @@ async fn serve(database: Database, mut config: Config) -> anyhow::Result<()> {
 }
 
 /// Refuses a store that is another database's, where files that come in would not last. One that does not answer may do so
-/// later.
+/// later; until then a server takes no files, and is not ready.
 async fn check_store(app: &App) -> anyhow::Result<()> {
-    match store::is_ours(app, Claim::IfUnowned).await {
+    match store::look(app).await {
         Ok(true) => Ok(()),
         Ok(false) => bail!(store::ANOTHERS),
         Err(e) => {
@@ -364,20 +366,22 @@ async fn worker(database: Database, config: Config) -> anyhow::Result<()> {
         say!("Ringfence works on jobs. Ctrl-C stops it.");
         server::work(app, stop).await.context("the worker stopped")
     };
-    with_app(database, config, work).await
+    with_app(database, config, false, work).await
 }
 
-/// Runs something with all that a server has, but for its socket.
+/// Runs something with all that a server has, but for its socket; for what only looks at the store of files none is made.
 async fn with_app(
     database: Database,
     mut config: Config,
+    only_looks: bool,
     run: impl AsyncFnOnce(App) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     located(database, async |at| {
         config.settle(at.folder.as_deref())?;
         doctor::check_before_serving(&at.api).await?;
         db::check_pooler(&at.api, &config).await?;
-        run(App::new(Db::of(&at.api, &config)?, config)?).await
+        let storage = config.open_storage(at.folder.as_deref(), only_looks)?;
+        run(App::with(Db::of(&at.api, &config)?, config, storage)?).await
     })
     .await
 }
@@ -386,7 +390,7 @@ async fn import_old(database: Database, mut config: Config, options: &import::Op
     located(database, async |at| {
         let admin = at.admin()?;
         config.settle_secret_key(at.folder.as_deref())?;
-        let storage = config.open_storage(at.folder.as_deref())?;
+        let storage = config.open_storage(at.folder.as_deref(), options.dry_run)?;
         let outcomes = import::run(admin, options, &Sealer::new(&config.secret_key)?, &storage).await?;
         terminal::print(format_args!("{}", outcomes.summary(options)));
         Ok(())
@@ -395,9 +399,9 @@ async fn import_old(database: Database, mut config: Config, options: &import::Op
 }
 
 async fn erase_for_good(database: Database, config: Config, what: &erase::Erase) -> anyhow::Result<()> {
-    with_storage(database, config, async |admin, storage| {
+    let (erase::Erase::Company { options, .. } | erase::Erase::Person { options, .. }) = what;
+    with_storage(database, config, options.dry_run, async |admin, storage| {
         let erased = erase::run(admin, what, storage).await?;
-        let (erase::Erase::Company { options, .. } | erase::Erase::Person { options, .. }) = what;
         terminal::print(format_args!(
             "{}{}{}",
             if options.dry_run { "Would be erased:\n" } else { "Erased:\n" },
@@ -409,15 +413,16 @@ async fn erase_for_good(database: Database, config: Config, what: &erase::Erase)
     .await
 }
 
-/// Runs something with the administrator's address and the store of files.
+/// Runs something with the administrator's address and the store of files; none is made for what only looks.
 async fn with_storage(
     database: Database,
     config: Config,
+    only_looks: bool,
     run: impl AsyncFnOnce(&str, &Storage) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     located(database, async |at| {
         let admin = at.admin()?;
-        run(admin, &config.open_storage(at.folder.as_deref())?).await
+        run(admin, &config.open_storage(at.folder.as_deref(), only_looks)?).await
     })
     .await
 }

@@ -5,7 +5,7 @@ use crate::{
     config::{Config, Switch},
     db::{migrate, platform},
     error::{ErrorBody, ErrorInfo},
-    idempotency, jobs, metrics, page, read_your_writes, streaming,
+    idempotency, jobs, metrics, page, read_your_writes, store, streaming,
     wire::Json,
 };
 use axum::{
@@ -166,13 +166,23 @@ async fn health() -> Json<serde_json::Value> {
     Json(json!({ "status": "healthy", "service": "ringfence", "version": "1.0.0" }))
 }
 
-/// Ready when the database answers and is of this program's version, or of a newer one that this program still fits.
+/// Ready when the database answers and is of this program's version, or of a newer one that this program still fits, and the store
+/// of files is known as this database's.
 async fn ready(State(app): State<App>) -> Response {
     let ready = async {
         let platform::Readiness { version, oldest_program, login_problem } = app.db.platform().readiness().await?;
         let versions = || format!("the database is at migration {version}, this program at {}", migrate::newest());
         let role = login_problem.map(|problem| format!("the role of DATABASE_URL {problem}"));
-        Ok::<_, Error>((!migrate::fits(version, oldest_program)).then(versions).or(role))
+        let problem = (!migrate::fits(version, oldest_program)).then(versions).or(role);
+        if problem.is_some() {
+            return Ok(problem);
+        }
+        let store = match store::is_known_as_ours(&app).await {
+            Ok(true) => None,
+            Ok(false) => Some("the store of files is another database's"),
+            Err(_) => Some("the store of files has not answered yet"),
+        };
+        Ok::<_, Error>(store.map(str::to_owned))
     };
     match ready.await {
         Ok(None) => Json(json!({ "status": "ready" })).into_response(),
@@ -421,6 +431,8 @@ pub async fn serve(
     }
     let (watched, stop_watching) = (app.clone(), idle.clone().cancelled_owned());
     app.background.spawn(async move { watched.db.watch_standby(stop_watching).await });
+    let (watched, stop_watching) = (app.clone(), idle.clone().cancelled_owned());
+    app.background.spawn(async move { store::watch(&watched, stop_watching).await });
     if app.config.worker == Switch::On {
         begin_jobs(&app, &stopping);
     }

@@ -64,6 +64,21 @@ pub fn progress(what: impl Into<Cow<'static, str>>, measure: Measure) -> Progres
     bar
 }
 
+/// Goes on when somebody at a terminal types the word after what is said; otherwise `undone` is said.
+pub fn confirm(what: fmt::Arguments<'_>, word: &str, undone: &str) -> anyhow::Result<()> {
+    if !io::stdin().is_terminal() {
+        bail!("{undone}: say --yes, or run it at a terminal and confirm");
+    }
+    write!(io::stdout(), "{what}Type {word} to go on: ")?;
+    io::stdout().flush()?;
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    if answer.trim() != word {
+        bail!("{undone}");
+    }
+    Ok(())
+}
+
 /// A new password for `whom`: asked for twice at a terminal, otherwise the first line of standard input. `missing` is
 /// said when there is none.
 pub fn new_password(whom: &str, missing: &str) -> anyhow::Result<String> {

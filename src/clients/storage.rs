@@ -3,16 +3,18 @@
 use anyhow::{Context, Result, anyhow, bail};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, TryStreamExt, stream::BoxStream};
+use nix::unistd::geteuid;
 use object_store::{
     GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, ObjectStoreScheme, PutMode, PutPayload, RetryConfig,
     WriteMultipart, aws::AmazonS3Builder, azure::MicrosoftAzureBuilder, gcp::GoogleCloudStorageBuilder,
-    local::LocalFileSystem, path::Path, prefix::PrefixStore,
+    local::LocalFileSystem, memory::InMemory, path::Path, prefix::PrefixStore,
 };
 use sha2::{Digest, Sha256};
 use std::{
     fs::{self, DirBuilder},
+    io,
     ops::Range,
-    os::unix::fs::DirBuilderExt,
+    os::unix::fs::{DirBuilderExt, MetadataExt, lchown},
     path::PathBuf,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -63,6 +65,31 @@ pub fn file_of(key: &Path) -> Option<Uuid> {
     let id = |part: &str| part.parse::<Uuid>().ok().filter(|id| id.to_string() == part);
     id(company).and(id(file))
 }
+
+/// Makes a folder, and what it is in.
+fn make_folder(folder: &std::path::Path, mode: u32) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    if let Some(above) = folder.parent() {
+        make_folder(above, 0o777)?;
+    }
+    match DirBuilder::new().mode(mode).create(folder) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made.and_then(|()| hand_over(folder)),
+    }
+}
+
+/// What root makes is that user's whose folder it is in: an administrator's command would leave what the server's user can neither
+/// write nor read.
+fn hand_over(path: &std::path::Path) -> io::Result<()> {
+    match path.parent() {
+        Some(above) if geteuid().is_root() => {
+            let owner = fs::metadata(above)?;
+            lchown(path, Some(owner.uid()), Some(owner.gid()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What was read of an object.
@@ -79,14 +106,25 @@ impl Storage {
     /// `file:///folder`, which is made when it is missing, or `s3://bucket/…`, `gs://bucket/…` or `az://container/…`, with
     /// the provider's variables of the environment.
     pub fn open(url: &str) -> Result<Self> {
+        Self::at(url, true)
+    }
+
+    /// The same for who only looks: a folder that is missing is not made, and is an empty store.
+    pub fn look_at(url: &str) -> Result<Self> {
+        Self::at(url, false)
+    }
+
+    fn at(url: &str, makes_folder: bool) -> Result<Self> {
         let url: url::Url = url.parse().with_context(|| format!("RINGFENCE_STORAGE_URL is no address: {url}"))?;
         if url.scheme() == "file" {
             let folder =
                 url.to_file_path().map_err(|()| anyhow!("RINGFENCE_STORAGE_URL names no local folder: {url}"))?;
+            if !makes_folder && !folder.exists() {
+                return Ok(Self { store: Arc::new(InMemory::new()), folder: None });
+            }
             // Nobody else on the machine reads a customer's files; what the folder is in may be others' way, such as PostgreSQL's.
-            let above = folder.parent().map_or(Ok(()), fs::create_dir_all);
-            let made = above.and_then(|()| DirBuilder::new().recursive(true).mode(0o700).create(&folder));
-            made.with_context(|| format!("cannot make the folder for files {}", folder.display()))?;
+            make_folder(&folder, 0o700)
+                .with_context(|| format!("cannot make the folder for files {}", folder.display()))?;
             // What is acknowledged has reached the disk.
             let store = LocalFileSystem::new_with_prefix(&folder)?.with_fsync(true).with_automatic_cleanup(true);
             return Ok(Self { store: Arc::new(store), folder: Some(folder) });
@@ -113,16 +151,26 @@ impl Storage {
     /// Starts an object, which is deleted again unless [`Writing::keep`] is called.
     pub async fn write(&self, key: &str, tracker: &TaskTracker) -> Result<Writing> {
         let key = Path::parse(key)?;
+        let file = self.file(&key);
+        if let Some(folder) = file.as_deref().and_then(std::path::Path::parent) {
+            make_folder(folder, 0o777)?;
+        }
         let upload = self.store.put_multipart(&key).await?;
         Ok(Writing {
             store: self.store.clone(),
             key,
+            file,
             upload: Some(WriteMultipart::new_with_chunk_size(upload, PART)),
             hash: Sha256::new(),
             size: 0,
             kept: false,
             tracker: tracker.clone(),
         })
+    }
+
+    /// Where an object of a local store is.
+    fn file(&self, key: &Path) -> Option<PathBuf> {
+        self.folder.as_ref().map(|folder| folder.join(key.as_ref()))
     }
 
     /// An object or a part of it; `None` when it is not there.
@@ -182,8 +230,10 @@ impl Storage {
     }
 
     async fn put_owner(&self, database: Uuid, mode: PutMode) -> object_store::Result<()> {
-        let text = PutPayload::from(format!("{database}\n"));
-        self.store.put_opts(&Path::from(OWNER), text, mode.into()).await.map(drop)
+        let (key, text) = (Path::from(OWNER), PutPayload::from(format!("{database}\n")));
+        self.store.put_opts(&key, text, mode.into()).await?;
+        let handed_over = self.file(&key).map_or(Ok(()), |file| hand_over(&file));
+        handed_over.map_err(|e| object_store::Error::Generic { store: "local", source: e.into() })
     }
 
     /// Every object, but the one that says whose the store is.
@@ -241,6 +291,8 @@ impl Storage {
 pub struct Writing {
     store: Arc<dyn ObjectStore>,
     key: Path,
+    /// Where it is in a local store.
+    file: Option<PathBuf>,
     upload: Option<WriteMultipart>,
     hash: Sha256,
     size: u64,
@@ -268,6 +320,7 @@ impl Writing {
     pub async fn finish(&mut self) -> Result<[u8; 32]> {
         let upload = self.upload.take().context("the object is finished")?;
         upload.finish().await?;
+        self.file.as_deref().map_or(Ok(()), hand_over)?;
         Ok(self.hash.clone().finalize().into())
     }
 

@@ -13,10 +13,7 @@ use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use futures_util::TryStreamExt;
 use indicatif::ProgressBar;
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    io::{IsTerminal, Write},
-};
+use std::collections::{BTreeMap, BTreeSet};
 use tokio_postgres::{Client, GenericClient};
 use uuid::Uuid;
 
@@ -84,11 +81,11 @@ pub type Counts = BTreeMap<String, u64>;
 #[derive(Debug)]
 pub struct Erased {
     /// Rows.
-    /// Whether there was a super admin among them, and no other one is left.
-    pub last_super_admin: bool,
     pub counts: Counts,
     /// Companies in which people are left, and no admin.
     pub without_admin: Vec<String>,
+    /// Whether there was a super admin among them, and no other one is left.
+    pub last_super_admin: bool,
     /// Logins of operators that are left without a company in this database.
     pub operators: Vec<String>,
 }
@@ -100,11 +97,11 @@ impl Erased {
         if !self.without_admin.is_empty() {
             text += &format!(
                 "Left without an admin: {}. `ringfence user assign EMAIL --company NAME --role company_admin` makes one.\n",
-        if self.last_super_admin {
-            text += "Left without a super admin: `ringfence super-admin EMAIL` makes one.\n";
-        }
                 self.without_admin.join(", ")
             );
+        }
+        if self.last_super_admin {
+            text += "Left without a super admin: `ringfence super-admin EMAIL` makes one.\n";
         }
         if !self.operators.is_empty() {
             text += &format!(
@@ -256,12 +253,12 @@ pub async fn run(admin_url: &str, erase: &Erase, storage: &Storage) -> anyhow::R
 
 /// The column `name` of what a statement answers.
 async fn names(db: &Client, statement: &str, params: Params<'_>) -> anyhow::Result<Vec<String>> {
+    Ok(db.query(statement, params).await?.iter().map(|row| row.get("name")).collect())
+}
+
 /// Whether a super admin is among these users, or those of a company, and no other is left.
 async fn is_last_super_admin(db: &Client, users: &[Uuid], company: Option<Uuid>) -> anyhow::Result<bool> {
     Ok(db.query_one(sql!("ops/last_super_admin").text, &[&users, &company]).await?.get(0))
-}
-
-    Ok(db.query(statement, params).await?.iter().map(|row| row.get("name")).collect())
 }
 
 /// The store, if it is this database's. In another one's the keys of a company that has moved are the same as here.
@@ -274,21 +271,12 @@ async fn own<'a>(db: &Client, storage: &'a Storage, options: Options) -> anyhow:
     Ok(is_ours.then_some(storage))
 }
 
-fn confirmed(what: &str, counts: &Counts, options: Options) -> anyhow::Result<bool> {
-    if options.yes {
-        return Ok(true);
+fn goes_on(what: &str, counts: &Counts, options: Options) -> anyhow::Result<bool> {
+    if !options.dry_run && !options.yes {
+        let what = format_args!("This erases {what} for good:\n{}", summary(counts));
+        terminal::confirm(what, "erase", "nothing was erased")?;
     }
-    if !std::io::stdin().is_terminal() {
-        bail!("nothing was erased: say --yes, or run it at a terminal and confirm");
-    }
-    write!(std::io::stdout(), "This erases {what} for good:\n{}Type erase to go on: ", summary(counts))?;
-    std::io::stdout().flush()?;
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer)?;
-    if answer.trim() != "erase" {
-        bail!("nothing was erased");
-    }
-    Ok(true)
+    Ok(!options.dry_run)
 }
 
 /// The counts, a table a line.

@@ -3,7 +3,8 @@
 use crate::{
     App,
     clients::storage::Storage,
-    db, jobs, say, store,
+    db, jobs, say,
+    store::{self, Contents},
     terminal::{self, Measure},
 };
 use clap::Subcommand;
@@ -20,8 +21,17 @@ pub enum Command {
     /// Make this database the owner of the store, for a database that takes another one's place (needs DATABASE_ADMIN_URL)
     ///
     /// A store belongs to one database, which deletes objects there that it does not know. First stop the servers and workers of
-    /// the other database, or give it another store: what it writes to this one from now on is deleted.
-    Adopt,
+    /// the other database, or give it another store: what it writes to this one from now on is deleted, and its servers refuse
+    /// uploads as soon as they see the new owner. The next sweep deletes what this database does not know; until then,
+    /// `ringfence files adopt` of the other database takes the store back.
+    Adopt {
+        /// Only count the objects in the store
+        #[arg(long)]
+        dry_run: bool,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 /// Deletes what no file needs any more, or says what would be deleted.
@@ -35,9 +45,23 @@ pub async fn sweep(app: &App, dry_run: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Makes the store that of an administrator's database, whosever it was.
-pub async fn adopt(admin: &str, storage: &Storage) -> anyhow::Result<()> {
-    store::adopt(&db::connect_as_dba(admin).await?, storage).await?;
+/// Makes the store that of an administrator's database, whosever it was, after asking.
+pub async fn adopt(admin: &str, storage: &Storage, dry_run: bool, yes: bool) -> anyhow::Result<()> {
+    let db = db::connect_as_dba(admin).await?;
+    let bar = terminal::progress("objects looked at", Measure::Number);
+    let Contents { objects, unknown } = store::count(&db, storage, |seen| bar.set_position(seen)).await?;
+    bar.finish_and_clear();
+    say!(
+        "{objects} objects are in the store. This database does not know {unknown} of them, and sweeps would delete those."
+    );
+    if dry_run {
+        return Ok(());
+    }
+    if !yes {
+        let what = "This makes the store this database's. The servers of any other one take no files from then on.\n";
+        terminal::confirm(format_args!("{what}"), "adopt", "the store is whose it was")?;
+    }
+    store::adopt(&db, storage).await?;
     say!("The store of files is this database's now. Give any other database a store of its own.");
     Ok(())
 }

@@ -446,7 +446,9 @@ async fn settings_are_flags_before_a_command_and_behind_it() {
         assert!(!help(command).contains("--listen"), "{command:?}");
     }
     let store = store_of(&own.api);
-    for arguments in [["files", "adopt", "--storage-url", &store], ["--storage-url", &store, "files", "adopt"]] {
+    for arguments in
+        [["files", "adopt", "--yes", "--storage-url", &store], ["--storage-url", &store, "files", "adopt", "--yes"]]
+    {
         let mut command = ringfence(&own, &arguments);
         command.env_remove("RINGFENCE_STORAGE_URL");
         let done = run(command, "");

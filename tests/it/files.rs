@@ -760,11 +760,8 @@ async fn a_store_is_one_databases() {
     let acme = World::served(&own, config).await;
     let [old, gone] = ["old", "gone"].map(async |name| upload(&acme.admin, name, "x", &[]).await.expect(200));
     let (old, gone) = (old.await, gone.await);
-    let place = |file: &Value| {
-        std::path::PathBuf::from(store_of(&own.api).trim_start_matches("file://"))
-            .join(acme.company.to_string())
-            .join(id(file))
-    };
+    let store = std::path::PathBuf::from(store_of(&own.api).trim_start_matches("file://"));
+    let place = |file: &Value| store.join(acme.company.to_string()).join(id(file));
     let object = std::fs::File::options().write(true).open(place(&old)).unwrap();
     object.set_modified(SystemTime::now() - Duration::from_secs(2 * 24 * 60 * 60)).unwrap();
     let at_the_store = |database: &OwnDatabase, arguments: &[&str]| {
@@ -778,7 +775,8 @@ async fn a_store_is_one_databases() {
     assert!(exported, "{said}");
     let twin = db::connect(&other.admin).await.unwrap();
     twin.execute("insert into companies (id, name) values ($1, 'Twin')", &[&acme.company]).await.unwrap();
-    // At first the store does not say whose it is, and then it does.
+    // At first the store does not say whose it is, unless the server has looked, and then it does.
+    std::fs::remove_file(store.join("ringfence-database")).unwrap();
     for _ in 0..2 {
         for arguments in
             [&["files", "sweep"][..], &["serve"], &["worker"], &["doctor"], &["archive", "import", &archive]]
@@ -801,20 +799,106 @@ async fn a_store_is_one_databases() {
     let owners: std::collections::BTreeSet<Uuid> = claims.into_iter().map(Result::unwrap).collect();
     assert_eq!(owners.len(), 1);
 
-    // Who says so on purpose has it; what is not there is not erased.
-    let (done, said) = at_the_store(&other, &["files", "adopt"]);
+    // Who says so on purpose has it, and is told before what it would delete. A server of the other one sees that.
+    let told = "2 objects are in the store. This database does not know 2 of them";
+    for (arguments, is_done) in [(&["files", "adopt"][..], false), (&["files", "adopt", "--dry-run"], true)] {
+        let (done, said) = at_the_store(&other, arguments);
+        assert!(done == is_done && said.contains(told), "{said}");
+        assert!(is_done || said.contains("say --yes"), "{said}");
+    }
+    let (done, said) = at_the_store(&own, &["files", "sweep"]);
     assert!(done, "{said}");
+    let (done, said) = at_the_store(&other, &["files", "adopt", "--yes"]);
+    assert!(done && said.contains(told), "{said}");
     let (done, said) = at_the_store(&own, &["files", "sweep"]);
     assert!(!done && said.contains("`ringfence files adopt`"), "{said}");
-    assert!(at_the_store(&own, &["files", "adopt"]).0);
+    let ready = async || acme.admin.get("/readyz").await;
+    until("the server sees it", async || ready().await.status == 503).await;
+    assert_eq!(ready().await.body["detail"], json!("the store of files is another database's"));
+    upload(&acme.admin, "more", "x", &[]).await.expect(502);
+    assert!(at_the_store(&own, &["files", "adopt", "--yes"]).0);
+    until("the server is ready again", async || ready().await.status == 200).await;
+    upload(&acme.admin, "more", "x", &[]).await.expect(200);
+    // What is not there is not erased.
     std::fs::remove_file(place(&gone)).unwrap();
     let (done, said) = at_the_store(&own, &["erase", "company", &acme.name, "--yes"]);
-    assert!(done && said.contains("1 objects") && said.contains("2 files"), "{said}");
+    assert!(done && said.contains("2 objects") && said.contains("3 files"), "{said}");
     assert!(!place(&old).exists());
     std::fs::remove_file(archive).unwrap();
     drop((acme, twin));
     own.drop().await;
     other.drop().await;
+}
+
+/// A server may start while the store does not say whose it is, and takes no files before it has.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_stored_before_the_store_has_said_whose_it_is() {
+    let own = OwnDatabase::new().await;
+    let mark = std::path::PathBuf::from(store_of(&own.api).trim_start_matches("file://")).join("ringfence-database");
+    std::fs::create_dir_all(mark.parent().unwrap()).unwrap();
+    std::fs::write(&mark, "it cannot be read").unwrap();
+    let acme = World::served(&own, Config { worker: Switch::Off, ..config() }).await;
+    let identity: Uuid = acme.value("select id from ops.database_identity", &[]).await;
+    let refused = async |why: &str| {
+        let said = upload(&acme.admin, "new", "x", &[]).await.detail(502);
+        assert_eq!(said, "The store of files does not work right now: try again later");
+        assert_eq!(acme.admin.get("/readyz").await.expect(503)["detail"], json!(why));
+    };
+    refused("the store of files has not answered yet").await;
+    std::fs::write(&mark, Uuid::new_v4().to_string()).unwrap();
+    refused("the store of files is another database's").await;
+    assert_eq!(std::fs::read_dir(mark.parent().unwrap()).unwrap().count(), 1);
+    std::fs::write(&mark, identity.to_string()).unwrap();
+    until("files are taken", async || upload(&acme.admin, "new", "x", &[]).await.status == 200).await;
+    acme.admin.get("/readyz").await.expect(200);
+    drop(acme);
+    own.drop().await;
+}
+
+/// An administrator's commands run as root, and the server as somebody else.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_root_makes_in_a_store_is_the_users_whose_store_it_is() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let nobody = 65_534;
+    let own = OwnDatabase::new().await;
+    let above = std::path::PathBuf::from(format!("{}/owned-{}", env!("CARGO_TARGET_TMPDIR"), Uuid::new_v4()));
+    std::fs::create_dir(&above).unwrap();
+    std::os::unix::fs::chown(&above, Some(nobody), Some(nobody)).unwrap();
+    let (root, url) = (above.join("a/store"), format!("file://{}/a/store", above.display()));
+    let company = World::within(&own.admin, "Looked at").await;
+    for arguments in [
+        &["files", "sweep", "--dry-run"][..],
+        &["files", "adopt", "--dry-run"],
+        &["erase", "person", &company.member.email, "--dry-run"],
+        &["doctor"],
+    ] {
+        let mut command = configured(&own, arguments);
+        command.env("RINGFENCE_STORAGE_URL", &url);
+        let done = run(command, "");
+        assert!(done.status.success(), "{arguments:?}: {}", text(&done.stderr));
+        assert!(!above.join("a").exists(), "{arguments:?} makes a store");
+    }
+    let store = Storage::open(&url).unwrap();
+    store.claim(Uuid::new_v4()).await.unwrap();
+    let key = format!("{}/{}", company.company, Uuid::now_v7());
+    let mut writing = store.write(&key, &tokio_util::task::TaskTracker::new()).await.unwrap();
+    writing.finish().await.unwrap();
+    writing.keep();
+    for path in [
+        &above.join("a"),
+        &root,
+        &root.join("ringfence-database"),
+        &root.join(company.company.to_string()),
+        &root.join(&key),
+    ] {
+        let owner = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(path).unwrap());
+        assert_eq!(owner, nobody, "{}", path.display());
+    }
+    std::fs::remove_dir_all(above).unwrap();
+    drop(company);
+    own.drop().await;
 }
 
 /// A store that speaks S3 over https, with a certificate of its own authority.
@@ -873,6 +957,7 @@ async fn files_are_kept_in_an_s3_store() {
         let (mut served, base) = serve(stored(configured(&own, &["serve"])).env(name, value));
         let refused = upload(&acme.admin.at(&base), "more.txt", "more", &[]).await;
         assert_eq!(refused.detail(502), "The store of files does not work right now: try again later");
+        acme.admin.at(&base).get("/readyz").await.expect(503);
         served.kill().unwrap();
     }
     let rows: i64 = acme.value("select count(*) from files where not is_deleted", &[]).await;

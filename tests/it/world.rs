@@ -9,7 +9,7 @@ use ringfence::{
     clients,
     config::{Config, Switch},
     db::{self, Db},
-    passwords, server, workbook,
+    passwords, server, store, workbook,
 };
 use serde_json::Value;
 use std::{
@@ -74,7 +74,7 @@ pub fn config() -> Config {
 }
 
 /// The store of files of the database at this address: a store is one database's. That of the database that all tests share
-/// stays from run to run, and nobody sweeps it.
+/// stays from run to run, is each run's database's in turn, and nobody sweeps it.
 pub fn store_of(database: &str) -> String {
     let name = database.split('?').next().and_then(|url| url.rsplit('/').next()).unwrap_or_default();
     match name.starts_with("own_") {
@@ -94,6 +94,7 @@ pub fn start_server(mut config: Config, database: &str) -> String {
     if config.storage_url == self::config().storage_url {
         config.storage_url = Some(store_of(database));
     }
+    let is_shared = config.storage_url == Some(store_of(""));
     let db = Db::of(database, &config).unwrap();
     // The program that holds the tests cannot read workbooks.
     let _ = workbook::PROGRAM.set(env!("CARGO_BIN_EXE_ringfence").into());
@@ -101,6 +102,10 @@ pub fn start_server(mut config: Config, database: &str) -> String {
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         runtime.block_on(async {
+            if is_shared {
+                let store = clients::storage::Storage::open(&store_of("")).unwrap();
+                store::adopt(&db::connect(&admin_url()).await.unwrap(), &store).await.unwrap();
+            }
             let listener = tokio::net::TcpListener::bind(config.listen).await.unwrap();
             address.send(listener.local_addr().unwrap()).unwrap();
             server::serve(App::new(db, config).unwrap(), listener, std::future::pending()).await.unwrap();

@@ -4,6 +4,7 @@ use super::{super::prelude::*, File, Upload};
 use crate::{
     clients::storage::{Content, Writing},
     fair_limit::{FairLimit, Pace},
+    store,
     wire::{chunk, file_name, patiently},
 };
 use axum::{
@@ -66,7 +67,7 @@ pub(super) async fn upload(app: State<App>, db: TenantDb, form: Upload<Parts>) -
         match field.name().unwrap_or_default() {
             // A browser's has an empty name when nothing was chosen.
             "file" if stored.is_none() && file_name(&field).is_some_and(|name| !name.is_empty()) => {
-                stored = Some(store(&app, format!("{company}/{id}"), field, &mut pace).await?);
+                stored = Some(keep(&app, format!("{company}/{id}"), field, &mut pace).await?);
             }
             "category" => fields.category = category(text(field, &mut pace).await?)?,
             "folder_id" => fields.folder = text(field, &mut pace).await?.parse().ok(),
@@ -139,14 +140,15 @@ fn base_name(given: &str) -> String {
 }
 
 /// Streams a part of the form into the store.
-async fn store(app: &App, key: String, mut field: Field<'_>, pace: &mut Pace) -> Result<Stored> {
+async fn keep(app: &App, key: String, mut field: Field<'_>, pace: &mut Pace) -> Result<Stored> {
     let limit = app.config.upload_limit.as_u64();
     let name = base_name(&file_name(&field).unwrap_or_default());
     if name.chars().count() > 255 {
         return Err(Error::invalid("body", "file", "The name of the file should have at most 255 characters"));
     }
     let kind = field.content_type().map(str::to_owned).filter(|kind| !kind.is_empty());
-    let mut writing = app.storage.write(&key, &app.background).await.map_err(Error::of_storage)?;
+    let storage = store::for_writing(app).await?;
+    let mut writing = storage.write(&key, &app.background).await.map_err(Error::of_storage)?;
     let mut head = BytesMut::new();
     let (mut size, mut checked) = (0, false);
     while let Some(chunk) = chunk(&mut field, pace).await? {

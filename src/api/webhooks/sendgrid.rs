@@ -227,7 +227,8 @@ async fn store(app: &App, company: Uuid, mut field: Field<'_>, pace: &mut MailPa
     let kind = field.content_type().map(str::to_owned).filter(|kind| (1..=255).contains(&kind.len()));
     let id = Uuid::now_v7();
     let key = format!("{company}/{id}");
-    let mut writing = app.storage.write(&key, &app.background).await.map_err(Error::of_storage)?;
+    let storage = crate::store::for_writing(app).await?;
+    let mut writing = storage.write(&key, &app.background).await.map_err(Error::of_storage)?;
     while let Some(chunk) = pace.chunk(&mut field).await? {
         writing.put(chunk).await.map_err(Error::of_storage)?;
     }
