@@ -14,6 +14,7 @@ use crate::{
     read_your_writes, wire,
 };
 use axum::{
+    RequestExt,
     body::Body,
     extract::{FromRequestParts, MatchedPath, Request},
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
@@ -57,7 +58,7 @@ async fn once(app: App, request: Request, next: Next) -> Result<Response> {
     if route.path == "/api/auth/refresh" {
         return Ok(next.run(request).await);
     }
-    let (mut parts, body) = request.into_parts();
+    let (mut parts, body) = request.with_limited_body().into_parts();
     let key = key(&parts.headers)?;
     if route.access == Access::public {
         return Err(Error::bad_request("This route takes no Idempotency-Key: it is for callers who are signed in"));

@@ -8,6 +8,7 @@ pub mod clients;
 pub mod commands;
 pub mod config;
 pub mod db;
+mod drain;
 pub mod error;
 pub mod fair_limit;
 pub mod filter_ids;

@@ -4,6 +4,7 @@ use crate::{
     App, Error, api,
     config::{Config, Switch},
     db::{migrate, platform},
+    drain::Drained,
     error::{ErrorBody, ErrorInfo},
     idempotency, jobs, metrics, page, read_your_writes, store, streaming,
     wire::Json,
@@ -48,7 +49,7 @@ use tower_http::{
 use tracing::Instrument;
 use uuid::Uuid;
 
-/// Other bodies than JSON, up to 1 MiB; routes that take files set their own limit.
+/// How many bytes a body may have where its route says nothing else.
 const BODY_LIMIT: usize = 1 << 20;
 /// How long a stop waits for what is under way: requests, jobs, and what goes on behind them.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(30);
@@ -128,10 +129,10 @@ pub fn router(app: App) -> Router {
             CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| {
                 Error::Internal("a handler panicked".into()).into_response()
             }),
-            DefaultBodyLimit::max(BODY_LIMIT),
         ))
         .with_state(app)
 }
+            DefaultBodyLimit::max(BODY_LIMIT),
 
 /// What the docs page's own look lacks: a phone's width, a dark one for those who want that, and text that is not in the way.
 const DOCS_HEAD: &str = "<meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><style>\
@@ -404,7 +405,7 @@ async fn accept(mut listener: TcpListener, router: &Router, stop: impl Future<Ou
         let router = router.clone();
         let answer = service_fn(move |mut request: hyper::Request<Incoming>| {
             request.extensions_mut().insert(ConnectInfo(peer));
-            router.clone().call(request)
+            router.clone().call(Drained::of(request))
         });
         let connection = connections.watch(http.serve_connection(TokioIo::new(stream), answer));
         tokio::spawn(async move {

@@ -3,6 +3,7 @@
 use crate::{App, Error, Result, error::Problem};
 use aide::{generate::GenContext, openapi::Operation};
 use axum::{
+    RequestExt,
     body::Body,
     extract::{FromRequest, Request},
 };
@@ -82,7 +83,7 @@ impl<T> Change<T> {
 
 impl<T: DeserializeOwned + Validate<Context = ()>> Change<T> {
     async fn read(request: Request) -> Result<Self> {
-        let body = read(request.into_body()).await?;
+        let body = read(request.into_limited_body()).await?;
         // serde would take a list for a struct's fields in their order.
         if matches!(body.iter().find(|b| !b.is_ascii_whitespace()), Some(b'[')) {
             return Err(Error::invalid("body", "", "Input should be an object"));
@@ -160,13 +161,8 @@ fn in_words(expected: &str, is_out_of_range: bool) -> Cow<'_, str> {
     }
 }
 
-/// JSON bodies are at most this long, in bytes.
-const JSON_LIMIT: usize = 1 << 20;
-/// Of a body that is too long, this much is read and dropped: a client that is still sending does not see the answer.
-const DRAIN_LIMIT: usize = 64 << 20;
-
-/// A client that takes longer to send one keeps a connection for nothing.
-const JSON_TIMEOUT: Duration = Duration::from_secs(30);
+/// A client that takes longer to send a body that is no file keeps a connection for nothing.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Whether a JSON text has a number that the database would write out in more digits than can be read back.
 fn has_huge_number(text: &str) -> bool {
@@ -195,25 +191,20 @@ fn has_huge_number(text: &str) -> bool {
     false
 }
 
-/// The whole of a body that is no file.
+/// The whole of a body that is no file and has a limit. It is copied: a few bytes that come by themselves are a piece of a large buffer.
 pub(crate) async fn read(body: Body) -> Result<Vec<u8>> {
     let slow = |_| Error::invalid("body", "", "The body took too long to arrive");
-    tokio::time::timeout(JSON_TIMEOUT, collect(body)).await.map_err(slow)?
+    tokio::time::timeout(TIMEOUT, collect(body)).await.map_err(slow)?
 }
 
 async fn collect(mut body: Body) -> Result<Vec<u8>> {
-    let (mut bytes, mut length) = (Vec::new(), 0);
+    let mut bytes = Vec::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| Error::invalid("body", "", "The body could not be read"))?;
-        let Some(data) = frame.data_ref() else { continue };
-        length += data.len();
-        if length <= JSON_LIMIT {
+        if let Some(data) = frame.map_err(body_error)?.data_ref() {
             bytes.extend_from_slice(data);
-        } else if length > DRAIN_LIMIT {
-            break;
         }
     }
-    if length > JSON_LIMIT { Err(Error::TooLarge) } else { Ok(bytes) }
+    Ok(bytes)
 }
 
 /// The rules that are broken by what this body gave, if any; each names its field.

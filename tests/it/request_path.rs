@@ -13,7 +13,7 @@ use ringfence::{
 use serde_json::json;
 use std::{
     future::poll_fn,
-    io::Write,
+    io::{Read, Write},
     net::{Shutdown, TcpStream},
     path::PathBuf,
     pin::pin,
@@ -602,6 +602,107 @@ async fn one_company_does_not_get_all_connections() {
         asked.await.unwrap().expect(200);
     }
     own.drop().await;
+}
+
+/// A form of these parts: the head of each without its name, and its content.
+fn form(parts: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut form = Vec::new();
+    for (head, content) in parts {
+        form.extend(format!("--b\r\ncontent-disposition: form-data; {head}\r\n\r\n").bytes());
+        form.extend(*content);
+        form.extend(b"\r\n");
+    }
+    form.extend(b"--b--\r\n");
+    form
+}
+
+/// A proxy, or a client that knows no better, reads the answer when it has sent all.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_sends_all_before_they_read_hears_why_they_are_refused() {
+    let acme = World::new().await;
+    let address = acme.admin.request("GET", "/").build().unwrap().url().clone();
+    let address = format!("{}:{}", address.host_str().unwrap(), address.port().unwrap());
+    let large = vec![7; 8 << 20];
+    let (file, long) =
+        ("name=\"file\"; filename=\"a.bin\"", format!("name=\"file\"; filename=\"{}\"", "x".repeat(256)));
+    let picture = "name=\"file\"; filename=\"a.gif\"\r\ncontent-type: image/gif";
+    let whole = form(&[(file, &large)]);
+    let token = acme.admin.token.as_deref().unwrap();
+    let upload = "POST /api/files/upload";
+    let cases = [
+        (upload, "bad", &whole, "401", "Could not validate credentials"),
+        ("POST /api/users/me/avatar", "", &whole, "403", "Not authenticated"),
+        ("POST /api/nowhere", token, &whole, "404", "Not Found"),
+        ("DELETE /api/contacts/", token, &whole, "405", "Method Not Allowed"),
+        ("POST /api/contacts/", token, &large, "413", "too large"),
+        ("POST /api/auth/login", "", &large, "413", "too large"),
+        (upload, token, &form(&[("name=\"category\"", &[b'x'; 101]), (file, &large)]), "422", "at most 100 characters"),
+        (upload, token, &form(&[("name=\"tags\"", b"[1]"), (file, &large)]), "422", "a list of texts"),
+        (upload, token, &form(&[(&long, &large)]), "422", "at most 255 characters"),
+        (upload, token, &form(&[(picture, &large)]), "400", "is not what its name or type says"),
+        (upload, token, &form(&[(file, &vec![7; 11 << 20])]), "413", "too large"),
+        ("POST /api/contacts/upload-csv", token, &whole, "400", "ends in .csv"),
+    ];
+    for (line, token, body, status, sentence) in cases {
+        for (length, is_chunked) in
+            [(format!("content-length: {}", body.len()), false), ("transfer-encoding: chunked".into(), true)]
+        {
+            let mut stream = TcpStream::connect(&address).unwrap();
+            stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+            let authorization =
+                if token.is_empty() { String::new() } else { format!("authorization: Bearer {token}\r\n") };
+            let head = format!(
+                "{line} HTTP/1.1\r\nhost: x\r\n{authorization}content-type: multipart/form-data; boundary=b\r\n{length}\r\n\r\n"
+            );
+            stream.write_all(head.as_bytes()).unwrap();
+            if is_chunked {
+                write!(stream, "{:x}\r\n", body.len()).unwrap();
+            }
+            stream.write_all(body).unwrap_or_else(|e| panic!("{line} {status}: {e}"));
+            if is_chunked {
+                stream.write_all(b"\r\n0\r\n\r\n").unwrap();
+            }
+            let answer = read_answer(&mut stream);
+            assert!(
+                answer.starts_with(&format!("HTTP/1.1 {status} ")) && answer.contains(sentence),
+                "{line}: {answer}"
+            );
+            // The connection is as good as before.
+            stream.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+            assert!(read_answer(&mut stream).starts_with("HTTP/1.1 200 "), "{line}");
+        }
+    }
+}
+
+/// One answer with a `content-length`.
+fn read_answer(stream: &mut TcpStream) -> String {
+    let mut answer = Vec::new();
+    let is_whole = |answer: &[u8]| {
+        let text = String::from_utf8_lossy(answer);
+        let (head, body) = text.split_once("\r\n\r\n")?;
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "))?;
+        (body.len() >= length.parse().ok()?).then_some(())
+    };
+    while is_whole(&answer).is_none() {
+        let mut piece = [0; 4096];
+        let read = stream.read(&mut piece).unwrap();
+        assert!(read > 0, "{}", String::from_utf8_lossy(&answer));
+        answer.extend(&piece[..read]);
+    }
+    String::from_utf8(answer).unwrap()
+}
+
+#[tokio::test]
+async fn who_asks_before_they_send_is_refused_at_once() {
+    let nobody = Person::nobody();
+    let address = nobody.request("GET", "/").build().unwrap().url().clone();
+    let mut stream = TcpStream::connect((address.host_str().unwrap(), address.port().unwrap())).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let head = "POST /api/files/upload HTTP/1.1\r\nhost: x\r\nauthorization: Bearer bad\r\nexpect: 100-continue\r\n\
+        content-type: multipart/form-data; boundary=b\r\ncontent-length: 8000000\r\n\r\n";
+    stream.write_all(head.as_bytes()).unwrap();
+    let answer = read_answer(&mut stream);
+    assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
 }
 
 /// A stop takes no new connections, and requests that are under way come to their end.

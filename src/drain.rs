@@ -1,0 +1,82 @@
+//! What an answer leaves unread of its request. A connection that is closed while its client is still sending is reset, and a
+//! client that reads only when it has sent everything never sees the answer (RFC 9112, section 9.6); a proxy in front takes
+//! that for a fault of the server. So the rest is read and dropped, beside the answer and whatever comes after it.
+
+use crate::fair_limit::Pace;
+use axum::extract::Request;
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use hyper::{
+    body::{Body, Frame, Incoming, SizeHint},
+    header,
+};
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+use tokio::runtime::Handle;
+
+/// Of one request, this much is read and dropped.
+const LIMIT: usize = 64 << 20;
+
+/// A body whose rest is drained when it is dropped before its end.
+pub(crate) struct Drained {
+    /// Until it has ended.
+    body: Option<Incoming>,
+    /// Whether the client waits to be asked for it (`Expect: 100-continue`): one that hears the answer first sends nothing.
+    is_awaited: bool,
+}
+
+impl Drained {
+    /// The request with its body watched over.
+    pub(crate) fn of(request: hyper::Request<Incoming>) -> Request<Self> {
+        let expected = request.headers().get(header::EXPECT);
+        let is_awaited = expected.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+        request.map(|body| Self { body: Some(body), is_awaited })
+    }
+}
+
+impl Body for Drained {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        self.is_awaited = false;
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let frame = ready!(Pin::new(body).poll_frame(cx));
+        if !matches!(frame, Some(Ok(_))) {
+            self.body = None;
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(Incoming::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map_or(SizeHint::with_exact(0), Incoming::size_hint)
+    }
+}
+
+impl Drop for Drained {
+    fn drop(&mut self) {
+        let left = self.body.take().filter(|body| !self.is_awaited && !body.is_end_stream());
+        // Without a runtime the server has ended, and the connection with it.
+        if let (Some(left), Ok(runtime)) = (left, Handle::try_current()) {
+            runtime.spawn(drain(left));
+        }
+    }
+}
+
+async fn drain(mut body: Incoming) {
+    let (mut pace, mut left) = (Pace::of_upload(), LIMIT);
+    while let Some(Some(Ok(frame))) = pace.next(body.frame()).await {
+        let came = frame.data_ref().map_or(0, Bytes::len);
+        if came > left {
+            return;
+        }
+        pace.came(came);
+        left -= came;
+    }
+}
