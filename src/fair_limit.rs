@@ -1,5 +1,5 @@
-//! Limits on work that takes much memory or time: only so many at a time, and fewer for each company than for all together, so
-//! that no company alone holds up the others. A sender who is too slow with what is read under a permit loses it.
+//! Limits on work that takes much memory, disk space or time: only so many at a time, and fewer for each company than for all
+//! together, so that no company alone holds up the others. A sender who is too slow with what is read is not waited for.
 
 use crate::{Error, Result};
 use std::{

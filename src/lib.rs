@@ -26,6 +26,7 @@ pub mod refusals;
 pub mod seal;
 pub mod server;
 pub mod signed;
+pub mod spool;
 pub mod store;
 mod streaming;
 pub mod telephony;

@@ -17,7 +17,7 @@ pub use field::{
 };
 pub use rule::{MONEY, TAG_LENGTH, TAGS, TEXT, decimals, fields, is_xml, name, new_address, old_address, subject};
 pub use time::{Time, as_written, time_zone};
-pub use upload::{File, IMPORTS, PICTURES, Reading, Upload, chunk, file_name, patiently};
+pub use upload::{File, IMPORTS, PICTURES, Upload, WAIT, chunk, file_name, in_time, patiently};
 
 use crate::{App, Error, Result};
 use aide::{generate::GenContext, openapi::Operation};

@@ -23,7 +23,7 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 /// Bytes of a part, which is the least that S3 takes.
-const PART: usize = 5 << 20;
+pub const PART: usize = 5 << 20;
 /// A store that does not answer is asked again so often and so long: somebody is waiting.
 const RETRIES: usize = 3;
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -301,14 +301,14 @@ pub struct Writing {
 }
 
 impl Writing {
-    /// Appends bytes; waits while a part is on its way, so that memory stays small.
-    pub async fn put(&mut self, bytes: Bytes) -> Result<()> {
+    /// Appends bytes; waits until a part that they fill is in the store, so that memory stays small. They are copied: a few bytes
+    /// that came by themselves are a piece of a large buffer.
+    pub async fn put(&mut self, bytes: &[u8]) -> Result<()> {
         let upload = self.upload.as_mut().context("the object is finished")?;
-        upload.wait_for_capacity(1).await?;
-        self.hash.update(&bytes);
+        self.hash.update(bytes);
         self.size += bytes.len() as u64;
-        upload.put(bytes);
-        Ok(())
+        upload.write(bytes);
+        Ok(upload.wait_for_capacity(1).await?)
     }
 
     /// How many bytes there are by now.

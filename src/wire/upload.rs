@@ -4,6 +4,7 @@ use super::body_error;
 use crate::{
     Error, Result,
     fair_limit::{FairLimit, Pace, Permit},
+    spool::Spool,
 };
 use aide::{generate::GenContext, openapi::Operation};
 use axum::{
@@ -31,19 +32,14 @@ pub struct File {
     _permit: Permit,
 }
 
-/// Files that are held in memory while they are read: only so many at a time, and one of each company.
-pub struct Reading {
-    limit: FairLimit,
-    /// How long one may take to arrive, however fast it comes.
-    timeout: Duration,
-}
-
-/// Large ones.
-pub static IMPORTS: Reading = Reading { limit: FairLimit::new(2, 1), timeout: Duration::from_secs(300) };
+/// Large files, which are held in memory while they are read: only so many at a time, and one of each company.
+pub static IMPORTS: FairLimit = FairLimit::new(2, 1);
 /// Small ones, which those who read large ones do not hold up.
-pub static PICTURES: Reading = Reading { limit: FairLimit::new(6, 1), timeout: Duration::from_secs(60) };
-/// How long one waits for a permit.
-const UPLOAD_WAIT: Duration = Duration::from_secs(30);
+pub static PICTURES: FairLimit = FairLimit::new(6, 1);
+/// How long one that has come waits for a permit.
+pub const WAIT: Duration = Duration::from_secs(60);
+/// How long a form with a file may take to arrive, however fast it comes.
+const LONGEST: Duration = Duration::from_secs(60 * 60);
 
 impl<S: Send + Sync, T> FromRequest<S> for Upload<T> {
     type Rejection = Error;
@@ -86,6 +82,11 @@ pub fn file_name(field: &Field<'_>) -> Option<String> {
     Some(charset.decode_without_bom_handling(&bytes).0.into_owned())
 }
 
+/// Reads a form, which has an end in time.
+pub async fn in_time<T>(reading: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::time::timeout(LONGEST, reading).await.map_err(|_| slow())?
+}
+
 /// Too large, or not a form with a file.
 fn form_error(e: impl std::error::Error) -> Error {
     match body_error(e) {
@@ -104,17 +105,18 @@ impl<T> Upload<T> {
         Multipart::from_request(self.0, &()).await.map_err(form_error)
     }
 
-    /// Reads the file by a permit of its company, or of its sender where there is none; 413 beyond the route's limit.
-    pub async fn read(self, reading: &'static Reading, whose: Uuid) -> Result<File> {
+    /// Reads the file, for its company, or for its sender where there is none; 413 beyond the route's limit. It is in memory only
+    /// when all of it has come, by a permit.
+    pub async fn read(self, limit: &'static FairLimit, whose: Uuid) -> Result<File> {
+        let (name, kind, spool) = in_time(self.arrival(whose)).await?;
         let busy = Error::Busy("Too many files are being read right now: try again in a moment");
-        let permit = reading.limit.acquire(whose, UPLOAD_WAIT).await.ok_or(busy)?;
-        tokio::time::timeout(reading.timeout, self.part(permit)).await.map_err(|_| slow())?
+        let permit = limit.acquire(whose, WAIT).await.ok_or(busy)?;
+        Ok(File { name, kind, bytes: spool.into_bytes().await?, _permit: permit })
     }
 
-    async fn part(self, permit: Permit) -> Result<File> {
-        let length = self.0.headers().get(header::CONTENT_LENGTH);
-        let length: usize = length.and_then(|v| v.to_str().ok()?.parse().ok()).unwrap_or(0);
-        let mut form = Multipart::from_request(self.0, &()).await.map_err(form_error)?;
+    /// The file's name, type and content.
+    async fn arrival(self, whose: Uuid) -> Result<(String, Option<String>, Spool)> {
+        let mut form = self.form().await?;
         let mut pace = Pace::of_upload();
         while let Some(mut field) = patiently(&mut pace, form.next_field()).await? {
             if field.name() != Some("file") {
@@ -122,13 +124,11 @@ impl<T> Upload<T> {
             }
             let name = file_name(&field).unwrap_or_default();
             let kind = field.content_type().map(str::to_owned);
-            // Room for all of it from the start: a buffer that grows is copied, and held twice meanwhile. The system
-            // gives memory when it is written to, so a length that is a lie costs nothing.
-            let mut bytes = Vec::with_capacity(length.min(64 << 20));
+            let mut spool = Spool::new(whose).await?;
             while let Some(chunk) = chunk(&mut field, &mut pace).await? {
-                bytes.extend_from_slice(&chunk);
+                spool.put(&chunk).await?;
             }
-            return Ok(File { name, kind, bytes, _permit: permit });
+            return Ok((name, kind, spool));
         }
         Err(Error::invalid("body", "file", "Field required"))
     }

@@ -52,7 +52,7 @@ async fn with_content(seeded: &Seeded, storage: &Storage) -> Uuid {
     let id: Uuid = world.value("select id from files where tenant_id = $1 limit 1", &[&world.company]).await;
     let key = format!("{}/{id}", world.company);
     let mut writing = storage.write(&key, &TaskTracker::new()).await.unwrap();
-    writing.put(bytes::Bytes::from_static(b"the content")).await.unwrap();
+    writing.put(b"the content").await.unwrap();
     writing.finish().await.unwrap();
     writing.keep();
     world.db.execute("update files set object_key = $2 where id = $1", &[&id, &key]).await.unwrap();

@@ -25,7 +25,7 @@ async fn claim(own: &OwnDatabase) {
 
 async fn put(storage: &Storage, key: &str) {
     let mut writing = storage.write(key, &TaskTracker::new()).await.unwrap();
-    writing.put(bytes::Bytes::from_static(b"x")).await.unwrap();
+    writing.put(b"x").await.unwrap();
     writing.finish().await.unwrap();
     writing.keep();
 }

@@ -2,31 +2,27 @@
 
 use super::{super::prelude::*, File, Upload};
 use crate::{
-    clients::storage::{Content, Writing},
+    clients::storage::{Content, PART, Writing},
     fair_limit::{FairLimit, Pace},
+    spool::Spool,
     store,
     wire::{chunk, file_name, patiently},
 };
 use axum::{
     body::Body,
-    extract::multipart::Field,
+    extract::{Multipart, multipart::Field},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use bytes::{Bytes, BytesMut};
 use serde_json::Value;
-use std::{ops::Range, time::Duration};
+use std::ops::Range;
 
-/// Uploads at a time, and of one company: each holds two parts of 5 MiB.
-static UPLOADS: FairLimit = FairLimit::new(16, 4);
-/// How long one waits for a permit.
-const WAIT: Duration = Duration::from_secs(60);
+/// Parts on their way into the store at a time, and of one company: each is in memory.
+static PARTS: FairLimit = FairLimit::new(16, 4);
 /// Of the other fields of the form.
 const TEXT_LIMIT: usize = 64 << 10;
 /// What tells a file's type is within its first bytes.
 const HEAD: usize = 8 << 10;
-/// Of a file that is too large this much more is read and dropped, so that the sender sees the answer.
-const DRAIN_LIMIT: u64 = 64 << 20;
 
 /// What may come with the file.
 #[derive(JsonSchema)]
@@ -58,16 +54,20 @@ struct Stored {
 
 pub(super) async fn upload(app: State<App>, db: TenantDb, form: Upload<Parts>) -> Result<Json<File>> {
     let company = db.tx(async |tx| Ok(tx.caller().company_id)).await?.ok_or(Error::NoCompany)?;
-    let busy = Error::NoTurn("Too many files are being uploaded right now: try again in a moment");
-    let _permit = UPLOADS.acquire(company, WAIT).await.ok_or(busy)?;
     let id = Uuid::now_v7();
-    let mut form = form.form().await?;
+    let (stored, fields) = wire::in_time(read(&app, company, id, form.form().await?)).await?;
+    // The statement goes on when the client is gone, and so does what its end means for the content.
+    Ok(Json(app.run_to_completion(write_down(db, id, stored, fields)).await??))
+}
+
+/// Reads the form part by part; the file goes into the store as it comes.
+async fn read(app: &App, company: Uuid, id: Uuid, mut form: Multipart) -> Result<(Stored, Fields)> {
     let (mut stored, mut fields, mut pace) = (None, Fields::default(), Pace::of_upload());
     while let Some(field) = patiently(&mut pace, form.next_field()).await? {
         match field.name().unwrap_or_default() {
             // A browser's has an empty name when nothing was chosen.
             "file" if stored.is_none() && file_name(&field).is_some_and(|name| !name.is_empty()) => {
-                stored = Some(keep(&app, format!("{company}/{id}"), field, &mut pace).await?);
+                stored = Some(keep(app, company, id, field, &mut pace).await?);
             }
             "category" => fields.category = category(text(field, &mut pace).await?)?,
             "folder_id" => fields.folder = text(field, &mut pace).await?.parse().ok(),
@@ -75,9 +75,7 @@ pub(super) async fn upload(app: State<App>, db: TenantDb, form: Upload<Parts>) -
             _ => {}
         }
     }
-    let stored = stored.ok_or_else(|| Error::invalid("body", "file", "Field required"))?;
-    // The statement goes on when the client is gone, and so does what its end means for the content.
-    Ok(Json(app.run_to_completion(write_down(db, id, stored, fields)).await??))
+    Ok((stored.ok_or_else(|| Error::invalid("body", "file", "Field required"))?, fields))
 }
 
 /// Writes the row of a file whose content is in the store; without the row the content goes, and in doubt it stays.
@@ -139,8 +137,8 @@ fn base_name(given: &str) -> String {
     if name.is_empty() || name.chars().all(|c| c == '.') { "file".into() } else { name.into() }
 }
 
-/// Streams a part of the form into the store.
-async fn keep(app: &App, key: String, mut field: Field<'_>, pace: &mut Pace) -> Result<Stored> {
+/// Streams the file of the form into the store: by parts, each of which is on the disk until all of it has come.
+async fn keep(app: &App, company: Uuid, id: Uuid, mut field: Field<'_>, pace: &mut Pace) -> Result<Stored> {
     let limit = app.config.upload_limit.as_u64();
     let name = base_name(&file_name(&field).unwrap_or_default());
     if name.chars().count() > 255 {
@@ -148,45 +146,48 @@ async fn keep(app: &App, key: String, mut field: Field<'_>, pace: &mut Pace) -> 
     }
     let kind = field.content_type().map(str::to_owned).filter(|kind| !kind.is_empty());
     let storage = store::for_writing(app).await?;
-    let mut writing = storage.write(&key, &app.background).await.map_err(Error::of_storage)?;
-    let mut head = BytesMut::new();
-    let (mut size, mut checked) = (0, false);
-    while let Some(chunk) = chunk(&mut field, pace).await? {
+    let key = format!("{company}/{id}");
+    let turn = async || {
+        let busy = Error::Busy("Too many files are being uploaded right now: try again in a moment");
+        PARTS.acquire(company, wire::WAIT).await.ok_or(busy)
+    };
+    let pass_on = async |part: &mut Spool, writing: Option<Writing>| {
+        part.rewind().await?;
+        let mut piece = part.next().await?.unwrap_or_default();
+        let mut writing = match writing {
+            Some(writing) => writing,
+            None => {
+                let head = &piece[..piece.len().min(HEAD)];
+                contradiction(head, &name, kind.as_deref()).map_or(Ok(()), |why| Err(Error::bad_request(why)))?;
+                storage.write(&key, &app.background).await.map_err(Error::of_storage)?
+            }
+        };
+        while !piece.is_empty() {
+            writing.put(&piece).await.map_err(Error::of_storage)?;
+            piece = part.next().await?.unwrap_or_default();
+        }
+        part.clear().await?;
+        Ok::<_, Error>(writing)
+    };
+    let (mut part, mut writing, mut size) = (Spool::new(company).await?, None, 0);
+    while let Some(mut chunk) = chunk(&mut field, pace).await? {
         size += chunk.len() as u64;
         if size > limit {
-            // Nothing more is stored; what goes on coming is dropped.
-            if size > limit + DRAIN_LIMIT {
-                return Err(Error::TooLarge);
-            }
-            continue;
+            return Err(Error::TooLarge);
         }
-        let mut chunk = chunk;
-        if !checked {
-            head.extend_from_slice(&chunk);
-            if head.len() < HEAD {
-                continue;
+        while !chunk.is_empty() {
+            if part.size() == PART {
+                let _permit = turn().await?;
+                writing = Some(pass_on(&mut part, writing).await?);
             }
-            chunk = checked_head(&mut head, &name, kind.as_deref())?;
-            checked = true;
+            let more = chunk.split_to(chunk.len().min(PART - part.size()));
+            part.put(&more).await?;
         }
-        writing.put(chunk).await.map_err(Error::of_storage)?;
     }
-    if size > limit {
-        return Err(Error::TooLarge);
-    }
-    if !checked {
-        let chunk = checked_head(&mut head, &name, kind.as_deref())?;
-        writing.put(chunk).await.map_err(Error::of_storage)?;
-    }
+    let _permit = turn().await?;
+    let mut writing = pass_on(&mut part, writing).await?;
     let sha256 = writing.finish().await.map_err(Error::of_storage)?;
     Ok(Stored { writing, key, name, kind, sha256 })
-}
-
-fn checked_head(head: &mut BytesMut, name: &str, kind: Option<&str>) -> Result<Bytes> {
-    match contradiction(head, name, kind) {
-        Some(sentence) => Err(Error::bad_request(sentence)),
-        None => Ok(head.split().freeze()),
-    }
 }
 
 /// The kinds that run, by the endings that `infer` has for them.

@@ -230,7 +230,7 @@ async fn store(app: &App, company: Uuid, mut field: Field<'_>, pace: &mut MailPa
     let storage = crate::store::for_writing(app).await?;
     let mut writing = storage.write(&key, &app.background).await.map_err(Error::of_storage)?;
     while let Some(chunk) = pace.chunk(&mut field).await? {
-        writing.put(chunk).await.map_err(Error::of_storage)?;
+        writing.put(&chunk).await.map_err(Error::of_storage)?;
     }
     let sha256 = writing.finish().await.map_err(Error::of_storage)?;
     let size = writing.size() as i64;

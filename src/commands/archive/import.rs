@@ -11,7 +11,6 @@ use crate::{
     terminal::{self, Measure},
 };
 use anyhow::{Context, bail, ensure};
-use bytes::Bytes;
 use clap::Args;
 use indicatif::ProgressBar;
 use serde::Deserialize;
@@ -376,7 +375,7 @@ async fn read_objects(
             if read == 0 {
                 break;
             }
-            writing.put(Bytes::copy_from_slice(&buffer[..read])).await?;
+            writing.put(&buffer[..read]).await?;
             bar.inc(read as u64);
         }
         writing.finish().await?;

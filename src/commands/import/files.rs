@@ -6,7 +6,6 @@ use crate::{
     terminal::{self, Measure},
 };
 use anyhow::Context;
-use bytes::Bytes;
 use std::{
     collections::{BTreeSet, HashMap},
     path::{Component, Path, PathBuf},
@@ -151,7 +150,7 @@ async fn store(
         if read == 0 {
             break;
         }
-        writing.put(Bytes::copy_from_slice(&buffer[..read])).await?;
+        writing.put(&buffer[..read]).await?;
     }
     let (size, sha256) = (i64::try_from(writing.size())?, writing.finish().await?);
     // A connection that is lost may have written the row; content without one is swept.

@@ -1,0 +1,130 @@
+//! Files that are coming in, on the disk until a part or all of it can be taken: whoever is slow to send one keeps no memory
+//! and nobody else's turn.
+
+use crate::{
+    Error, Result,
+    fair_limit::{FairLimit, Permit},
+};
+use bytes::BytesMut;
+use std::{io::SeekFrom, time::Duration};
+use tokio::{
+    fs::File,
+    io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt},
+    task::spawn_blocking,
+};
+use uuid::Uuid;
+
+/// How much of the disk is taken at a time, in bytes.
+const LOT: usize = 4 << 20;
+/// So many lots in the whole program, which is 1 GiB, and of one company less than a tenth. A connection has one at least, so
+/// these are as many files as come in at a time, and each of them keeps some hundred kilobytes of memory: buffers.
+static ROOM: FairLimit = FairLimit::new(256, 24);
+/// How long one waits for a lot while the others are taken.
+const WAIT: Duration = Duration::from_secs(30);
+/// What is read or written at once.
+const PIECE: usize = 64 << 10;
+
+/// A file without a name in the system's folder for temporary ones (`TMPDIR`), which is gone when it is dropped.
+pub struct Spool {
+    file: File,
+    size: usize,
+    whose: Uuid,
+    room: Vec<Permit>,
+}
+
+impl Spool {
+    /// An empty one, which counts for this company.
+    pub async fn new(whose: Uuid) -> Result<Self> {
+        let file = spawn_blocking(tempfile::tempfile).await.map_err(|e| Error::Internal(e.to_string().into()))?;
+        let mut file = File::from_std(file.map_err(failed)?);
+        file.set_max_buf_size(PIECE);
+        Ok(Self { file, size: 0, whose, room: Vec::new() })
+    }
+
+    /// How many bytes are in it.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Adds bytes to it; waits for room where others take all of it.
+    pub async fn put(&mut self, bytes: &[u8]) -> Result<()> {
+        while self.room.len() * LOT < self.size + bytes.len() {
+            let busy = Error::Busy("Too many files are coming in right now: try again in a moment");
+            self.room.push(ROOM.acquire(self.whose, WAIT).await.ok_or(busy)?);
+        }
+        self.file.write_all(bytes).await.map_err(failed)?;
+        self.size += bytes.len();
+        Ok(())
+    }
+
+    /// Goes back to its beginning, from where [`Spool::next`] reads.
+    pub async fn rewind(&mut self) -> Result<()> {
+        // What was written last is told to have failed here at the latest.
+        self.file.flush().await.map_err(failed)?;
+        self.file.seek(SeekFrom::Start(0)).await.map(drop).map_err(failed)
+    }
+
+    /// The next bytes; `None` behind the last ones.
+    pub async fn next(&mut self) -> Result<Option<BytesMut>> {
+        let mut piece = BytesMut::with_capacity(PIECE);
+        let read = self.file.read_buf(&mut piece).await.map_err(failed)?;
+        Ok((read > 0).then_some(piece))
+    }
+
+    /// Empties it.
+    pub async fn clear(&mut self) -> Result<()> {
+        self.size = 0;
+        self.file.set_len(0).await.map_err(failed)?;
+        self.rewind().await
+    }
+
+    /// All of it, in memory.
+    pub async fn into_bytes(mut self) -> Result<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(self.size);
+        self.rewind().await?;
+        self.file.read_to_end(&mut bytes).await.map_err(failed)?;
+        Ok(bytes)
+    }
+}
+
+/// Such as a disk that is full.
+fn failed(e: std::io::Error) -> Error {
+    tracing::error!(error = %e, "a file that comes in cannot be kept in the folder for temporary files");
+    Error::Busy("No file can be taken right now: try again later")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::timeout;
+
+    #[tokio::test]
+    async fn one_company_does_not_fill_the_disk() {
+        let (one, lot, moment) = (Uuid::from_u128(1), vec![7; LOT], Duration::from_millis(300));
+        let mut large = Spool::new(one).await.unwrap();
+        for _ in 0..24 {
+            large.put(&lot).await.unwrap();
+        }
+        let mut more = Spool::new(one).await.unwrap();
+        assert!(timeout(moment, more.put(b"x")).await.is_err(), "it waits");
+        let mut others = Spool::new(Uuid::from_u128(2)).await.unwrap();
+        others.put(b"others").await.unwrap();
+        assert_eq!(others.into_bytes().await.unwrap(), b"others");
+        drop(large);
+        more.put(b"x").await.unwrap();
+        more.clear().await.unwrap();
+        more.put(b"yz").await.unwrap();
+        assert_eq!((more.size(), more.into_bytes().await.unwrap()), (2, b"yz".to_vec()));
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_told() {
+        let full = std::fs::File::options().read(true).write(true).open("/dev/full").unwrap();
+        let mut spool = Spool { file: File::from_std(full), size: 0, whose: Uuid::from_u128(3), room: Vec::new() };
+        let told = async {
+            spool.put(b"x").await?;
+            spool.rewind().await
+        };
+        assert!(matches!(told.await, Err(Error::Busy(_))));
+    }
+}
