@@ -235,7 +235,7 @@ async fn once_and_in_time(State(app): State<App>, request: Request, next: Next) 
 fn takes_files(request: &Request) -> bool {
     let path = request.extensions().get::<MatchedPath>();
     let route = path.and_then(|path| api::find(&request.method().as_str().to_lowercase(), path.as_str()));
-    route.is_some_and(|route| route.limit.is_some())
+    route.and_then(|route| route.limit).is_some_and(|limit| limit > BODY_LIMIT)
 }
 
 /// Gives each request an id, a span and a log line, and each answer its safety headers.

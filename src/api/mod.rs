@@ -14,7 +14,7 @@ use axum::Router;
 mod prelude {
     pub(super) use crate::{
         App, Error, Result,
-        api::{Access, Route},
+        api::{Access, OF_STRANGERS, Route},
         db::{CompanyAdmin, Params, Rows, Scoped, SettingsAdmin, SuperAdmin, TeamAdmin, TenantDb, UserDb, Written},
         error::{OrNotFound, ResultExt},
         filter_ids::Named,
@@ -33,6 +33,9 @@ mod prelude {
     pub(super) use uuid::Uuid;
 }
 
+/// How many bytes a body may have that is read before anything is known of who sends it; many can be under way at once.
+pub const OF_STRANGERS: usize = 16 << 10;
+
 /// One entry of the route table: what the router is built from and what the isolation test walks.
 #[derive(Debug, Clone, Copy)]
 pub struct Route {
@@ -42,7 +45,7 @@ pub struct Route {
     pub method: &'static str,
     /// The path, as the contract writes it; the form with or without a slash at the end is served too.
     pub path: &'static str,
-    /// How many bytes its body may have, if it takes files.
+    /// How many bytes its body may have, where that is not what others' may.
     pub limit: Option<usize>,
     /// The area it belongs to.
     pub area: &'static str,
@@ -66,8 +69,9 @@ pub enum Access {
     platform,
 }
 
-/// The route table of an area: `/// what it does`, then access, method, path and handler. A route that takes files names
-/// the bytes its body may have after the path: `tenant post "/api/files/" limit 50 << 20 => upload;`.
+/// The route table of an area: `/// what it does`, then access, method, path and handler. A route that takes files, or that is
+/// for everybody and takes a body, names the bytes its body may have after the path:
+/// `tenant post "/api/files/" limit 50 << 20 => upload;`.
 macro_rules! routes {
     ($($(#[doc = $summary:literal])+ $access:ident $method:ident $path:literal $(limit $limit:expr)? => $handler:path;)*) => {
         /// This area's routes.

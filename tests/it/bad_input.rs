@@ -182,6 +182,35 @@ fn good(route: &Route, fields: &[String]) -> Value {
     body
 }
 
+/// What anybody may send is kept before anything is known of them, so it is little.
+#[tokio::test]
+async fn bodies_of_strangers_are_small() {
+    let nobody = Person::nobody();
+    let document = nobody.get("/openapi.json").await.expect(200);
+    let larger = [
+        ("/api/sms/webhook/incoming", 64 << 10),
+        ("/api/sms/webhook/status", 64 << 10),
+        ("/api/calls/webhook", 64 << 10),
+        // These are read when the key in the address has proved whose they are.
+        ("/api/emails/webhook/inbound", 32 << 20),
+        ("/api/emails/webhook/events", 1 << 20),
+    ];
+    for route in writing().filter(|route| route.access == Access::public) {
+        let name = format!("{} {}", route.method, route.path);
+        let limit = larger.iter().find(|(path, _)| *path == route.path).map_or(api::OF_STRANGERS, |(_, limit)| *limit);
+        assert_eq!(route.limit, Some(limit), "{name}: `limit OF_STRANGERS`, or a larger one with its reason here");
+        if fields(&document, route).is_none() {
+            continue;
+        }
+        let padded = |bytes: usize| format!("{{\"x\": \"{}\"}}", "x".repeat(bytes - 9)).into_bytes();
+        for (bytes, is_too_large) in [(limit, false), (limit + 1, true)] {
+            let request = nobody.request(route.method, route.path).header("content-type", "application/json");
+            let status = answer(request.body(padded(bytes))).await.status;
+            assert_eq!(status == 413, is_too_large, "{name} with {bytes} bytes: {status}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn malformed_bodies_are_refused_everywhere() {
     let world = World::new().await;

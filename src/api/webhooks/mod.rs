@@ -15,27 +15,27 @@ use super::prelude::*;
 
 routes! {
     /// A text that came in (Twilio)
-    public post "/api/sms/webhook/incoming" => twilio::incoming_sms;
+    public post "/api/sms/webhook/incoming" limit twilio::FORM => twilio::incoming_sms;
     /// What became of a text (Twilio)
-    public post "/api/sms/webhook/status" => twilio::sms_status;
+    public post "/api/sms/webhook/status" limit twilio::FORM => twilio::sms_status;
     /// What becomes of a call, or a call that came in (Twilio)
-    public post "/api/calls/webhook" => twilio::call_status;
+    public post "/api/calls/webhook" limit twilio::FORM => twilio::call_status;
     /// What is spoken to who is called
     public get "/api/calls/twiml" => twilio::greeting;
     /// What is spoken to who is called
-    public post "/api/calls/twiml" => twilio::greeting;
+    public post "/api/calls/twiml" limit OF_STRANGERS => twilio::greeting;
     /// A mail that came in (SendGrid's Inbound Parse)
     public post "/api/emails/webhook/inbound" limit sendgrid::LIMIT => sendgrid::inbound;
     /// What became of mails (SendGrid's Event Webhook)
-    public post "/api/emails/webhook/events" => sendgrid::events;
+    public post "/api/emails/webhook/events" limit sendgrid::EVENTS_LIMIT => sendgrid::events;
     /// A picture of one point, which tells that a mail was opened
     public get "/api/emails/track/open/{email_id}" => tracking::picture;
     /// Tells that a mail was opened
-    public post "/api/emails/track/open/{email_id}" => tracking::opened;
+    public post "/api/emails/track/open/{email_id}" limit OF_STRANGERS => tracking::opened;
     /// A page on which a recipient of a campaign can unsubscribe
     public get "/api/unsubscribe/{token}" => tracking::ask;
     /// Unsubscribes a recipient of a campaign (RFC 8058)
-    public post "/api/unsubscribe/{token}" => tracking::unsubscribe;
+    public post "/api/unsubscribe/{token}" limit OF_STRANGERS => tracking::unsubscribe;
 }
 
 /// One sentence for every reason: a stranger learns nothing of numbers and companies.

@@ -9,7 +9,8 @@ use super::{
 };
 use crate::clients::storage::Writing;
 use axum::{
-    body::{Body, Bytes},
+    RequestExt,
+    body::Body,
     extract::{FromRequest, Multipart, Request, multipart::Field},
     http::{HeaderMap, header},
 };
@@ -237,6 +238,8 @@ async fn store(app: &App, company: Uuid, mut field: Field<'_>, pace: &mut MailPa
     Ok((Stored { id, key, name, kind, size, sha256 }, writing))
 }
 
+/// Bytes of a list of events.
+pub(super) const EVENTS_LIMIT: usize = 1 << 20;
 /// Events at a time. SendGrid tells up to 768 KB of them together, each of some hundred bytes.
 const EVENTS: usize = 5_000;
 
@@ -317,7 +320,7 @@ row! {
 pub(super) async fn events(app: State<App>, Unread(request): Unread) -> Result<Json<wire::Done>> {
     let Known { company, db, is_suspended, verification_key } = known(&app, request.uri().query(), true).await?;
     let headers = request.headers().clone();
-    let body = Bytes::from_request(request, &*app).await.map_err(wire::body_error)?;
+    let body = wire::read(request.into_limited_body()).await?;
     if verification_key.is_some_and(|key| !is_signed(&key, &headers, &body)) {
         return Err(refused());
     }

@@ -3,6 +3,7 @@
 use super::{super::prelude::*, escaped, refused};
 use crate::{db::platform::NumberOwner, telephony};
 use axum::{
+    RequestExt,
     extract::{FromRequest, Request},
     http::header,
     response::{IntoResponse, Response},
@@ -12,7 +13,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
 
 /// Of a form of Twilio, in bytes: it is read before anything proves who sends it.
-const FORM: usize = 64 << 10;
+pub(super) const FORM: usize = 64 << 10;
 const FIELDS: usize = 200;
 
 /// A form that Twilio signed with somebody's token: whose, is to be found out.
@@ -41,7 +42,7 @@ impl FromRequest<App> for Signed {
         let query = wire::query(request.uri().query()).unwrap_or_default();
         let signature = request.headers().get("x-twilio-signature").and_then(|v| BASE64_STANDARD.decode(v).ok());
         let signature = signature.ok_or_else(refused)?;
-        let body = axum::body::to_bytes(request.into_body(), FORM).await.map_err(wire::body_error)?;
+        let body = wire::read(request.into_limited_body()).await?;
         let fields: Vec<_> = url::form_urlencoded::parse(&body).into_owned().take(FIELDS + 1).collect();
         if fields.len() > FIELDS {
             return Err(Error::invalid("body", "", "The form has more than 200 fields"));
