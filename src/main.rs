@@ -303,6 +303,7 @@ async fn located<T>(database: Database, work: impl AsyncFnOnce(&Location) -> any
 }
 
 async fn serve(database: Database, mut config: Config) -> anyhow::Result<()> {
+    server::allow_connections();
     // Before the database is touched, so that a second start fails at once and in one sentence.
     let listener = TcpListener::bind(config.listen).await.map_err(|e| match e.kind() {
         std::io::ErrorKind::AddrInUse => {

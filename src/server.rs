@@ -17,13 +17,13 @@ use axum::{
     middleware::{self, Next},
     response::{Html, IntoResponse, Response},
     routing::get,
-    serve::Listener,
 };
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::GracefulShutdown,
 };
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::json;
 use std::{
     convert::Infallible,
@@ -33,7 +33,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     task::{JoinError, JoinHandle},
     time::Instant,
 };
@@ -58,6 +58,14 @@ const PROVIDER_WRITE_GRACE: Duration = Duration::from_secs(5);
 /// How long the head of a request may take, from when the connection is there or has got its last answer. It is more than
 /// proxies keep a connection that nobody uses (nginx: 60 s), so that none of them writes to one that is being closed.
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(75);
+/// How long it may take while many connections are open, such as those of somebody who opens them and sends nothing.
+const CROWDED_HEADER_READ_TIMEOUT: Duration = Duration::from_secs(5);
+/// From how many open connections on that holds, if the system does not allow fewer than twice as many files.
+const CROWD: usize = 1000;
+/// How often it is logged that no more connections can be accepted.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
+/// The number of bytes that are read at once, which each connection holds while a client sends; no head is longer.
+const READ_BUFFER: usize = 64 << 10;
 /// How long a client may leave what is sent to it unread: it is in memory until then.
 const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a request may take until its answer begins, whatever it waits for: a provider and then the database, several
@@ -388,18 +396,51 @@ impl FromRequestParts<App> for Client {
 
 impl aide::OperationInput for Client {}
 
-/// Answers who connects until `stop` is done; the connections that are still open come back.
-async fn accept(mut listener: TcpListener, router: &Router, stop: impl Future<Output = ()>) -> GracefulShutdown {
+/// Lets this program have as many files open as the system allows, because each connection is one. The limit that it starts
+/// with, mostly 1024, is meant for programs that use select(2).
+pub fn allow_connections() {
+    if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
+    }
+}
+
+/// The next connection. When the system has no file left for it, this waits until another one is closed.
+async fn next_connection(listener: &TcpListener, logged: &mut Option<Instant>) -> (TcpStream, SocketAddr) {
+    use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    loop {
+        match listener.accept().await {
+            Ok(accepted) => return accepted,
+            Err(e) if [ConnectionAborted, ConnectionRefused, ConnectionReset].contains(&e.kind()) => {}
+            Err(e) => {
+                if logged.is_none_or(|at| at.elapsed() > LOG_INTERVAL) {
+                    tracing::warn!(error = %e, "no connection can be taken: raise the limit of open files");
+                    *logged = Some(Instant::now());
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+/// Answers whoever connects until `stop` is done; returns the connections that are still open.
+async fn accept(listener: TcpListener, router: &Router, stop: impl Future<Output = ()>) -> GracefulShutdown {
     let connections = GracefulShutdown::new();
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEADER_READ_TIMEOUT);
-    let mut stop = pin!(stop);
+    let protocol = |timeout| {
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(timeout).max_buf_size(READ_BUFFER);
+        http
+    };
+    let (patient, hasty) = (protocol(HEADER_READ_TIMEOUT), protocol(CROWDED_HEADER_READ_TIMEOUT));
+    let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(files, _)| files);
+    let crowd = usize::try_from(files / 2).unwrap_or(CROWD).min(CROWD);
+    let (mut stop, mut logged) = (pin!(stop), None);
     loop {
         let (stream, peer) = tokio::select! {
-            accepted = Listener::accept(&mut listener) => accepted,
+            accepted = next_connection(&listener, &mut logged) => accepted,
             () = &mut stop => return connections,
         };
         let _ = stream.set_nodelay(true);
+        let http = if connections.count() < crowd { &patient } else { &hasty };
         let mut stream = Box::pin(TimeoutStream::new(stream));
         stream.as_mut().set_write_timeout_pinned(Some(WRITE_STALL_TIMEOUT));
         let router = router.clone();

@@ -16,6 +16,7 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     os::unix::process::CommandExt,
     process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
 };
 use uuid::Uuid;
 
@@ -654,4 +655,37 @@ fn help_and_the_document_need_no_database() {
     }
     let wrong = Command::new(env!("CARGO_BIN_EXE_ringfence")).arg("srve").output().unwrap();
     assert!(!wrong.status.success() && text(&wrong.stderr).contains("serve"), "{}", text(&wrong.stderr));
+}
+
+/// Somebody who opens connections and says nothing does not keep others out for long: they are as many as the system allows, and where
+/// it allows few, those that are too many are closed soon.
+#[tokio::test(flavor = "multi_thread")]
+async fn idle_connections_keep_nobody_out() {
+    let own = OwnDatabase::new().await;
+    for (limit, is_told) in [("ulimit -Sn 64", false), ("ulimit -n 96", true)] {
+        let program = configured(&own, &[]);
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(format!("{limit}; exec {}", env!("CARGO_BIN_EXE_ringfence")));
+        for (name, value) in program.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        let log = std::env::temp_dir().join(format!("{}.log", Uuid::new_v4()));
+        command.env("RUST_LOG", "warn").stderr(File::create(&log).unwrap());
+        let (mut server, base) = serve(&mut command);
+        let address = base.trim_start_matches("http://");
+        let idle: Vec<_> = (0..150).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+        let start = Instant::now();
+        Person::visitor(&base).get("/livez").await;
+        assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
+        let said = std::fs::read_to_string(&log).unwrap();
+        assert_eq!(said.matches("no connection can be taken").count(), usize::from(is_told), "{said}");
+        drop(idle);
+        server.kill().unwrap();
+        server.wait().unwrap();
+        std::fs::remove_file(log).unwrap();
+    }
+    own.drop().await;
 }
