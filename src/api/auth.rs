@@ -4,7 +4,7 @@ use super::prelude::*;
 use crate::{
     auth::{self, RefreshDb, TokenKind},
     db::platform::{Account, NewUser, registered},
-    passwords,
+    passwords, server,
 };
 use std::time::Duration;
 
@@ -176,22 +176,29 @@ struct ForgotPassword {
     email: String,
 }
 
-/// The answer, and the time it takes, are the same whether or not the account exists.
+/// The answer, and the time it takes, are the same whether or not the account exists: that is looked at behind it.
 async fn forgot_password(app: State<App>, client: Client, Json(body): Json<ForgotPassword>) -> Result<Json<Message>> {
     let email = body.email;
     client.limit(&app, "forgot", &email, 5, Duration::from_secs(15 * 60)).await?;
-    let code = format!("{:06}", u32::from_le_bytes(auth::random()) % 1_000_000);
-    let known = app.db.platform().start_password_reset(&email, &app.keys.code_hash(&email, &code)).await?;
-    if known {
-        let parts = app.0.clone();
-        app.background.spawn(async move {
-            let text = format!("Your code to reset the password is {code}. It is valid for 15 minutes.\n\nIf you did not ask for it, ignore this mail.\n");
-            if let Err(e) = parts.mailer.send(&email, "Your password reset code", text).await {
-                tracing::warn!(error = ?e, "a reset code could not be mailed");
-            }
-        });
-    }
+    let State(asked) = app.clone();
+    app.background.spawn(server::as_part_of_request(async move {
+        if let Err(e) = mail_code(&asked, &email).await {
+            tracing::warn!(error = %e.for_log(), "a reset code could not be mailed");
+        }
+    }));
     Ok(message("If an account with that email exists, a reset code has been sent to it"))
+}
+
+/// Mails a code to an address that has an account.
+async fn mail_code(app: &App, email: &str) -> Result<()> {
+    let code = format!("{:06}", u32::from_le_bytes(auth::random()) % 1_000_000);
+    if !app.db.platform().start_password_reset(email, &app.keys.code_hash(email, &code)).await? {
+        return Ok(());
+    }
+    let text = format!(
+        "Your code to reset the password is {code}. It is valid for 15 minutes.\n\nIf you did not ask for it, ignore this mail.\n"
+    );
+    app.mailer.send(email, "Your password reset code", text).await
 }
 
 #[derive(Deserialize, Validate, JsonSchema)]

@@ -5,10 +5,11 @@ use crate::{
     world::{PASSWORD, Person, World, admin_url, api_url, config, start_server, until, waiting_for},
 };
 use ringfence::{
-    Error,
-    config::Switch,
-    db,
+    App, Error,
+    config::{Config, Switch},
+    db::{self, Db},
     passwords::{HASHING, Hasher},
+    server,
 };
 use serde_json::{Value, json};
 use std::{
@@ -374,6 +375,30 @@ async fn a_forgotten_password_is_reset_by_the_mailed_code() {
     let age = "update app.credentials set reset_expires_at = now() - interval '1 second' where user_id = $1";
     acme.db.execute(age, &[&acme.member.id]).await.unwrap();
     reset(&acme.member.email, &code, "New-Horse-99").await.expect(400);
+}
+
+/// What is written for an account alone is not waited for, so the time of the answer does not tell of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reset_is_begun_behind_the_answer() {
+    let inbox = Inbox::open().await;
+    let acme = World::new().await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let nobody = Person::visitor(&format!("http://{}", listener.local_addr().unwrap()));
+    let config = Config { worker: Switch::Off, smtp_url: Some(inbox.url()), ..config() };
+    let app = App::new(Db::new(&api_url(), 2).unwrap(), config).unwrap();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let serving = tokio::spawn(server::serve(app, listener, async move { drop(stopped.await) }));
+    acme.db.batch_execute("begin").await.unwrap();
+    let lock = "select from app.credentials where user_id = $1 for update";
+    acme.db.execute(lock, &[&acme.admin.id]).await.unwrap();
+    nobody.post("/api/auth/forgot-password", json!({"email": acme.admin.email})).await.expect(200);
+    let watch = db::connect(&admin_url()).await.unwrap();
+    waiting_for(&acme.db, &watch).await;
+    // A stop waits for it.
+    stop.send(()).unwrap();
+    acme.db.batch_execute("rollback").await.unwrap();
+    assert!(inbox.next().await.to.contains(&acme.admin.email));
+    serving.await.unwrap().unwrap();
 }
 
 #[tokio::test]
