@@ -341,7 +341,7 @@ pub struct Client(Option<IpAddr>);
 
 impl Client {
     /// Counts one attempt of `action` for this address with this account, and refuses it with 429 beyond `allowed` in
-    /// `per`. An address may try ten accounts as often, and an account is tried ten times as often by everybody
+    /// `per`. Where there is an account, an address may try ten of them as often, and an account is tried ten times as often by everybody
     /// together: one stranger cannot lock somebody out from elsewhere, but ten networks together can while they go on.
     pub async fn limit(
         &self,
@@ -355,7 +355,8 @@ impl Client {
             return Ok(Attempt(Vec::new()));
         }
         let ip = self.0.map(network).unwrap_or_default();
-        let mut buckets = vec![(format!("{action} {ip}"), allowed * 10)];
+        let accounts = if account.is_empty() { 1 } else { 10 };
+        let mut buckets = vec![(format!("{action} {ip}"), allowed * accounts)];
         if !account.is_empty() {
             buckets.push((format!("{action} {ip} {account}"), allowed));
             buckets.push((format!("{action} * {account}"), allowed * 10));

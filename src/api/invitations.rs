@@ -142,7 +142,8 @@ struct Verified {
 }
 
 async fn verify(app: State<App>, client: Client, Path(token): Path<String>) -> Result<Json<Verified>> {
-    client.limit(&app, "invitation", "", 30, Duration::from_secs(60)).await?;
+    // A token cannot be guessed, and many of those who are invited may be in one office, here and in `accept`.
+    client.limit(&app, "invitation", "", 300, Duration::from_secs(60)).await?;
     let invitation = app.db.platform().invitation(&hash(&token)).await?.ok_or_else(void)?;
     Ok(Json(Verified { valid: true, invitation }))
 }
@@ -173,7 +174,7 @@ struct AcceptedUser {
 }
 
 async fn accept(app: State<App>, client: Client, Json(body): Json<Acceptance>) -> Result<Json<Accepted>> {
-    client.limit(&app, "accept", "", 10, Duration::from_secs(15 * 60)).await?;
+    client.limit(&app, "accept", "", 100, Duration::from_secs(15 * 60)).await?;
     let (platform, token) = (app.db.platform(), hash(&body.token));
     let invitation = platform.invitation(&token).await?.ok_or_else(void)?;
     passwords::check(&body.password, &invitation.email, false)?;

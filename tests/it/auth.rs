@@ -438,6 +438,18 @@ async fn attempts_are_limited_by_address_and_account_over_all_servers() {
         .await;
     assert_eq!(names, 0, "buckets are hashes");
 
+    // Where there is no account, the address has what one account has.
+    let ask = async |from: &str, path: &str| {
+        crate::world::answer(Person::nobody().at(&servers[0]).request("get", path).header("x-forwarded-for", from))
+            .await
+    };
+    let (there, path) = (format!("{network}::2"), format!("/api/register/check-email/{}", acme.admin.email));
+    for _ in 0..30 {
+        ask(&there, &path).await.expect(200);
+    }
+    assert_eq!(ask(&there, "/api/register/check-company/Acme").await.status, 429);
+    ask("203.0.113.9", &path).await.expect(200);
+
     // One's own address is no question.
     let me = acme.member.at(&servers[0]);
     let ask = async |email: &str| me.put("/api/users/me", json!({"email": email, "bio": "B"})).await;
