@@ -135,7 +135,7 @@ fn main() -> ExitCode {
     match runtime.block_on(run(cli)) {
         Ok(code) => code,
         Err(e) => {
-            eprintln!("ringfence: {}", explain(&e));
+            eprintln!("ringfence: {}", terminal::plain_lines(&explain(&e)));
             ExitCode::FAILURE
         }
     }
@@ -404,8 +404,9 @@ async fn erase_for_good(database: Database, config: Config, what: &erase::Erase)
     with_storage(database, config, options.dry_run, async |admin, storage| {
         let erased = erase::run(admin, what, storage).await?;
         terminal::print(format_args!(
-            "{}{}{}",
-            if options.dry_run { "Would be erased:\n" } else { "Erased:\n" },
+            "{}{}:\n{}{}",
+            if options.dry_run { "Would be erased" } else { "Erased" },
+            erased.company.as_ref().map(|company| format!(", of {company}")).unwrap_or_default(),
             erase::summary(&erased.counts),
             erased.told()
         ));

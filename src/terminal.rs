@@ -1,5 +1,6 @@
 //! What a command says and asks at the terminal.
 
+use crate::wire;
 use anyhow::bail;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::{
@@ -17,9 +18,23 @@ macro_rules! say {
     };
 }
 
-/// Prints a text as it is, without a line break behind it, for [`say!`] and commands that bring their own.
+/// Makes a text that came from others, such as a company's name, safe on its line: without the control and format characters
+/// with which it could make the terminal show something else.
+pub fn plain(text: &str) -> Cow<'_, str> {
+    match text.contains(wire::is_hidden) {
+        true => text.replace(wire::is_hidden, "").into(),
+        false => text.into(),
+    }
+}
+
+/// Does what [`plain`] does, and keeps line breaks.
+pub fn plain_lines(text: &str) -> String {
+    text.replace(|c| wire::is_hidden(c) && c != '\n', "")
+}
+
+/// Prints a text without a line break behind it, for [`say!`] and commands that bring their own.
 pub fn print(text: fmt::Arguments<'_>) {
-    if let Err(e) = io::stdout().write_fmt(text)
+    if let Err(e) = io::stdout().write_all(plain_lines(&text.to_string()).as_bytes())
         && e.kind() != io::ErrorKind::BrokenPipe
     {
         panic!("cannot write to standard output: {e}");

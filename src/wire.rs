@@ -15,7 +15,9 @@ pub use field::{
     Fitting, Number, address, blank_is_none, boolean, fitting, flag, given, given_boolean, nullable, nullable_number,
     number, optional_address, optional_boolean, optional_flag, optional_number, or_default, required_flag,
 };
-pub use rule::{MONEY, TAG_LENGTH, TAGS, TEXT, decimals, fields, is_xml, name, new_address, old_address, subject};
+pub use rule::{
+    MONEY, TAG_LENGTH, TAGS, TEXT, company_name, decimals, fields, is_hidden, is_xml, name, new_address, old_address, subject,
+};
 pub use time::{Time, as_written, time_zone};
 pub use upload::{File, IMPORTS, PICTURES, Upload, WAIT, chunk, file_name, in_time, patiently};
 

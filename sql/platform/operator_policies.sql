@@ -50,7 +50,7 @@ begin
         when 'ringfence_staff' then p.proname like 'staff\_%'
         when 'ringfence_operator_write' then p.proname = 'lock_name'
         else p.proname in ('operator_company', 'use_company', 'my_companies', 'historical_rows', 'company_refusals', 'distribution', 'company_id', 'user_id',
-          'uuid_v7', 'global_key') end
+          'uuid_v7', 'global_key', 'plain') end
       and not has_function_privilege(r, p.oid, 'execute')
   loop
     execute format('grant %s to %I', g.granted, g.role);

@@ -37,7 +37,7 @@ struct NewCompany {
 
 fn valid_company_name(name: &str, _: &()) -> garde::Result {
     match name.trim().chars().count() {
-        2..=100 => wire::name(name, &()),
+        2..=100 => wire::company_name(name, &()),
         _ => Err(garde::Error::new("Company name must have 2 to 100 characters")),
     }
 }

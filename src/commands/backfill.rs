@@ -5,7 +5,7 @@
 //! workers, progress, vacuum.
 
 use crate::{
-    db::{self, Params},
+    db::{self, Company, Params},
     say, sql,
     terminal::{self, Measure},
 };
@@ -19,6 +19,7 @@ use std::{
 };
 use tokio::task::JoinSet;
 use tokio_postgres::{Client, GenericClient, Row, Statement, error::SqlState};
+use uuid::Uuid;
 
 /// What to do with historical rows.
 #[derive(Subcommand)]
@@ -149,9 +150,9 @@ async fn plan(client: &Client) -> anyhow::Result<()> {
             say!("{name}");
             table = name;
         }
-        let whose = match (row.get::<_, Option<String>>("company"), row.get::<_, Option<String>>("problem")) {
-            (Some(company), _) => format!("-> {company}"),
-            (None, problem) => format!("stay: {}", problem.unwrap_or_default()),
+        let whose = match row.get::<_, Option<Uuid>>("company_id") {
+            Some(id) => format!("-> {}", Company { id, name: row.get("company") }),
+            None => format!("stay: {}", row.get::<_, Option<&str>>("problem").unwrap_or_default()),
         };
         match row.get::<_, Option<String>>("problem") {
             None => total += count,
@@ -182,7 +183,7 @@ async fn plan(client: &Client) -> anyhow::Result<()> {
         );
     }
     if undecided > 0 {
-        say!("A user gets a company with: ringfence user assign EMAIL --company NAME");
+        say!("A user gets a company with: ringfence user assign EMAIL --company ID");
     }
     Ok(())
 }

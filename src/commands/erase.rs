@@ -4,7 +4,7 @@
 
 use crate::{
     clients::storage::Storage,
-    db::{Params, connect_as_dba},
+    db::{self, Company, Params, connect_as_dba},
     sql,
     store::{self, Claim},
     terminal::{self, Measure},
@@ -25,7 +25,7 @@ pub enum Erase {
     /// The company is suspended first. Accounts of people who also have rows in a company to which they belonged before stay
     /// there, without name and address. If anybody may want the company back, export it first: ringfence archive export.
     Company {
-        /// The company's exact name
+        /// The company's id, or its exact name
         name: String,
         /// How
         #[command(flatten)]
@@ -51,7 +51,7 @@ pub enum Erase {
         /// The person's e-mail address
         #[arg(required_unless_present = "contact", conflicts_with = "contact")]
         email: Option<String>,
-        /// Erase the person only in the company with this name
+        /// Erase the person only in this company, given by its id or its exact name
         #[arg(long)]
         company: Option<String>,
         /// The id of a contact without an address, instead of an address
@@ -82,6 +82,8 @@ pub type Counts = BTreeMap<String, u64>;
 pub struct Erased {
     /// Rows.
     pub counts: Counts,
+    /// The company that it was, or in which the person was.
+    pub company: Option<Company>,
     /// Companies in which people are left, and no admin.
     pub without_admin: Vec<String>,
     /// Whether there was a super admin among them, and no other one is left.
@@ -215,12 +217,15 @@ pub async fn run(admin_url: &str, erase: &Erase, storage: &Storage) -> anyhow::R
     let mut db = connect_as_dba(admin_url).await?;
     match erase {
         Erase::Company { name, options } => {
-            let id = crate::db::company_named(&db, name).await?;
-            let counts = count_company(&db, id).await?;
-            let operators = names(&db, sql!("ops/operators_of_company").text, &[&id]).await?;
-            let last_super_admin = is_last_super_admin(&db, &[], Some(id)).await?;
-            let mut erased = Erased { counts, without_admin: Vec::new(), last_super_admin, operators };
-            if goes_on(&format!("the company {name}"), &erased.counts, *options)? {
+            let found = db::company(&db, name).await?;
+            let counts = count_company(&db, found.id).await?;
+            let operators = names(&db, sql!("ops/operators_of_company").text, &[&found.id]).await?;
+            let last_super_admin = is_last_super_admin(&db, &[], Some(found.id)).await?;
+            let question = format!("the company {found}");
+            let id = found.id;
+            let mut erased =
+                Erased { counts, company: Some(found), without_admin: Vec::new(), last_super_admin, operators };
+            if goes_on(&question, &erased.counts, *options)? {
                 let storage = own(&db, storage, *options).await?;
                 erased.counts = company(&mut db, id, Erasure::begin(&erased.counts, storage)).await?;
             }
@@ -229,11 +234,12 @@ pub async fn run(admin_url: &str, erase: &Erase, storage: &Storage) -> anyhow::R
         Erase::Person { email, company, contact, options } => {
             let company = match company {
                 None => None,
-                Some(name) => Some(crate::db::company_named(&db, name).await?),
+                Some(name) => Some(db::company(&db, name).await?),
             };
+            let only = company.as_ref().map(|company| company.id);
             let person = match (email, contact) {
                 (Some(email), _) if !email.contains('@') => bail!("{email:?} is no address"),
-                (Some(email), _) => Person::of_address(&db, &email.trim().to_lowercase(), company).await?,
+                (Some(email), _) => Person::of_address(&db, &email.trim().to_lowercase(), only).await?,
                 (None, Some(contact)) => Person::of_contact(&db, *contact).await?,
                 (None, None) => bail!("whom? Say an address, or a contact"),
             };
@@ -242,7 +248,7 @@ pub async fn run(admin_url: &str, erase: &Erase, storage: &Storage) -> anyhow::R
             let users = Vec::from_iter(person.users.iter().map(|user| user.id));
             let without_admin = names(&db, sql!("ops/without_admin").text, &[&users]).await?;
             let last_super_admin = is_last_super_admin(&db, &users, None).await?;
-            let mut erased = Erased { counts, without_admin, last_super_admin, operators: Vec::new() };
+            let mut erased = Erased { counts, company, without_admin, last_super_admin, operators: Vec::new() };
             if goes_on("this person", &erased.counts, *options)? {
                 erased.counts = person.erase(&mut db, Erasure::begin(&erased.counts, storage)).await?;
             }
@@ -253,7 +259,7 @@ pub async fn run(admin_url: &str, erase: &Erase, storage: &Storage) -> anyhow::R
 
 /// The column `name` of what a statement answers.
 async fn names(db: &Client, statement: &str, params: Params<'_>) -> anyhow::Result<Vec<String>> {
-    Ok(db.query(statement, params).await?.iter().map(|row| row.get("name")).collect())
+    Ok(db.query(statement, params).await?.iter().map(|row| terminal::plain(row.get("name")).into_owned()).collect())
 }
 
 /// Whether a super admin is among these users, or those of a company, and no other is left.

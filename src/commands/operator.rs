@@ -1,6 +1,10 @@
 //! `ringfence operator`: logins for people at psql, each held to one company by the role that logged in.
 
-use crate::{auth, db, passwords, sql, terminal};
+use crate::{
+    auth,
+    db::{self, Company},
+    passwords, sql, terminal,
+};
 use anyhow::bail;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use clap::{Args, Subcommand};
@@ -36,7 +40,7 @@ pub enum Command {
 pub struct Add {
     /// The login's name, which must be new on the database server, because logins belong to the whole server
     name: String,
-    /// A company's exact name; may be given several times
+    /// A company's id, or its exact name; may be given several times
     #[arg(long, required = true)]
     company: Vec<String>,
     /// Allow them to add and change the company's rows; deleting is left to the API
@@ -55,7 +59,7 @@ pub struct Add {
 pub struct Grant {
     /// The login's name
     name: String,
-    /// The company's exact name
+    /// The company's id, or its exact name
     #[arg(long)]
     company: String,
 }
@@ -72,12 +76,14 @@ async fn carry_out(command: Command, admin: &Client) -> anyhow::Result<String> {
         Command::Add(add) => add.run(admin).await,
         Command::List => list(admin).await,
         Command::Grant(Grant { name, company }) => {
-            admin.execute(sql!("ops/operator_grant").text, &[&name, &company]).await?;
-            let choose = format!("select app.use_company('{}');", company.replace('\'', "''"));
+            let company = db::company(admin, &company).await?;
+            admin.execute(sql!("ops/operator_grant").text, &[&name, &company.id.to_string()]).await?;
+            let choose = format!("select app.use_company('{}');", terminal::plain(&company.name).replace('\'', "''"));
             Ok(format!("{name} has {company} now. Who has several companies, or has lost one, chooses: {choose}"))
         }
         Command::Revoke(Grant { name, company }) => {
-            admin.execute(sql!("ops/operator_revoke").text, &[&name, &company]).await?;
+            let company = db::company(admin, &company).await?;
+            admin.execute(sql!("ops/operator_revoke").text, &[&name, &company.id.to_string()]).await?;
             let left = "select from app.operator_grant where db_role = $1::text::name and granted_company_id is not null limit 1";
             let rest = match admin.query_opt(left, &[&name]).await? {
                 Some(_) => {
@@ -120,15 +126,21 @@ impl Add {
             }
             password
         };
+        let mut companies = Vec::new();
+        for given in &company {
+            companies.push(db::company(admin, given).await?);
+        }
+        let ids: Vec<String> = companies.iter().map(|company| company.id.to_string()).collect();
         // As its SCRAM verifier, so that no log of the server can hold it.
         let verifier = postgres_protocol::password::scram_sha_256(password.as_bytes());
         admin
-            .execute(sql!("ops/operator_add").text, &[&name, &company, &write, &!no_personal_data, &verifier])
+            .execute(sql!("ops/operator_add").text, &[&name, &ids, &write, &!no_personal_data, &verifier])
             .await
             .map_err(with_hint)?;
         let shown = if generate_password { format!("Password, shown this once: {password}\n") } else { String::new() };
         let may = if write { "reads and writes" } else { "reads" };
-        Ok(format!("{shown}{name} {may} the rows of {}.", company.join(", ")))
+        let names: Vec<String> = companies.iter().map(Company::to_string).collect();
+        Ok(format!("{shown}{name} {may} the rows of {}.", names.join(", ")))
     }
 }
 
@@ -148,7 +160,8 @@ async fn list(admin: &Client) -> anyhow::Result<String> {
     let mut table = vec![["operator", "may", "personal data", "connections", "companies"].map(str::to_owned)];
     for row in rows {
         let (writes, personal): (bool, bool) = (row.get("writes"), row.get("personal_data"));
-        let companies: Vec<String> = row.get("companies");
+        let companies: Vec<&str> = row.get("companies");
+        let companies: Vec<_> = companies.into_iter().map(terminal::plain).collect();
         let chooses = if row.get("lost_one") { ", to be chosen" } else { "" };
         table.push([
             row.get("name"),

@@ -1,6 +1,9 @@
 //! `ringfence user` and `ringfence super-admin`: accounts, their company and role.
 
-use crate::{db, passwords, sql, terminal, wire};
+use crate::{
+    db::{self, Company},
+    passwords, sql, terminal, wire,
+};
 use anyhow::bail;
 use clap::Subcommand;
 use tokio_postgres::{Client, error::SqlState};
@@ -13,7 +16,7 @@ pub enum Command {
     Assign {
         /// The person's e-mail address
         email: String,
-        /// The company's exact name
+        /// The company's id, or its exact name
         #[arg(long)]
         company: String,
         /// A new role, such as company_admin or "Sales Rep". Without it the role stays, except that new accounts, and users from another company other than super admins, become company_user
@@ -62,10 +65,12 @@ async fn assign(admin: &mut Client, email: &str, company: &str, role: Option<&st
         Some(role) if !ROLES.contains(&role) => bail!("\"{role}\" is none of the roles: {}", ROLES.join(", ")),
         _ => {}
     }
-    let company_id = db::company_named(admin, company).await?;
+    let company = db::company(admin, company).await?;
     let known = admin.query_opt(sql!("ops/find_user").text, &[&email]).await?;
-    let left: Option<String> = known.as_ref().and_then(|row| row.get("company"));
-    let left = left.filter(|left| left != company);
+    let left = known
+        .as_ref()
+        .and_then(|row| Some(Company { id: row.get::<_, Option<_>>("company_id")?, name: row.get("company") }));
+    let left = left.filter(|left| left.id != company.id);
     let (user, role) = match known {
         // What somebody was in another company says nothing about this one, and what they are of the platform stays.
         Some(row) => {
@@ -74,7 +79,7 @@ async fn assign(admin: &mut Client, email: &str, company: &str, role: Option<&st
             let role = role.or(moves.then_some("company_user"));
             let ends = left.is_some() || role.is_some_and(|role| role != was && role != "company_admin");
             if ends && let Some(row) = admin.query_opt(sql!("ops/without_admin").text, &[&vec![user]]).await? {
-                let of: &str = row.get("name");
+                let of = terminal::plain(row.get("name"));
                 bail!("{email} is the last admin of {of}: make somebody else an admin there first");
             }
             (user, role)
@@ -85,12 +90,12 @@ async fn assign(admin: &mut Client, email: &str, company: &str, role: Option<&st
         }
     };
     let tx = admin.transaction().await?;
-    tx.execute(sql!("ops/assign_company").text, &[&user, &company_id]).await.map_err(|e| {
+    tx.execute(sql!("ops/assign_company").text, &[&user, &company.id]).await.map_err(|e| {
         match e.as_db_error().filter(|e| *e.code() == SqlState::UNIQUE_VIOLATION) {
             Some(taken) => anyhow::anyhow!(
                 "{} has a row already with a key that one of {email}'s historical rows has, in {} ({}): after `ringfence backfill run` \
                  the table app.backfill_collision names such rows. Delete one of the two, or change its key",
-                left.as_deref().unwrap_or(company),
+                left.as_ref().unwrap_or(&company),
                 taken.table().unwrap_or_default(),
                 taken.constraint().unwrap_or_default()
             ),

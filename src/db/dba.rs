@@ -2,8 +2,9 @@
 //! told who may not do something.
 
 use super::{connect, migrate};
-use crate::sql;
+use crate::{sql, terminal};
 use anyhow::{Context, Error, bail};
+use std::fmt;
 use tokio_postgres::{Client, error::SqlState};
 use uuid::Uuid;
 
@@ -26,10 +27,27 @@ pub async fn connect_as_dba(admin_url: &str) -> anyhow::Result<Client> {
     Ok(client)
 }
 
-/// The id of the company with exactly this name.
-pub async fn company_named(client: &Client, name: &str) -> anyhow::Result<Uuid> {
-    let found = client.query_opt(sql!("ops/find_company").text, &[&name]).await?;
-    Ok(found.with_context(|| format!("there is no company named \"{name}\""))?.get("id"))
+/// A company that a command works on. It is shown as its name and, because names change and look like each other, its id.
+#[derive(Clone, Debug)]
+pub struct Company {
+    /// Its id.
+    pub id: Uuid,
+    /// Its name, as its admins have written it.
+    pub name: String,
+}
+
+impl fmt::Display for Company {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", terminal::plain(&self.name), self.id)
+    }
+}
+
+/// The company with this id or exactly this name; a name that can mean another one too is refused (`app.find_company`).
+pub async fn company(client: &Client, given: &str) -> anyhow::Result<Company> {
+    let row = client.query_one(sql!("ops/find_company").text, &[&given]).await?;
+    let id: Option<Uuid> = row.get("id");
+    let id = id.with_context(|| format!("there is no company named \"{given}\", and none of that id"))?;
+    Ok(Company { id, name: row.get("name") })
 }
 
 /// The error, and who may do it when the administrator lacks the rights.

@@ -19,7 +19,7 @@ mod standby;
 mod tenant;
 
 pub use connection::Column;
-pub use dba::{company_named, connect_as_dba, refused};
+pub use dba::{Company, company, connect_as_dba, refused};
 pub use fault::{Fault, Refusal};
 pub(crate) use idempotent::{Held, commit_held, hold};
 pub use json_rows::{Field, Rows, Value, WriteError, WriteRow, Written, place, write_value};

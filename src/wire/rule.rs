@@ -59,6 +59,27 @@ fn is_visible(c: char) -> bool {
     !is_blank && !is_ignorable
 }
 
+/// Whether a character controls or formats what is shown and shows nothing itself (Unicode: Cc, Cf, Zl, Zp, but for Arabic, Syriac
+/// and Kaithi signs that show; the function `app.plain` of the database has the same).
+pub fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+            | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0001}'..='\u{e007f}')
+}
+
+/// The rule for the names of companies, by which people at a terminal or at psql tell them apart: that of other names, without
+/// invisible characters, and not the form of an id.
+pub fn company_name(text: &str, _: &()) -> garde::Result {
+    name(text, &())?;
+    if text.trim().contains(is_hidden) {
+        return Err(garde::Error::new("The name must not contain invisible characters"));
+    }
+    if text.trim().parse::<uuid::Uuid>().is_ok() {
+        return Err(garde::Error::new("The name must not be an id"));
+    }
+    Ok(())
+}
+
 /// The rule for names of people and companies: not blank, at most 255 characters, no HTML. The frontend looks for the words
 /// of these sentences (contract: conventions, "Error bodies").
 pub fn name(text: &str, _: &()) -> garde::Result {

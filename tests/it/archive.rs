@@ -359,7 +359,7 @@ async fn what_was_due_sent_ended_or_erased_does_not_come_back_in_silence() {
     let said = text(&came.stdout);
     assert!(came.status.success(), "{}", text(&came.stderr));
     assert!(said.contains("1 scheduled texts, 1 campaigns, 0 runs of workflows"), "{said}");
-    let erased = format!("`ringfence erase person ADDRESS --company \"{}\"`:\n  ada@gone.example\n", acme.name);
+    let erased = format!("`ringfence erase person ADDRESS --company {}`:\n  ada@gone.example\n", acme.company);
     assert!(said.contains(&erased) && !said.contains("bob@stays.example"), "{said}");
     let left: String = other.value(state, &[&acme.company]).await;
     assert_eq!(left, "campaign failed job scheduled_sms recipient failed text later");

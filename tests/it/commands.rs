@@ -2,7 +2,7 @@
 
 use crate::{
     schema::OwnDatabase,
-    world::{PASSWORD, Person, World, config, store_of},
+    world::{PASSWORD, Person, World, config, start_server, store_of},
 };
 use nix::{
     pty::{Winsize, openpty},
@@ -282,7 +282,8 @@ async fn people_get_a_role_and_a_company() {
         let moved =
             run(ringfence(&own, &[&["user", "assign", "root@example.com", "--company", to], more].concat()), "");
         let said = text(&moved.stdout);
-        assert!(said.contains(&format!("belongs to {to} now, with the role {is}")), "{said}{}", text(&moved.stderr));
+        let (company, role_is) = (format!("belongs to {to} ("), format!(") now, with the role {is}"));
+        assert!(said.contains(&company) && said.contains(&role_is), "{said}{}", text(&moved.stderr));
         assert_eq!(role("root@example.com").await.0, is);
     }
     // Nor does one leave who was all the admin there was, or become less.
@@ -309,6 +310,65 @@ async fn people_get_a_role_and_a_company() {
     assert!(said.contains("in contacts (contacts_tenant_email_key)"), "{said}");
     assert_eq!(role("kim@example.com").await.1, Some(company));
     drop(admin);
+    own.drop().await;
+}
+
+/// Names are the companies' own to choose, and rows go where a name leads.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_can_mean_another_company_is_refused() {
+    let own = OwnDatabase::new().await;
+    let server = start_server(config(), &own.api);
+    let (acme, stranger) = (World::alone_at(&own, &server).await, World::alone_at(&own, &server).await);
+    let lone = acme.lone().await;
+    let (name, ids) = (acme.name.clone(), [acme.company.to_string(), stranger.company.to_string()]);
+    let file = std::env::temp_dir().join(format!("{}.zip", Uuid::new_v4()));
+    let refused = |given: &str| {
+        for arguments in [
+            vec!["user", "assign", &lone.email, "--company", given],
+            vec!["operator", "add", "op_never", "--company", given, "--generate-password"],
+            vec!["erase", "company", given, "--yes"],
+            vec!["erase", "person", &lone.email, "--company", given, "--yes"],
+            vec!["archive", "export", "--company", given, "--to", file.to_str().unwrap()],
+        ] {
+            let done = run(ringfence(&own, &arguments), "");
+            let said = text(&done.stderr);
+            assert!(!done.status.success() && said.contains("give its id"), "{arguments:?}: {said}");
+            assert!(ids.iter().all(|id| said.contains(id)), "{arguments:?}: {said}");
+        }
+    };
+    let rename = async |world: &World, name: &str| {
+        world.admin.put(&format!("/api/companies/{}", world.company), json!({ "name": name })).await.expect(200);
+    };
+    rename(&acme, &format!("{name} GmbH")).await;
+    rename(&stranger, &name).await;
+    refused(&name);
+    rename(&stranger, "Stranger").await;
+    // Nobody has it now.
+    let renamed = run(ringfence(&own, &["user", "assign", &lone.email, "--company", &name]), "");
+    assert!(
+        text(&renamed.stderr).contains(&format!("{} is \"{name} GmbH\"", acme.company)),
+        "{}",
+        text(&renamed.stderr)
+    );
+    for alike in [format!("{name}  gmbh"), format!("{} GmbH\u{200b}", name), format!("{name}\u{a0}GMBH")] {
+        let set = "update companies set name = $2 where id = $1";
+        acme.db.execute(set, &[&stranger.company, &alike]).await.unwrap();
+        refused(&alike);
+        refused(&format!("{name} GmbH"));
+    }
+    let shown = format!("{name} GmbH ({})", acme.company);
+    for arguments in [
+        vec!["user", "assign", &lone.email, "--company", &ids[0]],
+        vec!["erase", "company", &ids[0], "--dry-run"],
+        vec!["archive", "export", "--company", &ids[0], "--to", file.to_str().unwrap()],
+    ] {
+        let done = run(ringfence(&own, &arguments), "");
+        assert!(done.status.success() && text(&done.stdout).contains(&shown), "{arguments:?}: {done:?}");
+    }
+    std::fs::remove_file(&file).unwrap();
+    let of = "select company_id from users where id = $1";
+    assert_eq!(acme.value::<Uuid>(of, &[&lone.id]).await, acme.company);
+    drop((acme, stranger));
     own.drop().await;
 }
 
@@ -572,7 +632,7 @@ async fn a_company_is_archived_erased_and_brought_back() {
     let asked = ringfence(&["erase", "company", "Acme"]);
     assert!(!done(&asked) && said(&asked).contains("--yes"), "{}", said(&asked));
     let counted = ringfence(&["erase", "company", "Acme", "--dry-run"]);
-    assert!(done(&counted) && said(&counted).contains("Would be erased:"), "{}", said(&counted));
+    assert!(done(&counted) && said(&counted).contains("Would be erased, of "), "{}", said(&counted));
     let count = "select (select count(*) from companies) + (select count(*) from users) + (select count(*) from pipeline_stages)";
     assert_eq!(admin.query_one(count, &[]).await.unwrap().get::<_, i64>(0), 8);
     let erased = ringfence(&["erase", "company", "Acme", "--yes"]);

@@ -208,6 +208,42 @@ async fn names_and_domains_are_taken_once() {
     assert!(staff.post("/api/companies/", json!({"name": acme.name})).await.detail(400).contains("already exists"));
 }
 
+/// By its name a company is told from others at a terminal.
+#[tokio::test]
+async fn a_name_is_what_it_looks_like() {
+    let acme = World::new().await;
+    let staff = acme.super_admin().await;
+    let registered = async |name: &str| {
+        let email = format!("{}@example.com", unique("a"));
+        let new = json!({"company_name": name, "admin_email": email, "admin_password": PASSWORD,
+            "admin_first_name": "A", "admin_last_name": "B"});
+        Person::nobody().post("/api/register/company", new).await
+    };
+    let id = Uuid::new_v4();
+    for (name, problem) in [
+        (format!("{}\u{200b}", acme.name), "must not contain invisible characters"),
+        (format!("A\u{202e}{}", unique("B")), "must not contain invisible characters"),
+        (format!("\u{1b}[2J{}", unique("B")), "must not contain invisible characters"),
+        (format!("A\n{}", unique("B")), "must not contain invisible characters"),
+        (format!("A\u{2028}{}", unique("B")), "must not contain invisible characters"),
+        (id.to_string(), "must not be an id"),
+        (format!(" {} ", id.simple()), "must not be an id"),
+    ] {
+        for answer in [
+            acme.admin.put(&path(acme.company), json!({ "name": name })).await,
+            staff.put(&path(acme.company), json!({ "name": name })).await,
+            staff.post("/api/companies/", json!({ "name": name })).await,
+            registered(&name).await,
+        ] {
+            let said = answer.expect(422)["detail"][0]["msg"].as_str().unwrap().to_owned();
+            assert!(said.contains(problem), "{name:?}: {said}");
+        }
+    }
+    for name in [unique("Gärtnerei Süß ❤️"), unique("شركة"), unique("株式会社")] {
+        acme.admin.put(&path(acme.company), json!({ "name": name })).await.expect(200);
+    }
+}
+
 #[tokio::test]
 async fn secrets_are_sealed_and_never_shown() {
     let acme = World::new().await;

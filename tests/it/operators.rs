@@ -736,6 +736,70 @@ async fn an_operator_of_several_companies_works_for_one_at_a_time() {
     stranger.remove(&a).await;
 }
 
+/// Names are the companies' own to choose.
+#[tokio::test]
+async fn an_operator_chooses_by_the_id_whatever_companies_call_themselves() {
+    let (a, b) = (World::new().await, World::new().await);
+    for (world, name) in [(&a, "A"), (&b, "B")] {
+        world.contact(name, "Contact").await;
+    }
+    let login = Login::operator(&a, &[&a.name, &b.name], false, true).await;
+    let operator = login.connect().await;
+    let choose = async |given: &str| said(&operator, &format!("select app.use_company('{given}')")).await;
+    let rename = "update companies set name = $2 where id = $1";
+    b.db.execute(rename, &[&b.company, &a.company.to_string()]).await.unwrap();
+    assert_eq!(choose(&a.company.to_string()).await, format!("{}|", a.name));
+    assert_eq!(said(&operator, "select first_name from contacts").await, "A|");
+    // Who was called so before is meant as well.
+    let was = a.name.clone();
+    a.db.execute(rename, &[&a.company, &format!("{was} GmbH")]).await.unwrap();
+    for name in [was.clone(), format!("{}\u{200b}", was.to_uppercase())] {
+        b.db.execute(rename, &[&b.company, &name]).await.unwrap();
+        for given in [&was, &name] {
+            let refused = choose(given).await;
+            assert!(refused.contains("does not say which company is meant"), "{given}: {refused}");
+            assert!(refused.contains(&a.company.to_string()) && refused.contains(&b.company.to_string()), "{refused}");
+        }
+    }
+    assert_eq!(choose(&b.company.to_string().to_uppercase()).await, format!("{}\u{200b}|", was.to_uppercase()));
+    assert_eq!(said(&operator, "select first_name from contacts").await, "B|");
+    drop(operator);
+    login.remove(&a).await;
+}
+
+/// Companies of before there was a rule may be called anything.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_companys_name_says_nothing_at_a_terminal() {
+    let own = OwnDatabase::new().await;
+    let acme = World::within(&own.admin, "Acme").await;
+    let name = "Evil\u{1b}[2J\n  1,000 -> Forged\u{202e}\u{9b}31m";
+    acme.db.execute("update companies set name = $1", &[&name]).await.unwrap();
+    acme.historical_sms(&acme.member, "old").await;
+    let (login, id) = (Login::new(&own.admin), acme.company.to_string());
+    let shown = "Evil[2J  1,000 -> Forged31m";
+    for arguments in [
+        vec!["operator", "add", &login.name, "--company", &id, "--generate-password"],
+        vec!["operator", "list"],
+        vec!["operator", "grant", &login.name, "--company", &id],
+        vec!["backfill", "plan"],
+        vec!["user", "assign", &acme.member.email, "--company", &id],
+        vec!["user", "assign", &acme.admin.email, "--company", &id, "--role", "company_user"],
+        vec!["erase", "company", &id, "--dry-run"],
+    ] {
+        let done = run(ringfence(&own, &arguments), "");
+        let said = text(&done.stdout) + &text(&done.stderr);
+        assert!(said.contains(shown), "{arguments:?}: {said:?}");
+        assert!(!said.contains(['\u{1b}', '\u{202e}', '\u{9b}']), "{arguments:?}: {said:?}");
+    }
+    let url = login.database.replace("ringfence_admin", &login.name);
+    let answers = psql(&url, &format!("\\i sql/ops/operator.psql\n\\set to '{id}'\n:use\n"));
+    assert_eq!(answers.matches(&format!("Data of: {shown}\n")).count(), 2, "{answers:?}");
+    assert!(!answers.contains(['\u{1b}', '\u{202e}']), "{answers:?}");
+    login.remove(&acme).await;
+    drop(acme);
+    own.drop().await;
+}
+
 /// In a connection that nobody could end, in one that was opened meanwhile, and in the next one, such as psql makes by itself.
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_loses_a_company_chooses_before_they_go_on() {

@@ -107,7 +107,7 @@ fn settings<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Option<CompanySett
 
 #[derive(Deserialize, Validate, JsonSchema)]
 struct BareCompany {
-    #[garde(custom(wire::name))]
+    #[garde(custom(wire::company_name))]
     name: String,
     #[serde(default = "free")]
     #[garde(skip)]
@@ -170,7 +170,7 @@ fn account_sid_or_empty(text: &str, _: &()) -> garde::Result {
 #[serde(default)]
 struct CompanyPatch {
     #[serde(deserialize_with = "wire::given", skip_serializing_if = "Option::is_none")]
-    #[garde(inner(custom(wire::name)))]
+    #[garde(inner(custom(wire::company_name)))]
     name: Option<String>,
     /// None when empty.
     #[serde(deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]

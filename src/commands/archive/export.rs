@@ -3,7 +3,7 @@
 use super::{Entry, FORMAT, Manifest, OBJECTS, columns, tables};
 use crate::{
     clients::storage::Storage,
-    db::{connect_as_dba, migrate},
+    db::{self, Company, connect_as_dba, migrate},
     seal::hexadecimal,
     sql,
     terminal::{self, Measure},
@@ -103,7 +103,7 @@ fn unwritable(path: &Path, e: impl Into<ZipError>) -> anyhow::Error {
 /// Writes all of a company into a file, which must not exist.
 pub async fn export(admin_url: &str, company: &str, to: &Path, storage: &Storage) -> anyhow::Result<Manifest> {
     let mut db = connect_as_dba(admin_url).await?;
-    let id = crate::db::company_named(&db, company).await?;
+    let company = db::company(&db, company).await?;
     ensure!(!to.exists(), "{} exists already: choose a new file", to.display());
     // An archive that was cut short does not look like one.
     let partial = to.with_added_extension("partial");
@@ -114,7 +114,7 @@ pub async fn export(admin_url: &str, company: &str, to: &Path, storage: &Storage
         ),
         file => file.map_err(|e| unwritable(to, e))?,
     };
-    let written = write(&mut db, id, company, file, to, storage).await;
+    let written = write(&mut db, company, file, to, storage).await;
     let named = written.and_then(|manifest| {
         std::fs::rename(&partial, to).map_err(|e| unwritable(to, e))?;
         Ok(manifest)
@@ -133,12 +133,12 @@ fn private_file(path: &Path) -> std::io::Result<File> {
 
 async fn write(
     db: &mut tokio_postgres::Client,
-    id: Uuid,
-    company: &str,
+    company: Company,
     file: File,
     to: &Path,
     storage: &Storage,
 ) -> anyhow::Result<Manifest> {
+    let Company { id, name } = company;
     let tx = db.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true).start().await?;
     let mut out = Writer {
         zip: ZipWriter::new(Target { file: BufWriter::new(file), position: 0, has_failed: false }),
@@ -172,7 +172,7 @@ async fn write(
         format: FORMAT,
         schema: migrate::newest(),
         company_id: id,
-        company: company.to_owned(),
+        company: name,
         left_out: [
             "password hashes",
             "the credentials of Twilio and SendGrid",

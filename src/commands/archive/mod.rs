@@ -11,7 +11,7 @@ mod import;
 pub use export::export;
 pub use import::{Imported, Options, import};
 
-use crate::{clients::storage::Storage, say, sql};
+use crate::{clients::storage::Storage, db::Company, say, sql};
 use anyhow::bail;
 use clap::Subcommand;
 use serde::{Deserialize, Serialize};
@@ -28,7 +28,7 @@ pub enum Command {
     /// otherwise what it sends after the export is still due in the file, and what becomes due after the import is sent from both
     /// places.
     Export {
-        /// The company's exact name
+        /// The company's id, or its exact name
         #[arg(long)]
         company: String,
         /// The file to write, which must not exist
@@ -74,8 +74,8 @@ pub async fn run(command: &Command, admin: &str, storage: &Storage) -> anyhow::R
             }
             if !erased.is_empty() {
                 say!(
-                    "These were erased here and are there again. Erase them again, each by `ringfence erase person ADDRESS --company \"{}\"`:\n  {}",
-                    manifest.company,
+                    "These were erased here and are there again. Erase them again, each by `ringfence erase person ADDRESS --company {}`:\n  {}",
+                    manifest.company_id,
                     erased.join("\n  ")
                 );
             }
@@ -127,7 +127,8 @@ impl Manifest {
     /// Rows of all tables, and files with content.
     pub fn summary(&self) -> String {
         let files = self.entries.keys().filter(|name| name.starts_with(OBJECTS)).count();
-        format!("{}: {} rows and the content of {files} files", self.company, self.rows())
+        let company = Company { id: self.company_id, name: self.company.clone() };
+        format!("{company}: {} rows and the content of {files} files", self.rows())
     }
 
     fn rows(&self) -> u64 {

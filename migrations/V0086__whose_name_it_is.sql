@@ -1,0 +1,95 @@
+-- Which company a name means, whose a number is, and what goes when people or companies do.
+set role ringfence_owner;
+
+-- A text without what does not show: control and format characters, with which a name forges a line at a terminal, or looks like
+-- another one. (Unicode: Cc, Cf, Zl, Zp, but for Arabic, Syriac and Kaithi signs that show; src/wire/rule.rs has the same.)
+create function app.plain(written text) returns text language sql immutable strict parallel safe
+  return regexp_replace(written, '[\u0001-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U0001d173-\U0001d17a\U000e0001-\U000e007f]+', '', 'g');
+
+-- What all names have in common that are told from each other by case, blanks, and what does not show at most.
+create function app.alike(name text) returns text language sql immutable strict parallel safe
+  return lower(regexp_replace(app.plain(name), '[[:space:]\u00a0\u034f\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f\u2000-\u200a\u202f\u205f\u3000\u3164\ufe00-\ufe0f\uffa0]+', '', 'g'));
+
+-- The company that somebody means by its id or its name, of these or of all; no id where there is none. Its admins may give a
+-- company whatever name is free: one that another had before, or that looks like another's, does not say which is meant.
+create function app.find_company(given text, among uuid[] default null, out id uuid, out name text) language plpgsql stable as $$
+declare
+  others text;
+begin
+  if given ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then
+    select c.id, c.name into id, name from public.companies c where c.id = given::uuid and (among is null or c.id = any (among));
+    if id is not null then
+      return;
+    end if;
+  end if;
+  select c.id, c.name into id, name from public.companies c
+  where app.global_key(c.name) = app.global_key(given) and (among is null or c.id = any (among));
+  select string_agg(format('%s is "%s"', o.id, app.plain(o.name)), ', ' order by o.id) into others
+  from public.companies o
+  where o.id is distinct from find_company.id and (among is null or o.id = any (among))
+    and (app.alike(o.name) = app.alike(given) or exists (
+      select from public.audit_log a
+      where a.tenant_id = o.id and a.record_id = o.id and a.table_name = 'companies' and app.alike(a.before ->> 'name') = app.alike(given)));
+  if others is not null then
+    raise ambiguous_parameter using message = format('"%s" does not say which company is meant: give its id. %s, which was called so before, or has a name that looks like it',
+      app.plain(given), concat_ws(', ', case when id is not null then format('%s has this name', id) end, others));
+  end if;
+end $$;
+
+-- As in V0047, by the id or a name that says which company is meant.
+create or replace function app.grant_operator(name name, company text) returns void language plpgsql as $$
+declare
+  found_id uuid;
+  own_oid oid := to_regrole(quote_ident(name));
+begin
+  perform app.require_operator(name);
+  select f.id into found_id from app.find_company(company) f;
+  if found_id is null then
+    raise no_data_found using message = format('there is no company named "%s", and none of that id', app.plain(company));
+  end if;
+  -- Of a role of this name that is gone.
+  delete from app.operator_grant g where g.db_role = name and g.role_oid <> own_oid;
+  delete from app.operator_choice c where c.db_role = name and c.role_oid <> own_oid;
+  insert into app.operator_grant (db_role, role_oid, company_id) values (name, own_oid, found_id) on conflict do nothing;
+  perform app.settle_operator(name);
+end $$;
+
+-- As in V0021, by the id or a name that says which of their companies is meant.
+create or replace function app.revoke_operator(name name, company text) returns void language plpgsql as $$
+begin
+  perform app.require_operator(name);
+  delete from app.operator_grant g
+  where g.db_role = revoke_operator.name and g.company_id = (
+    select f.id from app.find_company(company, array(select o.company_id from app.operator_grant o where o.db_role = revoke_operator.name)) f);
+  if not found then
+    raise no_data_found using message = format('"%s" is no operator of a company named "%s", nor of one of that id', name, app.plain(company));
+  end if;
+  perform app.settle_operator(name);
+end $$;
+
+grant select (tenant_id, table_name, record_id, before) on audit_log to ringfence_platform;
+grant execute on function app.plain(text) to ringfence_api, ringfence_operator, ringfence_operator_limited, ringfence_platform, ringfence_dba;
+grant execute on function app.alike(text), app.find_company(text, uuid[]) to ringfence_platform, ringfence_dba;
+reset role;
+
+-- As in V0047, but by the id before a name, and by no name that could be another of their companies.
+create or replace function app.use_company(company text) returns text language plpgsql
+  security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  own oid := to_regrole(quote_ident(session_user));
+  chosen record;
+  token text := gen_random_uuid();
+begin
+  select f.id, f.name into chosen
+  from app.find_company(company, array(select g.company_id from app.operator_grant g where g.db_role = session_user and g.role_oid = own)) f;
+  if chosen.id is null then
+    raise insufficient_privilege using message = format('%s is no operator of a company named "%s"', session_user, app.plain(company)),
+      hint = 'Your companies are in: select * from app.my_companies();';
+  end if;
+  delete from app.operator_choice c where c.db_role = session_user and c.chosen_at < now() - interval '30 days';
+  insert into app.operator_choice (db_role, role_oid, token, company_id) values (session_user, own, token, chosen.id);
+  perform set_config('app.operator_choice', token, false);
+  -- What new rows get by default; another value here is refused by the policies.
+  perform set_config('app.company_id', chosen.id::text, false);
+  return chosen.name;
+end $$;
