@@ -36,6 +36,34 @@ begin
   end if;
 end $$;
 
+-- Who fills the disk for temporary files, fills it for everybody. Only a superuser may say this, and it stays as they have said it.
+create function app.limit_temporary_files(operator name) returns void language plpgsql as $$
+begin
+  if not exists (select from pg_db_role_setting s, unnest(s.setconfig) c
+      where s.setrole = to_regrole(quote_ident(operator)) and s.setdatabase = 0 and c like 'temp\_file\_limit=%') then
+    execute format('alter role %I set temp_file_limit = %L', operator, '1GB');
+  end if;
+exception when insufficient_privilege then
+  null;
+end $$;
+
+-- As in V0083, with a limit to temporary files.
+create or replace function app.settle_operator(name name) returns void language plpgsql as $$
+declare
+  companies uuid[] := array(select g.granted_company_id from app.operator_grant g
+    where g.db_role = name and g.role_oid = to_regrole(quote_ident(name)));
+begin
+  perform app.limit_temporary_files(name);
+  if cardinality(companies) = 1 and companies[1] is not null then
+    execute format('alter role %I in database %I set app.company_id = %L', name, current_database(), companies[1]);
+  else
+    execute format('alter role %I in database %I reset app.company_id', name, current_database());
+  end if;
+exception when insufficient_privilege then
+  -- PostgreSQL lets only a superuser store this setting; without it app.use_company makes it for each connection.
+  null;
+end $$;
+
 -- As in V0047, by the id or a name that says which company is meant.
 create or replace function app.grant_operator(name name, company text) returns void language plpgsql as $$
 declare
@@ -92,4 +120,14 @@ begin
   -- What new rows get by default; another value here is refused by the policies.
   perform set_config('app.company_id', chosen.id::text, false);
   return chosen.name;
+end $$;
+
+-- Not as the owner of the tables: roles are the administrator's.
+do $$
+declare
+  operator name;
+begin
+  for operator in select distinct g.db_role from app.operator_grant g join pg_roles r on r.rolname = g.db_role and r.oid = g.role_oid loop
+    perform app.limit_temporary_files(operator);
+  end loop;
 end $$;

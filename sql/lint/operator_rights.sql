@@ -1,7 +1,8 @@
 -- Rights of operators with which they would start or send something in a member's name, let somebody in, or do something to
--- what is the whole server's: locks, large objects and the place in the write-ahead log, which everybody has where no superuser migrated.
+-- what is the whole server's: locks, large objects and the place in the write-ahead log, which everybody has where no superuser
+-- migrated, and its disk.
 with operator as (
-  select r.oid, r.rolname from pg_roles r
+  select r.oid, r.rolname, r.rolcanlogin from pg_roles r
   where not r.rolsuper and (pg_has_role(r.oid, 'ringfence_operator', 'member') or pg_has_role(r.oid, 'ringfence_operator_limited', 'member'))
 )
 select format('%s has %s on %s', r.rolname, right_name, t.name) as finding, 'revoke it: see app.open_to_operators' as remedy
@@ -13,4 +14,10 @@ select format('%s may execute %s', r.rolname, p.oid::regprocedure), 'revoke it, 
 from operator r, pg_proc p
 where p.pronamespace = 'pg_catalog'::regnamespace and p.proacl is not null and has_function_privilege(r.oid, p.oid, 'execute')
   and p.proname ~ '^(pg_(try_)?advisory_|lo_creat|lo_from_bytea|pg_current_wal_(insert_|flush_)?lsn$)'
+union all
+select format('%s may fill the disk with temporary files', r.rolname),
+  format('as a superuser: alter role %I set temp_file_limit = ''1GB''', r.rolname)
+from operator r
+where r.rolcanlogin and current_setting('temp_file_limit') = '-1' and not exists (
+  select from pg_db_role_setting s, unnest(s.setconfig) c where s.setrole = r.oid and c like 'temp\_file\_limit=%' and c <> 'temp_file_limit=-1')
 order by 1

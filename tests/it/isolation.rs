@@ -836,7 +836,11 @@ async fn an_operator_is_held_to_the_company_of_the_login() {
     let (a, b) = (Seeded::new().await, World::new().await);
     b.contact("Own", "Contact").await;
     let role = format!("op_{}", Uuid::new_v4().simple());
-    b.db.batch_execute(&format!("create role {role} login in role ringfence_operator")).await.unwrap();
+    b.db.batch_execute(&format!(
+        "create role {role} login in role ringfence_operator; alter role {role} set temp_file_limit = '1GB'"
+    ))
+    .await
+    .unwrap();
     let grant = "insert into app.operator_grant (db_role, role_oid, company_id) select rolname, oid, $2 from pg_roles where rolname = $1::text";
     b.db.execute(grant, &[&role, &b.company]).await.unwrap();
     let mut config: tokio_postgres::Config = admin_url().parse().unwrap();

@@ -767,6 +767,25 @@ async fn an_operator_chooses_by_the_id_whatever_companies_call_themselves() {
     login.remove(&a).await;
 }
 
+#[tokio::test]
+async fn an_operator_fills_no_disk() {
+    let acme = World::new().await;
+    let login = Login::operator(&acme, &[&acme.name], false, true).await;
+    let operator = login.connect().await;
+    assert_eq!(said(&operator, "show temp_file_limit").await, "1GB|");
+    let refused = operator.batch_execute("set temp_file_limit = -1").await.unwrap_err();
+    assert_eq!(refused.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{refused:?}");
+    // What an administrator has said stays.
+    acme.db.batch_execute(&format!("alter role {} set temp_file_limit = '1MB'", login.name)).await.unwrap();
+    acme.db.execute("select app.settle_operator($1::text::name)", &[&login.name]).await.unwrap();
+    let operator = login.connect().await;
+    let sorts = "set work_mem = '64kB'; select count(*) from (select n from generate_series(1, 500000) n order by md5(n::text)) x";
+    let refused = operator.batch_execute(sorts).await.unwrap_err();
+    assert_eq!(refused.code(), Some(&SqlState::CONFIGURATION_LIMIT_EXCEEDED), "{refused:?}");
+    drop(operator);
+    login.remove(&acme).await;
+}
+
 /// Companies of before there was a rule may be called anything.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_companys_name_says_nothing_at_a_terminal() {

@@ -132,6 +132,7 @@ const HARM: &[(&str, &str)] = &[
     ("create schema crm; create table crm.t (id uuid); grant select on crm.t to ringfence_api", "lint/grants"),
     ("create role op_harm login in role ringfence_operator; grant ringfence_api to op_harm", "lint/roles"),
     ("create role op_harm login in role ringfence_operator superuser", "lint/roles"),
+    ("create role op_harm login in role ringfence_operator", "lint/operator_rights"),
     ("grant ringfence_operator to ringfence_api", "lint/roles"),
     ("alter role ringfence_platform login", "lint/roles"),
     ("alter role ringfence_api createrole", "lint/roles"),
