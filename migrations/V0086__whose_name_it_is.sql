@@ -95,6 +95,8 @@ begin
   perform app.settle_operator(name);
 end $$;
 
+grant update (company_id) on notifications to ringfence_platform;
+grant select (company_id) on notifications to ringfence_platform;
 grant select (tenant_id, table_name, record_id, before) on audit_log to ringfence_platform;
 grant execute on function app.plain(text) to ringfence_api, ringfence_operator, ringfence_operator_limited, ringfence_platform, ringfence_dba;
 grant execute on function app.alike(text), app.find_company(text, uuid[]) to ringfence_platform, ringfence_dba;
@@ -121,6 +123,43 @@ begin
   perform set_config('app.company_id', chosen.id::text, false);
   return chosen.name;
 end $$;
+
+-- As in V0078, and what somebody was told before there were companies stays with the company, too.
+create or replace function app.keep_members() returns trigger language plpgsql
+  security definer set search_path = pg_catalog, pg_temp set row_security = on as $$
+declare
+  t record;
+begin
+  insert into public.members (tenant_id, user_id) values (coalesce(new.company_id, new.id), new.id) on conflict do nothing;
+  if tg_op = 'INSERT' or old.company_id is not distinct from new.company_id then
+    return null;
+  end if;
+  set constraints all deferred;
+  for t in select target, owner from app.protected_table loop
+    if old.company_id is null then
+      execute format('update %s set tenant_id = $1 where tenant_id = $2 and %I = $2', t.target, t.owner)
+        using new.company_id, new.id;
+    else
+      execute format('update %s set company_id = tenant_id where company_id is null and tenant_id = $1 and %I = $2', t.target, t.owner)
+        using old.company_id, new.id;
+    end if;
+  end loop;
+  if old.company_id is null then
+    update public.notifications n set tenant_id = new.company_id where n.tenant_id = new.id and n.user_id = new.id;
+  else
+    update public.notifications n set company_id = n.tenant_id where n.company_id is null and n.tenant_id = old.company_id and n.user_id = new.id;
+    perform app.give_conversations(array(select s.id from public.sms_messages s
+      where s.tenant_id = old.company_id and s.user_id = new.id and s.company_id is not null and s.conversation_id is null));
+  end if;
+  set constraints all immediate;
+  return null;
+end $$;
+
+-- The notifications of those who have moved before.
+set role ringfence_platform;
+update public.notifications n set company_id = n.tenant_id from public.users u
+where n.company_id is null and n.tenant_id <> n.user_id and u.id = n.user_id and u.company_id is distinct from n.tenant_id;
+reset role;
 
 -- Not as the owner of the tables: roles are the administrator's.
 do $$
