@@ -97,6 +97,7 @@ end $$;
 
 grant update (company_id) on notifications to ringfence_platform;
 grant select (company_id) on notifications to ringfence_platform;
+grant update (is_active, updated_at) on phone_numbers to ringfence_platform;
 grant select (tenant_id, table_name, record_id, before) on audit_log to ringfence_platform;
 grant execute on function app.plain(text) to ringfence_api, ringfence_operator, ringfence_operator_limited, ringfence_platform, ringfence_dba;
 grant execute on function app.alike(text), app.find_company(text, uuid[]) to ringfence_platform, ringfence_dba;
@@ -154,6 +155,25 @@ begin
   set constraints all immediate;
   return null;
 end $$;
+
+-- Switches off in other companies those of these numbers that a provider says are this account's; answers those that another company
+-- goes on with, which has the same account.
+create function app.take_numbers(numbers text[], account text) returns setof text language plpgsql
+  security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  update public.phone_numbers n set is_active = false, updated_at = now()
+  where n.id in (
+    select o.id from public.phone_numbers o
+    where app.global_key(o.phone_number) = any ($1) and o.is_active and not o.is_deleted and o.company_id <> app.company_id()
+      and not exists (select from public.twilio_settings s
+        where s.tenant_id = o.tenant_id and s.company_id is not null and s.is_verified and s.account_sid = $2)
+    order by o.id for no key update);
+  return query select o.phone_number from public.phone_numbers o
+    where app.global_key(o.phone_number) = any ($1) and o.is_active and not o.is_deleted and o.company_id <> app.company_id();
+end $$;
+revoke execute on function app.take_numbers(text[], text) from public;
+alter function app.take_numbers(text[], text) owner to ringfence_platform;
+grant execute on function app.take_numbers(text[], text) to ringfence_api;
 
 -- The notifications of those who have moved before.
 set role ringfence_platform;

@@ -1,6 +1,6 @@
--- Makes the company's numbers those of its account. A number that another company uses is added and not active. One that the
+-- Makes the company's numbers those of its account. A number that another company goes on with is added and not active. One that the
 -- caller has from before there were companies gives way to the company's.
--- $1 the account's numbers: [{sid, phone_number, friendly_name, capabilities: {sms, voice, mms}}]   $2 those of other companies
+-- $1 the account's numbers: [{sid, phone_number, friendly_name, capabilities: {sms, voice, mms}}]   $2 those that others go on with
 with given as (
   select distinct on (g.phone_number) g.phone_number, g.sid, left(g.friendly_name, 255) as friendly_name,
     coalesce((g.capabilities ->> 'sms')::boolean, false) as sms, coalesce((g.capabilities ->> 'voice')::boolean, false) as voice,
@@ -22,6 +22,8 @@ with given as (
   select g.phone_number, g.friendly_name, g.sid, g.sms, g.voice, g.mms,
     g.phone_number <> all ($2)
   from given g where g.phone_number not in (select u.phone_number from updated u)
+  -- Of one that is being added elsewhere at this moment.
+  on conflict do nothing
   returning id
 )
 select true as success, (select count(*) from given) as total_twilio, (select count(*) from added) as added,

@@ -411,9 +411,10 @@ impl Tx<'_> {
         self.one(sql!("platform/set_account_sid"), &[&company, &sid]).await
     }
 
-    /// Those of these phone numbers that another company works with.
-    pub async fn numbers_taken(&self, numbers: &[&str]) -> Result<Vec<String>> {
-        self.all(sql!("platform/numbers_taken"), &[&numbers]).await
+    /// Takes phone numbers, of which Twilio has just said that they are this account's, from other companies; answers those that
+    /// another one goes on with, which has the same account.
+    pub async fn take_numbers(&self, numbers: &[&str], account_sid: &str) -> Result<Vec<String>> {
+        self.all(sql!("platform/take_numbers"), &[&numbers, &account_sid]).await
     }
 
     /// A sealed secret of the caller's company.

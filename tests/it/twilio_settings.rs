@@ -2,9 +2,10 @@
 
 use crate::{
     twilio::{Account, number},
-    world::{Person, World},
+    world::{Person, World, waiting_for},
 };
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 #[tokio::test]
 async fn settings_are_entered_once_verified_and_show_no_secret() {
@@ -179,8 +180,12 @@ async fn numbers_are_taken_over_from_the_account() {
     let account = Account::new();
     assert_eq!(acme.admin.post("/api/twilio/sync/phone-numbers", json!({})).await.status, 400);
     let settings = json!({"account_sid": account.sid, "auth_token": account.token});
-    acme.admin.post("/api/twilio-settings/", settings).await.expect(201);
-    let (one, two, three) = (number(), number(), Account::of(&other).await.number);
+    // Another company has the same account, and the first of the two keeps a number.
+    for company in [&acme, &other] {
+        company.admin.post("/api/twilio-settings/", settings.clone()).await.expect(201);
+    }
+    let (one, two, three) = (number(), number(), number());
+    other.admin.post("/api/sms/phone-numbers", json!({"phone_number": three})).await.expect(200);
     account.has(&[&one, &two]);
     let sync = async || acme.admin.post("/api/twilio/sync/phone-numbers", json!({})).await.expect(200);
     assert_eq!(sync().await, json!({"success": true, "total_twilio": 2, "added": 2, "updated": 0, "removed": 0}));
@@ -204,6 +209,91 @@ async fn numbers_are_taken_over_from_the_account() {
     }
     let live = acme.member.get("/api/twilio-settings/phone-numbers").await.expect(200);
     assert_eq!(live["phone_numbers"].as_array().unwrap().len(), 3);
+}
+
+/// Whether a company uses this number, and what its log says that became of it.
+async fn uses(world: &World, number: &str) -> (bool, Vec<String>) {
+    let used =
+        "select bool_or(is_active) from phone_numbers where company_id = $1 and phone_number = $2 and not is_deleted";
+    let log = "select coalesce(array_agg(a.after ->> 'is_active' order by a.created_at), '{}') from audit_log a
+        where a.company_id = $1 and a.table_name = 'phone_numbers' and a.action = 'update' and a.user_id is null";
+    (world.value(used, &[&world.company, &number]).await, world.value(log, &[&world.company]).await)
+}
+
+#[tokio::test]
+async fn a_number_is_whose_twilio_says_it_is() {
+    let off = || vec!["false".to_owned()];
+    let sync = async |world: &World| world.admin.post("/api/twilio/sync/phone-numbers", json!({})).await.expect(200);
+    // What a stranger says of an account that Twilio does not know, or of one that does not have the number, is only said.
+    for is_known in [false, true] {
+        let (acme, late, stranger) = (World::new().await, World::new().await, World::new().await);
+        let said = Account::new();
+        let token = if is_known { said.token.clone() } else { "f".repeat(32) };
+        let settings = json!({"account_sid": said.sid, "auth_token": token});
+        let entered = stranger.admin.post("/api/twilio-settings/", settings).await.expect(201);
+        assert_eq!(entered["is_verified"], is_known);
+        let (one, two, three) = (number(), number(), number());
+        for number in [&one, &two, &three] {
+            stranger.admin.post("/api/sms/phone-numbers", json!({"phone_number": number})).await.expect(200);
+        }
+        let account = Account::of(&acme).await;
+        account.has(&[&account.number, &one]);
+        assert_eq!(sync(&acme).await["added"], 1);
+        assert_eq!((uses(&acme, &one).await, uses(&stranger, &one).await), ((true, vec![]), (false, off())));
+        sync(&acme).await;
+        assert!(uses(&acme, &one).await.0);
+        // The stranger does not get it back.
+        let rows = stranger.admin.get("/api/sms/phone-numbers").await.expect(200);
+        let row = rows.as_array().unwrap().iter().find(|row| row["phone_number"] == one.as_str()).unwrap();
+        let switch = format!("/api/sms/phone-numbers/{}/active?active=true", row["id"].as_str().unwrap());
+        assert_eq!(
+            stranger.admin.send("PATCH", &switch, None).await.detail(400),
+            "This phone number was already added"
+        );
+
+        // Nor does a number that was switched off, or is added by hand, need more than Twilio's word.
+        let account = Account::of(&late).await;
+        account.has(&[&account.number]);
+        assert!(
+            late.admin
+                .post("/api/sms/phone-numbers", json!({"phone_number": two}))
+                .await
+                .detail(400)
+                .contains("already")
+        );
+        account.has(&[&account.number, &two]);
+        late.admin.post("/api/sms/phone-numbers", json!({"phone_number": two})).await.expect(200);
+        let add = "insert into phone_numbers (tenant_id, company_id, user_id, phone_number, is_active)
+            values ($1, $1, $2, $3, false) returning id";
+        let id: Uuid = late.value(add, &[&late.company, &late.admin.id, &three]).await;
+        let switch = format!("/api/sms/phone-numbers/{id}/active?active=true");
+        assert!(late.admin.send("PATCH", &switch, None).await.detail(400).contains("already"));
+        account.has(&[&account.number, &two, &three]);
+        late.member.send("PATCH", &switch, None).await.expect(200);
+        for number in [&two, &three] {
+            assert!(uses(&late, number).await.0 && !uses(&stranger, number).await.0);
+        }
+    }
+}
+
+#[tokio::test]
+async fn two_who_take_numbers_over_at_the_same_time_both_do() {
+    let acme = World::new().await;
+    let account = Account::of(&acme).await;
+    let new = number();
+    account.has(&[&account.number, &new]);
+    let first = ringfence::db::connect(&crate::world::admin_url()).await.unwrap();
+    let add = format!(
+        "begin; insert into phone_numbers (tenant_id, company_id, user_id, phone_number) values ('{0}', '{0}', '{1}', '{new}')",
+        acme.company, acme.admin.id
+    );
+    first.batch_execute(&add).await.unwrap();
+    let (synced, ()) = tokio::join!(acme.admin.post("/api/twilio/sync/phone-numbers", json!({})), async {
+        waiting_for(&first, &acme.db).await;
+        first.batch_execute("commit").await.unwrap();
+    });
+    assert_eq!(synced.expect(200)["total_twilio"], 2);
+    assert!(uses(&acme, &new).await.0);
 }
 
 #[tokio::test]

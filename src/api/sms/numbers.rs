@@ -1,6 +1,10 @@
 //! The numbers by which a company sends and is reached.
 
-use crate::{api::prelude::*, telephony};
+use crate::{
+    api::prelude::*,
+    db::{FromRow, Sql},
+    telephony,
+};
 use serde_json::Value;
 
 row! {
@@ -91,9 +95,8 @@ pub(super) async fn add(app: State<App>, db: TenantDb, Json(new): Json<NewNumber
     let number = telephony::e164(&new.phone_number)?;
     let (rotate, priority) = (new.rotation_enabled.unwrap_or(false), new.rotation_priority.unwrap_or(0));
     let params: Params<'_> = &[&number, &new.friendly_name, &new.twilio_sid, &rotate, &priority];
-    let added = db.one(sql!("sms/add_phone_number"), params).await;
-    let added = added.on_constraint("phone_numbers_tenant_number_key", IN_USE);
-    Ok(Json(added.on_constraint("phone_numbers_in_use_key", IN_USE)?))
+    let added = use_number(&app, &db, &number, sql!("sms/add_phone_number"), params).await;
+    Ok(Json(added.on_constraint("phone_numbers_tenant_number_key", IN_USE)?))
 }
 
 pub(super) async fn set_rotation(
@@ -107,15 +110,37 @@ pub(super) async fn set_rotation(
 }
 
 pub(super) async fn set_active(
+    app: State<App>,
     db: TenantDb,
     Path(id): Path<Uuid>,
     Query(switched): Query<Switched>,
 ) -> Result<Json<ActiveSet>> {
     let is_active = switched.enabled.or(switched.active);
     let is_active = is_active.ok_or_else(|| Error::invalid("query", "enabled", "Field required"))?;
-    let set = db.optional::<Uuid>(sql!("sms/set_active"), &[&id, &is_active]).await;
-    set.on_constraint("phone_numbers_in_use_key", IN_USE).or_not_found("Phone number")?;
+    let number = db.optional::<String>(sql!("sms/phone_number"), &[&id]).await.or_not_found("Phone number")?;
+    use_number::<Uuid>(&app, &db, &number, sql!("sms/set_active"), &[&id, &is_active]).await?;
     Ok(Json(ActiveSet { success: true, is_active }))
+}
+
+/// Carries out a statement that puts a number to use. If another company uses it, Twilio is asked whose it is: it may have been
+/// entered there by somebody who does not have it.
+async fn use_number<T: FromRow>(app: &App, db: &TenantDb, number: &str, q: Sql, p: Params<'_>) -> Result<T> {
+    const KEY: &str = "phone_numbers_in_use_key";
+    let missing = || Error::not_found("Phone number");
+    let written = db.optional(q, p).await.on_constraint(KEY, IN_USE);
+    if !matches!(&written, Err(Error::BadRequest(why)) if why == IN_USE) {
+        return written?.ok_or_else(missing);
+    }
+    let Some(account) = telephony::account(app, db).await? else { return Err(Error::bad_request(IN_USE)) };
+    let numbers = app.twilio.numbers(&account.credentials, usize::MAX).await.unwrap_or_default();
+    if !numbers.iter().any(|ours| ours.phone_number == number) {
+        return Err(Error::bad_request(IN_USE));
+    }
+    let written = db.tx(async |tx| {
+        tx.take_numbers(&[number], &account.credentials.account_sid).await?;
+        tx.optional(q, p).await
+    });
+    written.await.on_constraint(KEY, IN_USE)?.ok_or_else(missing)
 }
 
 pub(super) async fn sync(app: State<App>, db: Scoped<SettingsAdmin>) -> Result<Json<Synced>> {
@@ -123,7 +148,7 @@ pub(super) async fn sync(app: State<App>, db: Scoped<SettingsAdmin>) -> Result<J
     let numbers = app.twilio.numbers(&account.credentials, usize::MAX).await.map_err(telephony::unanswered)?;
     let known: Vec<&str> = numbers.iter().map(|number| number.phone_number.as_str()).collect();
     let synced = db.tx(async |tx| {
-        let taken = tx.numbers_taken(&known).await?;
+        let taken = tx.take_numbers(&known, &account.credentials.account_sid).await?;
         tx.one(sql!("sms/sync_phone_numbers"), &[&Jsonb(&numbers), &taken]).await
     });
     Ok(Json(synced.await?))

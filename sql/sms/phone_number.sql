@@ -1,0 +1,2 @@
+-- $1 id
+select phone_number from phone_numbers where id = $1 and not is_deleted
