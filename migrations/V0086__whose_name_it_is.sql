@@ -95,12 +95,28 @@ begin
   perform app.settle_operator(name);
 end $$;
 
+-- The tables with rows of companies but `members`, those that refer to others before these, and whether one refers to itself.
+create function app.tenant_tables() returns table (target regclass, of_itself boolean) language plpgsql stable as $$
+declare
+  others regclass[] := array(select p.target::regclass from app.protected_table p union select 'public.notifications'::regclass);
+begin
+  while cardinality(others) > 0 loop
+    select t into target from unnest(others) t
+    order by exists (select from pg_constraint k where k.contype = 'f' and k.confrelid = t and k.conrelid <> t and k.conrelid = any (others)), t::text
+    limit 1;
+    of_itself := exists (select from pg_constraint k where k.contype = 'f' and k.confrelid = target and k.conrelid = target);
+    others := array_remove(others, target);
+    return next;
+  end loop;
+end $$;
+
 grant update (company_id) on notifications to ringfence_platform;
 grant select (company_id) on notifications to ringfence_platform;
 grant update (is_active, updated_at) on phone_numbers to ringfence_platform;
 grant select (tenant_id, table_name, record_id, before) on audit_log to ringfence_platform;
 grant execute on function app.plain(text) to ringfence_api, ringfence_operator, ringfence_operator_limited, ringfence_platform, ringfence_dba;
 grant execute on function app.alike(text), app.find_company(text, uuid[]) to ringfence_platform, ringfence_dba;
+grant execute on function app.tenant_tables() to ringfence_platform, ringfence_dba;
 reset role;
 
 -- As in V0047, but by the id before a name, and by no name that could be another of their companies.
@@ -174,6 +190,85 @@ end $$;
 revoke execute on function app.take_numbers(text[], text) from public;
 alter function app.take_numbers(text[], text) owner to ringfence_platform;
 grant execute on function app.take_numbers(text[], text) to ringfence_api;
+
+-- As in V0049, and one who deletes a company waits for no row of it to be written down: that the company goes is enough. What refers
+-- to other rows goes before these, so that no reference is emptied first.
+create or replace function app.delete_company(company_id uuid) returns boolean language plpgsql
+  security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  people bigint;
+  t record;
+begin
+  perform app.require_super_admin();
+  perform from public.companies c where c.id = $1 for update;
+  if not found then
+    return false;
+  end if;
+  select count(*) into people from public.users u where u.company_id = $1 and not u.is_deleted;
+  if people > 0 then
+    raise sqlstate 'RF400' using
+      message = format('The company has %s: remove them first', case people when 1 then '1 user' else people || ' users' end);
+  end if;
+  set constraints all deferred;
+  perform set_config('app.deleting_company', 'on', true);
+  for t in select target from app.tenant_tables() loop
+    execute format('delete from %s where tenant_id = $1', t.target) using $1;
+  end loop;
+  perform set_config('app.deleting_company', '', true);
+  update public.users u set company_id = null where u.company_id = $1;
+  delete from public.members m where m.tenant_id = $1;
+  delete from public.companies c where c.id = $1;
+  set constraints all immediate;
+  return true;
+end $$;
+
+-- As in V0068, but for the rows of a company that is being deleted, which only the API's login can say.
+create or replace function app.keep_audit_log() returns trigger language plpgsql
+  security definer set search_path = pg_catalog, pg_temp set row_security = on as $$
+declare
+  was jsonb;
+  now_is jsonb;
+  changed jsonb;
+  is_api boolean;
+  request text;
+  is_job boolean;
+  kept_before jsonb;
+  kept_after jsonb;
+begin
+  if current_setting('role') = 'ringfence_dba' or tg_op = 'DELETE' and current_setting('app.deleting_company', true) = 'on'
+    and pg_catalog.pg_has_role(session_user, 'ringfence_api', 'member') then
+    return null;
+  end if;
+  -- What a person at psql has set says nothing: only the API's login speaks in somebody's name.
+  is_api := pg_catalog.pg_has_role(session_user, 'ringfence_api', 'member');
+  request := case when is_api then coalesce(current_setting('app.request_id', true), '') else '' end;
+  is_job := starts_with(request, 'job ');
+  was := case when tg_op <> 'INSERT' then to_jsonb(old) end;
+  now_is := case when tg_op <> 'DELETE' then to_jsonb(new) end;
+  changed := coalesce(now_is, was);
+  if tg_nargs > 0 then
+    select jsonb_object_agg(c.name, app.brief(was -> c.name)) filter (where was is not null),
+      jsonb_object_agg(c.name, app.brief(now_is -> c.name)) filter (where now_is is not null)
+    into kept_before, kept_after
+    from unnest(tg_argv) c (name)
+    where was is null or now_is is null or was -> c.name is distinct from now_is -> c.name;
+    if tg_op = 'UPDATE' and kept_after is null then
+      return null;
+    end if;
+  end if;
+  -- A user who moves is news for both companies, and neither is told which the other one is.
+  insert into public.audit_log (tenant_id, company_id, table_name, record_id, action, before, after, user_id, role, db_role, request_id)
+  select coalesce(c.id, (changed ->> 'tenant_id')::uuid, (changed ->> 'id')::uuid), c.id, tg_table_name, (changed ->> 'id')::uuid, lower(tg_op),
+    app.without_other_company(kept_before, c.id), app.without_other_company(kept_after, c.id), case when is_api and not f.is_foreign then app.user_id() end,
+    case when is_job then 'job' when not f.is_foreign then k.role end,
+    nullif(session_user, 'ringfence_api'), nullif(case when is_job then substr(request, 5) else request end, '')
+  from (select (case when tg_table_name = 'companies' then was ->> 'id' else was ->> 'company_id' end)::uuid where was is not null
+    union select (case when tg_table_name = 'companies' then now_is ->> 'id' else now_is ->> 'company_id' end)::uuid where now_is is not null) c (id)
+  left join app.caller k on is_api and k.user_id = app.user_id()
+  -- Whoever joins a company with an account of another one's making is not that company's to name.
+  cross join lateral (select not is_job and coalesce(k.company_id <> c.id and k.role <> 'super_admin', false) as is_foreign) f;
+  return null;
+end $$;
 
 -- The notifications of those who have moved before.
 set role ringfence_platform;

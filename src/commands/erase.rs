@@ -292,20 +292,8 @@ pub fn summary(counts: &Counts) -> String {
 
 /// Tables of companies, those that refer to others before these; with whether one refers to itself.
 async fn tables(db: &Client) -> anyhow::Result<Vec<(String, bool)>> {
-    let mut left: BTreeSet<String> =
-        db.query(sql!("ops/tenant_tables").text, &[]).await?.iter().map(|row| row.get(0)).collect();
-    let references: Vec<(String, String)> =
-        db.query(sql!("ops/references").text, &[]).await?.iter().map(|row| (row.get(0), row.get(1))).collect();
-    let mut order = Vec::new();
-    while !left.is_empty() {
-        let is_free =
-            |table: &&String| !references.iter().any(|(from, to)| to == *table && from != to && left.contains(from));
-        let next = left.iter().find(is_free).or_else(|| left.first()).cloned().context("a table")?;
-        left.remove(&next);
-        let of_itself = references.iter().any(|(from, to)| from == &next && to == &next);
-        order.push((next, of_itself));
-    }
-    Ok(order)
+    let tables = db.query(sql!("ops/tables_to_erase").text, &[]).await?;
+    Ok(tables.iter().map(|row| (row.get("name"), row.get("of_itself"))).collect())
 }
 
 async fn count_company(db: &Client, id: Uuid) -> anyhow::Result<Counts> {

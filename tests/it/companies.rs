@@ -2,7 +2,7 @@
 
 use crate::{
     schema::OwnDatabase,
-    world::{PASSWORD, Person, World},
+    world::{PASSWORD, Person, World, config, start_server},
 };
 use ringfence::db;
 use serde_json::{Value, json};
@@ -354,6 +354,32 @@ async fn a_company_goes_with_all_it_owned_when_nobody_is_in_it() {
             acme.value(&format!("select count(*) from {table} where tenant_id = $1"), &[&acme.company]).await;
         assert_eq!(left, 0, "{table}");
     }
+    let log = "select array_agg(distinct table_name) from audit_log where tenant_id = $1 and action = 'delete'";
+    assert_eq!(acme.value::<Vec<String>>(log, &[&acme.company]).await, ["companies", "company_secrets"]);
+}
+
+/// What takes longer than a statement may is done by the command, in as many transactions as it takes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_company_that_is_too_large_is_left_to_the_command() {
+    let own = OwnDatabase::new().await;
+    let admin = db::connect(&own.admin).await.unwrap();
+    let slow = "create function public.slow() returns trigger language plpgsql as 'begin perform pg_sleep(9); return old; end';
+        create trigger slow before delete on contacts for each row execute function public.slow()";
+    let limit = format!("alter role ringfence_api in database {} set statement_timeout = '1s'", own.name);
+    admin.batch_execute(&format!("{slow}; {limit}")).await.unwrap();
+    let base = start_server(config(), &own.api);
+    let acme = World::alone_at(&own, &base).await;
+    acme.contact("Ada", "Lovelace").await;
+    let staff = acme.super_admin().await.at(&base);
+    acme.member.delete("/api/users/me").await.expect(200);
+    acme.admin.delete("/api/users/me").await.expect(200);
+    let said = staff.delete(&path(acme.company)).await.detail(409);
+    assert!(said.contains(&format!("ringfence erase company {}", acme.company)), "{said}");
+    assert_eq!(acme.value::<i64>("select count(*) from contacts", &[]).await, 1);
+    admin.batch_execute("drop trigger slow on contacts").await.unwrap();
+    staff.delete(&path(acme.company)).await.expect(200);
+    drop((acme, admin));
+    own.drop().await;
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ mod team;
 use super::{filled, prelude::*, twilio_settings};
 use crate::{db::Tx, seal::is_masked};
 use serde_json::Value;
+use tokio_postgres::error::SqlState;
 
 routes! {
     /// Makes a company without users
@@ -335,7 +336,13 @@ async fn update(
 }
 
 async fn delete(db: Scoped<SuperAdmin>, Path(id): Path<Uuid>) -> Result<Json<Message>> {
-    if !db.tx(async |tx| tx.delete_company(id).await).await? {
+    let deleted = db.tx(async |tx| tx.delete_company(id).await).await.map_err(|e| match e {
+        Error::Database(fault) if fault.code() == Some(&SqlState::QUERY_CANCELED) => Error::Conflict(
+            format!("The company is too large to be deleted here: `ringfence erase company {id}` does it").into(),
+        ),
+        e => e,
+    });
+    if !deleted? {
         return Err(Error::not_found("Company"));
     }
     Ok(message("Company deleted successfully"))
