@@ -95,6 +95,46 @@ begin
   perform app.settle_operator(name);
 end $$;
 
+-- As in V0068, but two who remove or demote each other at the same time do not both succeed: whoever waited is looked at again.
+create or replace function app.guard_user() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  me app.caller;
+begin
+  if current_user not in ('ringfence_api', 'ringfence_platform') then
+    return new;
+  end if;
+  if current_user = 'ringfence_api' and old.company_id is not null and new.id is distinct from app.user_id()
+     and (new.user_role is distinct from old.user_role or new.status is distinct from old.status or new.is_deleted is distinct from old.is_deleted) then
+    perform app.lock_admins(old.company_id);
+  end if;
+  select * into me from app.caller c where c.user_id = app.user_id();
+  if current_user = 'ringfence_api' then
+    if (new.id is distinct from me.user_id or new.user_role is distinct from old.user_role or new.status is distinct from old.status)
+       and not coalesce(app.is_team_admin(me.role), false) then
+      raise sqlstate 'RF403' using message = case when app.user_id() is null then 'Only an admin may change other users'
+        else 'Your account has changed: log in again' end;
+    end if;
+    -- Otherwise the admin of the company that a super admin belongs to gets the platform by changing their address.
+    if old.user_role = 'super_admin' and me.role is distinct from 'super_admin' then
+      raise sqlstate 'RF403' using message = 'Only a super admin may change a super admin';
+    end if;
+  end if;
+  if new.user_role = 'super_admin' and old.user_role <> 'super_admin' and me.role is distinct from 'super_admin' then
+    raise sqlstate 'RF403' using message = 'Only a super admin can grant the super admin role';
+  end if;
+  if old.user_role = 'company_admin' and old.status = 'active' and not old.is_deleted and old.company_id is not null
+     and (new.user_role <> 'company_admin' or new.status <> 'active' or new.is_deleted or new.company_id is distinct from old.company_id) then
+    perform app.lock_admins(old.company_id);
+    if not exists (select from public.users u where u.company_id = old.company_id and u.id <> old.id
+                   and u.user_role = 'company_admin' and u.status = 'active' and u.is_active and not u.is_deleted)
+       and (not new.is_deleted
+            or exists (select from public.users u where u.company_id = old.company_id and u.id <> old.id and not u.is_deleted)) then
+      raise sqlstate 'RF400' using message = 'The company needs at least one admin: make somebody else an admin first';
+    end if;
+  end if;
+  return new;
+end $$;
+
 -- The tables with rows of companies but `members`, those that refer to others before these, and whether one refers to itself.
 create function app.tenant_tables() returns table (target regclass, of_itself boolean) language plpgsql stable as $$
 declare

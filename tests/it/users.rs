@@ -382,6 +382,33 @@ async fn nobody_comes_to_a_company_whose_last_admin_is_leaving() {
     }
 }
 
+/// Whoever waited for the other is looked at again.
+#[tokio::test]
+async fn two_admins_who_remove_each_other_do_not_both_succeed() {
+    for role in ["company_admin", "Admin"] {
+        for demotes in [false, true] {
+            let acme = World::new().await;
+            let set = "update users set user_role = $2 where company_id = $1";
+            acme.db.execute(set, &[&acme.company, &role]).await.unwrap();
+            let holder = ringfence::db::connect(&admin_url()).await.unwrap();
+            holder.batch_execute(&format!("begin; select app.lock_admins('{}')", acme.company)).await.unwrap();
+            let remove = async |by: &Person, whom: &Person| match demotes {
+                true => by.put(&path(whom), json!({"role": "company_user"})).await,
+                false => by.delete(&path(whom)).await,
+            };
+            let (one, two, ()) =
+                tokio::join!(remove(&acme.admin, &acme.member), remove(&acme.member, &acme.admin), async {
+                    waiting_behind(&holder, &acme.db, 2).await;
+                    holder.batch_execute("commit").await.unwrap();
+                });
+            let refused = if one.status == 200 { two } else { one };
+            assert_eq!(refused.detail(403), "Your account has changed: log in again");
+            let left = "select count(*) from users where company_id = $1 and not is_deleted and user_role = $2";
+            assert_eq!(acme.value::<i64>(left, &[&acme.company, &role]).await, 1);
+        }
+    }
+}
+
 #[tokio::test]
 async fn an_admin_changes_four_fields_of_a_colleague() {
     let acme = World::new().await;
