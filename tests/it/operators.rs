@@ -480,6 +480,12 @@ async fn an_operator_holds_up_no_other_company() {
         a.admin.post("/api/quotes/", new).await.expect(201);
         operator.batch_execute("rollback").await.unwrap();
         a.db.execute("delete from quotes where tenant_id = $1", &[&a.company]).await.unwrap();
+        for mode in ["row share", "row exclusive", "share", "access exclusive"] {
+            let lock = format!("begin; lock table jobs in {mode} mode");
+            let refused = operator.batch_execute(&lock).await.expect_err(mode);
+            assert_eq!(refused.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{mode}: {refused:?}");
+            operator.batch_execute("rollback").await.unwrap();
+        }
     }
     // Nor do they take up the room for locks, which is the whole server's.
     let takes = |names: i32| {
