@@ -365,7 +365,7 @@ async fn a_company_that_is_too_large_is_left_to_the_command() {
     let admin = db::connect(&own.admin).await.unwrap();
     let slow = "create function public.slow() returns trigger language plpgsql as 'begin perform pg_sleep(9); return old; end';
         create trigger slow before delete on contacts for each row execute function public.slow()";
-    let limit = format!("alter role ringfence_api in database {} set statement_timeout = '1s'", own.name);
+    let limit = format!("alter role ringfence_api in database {} set statement_timeout = '3s'", own.name);
     admin.batch_execute(&format!("{slow}; {limit}")).await.unwrap();
     let base = start_server(config(), &own.api);
     let acme = World::alone_at(&own, &base).await;
