@@ -364,7 +364,7 @@ async fn what_cannot_be_backed_up_or_restored_is_told() {
     }
     // The first of two hosts is not there.
     let mut backup = ringfence(&own, &["backup", path]);
-    backup.env("DATABASE_ADMIN_URL", own.admin.replacen("host=", "host=/nowhere,", 1));
+    backup.env("DATABASE_ADMIN_URL", own.admin.replacen("host=", "host=/nowhere&host=", 1));
     let made = run(backup, "");
     assert!(made.status.success(), "{}", text(&made.stderr));
     let cluster = db::connect(&crate::world::admin_url()).await.unwrap();

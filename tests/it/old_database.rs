@@ -1309,7 +1309,7 @@ async fn an_odd_time_costs_its_row_no_more_than_that() {
     let (old, own) = (Old::new(1).await, OwnDatabase::new().await);
     let odd = "update companies set trial_ends_at = 'infinity' where id = md5('company3')::uuid;
         update companies set created_at = '-infinity' where id = md5('company4')::uuid;
-        update scheduled_sms set scheduled_at = 'infinity' where id = md5('scheduled2')::uuid";
+        update scheduled_sms set scheduled_at = 'infinity' where id = md5('scheduled4')::uuid";
     old.db.batch_execute(odd).await.unwrap();
     bring(&own, &old.options()).await;
     let new = db::connect(&own.admin).await.unwrap();
