@@ -354,7 +354,7 @@ async fn check_store(app: &App) -> anyhow::Result<()> {
         Ok(true) => Ok(()),
         Ok(false) => bail!(store::ANOTHERS),
         Err(e) => {
-            tracing::warn!(error = %format!("{e:#}"), "the store of files does not answer");
+            tracing::warn!(error = %format!("{e:#}"), "cannot see whose the store of files is: no file is taken before");
             Ok(())
         }
     }

@@ -133,6 +133,7 @@ pub fn router(app: App) -> Router {
         .layer((
             middleware::from_fn_with_state(app.clone(), request),
             cors(&app.config),
+            DefaultBodyLimit::max(BODY_LIMIT),
             middleware::from_fn_with_state(app.clone(), once_and_in_time),
             CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| {
                 Error::Internal("a handler panicked".into()).into_response()
@@ -140,7 +141,6 @@ pub fn router(app: App) -> Router {
         ))
         .with_state(app)
 }
-            DefaultBodyLimit::max(BODY_LIMIT),
 
 /// What the docs page's own look lacks: a phone's width, a dark one for those who want that, and text that is not in the way.
 const DOCS_HEAD: &str = "<meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><style>\

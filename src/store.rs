@@ -67,7 +67,7 @@ pub async fn watch(app: &App, stop: impl Future<Output = ()>) {
             Ok(is_ours) if known == Some(is_ours) => {}
             Ok(true) => tracing::info!("the store of files is this database's"),
             Ok(false) => tracing::error!("no file is taken any more: {ANOTHERS}"),
-            Err(e) => tracing::warn!(error = %format!("{e:#}"), "the store of files does not answer"),
+            Err(e) => tracing::warn!(error = %format!("{e:#}"), "cannot see whose the store of files is"),
         }
     }
 }
