@@ -141,8 +141,7 @@ async fn create(db: TenantDb, Json(new): Json<NewCampaign>) -> Result<wire::Crea
     let mut seen = HashSet::new();
     let mut recipients: Vec<String> = recipients.iter().map(|address| address.trim().to_lowercase()).collect();
     recipients.retain(|address| seen.insert(address.clone()));
-    let params: Params<'_> =
-        &[&campaign_name, &subject, &body, &html_body, &ip_pool, &scheduled_at, &recipients];
+    let params: Params<'_> = &[&campaign_name, &subject, &body, &html_body, &ip_pool, &scheduled_at, &recipients];
     let made: Option<Campaign> = db.optional(sql!("campaigns/create"), params).await?;
     made.map(wire::Created).ok_or(Error::bad_request("The time must be in the future"))
 }

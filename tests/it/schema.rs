@@ -305,7 +305,8 @@ async fn an_administrator_who_is_no_superuser_can_migrate() {
     let api = with_database(&api_url(), &role);
     let client = db::connect(&api).await.unwrap();
     // They may make no event trigger, which matters where somebody is at psql.
-    cluster.batch_execute(&format!("create role op_{role} login in role ringfence_operator")).await.unwrap();
+    let limit = format!("alter role op_{role} set temp_file_limit = '1GB'");
+    cluster.batch_execute(&format!("create role op_{role} login in role ringfence_operator; {limit}")).await.unwrap();
     let findings = doctor::findings(&client, doctor::rules()).await.unwrap();
     assert!(matches!(&findings[..], [open] if open.rule == "lint/operator_ddl"), "{findings:#?}");
     client.query("select * from app.contacts_containing(app.contains('x'))", &[]).await.unwrap();

@@ -136,7 +136,10 @@ async fn advance(
         return finish(tx, execution, "failed", Some("The workflow cannot be read: save it again")).await;
     };
     if !run.is_begun {
-        let then = run.context_at_event.clone().map(|then| Context::new(then, &run.trigger_data, (run.workflow_id, &run.name)));
+        let then = run
+            .context_at_event
+            .clone()
+            .map(|then| Context::new(then, &run.trigger_data, (run.workflow_id, &run.name)));
         if !run.is_manual && !hold(&conditions, then.as_ref().unwrap_or(&context)) {
             tx.optional::<Uuid>(sql!("jobs/workflow_forget"), &[&execution]).await?;
             return Ok(Progress::Done);
