@@ -16,19 +16,19 @@ use std::{
 };
 use tokio::runtime::Handle;
 
-/// Of one request, this much is read and dropped.
+/// The number of bytes of one request that are read and dropped.
 const LIMIT: usize = 64 << 20;
 
 /// A body whose rest is drained when it is dropped before its end.
 pub(crate) struct Drained {
-    /// Until it has ended.
+    /// The body, until it has ended.
     body: Option<Incoming>,
     /// Whether the client waits to be asked for it (`Expect: 100-continue`): one that hears the answer first sends nothing.
     is_awaited: bool,
 }
 
 impl Drained {
-    /// The request with its body watched over.
+    /// Wraps the body of a request.
     pub(crate) fn of(request: hyper::Request<Incoming>) -> Request<Self> {
         let expected = request.headers().get(header::EXPECT);
         let is_awaited = expected.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));

@@ -1,5 +1,5 @@
-//! Files that are coming in, on the disk until a part or all of it can be taken: whoever is slow to send one keeps no memory
-//! and nobody else's turn.
+//! Files that are arriving, kept on disk until a part of them or all can be processed, so that a slow sender holds neither memory
+//! nor a permit.
 
 use crate::{
     Error, Result,
@@ -14,14 +14,14 @@ use tokio::{
 };
 use uuid::Uuid;
 
-/// How much of the disk is taken at a time, in bytes.
+/// The number of bytes of disk space that are reserved at a time.
 const LOT: usize = 4 << 20;
-/// So many lots in the whole program, which is 1 GiB, and of one company less than a tenth. A connection has one at least, so
-/// these are as many files as come in at a time, and each of them keeps some hundred kilobytes of memory: buffers.
+/// The lots of the whole program, which are 1 GiB, and of one company, less than a tenth of that. Each file has at least one, so
+/// this is also the number of files that arrive at a time, each of which keeps some hundred kilobytes of memory for buffers.
 static ROOM: FairLimit = FairLimit::new(256, 24);
-/// How long one waits for a lot while the others are taken.
+/// How long a file waits for a lot while all are taken.
 const WAIT: Duration = Duration::from_secs(30);
-/// What is read or written at once.
+/// The number of bytes that are read or written at once.
 const PIECE: usize = 64 << 10;
 
 /// A file without a name in the system's folder for temporary ones (`TMPDIR`), which is gone when it is dropped.
@@ -33,7 +33,7 @@ pub struct Spool {
 }
 
 impl Spool {
-    /// An empty one, which counts for this company.
+    /// Creates an empty file, which counts for this company.
     pub async fn new(whose: Uuid) -> Result<Self> {
         let file = spawn_blocking(tempfile::tempfile).await.map_err(|e| Error::Internal(e.to_string().into()))?;
         let mut file = File::from_std(file.map_err(failed)?);
@@ -41,12 +41,12 @@ impl Spool {
         Ok(Self { file, size: 0, whose, room: Vec::new() })
     }
 
-    /// How many bytes are in it.
+    /// The number of bytes in it.
     pub fn size(&self) -> usize {
         self.size
     }
 
-    /// Adds bytes to it; waits for room where others take all of it.
+    /// Appends bytes; waits while there is no room for them.
     pub async fn put(&mut self, bytes: &[u8]) -> Result<()> {
         while self.room.len() * LOT < self.size + bytes.len() {
             let busy = Error::Busy("Too many files are coming in right now: try again in a moment");
@@ -57,28 +57,28 @@ impl Spool {
         Ok(())
     }
 
-    /// Goes back to its beginning, from where [`Spool::next`] reads.
+    /// Goes back to the beginning, from where [`Spool::next`] reads.
     pub async fn rewind(&mut self) -> Result<()> {
-        // What was written last is told to have failed here at the latest.
+        // A failure of the last write is reported here at the latest.
         self.file.flush().await.map_err(failed)?;
         self.file.seek(SeekFrom::Start(0)).await.map(drop).map_err(failed)
     }
 
-    /// The next bytes; `None` behind the last ones.
+    /// Reads the next bytes; `None` at the end.
     pub async fn next(&mut self) -> Result<Option<BytesMut>> {
         let mut piece = BytesMut::with_capacity(PIECE);
         let read = self.file.read_buf(&mut piece).await.map_err(failed)?;
         Ok((read > 0).then_some(piece))
     }
 
-    /// Empties it.
+    /// Empties the file.
     pub async fn clear(&mut self) -> Result<()> {
         self.size = 0;
         self.file.set_len(0).await.map_err(failed)?;
         self.rewind().await
     }
 
-    /// All of it, in memory.
+    /// Reads the whole file into memory.
     pub async fn into_bytes(mut self) -> Result<Vec<u8>> {
         let mut bytes = Vec::with_capacity(self.size);
         self.rewind().await?;
@@ -87,7 +87,7 @@ impl Spool {
     }
 }
 
-/// Such as a disk that is full.
+/// The error when the disk is full, for example.
 fn failed(e: std::io::Error) -> Error {
     tracing::error!(error = %e, "a file that comes in cannot be kept in the folder for temporary files");
     Error::Busy("No file can be taken right now: try again later")

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 routes! {
     /// Logs in with e-mail and password
-    public post "/api/auth/login" limit OF_STRANGERS => login;
+    public post "/api/auth/login" limit PUBLIC_BODY_LIMIT => login;
     /// Makes an account; with a company, and without an admin's token, it is pending until an admin approves it
-    public post "/api/auth/register" limit OF_STRANGERS => register;
+    public post "/api/auth/register" limit PUBLIC_BODY_LIMIT => register;
     /// The caller's account
     user get "/api/auth/me" => me;
     /// Ends all tokens of the caller
@@ -20,9 +20,9 @@ routes! {
     /// A new access token for an access or refresh token
     user post "/api/auth/refresh" => refresh;
     /// Mails a code with which the password can be reset
-    public post "/api/auth/forgot-password" limit OF_STRANGERS => forgot_password;
+    public post "/api/auth/forgot-password" limit PUBLIC_BODY_LIMIT => forgot_password;
     /// Sets a new password by the code of the mail
-    public post "/api/auth/reset-password" limit OF_STRANGERS => reset_password;
+    public post "/api/auth/reset-password" limit PUBLIC_BODY_LIMIT => reset_password;
 }
 
 row! {

@@ -18,7 +18,7 @@ routes! {
     /// Invites a person into the caller's company by mail
     admin post "/api/invitations/send" => send;
     /// Makes the account of an invitation, once, and logs in
-    public post "/api/invitations/accept" limit OF_STRANGERS => accept;
+    public post "/api/invitations/accept" limit PUBLIC_BODY_LIMIT => accept;
     /// Whether an invitation can still be accepted, and whom it names
     public get "/api/invitations/verify/{token}" => verify;
 }

@@ -14,7 +14,7 @@ use axum::Router;
 mod prelude {
     pub(super) use crate::{
         App, Error, Result,
-        api::{Access, OF_STRANGERS, Route},
+        api::{Access, PUBLIC_BODY_LIMIT, Route},
         db::{CompanyAdmin, Params, Rows, Scoped, SettingsAdmin, SuperAdmin, TeamAdmin, TenantDb, UserDb, Written},
         error::{OrNotFound, ResultExt},
         filter_ids::Named,
@@ -33,8 +33,8 @@ mod prelude {
     pub(super) use uuid::Uuid;
 }
 
-/// How many bytes a body may have that is read before anything is known of who sends it; many can be under way at once.
-pub const OF_STRANGERS: usize = 16 << 10;
+/// The maximum size of a body, in bytes, that is read before anything is known of its sender; many can arrive at once.
+pub const PUBLIC_BODY_LIMIT: usize = 16 << 10;
 
 /// One entry of the route table: what the router is built from and what the isolation test walks.
 #[derive(Debug, Clone, Copy)]

@@ -58,7 +58,7 @@ async fn a_company_starts_with_the_default_pipeline() {
     }
     // A second member does not bring a second one, and a company made by the platform gets its own with the first.
     let root = world.super_admin().await;
-    let made = root.post("/api/companies/", json!({"name": Uuid::new_v4()})).await.expect(200);
+    let made = root.post("/api/companies/", json!({"name": format!("Made {}", Uuid::new_v4())})).await.expect(200);
     let add = "select id from app.add_user($1, 'x', 'A', 'B', 'company_user', $2, 'active')";
     let company: Uuid = made["id"].as_str().unwrap().parse().unwrap();
     for n in 0..2 {

@@ -23,7 +23,7 @@ routes! {
     /// What is spoken to who is called
     public get "/api/calls/twiml" => twilio::greeting;
     /// What is spoken to who is called
-    public post "/api/calls/twiml" limit OF_STRANGERS => twilio::greeting;
+    public post "/api/calls/twiml" limit PUBLIC_BODY_LIMIT => twilio::greeting;
     /// A mail that came in (SendGrid's Inbound Parse)
     public post "/api/emails/webhook/inbound" limit sendgrid::LIMIT => sendgrid::inbound;
     /// What became of mails (SendGrid's Event Webhook)
@@ -31,11 +31,11 @@ routes! {
     /// A picture of one point, which tells that a mail was opened
     public get "/api/emails/track/open/{email_id}" => tracking::picture;
     /// Tells that a mail was opened
-    public post "/api/emails/track/open/{email_id}" limit OF_STRANGERS => tracking::opened;
+    public post "/api/emails/track/open/{email_id}" limit PUBLIC_BODY_LIMIT => tracking::opened;
     /// A page on which a recipient of a campaign can unsubscribe
     public get "/api/unsubscribe/{token}" => tracking::ask;
     /// Unsubscribes a recipient of a campaign (RFC 8058)
-    public post "/api/unsubscribe/{token}" limit OF_STRANGERS => tracking::unsubscribe;
+    public post "/api/unsubscribe/{token}" limit PUBLIC_BODY_LIMIT => tracking::unsubscribe;
 }
 
 /// One sentence for every reason: a stranger learns nothing of numbers and companies.
