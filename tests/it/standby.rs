@@ -41,8 +41,10 @@ impl Pair {
     async fn start() -> Self {
         let cluster = Cluster::temporary().await.unwrap();
         let maintenance = db::connect(&cluster.url("ringfence_admin", "postgres")).await.unwrap();
-        maintenance.batch_execute("create database crm").await.unwrap();
-        let (admin, api) = (cluster.url("ringfence_admin", "crm"), cluster.url("ringfence_api", "crm"));
+        // As the others that have a store of files of their own.
+        let name = format!("own_{}", Uuid::new_v4().simple());
+        maintenance.batch_execute(&format!("create database {name}")).await.unwrap();
+        let (admin, api) = (cluster.url("ringfence_admin", &name), cluster.url("ringfence_api", &name));
         migrate::migrate(&admin, None).await.unwrap();
         // What is committed is sent at once, and an administrator's changes are on the standby when they are done.
         let settings = "alter role ringfence_api set synchronous_commit = 'local';
