@@ -13,11 +13,15 @@ use hyper::{
 use std::{
     pin::Pin,
     task::{Context, Poll, ready},
+    time::Duration,
 };
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, time::timeout};
+use tokio_util::sync::CancellationToken;
 
 /// The number of bytes of one request that are read and dropped.
 const LIMIT: usize = 64 << 20;
+/// How long that may take. No timeout for idle connections holds meanwhile.
+const LONGEST: Duration = Duration::from_secs(60);
 
 /// A body whose rest is drained when it is dropped before its end.
 pub(crate) struct Drained {
@@ -25,14 +29,16 @@ pub(crate) struct Drained {
     body: Option<Incoming>,
     /// Whether the client waits to be asked for it (`Expect: 100-continue`): one that hears the answer first sends nothing.
     is_awaited: bool,
+    /// Done when the server stops: no answer waits for what is drained.
+    stop: CancellationToken,
 }
 
 impl Drained {
     /// Wraps the body of a request.
-    pub(crate) fn of(request: hyper::Request<Incoming>) -> Request<Self> {
+    pub(crate) fn of(request: hyper::Request<Incoming>, stop: CancellationToken) -> Request<Self> {
         let expected = request.headers().get(header::EXPECT);
         let is_awaited = expected.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-        request.map(|body| Self { body: Some(body), is_awaited })
+        request.map(|body| Self { body: Some(body), is_awaited, stop })
     }
 }
 
@@ -64,7 +70,8 @@ impl Drop for Drained {
         let left = self.body.take().filter(|body| !self.is_awaited && !body.is_end_stream());
         // Without a runtime the server has ended, and the connection with it.
         if let (Some(left), Ok(runtime)) = (left, Handle::try_current()) {
-            runtime.spawn(drain(left));
+            let stop = self.stop.clone();
+            runtime.spawn(async move { stop.run_until_cancelled(timeout(LONGEST, drain(left))).await });
         }
     }
 }

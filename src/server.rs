@@ -434,7 +434,8 @@ async fn accept(listener: TcpListener, router: &Router, stop: impl Future<Output
     let (patient, hasty) = (protocol(HEADER_READ_TIMEOUT), protocol(CROWDED_HEADER_READ_TIMEOUT));
     let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(files, _)| files);
     let crowd = usize::try_from(files / 2).unwrap_or(CROWD).min(CROWD);
-    let (mut stop, mut logged) = (pin!(stop), None);
+    let (mut stop, mut logged, stopping) = (pin!(stop), None, CancellationToken::new());
+    let _stops = stopping.clone().drop_guard();
     loop {
         let (stream, peer) = tokio::select! {
             accepted = next_connection(&listener, &mut logged) => accepted,
@@ -445,9 +446,10 @@ async fn accept(listener: TcpListener, router: &Router, stop: impl Future<Output
         let mut stream = Box::pin(TimeoutStream::new(stream));
         stream.as_mut().set_write_timeout_pinned(Some(WRITE_STALL_TIMEOUT));
         let router = router.clone();
+        let stopping = stopping.clone();
         let answer = service_fn(move |mut request: hyper::Request<Incoming>| {
             request.extensions_mut().insert(ConnectInfo(peer));
-            router.clone().call(Drained::of(request))
+            router.clone().call(Drained::of(request, stopping.clone()))
         });
         let connection = connections.watch(http.serve_connection(TokioIo::new(stream), answer));
         tokio::spawn(async move {

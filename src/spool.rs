@@ -3,6 +3,7 @@
 
 use crate::{
     Error, Result,
+    clients::storage::PART,
     fair_limit::{FairLimit, Permit},
 };
 use bytes::BytesMut;
@@ -14,13 +15,17 @@ use tokio::{
 };
 use uuid::Uuid;
 
-/// The number of bytes of disk space that are reserved at a time.
-const LOT: usize = 4 << 20;
+/// The number of bytes of disk space that are reserved at a time: a part of an upload needs one lot, and so waits for no other
+/// while it has one.
+const LOT: usize = PART;
 /// The lots of the whole program, which are 1 GiB, and of one company, less than a tenth of that. Each file has at least one, so
 /// this is also the number of files that arrive at a time, each of which keeps some hundred kilobytes of memory for buffers.
-static ROOM: FairLimit = FairLimit::new(256, 24);
+static ROOM: FairLimit = FairLimit::new(204, 24);
+/// Files of more than one lot. Those of a company have lots for two of the largest, an import of 50 MiB; more would wait for each
+/// other's.
+static LARGE: FairLimit = FairLimit::new(64, 2);
 /// How long a file waits for a lot while all are taken.
-const WAIT: Duration = Duration::from_secs(30);
+const WAIT: Duration = Duration::from_secs(60);
 /// The number of bytes that are read or written at once.
 const PIECE: usize = 64 << 10;
 
@@ -30,6 +35,7 @@ pub struct Spool {
     size: usize,
     whose: Uuid,
     room: Vec<Permit>,
+    large: Option<Permit>,
 }
 
 impl Spool {
@@ -38,7 +44,7 @@ impl Spool {
         let file = spawn_blocking(tempfile::tempfile).await.map_err(|e| Error::Internal(e.to_string().into()))?;
         let mut file = File::from_std(file.map_err(failed)?);
         file.set_max_buf_size(PIECE);
-        Ok(Self { file, size: 0, whose, room: Vec::new() })
+        Ok(Self { file, size: 0, whose, room: Vec::new(), large: None })
     }
 
     /// The number of bytes in it.
@@ -49,8 +55,11 @@ impl Spool {
     /// Appends bytes; waits while there is no room for them.
     pub async fn put(&mut self, bytes: &[u8]) -> Result<()> {
         while self.room.len() * LOT < self.size + bytes.len() {
-            let busy = Error::Busy("Too many files are coming in right now: try again in a moment");
-            self.room.push(ROOM.acquire(self.whose, WAIT).await.ok_or(busy)?);
+            let busy = || Error::Busy("Too many files are coming in right now: try again in a moment");
+            if self.room.len() == 1 {
+                self.large = Some(LARGE.acquire(self.whose, WAIT).await.ok_or_else(busy)?);
+            }
+            self.room.push(ROOM.acquire(self.whose, WAIT).await.ok_or_else(busy)?);
         }
         self.file.write_all(bytes).await.map_err(failed)?;
         self.size += bytes.len();
@@ -118,9 +127,32 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn files_of_one_company_do_not_wait_for_each_other_for_ever() {
+        let (whose, bytes) = (Uuid::from_u128(4), vec![7; LOT]);
+        let part = async || {
+            let mut part = Spool::new(whose).await?;
+            part.put(&bytes[..LOT / 2]).await?;
+            tokio::task::yield_now().await;
+            part.put(&bytes[LOT / 2..]).await
+        };
+        let import = async || {
+            let mut import = Spool::new(whose).await?;
+            for _ in 0..10 {
+                import.put(&bytes).await?;
+            }
+            Ok::<_, Error>(())
+        };
+        let parts = futures_util::future::try_join_all((0..30).map(|_| part()));
+        let imports = futures_util::future::try_join_all((0..4).map(|_| import()));
+        let all = futures_util::future::try_join(parts, imports);
+        timeout(WAIT / 3, all).await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
     async fn a_full_disk_is_told() {
         let full = std::fs::File::options().read(true).write(true).open("/dev/full").unwrap();
-        let mut spool = Spool { file: File::from_std(full), size: 0, whose: Uuid::from_u128(3), room: Vec::new() };
+        let mut spool =
+            Spool { file: File::from_std(full), size: 0, whose: Uuid::from_u128(3), room: Vec::new(), large: None };
         let told = async {
             spool.put(b"x").await?;
             spool.rewind().await

@@ -9,6 +9,8 @@ with found as (
   update workflow_steps s set input = '{}', result = '{}', error_message = null
   from found where $5 and s.tenant_id = $1 and s.id = found.id
 ), unbegun as (
-  update workflow_executions x set at_event = null where $5 and x.tenant_id = $1 and ops.names(x.at_event, $2)
+  update workflow_executions x set at_event = null
+  where $5 and x.tenant_id = $1 and x.at_event is not null and (ops.names(x.at_event, $2) or $3 in (app.e164(x.at_event #>> '{contact,phone}'),
+    app.e164(x.at_event #>> '{message,from_address}'), app.e164(x.at_event #>> '{message,to_address}')))
 )
 select id from found

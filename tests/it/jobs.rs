@@ -381,6 +381,35 @@ async fn every_kind_that_the_database_enqueues_has_a_runner() {
 }
 
 #[tokio::test]
+async fn a_claim_reads_few_jobs_when_many_have_just_come_due() {
+    let own = OwnDatabase::new().await;
+    let mut admin = db::connect(&own.admin).await.unwrap();
+    let later = "insert into companies (name) select 'Company ' || n from generate_series(1, 200) n;
+        select app.add_user(id || '@x.example', 'x', 'A', 'B', 'company_user', id, 'active') from companies;
+        insert into jobs (tenant_id, company_id, user_id, kind, record_id, run_at)
+            select u.company_id, u.company_id, u.id, kind, gen_random_uuid(), now() + interval '1 day'
+            from users u, unnest('{activity_due,scheduled_sms,workflow_run}'::text[]) kind, generate_series(1, 10);
+        vacuum analyze jobs";
+    for statement in later.split(';') {
+        admin.batch_execute(statement).await.unwrap();
+    }
+    // The statistics know nothing of these.
+    let due = "insert into jobs (tenant_id, company_id, user_id, kind, record_id)
+        select company_id, company_id, id, 'workflow_run', gen_random_uuid()
+        from (select id, company_id from users limit 1) u, generate_series(1, 5000)";
+    admin.batch_execute(due).await.unwrap();
+    let tx = admin.transaction().await.unwrap();
+    let claim = "select count(*) from app.claim_jobs($1, 16, 20, 16, '{}', '{}')";
+    let claimed: i64 = tx.query_one(claim, &[&jobs::KINDS]).await.unwrap().get(0);
+    let read = "select sum(pg_stat_get_xact_tuples_returned(indexrelid))::bigint from pg_index where indrelid = 'jobs'::regclass";
+    let read: i64 = tx.query_one(read, &[]).await.unwrap().get(0);
+    assert!(claimed == 16 && read < 5000, "{claimed} claimed, {read} read");
+    tx.rollback().await.unwrap();
+    drop(admin);
+    own.drop().await;
+}
+
+#[tokio::test]
 async fn a_company_with_many_jobs_does_not_hold_up_another() {
     let own = OwnDatabase::new().await;
     let admin = db::connect(&own.admin).await.unwrap();

@@ -705,6 +705,25 @@ async fn who_asks_before_they_send_is_refused_at_once() {
     assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
 }
 
+/// Who has been answered and goes on sending holds up no stop.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_does_not_wait_for_what_nobody_reads() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let app = App::new(Db::new(&api_url(), 2).unwrap(), Config { worker: Switch::Off, ..config() }).unwrap();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let serving = tokio::spawn(server::serve(app, listener, async move { drop(stopped.await) }));
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    stream.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\ncontent-length: 60000000\r\n\r\nmore").await.unwrap();
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
+    stop.send(()).unwrap();
+    // Before the pace of an upload or the time that a stop gives requests has run out.
+    tokio::time::timeout(Duration::from_secs(15), serving).await.unwrap().unwrap().unwrap();
+    drop(stream);
+}
+
 /// A stop takes no new connections, and requests that are under way come to their end.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_lets_requests_under_way_finish() {

@@ -269,6 +269,15 @@ async fn a_text_that_is_cancelled_while_twilio_is_asked_is_not_tried_again() {
         assert_eq!(acme.member.delete(&path).await.status, if status == "sent" { 400 } else { 200 });
     }
     assert_eq!(account.asked().len(), 2);
+    // Nor does a program take it back that knows of no such cancellation.
+    for (state, stays) in
+        [("is_sent = true, is_cancelled = true", true), ("is_sent = false, is_cancelled = false", true)]
+    {
+        let set = format!(
+            "update scheduled_sms set {state} where id = (select max(id::text)::uuid from scheduled_sms) returning is_cancelled"
+        );
+        assert_eq!(acme.value::<bool>(&set, &[]).await, stays);
+    }
     assert_eq!(acme.member.get("/api/notifications/").await.expect(200), json!([]), "a message says what became of it");
 }
 
