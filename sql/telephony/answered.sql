@@ -19,7 +19,8 @@ with before as materialized (
   update sms_templates set usage_count = usage_count + 1 where $2::text is not null and id = $5 and exists (select from message)
 ), scheduled as (
   update scheduled_sms s set is_sent = false, sent_at = null, updated_at = now(),
-    is_cancelled = s.is_cancelled or not ($7 and s.first_tried_at >= now() - interval '1 hour'),
+    -- One that was cancelled meanwhile stays so (app.keep_cancellation).
+    is_cancelled = not ($7 and s.first_tried_at >= now() - interval '1 hour'),
     error_message = case when $7 and s.first_tried_at >= now() - interval '1 hour' and not s.is_cancelled then s.error_message else left($4, 500) end
   from message m where s.message_id = m.id and m.is_news and $2::text is null and s.is_sent
   returning s.id, s.user_id, s.first_tried_at, s.is_cancelled

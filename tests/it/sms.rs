@@ -270,13 +270,11 @@ async fn a_text_that_is_cancelled_while_twilio_is_asked_is_not_tried_again() {
     }
     assert_eq!(account.asked().len(), 2);
     // Nor does a program take it back that knows of no such cancellation.
-    for (state, stays) in
-        [("is_sent = true, is_cancelled = true", true), ("is_sent = false, is_cancelled = false", true)]
-    {
+    for state in ["is_sent = true, is_cancelled = true", "is_sent = false, is_cancelled = false"] {
         let set = format!(
             "update scheduled_sms set {state} where id = (select max(id::text)::uuid from scheduled_sms) returning is_cancelled"
         );
-        assert_eq!(acme.value::<bool>(&set, &[]).await, stays);
+        assert!(acme.value::<bool>(&set, &[]).await, "{state}");
     }
     assert_eq!(acme.member.get("/api/notifications/").await.expect(200), json!([]), "a message says what became of it");
 }
