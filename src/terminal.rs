@@ -21,10 +21,7 @@ macro_rules! say {
 /// Makes a text that came from others, such as a company's name, safe on its line: without the control and format characters
 /// with which it could make the terminal show something else.
 pub fn plain(text: &str) -> Cow<'_, str> {
-    match text.contains(wire::is_hidden) {
-        true => text.replace(wire::is_hidden, "").into(),
-        false => text.into(),
-    }
+    if text.contains(wire::is_hidden) { text.replace(wire::is_hidden, "").into() } else { text.into() }
 }
 
 /// Does what [`plain`] does, and keeps line breaks.

@@ -39,12 +39,12 @@ pub async fn super_admin(admin: &Client, email: &str) -> anyhow::Result<String> 
     };
     let row = admin.query_one(sql!("ops/set_role").text, &[&user, &Some(db::SUPER_ADMIN)]).await?;
     let lets_in = "update users set status = 'active', is_active = true where id";
-    Ok(match row.get("may_enter") {
-        true => format!("{email} is a super admin now."),
-        false => format!(
-            "{email} is a super admin now, and the account stays suspended: another super admin lifts that, or \"{lets_in} = '{user}'\" at psql."
-        ),
-    })
+    if row.get("may_enter") {
+        return Ok(format!("{email} is a super admin now."));
+    }
+    Ok(format!(
+        "{email} is a super admin now, and the account stays suspended: another super admin lifts that, or \"{lets_in} = '{user}'\" at psql."
+    ))
 }
 
 /// The roles of companies (contract: conventions, "Roles and permissions"). The API takes any word, which a typing error is, too.

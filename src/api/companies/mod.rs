@@ -306,7 +306,7 @@ async fn update(
     let patch = change.checked_against(db.tx(async |tx| stored(tx, id).await)).await?;
     let of_the_platform = patch.plan.is_some() || patch.status.is_some();
     let secrets = patch.secrets(&app, id)?;
-    let account_sid = patch.twilio_account_sid.clone().flatten().and_then(|sid| filled(Some(sid)));
+    let account_sid = filled(patch.twilio_account_sid.clone().flatten());
     let columns = patch.columns();
     let company = db.tx(async |tx| {
         let company = match tx.caller() {

@@ -209,8 +209,9 @@ fn scheduled_number(given: &str) -> Result<String> {
 }
 
 async fn cancel(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<wire::Done>> {
-    let progress: Option<String> = db.optional(sql!("sms/cancel_scheduled"), &[&id]).await?;
-    match progress.ok_or(Error::not_found("Scheduled message"))?.as_str() {
+    let progress =
+        db.optional::<String>(sql!("sms/cancel_scheduled"), &[&id]).await.or_not_found("Scheduled message")?;
+    match progress.as_str() {
         "waiting" => Ok(wire::done("Scheduled message cancelled")),
         "under_way" => {
             Err(Error::bad_request("The message is being sent right now; if that fails, it is not tried again"))

@@ -119,11 +119,6 @@ pub struct Entry {
 }
 
 impl Manifest {
-    /// The company's name.
-    pub fn company(&self) -> &str {
-        &self.company
-    }
-
     /// Rows of all tables, and files with content.
     pub fn summary(&self) -> String {
         let files = self.entries.keys().filter(|name| name.starts_with(OBJECTS)).count();

@@ -110,10 +110,9 @@ fn stand_ins(columns: &Columns, json: &BTreeSet<(String, String)>) -> String {
         if nulls.is_empty() && !there.keys().any(|name| is_old_json(name)) {
             return None;
         }
-        let there = there.keys().map(|name| match is_old_json(name) {
-            true => format!("{name}::jsonb as {name}"),
-            false => super::quoted(name),
-        });
+        let there = there
+            .keys()
+            .map(|name| if is_old_json(name) { format!("{name}::jsonb as {name}") } else { super::quoted(name) });
         let all = there.chain(nulls).collect::<Vec<_>>().join(", ");
         Some(format!("{table} as not materialized (select {all} from public.{table})"))
     });
