@@ -663,13 +663,14 @@ async fn long_commands_tell_how_far_they_are() {
     let path = |name: &str| format!("{}/{name}-{}", env!("CARGO_TARGET_TMPDIR"), own.name);
     let (zip, folder) = (path("progress.zip"), path("progress"));
     let copy = OwnDatabase::empty().await;
+    // Of stages that follow each other quickly not all are drawn: it is asked for the first of each line.
     let commands = [
-        (&own, &["archive", "export", "--company", &acme.name, "--to", &zip][..], &["contacts", "/s"][..]),
+        (&own, &["archive", "export", "--company", &acme.name, "--to", &zip][..], &["reading", "companies", "/s"][..]),
         (&own, &["backup", &folder], &["tables counted: ", "B/s"]),
         (&copy, &["restore", &folder], &["restoring", "migrating", "examining"]),
-        (&own, &["erase", "person", "1@client.example", "--yes"], &["invitations", "left"]),
-        (&own, &["erase", "company", &acme.name, "--yes"], &["contacts", "left"]),
-        (&own, &["archive", "import", &zip], &["verifying", "companies", "left"]),
+        (&own, &["erase", "person", "1@client.example", "--yes"], &["erasing", "left"]),
+        (&own, &["erase", "company", &acme.name, "--yes"], &["erasing", "activities", "left"]),
+        (&own, &["archive", "import", &zip], &["verifying", "adding", "companies", "left"]),
     ];
     for (database, arguments, parts) in commands {
         let drawn = at_terminal(configured(database, arguments));
