@@ -270,6 +270,17 @@ impl From<Fault> for Error {
     }
 }
 
+/// For commands, where an error ends the program and its text is for the one who runs it.
+impl From<Error> for anyhow::Error {
+    fn from(e: Error) -> Self {
+        match e {
+            Error::Database(e) => anyhow::Error::new(e),
+            Error::BadRequest(s) | Error::Forbidden(s) => anyhow::anyhow!(s),
+            e => anyhow::anyhow!("{e:?}"),
+        }
+    }
+}
+
 impl From<NoConnection> for Error {
     fn from(e: NoConnection) -> Self {
         match e {

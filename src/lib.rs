@@ -18,6 +18,7 @@ pub mod links;
 pub mod log;
 pub mod mailing;
 pub mod metrics;
+mod openapi;
 pub mod page;
 pub mod passwords;
 pub mod pdf;

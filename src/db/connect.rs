@@ -2,7 +2,7 @@
 //! socket is [`Connection`]'s own.
 
 use super::{
-    TLS,
+    address::TLS,
     connection::{Connection, Statements},
     fault::Fault,
 };

@@ -43,7 +43,7 @@ impl fmt::Display for Company {
 }
 
 /// The company with this id or exactly this name; a name that can mean another one too is refused (`app.find_company`).
-pub async fn company(client: &Client, given: &str) -> anyhow::Result<Company> {
+pub async fn find_company(client: &Client, given: &str) -> anyhow::Result<Company> {
     let row = client.query_one(sql!("ops/find_company").text, &[&given]).await?;
     let id: Option<Uuid> = row.get("id");
     let id = id.with_context(|| format!("there is no company named \"{given}\", and none of that id"))?;

@@ -1,6 +1,6 @@
 //! Brings a database to this program's version: the cluster's roles, then the migrations.
 
-use super::connect;
+use super::address::{connect, connect_with, parse};
 use crate::sql;
 use anyhow::{Context, ensure};
 use tokio_postgres::Client;
@@ -107,8 +107,8 @@ const LOCK_HOLDER: &str =
 /// `api` has a password and its role is new, the role gets it.
 pub async fn roles(admin: &str, api: Option<&str>) -> anyhow::Result<Client> {
     // Roles belong to the cluster and advisory locks to one database, so this lock is taken in the one that all share.
-    let mut config: tokio_postgres::Config = super::parse(admin)?;
-    let cluster = super::connect_with(config.dbname("postgres"))
+    let mut config: tokio_postgres::Config = parse(admin)?;
+    let cluster = connect_with(config.dbname("postgres"))
         .await
         .context("migrating needs the database \"postgres\" for a lock")?;
     check_server(&cluster).await?;
@@ -171,7 +171,7 @@ pub async fn migrate(admin: &str, api: Option<&str>) -> anyhow::Result<i32> {
 
 /// Sends the password as its SCRAM verifier, so that no log of the server can hold it.
 async fn set_password(cluster: &Client, api: Option<&str>) -> anyhow::Result<()> {
-    let config = api.map(super::parse).transpose()?;
+    let config = api.map(parse).transpose()?;
     let Some(password) =
         config.as_ref().filter(|c| c.get_user() == Some("ringfence_api")).and_then(|c| c.get_password())
     else {

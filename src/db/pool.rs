@@ -2,12 +2,12 @@
 
 use super::{
     Caller, Identity,
+    address::parse,
     admission::{Admission, Admitted, Part},
     connect,
     connection::{Connection, Statements},
     fault::Fault,
     idempotent::commit_held,
-    parse,
     standby::Standby,
     tenant,
 };

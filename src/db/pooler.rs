@@ -1,9 +1,9 @@
 //! Is there a pooler on the way that gives each transaction another connection and loses prepared statements?
 
 use super::{
+    address::parse,
     connection::{Connection, Statement, Statements},
     fault::Fault,
-    parse,
     pool::ConnectOptions,
 };
 use crate::config::Config;
