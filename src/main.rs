@@ -1,23 +1,21 @@
 //! The program: the server, and the commands of those who run it.
 
-use anyhow::{Context, bail};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use ringfence::{
-    App,
     clients::storage::Storage,
-    commands::{archive, backfill, backup, demo, doctor, erase, files, import, local, operator, secrets, user},
+    commands::{
+        archive, backfill, backup, demo, doctor, erase, files, import, local,
+        location::{administer, located, with_app, with_storage},
+        operator, secrets, serve, user,
+    },
     config::{Config, Database, LogFormat},
-    db::{self, Db, local::Cluster, migrate},
+    db::migrate,
     log, say,
     seal::Sealer,
-    server, sql, store, terminal, workbook,
+    terminal, workbook,
 };
-use std::{io::Write, path::PathBuf, process::ExitCode};
-use tokio::{
-    net::TcpListener,
-    runtime,
-    signal::unix::{SignalKind, signal},
-};
+use std::process::ExitCode;
+use tokio::runtime;
 
 /// A request allocates a few hundred small texts and frees them on whatever thread it ends, where this one is quicker:
 /// `make bench` shows a fifth less processor time for a page of contacts. Without huge pages, which would keep twice the
@@ -173,8 +171,8 @@ fn explain(e: &anyhow::Error) -> String {
 
 async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command.unwrap_or(Command::Serve) {
-        Command::Serve => serve(cli.database, cli.config).await?,
-        Command::Worker => worker(cli.database, cli.config).await?,
+        Command::Serve => serve::serve(cli.database, cli.config).await?,
+        Command::Worker => serve::worker(cli.database, cli.config).await?,
         Command::Openapi => say!("{}", serde_json::to_string_pretty(&ringfence::api::router().1)?),
         Command::Local { temporary, command } => return local::run(cli.database, cli.config, temporary, command).await,
         Command::Doctor => {
@@ -183,7 +181,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 doctor::run(&at.api, storage.as_ref()).await
             });
             let healthy = healthy.await?;
-            return Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+            return Ok(exit_code(healthy));
         }
         Command::Migrate => {
             let version = located(cli.database, async |at| migrate::migrate(at.admin()?, Some(&at.api)).await).await?;
@@ -198,7 +196,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                         if !loaded.is_new {
                             say!("Nothing was added: the database has companies already.");
                         }
-                        terminal::print(format_args!("{}", demo_logins(&loaded.logins)));
+                        terminal::print(format_args!("{}", demo::told(&loaded.logins)));
                     }),
                 }
             });
@@ -224,14 +222,14 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 config.settle_secret_key(at.folder.as_deref())?;
                 secrets::run(&command, at.admin()?, &Sealer::new(&config.secret_key)?).await
             });
-            return Ok(if done.await? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+            return Ok(exit_code(done.await?));
         }
         Command::SuperAdmin { email } => {
             administer(cli.database, async |admin| user::super_admin(admin, &email).await).await?;
         }
         Command::Backfill(command) => {
             let fine = located(cli.database, async |at| backfill::run(command, at.admin()?).await).await?;
-            return Ok(if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+            return Ok(exit_code(fine));
         }
         Command::Backup(backup) => {
             located(cli.database, async |at| backup.run(at.admin()?, &at.program("pg_dump")).await).await?;
@@ -250,141 +248,8 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Where the database is: at the given addresses, or in the private cluster.
-struct Location {
-    cluster: Option<Cluster>,
-    folder: Option<PathBuf>,
-    api: String,
-    admin: Option<String>,
-}
-
-impl Location {
-    async fn open(given: Database) -> anyhow::Result<Self> {
-        let filled = |url: Option<String>| url.filter(|u| !u.is_empty());
-        if let Some(api) = filled(given.database_url.clone()) {
-            return Ok(Self { cluster: None, folder: None, api, admin: filled(given.database_admin_url) });
-        }
-        if filled(given.database_admin_url).is_some() {
-            bail!("DATABASE_ADMIN_URL is set and DATABASE_URL is not: set both, or neither for a private PostgreSQL");
-        }
-        let folder = given.data.unwrap_or_else(db::local::default_folder);
-        let mut cluster = Cluster::open(&folder).await?;
-        cluster.keep_running();
-        let (api, admin) = cluster.own_database().await?;
-        Ok(Self { cluster: Some(cluster), folder: Some(folder), api, admin: Some(admin) })
-    }
-
-    fn admin(&self) -> anyhow::Result<&str> {
-        self.admin.as_deref().context(
-            "this command is an administrator's: set DATABASE_ADMIN_URL to the address of one for this database",
-        )
-    }
-
-    /// One of PostgreSQL's programs, of the private cluster's version when there is one.
-    fn program(&self, name: &str) -> PathBuf {
-        self.cluster.as_ref().map_or_else(|| name.into(), |cluster| cluster.bin(name))
-    }
-
-    async fn close(self) -> anyhow::Result<()> {
-        match self.cluster {
-            Some(cluster) => cluster.close().await,
-            None => Ok(()),
-        }
-    }
-}
-
-/// Does something with the database, and closes it whatever came of that; an error of the work is told rather than one of the
-/// closing.
-async fn located<T>(database: Database, work: impl AsyncFnOnce(&Location) -> anyhow::Result<T>) -> anyhow::Result<T> {
-    let at = Location::open(database).await?;
-    let done = work(&at).await;
-    let closed = at.close().await;
-    done.and_then(|done| closed.map(|()| done))
-}
-
-async fn serve(database: Database, mut config: Config) -> anyhow::Result<()> {
-    server::allow_connections();
-    // Before the database is touched, so that a second start fails at once and in one sentence.
-    let listener = TcpListener::bind(config.listen).await.map_err(|e| match e.kind() {
-        std::io::ErrorKind::AddrInUse => {
-            anyhow::anyhow!(
-                "{} is in use by another program: stop it, or listen elsewhere with --listen 127.0.0.1:8001",
-                config.listen
-            )
-        }
-        _ => anyhow::anyhow!("cannot listen on {}: {e}", config.listen),
-    })?;
-    let mut stop = Box::pin(stop_signal()?);
-    let at = tokio::select! {
-        at = Location::open(database) => at?,
-        () = &mut stop => return Ok(()),
-    };
-    let served = async {
-        config.settle(at.folder.as_deref())?;
-        let mut logins = Vec::new();
-        if let Some(admin) = &at.admin {
-            migrate::migrate(admin, Some(&at.api)).await?;
-            if at.cluster.is_some() {
-                logins = demo::load(admin).await?.logins;
-            }
-        }
-        doctor::check_before_serving(&at.api).await?;
-        db::check_pooler(&at.api, &config).await?;
-        let address = listener.local_addr()?;
-        let app = App::new(Db::of(&at.api, &config)?, config)?;
-        app.db.check_standby().await?;
-        // The first connection is opened now, so that the first request does not wait for it.
-        app.db.ping().await.map_err(|_| anyhow::anyhow!("the database does not answer"))?;
-        check_store(&app).await?;
-        terminal::print(format_args!(
-            "\nRingfence serves on http://{address}\nAPI documentation: http://{address}/docs\n{}",
-            demo_logins(&logins)
-        ));
-        say!("\nCtrl-C stops it.");
-        server::serve(app, listener, stop).await.context("the server stopped")
-    };
-    let served = served.await;
-    served.and(at.close().await)
-}
-
-/// Refuses a store that is another database's, where files that come in would not last. One that does not answer may do so
-/// later; until then a server takes no files, and is not ready.
-async fn check_store(app: &App) -> anyhow::Result<()> {
-    match store::look(app).await {
-        Ok(true) => Ok(()),
-        Ok(false) => bail!(store::ANOTHERS),
-        Err(e) => {
-            tracing::warn!(error = %format!("{e:#}"), "cannot see whose the store of files is: no file is taken before");
-            Ok(())
-        }
-    }
-}
-
-async fn worker(database: Database, config: Config) -> anyhow::Result<()> {
-    let stop = stop_signal()?;
-    let work = async |app: App| {
-        check_store(&app).await?;
-        say!("Ringfence works on jobs. Ctrl-C stops it.");
-        server::work(app, stop).await.context("the worker stopped")
-    };
-    with_app(database, config, false, work).await
-}
-
-/// Runs something with all that a server has, but for its socket; for what only looks at the store of files none is made.
-async fn with_app(
-    database: Database,
-    mut config: Config,
-    only_looks: bool,
-    run: impl AsyncFnOnce(App) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    located(database, async |at| {
-        config.settle(at.folder.as_deref())?;
-        doctor::check_before_serving(&at.api).await?;
-        db::check_pooler(&at.api, &config).await?;
-        let storage = config.open_storage(at.folder.as_deref(), only_looks)?;
-        run(App::with(Db::of(&at.api, &config)?, config, storage)?).await
-    })
-    .await
+fn exit_code(is_well: bool) -> ExitCode {
+    if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 async fn import_old(database: Database, mut config: Config, options: &import::Options) -> anyhow::Result<()> {
@@ -413,57 +278,4 @@ async fn erase_for_good(database: Database, config: Config, what: &erase::Erase)
         Ok(())
     })
     .await
-}
-
-/// Runs something with the administrator's address and the store of files; none is made for what only looks.
-async fn with_storage(
-    database: Database,
-    config: Config,
-    only_looks: bool,
-    run: impl AsyncFnOnce(&str, &Storage) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    located(database, async |at| {
-        let admin = at.admin()?;
-        run(admin, &config.open_storage(at.folder.as_deref(), only_looks)?).await
-    })
-    .await
-}
-
-fn demo_logins(logins: &[demo::Login]) -> String {
-    let mut text = String::new();
-    if !logins.is_empty() {
-        text += "\nDemo logins:\n";
-    }
-    for login in logins {
-        text += &format!("  {:<28} {:<14} {} ({})\n", login.email, login.password, login.role, login.company);
-    }
-    text
-}
-
-/// Done at the first SIGINT or SIGTERM; a second one ends the program at once.
-fn stop_signal() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
-    let (mut int, mut term) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    Ok(async move {
-        tokio::select! { _ = int.recv() => {}, _ = term.recv() => {} }
-        let _ = writeln!(std::io::stderr(), "Stopping: what is under way may finish.");
-    })
-}
-
-/// Runs something as the administrator of a migrated database: under their own name when the policies let them see every
-/// company, which the platform's own do, and otherwise as ringfence_dba.
-async fn administer(
-    database: Database,
-    work: impl AsyncFnOnce(&mut tokio_postgres::Client) -> anyhow::Result<String>,
-) -> anyhow::Result<()> {
-    let done = located(database, async |at| {
-        let admin = at.admin()?;
-        let mut client = db::connect(admin).await?;
-        migrate::require_current(&client).await?;
-        if !client.query_one(sql!("ops/sees_all").text, &[]).await?.get::<_, bool>(0) {
-            client = db::connect_as_dba(admin).await?;
-        }
-        work(&mut client).await
-    });
-    say!("{}", done.await?);
-    Ok(())
 }

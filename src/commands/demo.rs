@@ -113,6 +113,18 @@ pub struct Loaded {
     pub is_new: bool,
 }
 
+/// What is said of the logins: a table, or nothing where there are none.
+pub fn told(logins: &[Login]) -> String {
+    let mut text = String::new();
+    if !logins.is_empty() {
+        text += "\nDemo logins:\n";
+    }
+    for login in logins {
+        text += &format!("  {:<28} {:<14} {} ({})\n", login.email, login.password, login.role, login.company);
+    }
+    text
+}
+
 /// Loads the two companies into a database that has none.
 pub async fn load(admin_url: &str) -> anyhow::Result<Loaded> {
     let mut client = db::connect(admin_url).await?;

@@ -26,7 +26,7 @@ pub enum Erase {
     /// there, without name and address. If anybody may want the company back, export it first: ringfence archive export.
     Company {
         /// The company's id, or its exact name
-        name: String,
+        company: String,
         /// How
         #[command(flatten)]
         options: Options,
@@ -216,8 +216,8 @@ fn of_person() -> Vec<(&'static str, String)> {
 pub async fn run(admin_url: &str, erase: &Erase, storage: &Storage) -> anyhow::Result<Erased> {
     let mut db = connect_as_dba(admin_url).await?;
     match erase {
-        Erase::Company { name, options } => {
-            let found = db::company(&db, name).await?;
+        Erase::Company { company, options } => {
+            let found = db::find_company(&db, company).await?;
             let counts = count_company(&db, found.id).await?;
             let operators = names(&db, sql!("ops/operators_of_company").text, &[&found.id]).await?;
             let last_super_admin = is_last_super_admin(&db, &[], Some(found.id)).await?;
@@ -227,14 +227,14 @@ pub async fn run(admin_url: &str, erase: &Erase, storage: &Storage) -> anyhow::R
                 Erased { counts, company: Some(found), without_admin: Vec::new(), last_super_admin, operators };
             if goes_on(&question, &erased.counts, *options)? {
                 let storage = own(&db, storage, *options).await?;
-                erased.counts = company(&mut db, id, Erasure::begin(&erased.counts, storage)).await?;
+                erased.counts = erase_company(&mut db, id, Erasure::begin(&erased.counts, storage)).await?;
             }
             Ok(erased)
         }
         Erase::Person { email, company, contact, options } => {
             let company = match company {
                 None => None,
-                Some(name) => Some(db::company(&db, name).await?),
+                Some(name) => Some(db::find_company(&db, name).await?),
             };
             let only = company.as_ref().map(|company| company.id);
             let person = match (email, contact) {
@@ -307,7 +307,7 @@ async fn count_company(db: &Client, id: Uuid) -> anyhow::Result<Counts> {
     Ok(counts)
 }
 
-async fn company(db: &mut Client, id: Uuid, mut erasure: Erasure<'_>) -> anyhow::Result<Counts> {
+async fn erase_company(db: &mut Client, id: Uuid, mut erasure: Erasure<'_>) -> anyhow::Result<Counts> {
     // Nobody adds rows any more from here on, and a job that is under way is waited for by its lock.
     db.execute(sql!("ops/suspend_company").text, &[&id]).await?;
     let tables = tables(db).await?;

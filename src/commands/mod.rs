@@ -1,4 +1,5 @@
-//! The commands of those who run Ringfence, beside `serve`, `worker` and `migrate`: a file or folder each, called as its command.
+//! The commands of those who run Ringfence, a file or folder each, called as its command. `serve` has `worker`, too,
+//! and `location` finds the database and the store for all of them.
 
 pub mod archive;
 pub mod backfill;
@@ -9,6 +10,8 @@ pub mod erase;
 pub mod files;
 pub mod import;
 pub mod local;
+pub mod location;
 pub mod operator;
 pub mod secrets;
+pub mod serve;
 pub mod user;

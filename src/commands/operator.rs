@@ -76,13 +76,13 @@ async fn carry_out(command: Command, admin: &Client) -> anyhow::Result<String> {
         Command::Add(add) => add.run(admin).await,
         Command::List => list(admin).await,
         Command::Grant(Grant { name, company }) => {
-            let company = db::company(admin, &company).await?;
+            let company = db::find_company(admin, &company).await?;
             admin.execute(sql!("ops/operator_grant").text, &[&name, &company.id.to_string()]).await?;
             let choose = format!("select app.use_company('{}');", terminal::plain(&company.name).replace('\'', "''"));
             Ok(format!("{name} has {company} now. Who has several companies, or has lost one, chooses: {choose}"))
         }
         Command::Revoke(Grant { name, company }) => {
-            let company = db::company(admin, &company).await?;
+            let company = db::find_company(admin, &company).await?;
             admin.execute(sql!("ops/operator_revoke").text, &[&name, &company.id.to_string()]).await?;
             let left = "select from app.operator_grant where db_role = $1::text::name and granted_company_id is not null limit 1";
             let rest = match admin.query_opt(left, &[&name]).await? {
@@ -128,7 +128,7 @@ impl Add {
         };
         let mut companies = Vec::new();
         for given in &company {
-            companies.push(db::company(admin, given).await?);
+            companies.push(db::find_company(admin, given).await?);
         }
         let ids: Vec<String> = companies.iter().map(|company| company.id.to_string()).collect();
         // As its SCRAM verifier, so that no log of the server can hold it.

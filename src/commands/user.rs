@@ -65,7 +65,7 @@ async fn assign(admin: &mut Client, email: &str, company: &str, role: Option<&st
         Some(role) if !ROLES.contains(&role) => bail!("\"{role}\" is none of the roles: {}", ROLES.join(", ")),
         _ => {}
     }
-    let company = db::company(admin, company).await?;
+    let company = db::find_company(admin, company).await?;
     let known = admin.query_opt(sql!("ops/find_user").text, &[&email]).await?;
     let left = known
         .as_ref()

@@ -103,7 +103,7 @@ fn unwritable(path: &Path, e: impl Into<ZipError>) -> anyhow::Error {
 /// Writes all of a company into a file, which must not exist.
 pub async fn export(admin_url: &str, company: &str, to: &Path, storage: &Storage) -> anyhow::Result<Manifest> {
     let mut db = connect_as_dba(admin_url).await?;
-    let company = db::company(&db, company).await?;
+    let company = db::find_company(&db, company).await?;
     ensure!(!to.exists(), "{} exists already: choose a new file", to.display());
     // An archive that was cut short does not look like one.
     let partial = to.with_added_extension("partial");

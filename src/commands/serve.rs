@@ -1,0 +1,97 @@
+//! `ringfence serve` and `ringfence worker`.
+
+use super::{
+    demo, doctor,
+    location::{Location, with_app},
+};
+use crate::{
+    App,
+    config::{Config, Database},
+    db::{self, Db, migrate},
+    say, server, store, terminal,
+};
+use anyhow::{Context, bail};
+use std::io::Write;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+
+/// Serves the API until the program is told to stop.
+pub async fn serve(database: Database, mut config: Config) -> anyhow::Result<()> {
+    server::allow_connections();
+    // Before the database is touched, so that a second start fails at once and in one sentence.
+    let listener = TcpListener::bind(config.listen).await.map_err(|e| match e.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            anyhow::anyhow!(
+                "{} is in use by another program: stop it, or listen elsewhere with --listen 127.0.0.1:8001",
+                config.listen
+            )
+        }
+        _ => anyhow::anyhow!("cannot listen on {}: {e}", config.listen),
+    })?;
+    let mut stop = Box::pin(stop_signal()?);
+    let at = tokio::select! {
+        at = Location::open(database) => at?,
+        () = &mut stop => return Ok(()),
+    };
+    let served = async {
+        config.settle(at.folder.as_deref())?;
+        let mut logins = Vec::new();
+        if let Ok(admin) = at.admin() {
+            migrate::migrate(admin, Some(&at.api)).await?;
+            if at.is_private() {
+                logins = demo::load(admin).await?.logins;
+            }
+        }
+        doctor::check_before_serving(&at.api).await?;
+        db::check_pooler(&at.api, &config).await?;
+        let address = listener.local_addr()?;
+        let app = App::new(Db::of(&at.api, &config)?, config)?;
+        app.db.check_standby().await?;
+        // The first connection is opened now, so that the first request does not wait for it.
+        app.db.ping().await.map_err(|_| anyhow::anyhow!("the database does not answer"))?;
+        check_store(&app).await?;
+        terminal::print(format_args!(
+            "\nRingfence serves on http://{address}\nAPI documentation: http://{address}/docs\n{}",
+            demo::told(&logins)
+        ));
+        say!("\nCtrl-C stops it.");
+        server::serve(app, listener, stop).await.context("the server stopped")
+    };
+    let served = served.await;
+    served.and(at.close().await)
+}
+
+/// Refuses a store that is another database's, where files that come in would not last. One that does not answer may do so
+/// later; until then a server takes no files, and is not ready.
+async fn check_store(app: &App) -> anyhow::Result<()> {
+    match store::look(app).await {
+        Ok(true) => Ok(()),
+        Ok(false) => bail!(store::ANOTHERS),
+        Err(e) => {
+            tracing::warn!(error = %format!("{e:#}"), "cannot see whose the store of files is: no file is taken before");
+            Ok(())
+        }
+    }
+}
+
+/// Works on jobs until the program is told to stop.
+pub async fn worker(database: Database, config: Config) -> anyhow::Result<()> {
+    let stop = stop_signal()?;
+    let work = async |app: App| {
+        check_store(&app).await?;
+        say!("Ringfence works on jobs. Ctrl-C stops it.");
+        server::work(app, stop).await.context("the worker stopped")
+    };
+    with_app(database, config, false, work).await
+}
+
+/// Done at the first SIGINT or SIGTERM; a second one ends the program at once.
+fn stop_signal() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
+    let (mut int, mut term) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! { _ = int.recv() => {}, _ = term.recv() => {} }
+        let _ = writeln!(std::io::stderr(), "Stopping: what is under way may finish.");
+    })
+}
