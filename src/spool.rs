@@ -148,6 +148,7 @@ mod tests {
         timeout(WAIT / 3, all).await.unwrap().unwrap();
     }
 
+    #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn a_full_disk_is_told() {
         let full = std::fs::File::options().read(true).write(true).open("/dev/full").unwrap();

@@ -48,7 +48,7 @@ row! {
 #[garde(allow_unvalidated)]
 struct NewSettings {
     /// `AC…`, 34 characters.
-    #[garde(custom(sid))]
+    #[garde(custom(wire::account_sid))]
     account_sid: String,
     #[garde(custom(token))]
     auth_token: String,
@@ -75,7 +75,7 @@ struct NewSettings {
 #[garde(allow_unvalidated)]
 struct SettingsPatch {
     #[serde(deserialize_with = "wire::given", skip_serializing_if = "Option::is_none")]
-    #[garde(inner(custom(sid)))]
+    #[garde(inner(custom(wire::account_sid)))]
     account_sid: Option<String>,
     #[serde(deserialize_with = "wire::given", skip_serializing)]
     #[garde(inner(custom(token_or_empty)))]
@@ -130,11 +130,6 @@ struct LiveCapabilities {
 const SHOWN: usize = 50;
 const THERE: &str = "Twilio settings already exist for this company: change them with PUT";
 const OFF: &str = "The Twilio settings are switched off: switch them on first";
-
-pub(super) fn sid(text: &str, _: &()) -> garde::Result {
-    let fits = text.len() == 34 && text.bytes().all(|b| b.is_ascii_alphanumeric());
-    if fits { Ok(()) } else { Err(garde::Error::new("The account SID has 34 letters and digits")) }
-}
 
 fn token(text: &str, _: &()) -> garde::Result {
     let fits = (32..=255).contains(&text.trim().chars().count());

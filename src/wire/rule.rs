@@ -18,6 +18,12 @@ pub fn new_address(text: &str, _: &()) -> garde::Result {
     if is_public { Ok(()) } else { Err(garde::Error::new("Input should be an e-mail address")) }
 }
 
+/// The rule for the identifier of a Twilio account.
+pub fn account_sid(text: &str, _: &()) -> garde::Result {
+    let fits = text.len() == 34 && text.bytes().all(|b| b.is_ascii_alphanumeric());
+    if fits { Ok(()) } else { Err(garde::Error::new("The account SID has 34 letters and digits")) }
+}
+
 /// Whether a character is allowed in an XML document (XML 1.0, 2.2, "Char").
 pub fn is_xml(c: char) -> bool {
     matches!(c, '\t' | '\n' | '\r' | ' '..='\u{fffd}' | '\u{10000}'..)

@@ -284,7 +284,7 @@ async fn who_moved_comes_back_with_their_company() {
     archive::export(&own.admin, &is.name, &is_file, &own.store()).await.unwrap();
 
     let options = erase::Options { dry_run: false, yes: true };
-    let company = |world: &World| Erase::Company { name: world.name.clone(), options };
+    let company = |world: &World| Erase::Company { company: world.name.clone(), options };
     erase::run(&own.admin, &company(&is), &own.store()).await.unwrap();
     archive::import(&own.admin, &is_file, AS_IT_WAS, &own.store()).await.unwrap_or_else(|e| panic!("{e:?}"));
     assert_eq!(rows(&was.db, is.company).await, of_is);
@@ -401,7 +401,7 @@ async fn who_is_another_companys_stays_it() {
     is.db.execute("update users set company_id = null where id = $1", &[&lone.id]).await.unwrap();
     let erase_it = async || {
         let options = erase::Options { dry_run: false, yes: true };
-        let company = Erase::Company { name: is.name.clone(), options };
+        let company = Erase::Company { company: is.name.clone(), options };
         erase::run(&own.admin, &company, &own.store()).await.unwrap();
     };
     erase_it().await;

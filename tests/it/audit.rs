@@ -200,7 +200,7 @@ async fn erasure_takes_a_person_out_of_the_log() {
     erase::run(&own.admin, &person, &storage).await.unwrap();
     assert_eq!(acme.value::<i64>(said, &[&gone.email]).await, 0);
     assert_eq!(acme.value::<i64>("select count(*) from audit_log", &[]).await, rows, "that something was done stays");
-    let company = Erase::Company { name: acme.name.clone(), options };
+    let company = Erase::Company { company: acme.name.clone(), options };
     erase::run(&own.admin, &company, &storage).await.unwrap();
     assert_eq!(acme.value::<i64>("select count(*) from audit_log", &[]).await, 0);
     own.drop().await;

@@ -43,15 +43,9 @@ async fn send(who: &Person, path: &str) -> Answer {
 }
 
 async fn becomes(who: &Person, path: &str, status: &str) -> Value {
-    let start = Instant::now();
-    loop {
-        let campaign = who.get(path).await.expect(200);
-        if campaign["status"] == status {
-            return campaign;
-        }
-        assert!(start.elapsed() < Duration::from_secs(30), "it is not {status}: {campaign}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let shown = async || who.get(path).await.expect(200);
+    until(&format!("the campaign is {status}"), async || shown().await["status"] == status).await;
+    shown().await
 }
 
 async fn states(who: &Person, path: &str) -> BTreeMap<String, String> {

@@ -9,6 +9,7 @@ use crate::{
     world::{Answer, Person, World, answer, api_url, config, start_server, until},
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
+use futures_util::FutureExt;
 use p256::{
     ecdsa::{Signature, SigningKey, signature::Signer},
     pkcs8::EncodePublicKey,
@@ -269,10 +270,12 @@ async fn no_mail_leaves_while_the_settings_of_its_sender_are_switched_off() {
     let workflow = acme.member.post("/api/workflows/", workflow).await.expect(200);
     let workflow = format!("/api/workflows/{}", workflow["id"].as_str().unwrap());
     let campaign = json!({"campaign_name": "C", "subject": "S", "body": "B", "recipients": ["ada@x.example"],
-        "scheduled_at": (jiff::Timestamp::now() + jiff::SignedDuration::from_secs(1)).to_string()});
+        "scheduled_at": "2099-01-01T00:00:00Z"});
     put(json!({"is_active": false})).await;
     let campaign = acme.member.post("/api/email-campaigns/", campaign).await.expect(201);
     let campaign = format!("/api/email-campaigns/{}", campaign["id"].as_str().unwrap());
+    let now = "update campaigns set scheduled_at = now(); update jobs set run_at = now()";
+    acme.db.batch_execute(now).await.unwrap();
 
     assert!(send().await.detail(400).contains("switched off"));
     let invitation = json!({"email": "bob@x.example", "first_name": "Bob", "last_name": "B"});
@@ -875,27 +878,32 @@ async fn slow_mails_of_one_company_do_not_hold_up_anothers() {
     let _turns = TURNS.lock().await;
     let (slow, other) = (World::new().await, World::new().await);
     let ((theirs, _), (ours, _)) = (hooked(&slow).await, hooked(&other).await);
-    let url = Person::nobody().request("post", "/").build().unwrap().url().clone();
-    let mut held = Vec::new();
-    for _ in 0..20 {
-        let address = (url.host_str().unwrap(), url.port().unwrap());
-        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
-        let head = format!(
-            "POST {theirs} HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\nContent-Length: 1000\r\n\r\n--b\r\n"
-        );
-        stream.write_all(head.as_bytes()).await.unwrap();
-        held.push(stream);
-    }
-    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
-    let start = std::time::Instant::now();
-    tell(&ours, told(&format!("{}@x", Uuid::new_v4()), ""), &[]).await.expect(200);
-    assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
-    // Each of the slow ones ends by itself.
-    for mut stream in held {
-        let mut answer = [0; 12];
-        let read = tokio::time::timeout(std::time::Duration::from_secs(30), stream.read_exact(&mut answer)).await;
-        read.expect("it waits for ever").unwrap();
-        assert!([&b"HTTP/1.1 503"[..], b"HTTP/1.1 400"].contains(&&answer[..]), "{answer:?}");
+    let is_before_all = async || {
+        let mut held = Vec::new();
+        for _ in 0..20 {
+            let mut stream = Person::nobody().connect().await;
+            let head = format!(
+                "POST {theirs} HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\nContent-Length: 1000\r\n\r\n--b\r\n"
+            );
+            stream.write_all(head.as_bytes()).await.unwrap();
+            held.push(stream);
+        }
+        tell(&ours, told(&format!("{}@x", Uuid::new_v4()), ""), &[]).await.expect(200);
+        let is_before = held.iter().all(|stream| stream.readable().now_or_never().is_none());
+        // Each of the slow ones ends by itself.
+        for mut stream in held {
+            let mut answer = [0; 12];
+            let read = tokio::time::timeout(std::time::Duration::from_secs(60), stream.read_exact(&mut answer)).await;
+            read.expect("it waits for ever").unwrap();
+            assert!([&b"HTTP/1.1 503"[..], b"HTTP/1.1 400"].contains(&&answer[..]), "{answer:?}");
+        }
+        is_before
+    };
+    // A machine may be busy for longer than a slow sender keeps a turn, but not each time.
+    let mut tries = 0;
+    while !is_before_all().await {
+        tries += 1;
+        assert!(tries < 5, "ours waits until one of theirs has lost its turn");
     }
 }
 
@@ -904,33 +912,32 @@ async fn slow_mails_of_one_company_do_not_hold_up_anothers() {
 async fn mails_that_trickle_in_lose_their_turn() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let _turns = TURNS.lock().await;
-    let url = Person::nobody().request("post", "/").build().unwrap().url().clone();
     let mut slow = Vec::new();
     for _ in 0..16 {
         let world = World::new().await;
         let path = hooked(&world).await.0;
-        let mut stream = tokio::net::TcpStream::connect((url.host_str().unwrap(), url.port().unwrap())).await.unwrap();
+        let mut stream = Person::nobody().connect().await;
         slow.push(tokio::spawn(async move {
             let _world = world;
             let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\nContent-Length: 100000\r\n\r\n--b\r\nContent-Disposition: form-data; name=\"text\"\r\n\r\n");
             stream.write_all(head.as_bytes()).await.unwrap();
-            let start = std::time::Instant::now();
             let mut answer = Vec::with_capacity(4096);
-            loop {
+            // It would take hours to send all of it.
+            for _ in 0..120 {
                 let read = tokio::time::timeout(std::time::Duration::from_millis(500), stream.read_buf(&mut answer)).await;
                 match read {
-                    Ok(_) => return (start.elapsed(), String::from_utf8_lossy(&answer).into_owned()),
+                    Ok(_) => return String::from_utf8_lossy(&answer).into_owned(),
                     Err(_) => stream.write_all(b"x").await.unwrap(),
                 }
             }
+            panic!("it keeps its turn");
         }));
     }
     let ours = World::new().await;
     let path = hooked(&ours).await.0;
     tell(&path, told(&format!("{}@x", Uuid::new_v4()), ""), &[]).await.expect(200);
     for one in slow {
-        let (took, answer) = one.await.unwrap();
-        assert!(took.as_secs() < 20, "{took:?}");
+        let answer = one.await.unwrap();
         assert!(answer.starts_with("HTTP/1.1 503") && answer.to_lowercase().contains("retry-after"), "{answer}");
         assert!(answer.contains("mail") && !answer.contains("database"), "{answer}");
     }

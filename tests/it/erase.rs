@@ -85,9 +85,9 @@ async fn a_company_goes_with_everything() {
     let of_others = stays.checksums().await;
     let marks = gone.marks().await;
 
-    let dry = erased(&own, Erase::Company { name: name.clone(), options: DRY }).await;
+    let dry = erased(&own, Erase::Company { company: name.clone(), options: DRY }).await;
     assert!(dry["contacts"] > 0 && dry["users"] > 0, "{dry:?}");
-    let counts = erased(&own, Erase::Company { name: name.clone(), options: NOW }).await;
+    let counts = erased(&own, Erase::Company { company: name.clone(), options: NOW }).await;
     for (table, rows) in dry {
         // Some rows go with those that they belong to.
         assert!(
@@ -120,7 +120,7 @@ async fn a_company_goes_with_everything() {
     // What no row names; of the files none has content in the store.
     assert_eq!((kind.as_str(), counts["contacts"].as_u64(), counts["objects"].as_u64()), ("company", Some(1), Some(1)));
     assert!(admin.execute("delete from ops.erasures", &[]).await.is_err(), "the record is only added to");
-    assert!(erase::run(&own.admin, &Erase::Company { name, options: NOW }, &own.store()).await.is_err());
+    assert!(erase::run(&own.admin, &Erase::Company { company: name, options: NOW }, &own.store()).await.is_err());
     drop((admin, gone, stays));
     own.drop().await;
 }
@@ -485,7 +485,7 @@ async fn a_company_goes_whose_users_had_notifications_before_they_were_in_it() {
     let mends = &migration[migration.find("set role ringfence_platform").unwrap()..];
     world.db.batch_execute(mends).await.unwrap();
     assert_eq!(world.value::<i64>(in_company, &[&world.company]).await, 1);
-    let company = Erase::Company { name: world.name.clone(), options: NOW };
+    let company = Erase::Company { company: world.name.clone(), options: NOW };
     erased(&own, company).await;
     assert_eq!(world.value::<i64>("select count(*) from companies", &[]).await, 0);
     drop(world);
@@ -519,7 +519,7 @@ async fn who_is_left_without_an_admin_or_a_company_is_named() {
     acme.db.execute(add, &[&one, &vec![&acme.name]]).await.unwrap();
     acme.db.execute(add, &[&both, &vec![&acme.name, &other.name]]).await.unwrap();
     for options in [DRY, NOW] {
-        let erased = run(Erase::Company { name: acme.name.clone(), options }).await;
+        let erased = run(Erase::Company { company: acme.name.clone(), options }).await;
         assert_eq!(erased.operators, [one.as_str()]);
     }
     let listed = crate::commands::run(crate::commands::ringfence(&own, &["operator", "list"]), "");

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::{
     process::Command,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_postgres::config::Host;
@@ -228,9 +228,7 @@ async fn what_is_refused_leaves_nothing_behind() {
         answer(request.header("content-type", "multipart/form-data; boundary=b").body(extended)).await.expect(200);
     assert_eq!(named["original_name"], "é.txt");
     // A sender who breaks off.
-    let (address, token) =
-        (acme.admin.request("GET", "/").build().unwrap().url().clone(), acme.admin.token.clone().unwrap());
-    let address = format!("{}:{}", address.host_str().unwrap(), address.port().unwrap());
+    let (address, token) = (acme.admin.address().to_owned(), acme.admin.token.clone().unwrap());
     let sent = tokio::task::spawn_blocking(move || {
         use std::io::Write;
         let mut stream = std::net::TcpStream::connect(address).unwrap();
@@ -339,21 +337,20 @@ async fn slow_uploads_of_many_companies_hold_up_nobody() {
     for _ in 0..7 {
         slow_ones.push(World::new().await);
     }
-    let url = acme.admin.request("GET", "/").build().unwrap().url().clone();
     let slow = |of: &World, path: &str| {
-        let (host, port) = (url.host_str().unwrap().to_owned(), url.port().unwrap());
+        let sender = of.member.clone();
         let head = format!(
             "POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-length: 4000000\r\ncontent-type: multipart/form-data; boundary=b\r\n\r\n--b\r\ncontent-disposition: form-data; name=\"file\"; filename=\"slow.csv\"\r\n\r\n",
             of.member.token.as_deref().unwrap()
         );
         tokio::spawn(async move {
-            let mut stream = tokio::net::TcpStream::connect((host, port)).await.unwrap();
+            let mut stream = sender.connect().await;
             stream.write_all(head.as_bytes()).await.unwrap();
-            let (start, mut answer) = (Instant::now(), Vec::with_capacity(4096));
+            let mut answer = Vec::with_capacity(4096);
             while tokio::time::timeout(Duration::from_millis(500), stream.read_buf(&mut answer)).await.is_err() {
                 stream.write_all(b"x").await.unwrap();
             }
-            (start.elapsed(), String::from_utf8_lossy(&answer).into_owned())
+            String::from_utf8_lossy(&answer).into_owned()
         })
     };
     let (upload_path, import_path, picture_path) =
@@ -366,17 +363,15 @@ async fn slow_uploads_of_many_companies_hold_up_nobody() {
         })
         .collect();
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let start = Instant::now();
     for who in [&other.admin, &acme.admin] {
         upload(who, "quick.txt", "quick", &[]).await.expect(200);
         let table = "email,first_name,last_name\nada@x.example,Ada,L\n";
         who.upload(import_path, "a.csv", "text/csv", table).await.expect(200);
         who.upload(picture_path, "a.png", "image/png", PNG).await.expect(200);
     }
-    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    assert!(senders.iter().all(|sender| !sender.is_finished()), "it was waited until one of theirs was given up");
     for sender in senders {
-        let (took, answer) = sender.await.unwrap();
-        assert!(took < Duration::from_secs(45), "{took:?}");
+        let answer = sender.await.unwrap();
         assert!(answer.starts_with("HTTP/1.1 422") && answer.contains("too long to arrive"), "{answer}");
     }
 }

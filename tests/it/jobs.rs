@@ -3,7 +3,7 @@
 use crate::{
     commands::configured,
     schema::OwnDatabase,
-    world::{Person, World, config, enter, start_server, until, within},
+    world::{Person, World, config, enter, start_server, until},
 };
 use ringfence::{
     App,
@@ -134,7 +134,7 @@ async fn a_server_that_stops_begins_no_job_and_ends_in_time() {
 
     stop.send(()).unwrap();
     let start = Instant::now();
-    within(Duration::from_secs(10), "the worker stops", async || app.background.is_closed()).await;
+    until("the worker stops", async || app.background.is_closed()).await;
     let left = activity(&acme.member, "2099-01-01").await;
     make_due(&acme, &left).await;
     tokio::time::timeout(Duration::from_secs(45), serving).await.expect("it stops in time").unwrap().unwrap();

@@ -986,7 +986,7 @@ async fn what_comes_after_its_user_has_moved_stays_in_the_company_of_the_old_dat
     }
     let company: String =
         new.query_one("select name from companies where id = md5('company9')::uuid", &[]).await.unwrap().get(0);
-    let company = Erase::Company { name: company, options: erase::Options { dry_run: false, yes: true } };
+    let company = Erase::Company { company, options: erase::Options { dry_run: false, yes: true } };
     let storage = own.store();
     erase::run(&own.admin, &company, &storage).await.unwrap_or_else(|e| panic!("{e:?}"));
 

@@ -75,7 +75,7 @@ async fn the_matrix_holds_where_large_tables_are_partitioned() {
     let (path, kept, before) = (archive::file(), a.checksums().await, archive::rows(&b.db, b.company).await);
     archive_command::export(&own.admin, &b.name, &path, &own.store()).await.unwrap();
     let options = erase::Options { dry_run: false, yes: true };
-    let company = Erase::Company { name: b.name.clone(), options };
+    let company = Erase::Company { company: b.name.clone(), options };
     erase::run(&own.admin, &company, &own.store()).await.unwrap();
     assert!(archive::rows(&b.db, b.company).await.values().all(Vec::is_empty));
     archive_command::import(&own.admin, &path, AS_IT_WAS, &own.store()).await.unwrap();

@@ -2,7 +2,7 @@
 
 use crate::{
     schema::OwnDatabase,
-    world::{Person, World, add_person, admin_url, api_url, config, start_server, until, within},
+    world::{Person, World, add_person, admin_url, api_url, config, start_server, until},
 };
 use ringfence::{
     App, Error,
@@ -213,7 +213,7 @@ impl Watch {
     /// Waits until no connection has a transaction open, which must not need a next request.
     async fn is_clean(&self) {
         let busy = "select count(*) from pg_stat_activity where application_name = $1 and (xact_start is not null or state <> 'idle')";
-        within(Duration::from_secs(10), "no transaction is open", async || {
+        until("no transaction is open", async || {
             self.db.query_one(busy, &[&self.name]).await.unwrap().get::<_, i64>(0) == 0
         })
         .await;
@@ -620,8 +620,7 @@ fn form(parts: &[(&str, &[u8])]) -> Vec<u8> {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_sends_all_before_they_read_hears_why_they_are_refused() {
     let acme = World::new().await;
-    let address = acme.admin.request("GET", "/").build().unwrap().url().clone();
-    let address = format!("{}:{}", address.host_str().unwrap(), address.port().unwrap());
+    let address = acme.admin.address();
     let large = vec![7; 8 << 20];
     let (file, long) =
         ("name=\"file\"; filename=\"a.bin\"", format!("name=\"file\"; filename=\"{}\"", "x".repeat(256)));
@@ -694,10 +693,8 @@ fn read_answer(stream: &mut TcpStream) -> String {
 
 #[tokio::test]
 async fn who_asks_before_they_send_is_refused_at_once() {
-    let nobody = Person::nobody();
-    let address = nobody.request("GET", "/").build().unwrap().url().clone();
-    let mut stream = TcpStream::connect((address.host_str().unwrap(), address.port().unwrap())).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let mut stream = TcpStream::connect(Person::nobody().address()).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     let head = "POST /api/files/upload HTTP/1.1\r\nhost: x\r\nauthorization: Bearer bad\r\nexpect: 100-continue\r\n\
         content-type: multipart/form-data; boundary=b\r\ncontent-length: 8000000\r\n\r\n";
     stream.write_all(head.as_bytes()).unwrap();

@@ -119,14 +119,7 @@ async fn create(State(()): State<()>, Path(account): Path<String>, headers: Head
         "0003" => "not JSON".into_response(),
         "0004" => refusal(503, 20503),
         "0005" => refusal(400, 21610),
-        "0007" => {
-            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
-            panic!("drops the connection");
-        }
-        end => {
-            if end == "0006" {
-                tokio::time::sleep(std::time::Duration::from_secs(2)).await;
-            }
+        _ => {
             let sid = format!("SM{}", Uuid::new_v4().simple());
             (StatusCode::CREATED, Json(json!({"sid": sid, "status": "queued"}))).into_response()
         }

@@ -4,10 +4,7 @@ use crate::world::{PASSWORD, Person, World, admin_url, answer, waiting_behind, w
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
 use std::{pin::pin, time::Duration};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use uuid::Uuid;
 
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n and some more";
@@ -215,15 +212,14 @@ async fn a_picture_is_a_jpeg_or_png_of_at_most_5_mib() {
 #[tokio::test]
 async fn a_picture_that_does_not_come_is_not_waited_for() {
     let acme = World::new().await;
-    let url = acme.admin.request("GET", "/").build().unwrap().url().clone();
     let begin = |of: &Person| {
-        let address = (url.host_str().unwrap().to_owned(), url.port().unwrap());
+        let of = of.clone();
         let head = format!(
             "POST /api/users/me/avatar HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-length: 6000000\r\ncontent-type: multipart/form-data; boundary=b\r\n\r\n--b\r\ncontent-disposition: form-data; name=\"file\"; filename=\"a.png\"\r\ncontent-type: image/png\r\n\r\n",
             of.token.as_deref().unwrap()
         );
         async move {
-            let mut stream = TcpStream::connect(address).await.unwrap();
+            let mut stream = of.connect().await;
             stream.write_all(head.as_bytes()).await.unwrap();
             let mut answer = Vec::with_capacity(4096);
             let read = tokio::time::timeout(Duration::from_secs(50), stream.read_buf(&mut answer)).await;

@@ -220,9 +220,19 @@ impl Person {
         self.send("DELETE", path, None).await
     }
 
+    /// The server's host and port.
+    pub fn address(&self) -> &str {
+        self.base.trim_start_matches("http://")
+    }
+
+    /// A connection to the server, for what no HTTP client would send.
+    pub async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address()).await.unwrap()
+    }
+
     /// Sends the head of a POST, and returns when its handler waits for the body.
     pub async fn begin(&self, path: &str, kind: &str, length: usize) -> TcpStream {
-        let mut stream = TcpStream::connect(self.base.trim_start_matches("http://")).await.unwrap();
+        let mut stream = self.connect().await;
         let token = self.token.as_deref().unwrap();
         let head = format!(
             "POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Type: {kind}\r\n\

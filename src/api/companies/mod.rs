@@ -2,7 +2,7 @@
 
 mod team;
 
-use super::{filled, prelude::*, twilio_settings};
+use super::{filled, prelude::*};
 use crate::{db::Tx, seal::is_masked};
 use serde_json::Value;
 use tokio_postgres::error::SqlState;
@@ -161,7 +161,7 @@ fn picture_address(url: &str, _: &()) -> garde::Result {
 }
 
 fn account_sid_or_empty(text: &str, _: &()) -> garde::Result {
-    if text.trim().is_empty() { Ok(()) } else { twilio_settings::sid(text.trim(), &()) }
+    if text.trim().is_empty() { Ok(()) } else { wire::account_sid(text.trim(), &()) }
 }
 
 /// The fields to change; those left out stay, and so do settings, a plan and a status that are null. A secret that is null or
