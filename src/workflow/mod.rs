@@ -119,17 +119,34 @@ pub fn actions(trigger: Trigger, given: &Value) -> Result<Vec<Step>> {
     if problems.is_empty() { Ok(steps) } else { Err(Error::Invalid(problems)) }
 }
 
-/// Checks the conditions of a workflow.
-pub fn check_conditions(conditions: &[Condition]) -> Result<()> {
-    let found = conditions.iter().enumerate().filter_map(|(place, condition)| {
-        let (field, msg) = condition.problem()?;
-        Some(problem(&format!("conditions[{place}].{field}"), msg))
-    });
-    let mut problems: Vec<Problem> = found.collect();
-    if conditions.len() > condition::MOST {
-        problems.push(problem("conditions", "There are at most 20 conditions".into()));
+/// Reads what a workflow has, for a run; where that is not possible, as of some that were imported, a sentence says what to do.
+pub fn read(actions: &Value, conditions: &Value) -> Result<(Vec<Step>, Vec<Condition>), &'static str> {
+    let steps = actions.as_array().into_iter().flatten().map(Step::read).collect::<Result<_, _>>();
+    let steps = steps.map_err(|_| "The workflow's actions cannot be read: enter them again")?;
+    let conditions =
+        Vec::deserialize(conditions).map_err(|_| "The workflow's conditions cannot be read: enter them again")?;
+    Ok((steps, conditions))
+}
+
+/// Reads and checks the conditions of a workflow; what does not fit is a 422 that names the field.
+pub fn conditions(given: &Value) -> Result<Vec<Condition>> {
+    let list = given.as_array().ok_or_else(|| Error::invalid("body", "conditions", "Input should be a list"))?;
+    if list.len() > condition::MOST {
+        return Err(Error::invalid("body", "conditions", "There are at most 20 conditions"));
     }
-    if problems.is_empty() { Ok(()) } else { Err(Error::Invalid(problems)) }
+    let mut problems = Vec::new();
+    let mut conditions = Vec::new();
+    for (place, given) in list.iter().enumerate() {
+        match Condition::deserialize(given) {
+            Ok(condition) => {
+                let found = condition.problem();
+                problems.extend(found.map(|(field, msg)| problem(&format!("conditions[{place}].{field}"), msg)));
+                conditions.push(condition);
+            }
+            Err(e) => problems.push(problem(&format!("conditions[{place}]"), e.to_string())),
+        }
+    }
+    if problems.is_empty() { Ok(conditions) } else { Err(Error::Invalid(problems)) }
 }
 
 fn problem(field: &str, msg: String) -> Problem {

@@ -212,8 +212,43 @@ async fn a_workflow_whose_actions_nobody_can_read_is_switched_off_and_renamed() 
         let sentence = refused.detail(400);
         assert!(sentence.contains("cannot be done as they are: actions[0].config.title"), "{sentence}");
     }
-    assert_eq!(put(json!({"actions": kept})).await.status, 422);
+    put(json!({"actions": kept, "name": "Sent back"})).await.expect(200);
+    assert_eq!(put(json!({"actions": [{"type": "send_notification", "config": {"message": "Ho"}}]})).await.status, 422);
     put(json!({"actions": [], "is_active": true})).await.expect(200);
+    assert_eq!(toggle().await.expect(200)["status"], "inactive");
+    assert_eq!(toggle().await.expect(200)["status"], "active");
+}
+
+/// Nor can they be asked in a run, which says so, is counted, and is foretold.
+#[tokio::test]
+async fn a_workflow_whose_conditions_nobody_can_read_is_not_switched_on() {
+    let acme = World::new().await;
+    let new = json!({"name": "W", "trigger_type": "contact_created", "is_active": true});
+    let made = acme.admin.post(LIST, new).await.expect(200);
+    let id: Uuid = made["id"].as_str().unwrap().parse().unwrap();
+    let kept = json!([{"stage": "x"}]);
+    acme.db.execute("update workflows set conditions = $2 where id = $1", &[&id, &kept]).await.unwrap();
+    let put = async |body: Value| acme.member.put(&path(&made), body).await;
+    let whole = acme.member.get(&path(&made)).await.expect(200);
+    assert_eq!(put(whole).await.expect(200)["conditions"], kept, "what was read may be sent back");
+    let sentence = acme.member.post(&format!("{}/dry-run", path(&made)), json!({})).await.detail(400);
+    assert!(sentence.contains("conditions cannot be read: enter them again"), "{sentence}");
+    let run = acme.member.post(&format!("{}/execute", path(&made)), json!({})).await.expect(200);
+    assert_eq!(run["status"], "failed");
+    let runs = acme.member.get(&format!("{}/executions", path(&made))).await.expect(200);
+    assert_eq!(runs[0]["error_message"], sentence);
+    let counted = acme.member.get(&path(&made)).await.expect(200);
+    assert!(counted["executions_count"] == 1 && counted["last_run"].is_string(), "{counted}");
+
+    put(json!({"is_active": false})).await.expect(200);
+    let toggle = async || acme.member.post(&format!("{}/toggle", path(&made)), json!({})).await;
+    for refused in [put(json!({"is_active": true})).await, put(json!({"status": "active"})).await, toggle().await] {
+        let sentence = refused.detail(400);
+        assert!(sentence.contains("cannot be asked as they are: conditions[0]"), "{sentence}");
+    }
+    assert_eq!(put(json!({"conditions": [{"stage": "y"}]})).await.status, 422);
+    assert_eq!(put(json!({"conditions": {}})).await.status, 422);
+    put(json!({"conditions": [], "is_active": true})).await.expect(200);
     assert_eq!(toggle().await.expect(200)["status"], "inactive");
     assert_eq!(toggle().await.expect(200)["status"], "active");
 }

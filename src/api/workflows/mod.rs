@@ -75,12 +75,14 @@ row! {
         status: String,
         trigger: String,
         actions: Value,
+        conditions: Value,
         is_historical: bool,
     }
 }
 
 impl Locked {
-    /// Refuses to switch on what would never run: workflows run in the name of a company.
+    /// Refuses to switch on what would never run: workflows run in the name of a company. An import brings actions and conditions
+    /// as they are.
     fn may_be_switched_on(&self) -> Result<()> {
         if self.is_historical {
             return Err(Error::bad_request(
@@ -88,6 +90,12 @@ impl Locked {
             ));
         }
         Ok(())
+    }
+
+    /// The conditions that it has; a sentence (400) when nobody can ask them.
+    fn check_conditions(&self) -> Result<()> {
+        let asked = workflow::conditions(&self.conditions);
+        asked.map(drop).map_err(|e| unusable("The workflow's conditions cannot be asked as they are", e))
     }
 }
 
@@ -124,7 +132,8 @@ struct NewWorkflow {
     #[schemars(with = "Option<Vec<Step>>")]
     actions: Option<Value>,
     /// All of them must hold for what starts it.
-    conditions: Option<Vec<Condition>>,
+    #[schemars(with = "Option<Vec<Condition>>")]
+    conditions: Option<Value>,
     /// When it runs, where its trigger is `scheduled`; every hour when left out.
     schedule: Option<Schedule>,
     /// After so many runs it runs no more.
@@ -156,7 +165,8 @@ struct WorkflowPatch {
     status: Option<Status>,
     #[schemars(with = "Option<Vec<Step>>")]
     actions: Option<Value>,
-    conditions: Option<Vec<Condition>>,
+    #[schemars(with = "Option<Vec<Condition>>")]
+    conditions: Option<Value>,
     /// Null: every hour.
     #[serde(deserialize_with = "wire::nullable")]
     schedule: Option<Option<Schedule>>,
@@ -187,8 +197,8 @@ async fn create(app: State<App>, db: TenantDb, Json(new): Json<NewWorkflow>) -> 
     let trigger = new.trigger_type.or(new.trigger).unwrap_or(Trigger::Scheduled);
     let actions = actions(trigger, new.actions.as_ref())?.unwrap_or_default();
     check_addresses(&app, &actions)?;
-    let conditions = new.conditions.unwrap_or_default();
-    check(Some(&conditions), new.schedule.as_ref())?;
+    let conditions = new.conditions.as_ref().map(workflow::conditions).transpose()?.unwrap_or_default();
+    new.schedule.as_ref().map_or(Ok(()), Schedule::check)?;
     let status = if new.is_active == Some(true) { "active" } else { "inactive" };
     let schedule = new.schedule.as_ref().map(Jsonb);
     let (name, trigger_name, steps, conditions) =
@@ -214,14 +224,21 @@ async fn update(
     change: Change<WorkflowPatch>,
 ) -> Result<Json<Saved>> {
     let patch = change.checked_against(db.one::<Workflow>(sql!("workflows/get"), &[&id])).await?;
-    check(patch.conditions.as_deref(), patch.schedule.as_ref().and_then(Option::as_ref))?;
+    patch.schedule.as_ref().and_then(Option::as_ref).map_or(Ok(()), Schedule::check)?;
     let saved = db.tx(async |tx| {
         let old: Locked = tx.one(sql!("workflows/lock"), &[&id]).await?;
+        // What is sent back as it is stays, also when it is of no use.
+        let given_conditions = patch.conditions.as_ref().filter(|given| **given != old.conditions);
+        let given_actions = patch.actions.as_ref().filter(|given| **given != old.actions);
+        let conditions = given_conditions.map(workflow::conditions).transpose()?;
         if patch.switches_on(&old) {
             old.may_be_switched_on()?;
+            if conditions.is_none() {
+                old.check_conditions()?;
+            }
         }
         let trigger = patch.trigger_type.or(old.trigger.parse().ok()).unwrap_or(Trigger::Scheduled);
-        let steps = match &patch.actions {
+        let steps = match given_actions {
             Some(given) => {
                 let steps = actions(trigger, Some(given))?.unwrap_or_default();
                 check_addresses(&app, &steps)?;
@@ -232,7 +249,7 @@ async fn update(
             // What another program saved may be no action of this one: it can be switched off, and called otherwise.
             None => workflow::actions(trigger, &old.actions).unwrap_or_default(),
         };
-        tx.one::<Uuid>(sql!("workflows/update"), &[&id, &patch.columns(&steps)?]).await?;
+        tx.one::<Uuid>(sql!("workflows/update"), &[&id, &patch.columns(given_actions.map(|_| steps.as_slice()), conditions.as_deref())?]).await?;
         saved(&app, tx, id, &steps, patch.new_webhook_secret).await
     });
     Ok(Json(saved.await.on_constraint(NAME_KEY, NAME_TAKEN)?))
@@ -255,14 +272,14 @@ impl WorkflowPatch {
     }
 
     /// The columns that change.
-    fn columns(&self, steps: &[Step]) -> Result<Value> {
+    fn columns(&self, actions: Option<&[Step]>, conditions: Option<&[Condition]>) -> Result<Value> {
         let given = [
             ("name", self.name.as_ref().map(|name| name.trim().into())),
             ("description", self.description.clone().map(Value::from)),
             ("trigger", self.trigger_type.map(|trigger| trigger.name().into())),
             ("status", self.status().map(Value::from)),
-            ("actions", self.actions.as_ref().map(|_| json(&steps)).transpose()?),
-            ("conditions", self.conditions.as_ref().map(json).transpose()?),
+            ("actions", actions.map(|list| json(&list)).transpose()?),
+            ("conditions", conditions.map(|list| json(&list)).transpose()?),
             ("schedule", self.schedule.as_ref().map(json).transpose()?),
             ("max_executions", self.max_executions.map(Value::from)),
         ];
@@ -285,19 +302,18 @@ fn actions(trigger: Trigger, given: Option<&Value>) -> Result<Option<Vec<Step>>>
 
 /// The actions that a workflow has; a sentence (400) when they cannot be done, because the body does not have them.
 fn kept_actions(trigger: Trigger, kept: &Value) -> Result<Vec<Step>> {
-    workflow::actions(trigger, kept).map_err(|e| match e {
-        Error::Invalid(problems) => {
-            let first = problems.first().and_then(|p| Some(format!(": {}: {}", p.loc.last()?, p.msg)));
-            let first = first.unwrap_or_default();
-            Error::bad_request(format!("The workflow's actions cannot be done as they are{first}"))
-        }
-        e => e,
-    })
+    workflow::actions(trigger, kept).map_err(|e| unusable("The workflow's actions cannot be done as they are", e))
 }
 
-fn check(conditions: Option<&[Condition]>, schedule: Option<&Schedule>) -> Result<()> {
-    workflow::check_conditions(conditions.unwrap_or_default())?;
-    schedule.map_or(Ok(()), Schedule::check)
+/// What is wrong with something that a workflow has and the body does not, as a sentence (400).
+fn unusable(what: &str, e: Error) -> Error {
+    match e {
+        Error::Invalid(problems) => {
+            let first = problems.first().and_then(|p| Some(format!(": {}: {}", p.loc.last()?, p.msg)));
+            Error::bad_request(format!("{what}{}", first.unwrap_or_default()))
+        }
+        e => e,
+    }
 }
 
 /// An address that is refused in every run is refused at once.
@@ -362,6 +378,7 @@ async fn toggle(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Toggled>> {
         let old: Locked = tx.one(sql!("workflows/lock"), &[&id]).await?;
         if old.status != "active" {
             old.may_be_switched_on()?;
+            old.check_conditions()?;
             kept_actions(old.trigger.parse().unwrap_or(Trigger::Scheduled), &old.actions)?;
         }
         tx.one::<String>(sql!("workflows/toggle"), &[&id]).await

@@ -5,7 +5,7 @@ use crate::{
     fair_limit::FairLimit,
     idempotency, jobs,
     wire::Paths,
-    workflow::{Budget, Context, Step, hold},
+    workflow::{self, Budget, Context, hold},
 };
 use serde_json::Value;
 use std::time::Duration;
@@ -158,15 +158,14 @@ pub(super) async fn dry_run(db: TenantDb, Path(id): Path<Uuid>, Query(about): Qu
     idempotency::leaving().await?;
     let busy = Error::NoTurn("Too many dry runs are being made right now: try again in a moment");
     let permit = DRY_RUNS.acquire(company, WAIT).await.ok_or(busy)?;
-    permit.run_blocking(move || tried(id, known)).await.map(Json)
+    permit.run_blocking(move || tried(id, known)).await?.map(Json)
 }
 
-fn tried(id: Uuid, known: Known) -> DryRun {
+fn tried(id: Uuid, known: Known) -> Result<DryRun> {
+    let (steps, conditions) = workflow::read(&known.actions, &known.conditions).map_err(Error::bad_request)?;
     let context = Context::new(known.context, &known.trigger_data, (id, &known.name));
-    let conditions = serde_json::from_value::<Vec<_>>(known.conditions).unwrap_or_default();
-    let steps = known.actions.as_array().into_iter().flatten().filter_map(|step| Step::read(step).ok());
     let mut left = Budget::DRY_RUN;
-    let steps = steps.enumerate().map(|(position, step)| {
+    let steps = steps.into_iter().enumerate().map(|(position, step)| {
         let (input, error_message) = match step.action.filled(&context, &mut left) {
             Ok(action) => (action.config(), None),
             Err(why) => (step.action.config(), Some(why)),
@@ -175,5 +174,5 @@ fn tried(id: Uuid, known: Known) -> DryRun {
         DryStep { position, kind, would_run, input, error_message }
     });
     let steps = steps.collect();
-    DryRun { record: context.at("record").clone(), would_start: hold(&conditions, &context), steps }
+    Ok(DryRun { record: context.at("record").clone(), would_start: hold(&conditions, &context), steps })
 }

@@ -10,7 +10,7 @@ use crate::{
     db::{self, Params, TenantDb, Tx, platform::Job},
     row, sql,
     wire::Time,
-    workflow::{Action, Context, Step, hold, secret_name},
+    workflow::{self, Action, Context, Step, hold, secret_name},
 };
 use act::{ExternalCall, Outcome};
 use jiff::{SignedDuration, Timestamp};
@@ -130,10 +130,14 @@ async fn advance(
     if let Some(why) = stopped(&run) {
         return finish(tx, execution, "failed", Some(why)).await;
     }
-    let steps = run.actions.as_array().into_iter().flatten().map(Step::read).collect::<Result<Vec<_>, _>>();
-    let conditions = serde_json::from_value::<Vec<_>>(run.conditions.clone());
-    let (Ok(steps), Ok(conditions)) = (steps, conditions) else {
-        return finish(tx, execution, "failed", Some("The workflow cannot be read: save it again")).await;
+    let (steps, conditions) = match workflow::read(&run.actions, &run.conditions) {
+        Ok(read) => read,
+        Err(why) => {
+            if !run.is_begun {
+                count(tx, &run).await?;
+            }
+            return finish(tx, execution, "failed", Some(why)).await;
+        }
     };
     if !run.is_begun {
         let then = run
