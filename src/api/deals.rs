@@ -240,19 +240,15 @@ async fn update(db: TenantDb, Path(id): Path<Uuid>, change: Change<DealPatch>) -
     patch.status = patch.status.map(|text| status(&text).to_owned());
     let contact = patch.contact.as_ref().map(|given| given.as_deref().unwrap_or_default());
     let (clear, contact) = (contact == Some(""), contact.and_then(|text| text.trim().parse::<Uuid>().ok()));
-    let (no_name, shown) = (None::<&str>, patch.contact_id);
-    let params: Params<'_> =
-        &[&id, &Jsonb(&patch), &patch.pipeline_id, &patch.stage_id, &no_name, &contact, &clear, &shown];
+    let shown = patch.contact_id;
+    let params: Params<'_> = &[&id, &Jsonb(&patch), &patch.pipeline_id, &patch.stage_id, &contact, &clear, &shown];
     db.one(sql!("deals/update"), params).await.or_not_found_without_company()
 }
 
 async fn move_to(db: TenantDb, Path(id): Path<Uuid>, Json(target): Json<Target>) -> Result<Written<Deal>> {
     let to = target.to_stage_id.as_deref().filter(|text| !text.is_empty());
     let (stage_id, stage_name) = to.map_or((None, None), stage);
-    let nothing = Jsonb(Map::new());
-    let params: Params<'_> =
-        &[&id, &nothing, &None::<Uuid>, &stage_id, &stage_name, &None::<Uuid>, &false, &None::<Uuid>];
-    db.one(sql!("deals/update"), params).await.or_not_found_without_company()
+    db.one(sql!("deals/move"), &[&id, &stage_id, &stage_name]).await.or_not_found_without_company()
 }
 
 async fn delete(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Message>> {

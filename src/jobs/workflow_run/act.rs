@@ -121,15 +121,17 @@ async fn update(tx: &Tx<'_>, event: &str, change: &UpdateField, context: &Contex
     if is_stage && stage.is_none() {
         return Err(Error::bad_request("The value is not the name of a stage"));
     }
-    let patch = if stage.is_some() { json!({}) } else { json!({ (change.field.as_str()): change.value }) };
-    let (none, patch) = (None::<Uuid>, Json(patch));
+    let (none, patch) = (None::<Uuid>, Json(json!({ (change.field.as_str()): change.value })));
     match on {
         OnRecord::Contact => {
             let params: Params<'_> = &[&id, &patch, &none];
             tx.optional::<String>(sql!("contacts/update"), params).await?.ok_or_else(missing)?;
         }
+        OnRecord::Deal if stage.is_some() => {
+            tx.optional::<Uuid>(sql!("deals/move"), &[&id, &none, &stage]).await?.ok_or_else(missing)?;
+        }
         OnRecord::Deal => {
-            let params: Params<'_> = &[&id, &patch, &none, &none, &stage, &none, &false, &none];
+            let params: Params<'_> = &[&id, &patch, &none, &none, &none, &false, &none];
             tx.optional::<Uuid>(sql!("deals/update"), params).await?.ok_or_else(missing)?;
         }
         OnRecord::Activity => {
