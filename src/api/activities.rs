@@ -45,12 +45,14 @@ row! {
 #[derive(Deserialize, JsonSchema)]
 struct Filter {
     /// `call`, `email`, `meeting`, `task`, `note` or `deadline`; an unknown one finds nothing.
-    #[serde(rename = "type")]
+    #[serde(default, rename = "type", deserialize_with = "wire::blank_is_none")]
     kind: Option<String>,
     /// The same as `type`.
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
     activity_type: Option<String>,
     /// `pending`, `completed`, `overdue` or `cancelled`; an unknown one finds nothing. What is pending and past its time is
     /// overdue too.
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
     status: Option<String>,
     /// Without `status`: only what is completed, or only what is not.
     #[serde(default, deserialize_with = "wire::optional_flag")]
@@ -209,18 +211,17 @@ fn status(text: &str) -> &'static str {
     ["completed", "overdue", "cancelled"].into_iter().find(|s| text.eq_ignore_ascii_case(s)).unwrap_or("pending")
 }
 
-async fn list(db: TenantDb, Query(f): Query<Filter>, page: Paging<{ page::ALL }>) -> Result<Paged<Activity>> {
-    let filled = |text: Option<String>| text.filter(|t| !t.is_empty()).map(|t| t.to_lowercase());
-    let (kind, status) = (filled(f.kind).or(filled(f.activity_type)), filled(f.status));
-    let completed = f.completed.filter(|_| status.is_none());
-    let named = Named { contact: f.contact_id, deal: f.deal_id, ..Named::default() };
-    named.must_be_there(&db).await?;
-    let is_whole = kind.is_none() && status.is_none() && completed.is_none() && f.contact_id.or(f.deal_id).is_none();
+async fn list(db: TenantDb, Query(filter): Query<Filter>, page: Paging<{ page::ALL }>) -> Result<Paged<Activity>> {
+    let Filter { kind, activity_type, status, completed, contact_id: contact, deal_id: deal } = filter;
+    let (kind, status) = (kind.or(activity_type).map(|word| word.to_lowercase()), status.map(|word| word.to_lowercase()));
+    let completed = completed.filter(|_| status.is_none());
+    Named { contact, deal, ..Named::default() }.must_be_there(&db).await?;
+    let is_whole = kind.is_none() && status.is_none() && completed.is_none() && contact.or(deal).is_none();
     let activities = if is_whole {
         page.list(&db, list!("activities/list", "due_order", "created_at", "id").planned_once(), &[]).await
     } else {
         let some = list!("activities/filter", "due_order", "created_at", "id").planned_anew();
-        page.list(&db, some, &[&kind, &status, &completed, &f.contact_id, &f.deal_id]).await
+        page.list(&db, some, &[&kind, &status, &completed, &contact, &deal]).await
     };
     activities.or_empty_without_company()
 }

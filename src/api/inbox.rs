@@ -43,19 +43,16 @@ row! {
 
 words! {
     /// What it is.
-    #[derive(Serialize)]
     enum MessageType { Sms = "sms", Email = "email", Voice = "voice" }
 }
 
 words! {
     /// Which way it goes.
-    #[derive(Serialize)]
     enum Direction { Inbound = "inbound", Outbound = "outbound" }
 }
 
 words! {
     /// Where it is on its way.
-    #[derive(Serialize)]
     enum MessageStatus { Sent = "sent", Delivered = "delivered", Read = "read", Failed = "failed", Pending = "pending" }
 }
 

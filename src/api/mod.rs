@@ -96,18 +96,19 @@ macro_rules! routes {
     };
 }
 
-/// A closed list of words, each with its variant: `words! { enum Channel { Sms = "sms", Email = "email" } }`. A query takes one
-/// by `wire::blank_is_none`.
+/// A closed list of words, each with its variant: `words! { enum Channel { Sms = "sms", Email = "email" } }`. They are taken in any
+/// case, by a query with `wire::blank_is_none`.
 macro_rules! words {
     ($(#[$meta:meta])* $vis:vis enum $name:ident { $($(#[$of_variant:meta])* $variant:ident = $word:literal),* $(,)? }) => {
         $(#[$meta])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
         $vis enum $name {
             $($(#[$of_variant])* #[serde(rename = $word)] $variant,)*
         }
 
         impl $name {
             /// As it is on the wire and in the database.
+            #[allow(dead_code, reason = "what is only stored as a part of JSON is serialized")]
             $vis fn word(self) -> &'static str {
                 match self { $(Self::$variant => $word,)* }
             }
@@ -117,10 +118,16 @@ macro_rules! words {
             type Err = String;
 
             fn from_str(text: &str) -> Result<Self, Self::Err> {
-                match text {
-                    $($word => Ok(Self::$variant),)*
-                    _ => Err(format!("Input should be one of {}", [$($word),*].join(", "))),
-                }
+                [$(($word, Self::$variant)),*]
+                    .into_iter()
+                    .find_map(|(word, variant)| word.eq_ignore_ascii_case(text).then_some(variant))
+                    .ok_or_else(|| format!("Input should be one of {}", [$($word),*].join(", ")))
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+                std::borrow::Cow::<'de, str>::deserialize(d)?.parse().map_err(serde::de::Error::custom)
             }
         }
     };

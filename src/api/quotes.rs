@@ -46,7 +46,6 @@ row! {
 }
 
 words! {
-    #[derive(Serialize)]
     enum QuoteStatus { Draft = "draft", Sent = "sent", Accepted = "accepted", Rejected = "rejected", Expired = "expired" }
 }
 

@@ -179,7 +179,6 @@ struct Custom {
 }
 
 words! {
-    #[derive(Serialize)]
     enum Grouping { Day = "day", Week = "week", Month = "month", User = "user", Team = "team" }
 }
 

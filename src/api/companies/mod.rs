@@ -51,12 +51,10 @@ row! {
 }
 
 words! {
-    #[derive(Serialize)]
     enum Plan { Free = "free", Pro = "pro", Enterprise = "enterprise" }
 }
 
 words! {
-    #[derive(Serialize)]
     enum CompanyStatus { Active = "active", Suspended = "suspended", Pending = "pending" }
 }
 

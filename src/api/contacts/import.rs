@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, HashSet};
 
 /// More in one file would hold a transaction, and the memory of its rows, for too long.
 const MAX_ROWS: usize = 200_000;
-/// Rows of one statement, with the runs of workflows that they start, and rows where many workflows wait for them: a statement has
-/// an end in time, however many do.
+/// The rows of one statement. Each row starts a run of each workflow that waits for new contacts, so that where many do, there are fewer
+/// rows in a statement, but at least `MIN_CHUNK`: a statement must end in time.
 const CHUNK: usize = 5_000;
-const LEAST: usize = 50;
+const MIN_CHUNK: usize = 50;
 /// Quotes without an end: for each of them the rest of the file is read once more.
 const MAX_TORN: usize = 20;
 /// Errors that are told; the others are only counted.
@@ -92,7 +92,7 @@ async fn insert(tx: &Tx<'_>, mut rows: Vec<Row>, failures: &mut Failures) -> Res
     let mut created = rows.len();
     let listening: i64 = tx.one(sql!("contacts/listening"), &[]).await?;
     let size = CHUNK / usize::try_from(listening).unwrap_or_default().max(1);
-    for chunk in rows.chunks(size.max(LEAST)) {
+    for chunk in rows.chunks(size.max(MIN_CHUNK)) {
         let column = |cell: fn(&Row) -> &str| Vec::from_iter(chunk.iter().map(cell));
         let optional = |cell: fn(&Row) -> &Option<Box<str>>| Vec::from_iter(chunk.iter().map(|r| cell(r).as_deref()));
         let ids = Vec::from_iter(chunk.iter().map(|r| r.id));

@@ -51,13 +51,16 @@ row! {
 #[derive(Deserialize, JsonSchema)]
 struct Filter {
     /// The start of a first or last name, in any case.
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
     search: Option<String>,
     /// Any part of the name, e-mail, phone or employer, in any case.
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
     q: Option<String>,
     /// The exact type.
-    #[serde(rename = "type")]
+    #[serde(default, rename = "type", deserialize_with = "wire::blank_is_none")]
     kind: Option<String>,
     /// The status, in any case; an unknown one finds nothing.
+    #[serde(default, deserialize_with = "wire::blank_is_none")]
     status: Option<String>,
     /// The owner's id.
     #[serde(default, deserialize_with = "wire::blank_is_none")]
@@ -119,34 +122,16 @@ struct ContactPatch {
     owner_id: Option<Uuid>,
 }
 
-#[derive(Debug, Serialize, JsonSchema)]
-#[serde(rename_all = "UPPERCASE")]
-enum ContactStatus {
-    New,
-    Lead,
-    Prospect,
-    Contacted,
-    Qualified,
-    Unqualified,
-    Customer,
-    Inactive,
-}
-
-/// In any case, as the frontend sends it.
-impl<'de> Deserialize<'de> for ContactStatus {
-    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(d)?;
-        Ok(match text.to_uppercase().as_str() {
-            "NEW" => Self::New,
-            "LEAD" => Self::Lead,
-            "PROSPECT" => Self::Prospect,
-            "CONTACTED" => Self::Contacted,
-            "QUALIFIED" => Self::Qualified,
-            "UNQUALIFIED" => Self::Unqualified,
-            "CUSTOMER" => Self::Customer,
-            "INACTIVE" => Self::Inactive,
-            _ => return Err(serde::de::Error::custom("Input should be a contact status such as NEW or CUSTOMER")),
-        })
+words! {
+    enum ContactStatus {
+        New = "NEW",
+        Lead = "LEAD",
+        Prospect = "PROSPECT",
+        Contacted = "CONTACTED",
+        Qualified = "QUALIFIED",
+        Unqualified = "UNQUALIFIED",
+        Customer = "CUSTOMER",
+        Inactive = "INACTIVE",
     }
 }
 
@@ -159,11 +144,10 @@ row! {
     }
 }
 
-async fn list(db: TenantDb, Query(f): Query<Filter>, page: Paging) -> Result<Paged<Contact>> {
-    let filled = |text: Option<String>| text.filter(|t| !t.is_empty());
-    let (kind, status, owner) = (filled(f.kind), filled(f.status), f.owner_id);
+async fn list(db: TenantDb, Query(filter): Query<Filter>, page: Paging) -> Result<Paged<Contact>> {
+    let Filter { search, q, kind, status, owner_id: owner } = filter;
     Named { owner, ..Named::default() }.must_be_there(&db).await?;
-    let contacts = match (filled(f.search), filled(f.q)) {
+    let contacts = match (search, q) {
         (None, None) if kind.is_none() && status.is_none() && owner.is_none() => {
             page.list(&db, list!("contacts/list").planned_once(), &[]).await
         }
@@ -219,8 +203,8 @@ async fn check_address(db: &TenantDb, id: Uuid, email: &str) -> Result<()> {
     if stored.email.trim() == email { Ok(()) } else { Err(refused(why)) }
 }
 
-/// Old addresses are of any form, so only the sign that makes one is asked for, and that it is in one line. Blanks around it would
-/// make another one of it.
+/// The address without blanks around it, because the unique key takes `a@b` and ` a@b` for two addresses. Imported addresses have
+/// any form, so only an `@` and the absence of control characters are required.
 fn address(email: &str) -> Result<&str, &'static str> {
     let email = email.trim();
     if email.contains(|c: char| c.is_control() || "\u{2028}\u{2029}".contains(c)) {

@@ -100,7 +100,6 @@ impl Locked {
 }
 
 words! {
-    #[derive(Serialize)]
     enum Status { Active = "active", Inactive = "inactive", Paused = "paused" }
 }
 
