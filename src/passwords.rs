@@ -138,8 +138,8 @@ fn processor_time() -> Option<Duration> {
     None
 }
 
-/// Of 19. Linux leaves who is hashing on a processor for some milliseconds before somebody else gets it, the less often the
-/// nicer it is: at 5 the slowest hundredth of reads beside logins takes two and a half times as long as without, at 15 less
+/// The niceness of the threads that hash, of at most 19. Linux leaves a thread on its processor for some milliseconds before a waiting
+/// one gets it, and does so the less often the nicer the thread is: at 5 the slowest hundredth of reads beside logins takes two and a half times as long as without, at 15 less
 /// than twice (`make bench ARGS="--only storm"`). With four others always at work on each processor a login takes some two
 /// seconds, and at 19 eight.
 #[cfg(target_os = "linux")]

@@ -11,9 +11,11 @@ use serde_json::Value;
 use std::time::Duration;
 use uuid::Uuid;
 
-/// Locks the row of a request's key, notes that something is committed under it, and keeps the answer (src/db/idempotent.rs).
+/// Locks the row of a request's key (src/db/idempotent.rs).
 pub(super) const HOLD_KEY: Sql = sql!("platform/hold_idempotency_key");
+/// Notes that something is committed under the key.
 pub(super) const COMMIT_KEY: Sql = sql!("platform/commit_idempotency_key");
+/// Keeps the answer of the request with the key.
 pub(super) const KEEP_ANSWER: Sql = sql!("platform/keep_idempotent_answer");
 
 /// Jobs of one company that one worker runs at the same time, and of these so many of one kind: what is due does not wait for the runs
