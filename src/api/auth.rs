@@ -198,7 +198,8 @@ async fn mail_code(app: &App, email: &str) -> Result<()> {
     let text = format!(
         "Your code to reset the password is {code}. It is valid for 15 minutes.\n\nIf you did not ask for it, ignore this mail.\n"
     );
-    app.mailer.send(email, "Your password reset code", text).await
+    // The code of an earlier mail is void by now.
+    app.mailer.send_patiently(email, "Your password reset code", text, || !app.background.is_closed()).await
 }
 
 #[derive(Deserialize, Validate, JsonSchema)]

@@ -1,6 +1,7 @@
 //! Logging in and out, accounts that people make for themselves, forgotten passwords (contract: auth; tests/README.md, promises 1 to 9).
 
 use crate::{
+    log,
     smtp::Inbox,
     world::{PASSWORD, Person, World, admin_url, api_url, config, start_server, until, waiting_for},
 };
@@ -327,6 +328,20 @@ async fn an_old_address_of_any_form_logs_in() {
     for none in ["", "ann", "@gmail", "ann@", " @ "] {
         login(none, PASSWORD).await.expect(422);
     }
+}
+
+/// An earlier code is void by then, so the mail must arrive.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_code_that_the_mail_server_does_not_take_at_once_is_mailed_later() {
+    let inbox = Inbox::open().await;
+    inbox.says_to_senders("451 try again later");
+    let base = start_server(Config { smtp_url: Some(inbox.url()), ..config() }, &api_url());
+    let acme = World::new().await;
+    let asked = Person::visitor(&base).post("/api/auth/forgot-password", json!({"email": acme.member.email})).await;
+    asked.expect(200);
+    until("it was not taken", async || log::has_warned("a mail server did not take a mail")).await;
+    inbox.says_to_senders("250 ok");
+    assert!(inbox.next().await.data.contains("Your code to reset the password"));
 }
 
 #[tokio::test]
