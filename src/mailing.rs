@@ -299,7 +299,7 @@ fn email(app: &App, route: &MailRoute, mail: Mail, queued: &Queued, attachments:
 /// What a failure is called in its row and to the one who asked.
 pub fn words(failure: &Failure) -> String {
     match failure {
-        Failure::Refused { message, .. } => {
+        Failure::Refused { message, .. } | Failure::Closed(message) => {
             let message: String = message.chars().filter(|c| !c.is_control()).take(300).collect();
             format!("The mail provider refused it: {message}")
         }

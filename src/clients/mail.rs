@@ -1,20 +1,17 @@
-//! Mail over SMTP: the platform's own (reset codes and invitations), and companies' mail through the relay.
+//! Mail by SMTP: the platform's own (reset codes and invitations), and companies' mail through the relay.
 
-use super::Failure;
+use super::{Failure, smtp::Server};
 use crate::{Error, Result, config::Config, idempotency};
 use anyhow::Context;
 use lettre::{
-    Address, AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor,
+    Address, Message,
     message::{
         Attachment as Part, Body, Mailbox, MultiPart, SinglePart,
         header::{ContentTransferEncoding, ContentType, HeaderName, HeaderValue},
     },
-    transport::smtp::{self, PoolConfig, response::Response},
 };
-use tokio::time::{Duration, error::Elapsed, timeout};
+use tokio::time::{Duration, Instant, sleep};
 use uuid::Uuid;
-
-type Transport = AsyncSmtpTransport<Tokio1Executor>;
 
 /// A company's mail. The addresses were checked when it was written.
 #[derive(Default)]
@@ -68,32 +65,22 @@ pub struct Attachment {
     pub bytes: Vec<u8>,
 }
 
-/// Connections to an SMTP server that are kept for the next mail.
-const CONNECTIONS: u32 = 32;
-
-/// A connection to an SMTP server, made when the first mail is sent.
-fn transport(url: Option<&str>, name: &str) -> anyhow::Result<Option<Transport>> {
+/// The server at an address that may be given.
+fn server(url: Option<&str>, setting: &str, name: &'static str) -> anyhow::Result<Option<Server>> {
     let Some(url) = url.filter(|url| !url.is_empty()) else { return Ok(None) };
-    let builder = Transport::from_url(url)
-        .with_context(|| format!("{name} is not of the form smtp://user:password@host:port or smtps://…"))?;
-    Ok(Some(builder.timeout(Some(super::TIMEOUT)).pool_config(PoolConfig::new().max_size(CONNECTIONS)).build()))
+    let form = || format!("{setting} is not of the form smtp://user:password@host:port or smtps://…");
+    Server::at(url, name).with_context(form).map(Some)
 }
 
-/// How long a server may take for a mail of so many bytes: half a minute to look at it, and four seconds for a megabyte.
-pub const fn patience(bytes: usize) -> Duration {
-    Duration::from_secs(2 * super::TIMEOUT.as_secs() + 4 * (bytes >> 20) as u64)
-}
-
-/// Gives a mail to a server, with [`patience`]; the transport's own limit is for making the connection only.
-async fn hand_over(mail: &Message, to: &Transport) -> Result<Result<Response, smtp::Error>, Elapsed> {
-    let bytes = mail.formatted();
-    timeout(patience(bytes.len()), to.send_raw(mail.envelope(), &bytes)).await
-}
+/// How long a mail that nobody else can send again waits for its second try. Each further one waits twice as long as the one before.
+const PAUSE: Duration = Duration::from_secs(10);
+/// How often it is tried: five minutes are enough for a server that knows no sender at first (greylisting).
+const TRIES: u32 = 6;
 
 /// Sends mail, or logs it in development mode when there is no SMTP server.
 pub struct Mailer {
-    smtp: Option<Transport>,
-    relay: Option<Transport>,
+    smtp: Option<Server>,
+    relay: Option<Server>,
     from: Mailbox,
     development: bool,
 }
@@ -101,14 +88,43 @@ pub struct Mailer {
 impl Mailer {
     /// A mailer for `RINGFENCE_SMTP_URL`; connects when the first mail is sent.
     pub fn new(config: &Config) -> anyhow::Result<Self> {
-        let smtp = transport(config.smtp_url.as_deref(), "RINGFENCE_SMTP_URL")?;
-        let relay = transport(config.relay_url.as_deref(), "RINGFENCE_RELAY_URL")?;
+        super::use_ring();
+        let smtp = server(config.smtp_url.as_deref(), "RINGFENCE_SMTP_URL", "smtp")?;
+        let relay = server(config.relay_url.as_deref(), "RINGFENCE_RELAY_URL", "relay")?;
         let from = config.mail_from.parse().context("RINGFENCE_MAIL_FROM is not of the form Name <address@host>")?;
         Ok(Self { smtp, relay, from, development: config.is_development() })
     }
 
     /// Sends one plain text mail. An address that cannot be one is a 400, a server that refuses a 502.
     pub async fn send(&self, to: &str, subject: &str, text: String) -> Result<()> {
+        self.try_to_send(to, subject, &text).await?.map_err(not_sent)
+    }
+
+    /// The same for a mail for which nobody waits: while the server cannot take it, and `goes_on`, it is tried again for some minutes.
+    pub async fn send_patiently(
+        &self,
+        to: &str,
+        subject: &str,
+        text: String,
+        goes_on: impl Fn() -> bool,
+    ) -> Result<()> {
+        for before in 0..TRIES - 1 {
+            match self.try_to_send(to, subject, &text).await? {
+                Err(Failure::Busy) => {}
+                sent => return sent.map_err(not_sent),
+            }
+            let until = Instant::now() + PAUSE * 2_u32.pow(before);
+            while Instant::now() < until {
+                if !goes_on() {
+                    return Err(not_sent(Failure::Busy));
+                }
+                sleep(Duration::from_secs(1)).await;
+            }
+        }
+        self.send(to, subject, text).await
+    }
+
+    async fn try_to_send(&self, to: &str, subject: &str, text: &str) -> Result<Result<(), Failure>> {
         let to: Mailbox = to.parse().map_err(|_| Error::bad_request("The email address is not valid"))?;
         let Some(smtp) = &self.smtp else {
             if self.development {
@@ -116,27 +132,17 @@ impl Mailer {
             } else {
                 tracing::warn!(subject, "no RINGFENCE_SMTP_URL: a mail was not sent");
             }
-            return Ok(());
+            return Ok(Ok(()));
         };
         let mail = Message::builder()
             .message_id(Some(format!("<{}@{}>", Uuid::now_v7(), ascii_host(self.from.email.domain()))))
             .from(self.from.clone())
             .to(to)
             .subject(subject)
-            .singlepart(SinglePart::plain(lines(&text)))
+            .singlepart(SinglePart::plain(lines(text)))
             .map_err(|e| Error::Internal(e.to_string().into()))?;
         idempotency::leaving().await?;
-        match hand_over(&mail, smtp).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(e)) => {
-                tracing::warn!(permanent = e.is_permanent(), "the SMTP server did not take a mail");
-                Err(Error::BadGateway("The mail could not be sent: the mail server did not accept it".into()))
-            }
-            Err(_) => {
-                tracing::warn!("the SMTP server did not answer in time");
-                Err(Error::BadGateway("The mail could not be sent: the mail server did not answer".into()))
-            }
-        }
+        Ok(smtp.deliver(mail.envelope(), &mail.formatted()).await)
     }
 
     /// Whether it sends mail of its own, or logs it.
@@ -152,7 +158,7 @@ impl Mailer {
     /// Whether the relay answers.
     pub async fn is_relay_there(&self) -> bool {
         match &self.relay {
-            Some(relay) => matches!(timeout(super::TIMEOUT, relay.test_connection()).await, Ok(Ok(true))),
+            Some(relay) => relay.is_there().await,
             None => false,
         }
     }
@@ -163,20 +169,18 @@ impl Mailer {
             .ok_or_else(|| Failure::Refused { code: None, message: "the mail cannot be written".into() })?;
         let Some(relay) = &self.relay else { return Err(Failure::Busy) };
         idempotency::leaving().await.map_err(|_| Failure::Busy)?;
-        let Ok(sent) = hand_over(&mail, relay).await else { return Err(Failure::Unclear) };
-        match sent {
-            Ok(_) => Ok(()),
-            Err(e) if e.is_permanent() => {
-                Err(Failure::Refused { code: None, message: "the mail server did not accept it".into() })
-            }
-            Err(e) if e.is_client() => {
-                Err(Failure::Refused { code: None, message: "the mail server cannot take it".into() })
-            }
-            // A connection that is not made carries no mail; lettre names this kind of error in its words only.
-            Err(e) if e.is_transient() || e.to_string().starts_with("Connection error") => Err(Failure::Busy),
-            Err(_) => Err(Failure::Unclear),
-        }
+        relay.deliver(mail.envelope(), &mail.formatted()).await
     }
+}
+
+/// What a failure of the platform's own mail is to the one who asked.
+fn not_sent(failure: Failure) -> Error {
+    let why = match failure {
+        Failure::Refused { message, .. } | Failure::Closed(message) => message,
+        Failure::Busy => "the mail server cannot be reached, or takes nothing right now".into(),
+        Failure::Unclear => "the mail server did not answer".into(),
+    };
+    Error::BadGateway(format!("The mail could not be sent: {why}").into())
 }
 
 /// A host as it stands in an id of a mail, which is of ASCII (RFC 5322, 3.6.4; RFC 5890).

@@ -2,6 +2,7 @@
 
 pub mod mail;
 pub mod sendgrid;
+pub mod smtp;
 pub mod storage;
 pub mod twilio;
 pub mod webhook;
@@ -25,6 +26,8 @@ pub enum Failure {
         /// The provider's words.
         message: String,
     },
+    /// It takes nothing from whoever sends, for now, whoever it is for: the login or the sender is refused, or a quota is used up.
+    Closed(String),
     /// It was not reached, or asked for patience: nothing was done, and it may be tried again.
     Busy,
     /// Nobody knows whether it was done: no answer in time, or one that means nothing.
@@ -43,17 +46,38 @@ fn http() -> anyhow::Result<reqwest::Client> {
     Ok(client.connect_timeout(Duration::from_secs(5)).timeout(TIMEOUT).build()?)
 }
 
-/// Sends a request and reads its whole answer.
+/// Sends a request and reads its whole answer. The log has why that failed, and whatever an answer has that is no matter of what was
+/// asked for, such as a key that is refused.
 async fn exchange(request: reqwest::RequestBuilder) -> Result<(StatusCode, HeaderMap, Vec<u8>), Failure> {
     idempotency::leaving().await.map_err(|_| Failure::Busy)?;
-    let failure = |e: reqwest::Error| if e.is_connect() || e.is_builder() { Failure::Busy } else { Failure::Unclear };
-    let mut answer = request.send().await.map_err(failure)?;
+    let unclear = |e: reqwest::Error| {
+        no_answer(&e);
+        Failure::Unclear
+    };
+    let mut answer = request.send().await.map_err(|e| {
+        no_answer(&e);
+        if e.is_connect() || e.is_builder() { Failure::Busy } else { Failure::Unclear }
+    })?;
+    let status = answer.status();
+    if matches!(status.as_u16(), 401 | 403 | 429 | 500..) {
+        tracing::warn!(provider = answer.url().host_str(), %status, "a provider took nothing");
+    }
     let mut body = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(|_| Failure::Unclear)? {
+    while let Some(chunk) = answer.chunk().await.map_err(unclear)? {
         body.extend_from_slice(&chunk);
         if body.len() > ANSWER {
             return Err(Failure::Unclear);
         }
     }
-    Ok((answer.status(), answer.headers().clone(), body))
+    Ok((status, answer.headers().clone(), body))
+}
+
+/// Without the address, which names an account.
+fn no_answer(e: &reqwest::Error) {
+    let why = match e {
+        e if e.is_timeout() => "in time",
+        e if e.is_connect() => "because it cannot be reached",
+        _ => "to its end",
+    };
+    tracing::warn!(provider = e.url().and_then(reqwest::Url::host_str), why, "a provider did not answer");
 }

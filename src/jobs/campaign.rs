@@ -11,7 +11,8 @@ use crate::{
     App, Error, Result,
     clients::{
         Failure,
-        mail::{self, OutgoingEmail},
+        mail::OutgoingEmail,
+        smtp,
     },
     db::{self, Params, TenantDb, platform::Job},
     links::{self, Link, Purpose},
@@ -25,8 +26,8 @@ use uuid::Uuid;
 
 /// Recipients that are being sent to at a time: as many may be in doubt when a worker dies.
 const BATCH: i64 = 64;
-/// Of those, so many at once: a mail server waits some 40 ms for the end of each mail, because what is small is held back
-/// until what came before is confirmed.
+/// Of those, so many at once: a mail takes a server some 40 ms, because of Nagle's algorithm and delayed acknowledgements (RFC 896,
+/// RFC 1122, 4.2.3.2).
 const CONCURRENCY: usize = 32;
 /// Seconds for which the job is this worker's: a batch and the note of what became of it.
 const LEASE: f64 = (START.as_secs() + TIMEOUT.as_secs() + 5) as f64;
@@ -34,7 +35,7 @@ const LEASE: f64 = (START.as_secs() + TIMEOUT.as_secs() + 5) as f64;
 const START: Duration = Duration::from_secs(5);
 /// How long one mail may take: longer than its provider may, who would be asked in vain otherwise. A text and its HTML are of half a
 /// million characters each, and no mail of them has 8 MiB.
-const TIMEOUT: Duration = mail::patience(8 << 20);
+const TIMEOUT: Duration = smtp::patience(8 << 20);
 /// How long a campaign sends before it queues again.
 const TIME_SLICE: Duration = Duration::from_secs(8);
 /// How long it waits for a worker that may send it, or for a provider that takes nothing, in seconds.
@@ -95,7 +96,7 @@ impl Answers {
                     Failure::Busy if route.is_alike_for_all() => "later",
                     Failure::Busy => "busy",
                     // The key, or what was paid for: no matter of the recipient's.
-                    Failure::Refused { code: Some(401 | 403), .. } => {
+                    Failure::Closed(_) | Failure::Refused { code: Some(401 | 403), .. } => {
                         self.closed = Some(why.clone());
                         "later"
                     }
@@ -203,6 +204,7 @@ async fn fail(db: &TenantDb, campaign: &Sending, why: &str) -> Result<()> {
 
 /// Puts the job back until the provider may take something; whether there is anybody for whom it is to.
 async fn waits(db: &TenantDb, job: &Job, campaign: &Sending, seconds: f64) -> Result<bool> {
+    tracing::info!(campaign = %campaign.id, seconds, "a campaign waits for its provider");
     let params: Params<'_> = &[&job.id, &campaign.id, &seconds];
     Ok(db.optional::<Uuid>(sql!("jobs/campaign_wait"), params).await?.is_some())
 }

@@ -346,6 +346,64 @@ async fn a_claim_that_was_not_heard_of_is_given_back() {
     assert_eq!(acme.value::<i64>(attempts, &[]).await, 1);
 }
 
+/// The answer of a conversation that nobody waited for is read by nobody else.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mail_that_is_given_up_takes_its_connection_along() {
+    let inbox = Inbox::held_after(0).await;
+    let config = Config { smtp_url: Some(inbox.url()), ..config() };
+    let mailer = ringfence::clients::mail::Mailer::new(&config).unwrap();
+    let send = |to: &'static str| mailer.send(to, "S", "Hi".into());
+    let given_up = tokio::select! {
+        sent = send("a@x.example") => panic!("{sent:?}"),
+        mail = inbox.next() => mail.connection,
+    };
+    inbox.release();
+    let mut others = Vec::new();
+    for _ in 0..2 {
+        send("b@x.example").await.unwrap();
+        let mail = inbox.next().await;
+        assert!(mail.to.contains("b@x.example") && !mail.to.contains("a@x.example"), "{mail:?}");
+        others.push(mail.connection);
+    }
+    assert_ne!(others[0], given_up);
+    assert_eq!(others[1], others[0], "one over which all was said is used again");
+}
+
+/// What fails before a mail is said to its end has certainly not arrived.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_serves_few_connections_gets_all_of_a_campaign() {
+    let (own, inbox) = (OwnDatabase::new().await, Inbox::open().await);
+    inbox.serves(8);
+    let acme = World::served(&own, relaying(&inbox)).await;
+    let recipients: Vec<_> = (0..20).map(|n| format!("{n}@x.example")).collect();
+    let path = create(&acme.member, new(&recipients.iter().map(String::as_str).collect::<Vec<_>>())).await;
+    send(&acme.member, &path).await.expect(200);
+    until("all are sent", async || {
+        acme.make_due("campaign").await;
+        acme.member.get(&path).await.expect(200)["status"] == "sent"
+    })
+    .await;
+    assert!(states(&acme.member, &path).await.values().all(|state| state == "sent"));
+    assert_eq!(inbox.rest().await.len(), 20);
+}
+
+/// Nor is that any recipient's matter.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_campaign_whose_sender_the_relay_refuses_goes_on_when_it_does_not() {
+    let (own, inbox) = (OwnDatabase::new().await, Inbox::open().await);
+    inbox.says_to_senders("550 5.4.5 quota exceeded");
+    let acme = World::served(&own, relaying(&inbox)).await;
+    let path = create(&acme.member, new(&["ada@x.example", "bob@x.example"])).await;
+    send(&acme.member, &path).await.expect(200);
+    becomes(&acme.member, &path, "failed").await;
+    let why = acme.value::<String>("select error_message from campaigns", &[]).await;
+    assert!(why.contains("takes no mail from this sender"), "{why}");
+    assert!(states(&acme.member, &path).await.values().all(|state| state == "pending"));
+    inbox.says_to_senders("250 ok");
+    send(&acme.member, &path).await.expect(200);
+    assert_eq!(becomes(&acme.member, &path, "sent").await["total_sent"], 2);
+}
+
 /// Who takes the connection and never says a word is away like one who does not take it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mail_server_that_says_nothing_is_not_waited_for() {

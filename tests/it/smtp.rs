@@ -1,6 +1,6 @@
 //! A listening SMTP server (RFC 5321) that keeps what it is given.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex as StdMutex};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
     net::{TcpListener, TcpSocket, TcpStream},
@@ -13,12 +13,17 @@ use tokio::{
 pub struct Mail {
     pub from: String,
     pub to: String,
+    /// The number of the connection by which it came.
+    pub connection: usize,
     /// Headers and body, with the body's transfer encoding of quoted-printable undone.
     pub data: String,
 }
 
 pub struct Inbox {
     port: u16,
+    /// What is answered to the sender of a mail.
+    sender: Arc<StdMutex<&'static str>>,
+    connections: Arc<Semaphore>,
     room: Arc<Semaphore>,
     mails: Mutex<mpsc::UnboundedReceiver<Mail>>,
     answers: Arc<Semaphore>,
@@ -57,13 +62,33 @@ impl Inbox {
         let port = listener.local_addr().unwrap().port();
         let (sender, mails) = mpsc::unbounded_channel();
         let (room, answers) = (Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)), Arc::new(Semaphore::new(answers)));
-        let (left, allowed) = (room.clone(), answers.clone());
+        let connections = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
+        let ways = Ways { answers: answers.clone(), reply, room: room.clone(), ..Ways::taking(sender) };
+        let (open, to_senders) = (connections.clone(), ways.sender.clone());
         tokio::spawn(async move {
+            let mut number = 0;
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(converse(stream, sender.clone(), allowed.clone(), reply, left.clone()));
+                let Ok(permit) = open.clone().try_acquire_owned() else { continue };
+                let (ways, connection) = (ways.clone(), number);
+                number += 1;
+                tokio::spawn(async move {
+                    let _permit = permit;
+                    converse(stream, connection, &ways).await
+                });
             }
         });
-        Self { port, room, mails: Mutex::new(mails), answers }
+        Self { port, sender: to_senders, connections, room, mails: Mutex::new(mails), answers }
+    }
+
+    /// Keeps so many connections from now on, and closes others before a word is said.
+    pub fn serves(&self, connections: usize) {
+        self.connections.forget_permits(Semaphore::MAX_PERMITS);
+        self.connections.add_permits(connections);
+    }
+
+    /// Answers so to who sends a mail.
+    pub fn says_to_senders(&self, answer: &'static str) {
+        *self.sender.lock().unwrap() = answer;
     }
 
     /// Takes so many mails from now on, and defers those that are begun beyond that.
@@ -93,17 +118,31 @@ impl Inbox {
     }
 }
 
-/// Speaks with one client; the answer to the end of each mail uses up a permit.
-pub async fn converse(
-    stream: TcpStream,
+/// How clients are spoken with.
+#[derive(Clone)]
+pub struct Ways {
     mails: mpsc::UnboundedSender<Mail>,
+    /// The answer to the end of each mail uses up a permit.
     answers: Arc<Semaphore>,
-    reply: &str,
+    reply: &'static str,
     room: Arc<Semaphore>,
-) -> std::io::Result<()> {
+    sender: Arc<StdMutex<&'static str>>,
+}
+
+impl Ways {
+    /// Takes every mail.
+    pub fn taking(mails: mpsc::UnboundedSender<Mail>) -> Self {
+        let without_end = || Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
+        let sender = Arc::new(StdMutex::new("250 ok"));
+        Self { mails, answers: without_end(), reply: "250 ok", room: without_end(), sender }
+    }
+}
+
+/// Speaks with one client.
+pub async fn converse(stream: TcpStream, connection: usize, ways: &Ways) -> std::io::Result<()> {
     let mut stream = BufReader::new(stream);
     stream.write_all(b"220 test\r\n").await?;
-    let mut mail = Mail { from: String::new(), to: String::new(), data: String::new() };
+    let mut mail = Mail { from: String::new(), to: String::new(), connection, data: String::new() };
     let mut line = String::new();
     while {
         line.clear();
@@ -112,12 +151,12 @@ pub async fn converse(
         let command = line.trim_end().to_owned();
         let answer = match command.to_uppercase().as_str() {
             c if c.starts_with("EHLO") => "250-test\r\n250-SMTPUTF8\r\n250 8BITMIME".into(),
-            c if c.starts_with("MAIL FROM:") && room.try_acquire().map(|permit| permit.forget()).is_err() => {
+            c if c.starts_with("MAIL FROM:") && ways.room.try_acquire().map(|permit| permit.forget()).is_err() => {
                 "454 too many".into()
             }
             c if c.starts_with("MAIL FROM:") => {
                 mail.from = command[10..].to_owned();
-                "250 ok".into()
+                (*ways.sender.lock().unwrap()).to_owned()
             }
             c if c.starts_with("RCPT TO:") => {
                 mail.to += &command[8..];
@@ -136,10 +175,10 @@ pub async fn converse(
                 let data = std::mem::take(&mut mail.data);
                 let (head, body) = data.split_once("\r\n\r\n").unwrap_or((&data, ""));
                 let data = format!("{head}\r\n\r\n{}", body.replace("=\r\n", "").replace("=3D", "="));
-                let _ =
-                    mails.send(Mail { from: std::mem::take(&mut mail.from), to: std::mem::take(&mut mail.to), data });
-                answers.acquire().await.unwrap().forget();
-                reply.to_owned()
+                let (from, to) = (std::mem::take(&mut mail.from), std::mem::take(&mut mail.to));
+                let _ = ways.mails.send(Mail { from, to, connection, data });
+                ways.answers.acquire().await.unwrap().forget();
+                ways.reply.to_owned()
             }
             "QUIT" => {
                 stream.write_all(b"221 bye\r\n").await?;

@@ -112,6 +112,7 @@ fn requests_go_on_elsewhere_only_after_a_commit() {
         ("src/streaming.rs", 3),
         ("src/passwords.rs", 1),
         ("api/auth.rs", 1),
+        ("clients/smtp.rs", 1),
         ("clients/storage.rs", 1),
         ("commands/backfill.rs", 2),
         ("db/address.rs", 1),

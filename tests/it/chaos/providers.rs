@@ -19,7 +19,7 @@ use std::{
 };
 use tokio::{
     net::TcpListener,
-    sync::{Notify, Semaphore, mpsc},
+    sync::{Notify, mpsc},
 };
 use uuid::Uuid;
 
@@ -58,12 +58,12 @@ impl Providers {
 
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let smtp = listener.local_addr().unwrap().port();
-        let room = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
         let (sender, mut mails) = mpsc::unbounded_channel::<smtp::Mail>();
-        let answers = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
         tokio::spawn(async move {
+            let ways = smtp::Ways::taking(sender);
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(smtp::converse(stream, sender.clone(), answers.clone(), "250 ok", room.clone()));
+                let ways = ways.clone();
+                tokio::spawn(async move { smtp::converse(stream, 0, &ways).await });
             }
         });
         let kept = taken.clone();

@@ -1,0 +1,283 @@
+//! Conversations with an SMTP server (RFC 5321). lettre speaks; which connections are used again is decided here.
+//!
+//! A connection is kept for the next mail only when a mail has been taken over it. Whatever ends in another way, also because nobody
+//! waits for it any more, drops its connection: over one whose last answer was not read, each later answer would be taken for that
+//! of the next mail.
+
+use super::{Failure, TIMEOUT};
+use anyhow::Context;
+use lettre::{
+    address::Envelope,
+    transport::smtp::{
+        self,
+        authentication::{Credentials, DEFAULT_MECHANISMS},
+        client::{AsyncSmtpConnection, TlsParameters},
+        commands::{Data, Mail, Rcpt},
+        extension::{ClientId, Extension, MailBodyParameter, MailParameter},
+    },
+};
+use percent_encoding::percent_decode_str;
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use tokio::time::{Duration, Instant, sleep, timeout};
+use url::Url;
+
+/// Connections that are kept for the next mail.
+const CONNECTIONS: usize = 32;
+/// How long one is kept.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// How long a server may take for a mail of so many bytes: half a minute to look at it, and four seconds for a megabyte.
+pub const fn patience(bytes: usize) -> Duration {
+    Duration::from_secs(2 * TIMEOUT.as_secs() + 4 * (bytes >> 20) as u64)
+}
+
+/// An SMTP server.
+pub struct Server {
+    /// What it is called in the log.
+    name: &'static str,
+    host: String,
+    port: u16,
+    security: Security,
+    hello: ClientId,
+    credentials: Option<Credentials>,
+    kept: Arc<Mutex<Kept>>,
+}
+
+/// How the connection is encrypted.
+enum Security {
+    /// Not at all.
+    Plain,
+    /// From the beginning.
+    Tls(TlsParameters),
+    /// By STARTTLS (RFC 3207).
+    StartTls(TlsParameters),
+    /// By STARTTLS where the server offers it.
+    StartTlsIfOffered(TlsParameters),
+}
+
+/// Connections over which nothing is said, the one that was used last at the end.
+#[derive(Default)]
+struct Kept {
+    connections: Vec<(AsyncSmtpConnection, Instant)>,
+    /// Whether a task closes those that are old.
+    is_looked_after: bool,
+}
+
+/// How far a conversation has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Connecting,
+    LoggingIn,
+    Sender,
+    Recipient,
+    Data,
+    /// From here on the server may have taken the mail.
+    Text,
+}
+
+/// Why a conversation ended early.
+enum Cause {
+    Smtp(smtp::Error),
+    /// The server cannot take what the mail needs, such as an address that is not ASCII.
+    Unable,
+    Timeout,
+}
+
+impl From<smtp::Error> for Cause {
+    fn from(e: smtp::Error) -> Self {
+        Self::Smtp(e)
+    }
+}
+
+impl fmt::Display for Cause {
+    /// Without the server's words, which may name a recipient.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Smtp(e) => match e.status() {
+                Some(code) => write!(f, "answered {code}"),
+                None if e.is_tls() => f.write_str("TLS: is its certificate valid for this name?"),
+                None if e.is_response() => f.write_str("closed the connection, or said what is no SMTP"),
+                None if e.is_client() => f.write_str("offers no way to log in, or no STARTTLS"),
+                None if e.is_timeout() => f.write_str("did not answer in time"),
+                None => f.write_str("could not be reached, or lost the connection"),
+            },
+            Self::Unable => f.write_str("cannot take addresses or texts that are not ASCII"),
+            Self::Timeout => f.write_str("did not answer in time"),
+        }
+    }
+}
+
+impl Server {
+    /// The server at an address such as `smtp://user:password@host:port?tls=required` or `smtps://…`; connects when the first mail
+    /// is sent. A path is the name with which it greets.
+    pub fn at(url: &str, name: &'static str) -> anyhow::Result<Self> {
+        let url = Url::parse(url)?;
+        let host = url.host_str().context("it has no host")?.to_owned();
+        let tls = url.query_pairs().find(|(key, _)| key == "tls").map(|(_, value)| value.into_owned());
+        let parameters = || TlsParameters::new(host.clone());
+        let (security, port) = match (url.scheme(), tls.as_deref()) {
+            ("smtps", _) => (Security::Tls(parameters()?), smtp::SUBMISSIONS_PORT),
+            ("smtp", None) => (Security::Plain, smtp::SMTP_PORT),
+            ("smtp", Some("required")) => (Security::StartTls(parameters()?), smtp::SUBMISSION_PORT),
+            ("smtp", Some("opportunistic")) => (Security::StartTlsIfOffered(parameters()?), smtp::SUBMISSION_PORT),
+            _ => anyhow::bail!("it begins with smtp:// or smtps://, and tls is required or opportunistic"),
+        };
+        let decoded = |text: &str| anyhow::Ok(percent_decode_str(text).decode_utf8()?.into_owned());
+        let credentials = match url.password() {
+            Some(password) => Some(Credentials::new(decoded(url.username())?, decoded(password)?)),
+            None => None,
+        };
+        let greeting = url.path().trim_matches('/');
+        let hello = if greeting.is_empty() { ClientId::default() } else { ClientId::Domain(greeting.to_owned()) };
+        let port = url.port().unwrap_or(port);
+        Ok(Self { name, host, port, security, hello, credentials, kept: Arc::default() })
+    }
+
+    /// Gives it a mail, with [`patience`].
+    pub async fn deliver(&self, envelope: &Envelope, mail: &[u8]) -> Result<(), Failure> {
+        let mut stage = Stage::Connecting;
+        let taken = timeout(patience(mail.len()), self.converse(envelope, mail, &mut stage)).await;
+        match taken.unwrap_or(Err(Cause::Timeout)) {
+            Ok(connection) => {
+                self.keep(connection);
+                Ok(())
+            }
+            Err(cause) => Err(self.failure(stage, cause)),
+        }
+    }
+
+    /// Whether it answers, and accepts the login.
+    pub async fn is_there(&self) -> bool {
+        let mut stage = Stage::Connecting;
+        match timeout(TIMEOUT, self.connection(&mut stage)).await.unwrap_or(Err(Cause::Timeout)) {
+            Ok(connection) => {
+                self.keep(connection);
+                true
+            }
+            Err(cause) => {
+                self.failure(stage, cause);
+                false
+            }
+        }
+    }
+
+    /// The connection, once the mail is taken.
+    async fn converse(
+        &self,
+        envelope: &Envelope,
+        mail: &[u8],
+        stage: &mut Stage,
+    ) -> Result<AsyncSmtpConnection, Cause> {
+        let mut connection = self.connection(stage).await?;
+        *stage = Stage::Sender;
+        let (server, mut parameters) = (connection.server_info(), Vec::new());
+        let mut addresses = envelope.from().into_iter().chain(envelope.to());
+        if !addresses.all(|address| AsRef::<str>::as_ref(address).is_ascii()) {
+            if !server.supports_feature(Extension::SmtpUtfEight) {
+                return Err(Cause::Unable);
+            }
+            parameters.push(MailParameter::SmtpUtfEight);
+        }
+        if !mail.is_ascii() {
+            if !server.supports_feature(Extension::EightBitMime) {
+                return Err(Cause::Unable);
+            }
+            parameters.push(MailParameter::Body(MailBodyParameter::EightBitMime));
+        }
+        connection.command(Mail::new(envelope.from().cloned(), parameters)).await?;
+        *stage = Stage::Recipient;
+        for address in envelope.to() {
+            connection.command(Rcpt::new(address.clone(), Vec::new())).await?;
+        }
+        *stage = Stage::Data;
+        connection.command(Data).await?;
+        *stage = Stage::Text;
+        connection.message(mail).await?;
+        Ok(connection)
+    }
+
+    /// One that was kept and still answers, or a new one.
+    async fn connection(&self, stage: &mut Stage) -> Result<AsyncSmtpConnection, Cause> {
+        loop {
+            let Some((mut connection, since)) = lock(&self.kept).connections.pop() else { break };
+            if since.elapsed() < IDLE && connection.test_connected().await {
+                return Ok(connection);
+            }
+        }
+        let tls = if let Security::Tls(parameters) = &self.security { Some(parameters.clone()) } else { None };
+        let address = (self.host.trim_matches(['[', ']']), self.port);
+        let mut connection =
+            AsyncSmtpConnection::connect_tokio1(address, Some(TIMEOUT), &self.hello, tls, None).await?;
+        match &self.security {
+            Security::StartTls(parameters) => connection.starttls(parameters.clone(), &self.hello).await?,
+            Security::StartTlsIfOffered(parameters) if connection.can_starttls() => {
+                connection.starttls(parameters.clone(), &self.hello).await?;
+            }
+            _ => {}
+        }
+        if let Some(credentials) = &self.credentials {
+            *stage = Stage::LoggingIn;
+            connection.auth(DEFAULT_MECHANISMS, credentials).await?;
+        }
+        Ok(connection)
+    }
+
+    fn keep(&self, connection: AsyncSmtpConnection) {
+        let mut kept = lock(&self.kept);
+        if kept.connections.len() < CONNECTIONS {
+            kept.connections.push((connection, Instant::now()));
+        }
+        if !std::mem::replace(&mut kept.is_looked_after, true) {
+            tokio::spawn(close_the_old(self.kept.clone()));
+        }
+    }
+
+    /// What the end of a conversation means. The log has the stage and the cause.
+    fn failure(&self, stage: Stage, cause: Cause) -> Failure {
+        tracing::warn!(server = self.name, ?stage, %cause, "a mail server did not take a mail");
+        let answer = if let Cause::Smtp(e) = &cause { Some(e) } else { None };
+        let is_refused = answer.is_some_and(smtp::Error::is_permanent);
+        match stage {
+            _ if matches!(cause, Cause::Unable) => refused("the mail server cannot take it"),
+            Stage::LoggingIn if is_refused || answer.is_some_and(smtp::Error::is_client) => {
+                Failure::Closed("the mail server refuses the login".into())
+            }
+            Stage::Sender if is_refused => Failure::Closed("the mail server takes no mail from this sender now".into()),
+            Stage::Recipient | Stage::Data | Stage::Text if is_refused => refused("the mail server did not accept it"),
+            Stage::Text if !answer.is_some_and(smtp::Error::is_transient) => Failure::Unclear,
+            _ => Failure::Busy,
+        }
+    }
+}
+
+fn refused(why: &str) -> Failure {
+    Failure::Refused { code: None, message: why.into() }
+}
+
+fn lock(kept: &Mutex<Kept>) -> MutexGuard<'_, Kept> {
+    kept.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Takes leave of connections that are not used any more, until there are none.
+async fn close_the_old(kept: Arc<Mutex<Kept>>) {
+    loop {
+        sleep(IDLE).await;
+        let old: Vec<_> = {
+            let mut kept = lock(&kept);
+            let old = kept.connections.extract_if(.., |(_, since)| since.elapsed() >= IDLE).collect();
+            if kept.connections.is_empty() {
+                kept.is_looked_after = false;
+            }
+            old
+        };
+        for (mut connection, _) in old {
+            let _ = timeout(TIMEOUT, connection.quit()).await;
+        }
+        if !lock(&kept).is_looked_after {
+            return;
+        }
+    }
+}
