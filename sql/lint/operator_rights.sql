@@ -1,13 +1,13 @@
--- Rights of operators with which they would start or send something in a member's name, let somebody in, or do something to
--- what is the whole server's: locks, large objects and the place in the write-ahead log, which everybody has where no superuser
+-- Rights of operators with which they would start or send something in a member's name, let somebody in, claim an account or number
+-- of Twilio's, or do something to what is the whole server's: locks, large objects and the place in the write-ahead log, which everybody has where no superuser
 -- migrated, and its disk.
 with operator as (
   select r.oid, r.rolname, r.rolcanlogin from pg_roles r
   where not r.rolsuper and (pg_has_role(r.oid, 'ringfence_operator', 'member') or pg_has_role(r.oid, 'ringfence_operator_limited', 'member'))
 )
 select format('%s has %s on %s', r.rolname, right_name, t.name) as finding, 'revoke it: see app.open_to_operators' as remedy
-from operator r, unnest(array['insert', 'update']) as right_name, unnest(array['invitations', 'mail_hooks', 'workflows', 'workflow_events',
-  'workflow_executions', 'workflow_steps', 'scheduled_sms', 'campaigns', 'campaign_recipients']) as t (name)
+from operator r, unnest(array['insert', 'update']) as right_name, unnest(array['invitations', 'mail_hooks', 'twilio_settings',
+  'phone_numbers', 'workflows', 'workflow_events', 'workflow_executions', 'workflow_steps', 'scheduled_sms', 'campaigns', 'campaign_recipients']) as t (name)
 where has_any_column_privilege(r.oid, 'public.' || t.name, right_name)
 union all
 select format('%s may execute %s', r.rolname, p.oid::regprocedure), 'revoke it, also from public'

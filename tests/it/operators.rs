@@ -351,6 +351,10 @@ async fn what_an_operator_writes_starts_and_sends_nothing() {
         "insert into campaign_recipients (campaign_id, email) select id, 'b@example.com' from campaigns",
         "update campaign_recipients set state = 'pending'",
         "insert into mail_hooks (key_hash) values ('')",
+        "insert into twilio_settings (account_sid) values ('AC')",
+        "update twilio_settings set account_sid = 'AC'",
+        "insert into phone_numbers (phone_number) values ('+15550100')",
+        "update phone_numbers set is_active = true",
         "insert into notifications (title, type) values ('x', 'info')",
         "insert into jobs (kind, record_id) select 'workflow_run', id from workflow_executions",
         "insert into jobs (kind, record_id) select 'workflow_schedule', id from workflows",
@@ -486,6 +490,18 @@ async fn an_operator_holds_up_no_other_company() {
             assert_eq!(refused.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{mode}: {refused:?}");
             operator.batch_execute("rollback").await.unwrap();
         }
+    }
+    // Nor do they claim or lock a number, which is in use once for all companies.
+    let operator = one.connect().await;
+    for statement in [
+        "insert into phone_numbers (user_id, phone_number, is_active) select id, '+14155550167', true from users limit 1",
+        "update phone_numbers set friendly_name = 'x'",
+        "select id from phone_numbers for update",
+        "select id from phone_numbers for key share",
+    ] {
+        let refused = operator.batch_execute(&format!("begin; {statement}")).await.expect_err(statement);
+        assert_eq!(refused.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{statement}: {refused:?}");
+        operator.batch_execute("rollback").await.unwrap();
     }
     // Nor do they take up the room for locks, which is the whole server's.
     let takes = |names: i32| {

@@ -154,6 +154,8 @@ const HARM: &[(&str, &str)] = &[
     ("grant execute on function pg_current_wal_lsn() to public", "lint/operator_rights"),
     ("grant execute on function pg_advisory_lock(bigint) to ringfence_operator", "lint/operator_rights"),
     ("grant update (status) on workflows to ringfence_operator_write", "lint/operator_rights"),
+    ("grant update (account_sid) on twilio_settings to ringfence_operator_write", "lint/operator_rights"),
+    ("grant insert (phone_number) on phone_numbers to ringfence_operator_write", "lint/operator_rights"),
     ("create role op_harm login in role ringfence_operator; drop event trigger refuse_ddl", "lint/operator_ddl"),
     ("create role op_harm login in role ringfence_staff; alter event trigger refuse_ddl disable", "lint/operator_ddl"),
     ("grant execute on function app.staff_companies() to ringfence_operator", "lint/definer_functions"),
