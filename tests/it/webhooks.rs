@@ -643,6 +643,29 @@ async fn what_comes_in_is_heard_while_the_account_is_switched_off() {
     assert_eq!((messages(&acme).await.len(), messages(&other).await.len()), (4, 2));
 }
 
+/// Anybody may register a company and enter a SID that is not theirs.
+#[tokio::test]
+async fn many_who_claim_an_account_push_nobody_out_who_has_it_switched_off() {
+    let acme = World::new().await;
+    let account = Account::of(&acme).await;
+    acme.admin.put("/api/twilio-settings/", json!({"is_active": false})).await.expect(200);
+    let register =
+        "insert into companies (name) select 'Squatter ' || gen_random_uuid() from generate_series(1, 25) returning id";
+    for row in acme.db.query(register, &[]).await.unwrap() {
+        let company: Uuid = row.get(0);
+        let claim = "insert into twilio_settings (tenant_id, company_id, user_id, account_sid, phone_number)
+            select $1, $1, (app.add_user($1::uuid || '@x.example', 'x', 'A', 'B', 'company_admin', $1, 'active')).id, $2, $3";
+        acme.db.execute(claim, &[&company, &account.sid, &account.number]).await.unwrap();
+    }
+    let customer = number();
+    let stop = [("AccountSid", account.sid.as_str()), ("MessageSid", "SMsq"), ("From", &customer), ("Body", "STOP")];
+    let stop = [&stop[..], &[("To", account.number.as_str())]].concat();
+    account.tells("/api/sms/webhook/incoming", &stop).await.expect(200);
+    assert_eq!(acme.admin.get("/api/suppressions/").await.expect(200)[0]["address"], json!(customer));
+    let asked = "select count(*) from app.companies_of_number($1, $2)";
+    assert_eq!(acme.value::<i64>(asked, &[&account.number, &account.sid]).await, 20, "a refused request costs no more");
+}
+
 #[tokio::test]
 async fn calls_and_texts_to_a_number_that_is_switched_off_are_kept() {
     let acme = World::new().await;
