@@ -390,6 +390,59 @@ async fn what_an_operator_writes_starts_and_sends_nothing() {
     own.drop().await;
 }
 
+/// What is in it stays where people see it, in whoever's name the operator says that they delete it.
+#[tokio::test]
+async fn what_an_operator_deletes_takes_nothing_along() {
+    let acme = World::new().await;
+    let login = Login::operator(&acme, &[&acme.name], true, true).await;
+    let operator = login.connect().await;
+    let name_themselves = format!("set app.user_id = '{}'", acme.member.id);
+    operator.batch_execute(&name_themselves).await.unwrap();
+    let delete = async |table: &str, id: &str| {
+        operator.execute(&format!("update {table} set is_deleted = true where id = '{id}'"), &[]).await
+    };
+
+    let pipeline = acme.admin.post("/api/pipelines", json!({"name": "P"})).await.expect(200);
+    let pipeline = pipeline["id"].as_str().unwrap();
+    let mut stages = Vec::new();
+    for n in 0..2 {
+        let stage = json!({"name": format!("S{n}"), "order_index": n});
+        let made = acme.admin.post(&format!("/api/pipelines/{pipeline}/stages"), stage).await.expect(200);
+        stages.push(made["id"].as_str().unwrap().to_owned());
+    }
+    let deal = json!({"title": "D", "value": 1, "pipeline_id": pipeline, "stage_id": stages[0]});
+    let deal = acme.admin.post("/api/deals/", deal).await.expect(200);
+    let old = "insert into deals (tenant_id, company_id, owner_id, title, value, pipeline_id, stage_id)
+        select tenant_id, null, $2, 'Old', 1, pipeline_id, id from pipeline_stages where id::text = $1 returning id";
+    let old: Uuid = acme.value(old, &[&stages[1], &acme.member.id]).await;
+    let refused = delete("pipeline_stages", &stages[0]).await.unwrap_err();
+    assert_eq!(refused.as_db_error().unwrap().message(), "The stage cannot be deleted: 1 deal is in it");
+    let refused = delete("pipelines", pipeline).await.unwrap_err();
+    assert_eq!(refused.as_db_error().unwrap().message(), "The pipeline cannot be deleted: 1 deal is in it");
+    assert_eq!(delete("pipeline_stages", &stages[1]).await.unwrap(), 1);
+    let seen = acme.member.get(&format!("/api/deals/{old}")).await.expect(200);
+    assert_eq!(seen["stage_name"], "S0");
+    acme.admin.delete(&format!("/api/deals/{}", deal["id"].as_str().unwrap())).await.expect(200);
+    assert_eq!(delete("pipelines", pipeline).await.unwrap(), 1);
+    let seen = acme.member.get(&format!("/api/deals/{old}")).await.expect(200);
+    assert_eq!(seen["stage_name"], "Lead");
+
+    let folder = acme.admin.post("/api/files/folders", json!({"name": "F"})).await.expect(200);
+    let folder = folder["id"].as_str().unwrap();
+    let file = "insert into files (tenant_id, company_id, owner_id, name, original_name, folder_id)
+        values ($1, null, $2, 'F', 'F', $3::text::uuid) returning id";
+    let file: Uuid = acme.value(file, &[&acme.company, &acme.member.id, &folder]).await;
+    let below = "insert into folders (tenant_id, company_id, owner_id, name, parent_id)
+        values ($1, null, $2, 'Below', $3::text::uuid) returning id";
+    let below: Uuid = acme.value(below, &[&acme.company, &acme.member.id, &folder]).await;
+    assert_eq!(delete("folders", folder).await.unwrap(), 1);
+    assert_eq!(acme.member.get(&format!("/api/files/{file}")).await.expect(200)["folder_id"], json!(null));
+    let parent = "select parent_id from folders where id = $1";
+    assert_eq!(acme.value::<Option<Uuid>>(parent, &[&below]).await, None);
+    drop(operator);
+    login.remove(&acme).await;
+}
+
 #[tokio::test]
 async fn an_operator_has_ten_connections() {
     let own = OwnDatabase::new().await;
