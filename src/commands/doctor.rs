@@ -18,6 +18,7 @@ const VITAL: &[Sql] = &[
     sql!("lint/roles"),
     sql!("lint/context"),
     sql!("lint/triggers"),
+    sql!("lint/disabled_triggers"),
 ];
 
 /// The other rules.

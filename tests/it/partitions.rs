@@ -47,6 +47,13 @@ async fn the_matrix_holds_where_large_tables_are_partitioned() {
     assert!(findings.is_empty(), "{findings:#?}");
     doctor::check_before_serving(&own.api).await.unwrap();
 
+    let off = "alter table calls_p0 disable trigger all";
+    b.db.batch_execute(off).await.unwrap();
+    let said = doctor::check_before_serving(&own.api).await.unwrap_err().to_string();
+    assert!(said.contains("alter table calls_p0 enable trigger all"), "{said}");
+    b.db.batch_execute(&off.replace("disable", "enable")).await.unwrap();
+    doctor::check_before_serving(&own.api).await.unwrap();
+
     // A page of messages reads the partition of its company alone.
     let rows = "select count(*) from pg_partition_tree('sms_messages') where isleaf";
     assert_eq!(b.value::<i64>(rows, &[]).await, 4);

@@ -104,8 +104,8 @@ const HARM: &[(&str, &str)] = &[
     ("drop policy own on notifications", "lint/unprotected_tables"),
     ("drop trigger b_caller on users", "lint/triggers"),
     ("drop trigger audit on workflows", "lint/triggers"),
-    ("alter table jobs disable trigger harmless", "lint/triggers"),
-    ("alter table audit_log disable trigger append_only", "lint/triggers"),
+    ("alter table jobs disable trigger harmless", "lint/disabled_triggers"),
+    ("alter table audit_log disable trigger append_only", "lint/disabled_triggers"),
     ("grant insert on audit_log to ringfence_api", "lint/grants"),
     ("grant delete on audit_log to ringfence_api", "lint/grants"),
     (
@@ -113,7 +113,10 @@ const HARM: &[(&str, &str)] = &[
         "lint/grants",
     ),
     ("drop trigger b_caller on companies", "lint/triggers"),
-    ("alter table users disable trigger guard", "lint/triggers"),
+    ("alter table users disable trigger guard", "lint/disabled_triggers"),
+    // Those of foreign keys are PostgreSQL's own.
+    ("alter table contacts disable trigger all; alter table contacts enable trigger user", "lint/disabled_triggers"),
+    ("alter table contacts enable replica trigger audit", "lint/disabled_triggers"),
     ("create table notes (id uuid primary key, contact_id uuid references contacts)", "lint/foreign_keys"),
     ("grant execute on function app.login(text) to ringfence_operator", "lint/definer_functions"),
     (
@@ -234,7 +237,13 @@ async fn the_server_refuses_an_unsafe_database_or_login() {
     );
     admin.batch_execute(&format!("alter role {role} nobypassrls")).await.unwrap();
     assert_eq!(server.get("/readyz").await.expect(200), ready);
-    admin.batch_execute(&format!("alter role {role} nologin; create table notes (id uuid)")).await.unwrap();
+    let off = "alter table contacts disable trigger all; alter table contacts enable trigger user";
+    admin.batch_execute(&format!("alter role {role} nologin; {off}")).await.unwrap();
+    let said = doctor::check_before_serving(&own.api).await.unwrap_err().to_string();
+    assert!(said.contains("contacts_member_fkey") && said.contains("enable trigger all"), "{said}");
+    admin.batch_execute("alter table contacts enable trigger all").await.unwrap();
+    doctor::check_before_serving(&own.api).await.unwrap();
+    admin.batch_execute("create table notes (id uuid)").await.unwrap();
     let said = doctor::check_before_serving(&own.api).await.unwrap_err().to_string();
     assert!(said.contains("notes") && said.contains("app.protect"), "{said}");
     admin.batch_execute("drop table notes; delete from refinery_schema_history where version = (select max(version) from refinery_schema_history)").await.unwrap();
