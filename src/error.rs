@@ -392,12 +392,17 @@ fn unavailable() -> (StatusCode, Detail, Option<u32>) {
     (StatusCode::SERVICE_UNAVAILABLE, Detail::Sentence(detail), Some(1))
 }
 
-/// Connection lost, out of resources, cancelled by a timeout, shutting down, or ended because nothing came for too long.
+/// Connection lost, out of resources, given up after a wait, shutting down, or ended because nothing came for too long.
 fn is_gone(e: &Fault) -> bool {
     let code = e.code().map_or("", |c| c.code());
-    let ended = ["08", "53", "57", "25P03", "25P04"];
+    let ended = ["08", "53", "57", "25P03", "25P04", LOCK_TIMEOUT];
     matches!(e, Fault::Lost(_)) || ended.iter().any(|start| code.starts_with(start))
 }
+
+/// `lock_not_available`: a lock of a table or row was waited for as long as `lock_timeout` says (sql/platform/roles.sql).
+const LOCK_TIMEOUT: &str = "55P03";
+/// `query_canceled`: by `statement_timeout`, or by an administrator.
+const STATEMENT_TIMEOUT: &str = "57014";
 
 /// The SQLSTATEs (PostgreSQL, appendix A) of what does not fit the data, with their status and sentence.
 fn unfit(code: &str) -> Option<(StatusCode, &'static str)> {
@@ -434,7 +439,13 @@ fn database(e: &Fault) -> (StatusCode, Detail, Option<u32>) {
     let (status, sentence) = match (unfit(code), code) {
         (Some(unfit), _) => unfit,
         (None, "42501") => (S::FORBIDDEN, "Not allowed"),
-        (None, "40001" | "40P01" | "55P03") => (S::CONFLICT, "Somebody else changed it at the same moment: try again"),
+        (None, "40001" | "40P01") => (S::CONFLICT, "Somebody else changed it at the same moment: try again"),
+        // The database is there, and nothing was done: somebody holds what it waited for, or it was too much work.
+        (None, LOCK_TIMEOUT | STATEMENT_TIMEOUT) => {
+            tracing::warn!(error = %safe(e), "given up after a wait in the database");
+            let detail = "The database took too long: try again in a moment";
+            return (S::SERVICE_UNAVAILABLE, Detail::Sentence(detail.into()), Some(5));
+        }
         _ if is_gone(e) => {
             tracing::error!(error = %safe(e), "database unavailable");
             return unavailable();

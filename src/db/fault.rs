@@ -30,6 +30,9 @@ pub struct Refusal {
     column: Option<String>,
 }
 
+/// How PostgreSQL, speaking English, names the table of the row that it was waiting for, in the field that says where it happened.
+const TABLE_OF_ROW: &str = "in relation \"";
+
 impl Fault {
     pub(super) fn read(body: &ErrorResponseBody) -> io::Result<Self> {
         Ok(Fault::Refused(Box::new(Refusal::read(body)?)))
@@ -62,7 +65,7 @@ impl Refusal {
     pub fn constraint(&self) -> Option<&str> {
         self.constraint.as_deref()
     }
-    /// The table that it is about.
+    /// The table that it is about, or that of the row for which it waited.
     pub fn table(&self) -> Option<&str> {
         self.table.as_deref()
     }
@@ -79,6 +82,7 @@ impl Refusal {
             table: None,
             column: None,
         };
+        let mut waited_for = None;
         let mut fields = body.fields();
         while let Some(field) = fields.next()? {
             let text = || String::from_utf8_lossy(field.value_bytes()).into_owned();
@@ -87,10 +91,15 @@ impl Refusal {
                 b'M' => refusal.message = text(),
                 b'n' => refusal.constraint = Some(text()),
                 b't' => refusal.table = Some(text()),
+                b'W' => {
+                    waited_for =
+                        text().split_once(TABLE_OF_ROW).and_then(|(_, rest)| Some(rest.split_once('"')?.0.to_owned()))
+                }
                 b'c' => refusal.column = Some(text()),
                 _ => {}
             }
         }
+        refusal.table = refusal.table.or(waited_for);
         Ok(refusal)
     }
 }

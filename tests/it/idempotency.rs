@@ -198,7 +198,7 @@ async fn a_key_is_given_back_only_when_nothing_was_done() {
 
     // It waited for a lock in vain: the same key may try again.
     let holder = hold(&own.admin, &acme).await;
-    send(&busy).await.unwrap().detail(409);
+    send(&busy).await.unwrap().detail(503);
     holder.batch_execute("rollback").await.unwrap();
     let again = send(&busy).await.unwrap();
     assert!(!is_replayed(&again));

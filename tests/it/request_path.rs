@@ -1,8 +1,9 @@
 //! The request path: one round trip, a clean connection after whatever happened, and revocation that works at once.
 
 use crate::{
+    log::has_warned,
     schema::OwnDatabase,
-    world::{Person, World, add_person, admin_url, api_url, config, start_server, until},
+    world::{Answer, Person, World, add_person, admin_url, api_url, config, start_server, until},
 };
 use ringfence::{
     App, Error,
@@ -566,11 +567,39 @@ async fn a_database_without_room_is_told_and_comes_back() {
     // The first ones wait for the lock until they are given up, one after the other; the last one waits for a connection.
     let asked = (0..4).map(|_| acme.admin.get("/api/contacts/"));
     let answers = futures_util::future::join_all(asked).await;
-    let full: Vec<_> = answers.iter().filter(|answer| answer.status == 503).collect();
-    assert!(!full.is_empty() && answers.iter().all(|answer| [409, 503].contains(&answer.status)), "{answers:?}");
-    assert!(full.iter().all(|answer| answer.headers.contains_key("retry-after")), "{full:?}");
+    let is_told = |answer: &Answer| answer.status == 503 && answer.headers.contains_key("retry-after");
+    assert!(answers.iter().all(is_told), "{answers:?}");
     acme.db.batch_execute("rollback").await.unwrap();
     acme.admin.get("/api/contacts/").await.expect(200);
+    own.drop().await;
+}
+
+/// Reading and writing alike, and the log knows why.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_a_lock_in_vain_hears_that_it_took_too_long() {
+    let own = OwnDatabase::new().await;
+    let acme = World::served(&own, Config { worker: Switch::Off, ..config() }).await;
+    let ada = acme.contact("Ada", "Lovelace").await;
+    let path = format!("/api/contacts/{}", ada["id"].as_str().unwrap());
+    acme.db.batch_execute("begin; lock table calls; select from contacts for update").await.unwrap();
+    let (read, written) =
+        tokio::join!(acme.admin.get("/api/calls/"), acme.admin.put(&path, json!({"first_name": "Augusta"})));
+    for answer in [&read, &written] {
+        assert!(answer.headers.contains_key("retry-after"), "{answer:?}");
+        assert_eq!(answer.clone().detail(503), "The database took too long: try again in a moment");
+    }
+    assert!(has_warned(r#""error":"SQLSTATE 55P03""#) && has_warned("SQLSTATE 55P03 table=contacts"));
+    acme.db.batch_execute("rollback").await.unwrap();
+    assert_eq!(acme.admin.get(&path).await.expect(200)["first_name"], "Ada");
+    // So does one whose statement takes too long, whatever for.
+    let limit = "alter role ringfence_api in database $database set statement_timeout = '1s'";
+    acme.db.batch_execute(&limit.replace("$database", &own.name)).await.unwrap();
+    let again = acme.admin.at(&start_server(Config { worker: Switch::Off, ..config() }, &own.api));
+    acme.db.batch_execute("begin; lock table calls").await.unwrap();
+    assert_eq!(again.get("/api/calls/").await.detail(503), "The database took too long: try again in a moment");
+    assert!(has_warned("SQLSTATE 57014"));
+    acme.db.batch_execute("rollback").await.unwrap();
+    drop(acme);
     own.drop().await;
 }
 
