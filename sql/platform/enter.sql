@@ -1,8 +1,9 @@
 -- Opens a caller's transaction: sets the context for it and says who it is. No row: nobody of that name may come in, or not any more
--- into the company that the request began in. A blocked caller, or one without company where one is needed, is named but gets no context.
+-- into the company that the request began in. A caller whose company is suspended, or one without company where one is needed, is
+-- named but gets no context.
 -- $1 user id   $2 version of the token   $3 whether a company is needed   $4 how its statement is planned   $5 the request
 -- $6 the company that the request began in, or null
-select c.user_id, c.company_id, c.role, c.blocked,
+select c.user_id, c.company_id, c.role, c.blocked as suspended,
   set_config('app.company_id', case when c.blocked then '' else coalesce(c.company_id::text, '') end, true),
   set_config('app.user_id', case when c.blocked or ($3 and c.company_id is null) then '' else c.user_id::text end, true),
   set_config('plan_cache_mode', $4, true), set_config('app.request_id', $5, true)

@@ -89,7 +89,7 @@ async fn login(app: State<App>, client: Client, Json(body): Json<Login>) -> Resu
         let right = app.hasher.verify(&body.password, found.as_ref().map(|(_, hash)| hash.as_str())).await?;
         let found = found.filter(|(account, _)| right && account.status == "active");
         let (account, hash) = found.ok_or(Error::WrongCredentials)?;
-        if account.blocked {
+        if account.suspended {
             return Err(Error::Suspended);
         }
         let rehashed = if passwords::is_outdated(&hash) { Some(app.hasher.hash(&body.password).await?) } else { None };

@@ -45,7 +45,7 @@ row! {
         /// The version that tokens carry.
         token_version: i32,
         /// Whether the company is suspended.
-        blocked: bool,
+        suspended as "blocked": bool,
     }
 }
 

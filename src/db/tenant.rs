@@ -36,7 +36,7 @@ pub enum Identity {
         /// The row's user, who may have left.
         user: Uuid,
         /// Whether it is done for a suspended company, too.
-        even_blocked: bool,
+        even_suspended: bool,
     },
 }
 
@@ -186,20 +186,20 @@ impl Db {
 }
 
 impl TenantDb {
-    /// The handle of a job or a verified webhook. Works when the user has left; refuses a blocked company.
+    /// The handle of a job or a verified webhook. Works when the user has left; refuses a suspended company.
     pub fn for_company(db: &Db, company: Uuid, user: Uuid) -> Self {
-        db.scoped(Identity::Job { company, user, even_blocked: false })
+        db.scoped(Identity::Job { company, user, even_suspended: false })
     }
 
     /// The handle for noting what a provider has answered: what has left has left, also when whoever sent it has logged out, has
     /// another company, or theirs is suspended meanwhile.
     pub fn for_answer(db: &Db, company: Uuid, user: Uuid) -> Self {
-        db.scoped(Identity::Job { company, user, even_blocked: true })
+        db.scoped(Identity::Job { company, user, even_suspended: true })
     }
 
     /// The handle for noting that somebody wants nothing more from a company, which counts while it is suspended, too.
     pub fn for_opt_out(db: &Db, company: Uuid, user: Uuid) -> Self {
-        db.scoped(Identity::Job { company, user, even_blocked: true })
+        db.scoped(Identity::Job { company, user, even_suspended: true })
     }
 }
 
@@ -333,7 +333,7 @@ impl<D: Door> Scoped<D> {
             return Err(failed.unwrap_or(Error::Internal("the context was not set".into())));
         };
         let row = entered.first()?.ok_or(Error::InvalidToken)?;
-        if row.try_get("blocked")? {
+        if row.try_get("suspended")? {
             return Err(Error::Suspended);
         }
         let caller = Caller::from_entered(&row)?;
@@ -370,8 +370,8 @@ impl Entering {
             Identity::Token(user, version) => {
                 vec![user, version, &self.company, &self.plan, &self.request, &self.began_in]
             }
-            Identity::Job { company, user, even_blocked } => {
-                vec![company, user, &self.plan, even_blocked, &self.request]
+            Identity::Job { company, user, even_suspended } => {
+                vec![company, user, &self.plan, even_suspended, &self.request]
             }
         }
     }

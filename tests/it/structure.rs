@@ -146,7 +146,7 @@ fn only_opt_outs_and_answers_enter_a_suspended_company() {
             let may = allowed.iter().find(|(file, _)| path.ends_with(file)).map_or(0, |(_, times)| *times);
             assert_eq!(used, may, "{path} enters suspended companies");
         }
-        assert!(path.ends_with("src/db/tenant.rs") || !text.contains("even_blocked"), "{path}");
+        assert!(path.ends_with("src/db/tenant.rs") || !text.contains("even_suspended"), "{path}");
     }
 }
 
