@@ -36,12 +36,67 @@ impl Seeded {
     pub async fn within(database: &str) -> Self {
         let canary = format!("canary{}", Uuid::new_v4().simple());
         let world = World::within(database, &canary).await;
-        let (a, admin, member) = (world.company, world.admin.id, world.member.id);
-        let c = canary.as_str();
-        let db = &world.db;
-        let id = async |sql: &str, params: &[&(dyn tokio_postgres::types::ToSql + Sync)]| -> Uuid {
-            db.query_one(sql, params).await.unwrap_or_else(|e| panic!("{sql}: {e:?}")).get(0)
-        };
+        let (db, company, admin, member) = (&world.db, world.company, world.admin.id, world.member.id);
+        let mut seeding = Seeding { db, company, admin, member, canary: &canary, ids: BTreeMap::new() };
+        seeding.people().await;
+        seeding.contacts().await;
+        seeding.telephony().await;
+        seeding.mail().await;
+        seeding.sales().await;
+        seeding.workflows().await;
+        seeding.files().await;
+        seeding.platform().await;
+        let ids = seeding.ids;
+        Self { world, canary, ids }
+    }
+
+    /// The same company in a copy of its database.
+    pub fn at(self, db: Client) -> Self {
+        Self { world: World { db, ..self.world }, ..self }
+    }
+
+    /// Everything the company has, as one number for each table.
+    pub async fn checksums(&self) -> BTreeMap<String, String> {
+        let mut sums = BTreeMap::new();
+        for table in tables(&self.world.db).await {
+            let sql = format!(
+                "select coalesce(md5(string_agg(t::text, '|' order by t::text)), '') from {table} t where to_jsonb(t)::text like any ($1)"
+            );
+            let sum: String = self.world.value(&sql, &[&self.marks().await]).await;
+            sums.insert(table, sum);
+        }
+        sums
+    }
+
+    /// What tells this company's rows in any table: its canary, its id, and its people's ids.
+    pub async fn marks(&self) -> Vec<String> {
+        let members = "select user_id from members where tenant_id = $1";
+        let people = self.world.db.query(members, &[&self.world.company]).await.unwrap();
+        let people: Vec<Uuid> = people.iter().map(|r| r.get(0)).collect();
+        let marks = people.iter().chain([&self.world.company]).map(Uuid::to_string).chain([self.canary.clone()]);
+        marks.map(|m| format!("%{m}%")).collect()
+    }
+}
+
+/// Makes the rows of a [`Seeded`], area by area; a new table's row goes to its area.
+struct Seeding<'a> {
+    db: &'a Client,
+    company: Uuid,
+    admin: Uuid,
+    member: Uuid,
+    canary: &'a str,
+    ids: BTreeMap<&'static str, Uuid>,
+}
+
+impl Seeding<'_> {
+    /// The id of the row that this makes or finds.
+    async fn row(&self, sql: &str, params: &[&(dyn tokio_postgres::types::ToSql + Sync)]) -> Uuid {
+        self.db.query_one(sql, params).await.unwrap_or_else(|e| panic!("{sql}: {e:?}")).get(0)
+    }
+
+    /// Profiles, a team, invitations and notifications.
+    async fn people(&mut self) {
+        let Self { db, company: a, admin, canary: c, .. } = *self;
         db.execute(
             "update companies set domain = $2, logo_url = $2, timezone = $2, currency = $2, email = $2, phone = $2, address = $2,
                city = $2, state = $2, zip = $2 where id = $1",
@@ -56,119 +111,207 @@ impl Seeded {
         )
         .await
         .unwrap();
-        let contact = id(
+        let team = self.row(
+            "insert into teams (tenant_id, company_id, user_id, team_lead_id, name, description) values ($1, $1, $2, $2, $3, $3) returning id",
+            &[&a, &admin, &c],
+        )
+        .await;
+        db.execute("update users set team_id = $2 where id = $1", &[&label.id, &team]).await.unwrap();
+        let token = Uuid::new_v4().to_string();
+        self.row(
+            "insert into invitations (tenant_id, company_id, user_id, email, first_name, last_name, user_role, token_hash, expires_at)
+             values ($1, $1, $2, $3 || '@invited.example', $3, $3, $3, sha256($4::text::bytea), now() + interval '7 days') returning id",
+            &[&a, &admin, &c, &token],
+        )
+        .await;
+        let notification = self.row(
+            "insert into notifications (tenant_id, company_id, user_id, title, message, link) values ($1, $1, $2, $3, $3, $3) returning id",
+            &[&a, &admin, &c],
+        )
+        .await;
+        self.ids.extend([
+            ("company_id", a),
+            ("user_id", admin),
+            ("owner_id", admin),
+            ("notification_id", notification),
+        ]);
+    }
+
+    /// Contacts.
+    async fn contacts(&mut self) {
+        let Self { company: a, admin, canary: c, .. } = *self;
+        let contact = self.row(
             "insert into contacts (tenant_id, company_id, owner_id, first_name, last_name, email, phone, company, title, type)
              values ($1, $1, $2, $3, $3, $3 || '@example.com', $3, $3, $3, $3) returning id",
             &[&a, &admin, &c],
         )
         .await;
-        let (mut call, mut email) = (Uuid::nil(), Uuid::nil());
+        self.ids.extend([("contact_id", contact)]);
+    }
+
+    /// Texts, calls, and the account at Twilio.
+    async fn telephony(&mut self) {
+        let Self { company: a, admin, member, canary: c, .. } = *self;
+        let contact = self.ids["contact_id"];
+        let mut call = Uuid::nil();
         for company in [Some(a), None] {
             let sms = "insert into sms_messages (tenant_id, company_id, user_id, contact_id, direction, status, from_address, to_address, body,
                    twilio_sid, error_code, error_message)
                  values ($1, $2, $3, $4, 'inbound', 'received', $5, $5, $5, $5, $5, $5) returning id";
-            id(sms, &[&a, &company, &member, &contact, &c]).await;
+            self.row(sms, &[&a, &company, &member, &contact, &c]).await;
             let insert = "insert into calls (tenant_id, company_id, user_id, contact_id, direction, status, from_address, to_address, recording_url,
                    notes, twilio_sid, error_message)
                  values ($1, $2, $3, $4, 'outbound', 'completed', $5, $5, $5, $5, $5, $5) returning id";
-            call = id(insert, &[&a, &company, &member, &contact, &c]).await;
-            let insert = "insert into emails (tenant_id, company_id, user_id, contact_id, direction, status, from_email, to_email, subject, body,
-                   cc, bcc, provider_id, error_message, message_id, in_reply_to, reference_ids)
-                 values ($1, $2, $3, $4, 'inbound', 'received', $5, $5, $5, $5, $5, $5, $5, $5, $5, $5, $5) returning id";
-            email = id(insert, &[&a, &company, &member, &contact, &c]).await;
+            call = self.row(insert, &[&a, &company, &member, &contact, &c]).await;
         }
-        let conversation = id("select id from conversations where tenant_id = $1", &[&a]).await;
-        id(
+        let conversation = self.row("select id from conversations where tenant_id = $1", &[&a]).await;
+        self.row(
             "insert into twilio_settings (tenant_id, company_id, user_id, account_sid, phone_number, sendgrid_from_email)
              values ($1, $1, $2, $3, $3, $3) returning id",
             &[&a, &admin, &c],
         )
         .await;
-        let number = id(
-            "insert into phone_numbers (tenant_id, company_id, user_id, phone_number, friendly_name, twilio_sid)
+        let number = self
+            .row(
+                "insert into phone_numbers (tenant_id, company_id, user_id, phone_number, friendly_name, twilio_sid)
              values ($1, $1, $2, $3, $3, $3) returning id",
-            &[&a, &admin, &c],
-        )
-        .await;
-        let template = id(
-            "insert into sms_templates (tenant_id, company_id, user_id, name, category, body, variables, ai_tone)
+                &[&a, &admin, &c],
+            )
+            .await;
+        let template = self
+            .row(
+                "insert into sms_templates (tenant_id, company_id, user_id, name, category, body, variables, ai_tone)
              values ($1, $1, $2, $3, $3, $3, $3, $3) returning id",
-            &[&a, &admin, &c],
-        )
-        .await;
-        let scheduled = id(
+                &[&a, &admin, &c],
+            )
+            .await;
+        let scheduled = self.row(
             "insert into scheduled_sms (tenant_id, company_id, user_id, contact_id, template_id, from_address, to_address, body, scheduled_at, error_message)
              values ($1, $1, $2, $3, $4, $5, $5, $5, now() + interval '1 year', $5) returning id",
             &[&a, &admin, &contact, &template, &c],
         )
         .await;
-        let suppression = id(
-            "insert into suppressions (tenant_id, company_id, user_id, channel, address, reason, note)
+        self.ids.extend([
+            ("call_id", call),
+            ("conversation_id", conversation),
+            ("number_id", number),
+            ("template_id", template),
+            ("scheduled_id", scheduled),
+        ]);
+    }
+
+    /// Mails, campaigns, and whom nothing is sent to.
+    async fn mail(&mut self) {
+        let Self { company: a, admin, member, canary: c, .. } = *self;
+        let contact = self.ids["contact_id"];
+        let mut email = Uuid::nil();
+        for company in [Some(a), None] {
+            let insert = "insert into emails (tenant_id, company_id, user_id, contact_id, direction, status, from_email, to_email, subject, body,
+                   cc, bcc, provider_id, error_message, message_id, in_reply_to, reference_ids)
+                 values ($1, $2, $3, $4, 'inbound', 'received', $5, $5, $5, $5, $5, $5, $5, $5, $5, $5, $5) returning id";
+            email = self.row(insert, &[&a, &company, &member, &contact, &c]).await;
+        }
+        let suppression = self
+            .row(
+                "insert into suppressions (tenant_id, company_id, user_id, channel, address, reason, note)
              values ($1, $1, $2, 'email', $3, 'unsubscribe', $3) returning id",
-            &[&a, &admin, &c],
-        )
-        .await;
-        let campaign = id(
+                &[&a, &admin, &c],
+            )
+            .await;
+        let campaign = self.row(
             "insert into campaigns (tenant_id, company_id, user_id, campaign_name, subject, body, html_body, ip_pool, status, error_message,
                total_recipients)
              values ($1, $1, $2, $3, $3, $3, $3, $3, 'draft', $3, 1) returning id",
             &[&a, &admin, &c],
         )
         .await;
-        id(
+        self.row(
             "insert into campaign_recipients (tenant_id, company_id, user_id, campaign_id, email, provider_id, error_message)
              values ($1, $1, $2, $3, $4, $4, $4) returning id",
             &[&a, &admin, &campaign, &c],
         )
         .await;
-        id(
+        self.row(
             "insert into mail_hooks (tenant_id, company_id, user_id, key_hash, verification_key)
              values ($1, $1, $2, sha256($3::text::bytea), $3) returning id",
             &[&a, &admin, &c],
         )
         .await;
-        let notification = id(
-            "insert into notifications (tenant_id, company_id, user_id, title, message, link) values ($1, $1, $2, $3, $3, $3) returning id",
-            &[&a, &admin, &c],
-        )
-        .await;
-        let pipeline = id(
+        self.ids.extend([
+            ("email_id", email),
+            ("message_id", email),
+            ("suppression_id", suppression),
+            ("campaign_id", campaign),
+        ]);
+    }
+
+    /// Pipelines, deals, activities with their jobs, and quotes.
+    async fn sales(&mut self) {
+        let Self { company: a, admin, canary: c, .. } = *self;
+        let contact = self.ids["contact_id"];
+        let pipeline = self.row(
             "insert into pipelines (tenant_id, company_id, owner_id, name, description) values ($1, $1, $2, $3, $3) returning id",
             &[&a, &admin, &c],
         )
         .await;
-        let stage = id(
-            "insert into pipeline_stages (tenant_id, company_id, owner_id, pipeline_id, name, description)
+        let stage = self
+            .row(
+                "insert into pipeline_stages (tenant_id, company_id, owner_id, pipeline_id, name, description)
              values ($1, $1, $2, $3, $4, $4) returning id",
-            &[&a, &admin, &pipeline, &c],
-        )
-        .await;
-        let deal = id(
+                &[&a, &admin, &pipeline, &c],
+            )
+            .await;
+        let deal = self.row(
             "insert into deals (tenant_id, company_id, owner_id, title, description, pipeline_id, stage_id, contact_id, company,
                lost_reason, won_reason, tags, custom_fields)
              values ($1, $1, $2, $5, $5, $3, $4, $6, $5, $5, $5, jsonb_build_array($5::text), jsonb_build_object('x', $5::text)) returning id",
             &[&a, &admin, &pipeline, &stage, &c, &contact],
         )
         .await;
-        let activity = id(
+        let activity = self.row(
             "insert into activities (tenant_id, company_id, owner_id, type, subject, description, due_date, contact_id, deal_id, location, outcome)
              values ($1, $1, $2, 'call', $5, $5, now() + interval '1 year', $3, $4, $5, $5) returning id",
             &[&a, &admin, &contact, &deal, &c],
         )
         .await;
-        id(
+        self.row(
             "insert into jobs (tenant_id, company_id, user_id, kind, record_id, run_at, failed_at, last_error)
              values ($1, $1, $2, $3, $4, now() + interval '1 year', now(), $3) returning id",
             &[&a, &admin, &c, &activity],
         )
         .await;
-        id(
+        let quote = self.row(
+            "insert into quotes (tenant_id, company_id, owner_id, quote_number, title, amount, client_id, deal_id, description, terms, notes)
+             values ($1, $1, $2, $5, $5, 1, $3, $4, $5, $5, $5) returning id",
+            &[&a, &admin, &contact, &deal, &c],
+        )
+        .await;
+        self.row(
+            "insert into quote_lines (tenant_id, company_id, owner_id, quote_id, position, description, unit_price)
+             values ($1, $1, $2, $3, 1, $4, 100) returning id",
+            &[&a, &admin, &quote, &c],
+        )
+        .await;
+        self.ids.extend([
+            ("pipeline_id", pipeline),
+            ("stage_id", stage),
+            ("deal_id", deal),
+            ("activity_id", activity),
+            ("quote_id", quote),
+        ]);
+    }
+
+    /// Workflows and their runs.
+    async fn workflows(&mut self) {
+        let Self { company: a, admin, canary: c, .. } = *self;
+        let deal = self.ids["deal_id"];
+        self.row(
             "insert into workflow_events (tenant_id, company_id, user_id, event, record_id, details)
              values ($1, $1, $2, 'deal_won', $3, jsonb_build_object('x', $4::text)) returning id",
             &[&a, &admin, &deal, &c],
         )
         .await;
-        let workflow = id(
+        let workflow = self.row(
             "insert into workflows (tenant_id, company_id, owner_id, name, description, conditions, actions, schedule)
              values ($1, $1, $2, $3, $3, jsonb_build_array(jsonb_build_object('field', 'x', 'operator', 'equals', 'value', $3::text)),
                jsonb_build_array(jsonb_build_object('type', 'add_tag', 'config', jsonb_build_object('tag', $3::text))),
@@ -176,56 +319,45 @@ impl Seeded {
             &[&a, &admin, &c],
         )
         .await;
-        let execution = id(
+        let execution = self.row(
             "insert into workflow_executions (tenant_id, company_id, user_id, workflow_id, event, record_id, trigger_data, status, actions, error_message)
              values ($1, $1, $2, $3, 'deal_won', $4, jsonb_build_object('x', $5::text), 'failed', jsonb_build_array($5::text), $5) returning id",
             &[&a, &admin, &workflow, &deal, &c],
         )
         .await;
-        id(
+        self.row(
             "insert into workflow_steps (tenant_id, company_id, user_id, execution_id, position, action, status, input, result, error_message)
              values ($1, $1, $2, $3, 0, $4, 'failed', jsonb_build_object('x', $4::text), jsonb_build_object('x', $4::text), $4) returning id",
             &[&a, &admin, &execution, &c],
         )
         .await;
-        let quote = id(
-            "insert into quotes (tenant_id, company_id, owner_id, quote_number, title, amount, client_id, deal_id, description, terms, notes)
-             values ($1, $1, $2, $5, $5, 1, $3, $4, $5, $5, $5) returning id",
-            &[&a, &admin, &contact, &deal, &c],
-        )
-        .await;
-        id(
-            "insert into quote_lines (tenant_id, company_id, owner_id, quote_id, position, description, unit_price)
-             values ($1, $1, $2, $3, 1, $4, 100) returning id",
-            &[&a, &admin, &quote, &c],
-        )
-        .await;
-        let folder = id(
-            "insert into folders (tenant_id, company_id, owner_id, name, description, status, tags)
+        self.ids.extend([("workflow_id", workflow), ("execution_id", execution)]);
+    }
+
+    /// Folders and files.
+    async fn files(&mut self) {
+        let Self { company: a, admin, canary: c, .. } = *self;
+        let [contact, deal] = ["contact_id", "deal_id"].map(|name| self.ids[name]);
+        let folder = self
+            .row(
+                "insert into folders (tenant_id, company_id, owner_id, name, description, status, tags)
              values ($1, $1, $2, $3, $3, $3, array[$3]) returning id",
-            &[&a, &admin, &c],
-        )
-        .await;
-        let file = id(
+                &[&a, &admin, &c],
+            )
+            .await;
+        let file = self.row(
             "insert into files (id, tenant_id, company_id, owner_id, folder_id, name, original_name, file_type, size, object_key, category,
                description, status, tags, contact_id, deal_id)
              select n.id, $1, $1, $2, $3, $6, $6, $6, 1, $6 || '/' || n.id, $6, $6, $6, array[$6], $4, $5 from app.uuid_v7() as n (id) returning id",
             &[&a, &admin, &folder, &contact, &deal, &c],
         )
         .await;
-        let team = id(
-            "insert into teams (tenant_id, company_id, user_id, team_lead_id, name, description) values ($1, $1, $2, $2, $3, $3) returning id",
-            &[&a, &admin, &c],
-        )
-        .await;
-        db.execute("update users set team_id = $2 where id = $1", &[&label.id, &team]).await.unwrap();
-        let token = Uuid::new_v4().to_string();
-        id(
-            "insert into invitations (tenant_id, company_id, user_id, email, first_name, last_name, user_role, token_hash, expires_at)
-             values ($1, $1, $2, $3 || '@invited.example', $3, $3, $3, sha256($4::text::bytea), now() + interval '7 days') returning id",
-            &[&a, &admin, &c, &token],
-        )
-        .await;
+        self.ids.extend([("folder_id", folder), ("file_id", file)]);
+    }
+
+    /// What is the platform's to keep, in `app` and in the audit log.
+    async fn platform(&mut self) {
+        let Self { db, company: a, admin, canary: c, .. } = *self;
         db.execute(
             "insert into app.company_secrets (company_id, name, sealed, last_four) values ($1, $2, $2::text::bytea, $2)",
             &[&a, &c],
@@ -270,59 +402,6 @@ impl Seeded {
         ] {
             db.execute(insert, &[&c]).await.unwrap();
         }
-        let ids = BTreeMap::from([
-            ("contact_id", contact),
-            ("user_id", admin),
-            ("owner_id", admin),
-            ("company_id", a),
-            ("notification_id", notification),
-            ("pipeline_id", pipeline),
-            ("stage_id", stage),
-            ("deal_id", deal),
-            ("activity_id", activity),
-            ("quote_id", quote),
-            ("folder_id", folder),
-            ("file_id", file),
-            ("template_id", template),
-            ("number_id", number),
-            ("scheduled_id", scheduled),
-            ("call_id", call),
-            ("conversation_id", conversation),
-            ("suppression_id", suppression),
-            ("email_id", email),
-            ("message_id", email),
-            ("workflow_id", workflow),
-            ("execution_id", execution),
-            ("campaign_id", campaign),
-        ]);
-        Self { world, canary, ids }
-    }
-
-    /// The same company in a copy of its database.
-    pub fn at(self, db: Client) -> Self {
-        Self { world: World { db, ..self.world }, ..self }
-    }
-
-    /// Everything the company has, as one number for each table.
-    pub async fn checksums(&self) -> BTreeMap<String, String> {
-        let mut sums = BTreeMap::new();
-        for table in tables(&self.world.db).await {
-            let sql = format!(
-                "select coalesce(md5(string_agg(t::text, '|' order by t::text)), '') from {table} t where to_jsonb(t)::text like any ($1)"
-            );
-            let sum: String = self.world.value(&sql, &[&self.marks().await]).await;
-            sums.insert(table, sum);
-        }
-        sums
-    }
-
-    /// What tells this company's rows in any table: its canary, its id, and its people's ids.
-    pub async fn marks(&self) -> Vec<String> {
-        let members = "select user_id from members where tenant_id = $1";
-        let people = self.world.db.query(members, &[&self.world.company]).await.unwrap();
-        let people: Vec<Uuid> = people.iter().map(|r| r.get(0)).collect();
-        let marks = people.iter().chain([&self.world.company]).map(Uuid::to_string).chain([self.canary.clone()]);
-        marks.map(|m| format!("%{m}%")).collect()
     }
 }
 
@@ -715,7 +794,7 @@ async fn the_seed_has_a_canary_in_every_free_text() {
             }
             let sql = format!("select count(*) from {table} where {column} like $1");
             let count: i64 = a.world.value(&sql, &[&format!("%{}%", a.canary)]).await;
-            assert!(count > 0, "no canary in {table}.{column}: fill it in Seeded::new of tests/it/isolation.rs");
+            assert!(count > 0, "no canary in {table}.{column}: fill it in Seeding of tests/it/isolation.rs");
         }
     }
 }
@@ -742,7 +821,7 @@ pub async fn walk_tables(a: &Seeded, stranger: &mut Client, who: &str, context: 
         if table == "refinery_schema_history" || table == "app.rate_limits" {
             assert!(row.is_none(), "{table} has a company's data");
         } else if !is_partition {
-            assert!(row.is_some(), "{table}: the fixture has no row; seed it in Seeded::new of tests/it/isolation.rs");
+            assert!(row.is_some(), "{table}: the fixture has no row; seed it in Seeding of tests/it/isolation.rs");
         }
         let columns = "select attname::text from pg_attribute where attrelid = $1::text::regclass and attnum > 0
             and not attisdropped and attgenerated = ''";
