@@ -139,7 +139,7 @@ enum Verdict {
 /// `did_nothing` is what the error knows of its last statement, `is_used` whether anything may have been committed: whatever
 /// lasts is written there first, also what is sent.
 fn verdict(status: StatusCode, did_nothing: bool, is_used: bool) -> Verdict {
-    // Of one whose token has ended, or that another one was in the way of, there is no answer yet.
+    // Of one whose token has ended, or that met another one's change, there is no answer yet.
     let waited = did_nothing && matches!(status, StatusCode::UNAUTHORIZED | StatusCode::CONFLICT);
     match status {
         StatusCode::TOO_MANY_REQUESTS => Verdict::Release,
