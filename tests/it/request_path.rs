@@ -675,7 +675,7 @@ async fn who_sends_all_before_they_read_hears_why_they_are_refused() {
         for (length, is_chunked) in
             [(format!("content-length: {}", body.len()), false), ("transfer-encoding: chunked".into(), true)]
         {
-            let mut stream = TcpStream::connect(&address).unwrap();
+            let mut stream = TcpStream::connect(address).unwrap();
             stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
             let authorization =
                 if token.is_empty() { String::new() } else { format!("authorization: Bearer {token}\r\n") };
