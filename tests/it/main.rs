@@ -37,6 +37,7 @@ mod log;
 mod metrics;
 mod notifications;
 mod old_database;
+mod old_odd_rows;
 mod operators;
 mod pages;
 mod partitions;

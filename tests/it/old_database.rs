@@ -21,19 +21,19 @@ use std::{
 use tokio_postgres::Client;
 use uuid::Uuid;
 
-const PASSWORD: &str = "Old-Horse-battery-5";
+pub const PASSWORD: &str = "Old-Horse-battery-5";
 const COMPANIES: usize = 12;
 
 /// A database as the old backend left it.
-struct Old {
+pub struct Old {
     name: String,
     url: String,
-    db: Client,
+    pub db: Client,
     folder: PathBuf,
 }
 
 impl Old {
-    async fn new(scale: usize) -> Self {
+    pub async fn new(scale: usize) -> Self {
         Self::with(scale, "").await
     }
 
@@ -57,7 +57,7 @@ impl Old {
         Self { name, url, db, folder }
     }
 
-    fn options(&self) -> Options {
+    pub fn options(&self) -> Options {
         Options {
             from: self.url.clone(),
             files: Some(self.folder.clone()),
@@ -67,7 +67,7 @@ impl Old {
     }
 
     /// Table, id, action and reason of each line of the report.
-    fn report(&self) -> Vec<[String; 4]> {
+    pub fn report(&self) -> Vec<[String; 4]> {
         let mut lines = csv::Reader::from_path(self.folder.join("report.csv")).unwrap();
         lines.records().map(|line| std::array::from_fn(|i| line.as_ref().unwrap()[i].to_owned())).collect()
     }
@@ -76,7 +76,7 @@ impl Old {
         self.db.query(sql, params).await.unwrap_or_else(|e| panic!("{sql}: {e:?}")).iter().map(|r| r.get(0)).collect()
     }
 
-    async fn drop(self) {
+    pub async fn drop(self) {
         std::fs::remove_dir_all(&self.folder).unwrap();
         drop(self.db);
         let drop = format!("drop database {} with (force)", self.name);
@@ -84,12 +84,12 @@ impl Old {
     }
 }
 
-async fn bring(own: &OwnDatabase, options: &Options) -> Outcomes {
+pub async fn bring(own: &OwnDatabase, options: &Options) -> Outcomes {
     try_to_bring(own, options).await.unwrap_or_else(|e| panic!("{e:?}"))
 }
 
 /// Reports in the place of the last one.
-async fn try_to_bring(own: &OwnDatabase, options: &Options) -> anyhow::Result<Outcomes> {
+pub async fn try_to_bring(own: &OwnDatabase, options: &Options) -> anyhow::Result<Outcomes> {
     let _ = std::fs::remove_file(&options.report);
     import_into(own, options).await
 }
@@ -348,7 +348,7 @@ async fn what_was_due_is_not_sent_and_what_comes_is() {
 
 /// Conversations that do not say of their texts what there is to say, and companies' texts that are in none with their
 /// customer.
-async fn miscounted(db: &Client) -> i64 {
+pub async fn miscounted(db: &Client) -> i64 {
     let wrong = "select (select count(*) from conversations c, lateral (
             select count(*) as texts, count(*) filter (where m.direction = 'inbound' and m.read_at is null) as unread, max(m.created_at) as last_at
             from sms_messages m where m.conversation_id = c.id) m
@@ -706,7 +706,7 @@ async fn no_report_is_written_over() {
 }
 
 /// A file of a company as the old database has it; answers its id.
-async fn add_file(old: &Old, company: i32, path: &str, size: i64) -> Uuid {
+pub async fn add_file(old: &Old, company: i32, path: &str, size: i64) -> Uuid {
     let add = "insert into files (id, name, original_name, size, storage_path, owner_id, company_id, created_at, updated_at, is_active, is_deleted)
         values (gen_random_uuid(), $2, $2, $3, $2, md5('user' || ($1::int - 1) * 6 + 1)::uuid, md5('company' || $1::int)::uuid, '2025-01-01', '2025-01-01', true, false)
         returning id";

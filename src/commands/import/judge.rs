@@ -47,6 +47,9 @@ pub(super) async fn judge(db: &impl GenericClient, table: &Table) -> anyhow::Res
         db.execute(&format!("update {stage} set {column} = lower({column}) where {column} <> lower({column})"), &[])
             .await?;
     }
+    for column in table.numbers {
+        write_as_dialled(db, table, column).await?;
+    }
     if table.owner.is_some() {
         db.execute(sql!("import/homes").text, &[]).await?;
     }
@@ -97,6 +100,20 @@ pub(super) async fn judge(db: &impl GenericClient, table: &Table) -> anyhow::Res
         table.name()
     );
     db.execute(&altered, &[]).await?;
+    Ok(())
+}
+
+/// Writes a column's numbers as the program looks for them, and reports those that are none.
+async fn write_as_dialled(db: &impl GenericClient, table: &Table, column: &str) -> anyhow::Result<()> {
+    let (stage, name) = (table.stage(), table.name());
+    let write = format!("update {stage} set {column} = app.dialled({column}) where app.dialled({column}) <> {column}");
+    db.execute(&write, &[]).await?;
+    let tell = format!(
+        "insert into old_report (table_name, id, action, reason)
+         select '{name}', id, 'noted', '{column} is no number in E.164, and none can be made of it: it stays as it is'
+         from {stage} where {column} !~ '^\\+[1-9][0-9]{{6,14}}$' and btrim({column}) <> ''"
+    );
+    db.execute(&tell, &[]).await?;
     Ok(())
 }
 

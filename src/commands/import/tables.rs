@@ -20,6 +20,8 @@ pub(super) struct Table {
     pub(super) also_read: &'static str,
     /// Columns whose letters are made small here, where those of every language are known: an old database may know ASCII's only.
     pub(super) lower: &'static [&'static str],
+    /// Columns with telephone numbers, which are found here as they are dialled: in E.164.
+    pub(super) numbers: &'static [&'static str],
     /// What the expressions change: when, asked of the old row, and what the report says of it.
     pub(super) altered: &'static [(&'static str, &'static str)],
     /// Old columns whose values an expression reads and drops: when. `false` where something else reads the column, or
@@ -140,6 +142,7 @@ const EMPTY: Table = Table {
     columns: "",
     also_read: "",
     lower: &[],
+    numbers: &[],
     altered: &[],
     dropped: &[],
     owner: None,
@@ -335,6 +338,7 @@ pub(super) const TABLES: &[Table] = &[
             voice_enabled boolean; email_enabled boolean; is_active boolean; is_verified boolean; last_verified_at timestamptz;
             created_at timestamptz; updated_at timestamptz; was_deleted boolean = is_deleted",
         also_read: "user_id uuid; phone_number text; auth_token text; sendgrid_api_key text; is_deleted boolean",
+        numbers: &["phone_number"],
         dropped: &[("auth_token", "false"), ("sendgrid_api_key", "false")],
         owner: Some("user_id"),
         ..EMPTY
@@ -346,6 +350,7 @@ pub(super) const TABLES: &[Table] = &[
             voice_enabled boolean; mms_enabled boolean; is_active boolean; rotation_enabled boolean; rotation_priority int;
             total_messages_sent int; total_messages_received int; last_used_at timestamptz; is_deleted boolean;
             created_at timestamptz; updated_at timestamptz",
+        numbers: &["phone_number"],
         owner: Some("user_id"),
         ..EMPTY
     },
@@ -366,9 +371,11 @@ pub(super) const TABLES: &[Table] = &[
             last_message_at timestamptz = coalesce(last_message_at, created_at) at time zone 'UTC'; is_deleted boolean;
             created_at timestamptz; updated_at timestamptz",
         also_read: "conversation_status text; last_message_at timestamp",
+        numbers: &["to_number", "from_twilio_number"],
         owner: Some("user_id"),
         // A company has one conversation with a number: that in which it was last spoken stays.
         order: "is_deleted, last_message_at desc, id",
+        rank: &[sql!("import/blocked_conversations")],
         ..EMPTY
     },
     Table {
@@ -380,6 +387,7 @@ pub(super) const TABLES: &[Table] = &[
             error_message text; created_at timestamptz; updated_at timestamptz; was_deleted boolean = is_deleted;
             conversation_id uuid = null",
         also_read: "direction text; status text; twilio_sid text; is_deleted boolean",
+        numbers: &["from_address", "to_address"],
         // Found by the numbers.
         dropped: &[("conversation_id", "false")],
         owner: Some("user_id"),
@@ -397,6 +405,7 @@ pub(super) const TABLES: &[Table] = &[
             created_at timestamptz = coalesce(created_at, scheduled_at) at time zone 'UTC';
             updated_at timestamptz = coalesce(updated_at, created_at, scheduled_at) at time zone 'UTC'",
         also_read: "is_sent boolean; is_cancelled boolean; created_at timestamp; updated_at timestamp",
+        numbers: &["from_address"],
         owner: Some("user_id"),
         references: &[("contact_id", "contacts"), ("template_id", "sms_templates")],
         settle: &[sql!("import/scheduled_senders"), sql!("import/scheduled_sms")],

@@ -1,0 +1,147 @@
+//! Rows of the old backend that are odd in one thing come over with all else that they say.
+
+use crate::{
+    old_database::{Old, PASSWORD, add_file, bring, miscounted, try_to_bring},
+    schema::OwnDatabase,
+    world::{Person, config, start_server},
+};
+use ringfence::{
+    config::{Config, Switch},
+    db,
+};
+use serde_json::{Value, json};
+use tokio_postgres::Client;
+use uuid::Uuid;
+
+/// Adds a row of the second user of the first company; answers its id.
+async fn add(old: &Old, table: &str, row: Value) -> Uuid {
+    let add = format!(
+        "insert into {table} select r.* from jsonb_populate_record(null::{table}, jsonb_build_object('id', gen_random_uuid(),
+           'owner_id', md5('user2')::uuid, 'user_id', md5('user2')::uuid, 'company_id', md5('company1')::uuid, 'created_at', '2025-01-01',
+           'updated_at', '2025-01-01', 'is_active', true, 'is_deleted', false) || $1) r returning id"
+    );
+    old.db.query_one(&add, &[&row]).await.unwrap_or_else(|e| panic!("{e:?}")).get(0)
+}
+
+async fn add_deal(old: &Old, row: Value) -> Uuid {
+    let ids = "select jsonb_build_object('pipeline_id', md5('pipeline1')::uuid, 'stage_id', md5('stage1')::uuid, 'title', 'Odd', 'value', 1, 'status', 'OPEN') || $1";
+    add(old, "deals", old.db.query_one(ids, &[&row]).await.unwrap().get(0)).await
+}
+
+/// What the report says of a row: action and reason.
+fn told(old: &Old, id: Uuid) -> Vec<(String, String)> {
+    let lines = old.report().into_iter().filter(|line| line[1] == id.to_string());
+    lines.map(|[_, _, action, reason]| (action, reason)).collect()
+}
+
+fn says(action: &str, reason: &str) -> Vec<(String, String)> {
+    vec![(action.to_owned(), reason.to_owned())]
+}
+
+async fn value(db: &Client, expression: &str, table: &str, id: Uuid) -> Value {
+    let value = format!("select to_jsonb({expression}) from {table} where id = $1");
+    db.query_one(&value, &[&id]).await.unwrap_or_else(|e| panic!("{value}: {e:?}")).get::<_, Option<Value>>(0).into()
+}
+
+/// Somebody of the first company, logged in.
+async fn member(own: &OwnDatabase) -> Person {
+    let nobody = Person::nobody().at(&start_server(Config { worker: Switch::Off, ..config() }, &own.api));
+    let login = json!({"email": "user2@old.example", "password": PASSWORD});
+    let login = nobody.post("/api/auth/login", login).await.expect(200);
+    nobody.with_token(login["access_token"].as_str().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_blocked_conversation_is_found_however_its_number_was_written() {
+    let (old, own) = (Old::new(1).await, OwnDatabase::new().await);
+    let conversation = async |number: &str, status: &str, month: i32| {
+        let row = json!({"to_number": number, "from_twilio_number": "1 888 000 0001", "conversation_status": status,
+            "last_message_at": format!("2024-0{month}-01")});
+        add(&old, "user_conversations", row).await
+    };
+    let blocked = conversation("(555) 777-0001", "BLOCKED", 1).await;
+    let newer = conversation("5557770001", "ACTIVE", 2).await;
+    let short = conversation("22395", "ACTIVE", 2).await;
+    for (from, sid) in [("5557770001", "SM-odd-1"), ("+1 (555) 777-0001", "SM-odd-2")] {
+        let text = json!({"direction": "INBOUND", "status": "RECEIVED", "from_address": from, "to_address": "+18880000001", "body": "Hi", "twilio_sid": sid});
+        add(&old, "sms_messages", text).await;
+    }
+    let later = json!({"to_address": "+15557770002", "from_address": "1-888-000-0001", "body": "Later", "scheduled_at": "2099-01-01"});
+    let later = add(&old, "scheduled_sms", later).await;
+    old.db
+        .execute("update phone_numbers set phone_number = '(888) 000-0001' where id = md5('number1')::uuid", &[])
+        .await
+        .unwrap();
+    bring(&own, &old.options()).await;
+    let new = db::connect(&own.admin).await.unwrap();
+    assert_eq!(value(&new, "to_number", "conversations", newer).await, "+15557770001");
+    assert_eq!(value(&new, "from_twilio_number", "conversations", newer).await, "+18880000001");
+    assert_eq!(value(&new, "message_count", "conversations", newer).await, 2);
+    assert_eq!(value(&new, "from_address", "scheduled_sms", later).await, "+18880000001");
+    let number = "select phone_number from phone_numbers where id = md5('number1')::uuid";
+    assert_eq!(new.query_one(number, &[]).await.unwrap().get::<_, &str>(0), "+18880000001");
+    assert_eq!(told(&old, blocked), says("left out", "another row has its unique key conversations_tenant_number_key"));
+    assert_eq!(told(&old, newer), says("changed", "another conversation with the number was blocked: it is"));
+    let odd = "to_number is no number in E.164, and none can be made of it: it stays as it is";
+    assert_eq!(told(&old, short), says("noted", odd));
+    assert_eq!(miscounted(&new).await, 0);
+    let started =
+        member(&own).await.post("/api/conversations/start", json!({"to_number": "(555) 777-0001"})).await.expect(200);
+    assert_eq!([&started["id"], &started["conversation_status"]], [&json!(newer), &json!("blocked")]);
+    drop(new);
+    own.drop().await;
+    old.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn conversations_that_were_imported_as_they_were_written_are_mended() {
+    let (old, own) = (Old::new(1).await, OwnDatabase::new().await);
+    bring(&own, &old.options()).await;
+    let mut new = db::connect(&own.admin).await.unwrap();
+    let whose = "select 'user2'::text, md5('company1')::uuid as tenant_id, md5('user2')::uuid as user_id";
+    let written = format!(
+        "insert into conversations (id, tenant_id, company_id, user_id, to_number, from_twilio_number, conversation_status, last_message_at)
+           select md5(n)::uuid, tenant_id, case when n not like 'mine%' then tenant_id end, user_id, number, '8880000001', status, '2024-01-01'
+           from ({whose}) w, (values ('raw', '5557770001', 'blocked'), ('rawer', '(555) 777-0001', 'active'), ('found', '+15557770001', 'active'),
+             ('alone', '5557770002', 'inactive'), ('mine', '5557770001', 'active'), ('mine too', '555 777 0001', 'blocked')) c (n, number, status);
+         insert into sms_messages (id, tenant_id, company_id, user_id, direction, status, from_address, to_address, body)
+           select md5('text' || number)::uuid, tenant_id, tenant_id, user_id, 'inbound', 'received', number, '+18880000001', 'Hi'
+           from ({whose}) w, unnest(array['5557770001', '(555) 777-0001', '+15557770001']) number;
+         insert into sms_messages (id, tenant_id, company_id, user_id, direction, status, from_address, to_address, body)
+           select md5('historical')::uuid, tenant_id, null, user_id, 'inbound', 'received', '555-777-0001', '+18880000001', 'Hi' from ({whose}) w;
+         update phone_numbers set phone_number = '8880000001' where id = md5('number1')::uuid;
+         update files set object_key = null, size = 9223372036854775807 where id = (select id from files where not is_deleted and company_id is not null limit 1)"
+    );
+    new.batch_execute("update files set size = null; update companies set storage_bytes = 0").await.unwrap();
+    new.batch_execute(&written).await.unwrap_or_else(|e| panic!("{e:?}"));
+    let migration = include_str!("../../migrations/V0093__as_numbers_are_dialled.sql");
+    let mend = &migration[migration.find("-- What was imported before").unwrap()..];
+    new.batch_execute(mend).await.unwrap_or_else(|e| panic!("{e:?}"));
+    new.batch_execute("reset role").await.unwrap();
+    let of = async |name: &str| -> (String, String, bool, i32) {
+        let of = "select to_number, conversation_status, is_deleted, message_count from conversations where id = md5($1)::uuid and from_twilio_number = '+18880000001'";
+        let row = new.query_one(of, &[&name]).await.unwrap();
+        (row.get(0), row.get(1), row.get(2), row.get(3))
+    };
+    assert_eq!(of("found").await, ("+15557770001".into(), "blocked".into(), false, 3));
+    assert_eq!(of("alone").await, ("+15557770002".into(), "inactive".into(), false, 0));
+    assert!(of("raw").await.2 && of("rawer").await.2);
+    let mine = [of("mine").await, of("mine too").await];
+    let kept: Vec<_> = mine.into_iter().filter(|c| !c.2).collect();
+    assert_eq!(kept, [("+15557770001".into(), "blocked".into(), false, 0)], "of its user, beside the company's");
+    let texts = "select count(*) from sms_messages where conversation_id = md5('found')::uuid";
+    assert_eq!(new.query_one(texts, &[]).await.unwrap().get::<_, i64>(0), 3);
+    let number = "select phone_number from phone_numbers where id = md5('number1')::uuid";
+    assert_eq!(new.query_one(number, &[]).await.unwrap().get::<_, &str>(0), "+18880000001");
+    assert_eq!(new.query_one("select max(storage_bytes) from companies", &[]).await.unwrap().get::<_, i64>(0), 0);
+    // A historical text gets into it with its company.
+    let tx = new.transaction().await.unwrap();
+    let given = "update sms_messages set company_id = tenant_id where id = md5('historical')::uuid";
+    tx.execute(given, &[]).await.unwrap();
+    let give = "select id = md5('found')::uuid from app.give_conversations(array[md5('historical')::uuid])";
+    assert!(tx.query_one(give, &[]).await.unwrap().get::<_, bool>(0));
+    tx.rollback().await.unwrap();
+    drop(new);
+    own.drop().await;
+    old.drop().await;
+}
