@@ -145,3 +145,45 @@ async fn conversations_that_were_imported_as_they_were_written_are_mended() {
     own.drop().await;
     old.drop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ornament_costs_a_row_nothing_else() {
+    let (old, own) = (Old::new(1).await, OwnDatabase::new().await);
+    let fields = "custom_fields is no object: one with it below the name custom_fields";
+    let (empty, text) = ("custom_fields is empty, and no object: it has none", "the tags are a text: a list of it");
+    let none = "the tags are no list: it has none";
+    let mut rows: Vec<(&str, Uuid, Value, &str)> = vec![];
+    for (table, ornament, kept, reason) in [
+        ("deals", json!({"custom_fields": [], "tags": ["a", 5]}), json!([{}, ["a", 5]]), empty),
+        ("deals", json!({"custom_fields": {"a": 1}, "tags": "vip"}), json!([{"a": 1}, ["vip"]]), text),
+        ("deals", json!({"custom_fields": null, "tags": {}}), json!([{}, []]), none),
+        ("deals", json!({"custom_fields": [1], "tags": null}), json!([{"custom_fields": [1]}, []]), fields),
+        ("activities", json!({"custom_fields": ""}), json!([{}]), empty),
+        ("activities", json!({"custom_fields": "x"}), json!([{"custom_fields": "x"}]), fields),
+    ] {
+        let id = match table {
+            "deals" => add_deal(&old, ornament).await,
+            _ => {
+                let activity = json!({"type": "NOTE", "subject": "Odd", "status": "PENDING", "deal_id": rows[0].1});
+                let (Value::Object(mut all), Value::Object(odd)) = (activity, ornament) else { unreachable!() };
+                all.extend(odd);
+                add(&old, table, all.into()).await
+            }
+        };
+        rows.push((table, id, kept, reason));
+    }
+    bring(&own, &old.options()).await;
+    let new = db::connect(&own.admin).await.unwrap();
+    for (table, id, kept, reason) in &rows {
+        let ornaments = match *table {
+            "deals" => "jsonb_build_array(custom_fields, tags)",
+            _ => "jsonb_build_array(custom_fields)",
+        };
+        assert_eq!(value(&new, ornaments, table, *id).await, *kept);
+        assert_eq!(told(&old, *id), says("changed", reason));
+    }
+    assert_eq!(value(&new, "deal_id", "activities", rows[4].1).await, json!(rows[0].1));
+    drop(new);
+    own.drop().await;
+    old.drop().await;
+}

@@ -134,6 +134,14 @@ const ODD_TAGS: (&str, &str) = (
     "the tags are no plain list: their texts are",
 );
 
+/// Custom fields that are no object, and nothing or something else.
+const EMPTY_FIELDS: (&str, &str) =
+    ("custom_fields in ('[]', '\"\"')", "custom_fields is empty, and no object: it has none");
+const ODD_FIELDS: (&str, &str) = (
+    "jsonb_typeof(custom_fields) not in ('object', 'null') and custom_fields not in ('[]', '\"\"')",
+    "custom_fields is no object: one with it below the name custom_fields",
+);
+
 const EMPTY: Table = Table {
     old: "",
     called: None,
@@ -258,7 +266,9 @@ pub(super) const TABLES: &[Table] = &[
             actual_close_date timestamptz = coalesce(actual_close_date,
               case when lower(status::text) in ('won', 'lost') then updated_at end) at time zone 'UTC';
             probability float8 = case when probability between 0 and 100 then probability end; lost_reason text; won_reason text;
-            tags jsonb = nullif(tags, 'null'); custom_fields jsonb = nullif(custom_fields, 'null'); is_deleted boolean;
+            tags jsonb = case jsonb_typeof(tags) when 'array' then tags when 'string' then jsonb_build_array(tags) else '[]' end;
+            custom_fields jsonb = case when jsonb_typeof(custom_fields) = 'object' then custom_fields
+              when custom_fields not in ('null', '[]', '\"\"') then jsonb_build_object('custom_fields', custom_fields) else '{}' end; is_deleted boolean;
             created_at timestamptz; updated_at timestamptz;
             stage_name text = (select s.name from pipeline_stages s where s.id = stage_id);
             stage jsonb = case when company_id is null then (select jsonb_build_object('place', s.order_index, 'probability', s.probability,
@@ -268,6 +278,10 @@ pub(super) const TABLES: &[Table] = &[
             ("probability not between 0 and 100", "the probability is outside 0 to 100: it has none"),
             ("length(btrim(currency)) > 3", "the currency is longer than three letters: cut"),
             ("round(value::numeric, 2) <> value::numeric", "the value has more than two decimals: rounded"),
+            ("jsonb_typeof(tags) = 'string'", "the tags are a text: a list of it"),
+            ("jsonb_typeof(tags) not in ('array', 'string', 'null')", "the tags are no list: it has none"),
+            EMPTY_FIELDS,
+            ODD_FIELDS,
         ],
         // Made of the value and the probability.
         dropped: &[("weighted_value", "false")],
@@ -283,8 +297,11 @@ pub(super) const TABLES: &[Table] = &[
             status text = lower(status::text); due_date timestamptz;
             completed_at timestamptz = coalesce(completed_at, case lower(status::text) when 'completed' then updated_at end) at time zone 'UTC';
             duration_minutes int; contact_id uuid; deal_id uuid; location text; outcome text; priority int;
-            custom_fields jsonb = nullif(custom_fields, 'null'); created_at timestamptz; updated_at timestamptz; was_deleted boolean = is_deleted",
+            custom_fields jsonb = case when jsonb_typeof(custom_fields) = 'object' then custom_fields
+              when custom_fields not in ('null', '[]', '\"\"') then jsonb_build_object('custom_fields', custom_fields) else '{}' end;
+            created_at timestamptz; updated_at timestamptz; was_deleted boolean = is_deleted",
         also_read: "type text; status text; completed_at timestamp; custom_fields jsonb; is_deleted boolean",
+        altered: &[EMPTY_FIELDS, ODD_FIELDS],
         owner: Some("owner_id"),
         references: &[("contact_id", "contacts"), ("deal_id", "deals")],
         ..EMPTY
