@@ -187,3 +187,50 @@ async fn an_ornament_costs_a_row_nothing_else() {
     own.drop().await;
     old.drop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_names_a_second_contact_of_an_address_names_the_first() {
+    let (old, own) = (Old::new(1).await, OwnDatabase::new().await);
+    let contact = async |email: &str, more: Value| {
+        let (Value::Object(mut row), Value::Object(more)) =
+            (json!({"first_name": "Twin", "last_name": "Twin", "email": email, "status": "NEW"}), more)
+        else {
+            unreachable!()
+        };
+        row.extend(more);
+        add(&old, "contacts", row.into()).await
+    };
+    let first = contact("Twin@old.example", json!({"created_at": "2024-01-01"})).await;
+    let second = contact("twin@OLD.example ", json!({})).await;
+    let company: Uuid = old.db.query_one("select md5('company2')::uuid", &[]).await.unwrap().get(0);
+    let user: Uuid = old.db.query_one("select md5('user8')::uuid", &[]).await.unwrap().get(0);
+    let elsewhere = contact("twin@old.example", json!({"company_id": company, "owner_id": user})).await;
+    let nameless = [contact("", json!({"created_at": "2024-01-01"})).await, contact("", json!({})).await];
+    let deal = add_deal(&old, json!({"contact_id": second})).await;
+    let of_nameless = add_deal(&old, json!({"contact_id": nameless[1]})).await;
+    let outcomes = bring(&own, &old.options()).await;
+    let new = db::connect(&own.admin).await.unwrap();
+    let reason = format!("another contact of the company has its address: merged into {first}");
+    assert_eq!(told(&old, second), says("left out", &reason));
+    assert!(outcomes.summary(&old.options()).contains("has its address: merged into …"));
+    assert_eq!(value(&new, "contact_id", "deals", deal).await, json!(first));
+    assert_eq!(
+        value(&new, "email", "contacts", elsewhere).await,
+        "twin@old.example",
+        "another company's is another one"
+    );
+    assert_eq!(value(&new, "contact_id", "deals", of_nameless).await, json!(null), "no address is nobody's");
+
+    // Also when the first one came over before.
+    let late = add(
+        &old,
+        "quotes",
+        json!({"quote_number": "Late", "title": "Late", "amount": 1, "status": "DRAFT", "client_id": second}),
+    )
+    .await;
+    bring(&own, &old.options()).await;
+    assert_eq!(value(&new, "client_id", "quotes", late).await, json!(first));
+    drop(new);
+    own.drop().await;
+    old.drop().await;
+}

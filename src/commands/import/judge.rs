@@ -66,6 +66,10 @@ pub(super) async fn judge(db: &impl GenericClient, table: &Table) -> anyhow::Res
         }
     }
     for (column, target) in table.references {
+        if *target == "contacts" {
+            let follow = format!("update {stage} s set {column} = m.kept from old_merged m where m.id = s.{column}");
+            db.execute(&follow, &[]).await?;
+        }
         let tenant = if *target == "users" { "coalesce(t.company_id, t.id)" } else { "t.tenant_id" };
         let detach = format!(
             "with seen as (

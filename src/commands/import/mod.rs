@@ -91,7 +91,8 @@ pub async fn create_staging(db: &impl GenericClient) -> anyhow::Result<()> {
         "create temporary table old_report (table_name text not null, id uuid, action text not null, reason text not null);
          create temporary table old_user_teams (user_id uuid not null, team_id uuid not null);
          create temporary table old_user_companies (user_id uuid primary key, company_id uuid);
-         create temporary table old_homes (user_id uuid primary key, tenant_id uuid, problem text)",
+         create temporary table old_homes (user_id uuid primary key, tenant_id uuid, problem text);
+         create temporary table old_merged (id uuid primary key, kept uuid not null)",
     )
     .await?;
     for table in TABLES {
@@ -368,10 +369,16 @@ impl Run<'_> {
             let (table, id, action, reason): (String, Option<String>, String, String) =
                 (row.get(0), row.get(1), row.get(2), row.get(3));
             out.write_record([&table, id.as_deref().unwrap_or_default(), &action, &reason])?;
-            *self.outcomes.reasons.entry((table, action, reason)).or_default() += 1;
+            *self.outcomes.reasons.entry((table, action, without_ids(&reason))).or_default() += 1;
         }
         Ok(out.flush()?)
     }
+}
+
+/// A reason as it is counted: one that names a row is one of many.
+fn without_ids(reason: &str) -> String {
+    let words = reason.split(' ').map(|word| if Uuid::try_parse(word).is_ok() { "…" } else { word });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 fn quoted(name: &str) -> String {

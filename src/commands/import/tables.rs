@@ -254,6 +254,7 @@ pub(super) const TABLES: &[Table] = &[
         dropped: &[("mobile", "btrim(phone) <> '' and btrim(mobile) not in ('', btrim(phone))")],
         owner: Some("owner_id"),
         settle: &[sql!("import/erased_contacts")],
+        rank: &[sql!("import/merged_contacts")],
         ..EMPTY
     },
     Table {
