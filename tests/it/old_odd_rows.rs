@@ -234,3 +234,38 @@ async fn what_names_a_second_contact_of_an_address_names_the_first() {
     own.drop().await;
     old.drop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_in_a_deleted_folder_comes_to_the_top() {
+    let (old, own) = (Old::new(1).await, OwnDatabase::new().await);
+    let folder = async |name: &str, parent: Option<Uuid>, is_deleted: bool| {
+        add(&old, "folders", json!({"name": name, "parent_id": parent, "is_deleted": is_deleted})).await
+    };
+    let gone = folder("Gone", None, true).await;
+    let gone_too = folder("Gone, too", Some(gone), true).await;
+    let alive = folder("Alive", Some(gone_too), false).await;
+    let below = folder("Below", Some(alive), false).await;
+    let file = async |folder: Uuid, is_deleted: bool| {
+        let row = json!({"name": "F", "original_name": "F", "folder_id": folder, "is_deleted": is_deleted});
+        add(&old, "files", row).await
+    };
+    let (lost, deleted, found) = (file(gone, false).await, file(gone, true).await, file(alive, false).await);
+    bring(&own, &old.options()).await;
+    let new = db::connect(&own.admin).await.unwrap();
+    assert_eq!(told(&old, alive), says("detached", "parent_id is a deleted folder: it is at the top now"));
+    let at_the_top = says("detached", "folder_id is a deleted folder: it is at the top now");
+    assert!(told(&old, lost).contains(&at_the_top[0]), "{:?}", told(&old, lost));
+    for (table, id, column, there) in [
+        ("folders", alive, "parent_id", None),
+        ("folders", below, "parent_id", Some(alive)),
+        ("folders", gone_too, "parent_id", Some(gone)),
+        ("files", lost, "folder_id", None),
+        ("files", deleted, "folder_id", Some(gone)),
+        ("files", found, "folder_id", Some(alive)),
+    ] {
+        assert_eq!(value(&new, column, table, id).await, json!(there), "{table} {column}");
+    }
+    drop(new);
+    own.drop().await;
+    old.drop().await;
+}

@@ -330,7 +330,7 @@ pub(super) const TABLES: &[Table] = &[
         also_read: "tags text[]",
         altered: &[ODD_TAGS],
         owner: Some("owner_id"),
-        settle: &[sql!("import/folders")],
+        settle: &[sql!("import/folders"), sql!("import/deleted_parents")],
         ..EMPTY
     },
     Table {
@@ -345,6 +345,7 @@ pub(super) const TABLES: &[Table] = &[
         dropped: &[("storage_path", "false"), ("file_type", "mime_type <> '' and file_type not in ('', mime_type)")],
         owner: Some("owner_id"),
         references: &[("folder_id", "folders"), ("contact_id", "contacts"), ("deal_id", "deals")],
+        settle: &[sql!("import/files_of_deleted_folders")],
         ..EMPTY
     },
     Table {
