@@ -269,3 +269,47 @@ async fn what_is_in_a_deleted_folder_comes_to_the_top() {
     own.drop().await;
     old.drop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_cannot_be_read_is_missing_or_named() {
+    let (old, own) = (Old::new(1).await, OwnDatabase::new().await);
+    old.db
+        .batch_execute(
+            "alter table activities alter custom_fields type json; alter table deals alter custom_fields type json;
+        alter table emails alter open_count type bigint; alter table workflows alter max_executions type bigint",
+        )
+        .await
+        .unwrap();
+    let activity = add(&old, "activities", json!({"type": "NOTE", "subject": "Odd", "status": "PENDING"})).await;
+    let zero = r#"update activities set custom_fields = '{"a": "x\u0000y\\u0000\\\u0000z"}' where id = $1"#;
+    assert_eq!(old.db.execute(zero, &[&activity]).await.unwrap(), 1);
+    let quote = json!({"quote_number": "Odd", "title": "Odd", "amount": 1, "status": "DRAFT", "sent_at": "5000000-01-01", "accepted_at": "infinity"});
+    let quote = add(&old, "quotes", quote).await;
+    let mail = json!({"subject": "Odd", "from_email": "a@b.example", "to_email": "c@d.example", "status": "SENT", "open_count": 3_000_000_000_u32});
+    let mail = add(&old, "emails", mail).await;
+    let workflow = json!({"name": "Odd", "status": "INACTIVE", "trigger_type": "DEAL_WON", "actions": [], "max_executions": 3_000_000_000_u32});
+    let workflow = add(&old, "workflows", workflow).await;
+    let deal = add_deal(&old, json!({})).await;
+    let half = r#"update deals set custom_fields = '{"a": "\ud800"}' where id = $1"#;
+    assert_eq!(old.db.execute(half, &[&deal]).await.unwrap(), 1);
+    for dry_run in [true, false] {
+        let options = ringfence::commands::import::Options { dry_run, ..old.options() };
+        let said = format!("{:#}", try_to_bring(&own, &options).await.unwrap_err());
+        assert!(said.starts_with(&format!("the table deals: custom_fields of {deal}: ")), "{said}");
+    }
+    old.db.execute("update deals set custom_fields = null where id = $1", &[&deal]).await.unwrap();
+    bring(&own, &old.options()).await;
+    let new = db::connect(&own.admin).await.unwrap();
+    assert_eq!(value(&new, "custom_fields", "activities", activity).await, json!({"a": "xy\\u0000\\z"}));
+    assert_eq!(value(&new, "jsonb_build_array(sent_at, accepted_at)", "quotes", quote).await, json!([null, null]));
+    assert_eq!(value(&new, "open_count", "emails", mail).await, 0);
+    assert_eq!(value(&new, "max_executions", "workflows", workflow).await, json!(null));
+    let number = |column: &str| says("changed", &format!("{column} is too large a number: as if it were missing"));
+    assert_eq!((told(&old, mail), told(&old, workflow)), (number("open_count"), number("max_executions")));
+    let times: Vec<String> = told(&old, quote).into_iter().map(|(_, reason)| reason).collect();
+    let time = |column: &str| format!("{column} is no time of a calendar: as if it were missing");
+    assert_eq!(times, [time("accepted_at"), time("sent_at")]);
+    drop(new);
+    own.drop().await;
+    old.drop().await;
+}

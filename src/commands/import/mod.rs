@@ -229,7 +229,16 @@ impl Run<'_> {
 
     async fn table(&mut self, db: &mut impl GenericClient, table: &Table) -> anyhow::Result<Outcome> {
         let (stage, new) = (table.stage(), table.new);
-        let old = self.copy(db, table).await?;
+        let old = match self.copy(db, table).await {
+            Err(e) if e.downcast_ref().is_some_and(source::is_value) => {
+                let which = source::unreadable(&self.old, table, &self.stand_ins).await?;
+                return Err(match which {
+                    Some(which) => e.context(which),
+                    None => e,
+                });
+            }
+            read => read?,
+        };
         let judging = terminal::progress(format!("{}: do they fit?", table.name()), Measure::Time);
         for statement in table.keep {
             db.execute(statement.text, &[]).await?;
@@ -301,6 +310,7 @@ impl Run<'_> {
         let bar = terminal::progress(format!("reading {}", table.name()), Measure::Bytes);
         let names = table.columns().map(|(name, _, _)| name).chain(["altered"]).collect::<Vec<_>>().join(", ");
         let out = format!("copy ({}) to stdout (format binary)", source::select(table, &self.stand_ins));
+        self.old.batch_execute(&format!("savepoint {}", source::SAVEPOINT)).await?;
         let mut out = pin!(self.old.copy_out(&out).await?);
         let into = format!("copy {} ({names}) from stdin (format binary)", table.stage());
         let mut into = pin!(db.client().copy_in(&into).await?);

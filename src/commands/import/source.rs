@@ -13,6 +13,7 @@ use std::{
     pin::pin,
 };
 use tokio_postgres::Transaction;
+use uuid::Uuid;
 
 /// The columns of the old database's tables, by table and name, each with when a value of it says something.
 pub(super) type Columns = BTreeMap<String, BTreeMap<String, String>>;
@@ -112,7 +113,7 @@ fn stand_ins(columns: &Columns, json: &BTreeSet<(String, String)>) -> String {
         }
         let there = there
             .keys()
-            .map(|name| if is_old_json(name) { format!("{name}::jsonb as {name}") } else { super::quoted(name) });
+            .map(|name| if is_old_json(name) { format!("{} as {name}", to_jsonb(name)) } else { super::quoted(name) });
         let all = there.chain(nulls).collect::<Vec<_>>().join(", ");
         Some(format!("{table} as not materialized (select {all} from public.{table})"))
     });
@@ -120,22 +121,98 @@ fn stand_ins(columns: &Columns, json: &BTreeSet<(String, String)>) -> String {
     if made.is_empty() { String::new() } else { format!("with {} ", made.join(", ")) }
 }
 
+/// JSON of the older type, which may have in its texts what the newer one cannot: the character U+0000, which is left out.
+fn to_jsonb(column: &str) -> String {
+    format!(r"regexp_replace({column}::text, '(?<!\\)((?:\\\\)*)\\u0000', '\1', 'g')::jsonb")
+}
+
 /// The query for a table's rows as its stage takes them.
 pub(super) fn select(table: &Table, stand_ins: &str) -> String {
-    let expressions = table.columns().map(|(name, kind, expression)| match (expression, kind) {
-        (None, "timestamptz") => format!("{name} at time zone 'UTC'"),
-        (None, _) => format!("{name}::{kind}"),
-        (Some(expression), _) => format!("({expression})::{kind}"),
+    let (_, expressions): (Vec<&str>, Vec<String>) = expressions(table).unzip();
+    format!("{stand_ins}select {} from {} order by {}", expressions.join(", "), rows(table), table.order)
+}
+
+/// The old rows of a table, behind `from`.
+fn rows(table: &Table) -> String {
+    table.rows.map_or_else(|| table.old.to_owned(), |rows| format!("({rows}) {}", table.old))
+}
+
+/// The columns of a table's stage, each with the expression that reads it. A number that its type here cannot hold is read as null.
+fn expressions(table: &Table) -> impl Iterator<Item = (&'static str, String)> {
+    let columns = table.columns().map(|(name, kind, expression)| {
+        let value = expression.map_or_else(|| name.to_owned(), |expression| format!("({expression})"));
+        let value = match (fits(&value, kind), expression, kind) {
+            (Some(fits), ..) => format!("case when {fits} then {value}::{kind} end"),
+            (None, None, "timestamptz") => format!("{value} at time zone 'UTC'"),
+            _ => format!("{value}::{kind}"),
+        };
+        (name, value)
     });
-    let expressions = expressions.chain([altered(table)]).collect::<Vec<_>>().join(", ");
-    let rows = table.rows.map_or_else(|| table.old.to_owned(), |rows| format!("({rows}) {}", table.old));
-    format!("{stand_ins}select {expressions} from {rows} order by {}", table.order)
+    columns.chain([("altered", altered(table))])
+}
+
+/// Whether a number is one of its type here; none for other types.
+fn fits(value: &str, kind: &str) -> Option<String> {
+    let (least, most) = match kind {
+        "int" => (i32::MIN.into(), i32::MAX.into()),
+        "bigint" => (i64::MIN, i64::MAX),
+        _ => return None,
+    };
+    Some(format!("{value}::numeric between {least} and {most}"))
 }
 
 /// What the expressions change in a row, as an array of reasons.
 fn altered(table: &Table) -> String {
-    let cases = table.altered.iter().map(|(when, what)| format!("case when {when} then '{what}' end"));
-    format!("array_remove(array[{}]::text[], null)", cases.collect::<Vec<_>>().join(", "))
+    let told = table.altered.iter().map(|(when, what)| format!("case when {when} then '{what}' end"));
+    let numbers = table.columns().filter_map(|(name, kind, expression)| {
+        let fits = fits(&expression.map_or_else(|| name.to_owned(), |expression| format!("({expression})")), kind)?;
+        Some(format!("case when not {fits} then '{name} is too large a number: as if it were missing' end"))
+    });
+    format!("array_remove(array[{}]::text[], null)", told.chain(numbers).collect::<Vec<_>>().join(", "))
+}
+
+/// The savepoint to which the old database's transaction returns from values that cannot be read.
+pub(super) const SAVEPOINT: &str = "reading";
+
+/// A value of a table's that cannot be read, as `column of id`, after an error: of the first column that has one, the row with
+/// the smallest id.
+pub(super) async fn unreadable(
+    old: &Transaction<'_>,
+    table: &Table,
+    stand_ins: &str,
+) -> anyhow::Result<Option<String>> {
+    old.batch_execute(&format!("rollback to {SAVEPOINT}")).await?;
+    let rows = rows(table);
+    let is_readable = async |expression: &str, only: &str| -> anyhow::Result<bool> {
+        match old.query_one(&format!("{stand_ins}select count({expression}) from {rows} where {only}"), &[]).await {
+            Ok(_) => Ok(true),
+            Err(e) if is_value(&e) => {
+                old.batch_execute(&format!("rollback to {SAVEPOINT}")).await?;
+                Ok(false)
+            }
+            Err(e) => Err(e.into()),
+        }
+    };
+    for (column, expression) in expressions(table) {
+        if is_readable(&expression, "true").await? {
+            continue;
+        }
+        let ids = old.query(&format!("{stand_ins}select id from {rows} where id is not null order by id"), &[]).await?;
+        let ids: Vec<Uuid> = ids.iter().map(|row| row.get(0)).collect();
+        let (mut first, mut end) = (0, ids.len());
+        while end - first > 1 {
+            let middle = first + (end - first) / 2;
+            let half = format!("id between '{}' and '{}'", ids[first], ids[middle - 1]);
+            if is_readable(&expression, &half).await? { first = middle } else { end = middle }
+        }
+        return Ok(ids.get(first).map(|id| format!("{column} of {id}")));
+    }
+    Ok(None)
+}
+
+/// Whether the database could not read or write a value.
+pub(super) fn is_value(e: &tokio_postgres::Error) -> bool {
+    e.code().is_some_and(|code| code.code().starts_with("22"))
 }
 
 /// An installation may lack what came with a later version, but not what says whose a row is.

@@ -312,11 +312,18 @@ pub(super) const TABLES: &[Table] = &[
         new: "quotes",
         columns: "id uuid; company_id uuid; owner_id uuid; quote_number text; title text; amount numeric; status text = lower(status::text);
             client_id uuid; deal_id uuid; valid_until date;
-            sent_at timestamptz = coalesce(sent_at::timestamp, case lower(status::text) when 'sent' then updated_at end) at time zone 'UTC';
-            accepted_at timestamptz = coalesce(accepted_at::timestamp, case lower(status::text) when 'accepted' then updated_at end) at time zone 'UTC';
+            sent_at timestamptz = coalesce(case when sent_at >= '0001-01-01' and sent_at < '10000-01-01' then sent_at::timestamp end, case lower(status::text) when 'sent' then updated_at end) at time zone 'UTC';
+            accepted_at timestamptz = coalesce(case when accepted_at >= '0001-01-01' and accepted_at < '10000-01-01' then accepted_at::timestamp end, case lower(status::text) when 'accepted' then updated_at end) at time zone 'UTC';
             description text; terms text; notes text; is_deleted boolean; created_at timestamptz; updated_at timestamptz",
         also_read: "status text; sent_at timestamp; accepted_at timestamp",
-        altered: &[("round(amount, 2) <> amount", "the amount has more than two decimals: rounded")],
+        altered: &[
+            ("round(amount, 2) <> amount", "the amount has more than two decimals: rounded"),
+            ("sent_at < '0001-01-01' or sent_at >= '10000-01-01'", "sent_at is no time of a calendar: as if it were missing"),
+            (
+                "accepted_at < '0001-01-01' or accepted_at >= '10000-01-01'",
+                "accepted_at is no time of a calendar: as if it were missing",
+            ),
+        ],
         owner: Some("owner_id"),
         references: &[("client_id", "contacts"), ("deal_id", "deals")],
         ..EMPTY
