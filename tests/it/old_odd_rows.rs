@@ -313,3 +313,24 @@ async fn a_value_that_cannot_be_read_is_missing_or_named() {
     own.drop().await;
     old.drop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_size_that_no_file_has_takes_no_room() {
+    let (old, own) = (Old::new(1).await, OwnDatabase::new().await);
+    let large = add_file(&old, 1, "uploads/large.pdf", i64::MAX).await;
+    let good = add_file(&old, 1, "uploads/good.pdf", 7).await;
+    let negative = add_file(&old, 1, "uploads/negative.pdf", -1).await;
+    bring(&own, &old.options()).await;
+    let new = db::connect(&own.admin).await.unwrap();
+    for (file, size) in [(large, json!(null)), (good, json!(7)), (negative, json!(null))] {
+        assert_eq!(value(&new, "size", "files", file).await, size);
+    }
+    for file in [large, negative] {
+        let size = says("changed", "the size is outside 0 to 1e12 bytes: it has none");
+        assert!(told(&old, file).contains(&size[0]), "{:?}", told(&old, file));
+    }
+    member(&own).await.upload("/api/files/upload", "new.txt", "text/plain", "new").await.expect(200);
+    drop(new);
+    own.drop().await;
+    old.drop().await;
+}

@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 /// Where the old content is.
-pub(super) const STORED: &str = "select id, storage_path, size from files where storage_path <> ''";
+pub(super) const STORED: &str = "select id, storage_path, case when size between 0 and 1e12 then size::bigint end as size from files where storage_path <> ''";
 const CHUNK: usize = 256 << 10;
 
 /// Stores the content of every file that came over and has none, from a folder whose path is canonical; answers how many got

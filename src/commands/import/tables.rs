@@ -344,11 +344,11 @@ pub(super) const TABLES: &[Table] = &[
         old: "files",
         new: "files",
         columns: "id uuid; company_id uuid; owner_id uuid; folder_id uuid; name text; original_name text;
-            file_type text = coalesce(nullif(mime_type, ''), nullif(file_type, '')); size bigint; category text; description text;
+            file_type text = coalesce(nullif(mime_type, ''), nullif(file_type, '')); size bigint = case when size between 0 and 1e12 then size end; category text; description text;
             status text; tags text[] = case when tags is not null then array(select t from unnest(tags) t where t is not null) end;
             contact_id uuid; deal_id uuid; is_deleted boolean; created_at timestamptz; updated_at timestamptz",
-        also_read: "mime_type text; file_type text; tags text[]; storage_path text",
-        altered: &[ODD_TAGS],
+        also_read: "mime_type text; file_type text; size bigint; tags text[]; storage_path text",
+        altered: &[ODD_TAGS, ("size not between 0 and 1e12", "the size is outside 0 to 1e12 bytes: it has none")],
         dropped: &[("storage_path", "false"), ("file_type", "mime_type <> '' and file_type not in ('', mime_type)")],
         owner: Some("owner_id"),
         references: &[("folder_id", "folders"), ("contact_id", "contacts"), ("deal_id", "deals")],
