@@ -1,5 +1,5 @@
 -- $1 workflow id   $2 limit   $3 skip
-select id, status, started_at, completed_at, extract(epoch from completed_at - started_at)::int as duration_seconds, success_count, failure_count,
+select id, status, started_at, completed_at, least(greatest(extract(epoch from completed_at - started_at), -2147483648), 2147483647)::int as duration_seconds, success_count, failure_count,
   error_message, trigger_data, created_at
 from workflow_executions
 where workflow_id = $1

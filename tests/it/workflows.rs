@@ -289,6 +289,13 @@ async fn a_run_by_hand_is_counted_and_listed() {
     assert_eq!(runs.as_array().unwrap().len(), 2);
     assert_eq!(runs[1]["id"], ran["execution_id"]);
     assert_eq!(runs[1]["trigger_data"], json!({"manual_execution": true, "user_id": acme.member.id}));
+    // As an imported run may have them.
+    let long = "update workflow_executions set started_at = '0002-01-01', completed_at = '9999-01-01' where id = $1::text::uuid";
+    acme.db.execute(long, &[&ran["execution_id"].as_str().unwrap()]).await.unwrap();
+    let listed = acme.member.get(&format!("{}/executions", path(&made))).await.expect(200);
+    assert_eq!(listed[1]["duration_seconds"], i32::MAX);
+    let one = format!("{}/executions/{}", path(&made), ran["execution_id"].as_str().unwrap());
+    assert_eq!(acme.member.get(&one).await.expect(200)["duration_seconds"], i32::MAX);
     let mut keys: Vec<&String> = runs[0].as_object().unwrap().keys().collect();
     keys.sort();
     let wire = [
