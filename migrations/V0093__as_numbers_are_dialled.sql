@@ -1,4 +1,4 @@
--- Conversations are found by the number as it is dialled, and what earlier imports left in the way.
+-- Conversations are found by the number as it is dialled; what earlier imports left in the way; and companies that a super admin opens.
 set role ringfence_owner;
 
 -- A number in E.164, if src/telephony.rs or many digits leave no doubt which it is; otherwise as it is written, such as a short code.
@@ -15,6 +15,20 @@ create or replace function app.customer_of(direction text, from_address text, to
   return left(app.dialled(case direction when 'inbound' then from_address else to_address end), 50);
 
 reset role;
+
+-- As in V0072, but a company that becomes active lets its people in, whatever its subscription was before.
+create or replace function app.update_any_company(company_id uuid, patch jsonb) returns setof app.company_card language plpgsql
+  security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  perform app.require_super_admin();
+  update public.companies c set updated_at = now(), (name, domain, logo_url, timezone, currency, email, phone, address, city, state, zip, settings, plan, status) =
+    (select n.name, case when lower(c.domain) = n.domain then c.domain else n.domain end, n.logo_url, n.timezone, n.currency, n.email, n.phone,
+       n.address, n.city, n.state, n.zip, c.settings || n.settings, n.plan, n.status
+     from jsonb_populate_record(c, $2) n),
+    subscription_status = case when $2 ->> 'status' = 'active' and app.is_blocked('active', c.subscription_status) then 'active' else c.subscription_status end
+  where c.id = $1;
+  return query select c.* from app.company_card c where c.id = $1;
+end $$;
 
 -- What was imported before. Of conversations of a company, or of a user without one, that are with the same number, the one
 -- that is found by it stays, or else the one in which it was last spoken: it has the texts of all, and is blocked if one of them was.

@@ -469,3 +469,28 @@ async fn admins_make_accounts_for_colleagues() {
         acme.value("select user_role from users where id = $1::text::uuid", &[&made["id"].as_str()]).await;
     assert_eq!(role, "company_user");
 }
+
+/// Nobody of a company whose subscription has ended gets in, and no other route changes that.
+#[tokio::test]
+async fn a_company_that_a_super_admin_makes_active_lets_its_people_in() {
+    let acme = World::new().await;
+    let staff = acme.super_admin().await;
+    for ended in ["expired", "suspended"] {
+        let end = "update companies set subscription_status = $2 where id = $1";
+        acme.db.execute(end, &[&acme.company, &ended]).await.unwrap();
+        acme.member.get("/api/contacts/").await.detail(403);
+        let kept = staff.put(&path(acme.company), json!({"name": unique("Ended")})).await.expect(200);
+        assert_eq!(kept["subscription_status"], ended);
+        let opened = staff.put(&path(acme.company), json!({"status": "active"})).await.expect(200);
+        assert_eq!([&opened["status"], &opened["subscription_status"]], [&json!("active"), &json!("active")]);
+        acme.member.get("/api/contacts/").await.expect(200);
+    }
+    let logged = "select count(*) from audit_log where tenant_id = $1 and user_id = $2 and after ->> 'subscription_status' = 'active'";
+    assert_eq!(acme.value::<i64>(logged, &[&acme.company, &staff.id]).await, 2);
+    acme.db
+        .execute("update companies set subscription_status = 'trial' where id = $1", &[&acme.company])
+        .await
+        .unwrap();
+    let trial = staff.put(&path(acme.company), json!({"status": "active"})).await.expect(200);
+    assert_eq!(trial["subscription_status"], "trial");
+}

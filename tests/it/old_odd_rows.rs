@@ -334,3 +334,25 @@ async fn a_size_that_no_file_has_takes_no_room() {
     own.drop().await;
     old.drop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn companies_that_nobody_gets_into_are_told() {
+    let (old, own) = (Old::new(1).await, OwnDatabase::new().await);
+    let status =
+        "update companies set subscription_status = case id when md5('company1')::uuid then 'EXPIRED' else 'paused' end
+        where id in (md5('company1')::uuid, md5('company2')::uuid)";
+    old.db.execute(status, &[]).await.unwrap();
+    bring(&own, &old.options()).await;
+    for (company, status, subscription) in
+        [("company1", "active", "expired"), ("company2", "active", "suspended"), ("company3", "suspended", "active")]
+    {
+        let id: Uuid = old.db.query_one("select md5($1)::uuid", &[&company]).await.unwrap().get(0);
+        let blocked = format!(
+            "the status is {status} and the subscription {subscription}: nobody gets in until a super admin sets the status to active"
+        );
+        assert!(told(&old, id).contains(&says("noted", &blocked)[0]), "{company}: {:?}", told(&old, id));
+    }
+    assert_eq!(old.report().iter().filter(|line| line[3].contains("nobody gets in")).count(), 4, "and the closed one");
+    own.drop().await;
+    old.drop().await;
+}

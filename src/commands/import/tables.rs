@@ -180,7 +180,7 @@ pub(super) const TABLES: &[Table] = &[
         // Each company that has one is noted.
         dropped: &[("twilio_auth_token", "false"), ("sendgrid_api_key", "false")],
         prepare: &[sql!("import/companies"), sql!("import/nameless_companies")],
-        rank: &[sql!("import/company_names")],
+        rank: &[sql!("import/company_names"), sql!("import/blocked_companies")],
         ..EMPTY
     },
     Table {
