@@ -1,14 +1,17 @@
 //! Patience with a database that is away, for what is known nowhere else.
 
-use crate::{Error, Result};
+use crate::{Error, Result, server};
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
-/// How long what is known nowhere else is kept for a database that is away.
-const RETRY_FOR: Duration = Duration::from_secs(15);
+/// How long a request keeps what is known nowhere else for a database that is away: it has to answer within its minute.
+const REQUEST_PATIENCE: Duration = Duration::from_secs(15);
+/// How long a job does. With the time that a provider may take, it is less than the five minutes for which the job is its worker's,
+/// and for which a text, mail or call that is under way is not deleted.
+pub const JOB_PATIENCE: Duration = Duration::from_secs(4 * 60);
 
 /// Patience with what is known nowhere else, such as a provider's answer, and must be written down: a database that is away
-/// for a moment is waited for.
+/// is waited for, unless the program stops.
 #[derive(Debug, Default)]
 pub struct WriteRetry {
     since: Option<Instant>,
@@ -20,7 +23,8 @@ impl WriteRetry {
     /// Whether to try again after this outcome, a second later.
     pub async fn goes_on<T>(&mut self, outcome: &Result<T>) -> bool {
         let Some(e) = outcome.as_ref().err().filter(|e| !e.is_refusal()) else { return false };
-        if self.since.get_or_insert_with(Instant::now).elapsed() > RETRY_FOR {
+        let patience = if server::request_id().is_empty() { JOB_PATIENCE } else { REQUEST_PATIENCE };
+        if self.since.get_or_insert_with(Instant::now).elapsed() > patience {
             return false;
         }
         tracing::warn!(error = %e.for_log(), "what is known nowhere else cannot be written down yet");

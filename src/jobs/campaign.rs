@@ -4,7 +4,9 @@
 //! hearing of it, it gives back.
 //!
 //! The job is the worker's for [`LEASE`] after each claim. Within it every mail of the batch has begun ([`START`]) and
-//! ended ([`TIMEOUT`]), so a job that comes back by itself is a dead worker's. After [`TIME_SLICE`] it goes back into the queue.
+//! ended ([`TIMEOUT`]), so a job that comes back by itself is a dead worker's, or that of one whose database is away: another
+//! one goes on with those who wait, and after [`DOUBT`] closes those of whom nothing was written down. After [`TIME_SLICE`] the job
+//! goes back into the queue.
 
 use super::later;
 use crate::{
@@ -31,6 +33,8 @@ const BATCH: i64 = 64;
 const CONCURRENCY: usize = 32;
 /// Seconds for which the job is this worker's: a batch and the note of what became of it.
 const LEASE: f64 = (START.as_secs() + TIMEOUT.as_secs() + 5) as f64;
+/// Seconds after which nobody writes down any more what became of a recipient.
+const DOUBT: f64 = LEASE + db::JOB_PATIENCE.as_secs() as f64;
 /// A mail of a batch that has not begun by then is left for the next one.
 const START: Duration = Duration::from_secs(5);
 /// How long one mail may take: longer than its provider may, who would be asked in vain otherwise. A text and its HTML are of half a
@@ -121,7 +125,7 @@ impl Answers {
 pub(super) async fn run(app: &App, db: &TenantDb, job: &Job) -> Result<()> {
     let campaign = db.tx(async |tx| {
         let begun: Option<Sending> =
-            tx.optional(sql!("jobs/campaign_begin"), &[&job.id, &job.record_id, &LEASE]).await?;
+            tx.optional(sql!("jobs/campaign_begin"), &[&job.id, &job.record_id, &DOUBT]).await?;
         if begun.is_some() {
             tx.optional::<Uuid>(sql!("jobs/campaign_lease"), &[&job.id, &LEASE]).await?;
         }

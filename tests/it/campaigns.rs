@@ -288,6 +288,8 @@ async fn an_answer_that_cannot_be_written_down_is_tried_again_and_counts_once() 
     // A connection that is refused is known to nobody but the program, whose log says so.
     inbox.release();
     until("it is tried in vain", async || log::has_warned("cannot be written down yet")).await;
+    // Longer than a request would wait.
+    tokio::time::sleep(Duration::from_secs(17)).await;
     assert_eq!(acme.value::<i64>(sending, &[]).await, 2, "nobody could write the answers down");
     cluster.batch_execute(&allow(true)).await.unwrap();
     let campaign = becomes(&acme.member, &path, "sent").await;
@@ -614,10 +616,25 @@ async fn a_killed_worker_loses_nothing_and_sends_nothing_twice() {
     let in_flight: i64 = acme.value(sending, &[]).await;
     assert!((1..=64).contains(&in_flight), "{in_flight} were in doubt");
 
-    // Nobody touches them before the dead worker's time is over, which is now.
-    let over = "update campaign_recipients set tried_at = tried_at - interval '2 minutes' where state = 'sending'; update jobs set run_at = now()";
-    acme.db.batch_execute(over).await.unwrap();
+    // Nobody touches them while a worker without its database might still write down what became of them; the others follow.
+    let later = |minutes: u8| {
+        format!(
+            "update campaign_recipients set tried_at = tried_at - interval '{minutes} minutes' where state = 'sending'"
+        )
+    };
+    acme.db.batch_execute(&later(2)).await.unwrap();
+    acme.make_due("campaign").await;
     let mut second = worker(&own, &inbox);
+    let left = "select count(*) from campaign_recipients where state not in ('sent', 'failed')";
+    until("all others have their state", async || acme.value::<i64>(left, &[]).await == in_flight).await;
+    assert_eq!(acme.value::<i64>(sending, &[]).await, in_flight);
+    acme.db.batch_execute(&later(5)).await.unwrap();
+    until("they have their state", async || {
+        // A worker that has the job at this moment puts it off.
+        acme.make_due("campaign").await;
+        acme.value::<i64>(left, &[]).await == 0
+    })
+    .await;
     let campaign = becomes(&acme.member, &path, "sent").await;
     second.kill().unwrap();
     second.wait().unwrap();

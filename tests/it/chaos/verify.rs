@@ -192,7 +192,7 @@ pub async fn drain(rig: &Rig) -> Vec<String> {
         // A provider's answer is waited for less long than this.
         if start.elapsed() > Duration::from_secs(40) {
             let end =
-                "update campaign_recipients set tried_at = tried_at - interval '2 minutes' where state = 'sending';
+                "update campaign_recipients set tried_at = tried_at - interval '10 minutes' where state = 'sending';
                 update jobs set run_at = now() where run_at > now() and failed_at is null
                   and company_id in (select id from companies where name like 'Chaos %')";
             admin.batch_execute(end).await.unwrap();
