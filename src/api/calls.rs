@@ -86,7 +86,9 @@ async fn make(app: State<App>, db: TenantDb, Json(dialled): Json<Dialled>) -> Re
 }
 
 async fn delete(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<wire::Done>> {
-    db.optional::<Uuid>(sql!("calls/delete"), &[&id]).await.or_not_found("Call")?;
+    if !db.optional(sql!("calls/delete"), &[&id]).await.or_not_found("Call")? {
+        return Err(Error::bad_request("This call is being made right now: try again in a moment"));
+    }
     Ok(wire::done("Call deleted successfully"))
 }
 

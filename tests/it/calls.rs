@@ -110,3 +110,29 @@ async fn a_call_that_goes_on_has_no_end() {
     tells("CA2", "ringing", "").await;
     assert_eq!(shown().await, ("completed".into(), true, false));
 }
+
+/// What becomes of it is written to its row.
+#[tokio::test]
+async fn a_call_that_is_being_made_is_not_deleted() {
+    let acme = World::new().await;
+    let slow = Account::of(&acme).await.is_slow();
+    let (made, deleted) = tokio::join!(acme.member.post("/api/calls/make", json!({"to": number()})), async {
+        slow.asked().await;
+        let id: uuid::Uuid = acme.value("select id from calls where tenant_id = $1", &[&acme.company]).await;
+        let mut deleted = Vec::new();
+        for area in ["calls", "inbox"] {
+            deleted.push(acme.member.delete(&format!("/api/{area}/{id}")).await);
+        }
+        slow.release();
+        deleted
+    });
+    assert!(deleted.iter().all(|answer| answer.detail(400).contains("right now")), "{deleted:?}");
+    let path = format!("/api/calls/{}", made.expect(200)["call_id"].as_str().unwrap());
+    acme.member.delete(&path).await.expect(200);
+    assert_eq!(acme.member.delete(&path).await.detail(404), "Call not found");
+    // One from before there were answers has no end of its own.
+    let insert = "insert into calls (tenant_id, company_id, user_id, direction, status, from_address, to_address, created_at)
+        values ($1, $1, $2, 'outbound', 'initiated', '+15550100', '+15550101', now() - interval '6 minutes') returning id";
+    let old: uuid::Uuid = acme.value(insert, &[&acme.company, &acme.member.id]).await;
+    acme.member.delete(&format!("/api/calls/{old}")).await.expect(200);
+}

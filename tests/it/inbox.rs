@@ -116,3 +116,17 @@ async fn a_text_that_is_being_sent_is_not_deleted() {
     acme.member.delete(&path).await.expect(200);
     assert_eq!(acme.member.delete(&path).await.status, 404);
 }
+
+/// Nothing would be left of it, and whoever sends it would hear that it is not there.
+#[tokio::test]
+async fn a_mail_that_is_being_sent_is_not_deleted() {
+    let acme = World::new().await;
+    let insert = "insert into emails (tenant_id, company_id, user_id, direction, status, is_sending, from_email, to_email, subject, body)
+        values ($1, $1, $2, 'outbound', 'scheduled', true, 'a@x.example', 'b@x.example', 'S', 'B') returning id";
+    let id: uuid::Uuid = acme.value(insert, &[&acme.company, &acme.member.id]).await;
+    let path = format!("/api/inbox/{id}");
+    assert!(acme.member.delete(&path).await.detail(400).contains("being sent"));
+    acme.db.execute("update emails set is_sending = false, status = 'sent' where id = $1", &[&id]).await.unwrap();
+    acme.member.delete(&path).await.expect(200);
+    assert_eq!(acme.member.delete(&path).await.status, 404);
+}
