@@ -224,7 +224,7 @@ async fn a_scheduled_text_leaves_when_its_time_has_come_unless_it_is_cancelled()
     // No list has it any more: whoever scheduled it is told.
     let to: String = acme.value("select to_address from scheduled_sms where id = $1", &[&late]).await;
     let told = acme.member.get("/api/notifications/").await.expect(200);
-    let words = format!("The text to {to} was not sent: Text messages are switched off in the Twilio settings");
+    let words = format!("The text to {to} failed: Text messages are switched off in the Twilio settings");
     assert_eq!(
         (told.as_array().unwrap().len(), &told[0]["message"], &told[0]["type"]),
         (1, &json!(words), &json!("error"))
@@ -239,9 +239,45 @@ async fn a_scheduled_text_leaves_when_its_time_has_come_unless_it_is_cancelled()
     acme.db.execute(insert, &[&acme.company, &left.id, &account.number]).await.unwrap();
     until("an admin is told", async || {
         let told = acme.admin.get("/api/notifications/").await.expect(200);
-        told[0]["message"].as_str().is_some_and(|message| message.starts_with("The text to +14155550199 was not sent"))
+        told[0]["message"].as_str().is_some_and(|message| message.starts_with("The text to +14155550199 failed"))
     })
     .await;
+}
+
+/// No list of scheduled texts has it any more, whatever became of it.
+#[tokio::test]
+async fn who_scheduled_a_text_is_told_when_it_fails_at_twilio() {
+    let own = OwnDatabase::new().await;
+    let acme = World::alone(&own).await;
+    let account = Account::of(&acme).await;
+    let told = async || acme.member.get("/api/notifications/").await.expect(200).as_array().unwrap().clone();
+    let insert =
+        "insert into scheduled_sms (tenant_id, company_id, user_id, from_address, to_address, body, scheduled_at)
+        values ($1, $1, $2, $3, $4, 'Text', now())";
+    // One is refused, of one the answer is lost, and one is tried again.
+    for (number, (to, why)) in
+        [("+14155550001", "not valid"), ("+14155550003", "no clear answer"), ("+14155550004", "")].iter().enumerate()
+    {
+        acme.db.execute(insert, &[&acme.company, &acme.member.id, &account.number, to]).await.unwrap();
+        let answered = "select count(*) from sms_messages where status = 'failed'";
+        until("an answer", async || acme.value::<i64>(answered, &[]).await == number as i64 + 1).await;
+        let told = told().await;
+        assert_eq!(told.len(), (number + 1).min(2), "{told:?}");
+        let message = told[0]["message"].as_str().unwrap();
+        assert!(why.is_empty() || message.starts_with(&format!("The text to {to} failed: ")), "{message}");
+        assert!(message.contains(why) || why.is_empty(), "{message}");
+    }
+    // The worker of one dies.
+    let sending = "with text as (insert into sms_messages (tenant_id, company_id, user_id, direction, status, from_address, to_address, body)
+            values ($1, $1, $2, 'outbound', 'queued', $3, '+14155550100', 'Text') returning id)
+        insert into scheduled_sms (tenant_id, company_id, user_id, from_address, to_address, body, scheduled_at, is_sent, sent_at, message_id)
+        select $1, $1, $2, $3, '+14155550100', 'Text', now(), true, now(), id from text";
+    acme.db.execute(sending, &[&acme.company, &acme.member.id, &account.number]).await.unwrap();
+    acme.make_due("unanswered").await;
+    until("it is told", async || told().await.len() == 3).await;
+    let last = told().await[0]["message"].as_str().unwrap().to_owned();
+    assert!(last.starts_with("The text to +14155550100 failed: ") && last.contains("may have arrived"), "{last}");
+    assert_eq!(acme.admin.get("/api/notifications/").await.expect(200), json!([]));
 }
 
 /// Whoever cancels it cannot take back what is being asked, but nothing is asked again.
