@@ -30,7 +30,7 @@ begin
       ('sms_templates', 'name category variables ai_tone usage_count', 'body'),
       ('suppressions', 'channel reason', 'address note'),
       ('twilio_settings', '', 'account_sid phone_number sendgrid_from_email'),
-      ('phone_numbers', 'twilio_sid rotation_priority total_messages_sent total_messages_received', 'phone_number friendly_name'),
+      ('phone_numbers', 'twilio_sid rotation_priority total_messages_sent total_messages_received', 'phone_number friendly_name detached_from'),
       ('campaigns', 'campaign_name ip_pool status total_recipients total_sent total_delivered total_opened total_clicked total_bounced', 'subject body html_body error_message'),
       ('campaign_recipients', 'state attempts provider_id open_count', 'email error_message'),
       ('mail_hooks', '', 'key_hash verification_key'),

@@ -1,5 +1,6 @@
--- Makes the company's numbers those of its account. A number that another company goes on with is added and not active. One that the
--- caller has from before there were companies gives way to the company's.
+-- Makes the company's numbers those of its account. A number that another company goes on with is added and not active. One that was
+-- switched off with the company's settings is switched on again, unless another company goes on with it. One that the caller has from
+-- before there were companies gives way to the company's.
 -- $1 the account's numbers: [{sid, phone_number, friendly_name, capabilities: {sms, voice, mms}}]   $2 those that others go on with
 with given as (
   select distinct on (g.phone_number) g.phone_number, g.sid, left(g.friendly_name, 255) as friendly_name,
@@ -10,7 +11,8 @@ with given as (
   order by g.phone_number
 ), updated as (
   update phone_numbers n set friendly_name = g.friendly_name, twilio_sid = g.sid, sms_enabled = g.sms, voice_enabled = g.voice,
-    mms_enabled = g.mms, updated_at = now()
+    mms_enabled = g.mms, is_active = n.is_active or n.detached_from is not null and n.phone_number <> all ($2),
+    detached_from = case when n.phone_number = any ($2) then n.detached_from end, updated_at = now()
   from given g where n.phone_number = g.phone_number and not n.is_deleted and n.company_id is not null
   returning n.phone_number
 ), removed as (

@@ -1,6 +1,6 @@
--- The numbers stay with what was said by them, switched off.
+-- The numbers stay with what was said by them, switched off until there are settings of their account again.
 with detached as (
-  update phone_numbers set is_active = false, updated_at = now()
-  where is_active and company_id is not null and exists (select from twilio_settings where company_id is not null)
+  update phone_numbers n set is_active = false, detached_from = s.account_sid, updated_at = now()
+  from twilio_settings s where s.company_id is not null and n.is_active and n.company_id is not null
 )
 delete from twilio_settings where company_id is not null returning id

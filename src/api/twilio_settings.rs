@@ -196,6 +196,7 @@ async fn create(
         let params: Params<'_> =
             &[&credentials.account_sid, &number, &new.sendgrid_from_email, sms, voice, email, &verified];
         tx.optional::<Uuid>(sql!("twilio_settings/create"), params).await?;
+        tx.optional::<bool>(sql!("twilio_settings/attach_numbers"), &[&credentials.account_sid]).await?;
         keep(&app, tx, "twilio_auth_token", &credentials.auth_token).await?;
         if let Some(key) = &key {
             keep(&app, tx, "sendgrid_api_key", key).await?;

@@ -173,8 +173,8 @@ impl Seeding<'_> {
         .await;
         let number = self
             .row(
-                "insert into phone_numbers (tenant_id, company_id, user_id, phone_number, friendly_name, twilio_sid)
-             values ($1, $1, $2, $3, $3, $3) returning id",
+                "insert into phone_numbers (tenant_id, company_id, user_id, phone_number, friendly_name, twilio_sid, detached_from)
+             values ($1, $1, $2, $3, $3, $3, $3) returning id",
                 &[&a, &admin, &c],
             )
             .await;

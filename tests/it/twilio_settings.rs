@@ -211,6 +211,66 @@ async fn numbers_are_taken_over_from_the_account() {
     assert_eq!(live["phone_numbers"].as_array().unwrap().len(), 3);
 }
 
+/// What the removal of the settings switches off comes back with their account; what somebody has switched off does not.
+#[tokio::test]
+async fn numbers_come_back_with_their_account() {
+    let (acme, other) = (World::new().await, World::new().await);
+    let account = Account::of(&acme).await;
+    let (one, off, lost) = (&account.number, number(), number());
+    let add = async |world: &World, number: &str| {
+        world.admin.post("/api/sms/phone-numbers", json!({"phone_number": number})).await
+    };
+    let rows = async || acme.member.get("/api/sms/phone-numbers").await.expect(200).as_array().unwrap().clone();
+    let active = async || -> Vec<String> {
+        let rows = rows().await;
+        rows.iter().filter(|n| n["is_active"] == true).map(|n| n["phone_number"].as_str().unwrap().to_owned()).collect()
+    };
+    let enter = async |account: &Account| {
+        let settings = json!({"account_sid": account.sid, "auth_token": account.token});
+        acme.admin.post("/api/twilio-settings/", settings).await.expect(201);
+    };
+    let remove = async || acme.admin.delete("/api/twilio-settings/").await.expect(200);
+    let text = async || acme.member.post("/api/sms/send", json!({"to": number(), "body": "Hi"})).await;
+    add(&acme, &lost).await.expect(200);
+    let id = add(&acme, &off).await.expect(200)["id"].as_str().unwrap().to_owned();
+    let switch = format!("/api/sms/phone-numbers/{id}/active?active=false");
+    acme.member.send("PATCH", &switch, None).await.expect(200);
+    remove().await;
+    assert!(active().await.is_empty());
+    // Another company uses one of them by now.
+    Account::of(&other).await;
+    add(&other, &lost).await.expect(200);
+    enter(&account).await;
+    assert_eq!(active().await, [one.clone()]);
+    text().await.expect(200);
+
+    // Another account brings no numbers of this one, unless Twilio or an admin says so.
+    remove().await;
+    let elsewhere = Account::new();
+    enter(&elsewhere).await;
+    assert_eq!(text().await.detail(400), "No phone number available: switch one on");
+    add(&acme, one).await.expect(200);
+    for there in [one, &off, &lost] {
+        assert!(add(&acme, there).await.detail(400).contains("already added"), "{there}");
+    }
+    assert_eq!((active().await, rows().await.len()), (vec![one.clone()], 3));
+    remove().await;
+    enter(&account).await;
+    assert!(active().await.is_empty(), "it was the other account's");
+    account.has(&[one, &off]);
+    acme.admin.post("/api/twilio/sync/phone-numbers", json!({})).await.expect(200);
+    assert_eq!(active().await, [one.clone()]);
+    // What is switched off by hand stays so.
+    remove().await;
+    acme.member.send("PATCH", &switch, None).await.expect(200);
+    let id = rows().await.iter().find(|n| n["phone_number"] == **one).unwrap()["id"].as_str().unwrap().to_owned();
+    let switch = format!("/api/sms/phone-numbers/{id}/active?active=false");
+    acme.member.send("PATCH", &switch, None).await.expect(200);
+    enter(&account).await;
+    acme.admin.post("/api/twilio/sync/phone-numbers", json!({})).await.expect(200);
+    assert!(active().await.is_empty());
+}
+
 /// Whether a company uses this number, and what its log says that became of it.
 async fn uses(world: &World, number: &str) -> (bool, Vec<String>) {
     let used =

@@ -95,8 +95,8 @@ pub(super) async fn add(app: State<App>, db: TenantDb, Json(new): Json<NewNumber
     let number = telephony::e164(&new.phone_number)?;
     let (rotate, priority) = (new.rotation_enabled.unwrap_or(false), new.rotation_priority.unwrap_or(0));
     let params: Params<'_> = &[&number, &new.friendly_name, &new.twilio_sid, &rotate, &priority];
-    let added = use_number(&app, &db, &number, sql!("sms/add_phone_number"), params).await;
-    Ok(Json(added.on_constraint("phone_numbers_tenant_number_key", IN_USE)?))
+    let added = use_number(&app, &db, &number, sql!("sms/add_phone_number"), params).await?;
+    added.map(Json).ok_or(Error::bad_request(IN_USE))
 }
 
 pub(super) async fn set_rotation(
@@ -118,18 +118,18 @@ pub(super) async fn set_active(
     let is_active = switched.enabled.or(switched.active);
     let is_active = is_active.ok_or_else(|| Error::invalid("query", "enabled", "Field required"))?;
     let number = db.optional::<String>(sql!("sms/phone_number"), &[&id]).await.or_not_found("Phone number")?;
-    use_number::<Uuid>(&app, &db, &number, sql!("sms/set_active"), &[&id, &is_active]).await?;
+    let set = use_number::<Uuid>(&app, &db, &number, sql!("sms/set_active"), &[&id, &is_active]).await;
+    set.or_not_found("Phone number")?;
     Ok(Json(ActiveSet { success: true, is_active }))
 }
 
 /// Carries out a statement that puts a number to use. If another company uses it, Twilio is asked whose it is: it may have been
 /// entered there by somebody who does not have it.
-async fn use_number<T: FromRow>(app: &App, db: &TenantDb, number: &str, q: Sql, p: Params<'_>) -> Result<T> {
+async fn use_number<T: FromRow>(app: &App, db: &TenantDb, number: &str, q: Sql, p: Params<'_>) -> Result<Option<T>> {
     const KEY: &str = "phone_numbers_in_use_key";
-    let missing = || Error::not_found("Phone number");
     let written = db.optional(q, p).await.on_constraint(KEY, IN_USE);
     if !matches!(&written, Err(Error::BadRequest(why)) if why == IN_USE) {
-        return written?.ok_or_else(missing);
+        return written;
     }
     let Some(account) = telephony::account(app, db).await? else { return Err(Error::bad_request(IN_USE)) };
     let numbers = app.twilio.numbers(&account.credentials, usize::MAX).await.unwrap_or_default();
@@ -140,7 +140,7 @@ async fn use_number<T: FromRow>(app: &App, db: &TenantDb, number: &str, q: Sql, 
         tx.take_numbers(&[number], &account.credentials.account_sid).await?;
         tx.optional(q, p).await
     });
-    written.await.on_constraint(KEY, IN_USE)?.ok_or_else(missing)
+    written.await.on_constraint(KEY, IN_USE)
 }
 
 pub(super) async fn sync(app: State<App>, db: Scoped<SettingsAdmin>) -> Result<Json<Synced>> {

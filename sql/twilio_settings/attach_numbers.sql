@@ -1,0 +1,2 @@
+-- Switches on again what was switched off with the company's settings of this account.   $1 account
+select true from app.attach_numbers($1)
