@@ -193,7 +193,9 @@ fn kept(list: &Option<String>) -> Option<String> {
 
 /// Writes a mail down in the caller's transaction, as a draft or before it is sent.
 pub async fn keep(tx: &Tx<'_>, mail: &Mail, host: &str, is_draft: bool) -> Result<Queued> {
-    let Mail { to, subject, body, cc, bcc, contact, in_reply_to, attachments, execution, text: _ } = mail;
+    let Mail { to, subject, body, text, cc, bcc, contact, in_reply_to, attachments, execution } = mail;
+    // The text, or else the HTML (contract: inbox/send-email).
+    let body = text.as_ref().filter(|text| !text.trim().is_empty()).unwrap_or(body);
     let (cc, bcc) = (kept(cc), kept(bcc));
     let params: Params<'_> =
         &[to, subject, body, &cc, &bcc, contact, in_reply_to, attachments, &ATTACHMENTS, &host, &is_draft, execution];

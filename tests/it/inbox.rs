@@ -40,6 +40,7 @@ async fn texts_mail_and_calls_are_one_list() {
     assert_eq!(kinds(&list("?status=sent").await), ["email sent", "sms sent"]);
     assert_eq!(kinds(&list("sms?direction=outbound").await).len(), 2);
     assert_eq!(kinds(&list("emails").await), ["email sent"]);
+    assert_eq!(list("emails").await[0]["body"], "M");
     assert!(list("?direction=inbound").await.is_empty());
     for bad in ["?limit=101", "?offset=-1", "?status=lost", "?message_type=fax"] {
         assert_eq!(acme.admin.get(&format!("/api/inbox/{bad}")).await.status, 422, "{bad}");
