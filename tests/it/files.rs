@@ -986,6 +986,26 @@ async fn a_signed_document_is_noted_for_workflows() {
         )
         .await;
     assert_eq!((&seen["owner_id"], &seen["document_name"]), (&json!(acme.admin.id), &json!("Contract")));
+    let odd =
+        json!({"document_id": 7, "document_name": true, "signed_at": 1_767_225_600, "contact_id": "", "more": []});
+    assert_eq!(acme.member.post(path, odd).await.expect(200)["status"], json!("ok"));
+    let last = "select details from workflow_events where event = 'document_signed' and tenant_id = $1 order by id desc limit 1";
+    let seen: Value = acme.value(last, &[&acme.company]).await;
+    assert_eq!([&seen["document_id"], &seen["document_name"], &seen["signed_at"]], ["7", "true", "1767225600"]);
+    for (field, bad) in [
+        ("document_id", json!({"id": 7})),
+        ("document_name", json!("x".repeat(256))),
+        ("signer_email", json!(["a@x.io"])),
+        ("signed_at", json!("\0")),
+        ("contact_id", json!(7)),
+        ("owner_id", json!("nobody")),
+    ] {
+        let answer = acme.member.post(path, json!({ field: bad })).await.expect(200);
+        assert_eq!(answer["status"], json!("error"));
+        assert!(answer["message"].as_str().unwrap().starts_with(field), "{answer}");
+    }
+    let noted = "select count(*) from workflow_events where event = 'document_signed' and tenant_id = $1";
+    assert_eq!(acme.value::<i64>(noted, &[&acme.company]).await, 2);
     assert_eq!(acme.member.post(path, json!({"owner_id": Uuid::now_v7()})).await.detail(404), "User not found");
     assert_eq!(acme.member.post(path, json!({"contact_id": Uuid::now_v7()})).await.detail(404), "Contact not found");
 }

@@ -5,6 +5,7 @@ mod folders;
 
 use super::prelude::*;
 use crate::wire::Upload;
+use serde_json::Value;
 
 routes! {
     /// The company's files in all folders, the newest first
@@ -120,29 +121,68 @@ struct FilePatch {
     folder_id: Option<Option<String>>,
 }
 
-/// What an e-signature service says.
-#[derive(Debug, Serialize, Deserialize, Validate, JsonSchema)]
+/// What an e-signature service says, in whatever way that service writes it: what does not fit is answered and not refused.
+#[derive(Default, Deserialize, Validate, JsonSchema)]
+#[serde(default)]
 #[garde(allow_unvalidated)]
+struct Told {
+    /// A text of at most 255 characters, or a number, as all but the ids.
+    document_id: Value,
+    document_name: Value,
+    signer_email: Value,
+    /// A contact of the company.
+    contact_id: Value,
+    /// The user whose workflows wait for it.
+    owner_id: Value,
+    signed_at: Value,
+}
+
+/// The same as workflows see it.
+#[derive(Debug, Serialize)]
 struct Signed {
-    #[garde(length(chars, max = 255))]
     document_id: Option<String>,
-    #[garde(length(chars, max = 255))]
     document_name: Option<String>,
-    #[garde(length(chars, max = 255))]
     signer_email: Option<String>,
-    #[serde(default, deserialize_with = "wire::blank_is_none")]
     contact_id: Option<Uuid>,
-    /// Whose workflows wait for it.
-    #[serde(default, deserialize_with = "wire::blank_is_none")]
     owner_id: Option<Uuid>,
-    #[garde(length(chars, max = 100))]
     signed_at: Option<String>,
+}
+
+impl Told {
+    /// Reads it, or says what does not fit.
+    fn read(self) -> Result<Signed, String> {
+        Ok(Signed {
+            document_id: text("document_id", self.document_id)?,
+            document_name: text("document_name", self.document_name)?,
+            signer_email: text("signer_email", self.signer_email)?,
+            contact_id: id("contact_id", self.contact_id)?,
+            owner_id: id("owner_id", self.owner_id)?,
+            signed_at: text("signed_at", self.signed_at)?,
+        })
+    }
+}
+
+fn text(field: &str, given: Value) -> Result<Option<String>, String> {
+    let text = match given {
+        Value::Null => return Ok(None),
+        Value::String(text) => Some(text),
+        Value::Number(_) | Value::Bool(_) => Some(given.to_string()),
+        Value::Array(_) | Value::Object(_) => None,
+    };
+    let text = text.filter(|text| text.chars().count() <= 255 && !text.contains('\0'));
+    text.map(Some).ok_or_else(|| format!("{field} should be a text of at most 255 characters"))
+}
+
+fn id(field: &str, given: Value) -> Result<Option<Uuid>, String> {
+    let text = text(field, given)?.filter(|text| !text.is_empty());
+    text.map(|text| text.parse()).transpose().map_err(|_| format!("{field} should be an id"))
 }
 
 #[derive(Serialize, JsonSchema)]
 struct Noted {
+    /// `ok` or `error`.
     status: &'static str,
-    message: &'static str,
+    message: String,
 }
 
 async fn list(db: TenantDb, Query(filter): Query<Filter>, page: Paging<{ page::ALL }>) -> Result<Paged<File>> {
@@ -187,8 +227,12 @@ async fn delete(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Message>> {
     Ok(message("File deleted successfully"))
 }
 
-async fn document_signed(db: TenantDb, Json(signed): Json<Signed>) -> Result<Json<Noted>> {
+async fn document_signed(db: TenantDb, Json(told): Json<Told>) -> Result<Json<Noted>> {
+    let signed = match told.read() {
+        Ok(signed) => signed,
+        Err(message) => return Ok(Json(Noted { status: "error", message })),
+    };
     let params: Params<'_> = &[&signed.owner_id, &signed.contact_id, &Jsonb(&signed)];
     db.optional::<bool>(sql!("files/document_signed"), params).await?;
-    Ok(Json(Noted { status: "ok", message: "The signature was noted" }))
+    Ok(Json(Noted { status: "ok", message: "The signature was noted".into() }))
 }
