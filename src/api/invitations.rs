@@ -67,12 +67,13 @@ async fn send(
     db: Scoped<CompanyAdmin>,
     Json(new): Json<NewInvitation>,
 ) -> Result<Json<Sent>> {
-    db.tx(async |tx| tx.caller().company_id.map(drop).ok_or(Error::NoCompany)).await.must_have_company()?;
+    let company = db.tx(async |tx| tx.caller().company_id.ok_or(Error::NoCompany)).await.must_have_company()?;
     if new.user_role == SUPER_ADMIN {
         return Err(Error::Forbidden("An invitation cannot grant the super admin role".into()));
     }
     let email = new.email;
-    client.limit(&app, "invite", &email, 20, Duration::from_secs(60 * 60)).await?;
+    // Of each company by itself: nobody else's invitations keep it from making one.
+    client.limit(&app, "invite", &format!("{company} {email}"), 20, Duration::from_secs(60 * 60)).await?;
     if app.db.platform().email_taken(&email).await? {
         return Err(Error::bad_request("A user with this email already exists"));
     }

@@ -4,7 +4,7 @@ use crate::{
     smtp::Inbox,
     world::{PASSWORD, Person, World, api_url, config, start_server},
 };
-use ringfence::config::Config;
+use ringfence::config::{Config, Switch};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -143,6 +143,18 @@ async fn admins_invite_and_others_do_not() {
         body[field] = bad;
         acme.admin.post(SEND, body).await.expect(422);
     }
+}
+
+/// Whoever has an account already is sent no mail, and counts all the same.
+#[tokio::test]
+async fn no_company_keeps_another_from_inviting_somebody() {
+    let (acme, other) = (World::new().await, World::new().await);
+    let base = start_server(Config { rate_limits: Switch::On, ..config() }, &api_url());
+    let invite = async |world: &World| world.admin.at(&base).post(SEND, body(&acme.member.email)).await.status;
+    for _ in 0..20 {
+        assert_eq!(invite(&acme).await, 400);
+    }
+    assert_eq!((invite(&acme).await, invite(&other).await), (429, 400));
 }
 
 #[tokio::test]
