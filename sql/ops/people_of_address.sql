@@ -1,6 +1,6 @@
 -- The contacts with an address, the users, and the companies that know it without such a contact: from mails, campaigns,
 -- invitations, workflows, notifications, the audit log, or because they registered with it. Numbers are in E.164. Blanks around an
--- address are none of it.
+-- address and a name before it are none of it.
 -- $1 address, lower-cased   $2 company, or null
 select 'contact' as kind, c.id, c.tenant_id, coalesce(app.e164(c.phone), '-') as number from contacts c
 where ops.bare_address(c.email) = $1 and ($2::uuid is null or c.tenant_id = $2)
@@ -11,7 +11,7 @@ union all
 select 'address', '00000000-0000-0000-0000-000000000000', a.tenant_id, '-'
 from (
   select i.tenant_id from invitations i where i.email = $1
-  union select r.tenant_id from campaign_recipients r where r.email = $1
+  union select r.tenant_id from campaign_recipients r where ops.bare_address(r.email) = $1
   union select e.tenant_id from emails e
   where position($1 in lower(concat_ws(',', e.from_email, e.to_email, e.cc, e.bcc))) > 0
     and exists (select from unnest(array[e.from_email, e.to_email, e.cc, e.bcc]) f, app.mailboxes(f) m where m.address = $1)

@@ -192,7 +192,7 @@ fn of_person() -> Vec<(&'static str, String)> {
         ("scheduled_sms", scheduled.clone()),
         ("calls", texts.clone()),
         ("emails", MAILS.to_owned()),
-        ("campaign_recipients", "email = $3".to_owned()),
+        ("campaign_recipients", "ops.bare_address(email) = $3".to_owned()),
         (
             "notifications",
             format!(

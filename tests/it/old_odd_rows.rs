@@ -6,6 +6,7 @@ use crate::{
     world::{Person, config, start_server},
 };
 use ringfence::{
+    commands::erase::{self, Erase},
     config::{Config, Switch},
     db,
 };
@@ -353,6 +354,47 @@ async fn companies_that_nobody_gets_into_are_told() {
         assert!(told(&old, id).contains(&says("noted", &blocked)[0]), "{company}: {:?}", told(&old, id));
     }
     assert_eq!(old.report().iter().filter(|line| line[3].contains("nobody gets in")).count(), 4, "and the closed one");
+    own.drop().await;
+    old.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_behind_a_name_is_the_address() {
+    let (old, own) = (Old::new(1).await, OwnDatabase::new().await);
+    let recipient = async |email: &str, unsubscribed: bool| {
+        let campaign: Uuid = old.db.query_one("select md5('campaign1')::uuid", &[]).await.unwrap().get(0);
+        let row = json!({"campaign_id": campaign, "recipient_email": email, "unsubscribed": unsubscribed});
+        add(&old, "bulk_email_analytics", row).await
+    };
+    for wants_none in ["Ned <Ned@odd.example>", "mailto:mia@odd.example", "max@odd.example\n"] {
+        recipient(wants_none, true).await;
+    }
+    let contact = json!({"first_name": "Er", "last_name": "A", "email": "Er <Er@odd.example>", "status": "NEW"});
+    let erased = [
+        ("contacts", add(&old, "contacts", contact).await),
+        ("campaign_recipients", recipient("Er A <er@odd.example>", false).await),
+        ("campaign_recipients", recipient("er@odd.example\n", false).await),
+    ];
+    bring(&own, &old.options()).await;
+    let new = db::connect(&own.admin).await.unwrap();
+    let suppressed = "select array_agg(address order by address) from suppressions where address like '%@odd.example'";
+    let suppressed: Vec<String> = new.query_one(suppressed, &[]).await.unwrap().get(0);
+    assert_eq!(suppressed, ["max@odd.example", "mia@odd.example", "ned@odd.example"]);
+
+    // Whoever is erased by it is, and does not come back.
+    let options = erase::Options { dry_run: false, yes: true };
+    let person = Erase::Person { email: Some("er@odd.example".into()), company: None, contact: None, options };
+    erase::run(&own.admin, &person, &own.store()).await.unwrap_or_else(|e| panic!("{e:?}"));
+    for again in [false, true] {
+        if again {
+            bring(&own, &old.options()).await;
+        }
+        for (table, id) in &erased {
+            let there = format!("select count(*) from {table} where id = $1");
+            assert_eq!(new.query_one(&there, &[id]).await.unwrap().get::<_, i64>(0), 0, "{table} {again}");
+        }
+    }
+    drop(new);
     own.drop().await;
     old.drop().await;
 }

@@ -569,7 +569,7 @@ pub(super) const TABLES: &[Table] = &[
         ),
         new: "suppressions",
         columns: "id uuid; company_id uuid = company_id; user_id uuid = user_id; channel text = 'email';
-            address text = btrim(recipient_email); reason text = case when unsubscribed then 'unsubscribe' else 'bounce' end;
+            address text = btrim(regexp_replace(coalesce(substring(recipient_email from '<([^<>]*)>[^<>]*$'), recipient_email), '^\\s*mailto:', '', 'i'), E' \\t\\r\\n'); reason text = case when unsubscribed then 'unsubscribe' else 'bounce' end;
             created_at timestamptz = updated_at at time zone 'UTC'",
         lower: &["address"],
         owner: Some("user_id"),
