@@ -241,7 +241,7 @@ async fn numbers_come_back_with_their_account() {
     Account::of(&other).await;
     add(&other, &lost).await.expect(200);
     enter(&account).await;
-    assert_eq!(active().await, [one.clone()]);
+    assert_eq!(active().await, [one.as_str()]);
     text().await.expect(200);
 
     // Another account brings no numbers of this one, unless Twilio or an admin says so.
@@ -259,7 +259,7 @@ async fn numbers_come_back_with_their_account() {
     assert!(active().await.is_empty(), "it was the other account's");
     account.has(&[one, &off]);
     acme.admin.post("/api/twilio/sync/phone-numbers", json!({})).await.expect(200);
-    assert_eq!(active().await, [one.clone()]);
+    assert_eq!(active().await, [one.as_str()]);
     // What is switched off by hand stays so.
     remove().await;
     acme.member.send("PATCH", &switch, None).await.expect(200);
