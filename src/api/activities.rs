@@ -213,7 +213,8 @@ fn status(text: &str) -> &'static str {
 
 async fn list(db: TenantDb, Query(filter): Query<Filter>, page: Paging<{ page::ALL }>) -> Result<Paged<Activity>> {
     let Filter { kind, activity_type, status, completed, contact_id: contact, deal_id: deal } = filter;
-    let (kind, status) = (kind.or(activity_type).map(|word| word.to_lowercase()), status.map(|word| word.to_lowercase()));
+    let (kind, status) =
+        (kind.or(activity_type).map(|word| word.to_lowercase()), status.map(|word| word.to_lowercase()));
     let completed = completed.filter(|_| status.is_none());
     Named { contact, deal, ..Named::default() }.must_be_there(&db).await?;
     let is_whole = kind.is_none() && status.is_none() && completed.is_none() && contact.or(deal).is_none();

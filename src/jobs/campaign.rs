@@ -11,11 +11,7 @@
 use super::later;
 use crate::{
     App, Error, Result,
-    clients::{
-        Failure,
-        mail::OutgoingEmail,
-        smtp,
-    },
+    clients::{Failure, mail::OutgoingEmail, smtp},
     db::{self, Params, TenantDb, platform::Job},
     links::{self, Link, Purpose},
     mailing::{self, MailRoute},

@@ -248,7 +248,11 @@ async fn update(
             // What another program saved may be no action of this one: it can be switched off, and called otherwise.
             None => workflow::actions(trigger, &old.actions).unwrap_or_default(),
         };
-        tx.one::<Uuid>(sql!("workflows/update"), &[&id, &patch.columns(given_actions.map(|_| steps.as_slice()), conditions.as_deref())?]).await?;
+        tx.one::<Uuid>(
+            sql!("workflows/update"),
+            &[&id, &patch.columns(given_actions.map(|_| steps.as_slice()), conditions.as_deref())?],
+        )
+        .await?;
         saved(&app, tx, id, &steps, patch.new_webhook_secret).await
     });
     Ok(Json(saved.await.on_constraint(NAME_KEY, NAME_TAKEN)?))
