@@ -34,7 +34,7 @@ use std::{
 };
 use tokio::{
     net::{TcpListener, TcpStream},
-    task::{JoinError, JoinHandle},
+    task::JoinHandle,
     time::Instant,
 };
 use tokio_io_timeout::TimeoutStream;
@@ -467,13 +467,7 @@ pub async fn serve(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
     let (stopping, idle) = (CancellationToken::new(), CancellationToken::new());
-    if let Some(address) = app.config.metrics_listen {
-        let listener = TcpListener::bind(address).await;
-        let listener = listener
-            .map_err(|e| std::io::Error::new(e.kind(), format!("cannot listen on {address} for metrics: {e}")))?;
-        let (app, stop) = (app.clone(), idle.clone().cancelled_owned());
-        app.clone().background.spawn(metrics::serve(app, listener, stop));
-    }
+    begin_metrics(&app, &idle).await?;
     let (watched, stop_watching) = (app.clone(), idle.clone().cancelled_owned());
     app.background.spawn(async move { watched.db.watch_standby(stop_watching).await });
     let (watched, stop_watching) = (app.clone(), idle.clone().cancelled_owned());
@@ -492,17 +486,28 @@ pub async fn serve(
     Ok(())
 }
 
-/// Works on jobs without serving until `stop` is done, then lets those under way finish, as a server does.
-pub async fn work(app: App, stop: impl Future<Output = ()>) -> Result<(), JoinError> {
+/// Works on jobs without serving the API until `stop` is done, then lets those under way finish, as a server does.
+pub async fn work(app: App, stop: impl Future<Output = ()>) -> std::io::Result<()> {
     let stopping = CancellationToken::new();
+    begin_metrics(&app, &stopping).await?;
     let working = begin_jobs(&app, &stopping);
     tokio::select! {
         () = stop => {}
         // Before, it ends only by a panic.
-        ended = working => return ended,
+        ended = working => return ended.map_err(std::io::Error::other),
     }
     stopping.cancel();
     finish(&app, Instant::now() + SHUTDOWN_GRACE).await;
+    Ok(())
+}
+
+/// Serves what is measured until a stop, where that is wanted.
+async fn begin_metrics(app: &App, stopping: &CancellationToken) -> std::io::Result<()> {
+    let Some(address) = app.config.metrics_listen else { return Ok(()) };
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|e| std::io::Error::new(e.kind(), format!("cannot listen on {address} for metrics: {e}")))?;
+    app.background.spawn(metrics::serve(app.clone(), listener, stopping.clone().cancelled_owned()));
     Ok(())
 }
 

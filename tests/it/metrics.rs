@@ -2,9 +2,14 @@
 
 use crate::{
     schema::OwnDatabase,
-    world::{Person, World, config},
+    world::{Person, World, config, until},
 };
-use ringfence::config::{Config, Switch};
+use ringfence::{
+    App,
+    config::{Config, Switch},
+    db::Db,
+    server,
+};
 use serde_json::json;
 use std::net::SocketAddr;
 use tokio::net::TcpSocket;
@@ -33,6 +38,21 @@ pub async fn scrape(at: SocketAddr) -> String {
 pub fn value(text: &str, series: &str) -> f64 {
     let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
     line.unwrap_or_else(|| panic!("{series} is not in:\n{text}")).parse().unwrap()
+}
+
+/// A worker beside servers has what is measured of its jobs.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_is_measured_too() {
+    let own = OwnDatabase::new().await;
+    let at = free();
+    let app = App::new(Db::new(&own.api, 2).unwrap(), Config { metrics_listen: Some(at), ..config() }).unwrap();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let working = tokio::spawn(server::work(app, async move { drop(stopped.await) }));
+    until("it listens", async || reqwest::get(format!("http://{at}/metrics")).await.is_ok()).await;
+    assert_eq!(value(&scrape(at).await, "ringfence_jobs_due"), 0.0);
+    stop.send(()).unwrap();
+    working.await.unwrap().unwrap();
+    own.drop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
