@@ -3,7 +3,7 @@
 use super::address::{connect, connect_with, parse};
 use crate::sql;
 use anyhow::{Context, ensure};
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Row};
 
 mod embedded {
     refinery::embed_migrations!("migrations");
@@ -140,6 +140,9 @@ pub async fn migrate(admin: &str, api: Option<&str>) -> anyhow::Result<i32> {
     let cluster = roles(admin, api).await?;
 
     let mut client = connect(admin).await?;
+    if let Some(api) = api {
+        check_same(&client, api).await?;
+    }
     if let Some(version) = version(&client).await?.filter(|version| *version > newest()) {
         ensure!(is_served(&client).await?, TOO_NEW);
         tracing::warn!(
@@ -167,6 +170,24 @@ pub async fn migrate(admin: &str, api: Option<&str>) -> anyhow::Result<i32> {
     client.batch_execute("grant select on refinery_schema_history to ringfence_api, ringfence_dba").await?;
     cluster.execute("select pg_advisory_unlock_all()", &[]).await?;
     Ok(newest())
+}
+
+/// Refuses to migrate another database than the one that is served. Whether it is the same is not known while the API's login cannot
+/// log in, as before its password is set.
+async fn check_same(admin: &Client, api: &str) -> anyhow::Result<()> {
+    let Ok(served) = connect(api).await else { return Ok(()) };
+    let which = "select current_database()::text, (select system_identifier from pg_control_system())";
+    let (here, there) = (admin.query_one(which, &[]).await?, served.query_one(which, &[]).await?);
+    let of = |row: &Row| (row.get::<_, String>(0), row.get::<_, i64>(1));
+    let (here, there) = (of(&here), of(&there));
+    ensure!(
+        here == there,
+        "DATABASE_ADMIN_URL leads to the database {} and DATABASE_URL to the database {}{}: both must lead to the same one",
+        here.0,
+        there.0,
+        if here.1 == there.1 { "" } else { " of another server" }
+    );
+    Ok(())
 }
 
 /// Sends the password as its SCRAM verifier, so that no log of the server can hold it.

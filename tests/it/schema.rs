@@ -277,6 +277,20 @@ async fn migrating_twice_and_at_once_is_harmless() {
     own.drop().await;
 }
 
+#[tokio::test]
+async fn two_addresses_must_lead_to_one_database() {
+    let (own, other) = (OwnDatabase::new().await, OwnDatabase::empty().await);
+    let refused = migrate::migrate(&other.admin, Some(&own.api)).await.unwrap_err().to_string();
+    assert!(refused.contains(&own.name) && refused.contains(&other.name), "{refused}");
+    let made = "select to_regclass('refinery_schema_history') is not null";
+    let admin = db::connect(&other.admin).await.unwrap();
+    assert!(!admin.query_one(made, &[]).await.unwrap().get::<_, bool>(0), "nothing is migrated");
+    drop(admin);
+    migrate::migrate(&own.admin, Some(&own.api)).await.unwrap();
+    other.drop().await;
+    own.drop().await;
+}
+
 /// While servers are replaced one after the other, the old ones serve on what the new one's migrations have made.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_serves_a_newer_schema_that_says_so() {
