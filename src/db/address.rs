@@ -1,6 +1,6 @@
 //! The address of a database, and single connections to it, outside the pool.
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use futures_util::FutureExt;
 use std::{
     sync::{Arc, LazyLock},
@@ -18,6 +18,13 @@ const VERIFIED: &str = "sslmode=require verifies the server's certificate and it
 
 /// Reads an address and adds what this program's connections have in common.
 pub(super) fn parse(url: &str) -> anyhow::Result<tokio_postgres::Config> {
+    // Whatever stands behind a password's own `@` would be taken for the host, and told.
+    let authority = url.split_once("://").map_or("", |(_, rest)| rest.split(['/', '?']).next().unwrap_or_default());
+    if authority.matches('@').count() > 1 || authority.contains('#') {
+        bail!(
+            "the database address has a user or password with a character such as @ or #: write it percent-encoded, as %40 or %23"
+        );
+    }
     let mut config: tokio_postgres::Config = url.parse().with_context(|| {
         let is_of_libpq =
             ["sslmode=verify-", "sslrootcert=", "sslcert=", "sslkey="].iter().any(|part| url.contains(part));

@@ -555,6 +555,15 @@ fn addresses_that_lead_nowhere_are_refused() {
     }
 }
 
+/// Nor is a part of the password taken for the host, and said.
+#[tokio::test]
+async fn a_password_that_breaks_its_address_is_not_told() {
+    for url in ["postgres://ringfence_api:p@ss#w@127.0.0.1:1/crm", "postgres://ringfence_api:pass#w@127.0.0.1:1/crm"] {
+        let refused = format!("{:#}", ringfence::db::connect(url).await.unwrap_err());
+        assert!(refused.contains("percent-encoded") && !refused.contains("ss#w"), "{refused}");
+    }
+}
+
 #[test]
 fn origins_are_written_as_browsers_do_or_refused() {
     let settled = |origins: &[&str]| {
