@@ -58,15 +58,18 @@ with numbered as (
 )
 update public.sms_messages s set conversation_id = m.kept from mended m
 where s.tenant_id = m.tenant_id and s.conversation_id = m.id and m.id <> m.kept;
-update public.conversations c set from_twilio_number = app.dialled(c.from_twilio_number)
-where app.dialled(c.from_twilio_number) <> c.from_twilio_number;
-update public.scheduled_sms s set from_address = app.dialled(s.from_address)
-where not s.is_sent and not s.is_cancelled and app.dialled(s.from_address) <> s.from_address;
 update public.twilio_settings t set phone_number = app.dialled(t.phone_number) where app.dialled(t.phone_number) <> t.phone_number;
--- One that somebody has in E.164 already, or twice, stays as it is written.
+-- One that the company has twice, or that is in use twice, stays as it is written, and so does what is said by it.
 update public.phone_numbers p set phone_number = app.dialled(p.phone_number)
 where app.dialled(p.phone_number) <> p.phone_number
-  and not exists (select from public.phone_numbers o where o.id <> p.id and not o.is_deleted and app.dialled(o.phone_number) = app.dialled(p.phone_number));
+  and not exists (select from public.phone_numbers o where o.id <> p.id and not o.is_deleted and app.dialled(o.phone_number) = app.dialled(p.phone_number)
+    and (o.tenant_id = p.tenant_id or o.is_active and p.is_active));
+update public.conversations c set from_twilio_number = app.dialled(c.from_twilio_number)
+where app.dialled(c.from_twilio_number) <> c.from_twilio_number
+  and not exists (select from public.phone_numbers p where p.tenant_id = c.tenant_id and p.phone_number = c.from_twilio_number and not p.is_deleted);
+update public.scheduled_sms s set from_address = app.dialled(s.from_address)
+where not s.is_sent and not s.is_cancelled and app.dialled(s.from_address) <> s.from_address
+  and not exists (select from public.phone_numbers p where p.tenant_id = s.tenant_id and p.phone_number = s.from_address and not p.is_deleted);
 -- A size that no file has, added to the others', left no room for a company's uploads.
 update public.files f set size = null where f.size > 1000000000000 and f.object_key is null;
 reset role;

@@ -12,19 +12,24 @@ pub const JOB_PATIENCE: Duration = Duration::from_secs(4 * 60);
 
 /// Patience with what is known nowhere else, such as a provider's answer, and must be written down: a database that is away
 /// is waited for, unless the program stops.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct WriteRetry {
     since: Option<Instant>,
+    patience: Duration,
     /// Whether what was tried before may have been done.
     pub perhaps_done: bool,
 }
 
 impl WriteRetry {
+    /// Patience for so long, from the first failure on.
+    pub fn new(patience: Duration) -> Self {
+        Self { since: None, patience, perhaps_done: false }
+    }
+
     /// Whether to try again after this outcome, a second later.
     pub async fn goes_on<T>(&mut self, outcome: &Result<T>) -> bool {
         let Some(e) = outcome.as_ref().err().filter(|e| !e.is_refusal()) else { return false };
-        let patience = if server::request_id().is_empty() { JOB_PATIENCE } else { REQUEST_PATIENCE };
-        if self.since.get_or_insert_with(Instant::now).elapsed() > patience {
+        if self.since.get_or_insert_with(Instant::now).elapsed() > self.patience {
             return false;
         }
         tracing::warn!(error = %e.for_log(), "what is known nowhere else cannot be written down yet");
@@ -36,7 +41,8 @@ impl WriteRetry {
 
 /// Writes down what is known nowhere else; `attempt` is told whether what was tried before may have been done.
 pub async fn retry_write<T, F: Future<Output = Result<T>>>(attempt: impl Fn(bool) -> F) -> Result<T> {
-    let mut retry = WriteRetry::default();
+    let is_job = server::request_id().is_empty();
+    let mut retry = WriteRetry::new(if is_job { JOB_PATIENCE } else { REQUEST_PATIENCE });
     loop {
         let outcome = attempt(retry.perhaps_done).await;
         if !retry.goes_on(&outcome).await {

@@ -398,3 +398,28 @@ async fn an_address_behind_a_name_is_the_address() {
     own.drop().await;
     old.drop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_conversation_that_is_blocked_blocks_the_one_that_is_here() {
+    let (old, own) = (Old::new(1).await, OwnDatabase::new().await);
+    let conversation = async |number: &str, status: &str, last: Value| {
+        let row = json!({"to_number": number, "from_twilio_number": "+18880000001", "conversation_status": status, "last_message_at": last});
+        add(&old, "user_conversations", row).await
+    };
+    let spoken = conversation("(415) 555-0101", "ACTIVE", json!("2025-06-01")).await;
+    conversation("+14155550101", "ACTIVE", Value::Null).await;
+    bring(&own, &old.options()).await;
+    let new = db::connect(&own.admin).await.unwrap();
+    let here = async || -> (Uuid, String) {
+        let here = "select id, conversation_status from conversations where to_number = '+14155550101'";
+        let row = new.query_one(here, &[]).await.unwrap();
+        (row.get(0), row.get(1))
+    };
+    assert_eq!(here().await, (spoken, "active".to_owned()), "the one in which it was last spoken");
+    conversation("415-555-0101", "BLOCKED", json!("2025-07-01")).await;
+    bring(&own, &old.options()).await;
+    assert_eq!(here().await, (spoken, "blocked".to_owned()));
+    drop(new);
+    own.drop().await;
+    old.drop().await;
+}

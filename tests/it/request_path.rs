@@ -796,16 +796,16 @@ fn pool_and_threads_follow_the_processors_of_a_database_on_this_machine() {
 
 #[tokio::test]
 async fn what_is_known_nowhere_else_is_written_down_when_the_database_is_back() {
-    let mut retry = db::WriteRetry::default();
+    let mut retry = db::WriteRetry::new(Duration::from_secs(3));
     let lost = || Error::Database(db::Fault::Lost(std::io::ErrorKind::UnexpectedEof.into()));
     assert!(!retry.goes_on(&Ok(())).await);
     assert!(retry.goes_on(&Err::<(), _>(Error::Unavailable)).await);
     assert!(!retry.perhaps_done, "without a connection nothing was done");
     let start = Instant::now();
     while retry.goes_on(&Err::<(), _>(lost())).await {
-        assert!(retry.perhaps_done && start.elapsed() < Duration::from_secs(20), "not for ever");
+        assert!(retry.perhaps_done && start.elapsed() < Duration::from_secs(60), "not for ever");
     }
-    assert!(start.elapsed() > Duration::from_secs(10));
+    assert!(start.elapsed() > Duration::from_secs(1));
 }
 
 #[tokio::test]

@@ -400,7 +400,7 @@ pub(super) const TABLES: &[Table] = &[
         numbers: &["to_number", "from_twilio_number"],
         owner: Some("user_id"),
         // A company has one conversation with a number: that in which it was last spoken stays.
-        order: "is_deleted, last_message_at desc, id",
+        order: "is_deleted, coalesce(last_message_at, created_at) desc nulls last, id",
         rank: &[sql!("import/blocked_conversations")],
         ..EMPTY
     },
