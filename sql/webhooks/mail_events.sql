@@ -31,12 +31,10 @@ with event as materialized (
     opened_at = coalesce(m.opened_at, t.opened_at), clicked_at = coalesce(m.clicked_at, t.clicked_at)
   from told t, before b where m.id = t.mail and b.id = m.id
 ), suppressed as (
-  -- Also when the mail is deleted, and then in the name of who has the company's key.
   insert into suppressions (channel, address, reason, user_id)
-  select distinct on (e.address) 'email', e.address, case e.event when 'bounced' then 'bounce' else e.event end,
-    coalesce(r.user_id, b.user_id, app.user_id())
+  select distinct on (e.address) 'email', e.address, case e.event when 'bounced' then 'bounce' else e.event end, coalesce(r.user_id, b.user_id)
   from event e left join recipient r on r.id = e.mail left join before b on b.id = e.mail
-  where e.event in ('bounced', 'complaint', 'unsubscribe') and length(e.address) between 3 and 255
+  where e.event in ('bounced', 'complaint', 'unsubscribe') and coalesce(r.user_id, b.user_id) is not null and length(e.address) between 3 and 255
   order by e.address, e.event
   on conflict (tenant_id, channel, address) where company_id is not null do nothing
 )
