@@ -18,7 +18,13 @@ with closed as (
   update jobs j set run_at = c.scheduled_at from campaigns c
   where j.id = $1 and c.id = $2 and not c.is_deleted and c.status = 'scheduled' and c.scheduled_at > now()
   returning j.id
+), doubtful as (
+  -- Of somebody it may still be written down; when not, they are closed by then.
+  update jobs j set run_at = now() + make_interval(secs => $3)
+  where j.id = $1 and not exists (select from begun) and not exists (select from early) and exists (
+    select from campaign_recipients r where r.campaign_id = $2 and r.state = 'sending' and r.tried_at > now() - make_interval(secs => $3))
+  returning j.id
 ), over as (
-  delete from jobs where id = $1 and not exists (select from begun) and not exists (select from early)
+  delete from jobs where id = $1 and not exists (select from begun) and not exists (select from early) and not exists (select from doubtful)
 )
 select id, company_id, user_id, subject, body, html_body, ip_pool from begun

@@ -223,6 +223,9 @@ async fn update(
     let is_other = is_other_sid || patch.auth_token.is_some();
     let changed = db.tx(async |tx| {
         tx.optional::<Uuid>(sql!("twilio_settings/update"), &[&Jsonb(&patch), &is_other]).await?;
+        if let Some(sid) = patch.account_sid.as_ref().filter(|_| is_other_sid) {
+            tx.optional::<bool>(sql!("twilio_settings/attach_numbers"), &[sid]).await?;
+        }
         if let Some(token) = &patch.auth_token {
             keep(&app, tx, "twilio_auth_token", token).await?;
         }

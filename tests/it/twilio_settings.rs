@@ -260,6 +260,12 @@ async fn numbers_come_back_with_their_account() {
     account.has(&[one, &off]);
     acme.admin.post("/api/twilio/sync/phone-numbers", json!({})).await.expect(200);
     assert_eq!(active().await, [one.as_str()]);
+    // Also when the account is entered in place of another one.
+    remove().await;
+    enter(&elsewhere).await;
+    let corrected = json!({"account_sid": account.sid, "auth_token": account.token});
+    acme.admin.put("/api/twilio-settings/", corrected).await.expect(200);
+    assert_eq!(active().await, [one.as_str()]);
     // What is switched off by hand stays so.
     remove().await;
     acme.member.send("PATCH", &switch, None).await.expect(200);
