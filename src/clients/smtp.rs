@@ -21,7 +21,7 @@ use std::{
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
-use tokio::time::{Duration, Instant, sleep, timeout};
+use tokio::time::{Duration, Instant, error::Elapsed, sleep, timeout};
 use url::Url;
 
 /// Connections that are kept for the next mail.
@@ -139,28 +139,25 @@ impl Server {
     /// Gives it a mail, with [`patience`].
     pub async fn deliver(&self, envelope: &Envelope, mail: &[u8]) -> Result<(), Failure> {
         let mut stage = Stage::Connecting;
-        let taken = timeout(patience(mail.len()), self.converse(envelope, mail, &mut stage)).await;
-        match taken.unwrap_or(Err(Cause::Timeout)) {
-            Ok(connection) => {
-                self.keep(connection);
-                Ok(())
-            }
-            Err(cause) => Err(self.failure(stage, cause)),
-        }
+        let ended = timeout(patience(mail.len()), self.converse(envelope, mail, &mut stage)).await;
+        self.outcome(stage, ended)
     }
 
     /// Whether it answers, and accepts the login.
     pub async fn is_there(&self) -> bool {
         let mut stage = Stage::Connecting;
-        match timeout(TIMEOUT, self.connection(&mut stage)).await.unwrap_or(Err(Cause::Timeout)) {
+        let ended = timeout(TIMEOUT, self.connection(&mut stage)).await;
+        self.outcome(stage, ended).is_ok()
+    }
+
+    /// What the end of a conversation means; only one that came to its end leaves its connection to the next.
+    fn outcome(&self, stage: Stage, ended: Result<Result<AsyncSmtpConnection, Cause>, Elapsed>) -> Result<(), Failure> {
+        match ended.unwrap_or(Err(Cause::Timeout)) {
             Ok(connection) => {
                 self.keep(connection);
-                true
+                Ok(())
             }
-            Err(cause) => {
-                self.failure(stage, cause);
-                false
-            }
+            Err(cause) => Err(self.failure(stage, cause)),
         }
     }
 
@@ -235,7 +232,7 @@ impl Server {
         }
     }
 
-    /// What the end of a conversation means. The log has the stage and the cause.
+    /// What an early end of a conversation means. The log has the stage and the cause.
     fn failure(&self, stage: Stage, cause: Cause) -> Failure {
         tracing::warn!(server = self.name, ?stage, %cause, "a mail server did not take a mail");
         let answer = if let Cause::Smtp(e) = &cause { Some(e) } else { None };
@@ -265,18 +262,17 @@ fn lock(kept: &Mutex<Kept>) -> MutexGuard<'_, Kept> {
 async fn close_the_old(kept: Arc<Mutex<Kept>>) {
     loop {
         sleep(IDLE).await;
-        let old: Vec<_> = {
+        let (old, goes_on): (Vec<_>, bool) = {
             let mut kept = lock(&kept);
             let old = kept.connections.extract_if(.., |(_, since)| since.elapsed() >= IDLE).collect();
-            if kept.connections.is_empty() {
-                kept.is_looked_after = false;
-            }
-            old
+            kept.is_looked_after = !kept.connections.is_empty();
+            (old, kept.is_looked_after)
         };
         for (mut connection, _) in old {
             let _ = timeout(TIMEOUT, connection.quit()).await;
         }
-        if !lock(&kept).is_looked_after {
+        // By now another task may look after new ones.
+        if !goes_on {
             return;
         }
     }
