@@ -128,8 +128,8 @@ fn to_jsonb(column: &str) -> String {
 
 /// The query for a table's rows as its stage takes them.
 pub(super) fn select(table: &Table, stand_ins: &str) -> String {
-    let (_, expressions): (Vec<&str>, Vec<String>) = expressions(table).unzip();
-    format!("{stand_ins}select {} from {} order by {}", expressions.join(", "), rows(table), table.order)
+    let expressions = expressions(table).map(|(_, expression)| expression).collect::<Vec<_>>().join(", ");
+    format!("{stand_ins}select {expressions} from {} order by {}", rows(table), table.order)
 }
 
 /// The old rows of a table, behind `from`.
