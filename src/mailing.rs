@@ -142,6 +142,7 @@ impl MailRoute {
             from: self.from.clone(),
             reply_to: self.reply_to.clone(),
             message_id: format!("<{row}@{}>", self.host()),
+            company: self.company,
             row,
             ..OutgoingEmail::default()
         }

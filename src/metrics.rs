@@ -36,6 +36,8 @@ const STANDBY_READS: &str = "ringfence_standby_reads_total";
 const DUE: &str = "ringfence_jobs_due";
 const OLDEST: &str = "ringfence_jobs_oldest_due_seconds";
 
+const PROVIDER_FAILURES: &str = "ringfence_provider_failures_total";
+
 /// Upper bounds of the histogram, in seconds.
 const BOUNDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 /// Durations are gathered one by one and added up this often, also when nobody reads them.
@@ -82,6 +84,10 @@ impl Metrics {
         let gauge = |name: &'static str, what: &'static str| recorder.describe_gauge(name.into(), None, what.into());
         count(REQUESTS, "Requests that were answered");
         count(REFUSALS, "Requests refused for want of a company, or by a policy or grant of the database");
+        count(
+            PROVIDER_FAILURES,
+            "Requests of which a mail server, SendGrid or Twilio took nothing, for want of a valid key, too",
+        );
         gauge(POOL, "Connections to the database");
         gauge(POOL_LIMIT, "Connections to the database at most");
         gauge(POOL_WAITING, "Requests that wait for a connection");
@@ -149,6 +155,11 @@ impl Metrics {
             self.set(STANDBY, Vec::new(), f64::from(u8::from(is_up)));
             let reads = self.recorder.register_counter(&Key::from_name(STANDBY_READS), &METADATA);
             reads.absolute(app.db.standby_reads());
+        }
+        let providers = [("sendgrid", app.sendgrid.failures()), ("twilio", app.twilio.failures())];
+        for (provider, failures) in providers.into_iter().chain(app.mailer.failures()) {
+            let key = Key::from_parts(PROVIDER_FAILURES, vec![Label::new("provider", provider)]);
+            self.recorder.register_counter(&key, &METADATA).absolute(failures);
         }
         let queue = tokio::time::timeout(TIMEOUT, app.db.platform().queue_state()).await.ok().and_then(Result::ok);
         self.set(DATABASE, Vec::new(), f64::from(u8::from(queue.is_some())));

@@ -38,7 +38,9 @@ pub struct OutgoingEmail {
     pub headers: Vec<(&'static str, String)>,
     /// What comes with it.
     pub attachments: Vec<Attachment>,
-    /// The row whose mail it is, which SendGrid tells again in its events.
+    /// The company whose mail it is, and its row: SendGrid tells both again in its events.
+    pub company: Uuid,
+    /// See `company`.
     pub row: Uuid,
     /// The addresses by which SendGrid sends it, by their name there.
     pub ip_pool: Option<String>,
@@ -91,7 +93,11 @@ impl Mailer {
         super::use_ring();
         let smtp = server(config.smtp_url.as_deref(), "RINGFENCE_SMTP_URL", "smtp")?;
         let relay = server(config.relay_url.as_deref(), "RINGFENCE_RELAY_URL", "relay")?;
-        let from = config.mail_from.parse().context("RINGFENCE_MAIL_FROM is not of the form Name <address@host>")?;
+        let from: Mailbox =
+            config.mail_from.parse().context("RINGFENCE_MAIL_FROM is not of the form Name <address@host>")?;
+        if smtp.is_some() && from.email.domain() == "localhost" {
+            tracing::warn!("RINGFENCE_MAIL_FROM is not set, so that mail comes from {from}, which many servers refuse");
+        }
         Ok(Self { smtp, relay, from, development: config.is_development() })
     }
 
@@ -143,6 +149,11 @@ impl Mailer {
             .map_err(|e| Error::Internal(e.to_string().into()))?;
         idempotency::leaving().await?;
         Ok(smtp.deliver(mail.envelope(), &mail.formatted()).await)
+    }
+
+    /// Its servers by their names, with how often each took nothing since the start.
+    pub fn failures(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        [&self.smtp, &self.relay].into_iter().flatten().map(Server::failures)
     }
 
     /// Whether it sends mail of its own, or logs it.

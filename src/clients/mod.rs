@@ -9,7 +9,10 @@ pub mod webhook;
 
 use crate::idempotency;
 use reqwest::{StatusCode, header::HeaderMap};
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
 
 /// Makes ring the provider of TLS for the libraries that ask for a default one. Doing it again is harmless.
 pub fn use_ring() {
@@ -39,45 +42,70 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 /// An answer's length in bytes at most.
 const ANSWER: usize = 8 << 20;
 
-/// A client that follows no redirect, so that credentials reach only the configured address.
-fn http() -> anyhow::Result<reqwest::Client> {
-    use_ring();
-    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
-    Ok(client.connect_timeout(Duration::from_secs(5)).timeout(TIMEOUT).build()?)
+/// How often a provider took nothing, whatever it was asked for.
+#[derive(Default)]
+struct Failures(AtomicU64);
+
+impl Failures {
+    fn count(&self) {
+        self.0.fetch_add(1, Relaxed);
+    }
+
+    fn so_far(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
 }
 
-/// Sends a request and reads its whole answer. The log has why that failed, and whatever an answer has that is no matter of what was
-/// asked for, such as a key that is refused.
-async fn exchange(request: reqwest::RequestBuilder) -> Result<(StatusCode, HeaderMap, Vec<u8>), Failure> {
-    idempotency::leaving().await.map_err(|_| Failure::Busy)?;
-    let unclear = |e: reqwest::Error| {
-        no_answer(&e);
-        Failure::Unclear
-    };
-    let mut answer = request.send().await.map_err(|e| {
-        no_answer(&e);
-        if e.is_connect() || e.is_builder() { Failure::Busy } else { Failure::Unclear }
-    })?;
-    let status = answer.status();
-    if matches!(status.as_u16(), 401 | 403 | 429 | 500..) {
-        tracing::warn!(provider = answer.url().host_str(), %status, "a provider took nothing");
+/// What a provider's API is asked by.
+struct Http {
+    /// Follows no redirect, so that credentials reach only the configured address.
+    client: reqwest::Client,
+    failures: Failures,
+}
+
+impl Http {
+    fn new() -> anyhow::Result<Self> {
+        use_ring();
+        let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
+        let client = client.connect_timeout(Duration::from_secs(5)).timeout(TIMEOUT).build()?;
+        Ok(Self { client, failures: Failures::default() })
     }
-    let mut body = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(unclear)? {
-        body.extend_from_slice(&chunk);
-        if body.len() > ANSWER {
-            return Err(Failure::Unclear);
+
+    /// Sends a request and reads its whole answer. The log has why that failed, and whatever an answer has that is no matter of what
+    /// was asked for, such as a key that is refused.
+    async fn exchange(&self, request: reqwest::RequestBuilder) -> Result<(StatusCode, HeaderMap, Vec<u8>), Failure> {
+        idempotency::leaving().await.map_err(|_| Failure::Busy)?;
+        let unclear = |e: reqwest::Error| {
+            self.no_answer(&e);
+            Failure::Unclear
+        };
+        let mut answer = request.send().await.map_err(|e| {
+            self.no_answer(&e);
+            if e.is_connect() || e.is_builder() { Failure::Busy } else { Failure::Unclear }
+        })?;
+        let status = answer.status();
+        if matches!(status.as_u16(), 401 | 403 | 429 | 500..) {
+            self.failures.count();
+            tracing::warn!(provider = answer.url().host_str(), %status, "a provider took nothing");
         }
+        let mut body = Vec::new();
+        while let Some(chunk) = answer.chunk().await.map_err(unclear)? {
+            body.extend_from_slice(&chunk);
+            if body.len() > ANSWER {
+                return Err(Failure::Unclear);
+            }
+        }
+        Ok((status, answer.headers().clone(), body))
     }
-    Ok((status, answer.headers().clone(), body))
-}
 
-/// Without the address, which names an account.
-fn no_answer(e: &reqwest::Error) {
-    let why = match e {
-        e if e.is_timeout() => "in time",
-        e if e.is_connect() => "because it cannot be reached",
-        _ => "to its end",
-    };
-    tracing::warn!(provider = e.url().and_then(reqwest::Url::host_str), why, "a provider did not answer");
+    /// Logged without the address, which names an account.
+    fn no_answer(&self, e: &reqwest::Error) {
+        let why = match e {
+            e if e.is_timeout() => "in time",
+            e if e.is_connect() => "because it cannot be reached",
+            _ => "to its end",
+        };
+        self.failures.count();
+        tracing::warn!(provider = e.url().and_then(reqwest::Url::host_str), why, "a provider did not answer");
+    }
 }

@@ -1,7 +1,7 @@
 //! SendGrid's API (v3) for mail.
 
 use super::{
-    Failure,
+    Failure, Http,
     mail::{Attachment, OutgoingEmail},
 };
 use crate::config::Config;
@@ -11,14 +11,19 @@ use std::collections::BTreeMap;
 
 /// The API at its base address.
 pub struct SendGrid {
-    http: reqwest::Client,
+    http: Http,
     base: String,
 }
 
 impl SendGrid {
     /// The API at `RINGFENCE_SENDGRID_URL`.
     pub fn new(config: &Config) -> anyhow::Result<Self> {
-        Ok(Self { http: super::http()?, base: config.sendgrid_url.trim_end_matches('/').to_owned() })
+        Ok(Self { http: Http::new()?, base: config.sendgrid_url.trim_end_matches('/').to_owned() })
+    }
+
+    /// How often it took nothing since the start.
+    pub fn failures(&self) -> u64 {
+        self.http.failures.so_far()
     }
 
     /// Sends a mail with a company's key; SendGrid's id of it, if it gives one.
@@ -42,7 +47,7 @@ impl SendGrid {
             "subject": email.subject,
             "content": parts.collect::<Vec<_>>(),
             "headers": headers,
-            "custom_args": { "mail": email.row },
+            "custom_args": { "mail": email.row, "company": email.company },
         });
         if let Some(pool) = &email.ip_pool {
             body["ip_pool_name"] = json!(pool);
@@ -53,9 +58,9 @@ impl SendGrid {
             });
             body["attachments"] = attachments.collect();
         }
-        let request = self.http.post(format!("{}/v3/mail/send", self.base)).bearer_auth(key);
+        let request = self.http.client.post(format!("{}/v3/mail/send", self.base)).bearer_auth(key);
         let (status, headers, said) =
-            super::exchange(request.header("content-type", "application/json").body(body.to_string())).await?;
+            self.http.exchange(request.header("content-type", "application/json").body(body.to_string())).await?;
         let id = headers.get("x-message-id").and_then(|id| id.to_str().ok()).map(|id| id.chars().take(255).collect());
         let said: serde_json::Value = serde_json::from_slice(&said).unwrap_or_default();
         match status.as_u16() {

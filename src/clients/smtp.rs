@@ -4,7 +4,7 @@
 //! waits for it any more, drops its connection: over one whose last answer was not read, each later answer would be taken for that
 //! of the next mail.
 
-use super::{Failure, TIMEOUT};
+use super::{Failure, Failures, TIMEOUT};
 use anyhow::Context;
 use lettre::{
     address::Envelope,
@@ -44,6 +44,7 @@ pub struct Server {
     hello: ClientId,
     credentials: Option<Credentials>,
     kept: Arc<Mutex<Kept>>,
+    failures: Failures,
 }
 
 /// How the connection is encrypted.
@@ -133,7 +134,12 @@ impl Server {
         let greeting = url.path().trim_matches('/');
         let hello = if greeting.is_empty() { ClientId::default() } else { ClientId::Domain(greeting.to_owned()) };
         let port = url.port().unwrap_or(port);
-        Ok(Self { name, host, port, security, hello, credentials, kept: Arc::default() })
+        Ok(Self { name, host, port, security, hello, credentials, kept: Arc::default(), failures: Failures::default() })
+    }
+
+    /// What it is called in the log, and how often it took nothing since the start.
+    pub fn failures(&self) -> (&'static str, u64) {
+        (self.name, self.failures.so_far())
     }
 
     /// Gives it a mail, with [`patience`].
@@ -237,7 +243,7 @@ impl Server {
         tracing::warn!(server = self.name, ?stage, %cause, "a mail server did not take a mail");
         let answer = if let Cause::Smtp(e) = &cause { Some(e) } else { None };
         let is_refused = answer.is_some_and(smtp::Error::is_permanent);
-        match stage {
+        let failure = match stage {
             _ if matches!(cause, Cause::Unable) => refused("the mail server cannot take it"),
             Stage::LoggingIn if is_refused || answer.is_some_and(smtp::Error::is_client) => {
                 Failure::Closed("the mail server refuses the login".into())
@@ -246,7 +252,11 @@ impl Server {
             Stage::Recipient | Stage::Data | Stage::Text if is_refused => refused("the mail server did not accept it"),
             Stage::Text if !answer.is_some_and(smtp::Error::is_transient) => Failure::Unclear,
             _ => Failure::Busy,
+        };
+        if !matches!(failure, Failure::Refused { .. }) {
+            self.failures.count();
         }
+        failure
     }
 }
 

@@ -1,12 +1,12 @@
 //! Twilio's REST API (version 2010-04-01): texts, calls, numbers, and the check of an account.
 
-use super::Failure;
+use super::{Failure, Http};
 use crate::config::Config;
 use serde::Deserialize;
 
 /// The API at its base address.
 pub struct Twilio {
-    http: reqwest::Client,
+    http: Http,
     base: String,
 }
 
@@ -80,7 +80,12 @@ const NUMBERS: usize = 10_000;
 impl Twilio {
     /// The API at `RINGFENCE_TWILIO_URL`.
     pub fn new(config: &Config) -> anyhow::Result<Self> {
-        Ok(Self { http: super::http()?, base: config.twilio_url.trim_end_matches('/').to_owned() })
+        Ok(Self { http: Http::new()?, base: config.twilio_url.trim_end_matches('/').to_owned() })
+    }
+
+    /// How often it took nothing since the start.
+    pub fn failures(&self) -> u64 {
+        self.http.failures.so_far()
     }
 
     /// Sends a text; Twilio tells `callback` what becomes of it.
@@ -142,37 +147,37 @@ impl Twilio {
     async fn create(&self, account: &Credentials, what: &str, form: &[(&str, &str)]) -> Result<Taken, Failure> {
         let url = format!("{}/2010-04-01/Accounts/{}/{what}.json", self.base, path_part(&account.account_sid));
         let form = serde_urlencoded::to_string(form).map_err(|_| Failure::Unclear)?;
-        let request = self.http.post(url).basic_auth(&account.account_sid, Some(&account.auth_token));
+        let request = self.http.client.post(url).basic_auth(&account.account_sid, Some(&account.auth_token));
         let taken: Taken =
-            answer(request.header("content-type", "application/x-www-form-urlencoded").body(form)).await?;
+            self.answer(request.header("content-type", "application/x-www-form-urlencoded").body(form)).await?;
         if taken.sid.is_empty() || taken.sid.len() > 100 { Err(Failure::Unclear) } else { Ok(taken) }
     }
 
     async fn read<T: for<'a> Deserialize<'a>>(&self, account: &Credentials, url: &str) -> Result<T, Failure> {
-        answer(self.http.get(url).basic_auth(&account.account_sid, Some(&account.auth_token))).await
+        self.answer(self.http.client.get(url).basic_auth(&account.account_sid, Some(&account.auth_token))).await
+    }
+
+    async fn answer<T: for<'a> Deserialize<'a>>(&self, request: reqwest::RequestBuilder) -> Result<T, Failure> {
+        let (status, _, body) = self.http.exchange(request).await?;
+        if status.is_success() {
+            return serde_json::from_slice(&body).map_err(|_| Failure::Unclear);
+        }
+        let said: Option<Refusal> = serde_json::from_slice(&body).ok();
+        match status.as_u16() {
+            429 => Err(Failure::Busy),
+            // Twilio's own, and not that of something between, which may have handed the request on.
+            503 if said.as_ref().is_some_and(|said| said.code.is_some()) => Err(Failure::Busy),
+            400..=499 => Err(Failure::Refused {
+                code: said.as_ref().and_then(|said| said.code),
+                message: said.and_then(|said| said.message).unwrap_or_else(|| "no reason given".into()),
+            }),
+            _ => Err(Failure::Unclear),
+        }
     }
 }
 
 fn path_part(text: &str) -> String {
     percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
-}
-
-async fn answer<T: for<'a> Deserialize<'a>>(request: reqwest::RequestBuilder) -> Result<T, Failure> {
-    let (status, _, body) = super::exchange(request).await?;
-    if status.is_success() {
-        return serde_json::from_slice(&body).map_err(|_| Failure::Unclear);
-    }
-    let said: Option<Refusal> = serde_json::from_slice(&body).ok();
-    match status.as_u16() {
-        429 => Err(Failure::Busy),
-        // Twilio's own, and not that of something between, which may have handed the request on.
-        503 if said.as_ref().is_some_and(|said| said.code.is_some()) => Err(Failure::Busy),
-        400..=499 => Err(Failure::Refused {
-            code: said.as_ref().and_then(|said| said.code),
-            message: said.and_then(|said| said.message).unwrap_or_else(|| "no reason given".into()),
-        }),
-        _ => Err(Failure::Unclear),
-    }
 }
 
 /// The sentence of a refusal, for the person at the screen (contract: sms, "Errors").

@@ -1,6 +1,7 @@
 //! What is measured: by route, never by company, and at an address of its own only.
 
 use crate::{
+    emails::with_key,
     schema::OwnDatabase,
     world::{Person, World, config, until},
 };
@@ -126,6 +127,34 @@ async fn requests_pool_queue_and_refusals_are_measured_without_a_company() {
     let text = scrape(at).await;
     assert_eq!(value(&text, "ringfence_database_up"), 0.0);
     assert!(value(&text, "ringfence_jobs_due").is_nan());
+}
+
+/// Whoever runs a server hears that nothing leaves any more; a recipient whom a provider does not want is no such news.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_providers_do_not_take_is_counted() {
+    let own = OwnDatabase::new().await;
+    let at = free();
+    let relay_url = Some(format!("smtp://{}", free()));
+    let acme = World::served(&own, Config { metrics_listen: Some(at), relay_url, ..config() }).await;
+    let failures = async |provider: &str| {
+        value(&scrape(at).await, &format!("ringfence_provider_failures_total{{provider=\"{provider}\"}}"))
+    };
+    let mail = |to: &str| json!({"to_email": to, "subject": "Hi", "body": "B"});
+    for provider in ["relay", "sendgrid", "twilio"] {
+        assert_eq!(failures(provider).await, 0.0, "{provider}");
+    }
+    acme.member.post("/api/emails/", mail("ada@x.example")).await.expect(502);
+    assert_eq!(failures("relay").await, 1.0);
+    with_key(&acme).await;
+    for (to, status, counted) in
+        [("refused@x.example", 502, 0.0), ("busy@x.example", 502, 1.0), ("ada@x.example", 201, 1.0)]
+    {
+        acme.member.post("/api/emails/", mail(to)).await.expect(status);
+        assert_eq!(failures("sendgrid").await, counted, "{to}");
+    }
+    acme.admin.put("/api/twilio-settings/", json!({"auth_token": "wrong"})).await;
+    assert!(failures("twilio").await >= 1.0);
+    own.drop().await;
 }
 
 #[tokio::test]
