@@ -1,8 +1,9 @@
 -- What SendGrid tells of mails of the company. States and times only move forward, so that all of it may come again.
 -- Answers the mails that nobody is known to have opened before.
--- $1 events: [{mail, event, at, address}]
+-- $1 events: [{mail, company, event, at, address}]
 with event as materialized (
-  select e.mail, e.event, e.at, lower(e.address) as address from jsonb_to_recordset($1) e (mail uuid, event text, at timestamptz, address text)
+  select e.mail, e.company, e.event, e.at, lower(e.address) as address
+  from jsonb_to_recordset($1) e (mail uuid, company uuid, event text, at timestamptz, address text)
 ), told as (
   select e.mail, min(e.at) filter (where e.event in ('delivered', 'opened', 'clicked')) as delivered_at,
     min(e.at) filter (where e.event in ('opened', 'clicked')) as opened_at, min(e.at) filter (where e.event = 'clicked') as clicked_at,
@@ -31,10 +32,12 @@ with event as materialized (
     opened_at = coalesce(m.opened_at, t.opened_at), clicked_at = coalesce(m.clicked_at, t.clicked_at)
   from told t, before b where m.id = t.mail and b.id = m.id
 ), suppressed as (
+  -- Of a mail that is deleted, too, as long as it is the company's: then in the name of whoever has its key.
   insert into suppressions (channel, address, reason, user_id)
-  select distinct on (e.address) 'email', e.address, case e.event when 'bounced' then 'bounce' else e.event end, coalesce(r.user_id, b.user_id)
-  from event e left join recipient r on r.id = e.mail left join before b on b.id = e.mail
-  where e.event in ('bounced', 'complaint', 'unsubscribe') and coalesce(r.user_id, b.user_id) is not null and length(e.address) between 3 and 255
+  select distinct on (e.address) 'email', e.address, case e.event when 'bounced' then 'bounce' else e.event end, w.user_id
+  from event e left join recipient r on r.id = e.mail left join before b on b.id = e.mail,
+    lateral (select coalesce(r.user_id, b.user_id, case when e.company = app.company_id() then app.user_id() end) as user_id) w
+  where e.event in ('bounced', 'complaint', 'unsubscribe') and w.user_id is not null and length(e.address) between 3 and 255
   order by e.address, e.event
   on conflict (tenant_id, channel, address) where company_id is not null do nothing
 )

@@ -759,6 +759,34 @@ async fn what_sendgrid_tells_of_a_mail_moves_it_forward_in_any_order() {
     assert_eq!([&list[0]["address"], &list[0]["reason"]], [&json!("ada@example.com"), &json!("bounce")]);
 }
 
+/// Whoever wants no more, or cannot be reached, is no less so when nobody keeps the mail; only the company that wrote it hears of it.
+#[tokio::test]
+async fn what_is_told_of_a_deleted_mail_suppresses_its_recipient() {
+    let (acme, other) = (World::new().await, World::new().await);
+    let key = with_key(&acme).await;
+    let ((_, events), (_, theirs)) = (hooked(&acme).await, hooked(&other).await);
+    for (what, reason) in [("unsubscribe", "unsubscribe"), ("spamreport", "complaint"), ("bounce", "bounce")] {
+        let to = format!("{what}@example.com");
+        let new = json!({"to_email": to, "subject": "Hi", "body": "B"});
+        let sent = acme.member.post("/api/emails/", new.clone()).await.expect(201);
+        acme.member.delete(&format!("/api/inbox/{}", sent["id"].as_str().unwrap())).await.expect(200);
+        let mut event = mails(&key).last().unwrap()["custom_args"].clone();
+        assert_eq!(event["mail"], sent["id"]);
+        for (name, value) in [("event", json!(what)), ("email", json!(to)), ("timestamp", json!(1_760_000_000))] {
+            event[name] = value;
+        }
+        for hook in [&theirs, &events] {
+            Person::nobody().post(hook, json!([event])).await.expect(200);
+        }
+        assert!(other.admin.get("/api/suppressions/").await.expect(200).as_array().unwrap().is_empty());
+        let list = acme.admin.get("/api/suppressions/").await.expect(200);
+        assert_eq!([&list[0]["address"], &list[0]["reason"]], [&json!(to), &json!(reason)]);
+        let left = mails(&key).len();
+        acme.member.post("/api/emails/", new).await.detail(400);
+        assert_eq!(mails(&key).len(), left);
+    }
+}
+
 /// What was given up as unclear may have left.
 #[tokio::test]
 async fn a_failed_mail_that_arrives_counts_as_sent() {

@@ -255,6 +255,8 @@ struct Event {
     timestamp: i64,
     /// The row, as it was given with the mail.
     mail: Uuid,
+    /// Whose mail it is, as it was given with it: companies may share an account of SendGrid, and each hears of all its mails.
+    company: Option<Uuid>,
     /// Of a bounce: `blocked` may be over tomorrow.
     #[serde(default, rename = "type")]
     kind: String,
@@ -276,7 +278,8 @@ impl Event {
         // No mail is older than e-mail, whatever a clock says.
         let at = Time(Timestamp::from_second(self.timestamp.clamp(0, Timestamp::now().as_second())).ok()?);
         let address = self.email.replace('\0', "");
-        Some(json!({ "mail": self.mail, "event": event, "at": format!("{at}Z"), "address": address }))
+        let Self { mail, company, .. } = self;
+        Some(json!({ "mail": mail, "company": company, "event": event, "at": format!("{at}Z"), "address": address }))
     }
 }
 
