@@ -132,11 +132,8 @@ async fn bypassing(admin: &str) -> anyhow::Result<Client> {
     let client = db::connect(admin).await?;
     compress_log(&client, SMALL_LOG).await;
     db::migrate::require_current(&client).await?;
-    client
-        .batch_execute("set role ringfence_dba; set lock_timeout = '5s'; set row_security = off")
-        .await
-        .context("the administrator must be a superuser or a member of ringfence_dba")?;
-    client.query("select app.require_bypass()", &[]).await?;
+    db::become_dba(&client).await?;
+    client.batch_execute("set lock_timeout = '5s'; set row_security = off").await?;
     Ok(client)
 }
 

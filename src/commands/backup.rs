@@ -58,10 +58,7 @@ impl Backup {
         let bypasses = sql!("ops/backup/bypasses").text;
         let bypasses: bool = client.query_one(bypasses, &[]).await?.get(0);
         if !bypasses {
-            client.batch_execute("set role ringfence_dba").await.context(
-                "only a role that bypasses row-level security sees all rows: a superuser, or a member of ringfence_dba",
-            )?;
-            client.query("select app.require_bypass()", &[]).await?;
+            db::become_dba(&client).await?;
         }
         // A backup that was cut short does not look like one.
         let partial = self.folder.with_added_extension("partial");

@@ -36,6 +36,7 @@ const FURTHER: &[Sql] = &[
     sql!("lint/operator_grants"),
     sql!("lint/operator_rights"),
     sql!("lint/operator_ddl"),
+    sql!("lint/dba_role"),
 ];
 
 /// One thing that is wrong.

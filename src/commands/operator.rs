@@ -9,6 +9,7 @@ use anyhow::bail;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use clap::{Args, Subcommand};
 use tokio_postgres::Client;
+use uuid::Uuid;
 
 /// What to do with operators.
 #[derive(Subcommand)]
@@ -160,8 +161,8 @@ async fn list(admin: &Client) -> anyhow::Result<String> {
     let mut table = vec![["operator", "may", "personal data", "connections", "companies"].map(str::to_owned)];
     for row in rows {
         let (writes, personal): (bool, bool) = (row.get("writes"), row.get("personal_data"));
-        let companies: Vec<&str> = row.get("companies");
-        let companies: Vec<_> = companies.into_iter().map(terminal::plain).collect();
+        let (ids, names): (Vec<Uuid>, Vec<String>) = (row.get("ids"), row.get("names"));
+        let companies: Vec<_> = ids.into_iter().zip(names).map(|(id, name)| Company { id, name }.to_string()).collect();
         let chooses = if row.get("lost_one") { ", to be chosen" } else { "" };
         table.push([
             row.get("name"),

@@ -23,7 +23,7 @@ mod tenant;
 
 pub use address::{connect, libpq_environment};
 pub use connection::Column;
-pub use dba::{Company, connect_as_dba, find_company, refused};
+pub use dba::{Company, become_dba, connect_as_dba, find_company, refused};
 pub use fault::{Fault, Refusal};
 pub(crate) use idempotent::{Held, commit_held, hold};
 pub use json_rows::{Field, Rows, Value, WriteError, WriteRow, Written, place, write_value};

@@ -1291,10 +1291,10 @@ async fn the_command_makes_lists_and_removes_operators() {
 async fn an_administrator_is_told_what_they_lack() {
     let own = OwnDatabase::new().await;
     for (arguments, missing) in [
-        (["operator", "list"], "this needs the role ringfence_dba"),
-        (["super-admin", "root@example.com"], "this needs the role ringfence_dba"),
+        (["operator", "list"], "the administrator must be a superuser, or a member of ringfence_dba"),
+        (["super-admin", "root@example.com"], "the administrator must be a superuser, or a member of ringfence_dba"),
         (["backfill", "finish"], "the administrator must be a superuser, or a member of ringfence_owner"),
-        (["backfill", "plan"], "the administrator must be a superuser or a member of ringfence_dba"),
+        (["backfill", "plan"], "the administrator must be a superuser, or a member of ringfence_dba"),
     ] {
         let mut command = ringfence(&own, &arguments);
         command.env("DATABASE_ADMIN_URL", &own.api);
@@ -1313,7 +1313,7 @@ async fn an_administrator_is_told_what_they_lack() {
         text(&done.stdout) + &text(&done.stderr)
     };
     let said = go(&["operator", "list"]);
-    assert!(said.contains(&operator.name) && said.contains(&acme.name), "{said}");
+    assert!(said.contains(&operator.name) && said.contains(&format!("{} ({})", acme.name, acme.company)), "{said}");
     let said = go(&["operator", "add", "x", "--company", &acme.name, "--generate-password"]);
     assert!(said.contains("the administrator must be a superuser, or a member of ringfence_owner"), "{said}");
     let said = go(&["user", "assign", &acme.member.email, "--company", &acme.name, "--role", "company_admin"]);

@@ -141,6 +141,7 @@ const HARM: &[(&str, &str)] = &[
     ("alter role ringfence_api createrole", "lint/roles"),
     ("grant ringfence_owner to ringfence_api", "lint/roles"),
     ("alter role ringfence_operator bypassrls", "lint/roles"),
+    ("alter role ringfence_dba nobypassrls", "lint/dba_role"),
     ("create role op_harm login in role ringfence_operator, ringfence_staff", "lint/roles"),
     ("create role op_harm login in role ringfence_operator_write, ringfence_dba", "lint/roles"),
     ("create role op_harm login in role ringfence_operator_limited, ringfence_operator", "lint/roles"),
