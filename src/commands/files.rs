@@ -51,9 +51,11 @@ pub async fn adopt(admin: &str, storage: &Storage, dry_run: bool, yes: bool) -> 
     let bar = terminal::progress("objects looked at", Measure::Number);
     let Contents { objects, unknown } = store::count(&db, storage, |seen| bar.set_position(seen)).await?;
     bar.finish_and_clear();
-    say!(
-        "{objects} objects are in the store. This database does not know {unknown} of them, and sweeps would delete those."
-    );
+    let unknown = match unknown {
+        0 => "This database knows all of them.".to_owned(),
+        _ => format!("This database does not know {unknown} of them, and sweeps would delete those."),
+    };
+    say!("{objects} objects are in the store. {unknown}");
     if dry_run {
         return Ok(());
     }

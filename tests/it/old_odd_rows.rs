@@ -369,6 +369,7 @@ async fn an_address_behind_a_name_is_the_address() {
     for wants_none in ["Ned <Ned@odd.example>", "mailto:mia@odd.example", "max@odd.example\n"] {
         recipient(wants_none, true).await;
     }
+    let nobody = recipient("nobody at odd", true).await;
     let contact = json!({"first_name": "Er", "last_name": "A", "email": "Er <Er@odd.example>", "status": "NEW"});
     let erased = [
         ("contacts", add(&old, "contacts", contact).await),
@@ -380,6 +381,9 @@ async fn an_address_behind_a_name_is_the_address() {
     let suppressed = "select array_agg(address order by address) from suppressions where address like '%@odd.example'";
     let suppressed: Vec<String> = new.query_one(suppressed, &[]).await.unwrap().get(0);
     assert_eq!(suppressed, ["max@odd.example", "mia@odd.example", "ned@odd.example"]);
+    let no_address = "who wants no mail is no address: it is kept, and keeps nobody from mail";
+    assert!(told(&old, nobody).contains(&says("changed", no_address)[0]), "{:?}", told(&old, nobody));
+    assert_eq!(old.report().iter().filter(|line| line[3] == no_address).count(), 1);
 
     // Whoever is erased by it is, and does not come back.
     let options = erase::Options { dry_run: false, yes: true };
