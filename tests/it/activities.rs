@@ -1,8 +1,8 @@
 //! Activities (contract: activities).
 
-use crate::{
-    schema::OwnDatabase,
-    world::{Person, World, until},
+use crate::support::{
+    database::{OwnDatabase, until},
+    world::{Person, World},
 };
 use serde_json::{Value, json};
 use uuid::Uuid;

@@ -1,7 +1,7 @@
 //! Analytics (contract: analytics): every figure against a computation of its own, from rows that the test made.
 
-use crate::{
-    request_path::Dice,
+use crate::support::{
+    random::Dice,
     world::{Person, World, answer},
 };
 use jiff::{Span, Timestamp, civil::Date, tz::TimeZone};
@@ -1142,7 +1142,7 @@ async fn writers_at_once_lose_no_figure_and_do_not_wait() {
     let writers = (0..6).map(|n| {
         let (who, company) = (if n % 2 == 0 { world.admin.clone() } else { world.member.clone() }, world.company);
         tokio::spawn(async move {
-            let folding = ringfence::db::connect(&crate::world::admin_url()).await.unwrap();
+            let folding = ringfence::db::connect(&crate::support::server::admin_url()).await.unwrap();
             for i in 0..12 {
                 let new = json!({"title": format!("{n} {i}"), "value": 10, "stage_id": "Lead"});
                 let deal = who.post("/api/deals/", new).await.expect(200);
@@ -1163,7 +1163,7 @@ async fn writers_at_once_lose_no_figure_and_do_not_wait() {
     let k = &world.admin.get("/api/analytics/dashboard").await.expect(200)["kpis"];
     assert_eq!((number(&k["deals_won"]), number(&k["total_revenue"])), (48.0, 48.0 * 25.0));
     // A transaction that is open with a new deal in it holds up no other writer.
-    let open = ringfence::db::connect(&crate::world::admin_url()).await.unwrap();
+    let open = ringfence::db::connect(&crate::support::server::admin_url()).await.unwrap();
     let begin =
         format!("begin; update deals set value = value + 1 where tenant_id = '{}' and title = '0 1'", world.company);
     open.batch_execute(&begin).await.unwrap();

@@ -1,10 +1,12 @@
 //! A company in a file, and back.
 
-use crate::{
-    commands::{configured, ringfence, run, text},
-    isolation::Seeded,
-    schema::OwnDatabase,
-    world::{World, store_of},
+use crate::support::{
+    archive::{AS_IT_WAS, file, rows},
+    command::{configured, ringfence, run, text},
+    database::OwnDatabase,
+    seed::Seeded,
+    server::store_of,
+    world::World,
 };
 use ringfence::{
     clients::storage::Storage,
@@ -15,36 +17,15 @@ use ringfence::{
     db,
 };
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     io::{Read, Write},
-    path::{Path, PathBuf},
+    path::Path,
     process::Command,
 };
-use tokio_postgres::Client;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-pub const AS_IT_WAS: Options = Options { active: true, keep_due: true };
 const SUSPENDED: Options = Options { active: false, keep_due: false };
-
-pub fn file() -> PathBuf {
-    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{}.zip", Uuid::new_v4().simple()))
-}
-
-/// The company's rows of each table, as text; but for what ends their users' tokens.
-pub async fn rows(db: &Client, company: Uuid) -> BTreeMap<String, Vec<String>> {
-    let tables = "select table_name from app.protected_table union all values ('notifications'), ('members')";
-    let mut all = BTreeMap::new();
-    let tables: Vec<String> = db.query(tables, &[]).await.unwrap().iter().map(|r| r.get(0)).collect();
-    let conditions = tables.iter().map(|t| (t.as_str(), "tenant_id = $1"));
-    for (table, condition) in conditions.chain([("companies", "id = $1"), ("users", "company_id = $1")]) {
-        let row = if table == "users" { "(to_jsonb(t) - 'token_version')" } else { "t" };
-        let sql = format!("select {row}::text from {table} t where {condition} order by 1");
-        let rows = db.query(&sql, &[&company]).await.unwrap();
-        all.insert(table.to_owned(), rows.iter().map(|r| r.get(0)).collect());
-    }
-    all
-}
 
 /// Gives a file of the company content in a store.
 async fn with_content(seeded: &Seeded, storage: &Storage) -> Uuid {

@@ -1,9 +1,10 @@
 //! The audit log: everything that an admin answers for is in it, in whoever's name it was done, and it stays.
 
-use crate::{
-    schema::OwnDatabase,
+use crate::support::{
+    database::OwnDatabase,
+    server::{admin_url, api_url},
     twilio::Account,
-    world::{World, add_person, admin_url, answer, api_url},
+    world::{World, add_person, answer},
 };
 use ringfence::{
     commands::erase::{self, Erase, Options},

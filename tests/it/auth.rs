@@ -1,9 +1,11 @@
 //! Logging in and out, accounts that people make for themselves, forgotten passwords (contract: auth; tests/README.md, promises 1 to 9).
 
-use crate::{
+use crate::support::{
+    database::{until, waiting_for},
     log,
+    server::{admin_url, api_url, config, start_server},
     smtp::Inbox,
-    world::{PASSWORD, Person, World, admin_url, api_url, config, start_server, until, waiting_for},
+    world::{PASSWORD, Person, World},
 };
 use ringfence::{
     App, Error,
@@ -26,7 +28,7 @@ fn fresh() -> String {
     format!("{}@example.com", Uuid::new_v4().simple())
 }
 
-async fn login(email: &str, password: &str) -> crate::world::Answer {
+async fn login(email: &str, password: &str) -> crate::support::world::Answer {
     Person::nobody().post("/api/auth/login", json!({"email": email, "password": password})).await
 }
 
@@ -429,7 +431,7 @@ async fn attempts_are_limited_by_address_and_account_over_all_servers() {
         let request = Person::nobody().at(&servers[server]).request("post", "/api/auth/login");
         // What a client writes itself stands before what the proxy adds, and does not count.
         let forwarded = format!("203.0.113.{}, {from}", rand_byte());
-        crate::world::answer(
+        crate::support::world::answer(
             request.header("x-forwarded-for", forwarded).json(&json!({"email": email, "password": password})),
         )
         .await
@@ -457,8 +459,10 @@ async fn attempts_are_limited_by_address_and_account_over_all_servers() {
 
     // Where there is no account, the address has what one account has.
     let ask = async |from: &str, path: &str| {
-        crate::world::answer(Person::nobody().at(&servers[0]).request("get", path).header("x-forwarded-for", from))
-            .await
+        crate::support::world::answer(
+            Person::nobody().at(&servers[0]).request("get", path).header("x-forwarded-for", from),
+        )
+        .await
     };
     let (there, path) = (format!("{network}::2"), format!("/api/register/check-email/{}", acme.admin.email));
     for _ in 0..30 {

@@ -1,10 +1,9 @@
 //! Historical rows get their company: killed twice, resumed, checked, undone, finished; and nobody sees another company's.
 
-use crate::{
-    commands::{configured, ringfence, run, text},
-    operators::psql,
-    schema::OwnDatabase,
-    world::{World, add_person, enter, until},
+use crate::support::{
+    command::{configured, psql, ringfence, run, text},
+    database::{OwnDatabase, enter, until},
+    world::{World, add_person},
 };
 use ringfence::{commands::doctor, db};
 use std::{
@@ -84,7 +83,7 @@ async fn companies(own: &OwnDatabase, amount: i32) -> (World, World, Vec<Uuid>) 
 /// Everything in the tables of the companies, byte for byte.
 async fn contents(db: &Client) -> BTreeMap<String, String> {
     let mut all = BTreeMap::new();
-    for table in crate::isolation::tables(db).await.into_iter().filter(|t| !t.starts_with("app.backfill")) {
+    for table in crate::support::seed::tables(db).await.into_iter().filter(|t| !t.starts_with("app.backfill")) {
         // The sums are what their rows add up to.
         let rows = match table.as_str() {
             "deal_sums" => "(select tenant_id, company_id, owner_id, week, pipeline_id, stage_id, status, sum(deals), sum(value), sum(stage_seconds),

@@ -1,10 +1,11 @@
 //! A backup that is restored has every row, every rule, and keeps companies apart.
 
-use crate::{
-    commands::{ringfence, run, text},
-    isolation::{Seeded, add_operator_rows, tables, walk_tables},
-    schema::OwnDatabase,
-    world::{World, enter, until, waiting_for_locks},
+use crate::support::{
+    command::{ringfence, run, text},
+    database::{OwnDatabase, enter, until, waiting_for_locks},
+    seed::{Seeded, add_operator_rows, tables},
+    walk::walk_tables,
+    world::World,
 };
 use ringfence::{
     commands::{backup::Backup, doctor},
@@ -189,7 +190,7 @@ async fn a_restored_copy_has_every_row_and_keeps_companies_apart() {
     assert!(text(&full.stderr).contains("has tables already"), "{}", text(&full.stderr));
 
     // The other server does not have the login, and the copy is in a new database.
-    let cluster = db::connect(&crate::world::admin_url()).await.unwrap();
+    let cluster = db::connect(&crate::support::server::admin_url()).await.unwrap();
     cluster.batch_execute(&format!("drop role {operator}")).await.unwrap();
     let copy = OwnDatabase::empty().await;
     let nothing = run(ringfence(&copy, &["restore", "/nowhere"]), "");
@@ -367,7 +368,7 @@ async fn what_cannot_be_backed_up_or_restored_is_told() {
     backup.env("DATABASE_ADMIN_URL", own.admin.replacen("host=", "host=/nowhere&host=", 1));
     let made = run(backup, "");
     assert!(made.status.success(), "{}", text(&made.stderr));
-    let cluster = db::connect(&crate::world::admin_url()).await.unwrap();
+    let cluster = db::connect(&crate::support::server::admin_url()).await.unwrap();
     let owner = format!("owner_{}", Uuid::new_v4().simple());
     let owns = format!("create role {owner} login createrole; alter database {} owner to {owner}", copy.name);
     cluster.batch_execute(&owns).await.unwrap();

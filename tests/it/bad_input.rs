@@ -1,6 +1,6 @@
 //! Whatever is sent, the answer is a 4xx in the contract's shape, and nothing has changed.
 
-use crate::world::{Answer, Person, World, answer};
+use crate::support::world::{Answer, Person, World, answer};
 use ringfence::api::{self, Access, Route};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};

@@ -1,6 +1,6 @@
 //! Phone calls (contract: calls).
 
-use crate::{
+use crate::support::{
     twilio::{Account, PUBLIC_URL, number},
     world::World,
 };

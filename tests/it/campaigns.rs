@@ -1,15 +1,15 @@
 //! Campaigns (contract: bulk-email-campaigns): what is sent, to whom, and what is known of it; also when a worker dies.
 
-use crate::{
-    chaos::proxy::{Mode, Proxy, Target},
-    commands::configured,
-    emails::with_key,
+use crate::support::{
+    cluster::socket,
+    command::configured,
+    database::{OwnDatabase, enter, until, waiting_for_locks},
     log,
-    poolers::socket,
-    schema::OwnDatabase,
+    proxy::{Mode, Proxy, Target},
+    server::{config, start_server},
     smtp::{Inbox, Mail, kept_port},
-    twilio::{mails, sendgrid_says},
-    world::{Answer, Person, World, answer, config, enter, start_server, until, waiting_for_locks},
+    twilio::{mails, sendgrid_says, with_key},
+    world::{Answer, Person, World, answer},
 };
 use ringfence::{
     config::{Config, Switch},
@@ -279,7 +279,7 @@ async fn an_answer_that_cannot_be_written_down_is_tried_again_and_counts_once() 
     inbox.next().await;
     let sending = "select count(*) from campaign_recipients where state = 'sending'";
     assert_eq!(acme.value::<i64>(sending, &[]).await, 2, "the provider has not answered yet");
-    let cluster = ringfence::db::connect(&crate::world::admin_url()).await.unwrap();
+    let cluster = ringfence::db::connect(&crate::support::server::admin_url()).await.unwrap();
     let allow = |yes: bool| format!("alter database {} allow_connections {yes}", own.name);
     cluster.batch_execute(&allow(false)).await.unwrap();
     let end =

@@ -1,8 +1,10 @@
 //! The program as its operators run it: real processes, against a database of their own.
 
-use crate::{
-    schema::OwnDatabase,
-    world::{PASSWORD, Person, World, config, start_server, store_of},
+use crate::support::{
+    command::{configured, ringfence, run, serve, text},
+    database::OwnDatabase,
+    server::{config, start_server, store_of},
+    world::{PASSWORD, Person, World},
 };
 use nix::{
     pty::{Winsize, openpty},
@@ -13,48 +15,12 @@ use ringfence::{config::Config, db};
 use serde_json::{Value, json};
 use std::{
     fs::File,
-    io::{BufRead, BufReader, Read, Write},
+    io::{BufRead, BufReader, Read},
     os::unix::process::CommandExt,
-    process::{Child, Command, Output, Stdio},
+    process::{Command, Output, Stdio},
     time::{Duration, Instant},
 };
 use uuid::Uuid;
-
-/// The program with the addresses of this database and its store, and nothing else of this environment that it reads.
-pub fn ringfence(own: &OwnDatabase, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ringfence"));
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("RINGFENCE_")) {
-        command.env_remove(name);
-    }
-    command.args(arguments).env("DATABASE_URL", &own.api).env("DATABASE_ADMIN_URL", &own.admin).env_remove("RUST_LOG");
-    command.env("RINGFENCE_STORAGE_URL", store_of(&own.api));
-    command
-}
-
-/// The program with the tests' own secrets, in development mode.
-pub fn configured(own: &OwnDatabase, arguments: &[&str]) -> Command {
-    let (mut command, config) = (ringfence(own, arguments), config());
-    command.env("RINGFENCE_JWT_SECRET", &config.jwt_secret[0]).env("RINGFENCE_SECRET_KEY", &config.secret_key[0]);
-    command.env("RINGFENCE_DEVELOPMENT", "true").env("RINGFENCE_LISTEN", "127.0.0.1:0").env("RUST_LOG", "off");
-    command
-}
-
-/// Starts a server and waits until it serves; its address.
-pub fn serve(command: &mut Command) -> (Child, String) {
-    let mut server = command.stdout(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(server.stdout.take().unwrap()).lines();
-    let base =
-        lines.find_map(|l| l.unwrap().strip_prefix("Ringfence serves on ").map(str::to_owned)).expect("it serves");
-    std::thread::spawn(move || lines.for_each(drop));
-    (server, base)
-}
-
-/// Runs it to its end with this on standard input.
-pub fn run(mut command: Command, input: &str) -> Output {
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-    child.wait_with_output().unwrap()
-}
 
 /// The same with a terminal as its standard error: what is drawn there.
 fn at_terminal(mut command: Command) -> String {
@@ -67,10 +33,6 @@ fn at_terminal(mut command: Command) -> String {
     let _ = File::from(terminal.master).read_to_end(&mut drawn);
     assert!(child.wait().unwrap().success(), "{}", text(&drawn));
     text(&drawn)
-}
-
-pub fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// What `ringfence local` runs finds its PostgreSQL again when that was killed.
@@ -170,7 +132,7 @@ async fn who_reads_may_stop() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_migration_says_whom_it_waits_for() {
     let own = OwnDatabase::new().await;
-    let holder = db::connect(&crate::schema::with_database(&own.admin, "postgres")).await.unwrap();
+    let holder = db::connect(&crate::support::database::with_database(&own.admin, "postgres")).await.unwrap();
     holder.batch_execute("select pg_advisory_lock(hashtext('ringfence migrate'))").await.unwrap();
     let pid: i32 = holder.query_one("select pg_backend_pid()", &[]).await.unwrap().get(0);
     let mut migrating = ringfence(&own, &["migrate"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();

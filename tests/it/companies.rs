@@ -1,8 +1,9 @@
 //! Companies (contract: companies).
 
-use crate::{
-    schema::OwnDatabase,
-    world::{PASSWORD, Person, World, config, start_server},
+use crate::support::{
+    database::OwnDatabase,
+    server::{config, start_server},
+    world::{PASSWORD, Person, World},
 };
 use ringfence::db;
 use serde_json::{Value, json};
@@ -257,7 +258,7 @@ async fn secrets_are_sealed_and_never_shown() {
     let wanted = [("sendgrid_api_key", ""), ("twilio_auth_token", "9876")];
     assert_eq!(names, wanted.map(|(name, last)| (name.to_owned(), last.to_owned())));
     let sealed: Vec<u8> = rows[1].get("sealed");
-    let sealer = ringfence::seal::Sealer::new(&crate::world::config().secret_key).unwrap();
+    let sealer = ringfence::seal::Sealer::new(&crate::support::server::config().secret_key).unwrap();
     assert_eq!(sealer.open(acme.company, "twilio_auth_token", &sealed).unwrap(), token);
     let forget = json!({"twilio_account_sid": null, "twilio_auth_token": " ", "city": "X"});
     acme.admin.put(&path(acme.company), forget).await.expect(200);

@@ -1,6 +1,6 @@
 //! Contacts (contract: contacts).
 
-use crate::world::World;
+use crate::support::world::World;
 use serde_json::json;
 use uuid::Uuid;
 

@@ -1,8 +1,11 @@
 //! The wire as the frontend knows it: every endpoint, the conventions common to all (contract: conventions), and the
 //! OpenAPI document.
 
-use crate::twilio::Account;
-use crate::world::{Answer, Person, World, answer, api_url, config, start_server};
+use crate::support::{
+    server::{api_url, config, start_server},
+    twilio::Account,
+    world::{Answer, Person, World, answer},
+};
 use ringfence::api::{self, Access};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;

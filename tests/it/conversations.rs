@@ -1,8 +1,10 @@
 //! Conversations (contract: conversations).
 
-use crate::{
+use crate::support::{
+    database::waiting_for,
+    server::admin_url,
     twilio::{Account, number},
-    world::{World, admin_url, waiting_for},
+    world::World,
 };
 use ringfence::db;
 use serde_json::{Value, json};

@@ -1,6 +1,6 @@
 //! Deals (contract: deals).
 
-use crate::world::{Person, World, answer};
+use crate::support::world::{Person, World, answer};
 use serde_json::{Value, json};
 use uuid::Uuid;
 

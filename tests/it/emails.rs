@@ -1,12 +1,12 @@
 //! E-mail (contract: emails).
 
-use crate::{
-    files::LostCommit,
-    schema::OwnDatabase,
+use crate::support::{
+    database::{OwnDatabase, until},
+    proxy::LostCommit,
+    server::{api_url, config, start_server},
     smtp::Inbox,
-    twilio::{Account, mails},
-    workflow_runs::workflow,
-    world::{Answer, Person, World, answer, api_url, config, start_server, until},
+    twilio::{Account, mails, with_key},
+    world::{Answer, Person, World, answer, workflow},
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
 use futures_util::FutureExt;
@@ -21,15 +21,6 @@ use ringfence::{
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
-
-/// Gives the company a SendGrid key of its own.
-pub async fn with_key(world: &World) -> String {
-    let (account, key) = (Account::new(), format!("SG.{}", Uuid::new_v4().simple()));
-    let settings = json!({"account_sid": account.sid, "auth_token": account.token, "sendgrid_api_key": key,
-        "sendgrid_from_email": "sales@acme.example"});
-    world.admin.post("/api/twilio-settings/", settings).await.expect(201);
-    key
-}
 
 async fn received(world: &World, subject: &str) -> Uuid {
     let sql =

@@ -1,8 +1,8 @@
 //! Erasure of a company and of a person: all of it, nothing of anybody else, and a record without names.
 
-use crate::{
-    isolation::Seeded,
-    schema::OwnDatabase,
+use crate::support::{
+    database::OwnDatabase,
+    seed::Seeded,
     world::{World, add_person},
 };
 use ringfence::{
@@ -522,8 +522,8 @@ async fn who_is_left_without_an_admin_or_a_company_is_named() {
         let erased = run(Erase::Company { company: acme.name.clone(), options }).await;
         assert_eq!(erased.operators, [one.as_str()]);
     }
-    let listed = crate::commands::run(crate::commands::ringfence(&own, &["operator", "list"]), "");
-    let listed = crate::commands::text(&listed.stdout);
+    let listed = crate::support::command::run(crate::support::command::ringfence(&own, &["operator", "list"]), "");
+    let listed = crate::support::command::text(&listed.stdout);
     let line = |name: &str| listed.lines().find(|line| line.starts_with(name)).unwrap_or_default().to_owned();
     assert!(line(&one).ends_with("no company"), "{listed}");
     assert!(line(&both).ends_with(&format!("{}, to be chosen", other.name)), "{listed}");

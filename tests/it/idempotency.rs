@@ -1,9 +1,10 @@
 //! The header Idempotency-Key: once is enough, nothing is done twice, and nobody gets somebody else's answer.
 
-use crate::{
-    schema::OwnDatabase,
+use crate::support::{
+    database::{OwnDatabase, until, waiting_for},
+    server::{config, start_server},
     twilio::Account,
-    world::{Answer, PASSWORD, Person, World, answer, config, start_server, until, waiting_for},
+    world::{Answer, PASSWORD, Person, World, answer},
 };
 use reqwest::multipart;
 use ringfence::{
@@ -140,7 +141,7 @@ async fn a_repeat_while_the_first_is_under_way_is_told_so() {
     let acme = World::new().await;
     let (id, path) = switch(&acme).await;
     let key = key();
-    let holder = hold(&crate::world::admin_url(), &acme).await;
+    let holder = hold(&crate::support::server::admin_url(), &acme).await;
     let first = tokio::spawn({
         let (who, path, key) = (acme.member.clone(), path.clone(), key.clone());
         async move { with_key(&who, &path, &key, &json!({})).await }

@@ -1,6 +1,6 @@
 //! Contacts from files (contract: contacts).
 
-use crate::world::{Answer, Person, World};
+use crate::support::world::{Answer, Person, World};
 use rust_xlsxwriter::{ExcelDateTime, Format, Workbook};
 use serde_json::{Value, json};
 use uuid::Uuid;

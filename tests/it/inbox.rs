@@ -1,8 +1,7 @@
 //! The unified inbox (contract: inbox).
 
-use crate::{
-    emails::with_key,
-    twilio::{Account, mails, number},
+use crate::support::{
+    twilio::{Account, mails, number, with_key},
     world::World,
 };
 use serde_json::json;

@@ -1,8 +1,9 @@
 //! Invitations (contract: invitations).
 
-use crate::{
+use crate::support::{
+    server::{api_url, config, start_server},
     smtp::Inbox,
-    world::{PASSWORD, Person, World, api_url, config, start_server},
+    world::{PASSWORD, Person, World},
 };
 use ringfence::config::{Config, Switch};
 use serde_json::{Value, json};
@@ -59,7 +60,7 @@ async fn invited(by: &Person, email: &str) -> String {
     token(&invite(by, body(email)).await)
 }
 
-async fn accept(token: &str, password: &str) -> crate::world::Answer {
+async fn accept(token: &str, password: &str) -> crate::support::world::Answer {
     Person::nobody().post(ACCEPT, json!({"token": token, "password": password})).await
 }
 
@@ -110,7 +111,7 @@ async fn admins_invite_and_others_do_not() {
         acme.person(role).await.post(SEND, body(&email())).await.detail(403);
     }
     Person::nobody().post(SEND, body(&email())).await.detail(403);
-    crate::emails::with_key(&acme).await;
+    crate::support::twilio::with_key(&acme).await;
     let staff = acme.super_admin().await;
     assert_eq!(staff.post(SEND, body(&email())).await.detail(400), "User must belong to a company");
     let other = World::new().await;
@@ -215,9 +216,9 @@ async fn without_a_mail_server_it_leaves_as_the_companys_own_mail_or_is_refused(
     assert!(acme.admin.post(SEND, body(&to)).await.detail(400).contains("SendGrid"));
     let left = "select count(*) from invitations where tenant_id = $1";
     assert_eq!(acme.value::<i64>(left, &[&acme.company]).await, 0);
-    let key = crate::emails::with_key(&acme).await;
+    let key = crate::support::twilio::with_key(&acme).await;
     acme.admin.post(SEND, body(&to)).await.expect(200);
-    let mails = crate::twilio::mails(&key);
+    let mails = crate::support::twilio::mails(&key);
     assert_eq!(mails.len(), 1);
     assert_eq!(mails[0]["from"]["email"], "sales@acme.example");
     let token = token(mails[0]["content"][0]["value"].as_str().unwrap());
@@ -227,7 +228,7 @@ async fn without_a_mail_server_it_leaves_as_the_companys_own_mail_or_is_refused(
     let to = email();
     acme.admin.post("/api/suppressions/", json!({"channel": "email", "address": to})).await.expect(200);
     assert!(acme.admin.post(SEND, body(&to)).await.detail(400).contains("not to write"));
-    assert_eq!(crate::twilio::mails(&key).len(), 1);
+    assert_eq!(crate::support::twilio::mails(&key).len(), 1);
     let left = "select count(*) from invitations where tenant_id = $1 and accepted_at is null";
     assert_eq!(acme.value::<i64>(left, &[&acme.company]).await, 0);
 }

@@ -1,9 +1,10 @@
 //! The queue, and the reminder of an activity that is due.
 
-use crate::{
-    commands::configured,
-    schema::OwnDatabase,
-    world::{Person, World, config, enter, start_server, until},
+use crate::support::{
+    command::configured,
+    database::{OwnDatabase, enter, until},
+    server::{config, start_server},
+    world::{Person, World},
 };
 use ringfence::{
     App,

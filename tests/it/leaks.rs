@@ -1,7 +1,7 @@
 //! The leaks that were reproduced on the backend which this one replaces, by their numbers: each is refused here, and A's
 //! rows stay as they were.
 
-use crate::{
+use crate::support::{
     twilio::{Account, number},
     world::{PASSWORD, Person, World, answer},
 };

@@ -1,9 +1,11 @@
 //! What is measured: by route, never by company, and at an address of its own only.
 
-use crate::{
-    emails::with_key,
-    schema::OwnDatabase,
-    world::{Person, World, config, until},
+use crate::support::{
+    database::{OwnDatabase, until},
+    metrics::{scrape, value},
+    server::{config, free},
+    twilio::with_key,
+    world::{Person, World},
 };
 use ringfence::{
     App,
@@ -12,34 +14,7 @@ use ringfence::{
     server,
 };
 use serde_json::json;
-use std::net::SocketAddr;
-use tokio::net::TcpSocket;
 use tokio_postgres::error::SqlState;
-
-/// An address at which a server can listen, and which nobody else is given meanwhile.
-pub fn free() -> SocketAddr {
-    let socket = TcpSocket::new_v4().unwrap();
-    // Servers set the same, and so can bind it once more.
-    socket.set_reuseaddr(true).unwrap();
-    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
-    let address = socket.local_addr().unwrap();
-    std::mem::forget(socket);
-    address
-}
-
-pub async fn scrape(at: SocketAddr) -> String {
-    let answer = reqwest::get(format!("http://{at}/metrics")).await.unwrap();
-    assert_eq!(answer.status(), 200);
-    assert!(answer.headers()["content-type"].to_str().unwrap().starts_with("text/plain; version=0.0.4"));
-    answer.text().await.unwrap()
-}
-
-/// The value of a series.
-#[track_caller]
-pub fn value(text: &str, series: &str) -> f64 {
-    let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-    line.unwrap_or_else(|| panic!("{series} is not in:\n{text}")).parse().unwrap()
-}
 
 /// A worker beside servers has what is measured of its jobs.
 #[tokio::test(flavor = "multi_thread")]
@@ -75,7 +50,7 @@ async fn requests_pool_queue_and_refusals_are_measured_without_a_company() {
     }
     let unknown = uuid::Uuid::now_v7();
     acme.member.get(&format!("/api/contacts/{unknown}")).await.expect(404);
-    let lone = crate::world::add_person(&acme.db, "lone", "Regular User", None).await;
+    let lone = crate::support::world::add_person(&acme.db, "lone", "Regular User", None).await;
     let lone = acme.member.with_token(lone.token.as_ref().unwrap());
     lone.get("/api/sms/messages").await.expect(403);
     acme.member.get("/no/such/path").await.expect(404);

@@ -1,6 +1,6 @@
 //! Notifications (contract: notifications).
 
-use crate::world::{Person, World};
+use crate::support::world::{Person, World};
 use serde_json::json;
 use uuid::Uuid;
 

@@ -1,103 +1,24 @@
 //! The database of the old backend comes over: all of it, in its company, and nothing that would be sent.
 
-use crate::{
-    commands::{configured, run, text},
-    schema::{OwnDatabase, with_database},
-    world::{Person, admin_url, config, enter, start_server, until, waiting_for_locks},
+use crate::support::{
+    command::{configured, run, text},
+    database::{OwnDatabase, enter, until, waiting_for_locks},
+    old_database::{COMPANIES, Old, PASSWORD, add_file, bring, import_into, miscounted, try_to_bring},
+    server::{config, start_server},
+    world::Person,
 };
 use ringfence::{
     commands::{
         erase::{self, Erase},
-        import::{self, Options, Outcomes},
+        import::{Options, Outcomes},
     },
     db,
     seal::Sealer,
 };
 use serde_json::{Value, json};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
-};
+use std::collections::{BTreeMap, BTreeSet};
 use tokio_postgres::Client;
 use uuid::Uuid;
-
-pub const PASSWORD: &str = "Old-Horse-battery-5";
-const COMPANIES: usize = 12;
-
-/// A database as the old backend left it.
-pub struct Old {
-    name: String,
-    url: String,
-    pub db: Client,
-    folder: PathBuf,
-}
-
-impl Old {
-    pub async fn new(scale: usize) -> Self {
-        Self::with(scale, "").await
-    }
-
-    /// In a database that was created so.
-    async fn with(scale: usize, how: &str) -> Self {
-        let name = format!("old_{}", Uuid::new_v4().simple());
-        db::connect(&admin_url()).await.unwrap().batch_execute(&format!("create database {name} {how}")).await.unwrap();
-        let url = with_database(&admin_url(), &name);
-        let db = db::connect(&url).await.unwrap();
-        let hash = bcrypt::hash(PASSWORD, 4).unwrap();
-        let rows = include_str!("old_rows.sql").replace("{companies}", &COMPANIES.to_string());
-        let rows = rows.replace("{scale}", &scale.to_string()).replace("{hash}", &hash);
-        db.batch_execute(include_str!("old_database.sql")).await.unwrap();
-        db.batch_execute(&rows).await.unwrap_or_else(|e| panic!("{e:?}"));
-        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(&name);
-        std::fs::create_dir_all(folder.join("a")).unwrap();
-        for i in 1..=15 {
-            let place = if i % 2 == 0 { folder.join("a") } else { folder.clone() };
-            std::fs::write(place.join(format!("file{i}.txt")), format!("content {i}")).unwrap();
-        }
-        Self { name, url, db, folder }
-    }
-
-    pub fn options(&self) -> Options {
-        Options {
-            from: self.url.clone(),
-            files: Some(self.folder.clone()),
-            dry_run: false,
-            report: self.folder.join("report.csv"),
-        }
-    }
-
-    /// Table, id, action and reason of each line of the report.
-    pub fn report(&self) -> Vec<[String; 4]> {
-        let mut lines = csv::Reader::from_path(self.folder.join("report.csv")).unwrap();
-        lines.records().map(|line| std::array::from_fn(|i| line.as_ref().unwrap()[i].to_owned())).collect()
-    }
-
-    async fn ids(&self, sql: &str, params: &[&(dyn tokio_postgres::types::ToSql + Sync)]) -> BTreeSet<Uuid> {
-        self.db.query(sql, params).await.unwrap_or_else(|e| panic!("{sql}: {e:?}")).iter().map(|r| r.get(0)).collect()
-    }
-
-    pub async fn drop(self) {
-        std::fs::remove_dir_all(&self.folder).unwrap();
-        drop(self.db);
-        let drop = format!("drop database {} with (force)", self.name);
-        db::connect(&admin_url()).await.unwrap().batch_execute(&drop).await.unwrap();
-    }
-}
-
-pub async fn bring(own: &OwnDatabase, options: &Options) -> Outcomes {
-    try_to_bring(own, options).await.unwrap_or_else(|e| panic!("{e:?}"))
-}
-
-/// Reports in the place of the last one.
-pub async fn try_to_bring(own: &OwnDatabase, options: &Options) -> anyhow::Result<Outcomes> {
-    let _ = std::fs::remove_file(&options.report);
-    import_into(own, options).await
-}
-
-async fn import_into(own: &OwnDatabase, options: &Options) -> anyhow::Result<Outcomes> {
-    let sealer = Sealer::new(&config().secret_key).unwrap();
-    import::run(&own.admin, options, &sealer, &own.store()).await
-}
 
 /// Old tables with a company, the table here, and the column with the user there.
 const TABLES: &[(&str, &str, &str)] = &[
@@ -344,19 +265,6 @@ async fn what_was_due_is_not_sent_and_what_comes_is() {
     drop(new);
     own.drop().await;
     old.drop().await;
-}
-
-/// Conversations that do not say of their texts what there is to say, and companies' texts that are in none with their
-/// customer.
-pub async fn miscounted(db: &Client) -> i64 {
-    let wrong = "select (select count(*) from conversations c, lateral (
-            select count(*) as texts, count(*) filter (where m.direction = 'inbound' and m.read_at is null) as unread, max(m.created_at) as last_at
-            from sms_messages m where m.conversation_id = c.id) m
-          where (c.message_count, c.unread_count) <> (m.texts, m.unread) or c.last_message_at < m.last_at)
-        + (select count(*) from sms_messages m left join conversations c on c.tenant_id = m.tenant_id and c.id = m.conversation_id
-          where m.company_id is not null
-            and c.to_number is distinct from case m.direction when 'inbound' then m.from_address else m.to_address end)";
-    db.query_one(wrong, &[]).await.unwrap().get(0)
 }
 
 /// Every row of every table that is not the import's own bookkeeping, in one number.
@@ -703,14 +611,6 @@ async fn no_report_is_written_over() {
     assert_eq!(written.filter(|name| name.to_string_lossy().starts_with("import-report-2")).count(), 1);
     own.drop().await;
     old.drop().await;
-}
-
-/// A file of a company as the old database has it; answers its id.
-pub async fn add_file(old: &Old, company: i32, path: &str, size: i64) -> Uuid {
-    let add = "insert into files (id, name, original_name, size, storage_path, owner_id, company_id, created_at, updated_at, is_active, is_deleted)
-        values (gen_random_uuid(), $2, $2, $3, $2, md5('user' || ($1::int - 1) * 6 + 1)::uuid, md5('company' || $1::int)::uuid, '2025-01-01', '2025-01-01', true, false)
-        returning id";
-    old.db.query_one(add, &[&company, &path, &size]).await.unwrap_or_else(|e| panic!("{e:?}")).get(0)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,9 +1,10 @@
 //! Rows of the old backend that are odd in one thing come over with all else that they say.
 
-use crate::{
+use crate::support::{
+    database::OwnDatabase,
     old_database::{Old, PASSWORD, add_file, bring, miscounted, try_to_bring},
-    schema::OwnDatabase,
-    world::{Person, config, start_server},
+    server::{config, start_server},
+    world::Person,
 };
 use ringfence::{
     commands::erase::{self, Erase},

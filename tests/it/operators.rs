@@ -1,10 +1,12 @@
 //! People at psql: operators see their company whatever they try, write it when they may, and staff see lists only.
 
-use crate::{
-    commands::{ringfence, run, text},
-    isolation::{Seeded, walk_tables},
-    schema::{OwnDatabase, with_database},
-    world::{World, admin_url, config, start_server, until},
+use crate::support::{
+    command::{psql, ringfence, run, text},
+    database::{OwnDatabase, until, with_database},
+    seed::Seeded,
+    server::{admin_url, config, start_server},
+    walk::walk_tables,
+    world::World,
 };
 use futures_util::TryStreamExt;
 use ringfence::{
@@ -13,10 +15,7 @@ use ringfence::{
     db,
 };
 use serde_json::json;
-use std::{
-    collections::BTreeMap,
-    process::{Command, Stdio},
-};
+use std::collections::BTreeMap;
 use tokio_postgres::{Client, SimpleQueryMessage, error::SqlState};
 use uuid::Uuid;
 
@@ -76,7 +75,7 @@ async fn whatever_an_operator_tries_they_see_their_company() {
         let marks = [canary.clone(), company.to_string(), user.to_string()];
 
         // Another one's statement is under way, with a literal in it.
-        let api = db::connect(&crate::world::api_url()).await.unwrap();
+        let api = db::connect(&crate::support::server::api_url()).await.unwrap();
         api.simple_query(&format!("select '{canary}'")).await.unwrap();
 
         let mut tries: Vec<String> = Vec::new();
@@ -501,7 +500,7 @@ async fn the_content_of_a_file_is_nobodys_to_choose() {
     let deleted = "with d as (update files set is_deleted = true, deleted_at = '2000-01-01' where tenant_id = $1 returning deleted_at)
         select bool_and(deleted_at = now()) from d";
     assert!(b.world.value::<bool>(deleted, &[&b.world.company]).await, "of a change it is known when it is made");
-    let api = db::connect(&crate::world::api_url()).await.unwrap();
+    let api = db::connect(&crate::support::server::api_url()).await.unwrap();
     let refused = api.batch_execute("update files set object_key = null").await.unwrap_err();
     assert_eq!(refused.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE));
     // Whoever writes it: another file's key, and one that ends as the own one does.
@@ -564,12 +563,12 @@ async fn an_operator_holds_up_no_other_company() {
     operator.batch_execute(&takes(100)).await.unwrap();
     let refused = operator.batch_execute(&takes(101)).await.unwrap_err();
     assert_eq!(refused.code(), Some(&SqlState::PROGRAM_LIMIT_EXCEEDED), "{refused:?}");
-    let api = db::connect(&crate::world::api_url()).await.unwrap();
+    let api = db::connect(&crate::support::server::api_url()).await.unwrap();
     api.batch_execute(&takes(200)).await.unwrap();
     // Their own company waits for them, as for everybody who numbers a quote.
     let operator = one.connect().await;
     operator.batch_execute(&format!("begin; select app.lock_name('quote number', '{year}')")).await.unwrap();
-    let api = db::connect(&crate::world::api_url()).await.unwrap();
+    let api = db::connect(&crate::support::server::api_url()).await.unwrap();
     let set = format!("begin; set local lock_timeout = '100ms'; set local app.company_id = '{}'", b.company);
     api.batch_execute(&set).await.unwrap();
     let waits = api.batch_execute(&format!("select app.lock_name('quote number', '{year}')")).await.unwrap_err();
@@ -655,7 +654,7 @@ async fn what_all_operators_have_lost_is_given_back_by_a_migration() {
 #[tokio::test]
 async fn keys_of_locks_cannot_be_guessed() {
     let (a, b) = (World::new().await, World::new().await);
-    let api = db::connect(&crate::world::api_url()).await.unwrap();
+    let api = db::connect(&crate::support::server::api_url()).await.unwrap();
     let lock = format!(
         "begin; set local app.company_id = '{0}'; select app.lock_name('quote', 'Merger'); select app.lock_admins('{0}')",
         a.company
@@ -1118,7 +1117,7 @@ async fn staff_get_lists_across_companies_and_leave_a_trace() {
         assert_eq!(statement.columns().iter().map(|c| c.name()).collect::<Vec<_>>(), columns);
         staff.query(&statement, &[]).await.unwrap();
     }
-    for table in crate::isolation::tables(&a.world.db).await {
+    for table in crate::support::seed::tables(&a.world.db).await {
         let refused = staff.batch_execute(&format!("select * from {table}")).await.expect_err(&table);
         assert_eq!(refused.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{table}");
     }
@@ -1329,22 +1328,6 @@ async fn an_administrator_is_told_what_they_lack() {
     let refused = text(&run(without, "").stderr);
     assert!(refused.contains("this command is an administrator's: set DATABASE_ADMIN_URL"), "{refused}");
     own.drop().await;
-}
-
-/// psql's own answers, as a person gets them.
-pub fn psql(url: &str, input: &str) -> String {
-    use std::io::Write;
-    let mut child = Command::new("psql")
-        .args(["-X", "-d", url])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("psql comes with PostgreSQL");
-    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    text(&output.stdout) + &text(&output.stderr)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,9 @@
 //! Pages by a cursor, the number of rows, and compressed answers.
 
-use crate::world::{Answer, Person, World, answer, api_url, config, start_server};
+use crate::support::{
+    server::{api_url, config, start_server},
+    world::{Answer, Person, World, answer},
+};
 use flate2::read::GzDecoder;
 use ringfence::config::Config;
 use serde_json::{Value, json};

@@ -1,11 +1,13 @@
 //! A large table that is partitioned by company is what it was, and its partitions are no way around the policies.
 
-use crate::{
+use crate::support::{
     archive::{self, AS_IT_WAS},
-    commands::{ringfence, run, text},
-    isolation::{Seeded, same_reads, walk_routes, walk_tables},
-    schema::OwnDatabase,
-    world::{World, config, enter, start_server},
+    command::{ringfence, run, text},
+    database::{OwnDatabase, enter},
+    seed::Seeded,
+    server::{config, start_server},
+    walk::{same_reads, walk_routes, walk_tables},
+    world::World,
 };
 use ringfence::{
     commands::{

@@ -1,6 +1,10 @@
 //! Pipelines and stages (contract: pipelines).
 
-use crate::world::{Person, World, admin_url, waiting_behind};
+use crate::support::{
+    database::waiting_behind,
+    server::admin_url,
+    world::{Person, World},
+};
 use serde_json::{Value, json};
 use uuid::Uuid;
 

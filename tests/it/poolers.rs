@@ -1,10 +1,14 @@
 //! The same through PgBouncer in transaction mode, where each transaction may get another connection of the server: of any
 //! version without prepared statements, and with them where it carries them along (1.21 and newer).
 
-use crate::{
-    commands::text,
-    isolation::{Seeded, same_reads, walk_routes, walk_tables},
-    world::{World, api_url, config, enter, shared_server, start_server},
+use crate::support::{
+    cluster::{as_owner, folder_like, socket},
+    command::text,
+    database::enter,
+    seed::Seeded,
+    server::{api_url, config, shared_server, start_server},
+    walk::{same_reads, walk_routes, walk_tables},
+    world::World,
 };
 use ringfence::{
     config::{Config, Switch},
@@ -12,43 +16,11 @@ use ringfence::{
 };
 use std::{
     io::Write,
-    os::unix::{
-        fs::{DirBuilderExt, MetadataExt},
-        process::CommandExt,
-    },
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
-use tokio_postgres::config::Host;
 use uuid::Uuid;
-
-/// A command as the user whose the folder is: neither PostgreSQL nor PgBouncer runs as root.
-pub fn as_owner(of: &Path, program: &Path) -> Command {
-    let owner = of.metadata().unwrap();
-    let mut command = Command::new(program);
-    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("LC_ALL", "C");
-    if nix::unistd::geteuid().is_root() {
-        command.uid(owner.uid()).gid(owner.gid());
-    }
-    command
-}
-
-/// A new private folder of the owner of another one.
-pub fn folder_like(of: &Path, folder: &Path) {
-    std::fs::DirBuilder::new().mode(0o700).create(folder).unwrap();
-    let owner = of.metadata().unwrap();
-    std::os::unix::fs::chown(folder, Some(owner.uid()), Some(owner.gid())).unwrap();
-}
-
-/// The folder of a database's unix socket.
-pub fn socket(url: &str) -> PathBuf {
-    let config: tokio_postgres::Config = url.parse().unwrap();
-    match &config.get_hosts()[0] {
-        Host::Unix(folder) => folder.clone(),
-        Host::Tcp(host) => panic!("the tests' own PostgreSQL has a unix socket, not {host}"),
-    }
-}
 
 /// The version of the PgBouncer that is installed; without one the test says that it did nothing.
 fn installed(what: &str) -> Option<(PathBuf, [u32; 2])> {

@@ -1,8 +1,9 @@
 //! Quotes and their PDF (contract: quotes).
 
-use crate::{
-    schema::OwnDatabase,
-    world::{Person, World, api_url, config, start_server},
+use crate::support::{
+    database::OwnDatabase,
+    server::{api_url, config, start_server},
+    world::{Person, World},
 };
 use ringfence::{config::Config, db};
 use serde_json::{Value, json};
@@ -303,7 +304,9 @@ async fn the_pdf_prints_the_quote() {
     // The company's logo is one of its files.
     let logo = reqwest::multipart::Part::bytes(png()).file_name("logo.png").mime_str("image/png").unwrap();
     let form = reqwest::multipart::Form::new().part("file", logo);
-    let file = crate::world::answer(acme.admin.request("POST", "/api/files/upload").multipart(form)).await.expect(200);
+    let file = crate::support::world::answer(acme.admin.request("POST", "/api/files/upload").multipart(form))
+        .await
+        .expect(200);
     acme.admin.put(&company, json!({"logo_url": file["url"]})).await.expect(200);
     let response = acme.admin.request("GET", &format!("{}/download", path(&bare))).send().await.unwrap();
     let document = lopdf::Document::load_mem(&response.bytes().await.unwrap()).unwrap();

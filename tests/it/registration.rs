@@ -1,6 +1,6 @@
 //! Registering a company (contract: registration).
 
-use crate::world::{Answer, Person, World};
+use crate::support::world::{Answer, Person, World};
 use serde_json::{Value, json};
 use uuid::Uuid;
 

@@ -1,9 +1,11 @@
 //! The request path: one round trip, a clean connection after whatever happened, and revocation that works at once.
 
-use crate::{
+use crate::support::{
+    database::{OwnDatabase, until},
     log::has_warned,
-    schema::OwnDatabase,
-    world::{Answer, Person, World, add_person, admin_url, api_url, config, start_server, until},
+    random::Dice,
+    server::{admin_url, api_url, config, start_server},
+    world::{Answer, Person, World, add_person},
 };
 use ringfence::{
     App, Error,
@@ -159,28 +161,6 @@ async fn nothing_that_hangs_in_the_database_holds_a_request_for_long() {
     {
         let now = statement("select current_setting($1)");
         assert_eq!(tenant.one::<String>(now, &[&name]).await.unwrap(), limit, "{name}");
-    }
-}
-
-/// Numbers that look random and are the same for the same seed.
-pub struct Dice(u64);
-
-impl Dice {
-    /// Of a seed that a failed test prints, so that it can be given again.
-    pub fn new() -> Self {
-        let given = std::env::var("RINGFENCE_TEST_SEED").ok().and_then(|s| s.parse().ok());
-        let seed = given.unwrap_or_else(|| Uuid::new_v4().as_u64_pair().0);
-        println!("RINGFENCE_TEST_SEED={seed}");
-        Self(seed)
-    }
-
-    /// SplitMix64.
-    pub fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (z ^ (z >> 31)) % end
     }
 }
 
@@ -511,7 +491,7 @@ async fn revocation_works_at_the_next_request_and_nothing_is_written() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failure_to_enter_and_a_changed_table_are_told_for_what_they_are() {
-    let own = crate::schema::OwnDatabase::new().await;
+    let own = crate::support::database::OwnDatabase::new().await;
     let acme = World::alone(&own).await;
     let db = Db::new(&own.api, 1).unwrap();
     let tenant = TenantDb::for_company(&db, acme.company, acme.member.id);

@@ -1,10 +1,9 @@
 //! What a page costs grows with the page: not with its company, and not with the other companies. What a report costs may
 //! grow with its company. Rows and blocks that are read are counted, because time tells of the machine.
 
-use crate::{
+use crate::support::{
+    database::{OwnDatabase, enter},
     plans::{explain, fill, nodes},
-    schema::OwnDatabase,
-    world::enter,
 };
 use ringfence::{
     db::{self, List, Sql},

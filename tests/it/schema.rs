@@ -1,14 +1,16 @@
 //! Holds the database itself to the rules, and each rule to finding what it is there for.
 
-use crate::world::{Person, World, admin_url, api_url, config, start_server, store_of};
+use crate::support::{
+    database::{OwnDatabase, with_database},
+    repository::{files, name},
+    server::{admin_url, api_url, config, start_server},
+    world::{Person, World},
+};
 use ringfence::{
-    clients::storage::Storage,
     commands::{doctor, import},
     db::{self, migrate},
 };
 use serde_json::json;
-use std::path::{Path, PathBuf};
-use tokio_postgres::Client;
 use uuid::Uuid;
 
 #[tokio::test]
@@ -369,69 +371,4 @@ async fn an_administrator_who_is_no_superuser_can_migrate() {
         .batch_execute(&format!("revoke ringfence_owner, ringfence_platform from {role}; drop role {role}"))
         .await
         .unwrap();
-}
-
-/// A database of one test.
-pub struct OwnDatabase {
-    pub name: String,
-    pub admin: String,
-    pub api: String,
-}
-
-impl OwnDatabase {
-    /// A freshly migrated one.
-    pub async fn new() -> Self {
-        let own = Self::empty().await;
-        migrate::migrate(&own.admin, None).await.unwrap();
-        own
-    }
-
-    /// One without anything.
-    pub async fn empty() -> Self {
-        let name = format!("own_{}", Uuid::new_v4().simple());
-        let cluster = db::connect(&admin_url()).await.unwrap();
-        cluster.batch_execute(&format!("create database {name}")).await.unwrap();
-        Self { admin: with_database(&admin_url(), &name), api: with_database(&api_url(), &name), name }
-    }
-
-    /// Its store of files.
-    pub fn store(&self) -> Storage {
-        Storage::open(&store_of(&self.api)).unwrap()
-    }
-
-    pub async fn drop(self) {
-        let _ = std::fs::remove_dir_all(store_of(&self.api).trim_start_matches("file://"));
-        let cluster: Client = db::connect(&admin_url()).await.unwrap();
-        cluster.batch_execute(&format!("drop database {} with (force)", self.name)).await.unwrap();
-    }
-}
-
-/// The same address with another database.
-pub fn with_database(url: &str, name: &str) -> String {
-    let (before, after) = url.rsplit_once('/').filter(|(b, _)| !b.ends_with('/')).unwrap_or((url, ""));
-    let query = after.split_once('?').map(|(_, q)| format!("?{q}")).unwrap_or_default();
-    format!("{before}/{name}{query}")
-}
-
-/// The files with this ending below a folder of the repository.
-pub fn files(folder: &str, ending: &str) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(&folder).unwrap() {
-            let path = entry.unwrap().path();
-            match path.is_dir() {
-                true => folders.push(path),
-                false if path.extension().is_some_and(|e| e == ending) => found.push(path),
-                false => {}
-            }
-        }
-    }
-    found
-}
-
-/// `sql/contacts/list.sql` is `contacts/list`.
-pub fn name(path: &Path) -> String {
-    let path = path.strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("sql")).unwrap();
-    path.with_extension("").to_string_lossy().into_owned()
 }

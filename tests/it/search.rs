@@ -1,6 +1,6 @@
 //! The search over contacts, deals, quotes and files.
 
-use crate::world::{Person, World};
+use crate::support::world::{Person, World};
 use serde_json::json;
 
 async fn found(who: &Person, q: &str) -> Vec<(String, String)> {

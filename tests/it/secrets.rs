@@ -1,11 +1,11 @@
 //! The key of secrets is changed while servers run.
 
-use crate::{
-    commands::{ringfence, run, text},
-    schema::OwnDatabase,
+use crate::support::{
+    command::{ringfence, run, text},
+    database::{OwnDatabase, until, waiting_for_locks},
+    server::config,
     twilio::{Account, mails, number},
-    workflow_runs::workflow,
-    world::{World, answer, config, until, waiting_for_locks},
+    world::{World, answer, workflow},
 };
 use ringfence::{
     App,
@@ -47,7 +47,7 @@ async fn the_key_of_secrets_is_changed_step_by_step() {
         let request = acme.admin.at(base).request("POST", "/api/contacts/").header("idempotency-key", "one");
         answer(request.json(&contact)).await
     };
-    let base = crate::world::start_server(settings(&["0a"]), &own.api);
+    let base = crate::support::server::start_server(settings(&["0a"]), &own.api);
     let first = once(&base).await;
     assert_eq!(first.status, 200, "{}", first.text);
 
@@ -89,7 +89,7 @@ async fn the_key_of_secrets_is_changed_step_by_step() {
     assert_eq!(sealed().await, after);
 
     // A server with the new key alone sends, and knows what was asked.
-    let base = crate::world::start_server(settings(&["0b"]), &own.api);
+    let base = crate::support::server::start_server(settings(&["0b"]), &own.api);
     let again = once(&base).await;
     assert_eq!((again.status, &again.body), (200, &first.body));
     assert_eq!(again.headers["idempotency-replayed"], "true");
@@ -194,7 +194,7 @@ async fn a_worker_without_the_key_leaves_the_work_to_others() {
     assert_eq!((account.asked().len(), mails(&key).len()), (2, 3));
 
     // Whoever asks is told, and may ask another server.
-    let other = acme.member.at(&crate::world::start_server(settings(&["0b"]), &own.api));
+    let other = acme.member.at(&crate::support::server::start_server(settings(&["0b"]), &own.api));
     let mail = json!({"to": "ada@x.example", "subject": "S", "body": "B"});
     let told = other.post("/api/emails/send", mail).await.detail(502);
     assert_eq!(told, "SendGrid's key cannot be read: enter it again in the settings");

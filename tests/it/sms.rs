@@ -1,9 +1,10 @@
 //! SMS messages (contract: sms).
 
-use crate::{
-    schema::OwnDatabase,
+use crate::support::{
+    database::{OwnDatabase, until, waiting_for_locks},
+    server::{config, start_server},
     twilio::{Account, PUBLIC_URL, number},
-    world::{World, config, start_server, until, waiting_for_locks},
+    world::{World, night_in},
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -472,14 +473,6 @@ async fn a_text_whose_server_died_is_failed_and_not_sent_again() {
     until("the end of the jobs", async || acme.value::<i64>(left, &[&acme.company]).await == 0).await;
     let list = acme.admin.get("/api/sms/messages").await.expect(200);
     assert_eq!((&list[0]["status"], account.asked().len()), (&json!("failed"), 0));
-}
-
-/// Quiet hours of all the day but a minute that has just been, in this time zone.
-pub async fn night_in(world: &World, zone: &str) -> Value {
-    let hours = "select to_char(t - interval '2 minutes', 'HH24:MI'), to_char(t - interval '3 minutes', 'HH24:MI')
-        from (select now() at time zone $1) here (t)";
-    let hours = world.db.query_one(hours, &[&zone]).await.unwrap();
-    json!({"from": hours.get::<_, String>(0), "to": hours.get::<_, String>(1)})
 }
 
 #[tokio::test]

@@ -1,11 +1,14 @@
 //! Reads on a streaming standby: the matrix, one's own changes, revocation, and a standby that dies and comes back. The test
 //! starts both servers itself.
 
-use crate::{
-    isolation::{Seeded, same_reads, walk_routes, walk_tables},
-    metrics::{free, scrape, value},
-    poolers::{as_owner, folder_like, socket},
-    world::{Answer, Person, World, answer, api_url, config, enter, start_server, until},
+use crate::support::{
+    cluster::{as_owner, folder_like, socket},
+    database::{enter, until},
+    metrics::{scrape, value},
+    seed::Seeded,
+    server::{api_url, config, free, start_server},
+    walk::{same_reads, walk_routes, walk_tables},
+    world::{Answer, Person, World, answer},
 };
 use ringfence::{
     config::{Config, Switch},

@@ -1,8 +1,8 @@
 //! Rules of the code's shape, so that a newcomer finds the place: what is easy to forget fails here and says what to do.
 
-use crate::{
-    commands::text,
-    schema::{files, name},
+use crate::support::{
+    command::text,
+    repository::{files, name},
 };
 use ringfence::api;
 use std::{
@@ -325,5 +325,17 @@ fn indexes_may_be_there_before_their_migration() {
                 "{name}: an index of {table} without `if not exists`"
             );
         }
+    }
+}
+
+/// What several test files need is support: a test file that another one uses would be looked for in vain.
+#[test]
+fn test_files_use_support_and_not_each_other() {
+    for (path, text) in sources("tests/it") {
+        let is_alone = text.match_indices("crate::").all(|(at, _)| {
+            let is_word = text[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '$');
+            is_word || text[at..].starts_with("crate::support")
+        });
+        assert!(is_alone, "{} uses another test file: move what it needs to tests/it/support", path.display());
     }
 }

@@ -1,6 +1,6 @@
 //! Addresses that must not be written to (tests/README.md, promise 28).
 
-use crate::world::World;
+use crate::support::world::World;
 use serde_json::json;
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Teams of a company.
 
-use crate::world::World;
+use crate::support::world::World;
 use serde_json::json;
 use tokio_postgres::error::SqlState;
 use uuid::Uuid;

@@ -1,8 +1,9 @@
 //! Twilio settings (contract: twilio-settings, outside-calls).
 
-use crate::{
+use crate::support::{
+    database::waiting_for,
     twilio::{Account, number},
-    world::{Person, World, waiting_for},
+    world::{Person, World},
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -348,7 +349,7 @@ async fn two_who_take_numbers_over_at_the_same_time_both_do() {
     let account = Account::of(&acme).await;
     let new = number();
     account.has(&[&account.number, &new]);
-    let first = ringfence::db::connect(&crate::world::admin_url()).await.unwrap();
+    let first = ringfence::db::connect(&crate::support::server::admin_url()).await.unwrap();
     let add = format!(
         "begin; insert into phone_numbers (tenant_id, company_id, user_id, phone_number) values ('{0}', '{0}', '{1}', '{new}')",
         acme.company, acme.admin.id

@@ -1,6 +1,10 @@
 //! The caller's own account and the team (contract: users).
 
-use crate::world::{PASSWORD, Person, World, admin_url, answer, waiting_behind, waiting_for};
+use crate::support::{
+    database::{waiting_behind, waiting_for},
+    server::admin_url,
+    world::{PASSWORD, Person, World, answer},
+};
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
 use std::{pin::pin, time::Duration};
@@ -17,7 +21,7 @@ fn ids(list: &Value) -> Vec<&str> {
     list.as_array().unwrap().iter().map(|user| user["id"].as_str().unwrap()).collect()
 }
 
-async fn change_email(of: &Person, email: &str) -> crate::world::Answer {
+async fn change_email(of: &Person, email: &str) -> crate::support::world::Answer {
     of.put("/api/users/me", json!({ "email": email })).await
 }
 

@@ -1,8 +1,10 @@
 //! What Twilio tells, signed and unsigned (contract: sms/webhook/incoming, calls/webhook; tests/README.md, promises 25, 26 and 28).
 
-use crate::{
+use crate::support::{
+    database::waiting_for,
+    server::admin_url,
     twilio::{Account, number, signed_with},
-    world::{Person, World, admin_url, answer, waiting_for},
+    world::{Person, World, answer},
 };
 use ringfence::{db, telephony};
 use serde_json::{Value, json};

@@ -1,13 +1,13 @@
 //! Workflows at work: what starts them, what each action does, and that nothing is done twice or forgotten.
 
-use crate::{
-    commands::{configured, serve},
-    schema::OwnDatabase,
-    sms::night_in,
+use crate::support::{
+    command::{configured, serve},
+    database::{OwnDatabase, enter, until, waiting_for, waiting_for_locks},
+    server::{api_url, config, start_server},
     smtp::{Inbox, kept_port},
     tls::Authority,
     twilio::{Account, mails, number},
-    world::{Person, World, api_url, config, enter, start_server, until, waiting_for, waiting_for_locks},
+    world::{Person, World, night_in, workflow},
 };
 use axum::{Router, body::Bytes, extract::State, http::HeaderMap, response::IntoResponse, routing::post};
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -29,12 +29,6 @@ use std::{
 };
 use tower::ServiceExt;
 use uuid::Uuid;
-
-/// Adds an active workflow; its path.
-pub async fn workflow(who: &Person, trigger: &str, actions: Value) -> String {
-    let new = json!({"name": Uuid::new_v4(), "trigger_type": trigger, "is_active": true, "actions": actions});
-    format!("/api/workflows/{}", who.post("/api/workflows/", new).await.expect(200)["id"].as_str().unwrap())
-}
 
 async fn runs(who: &Person, workflow: &str) -> Vec<Value> {
     who.get(&format!("{workflow}/executions?limit=1000")).await.expect(200).as_array().unwrap().clone()

@@ -1,6 +1,6 @@
 //! Workflows as the screen has them (contract: workflows).
 
-use crate::world::World;
+use crate::support::world::World;
 use jiff::Timestamp;
 use ringfence::workflow::{Condition, Context, Schedule, hold};
 use serde_json::{Value, json};

@@ -1,10 +1,7 @@
 //! The faults: each strikes, lasts, and is gone when [`Fault::strike`] is.
 
-use super::{
-    below,
-    proxy::Mode,
-    rig::{Disk, Rig},
-};
+use super::rig::{Disk, Rig};
+use crate::support::{proxy::Mode, random::below};
 use nix::sys::signal::Signal;
 use std::time::Duration;
 

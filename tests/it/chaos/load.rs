@@ -1,7 +1,7 @@
 //! The people of several companies at work: what they write carries a marker, and what they read is looked at.
 
-use super::{below, rig::Rig};
-use crate::world::config;
+use super::rig::Rig;
+use crate::support::{random::below, server::config};
 use reqwest::{RequestBuilder, multipart};
 use ringfence::auth::{Keys, TokenKind};
 use serde_json::{Value, json};

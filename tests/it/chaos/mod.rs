@@ -1,16 +1,11 @@
 //! Faults under load (`make chaos`): real processes are killed, cut off and starved while several companies work, and
 //! nothing that was acknowledged may be lost, nothing sent twice, nothing shown to the wrong company.
 
-mod faults;
-mod load;
-mod providers;
-pub mod proxy;
-mod rig;
-mod verify;
-
-use crate::{
-    commands::{ringfence, serve},
-    schema::OwnDatabase,
+use crate::support::proxy::Mode;
+use crate::support::{
+    command::{ringfence, serve},
+    database::OwnDatabase,
+    random::below,
     world::Person,
 };
 use faults::{ALL, Fault};
@@ -19,7 +14,6 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use proxy::Mode;
 use rig::Rig;
 use serde_json::json;
 use std::{
@@ -34,17 +28,18 @@ use tokio::{
 };
 use uuid::Uuid;
 
+mod faults;
+mod load;
+mod providers;
+mod rig;
+mod verify;
+
 /// How soon all is well again after a fault.
 const RECOVERY: Duration = Duration::from_secs(5);
 /// From one fault of the mixed load to the next.
 const EVERY: Duration = Duration::from_secs(20);
 /// What must be done again that soon, for each company.
 const DAILY: [&str; 3] = ["add a contact", "read a contact", "list"];
-
-/// An arbitrary number below this one.
-fn below(n: usize) -> usize {
-    (Uuid::new_v4().as_u128() % n.max(1) as u128) as usize
-}
 
 /// The faults that `make chaos ONLY=…` names.
 fn chosen() -> Vec<Fault> {

@@ -1,6 +1,6 @@
 //! Those to whom texts and mails go. They take everything and remember each delivery.
 
-use crate::smtp;
+use crate::support::smtp;
 use axum::{
     Json, Router,
     body::Bytes,

@@ -1,12 +1,14 @@
 //! What runs while faults strike: a PostgreSQL of its own that survives a crash, a server and two workers behind proxies,
 //! providers, and a small disk for files. All of it real processes.
 
-use super::{
-    below,
-    providers::Providers,
+use super::providers::Providers;
+use crate::support::{
+    command::ringfence,
+    database::OwnDatabase,
     proxy::{Proxy, Target},
+    random::below,
+    server::config,
 };
-use crate::{commands::ringfence, schema::OwnDatabase, world::config};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::{Pid, geteuid},

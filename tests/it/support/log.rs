@@ -1,7 +1,10 @@
 //! The log of the whole suite holds nothing private: all that tests send is remembered, and a line of a server of theirs
 //! that has some of it ends the test's process.
 
-use crate::world::{PASSWORD, Person, config};
+use crate::support::{
+    server::config,
+    world::{PASSWORD, Person},
+};
 use reqwest::{RequestBuilder, header::AUTHORIZATION};
 use ringfence::log;
 use serde_json::Value;
@@ -15,6 +18,7 @@ use uuid::Uuid;
 
 /// Texts shorter than this are words that a line may well have for another reason.
 const SHORTEST: usize = 12;
+
 /// How a signed token begins: the base64 of `{"`.
 const TOKEN: &str = "eyJ";
 
@@ -96,6 +100,7 @@ fn private_part(line: &str) -> Option<String> {
 struct Watch;
 
 const DEBUG: &[u8] = br#""level":"DEBUG""#;
+
 const WARN: &str = r#""level":"WARN""#;
 
 /// The warnings of this process.

@@ -1,23 +1,20 @@
 //! A company to test with, and HTTP clients that are its people. Each test makes its own company in one shared database,
 //! so the suite is itself a test of isolation.
 
-use crate::{log, schema::OwnDatabase};
+use crate::support::{
+    database::OwnDatabase,
+    log,
+    server::{SERVER, admin_url, config, start_server},
+};
 use reqwest::{Method, header::HeaderMap, multipart};
 use ringfence::{
-    App,
     auth::{Keys, TokenKind},
     clients,
-    config::{Config, Switch},
-    db::{self, Db},
-    passwords, server, store, workbook,
+    config::Config,
+    db, passwords,
 };
-use serde_json::Value;
-use std::{
-    fmt::Display,
-    net::SocketAddr,
-    sync::{LazyLock, OnceLock, mpsc},
-    time::{Duration, Instant},
-};
+use serde_json::{Value, json};
+use std::sync::LazyLock;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -28,102 +25,9 @@ use uuid::Uuid;
 /// Everybody's password.
 pub const PASSWORD: &str = "Correct-Horse-7";
 
-/// `DATABASE_URL`: the API's own login.
-pub fn api_url() -> String {
-    url("DATABASE_URL")
-}
+pub static KEYS: LazyLock<Keys> = LazyLock::new(|| Keys::new(&config().jwt_secret).unwrap());
 
-/// `DATABASE_ADMIN_URL`: an administrator, who bypasses the policies.
-pub fn admin_url() -> String {
-    url("DATABASE_ADMIN_URL")
-}
-
-fn url(name: &str) -> String {
-    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run the tests with `make test`"))
-}
-
-/// The settings of the servers in these tests.
-pub fn config() -> Config {
-    Config {
-        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-        metrics_listen: None,
-        development: Some(false),
-        jwt_secret: vec!["a secret that only the tests know".into()],
-        secret_key: vec!["5e".repeat(32)],
-        smtp_url: None,
-        mail_from: "Ringfence <noreply@example.com>".into(),
-        public_url: crate::twilio::PUBLIC_URL.into(),
-        twilio_url: crate::twilio::url(),
-        sendgrid_url: crate::twilio::url(),
-        relay_url: None,
-        webhook_allow: Vec::new(),
-        frontend_url: "http://localhost:5173".into(),
-        cors_origins: vec!["http://localhost:5173".into()],
-        rate_limits: Switch::Off,
-        worker: Switch::On,
-        storage_url: Some(store_of("")),
-        upload_limit: bytesize::ByteSize::mib(10),
-        deleted_files_days: 30,
-        workflow_runs_days: 90,
-        proxy_hops: 0,
-        database_replica_url: None,
-        prepared_statements: Switch::On,
-        pool_size: Some(4),
-        threads: None,
-    }
-}
-
-/// The store of files of the database at this address: a store is one database's. That of the database that all tests share
-/// stays from run to run, is each run's database's in turn, and nobody sweeps it.
-pub fn store_of(database: &str) -> String {
-    let name = database.split('?').next().and_then(|url| url.rsplit('/').next()).unwrap_or_default();
-    match name.starts_with("own_") {
-        true => format!("file://{}/stores/{name}", env!("CARGO_TARGET_TMPDIR")),
-        false => concat!("file://", env!("CARGO_TARGET_TMPDIR"), "/files").into(),
-    }
-}
-
-/// A server on a thread and a runtime of its own, so that it outlives the test that started it. On the database that all
-/// tests share it runs no jobs, because a test that ends would take other tests' jobs with it: whoever waits for jobs is
-/// [`World::alone`].
-pub fn start_server(mut config: Config, database: &str) -> String {
-    log::watch();
-    if database == api_url() {
-        config.worker = Switch::Off;
-    }
-    if config.storage_url == self::config().storage_url {
-        config.storage_url = Some(store_of(database));
-    }
-    let is_shared = config.storage_url == Some(store_of(""));
-    let db = Db::of(database, &config).unwrap();
-    // The program that holds the tests cannot read workbooks.
-    let _ = workbook::PROGRAM.set(env!("CARGO_BIN_EXE_ringfence").into());
-    let (address, started) = mpsc::channel();
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        runtime.block_on(async {
-            if is_shared {
-                let store = clients::storage::Storage::open(&store_of("")).unwrap();
-                store::adopt(&db::connect(&admin_url()).await.unwrap(), &store).await.unwrap();
-            }
-            let listener = tokio::net::TcpListener::bind(config.listen).await.unwrap();
-            address.send(listener.local_addr().unwrap()).unwrap();
-            server::serve(App::new(db, config).unwrap(), listener, std::future::pending()).await.unwrap();
-        });
-    });
-    format!("http://{}", started.recv().unwrap())
-}
-
-/// The server of the database that all tests share: one that runs already, at `TEST_SERVER`, or one of their own.
-static SERVER: LazyLock<String> =
-    LazyLock::new(|| std::env::var("TEST_SERVER").unwrap_or_else(|_| start_server(config(), &api_url())));
-/// The server of those who are at no other one.
-pub fn shared_server() -> &'static str {
-    &SERVER
-}
-
-static KEYS: LazyLock<Keys> = LazyLock::new(|| Keys::new(&config().jwt_secret).unwrap());
-static HASH: LazyLock<String> = LazyLock::new(|| passwords::hash_now(PASSWORD).unwrap());
+pub static HASH: LazyLock<String> = LazyLock::new(|| passwords::hash_now(PASSWORD).unwrap());
 
 /// Somebody with a token, or nobody.
 #[derive(Clone)]
@@ -358,53 +262,6 @@ impl World {
     }
 }
 
-/// What makes a transaction one of this company and user, as the server does for each request.
-pub fn enter(company: impl Display, user: impl Display) -> String {
-    format!("select set_config('app.company_id', '{company}', true), set_config('app.user_id', '{user}', true)")
-}
-
-/// Waits so long at most until this is so.
-pub async fn within(limit: Duration, what: &str, is_so: impl AsyncFn() -> bool) {
-    let start = Instant::now();
-    while !is_so().await {
-        assert!(start.elapsed() < limit, "{what}: not within {limit:?}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
-/// Waits until this is so: longer than it takes a busy machine, and a worker that looks for work every two seconds.
-pub async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
-    within(Duration::from_secs(60), what, is_so).await;
-}
-
-/// Waits until somebody waits for what this connection has locked, and says who.
-pub async fn waiting_for(holder: &Client, watch: &Client) -> i32 {
-    let me: i32 = holder.query_one("select pg_backend_pid()", &[]).await.unwrap().get(0);
-    let waiting = "select pid from pg_stat_activity where $1 = any (pg_blocking_pids(pid))";
-    let found = OnceLock::new();
-    until("somebody waits for the lock", async || {
-        let row = watch.query_opt(waiting, &[&me]).await.unwrap();
-        row.is_some_and(|row| found.set(row.get(0)).is_ok())
-    })
-    .await;
-    found.into_inner().unwrap()
-}
-
-/// Waits until so many wait for what this connection has locked, or for each other in the queue for it.
-pub async fn waiting_behind(holder: &Client, watch: &Client, number: i64) {
-    let me: i32 = holder.query_one("select pg_backend_pid()", &[]).await.unwrap().get(0);
-    let waiting = "select count(*) from pg_stat_activity a where $1 = any (pg_blocking_pids(a.pid))
-        or exists (select from unnest(pg_blocking_pids(a.pid)) b where $1 = any (pg_blocking_pids(b)))";
-    let count = async || watch.query_one(waiting, &[&me]).await.unwrap().get::<_, i64>(0);
-    until("they wait", async || count().await == number).await;
-}
-
-/// How many in a client's database wait for a lock.
-pub async fn waiting_for_locks(client: &Client) -> i64 {
-    let count = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
-    client.query_one(count, &[]).await.unwrap().get(0)
-}
-
 /// Adds an active user and signs a token for them.
 pub async fn add_person(db: &Client, start: &str, role: &str, company: Option<Uuid>) -> Person {
     let email = format!("{}-{}@example.com", start.to_lowercase().replace(' ', "-"), Uuid::new_v4().simple());
@@ -412,4 +269,18 @@ pub async fn add_person(db: &Client, start: &str, role: &str, company: Option<Uu
     let add = "select id from app.add_user($1, $2, $3, $4, $5, $6, 'active')";
     let id: Uuid = db.query_one(add, &[&email, &*HASH, &first, &last, &role, &company]).await.unwrap().get(0);
     Person::new(id, &email, Some(KEYS.issue(TokenKind::Access, id, 1).unwrap()), &SERVER)
+}
+
+/// Quiet hours of all the day but a minute that has just been, in this time zone.
+pub async fn night_in(world: &World, zone: &str) -> Value {
+    let hours = "select to_char(t - interval '2 minutes', 'HH24:MI'), to_char(t - interval '3 minutes', 'HH24:MI')
+        from (select now() at time zone $1) here (t)";
+    let hours = world.db.query_one(hours, &[&zone]).await.unwrap();
+    json!({"from": hours.get::<_, String>(0), "to": hours.get::<_, String>(1)})
+}
+
+/// Adds an active workflow; its path.
+pub async fn workflow(who: &Person, trigger: &str, actions: Value) -> String {
+    let new = json!({"name": Uuid::new_v4(), "trigger_type": trigger, "is_active": true, "actions": actions});
+    format!("/api/workflows/{}", who.post("/api/workflows/", new).await.expect(200)["id"].as_str().unwrap())
 }

@@ -1,6 +1,15 @@
 //! A TCP proxy that does to connections what networks do.
 
-use super::below;
+use crate::support::{
+    database::{OwnDatabase, until, waiting_for},
+    random::below,
+    server::{config, start_server},
+    world::{Answer, World},
+};
+use ringfence::{
+    config::{Config, Switch},
+    db,
+};
 use std::{io, path::PathBuf, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -8,6 +17,7 @@ use tokio::{
     sync::watch,
     task::JoinSet,
 };
+use tokio_postgres::config::Host;
 
 /// What becomes of what is sent through it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -120,5 +130,50 @@ async fn pump(
             _ => {}
         }
         to.write_all(&buffer[..length]).await?;
+    }
+}
+
+/// A server in a database of its own whose connections to it can be cut, and where the commit of a file waits for a lock that
+/// the world's connection has.
+pub struct LostCommit {
+    pub own: OwnDatabase,
+    pub world: World,
+    pub base: String,
+    proxy: Proxy,
+}
+
+impl LostCommit {
+    pub async fn new() -> Self {
+        let own = OwnDatabase::new().await;
+        let api: tokio_postgres::Config = own.api.parse().unwrap();
+        let port = api.get_ports()[0];
+        let target = match &api.get_hosts()[0] {
+            Host::Unix(folder) => Target::Socket(folder.join(format!(".s.PGSQL.{port}"))),
+            Host::Tcp(_) => Target::Port(port),
+        };
+        let proxy = Proxy::to(target).await;
+        let password = api.get_password().map(|word| format!(":{}", String::from_utf8_lossy(word))).unwrap_or_default();
+        let (user, port, name) = (api.get_user().unwrap(), proxy.port, &own.name);
+        let url = format!("postgres://{user}{password}@127.0.0.1:{port}/{name}?sslmode=disable");
+        let base = start_server(Config { worker: Switch::Off, ..config() }, &url);
+        let world = World::alone_at(&own, &base).await;
+        let wait = "create function public.wait() returns trigger language plpgsql as $$ begin perform pg_advisory_xact_lock(7); return null; end $$;
+            create constraint trigger wait after insert on files deferrable initially deferred for each row execute function wait();
+            select pg_advisory_lock(7)";
+        world.db.batch_execute(wait).await.unwrap();
+        Self { own, world, base, proxy }
+    }
+
+    /// Loses the connection while this request commits, which is done all the same.
+    pub async fn lose(&self, request: impl Future<Output = Answer> + Send + 'static) {
+        let watch = db::connect(&self.own.admin).await.unwrap();
+        let request = tokio::spawn(request);
+        waiting_for(&self.world.db, &watch).await;
+        self.proxy.set(Mode::Gone);
+        request.await.unwrap().expect(503);
+        self.world.db.batch_execute("select pg_advisory_unlock(7)").await.unwrap();
+        until("the commit", async || self.world.value::<i64>("select count(*) from files", &[]).await == 1).await;
+        self.proxy.set(Mode::Pass);
+        until("the connection", async || self.world.admin.get("/api/files/usage").await.status == 200).await;
     }
 }

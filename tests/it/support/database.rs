@@ -1,0 +1,103 @@
+//! Databases of a test's own, and ways to wait for what happens in one.
+
+use crate::support::server::{admin_url, api_url, store_of};
+use ringfence::{
+    clients::storage::Storage,
+    db::{self, migrate},
+};
+use std::{
+    fmt::Display,
+    sync::OnceLock,
+    time::{Duration, Instant},
+};
+use tokio_postgres::Client;
+use uuid::Uuid;
+
+/// A database of one test.
+pub struct OwnDatabase {
+    pub name: String,
+    pub admin: String,
+    pub api: String,
+}
+
+impl OwnDatabase {
+    /// A freshly migrated one.
+    pub async fn new() -> Self {
+        let own = Self::empty().await;
+        migrate::migrate(&own.admin, None).await.unwrap();
+        own
+    }
+
+    /// One without anything.
+    pub async fn empty() -> Self {
+        let name = format!("own_{}", Uuid::new_v4().simple());
+        let cluster = db::connect(&admin_url()).await.unwrap();
+        cluster.batch_execute(&format!("create database {name}")).await.unwrap();
+        Self { admin: with_database(&admin_url(), &name), api: with_database(&api_url(), &name), name }
+    }
+
+    /// Its store of files.
+    pub fn store(&self) -> Storage {
+        Storage::open(&store_of(&self.api)).unwrap()
+    }
+
+    pub async fn drop(self) {
+        let _ = std::fs::remove_dir_all(store_of(&self.api).trim_start_matches("file://"));
+        let cluster: Client = db::connect(&admin_url()).await.unwrap();
+        cluster.batch_execute(&format!("drop database {} with (force)", self.name)).await.unwrap();
+    }
+}
+
+/// The same address with another database.
+pub fn with_database(url: &str, name: &str) -> String {
+    let (before, after) = url.rsplit_once('/').filter(|(b, _)| !b.ends_with('/')).unwrap_or((url, ""));
+    let query = after.split_once('?').map(|(_, q)| format!("?{q}")).unwrap_or_default();
+    format!("{before}/{name}{query}")
+}
+
+/// What makes a transaction one of this company and user, as the server does for each request.
+pub fn enter(company: impl Display, user: impl Display) -> String {
+    format!("select set_config('app.company_id', '{company}', true), set_config('app.user_id', '{user}', true)")
+}
+
+/// Waits so long at most until this is so.
+pub async fn within(limit: Duration, what: &str, is_so: impl AsyncFn() -> bool) {
+    let start = Instant::now();
+    while !is_so().await {
+        assert!(start.elapsed() < limit, "{what}: not within {limit:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Waits until this is so: longer than it takes a busy machine, and a worker that looks for work every two seconds.
+pub async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
+    within(Duration::from_secs(60), what, is_so).await;
+}
+
+/// Waits until somebody waits for what this connection has locked, and says who.
+pub async fn waiting_for(holder: &Client, watch: &Client) -> i32 {
+    let me: i32 = holder.query_one("select pg_backend_pid()", &[]).await.unwrap().get(0);
+    let waiting = "select pid from pg_stat_activity where $1 = any (pg_blocking_pids(pid))";
+    let found = OnceLock::new();
+    until("somebody waits for the lock", async || {
+        let row = watch.query_opt(waiting, &[&me]).await.unwrap();
+        row.is_some_and(|row| found.set(row.get(0)).is_ok())
+    })
+    .await;
+    found.into_inner().unwrap()
+}
+
+/// Waits until so many wait for what this connection has locked, or for each other in the queue for it.
+pub async fn waiting_behind(holder: &Client, watch: &Client, number: i64) {
+    let me: i32 = holder.query_one("select pg_backend_pid()", &[]).await.unwrap().get(0);
+    let waiting = "select count(*) from pg_stat_activity a where $1 = any (pg_blocking_pids(a.pid))
+        or exists (select from unnest(pg_blocking_pids(a.pid)) b where $1 = any (pg_blocking_pids(b)))";
+    let count = async || watch.query_one(waiting, &[&me]).await.unwrap().get::<_, i64>(0);
+    until("they wait", async || count().await == number).await;
+}
+
+/// How many in a client's database wait for a lock.
+pub async fn waiting_for_locks(client: &Client) -> i64 {
+    let count = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+    client.query_one(count, &[]).await.unwrap().get(0)
+}
