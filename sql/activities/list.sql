@@ -1,4 +1,4 @@
--- The company's activities by the time they are due; those without come last.
+-- The company's activities by due time; those without one come last.
 -- $1 limit   $2 skip
 select id, subject, coalesce(description, '') as description, type, status, contact_id, deal_id, due_date, completed_at, duration_minutes, location,
   outcome, priority, owner_id, created_at, updated_at, due_order

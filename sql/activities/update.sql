@@ -3,7 +3,7 @@
 update activities a set updated_at = now(),
   (type, subject, description, status, priority, due_date, duration_minutes, location, outcome, completed_at, custom_fields) = (
     select n.type, n.subject, n.description, n.status, n.priority,
-      -- A day is no other time than the one that was shown as it.
+      -- A date equal to that of the stored due time leaves the time as it is.
       case when $2 ->> 'due_date' = left(app.wire_time(a.due_date), 10) then a.due_date else n.due_date end,
       n.duration_minutes, n.location, n.outcome, n.completed_at, n.custom_fields
     from jsonb_populate_record(a, $2) n),

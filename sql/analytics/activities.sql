@@ -1,10 +1,10 @@
--- The calls, e-mails, meetings and tasks of a period. Days are counted one by one, so that a zone's clock is
--- asked once for each and not for each activity. What is overdue is what the list shows as that (sql/activities/filter.sql): of what
--- is neither completed nor cancelled, which is waited for no more, what is due before now (contract: analytics) or was marked so.
--- What is pending is the rest of these, so that each activity counts once.
+-- The calls, e-mails, meetings and tasks of a period. Rows are counted one day at a time, so that time zone conversion
+-- happens once per day and not per activity. An activity is overdue as in the list (sql/activities/filter.sql): neither
+-- completed nor cancelled, and due before now (contract: analytics) or marked overdue. The other pending ones
+-- count as pending, so that each activity counts once.
 -- $1 first day   $2 last day   $3 owner   $4 type: each null for all
 with recursive p as materialized (
-  -- An operator or an import may have brought a time that is on no day.
+  -- An operator or an import may have written a time outside the range of dates.
   select q.zone, greatest(q.starts, '0001-01-02Z') as starts, least(q.ends, '9999-12-30Z') as ends from app.period($1, $2) q
 ), day (day) as (
   select (select (a.created_at at time zone p.zone)::date from activities a

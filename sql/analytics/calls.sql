@@ -1,5 +1,5 @@
--- The calls of a period: answered are those that were completed; voicemail is not recorded. Days are counted one by one,
--- so that a zone's clock is asked once for each and not for each call. Durations in seconds.
+-- The calls of a period: completed calls count as answered; voicemail is not recorded. Rows are counted one day at a
+-- time, so that time zone conversion happens once per day and not per call. Durations in seconds.
 -- $1 first day   $2 last day   $3 member: each null for all
 with recursive p as materialized (
   select q.zone, greatest(q.starts, '0001-01-02Z') as starts, least(q.ends, '9999-12-30Z') as ends from app.period($1, $2) q

@@ -1,5 +1,5 @@
--- The contacts of a period and what became of them: one is converted when it has a deal. From where a contact came and how
--- it scores is not recorded.
+-- The contacts of a period and what became of them: a contact is converted when it has a deal. A contact's source and
+-- score are not recorded.
 -- $1 first day   $2 last day   $3 source: each null for all
 with made as materialized (
   select c.status, count(*) as contacts, count(d.contact_id) as converted, count(*) filter (where d.won) as won,

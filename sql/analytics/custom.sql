@@ -1,4 +1,4 @@
--- Figures of a period as one record: what was made in it, and won of that.
+-- Figures of a period as one record: deals created in it, and those of them that were won.
 -- $1 first day   $2 last day   $3 owner   $4 pipeline   $5 team: each null for all
 with p as materialized (
   select * from app.period($1, $2)

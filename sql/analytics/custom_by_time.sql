@@ -1,8 +1,8 @@
--- Figures of a period by day, week (ISO 8601) or month, where there are any. It is read day by day, so that a zone's clock
--- is asked once for each day and not for each row.
+-- Figures of a period by day, week (ISO 8601) or month, where there are any. Rows are read one day at a time, so that
+-- time zone conversion happens once per day and not per row.
 -- $1 first day   $2 last day   $3 owner   $4 pipeline   $5 team: each null for all   $6 day, week or month
 with recursive p as materialized (
-  -- An operator or an import may have brought a time that is on no day.
+  -- An operator or an import may have written a time outside the range of dates.
   select q.zone, greatest(q.starts, '0001-01-02Z') as starts, least(q.ends, '9999-12-30Z') as ends from app.period($1, $2) q
 ), day (day) as (
   select least(

@@ -1,12 +1,12 @@
--- What was won in a period beside the one before (as many days; the last calendar month when there is no period), and what
--- is open now, whenever it was made, with its growth in thirty days. `activities_today` are those that are due on what is
--- today for the company; the day of an activity is what was given, which is kept as a time in UTC.
+-- Deals won in a period beside the previous one (as many days; the last calendar month if no period is given), and all
+-- deals open now, with their growth over thirty days. `activities_today` counts those due today in the company's time
+-- zone; a due day is stored as midnight in UTC.
 -- $1 first day   $2 last day   $3 owner   $4 pipeline: each null for all
 with zone as materialized (
   select z.zone, (now() at time zone z.zone)::date as today from app.company_zone() z (zone)
 ), day as (
   select z.today, case when $1::date is null then (date_trunc('month', z.today) - interval '1 month')::date
-      -- No further back than the first day that can be asked for.
+      -- Not before the first day that may be requested.
       else $1 - least(coalesce($2::date, z.today) - $1 + 1, $1 - date '0001-01-01') end as first,
     case when $1::date is null then date_trunc('month', z.today)::date - 1 else $1 - 1 end as last
   from zone z
@@ -16,11 +16,11 @@ with zone as materialized (
   union all select 'all', '-infinity', 'infinity'
   union all select 'month', now() - interval '720 hours', 'infinity'
   union all select 'month before', now() - interval '1440 hours', now() - interval '720 hours'
-), week as materialized (  -- of an `or` the planner expects hardly a row, and sorts; neither column is null
+), week as materialized (  -- for an `or` the planner expects hardly a row, and sorts; neither column is null
   select w.week, w.stage_id, w.status, sum(w.deals) as deals, sum(w.value) as value from deal_sums w
   where coalesce(w.owner_id = $3::uuid, true) and coalesce(w.pipeline_id = $4::uuid, true)
   group by 1, 2, 3
-), whole as materialized (  -- once for each span, and not again for each week
+), whole as materialized (  -- once per span, not per week
   select s.name as span, x.first, x.until from span s cross join lateral app.whole_weeks(s.starts, s.ends) x
 ), made as materialized (
   select d.span, d.stage_id, d.status, sum(d.deals) as deals, sum(d.value) as value

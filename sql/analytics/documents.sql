@@ -1,4 +1,4 @@
--- Documents that were sent to be signed: nothing makes or keeps them yet, so there are none.
+-- Documents sent for signature: nothing creates or stores them yet, so there are none.
 -- $1 first day   $2 last day   $3 type
 select jsonb_build_object(
   'filters', jsonb_build_object('date_from', $1::date, 'date_to', $2::date, 'document_type', $3::text),

@@ -1,6 +1,6 @@
--- The mail that was sent in a period, one by one and by campaigns. An opened one was delivered, and a clicked one opened: what is
--- known of a mail only moves forward. The timeline has the hours of the company's clock in which mails of the period were
--- first opened and clicked. From which template a mail was made is not recorded.
+-- Mail sent in a period, single mails and campaigns. An opened mail counts as delivered, and a clicked one as opened,
+-- because a mail's status only moves forward. The timeline has the hours, by the company's clock, in which mails of the
+-- period were first opened and clicked. The template of a mail is not recorded.
 -- $1 first day   $2 last day   $3 who sent: each null for all
 with p as materialized (
   select * from app.period($1, $2)
@@ -22,7 +22,7 @@ with p as materialized (
   select coalesce(sum(sent), 0) as sent, coalesce(sum(delivered), 0) as delivered, coalesce(sum(opened), 0) as opened,
     coalesce(sum(clicked), 0) as clicked, coalesce(sum(bounced), 0) as bounced from sent
 ), engaged as (
-  -- By the quarter of an hour, of which every zone's hours are made, so that its clock is not asked for each mail.
+  -- By quarter hours, which make up the hours of every time zone, so that not each mail's time is converted.
   select date_bin('15 minutes', m.at, timestamptz '2000-01-01 00:00Z') as at, count(*) filter (where m.is_open) as opens,
     count(*) filter (where not m.is_open) as clicks
   from (
@@ -40,7 +40,7 @@ select jsonb_build_object(
   'filters', jsonb_build_object('date_from', $1::date, 'date_to', $2::date, 'user_id', $3::uuid),
   'email_summary', jsonb_build_object('total_sent', t.sent, 'total_opened', t.opened, 'total_clicked', t.clicked, 'total_bounced', t.bounced),
   'email_metrics', jsonb_build_object('total_sent', t.sent, 'total_delivered', t.delivered, 'total_opened', t.opened, 'total_clicked', t.clicked,
-    'total_bounced', t.bounced, -- Who unsubscribed is the recipient's, so it is not one sender's.
+    'total_bounced', t.bounced, -- An unsubscription is the recipient's, and belongs to no single sender.
     'total_unsubscribed', (select count(*) from p, suppressions s
       where s.channel = 'email' and s.reason = 'unsubscribe' and s.created_at >= p.starts and s.created_at < p.ends and $3::uuid is null),
     'open_rate', app.percent(t.opened, t.sent), 'click_rate', app.percent(t.clicked, t.sent), 'bounce_rate', app.percent(t.bounced, t.sent),

@@ -1,4 +1,4 @@
--- What the PDF of a company's deals prints (src/pdf/report.rs): those made in a period, by stage and by month.
+-- What the PDF of a company's deals prints (src/pdf/report.rs): deals created in a period, by stage and by month.
 -- $1 first day   $2 last day   $3 owner   $4 pipeline: each null for all
 with p as materialized (
   select * from app.period($1, $2)
@@ -11,7 +11,7 @@ with p as materialized (
   select s.name, s.order_index, sum(m.deals) as deals, sum(m.value) as value
   from made m join pipeline_stages s on s.id = m.stage_id group by 1, 2 having sum(m.deals) > 0
 ), month as (
-  -- The last twelve of the period, up to the current one.
+  -- The last twelve months of the period, up to the current one.
   select m::date as month, greatest(app.midnight(m::date, p.zone), p.starts) as starts, least(app.midnight((m + interval '1 month')::date, p.zone), p.ends) as ends
   from p, lateral (select date_trunc('month', least(now(), p.ends - interval '1 microsecond') at time zone p.zone) as last) l,
     generate_series(l.last - interval '11 months', l.last, interval '1 month') m

@@ -1,4 +1,5 @@
--- What was won in each of six months, the current one the last, by the company's time zone; the growth is the last month's.
+-- Revenue of each of the last six months, including the current one, by the company's time zone; growth is the last
+-- month's.
 with p as materialized (
   select app.company_zone() as zone
 ), month as materialized (

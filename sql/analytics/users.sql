@@ -1,5 +1,5 @@
--- What each member of the company, and whoever left deals or completed activities, has sold and done. Who waits for an admin's
--- approval is no member yet.
+-- Sales and activities of each member of the company, and of former members who left deals or completed activities. A
+-- user who waits for an admin's approval is not a member yet.
 with deal as (
   select d.owner_id, sum(d.deals) as deals, sum(d.value) as value, coalesce(sum(d.deals) filter (where d.status = 'won'), 0) as won
   from app.deals_made('-infinity', 'infinity') d group by 1 having sum(d.deals) > 0

@@ -1,4 +1,4 @@
--- What was changed in the company, the newest first.
+-- The company's audit log, newest first.
 -- $1 table   $2 record   $3 user   $4 limit   $5 skip
 select a.id, a.created_at, a.table_name, a.record_id, a.action, a.before, a.after, a.user_id,
   u.first_name || ' ' || u.last_name as user_name, a.role, a.db_role::text, a.request_id

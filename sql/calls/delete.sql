@@ -1,4 +1,5 @@
--- Deletes a call, and answers whether that was so: one for which the provider is being asked stays, as in inbox/delete.   $1 id
+-- Deletes a call, and returns whether it did: a call for which the provider is being asked stays, as in inbox/delete.
+-- $1 id
 with deleted as (
   delete from calls
   where id = $1 and not (direction = 'outbound' and status = 'initiated' and twilio_sid is null and created_at > now() - interval '5 minutes')

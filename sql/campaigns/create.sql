@@ -1,4 +1,4 @@
--- A campaign with its recipients; none when its time has come. The database's clock decides, by which its job is made, too.
+-- A campaign with its recipients; no row if its time has passed by the database's clock, which also schedules its job.
 -- $1 name   $2 subject   $3 text   $4 HTML, or null   $5 IP pool, or null   $6 when, or null   $7 addresses, lower-cased and each once
 with campaign as (
   insert into campaigns (campaign_name, subject, body, html_body, ip_pool, scheduled_at, status, total_recipients)

@@ -1,4 +1,4 @@
--- Deletes a campaign unless it has begun; answers whether that was so.   $1 id
+-- Deletes a campaign unless it has begun; returns whether it did.   $1 id
 with deleted as (
   update campaigns set is_deleted = true, updated_at = now() where id = $1 and not is_deleted and status not in ('sending', 'sent')
   returning id

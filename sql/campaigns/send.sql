@@ -1,5 +1,5 @@
--- Starts a campaign, leaves it to its time, or goes on with one that failed, for those who still wait; no status when it was started
--- before, or has no company in whose name it could leave. Whose author is not in the company any more goes on in the caller's name.
+-- Starts a campaign, leaves it scheduled, or resumes a failed one for the recipients who still wait; no status if it
+-- was started before or is historical. If its author has left the company, it continues in the caller's name.
 -- $1 id
 with started as (
   update campaigns c set status = case when scheduled_at > now() then 'scheduled' else 'sending' end, error_message = null,

@@ -1,5 +1,5 @@
--- Plan and status are the platform's; settings are merged key by key.
--- A domain that another company has but for capitals stays as it is stored, when it is saved again.
+-- Plan and status belong to the platform; settings are merged key by key. A domain that is saved again keeps its stored
+-- case, which may be all that distinguishes it from another company's.
 -- $1 company id   $2 the columns to change
 update companies c set updated_at = now(),
   (name, domain, logo_url, timezone, currency, email, phone, address, city, state, zip, settings) = (

@@ -1,4 +1,4 @@
--- Contacts of a type, status or owner, in the order in which they were made.
+-- Contacts of a type, status or owner, in order of creation.
 -- $1 type   $2 status, in any case   $3 owner: each or null   $4 limit   $5 skip
 select first_name, last_name, email, phone, company, title, type, id, owner_id, status, created_at, updated_at, is_deleted
 from contacts

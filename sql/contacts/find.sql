@@ -1,4 +1,4 @@
--- Contacts that have this text in their name, e-mail, phone or employer (app.contacts_containing).
+-- Contacts with this text in their name, e-mail, phone or employer (app.contacts_containing).
 -- $1 text   $2 start of a name, or null   $3 type   $4 status   $5 owner: each or null   $6 limit   $7 skip
 select first_name, last_name, email, phone, company, title, type, id, owner_id, status, created_at, updated_at, is_deleted
 from app.contacts_containing(app.contains($1))

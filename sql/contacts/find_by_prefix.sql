@@ -1,4 +1,4 @@
--- Contacts whose first or last name starts so. `^@` is leakproof, so under the policy it still reads an index.
+-- Contacts whose first or last name has this prefix. `^@` is leakproof, so under the policy it still reads an index.
 -- $1 start of a name, in any case   $2 type   $3 status   $4 owner: each or null   $5 limit   $6 skip
 select first_name, last_name, email, phone, company, title, type, id, owner_id, status, created_at, updated_at, is_deleted
 from contacts

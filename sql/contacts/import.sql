@@ -1,5 +1,5 @@
--- Adds the rows of a file; answers the ids of those that are not in because their address exists already, in the company
--- or earlier in the file. The ids grow in the file's order, which lists keep.
+-- Adds the rows of a file; returns the ids of those that were not added because their address exists in the company or
+-- earlier in the file. The ids increase in the file's order, which lists follow.
 -- $1 ids   $2 first names   $3 last names   $4 emails   $5 phones   $6 employers   $7 titles   $8 types
 -- $9 owners: each or null for the caller
 with given as (

@@ -1,4 +1,4 @@
--- The company's contacts, in the order in which they were made.
+-- The company's contacts, in order of creation.
 -- $1 limit   $2 skip
 select first_name, last_name, email, phone, company, title, type, id, owner_id, status, created_at, updated_at, is_deleted
 from contacts

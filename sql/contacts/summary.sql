@@ -1,4 +1,4 @@
--- How many contacts there are, and how many for each employer.
+-- The number of contacts, in all and for each employer.
 with employer as (
   select company, count(*) as contacts from contacts where not is_deleted group by company
 )

@@ -1,4 +1,4 @@
--- Locks the conversation before its texts, as an incoming text does: one that comes in at this moment stays unread.
+-- Locks the conversation before its texts, as an incoming text does: a text that arrives meanwhile stays unread.
 -- $1 id
 with conversation as materialized (
   select c.id from conversations c where c.id = $1 and not c.is_deleted for no key update

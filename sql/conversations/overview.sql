@@ -2,7 +2,7 @@
 with active as (
   select from_twilio_number, count(*) as conversations from conversations where conversation_status = 'active' and not is_deleted and company_id is not null group by 1
 ), own as materialized (
-  -- By themselves: the index of the numbers in use is of all companies.
+  -- Read on its own, because the index of the numbers in use spans all companies.
   select * from phone_numbers where not is_deleted and company_id is not null
 ), number as (
   select n.phone_number, n.friendly_name, n.rotation_enabled, n.rotation_priority,

@@ -1,5 +1,5 @@
--- The conversation with a number; a new one gets the next of the numbers that take turns. One whose number is no longer the
--- company's goes on by another before something is sent.   $1 to   $2 whether something is to be sent
+-- The conversation with a number; a new one gets the next number in rotation. If its number is no longer the company's,
+-- the conversation continues with another one before a text is sent.   $1 to   $2 whether something is to be sent
 with existing as (
   update conversations c set last_message_at = now(), updated_at = now(),
     from_twilio_number = case when not $2 then c.from_twilio_number

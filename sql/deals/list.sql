@@ -1,4 +1,4 @@
--- The company's deals, in the order in which they were made.
+-- The company's deals, in order of creation.
 -- $1 limit   $2 skip
 select id, title, value, currency, stage_id, stage_name, pipeline_id, company, contact, contact_id, description, expected_close_date,
   actual_close_date, stage_entered_at, status, probability, lost_reason, won_reason, tags, custom_fields, owner_id, created_at, updated_at

@@ -1,4 +1,4 @@
--- What was done, is to be done, and should have been done for the company's deals.
+-- Done, planned and overdue activities for the company's deals.
 -- $1 company
 insert into activities (tenant_id, company_id, owner_id, type, subject, description, status, due_date, completed_at, duration_minutes,
   contact_id, deal_id, priority, created_at, updated_at)

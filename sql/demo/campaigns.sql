@@ -1,4 +1,4 @@
--- A campaign that was sent to the company's contacts, with what became of each, and a draft of the next one.
+-- A campaign sent to the company's contacts, with the outcome for each, and a draft of the next one.
 -- $1 company
 with author as (
   select u.id from users u where u.company_id = $1 order by u.created_at, u.id limit 1

@@ -1,4 +1,4 @@
--- Makes up contacts, in the order of their numbers and spread over two years.
+-- Generates contacts, in the order of their numbers and spread over two years.
 -- $1 companies   $2 first number   $3 last number   $4 how many the company has in the end: each an array
 with people as materialized (
   select company_id, array_agg(id order by created_at, id) as ids from users where company_id = any($1) group by company_id
@@ -28,7 +28,7 @@ with people as materialized (
     array['NEW', 'NEW', 'NEW', 'LEAD', 'LEAD', 'PROSPECT', 'CONTACTED', 'CONTACTED', 'QUALIFIED', 'UNQUALIFIED', 'CUSTOMER', 'CUSTOMER',
       'INACTIVE'] as statuses
 ), made as (
-  -- random() keeps this from being merged into the insert, so that a name is the same in all columns that have it.
+  -- random() keeps this from being inlined into the insert, so that all columns with a name get the same one.
   select g.company, n, g.total,
     p.ids[1 + floor(random() * cardinality(p.ids))::int] as owner_id,
     w.first_names[1 + floor(random() * cardinality(w.first_names))::int] as first_name,

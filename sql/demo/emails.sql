@@ -1,4 +1,4 @@
--- A mail to each of some contacts, and the answers of most of them.
+-- A mail to each of some contacts, and replies from most of them.
 -- $1 company
 with mail as (
   select c.id as contact_id, c.owner_id, c.email, c.first_name, u.email as own, n.n, now() - interval '1 day' * n.n as moment,

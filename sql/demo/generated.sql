@@ -1,2 +1,2 @@
--- How many companies have a name that begins so.
+-- The number of companies whose names begin with this prefix.
 select count(*) from companies where starts_with(name, $1)

@@ -1,4 +1,4 @@
--- Makes up activities for the deals of companies, spread over two years; what is due is done, but for one in ten.
+-- Generates activities for companies' deals, spread over two years; those due are done, except one in ten.
 -- $1 companies   $2 first number   $3 last number   $4 how many the company has in the end: each an array
 with people as materialized (
   select company_id, array_agg(id order by created_at, id) as ids from users where company_id = any($1) group by company_id

@@ -1,4 +1,4 @@
--- Makes up calls with the contacts of companies, in the order of their numbers and spread over two years.
+-- Generates calls with companies' contacts, in the order of their numbers and spread over two years.
 -- $1 companies   $2 first number   $3 last number   $4 how many the company has in the end: each an array
 with people as materialized (
   select company_id, array_agg(id order by created_at, id) as ids from users where company_id = any($1) group by company_id

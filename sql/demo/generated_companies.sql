@@ -1,4 +1,4 @@
--- Makes up companies whose names begin so, with as many users as told: the first is the admin and has a password.
+-- Generates companies whose names begin with a prefix, with users: the first is the admin and has a password.
 -- $1 start of the names   $2 how many users each has   $3 hash of the admins' password
 with company as (
   insert into companies (name, plan, domain)

@@ -1,4 +1,4 @@
--- Makes up deals with the contacts of companies, in the order of their numbers and spread over two years.
+-- Generates deals with companies' contacts, in the order of their numbers and spread over two years.
 -- $1 companies   $2 first number   $3 last number   $4 how many the company has in the end: each an array
 with people as materialized (
   select company_id, array_agg(id order by created_at, id) as ids from users where company_id = any($1) group by company_id
@@ -19,7 +19,7 @@ with people as materialized (
 )
 insert into deals (tenant_id, company_id, owner_id, title, value, pipeline_id, stage_id, status, contact_id, expected_close_date,
   actual_close_date, created_at, updated_at)
--- The next contact that came: an array of all of them would go along with every row.
+-- The first contact created since then: an array of all would be carried along with every row.
 select company, company, owner_id, what || ' ' || n, 100 + n % 900 * 25, pipelines[place], ids[place],
   case names[place] when 'Closed Won' then 'won' when 'Closed Lost' then 'lost' else 'open' end, 
   (select c.id from contacts c where c.tenant_id = m.company and c.created_at >= m.moment and not c.is_deleted order by c.created_at, c.id limit 1),

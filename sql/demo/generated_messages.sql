@@ -1,5 +1,5 @@
--- Makes up messages with the contacts of companies, in the order of their numbers and spread over two years; one in fifty
--- is historical: it has no company and is its user's.
+-- Generates messages with companies' contacts, in the order of their numbers and spread over two years; one in fifty is
+-- historical: it has no company and belongs to its user.
 -- $1 companies   $2 first number   $3 last number   $4 how many the company has in the end: each an array
 with people as materialized (
   select company_id, array_agg(id order by created_at, id) as ids from users where company_id = any($1) group by company_id

@@ -1,4 +1,4 @@
--- Rows from before there were companies, some for each of the company's users, who alone see theirs.
+-- Rows from before companies existed, some for each of the company's users; only that user sees them.
 -- $1 company
 with person as (
   select u.*, row_number() over (order by created_at, id) as n from users u where company_id = $1

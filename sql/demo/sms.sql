@@ -1,4 +1,4 @@
--- Messages with the company's first contacts, the last one of today. Every third text is the contact's.
+-- Messages with the company's first contacts, the last one today. Every third text is from the contact.
 -- $1 company   $2 texts
 insert into sms_messages (tenant_id, company_id, user_id, contact_id, direction, status, from_address, to_address, body, created_at, updated_at)
 select $1, $1, c.owner_id, c.id, d.direction, case d.direction when 'inbound' then 'received' else 'delivered' end,

@@ -1,4 +1,4 @@
--- One workflow that is on and one that is off.
+-- One active workflow and one inactive.
 -- $1 company
 insert into workflows (tenant_id, company_id, owner_id, name, description, trigger, status, actions, schedule)
 select $1, $1, u.id, w.name, w.description, w.trigger, w.status, w.actions::jsonb, w.schedule::jsonb

@@ -1,4 +1,4 @@
--- Mail, newest first. A page ends where its bodies are 16 MiB; what follows is on the next one.
+-- Mail, newest first. A page ends when its bodies reach 16 MiB; the rest is on the next one.
 -- $1 sent, draft, trash, or all that is not deleted   $2 limit   $3 skip
 select id, from_email, to_email, subject, body, cc, bcc, status, sent_at, read_at, contact_id, user_id, created_at, updated_at, direction, from_address, to_address,
   thread_id, attachments

@@ -1,4 +1,5 @@
--- Mail that came in, newest first. A page ends where its bodies are 16 MiB; what follows is on the next one.   $1 limit   $2 skip
+-- Received mail, newest first. A page ends when its bodies reach 16 MiB; the rest is on the next one.
+-- $1 limit   $2 skip
 select id, from_email, to_email, subject, body, cc, bcc, status, sent_at, read_at, contact_id, user_id, created_at, updated_at, direction, from_address, to_address,
   thread_id, attachments
 from (

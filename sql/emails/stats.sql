@@ -1,4 +1,4 @@
--- What is not deleted.
+-- Figures of mail that is not deleted.
 select count(*) as total, count(*) filter (where direction = 'inbound' and read_at is null) as unread,
   count(*) filter (where direction = 'outbound' and user_id = (select app.user_id())
     and status in ('sent', 'delivered', 'opened', 'clicked', 'bounced')) as sent,

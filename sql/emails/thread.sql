@@ -1,4 +1,4 @@
--- All mails of a mail's thread, the oldest first; of one that is larger than 16 MiB the newest.   $1 one of them
+-- All mails of a mail's thread, oldest first; only the newest of a thread above 16 MiB.   $1 one of them
 select id, from_email, to_email, subject, body, cc, bcc, status, sent_at, read_at, contact_id, user_id, created_at, updated_at, direction, from_address, to_address,
   thread_id, attachments
 from (

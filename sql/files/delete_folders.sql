@@ -1,4 +1,4 @@
--- Deletes a folder and all below it, but for what the company has in a historical one: that stays (app.leave_deleted_folder).
+-- Deletes a folder and all below it, except what is the company's in a historical one (app.leave_deleted_folder).
 -- $1 folder id
 with recursive below as (
   select id, company_id from folders where id = $1 and not is_deleted

@@ -1,2 +1,2 @@
--- Who changes the tree of folders waits for the others who do.
+-- Serializes changes to the folder tree.
 select true from app.lock_name('folders', '')

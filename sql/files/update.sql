@@ -1,6 +1,6 @@
 -- $1 file id   $2 the columns to change   $3 folder, or null when unchanged   $4 whether it leaves its folder
--- The folder is locked before the file, as where a folder is deleted: also when it is the same, for it may be another one once
--- the file can be had. A file of the company goes into a folder of the company.
+-- Locks the folder before the file, as deleting a folder does. This includes an unchanged folder, because the file may
+-- have been moved by the time it is locked. A company's file goes into a company's folder.
 update files x set updated_at = now(), (name, category, description, tags, status) = (
     select n.name, n.category, n.description, n.tags, n.status from jsonb_populate_record(x, $2) n),
   folder_id = case when $4 then null else coalesce(

@@ -1,2 +1,2 @@
--- The caller's own company is the only one that the policy shows.
+-- The policy shows only the caller's own company.
 select file_count as files, storage_bytes as bytes from companies
