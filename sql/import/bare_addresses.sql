@@ -1,4 +1,4 @@
--- An address is what is between the brackets behind a name, without blanks of any kind.
+-- Reduces an address to the part in the brackets after a name, without blanks of any kind.
 with changed as (
   update old_users s set email = b.email
   from (select u.n, lower(app.bare_address(coalesce(substring(u.email from '<([^<>]*)>[^<>]*$'), u.email))) as email from old_users u) b

@@ -1,4 +1,5 @@
--- A company that is suspended, or whose subscription has ended, came from a backend that let its people in.
+-- Companies that are suspended, or whose subscription has ended: unlike the old backend, this one locks their users
+-- out.
 insert into old_report (table_name, id, action, reason)
 select 'companies', s.id, 'noted', format('the status is %s and the subscription %s: nobody gets in until a super admin sets the status to active',
   s.status, s.subscription_status)

@@ -1,5 +1,5 @@
--- A company, or a user without one, has one conversation with a number: the one that is here, or else the first. It is blocked if one
--- of them was.
+-- A company, or a user without one, has one conversation with a number: the existing one here, or else the first. It is
+-- blocked if any of them was.
 with same as (
   select s.n, row_number() over (those order by s.n) as place, bool_or(s.conversation_status = 'blocked') over those as is_blocked
   from old_conversations s where s.problem is null and not s.is_deleted

@@ -1,4 +1,4 @@
--- No campaign starts by itself after an import: one that was to come is a draft, one that was under way has failed.
+-- No campaign starts by itself after an import: a scheduled one becomes a draft, one in progress has failed.
 with changed as (
   update old_campaigns s set status = case s.status when 'scheduled' then 'draft' else 'failed' end
   where s.status in ('scheduled', 'sending')

@@ -1,4 +1,4 @@
--- The checks that say something of these columns only.
+-- The check constraints that involve only these columns.
 -- $1 table   $2 columns
 select pg_get_expr(k.conbin, k.conrelid) as rule from pg_constraint k
 where k.conrelid = $1::text::regclass and k.contype = 'c'

@@ -1,4 +1,4 @@
--- Defaults that are a function of ours say something of a new row, and nothing of an old one.
+-- Defaults that call a function of ours apply to new rows only, not to imported ones.
 -- $1 table
 select a.attname::text as name, a.attnotnull as required, a.atttypid in ('timestamptz'::regtype, 'date'::regtype) as is_time,
   case when pg_get_expr(d.adbin, d.adrelid) !~ '\mapp\.' then pg_get_expr(d.adbin, d.adrelid) end as fallback

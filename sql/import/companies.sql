@@ -1,4 +1,4 @@
--- Words that are none of today's: the cautious one, and a closed company is suspended.
+-- Unknown words become the cautious value, and a closed company is suspended.
 with odd as (
   select s.id,
     case when s.plan in ('free', 'pro', 'enterprise') then s.plan else 'free' end as plan,

@@ -1,4 +1,5 @@
--- A company is too much to leave out for its name or domain: a second one of a name gets its id with it, and of a domain none.
+-- A company is not left out because of its name or domain: a duplicate name gets the id appended, a duplicate domain is
+-- dropped.
 with ranked as (
   select s.n,
     row_number() over (partition by s.name order by s.n) > 1 or exists (select from companies c where c.name = s.name) as name_taken,

@@ -1,5 +1,5 @@
--- The conversations of a batch of texts, as `app.keep_message` finds or opens one for each: a text at a time counts the same
--- conversation up over and over.   $1, $2 the batch
+-- The conversations of a batch of texts, as `app.keep_message` finds or opens one for each: one text at a time would
+-- update the counters of the same conversation over and over.   $1, $2 the batch
 with text as materialized (
   select s.n, s.tenant_id, s.company_id, s.user_id, s.created_at, (s.direction = 'inbound' and s.read_at is null) as is_unread,
     case s.direction when 'inbound' then s.from_address else s.to_address end as customer,

@@ -1,5 +1,5 @@
--- A deal is in a stage of its own company's. One that was in another's goes into the stage of the same name in the default
--- pipeline, or into its first one.
+-- A deal is in a stage of its own company. One in another company's stage moves to the stage of the same name in the
+-- default pipeline, or to that pipeline's first stage.
 with own as (
   select s.n, p.id as stage_id, p.pipeline_id
   from old_deals s join pipeline_stages p on p.id = s.stage_id and p.tenant_id = s.tenant_id

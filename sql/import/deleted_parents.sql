@@ -1,4 +1,4 @@
--- Nobody gets to what is in a deleted folder: a folder that is not deleted itself is at the top then.
+-- Nobody can reach the content of a deleted folder: a folder in it that is not deleted moves to the top level.
 with changed as (
   update old_folders s set parent_id = null
   where s.problem is null and not s.is_deleted

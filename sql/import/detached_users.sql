@@ -1,4 +1,4 @@
--- Users who came over without their company, which has come since, and who were in none here.
+-- Users imported without their company, which has been imported since, and who have been in no company here.
 select u.id, c.id as company_id
 from old_user_companies o join users u on u.id = o.user_id join companies c on c.id = o.company_id
 join ops.imported i on i.table_name = 'users' and i.id = u.id

@@ -1,4 +1,4 @@
--- Of somebody who was erased here an account comes as erasure leaves it, so that what it made has its user.
+-- The account of a person who was erased here is imported as erasure leaves it, so that rows it owns have their user.
 with changed as (
   update old_users s set is_deleted = true, first_name = 'Deleted', last_name = 'user', email = 'deleted-' || s.id || '@deleted.invalid',
     phone = null, title = null, department = null, location = null, bio = null, avatar = null

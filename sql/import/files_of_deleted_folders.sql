@@ -1,4 +1,4 @@
--- Nobody gets to what is in a deleted folder: a file that is not deleted itself is at the top then.
+-- Nobody can reach the content of a deleted folder: a file in it that is not deleted moves to the top level.
 with changed as (
   update old_files s set folder_id = null from folders f
   where f.id = s.folder_id and f.is_deleted and not s.is_deleted and s.problem is null

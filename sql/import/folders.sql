@@ -1,4 +1,4 @@
--- Parents that did not come over, are another company's, or are below the folder itself: the folder is at the top then.
+-- A folder whose parent was not imported, is another company's, or is below the folder itself moves to the top level.
 with recursive reached as (
   select s.id, s.tenant_id from old_folders s where s.parent_id is null and s.problem is null
   union

@@ -1,2 +1,2 @@
--- All of it was told.
+-- The report is complete and written.
 delete from ops.import_report

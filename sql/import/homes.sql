@@ -1,6 +1,6 @@
--- Where a user's rows without company belong: in the company in which the user is there, wherever they are here by now. Who has
--- none there, or one that did not come over, takes them into the first company here, as `app.assign_company` does; but what was
--- made in a company there is no other one's.
+-- The company of a user's rows without company: the user's company in the old database, wherever they are here by now.
+-- If they have none there, or it was not imported, the rows go to their first company here, as with
+-- `app.assign_company`; but rows made in a company of the old database belong to no other one.
 insert into old_homes as h (user_id, tenant_id, problem)
 select u.id, case when c.id is not null then c.id when (i.id is null or k.id is not null) and coalesce(cardinality(m.companies), 0) < 2 then coalesce(m.companies[1], u.id) end,
   case when c.id is not null then null when i.id is not null and k.id is null then 'its user''s company came over and was deleted here'

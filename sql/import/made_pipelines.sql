@@ -1,5 +1,5 @@
--- A new company gets a pipeline with its first user. One that brings its own does not need it, unless somebody has made
--- something of it.
+-- A new company gets a pipeline with its first user. A company that brings its own does not need it, unless somebody
+-- has changed or used it.
 delete from pipelines p
 where p.name = 'Sales Pipeline' and p.updated_at = p.created_at
   and p.company_id in (select s.company_id from old_pipelines s where s.problem is null and not s.is_deleted)

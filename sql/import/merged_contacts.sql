@@ -1,5 +1,5 @@
--- A company has one contact with an address, however it is written: the one that is here, or else the first. What names another
--- of them names that one, and what the first does not say the others do.
+-- A company has one contact per address, ignoring case: the existing one here, or else the first. References to the
+-- others are changed to it, and its empty fields are filled from them.
 with mine as (
   select s.n, s.id, s.tenant_id, lower(s.email) as address, first_value(s.id) over (partition by s.tenant_id, lower(s.email) order by s.n) as first
   from old_contacts s where s.problem is null and not s.is_deleted and s.company_id is not null and s.email <> ''

@@ -1,4 +1,4 @@
--- A company is too much to leave out for its name: one without gets its id.
+-- A company is not left out because it has no name: it gets its id.
 with changed as (
   update old_companies s set name = format('Company (%s)', left(s.id::text, 8)) where coalesce(s.name, '') = '' returning s.id
 )

@@ -1,5 +1,5 @@
--- A notification is its user's, whose company is another one today: they go on seeing it, as before they had one. Of who has
--- left its company only here it stays with the company, as those do that came before.
+-- A notification belongs to its user. If the user is in another company today, it becomes historical, so that they
+-- still see it. If they left its company only here, it stays with that company, as earlier ones do.
 with changed as (
   update old_notifications s set company_id = null from users u
   where u.id = s.user_id and s.company_id is not null and u.company_id is distinct from s.company_id

@@ -1,4 +1,4 @@
--- Asked of the old database's catalog, which has also what may not be read. `says_something` is when a value does.
+-- Reads the old catalog, which also lists unreadable columns. `says_something` is the condition of a non-empty value.
 select c.relname::text as table_name, a.attname::text as column_name,
   case when a.attname = 'is_active' then format('not %I', a.attname)
     when a.atttypid = 'boolean'::regtype then quote_ident(a.attname)

@@ -1,4 +1,4 @@
--- A call that the provider never took is over.
+-- A call that the provider never accepted has failed.
 with changed as (
   update old_calls s set status = 'failed', error_message = coalesce(s.error_message, 'It was never handed to the provider')
   where s.direction = 'outbound' and s.status = 'initiated' and s.twilio_sid is null

@@ -1,11 +1,11 @@
--- Who has no company is in no pipeline of one: their deals get a pipeline of their own, with the stages that they are in. Its
--- ids are made of the user's, so that the next run finds it.
+-- A user without company is in no company's pipeline: their deals get a pipeline of their own, with the stages they are
+-- in. Its ids are derived from the user's, so that the next run finds it.
 with homeless as (
   select s.n, s.tenant_id, s.owner_id, s.stage, m.pipeline_id, m.name, md5(m.pipeline_id || m.name)::uuid as stage_id
   from old_deals s
   cross join lateral (select md5('pipeline of ' || s.owner_id)::uuid as pipeline_id, left(coalesce(nullif(btrim(s.stage_name), ''), 'Lead'), 255) as name) m
   where s.problem is null and s.company_id is null and s.tenant_id = s.owner_id
-    -- Who has got one since would leave the pipeline behind.
+    -- A user who has got a company since would leave the pipeline behind.
     and exists (select from users u where u.id = s.owner_id and u.company_id is null)
     and not exists (select from pipeline_stages p where p.id = s.stage_id and p.tenant_id = s.tenant_id)
     and not exists (select from pipelines p where p.id = m.pipeline_id and p.tenant_id <> s.tenant_id)

@@ -1,4 +1,4 @@
--- A company has one default pipeline: the one that is first, unless there is one here already.
+-- A company has one default pipeline: the existing one here, or else the first.
 with ranked as (
   select s.n, row_number() over (partition by s.company_id order by s.order_index, s.n) as place,
     exists (select from pipelines p where p.tenant_id = s.company_id and p.company_id is not null and p.is_default and not p.is_deleted) as is_taken

@@ -1,5 +1,5 @@
--- A pipeline had no owner: it is its company's first admin's, or else its first user's. Without company it is the user's whose
--- deals are in it, if they are one user's.
+-- Old pipelines had no owner: the owner is the company's first admin, or else its first user. A pipeline without
+-- company belongs to the user who has all its deals.
 update old_pipelines s set owner_id = o.id,
   problem = case when s.company_id is null and o.id is null then 'it is no company''s, and its deals are of several users or none: they go to other pipelines' end
 from old_pipelines x left join lateral (

@@ -1,4 +1,4 @@
--- Percent.
+-- Probabilities in percent.
 with changed as (
   update old_pipeline_stages s set probability = case when s.probability = 'NaN' then 0 else least(greatest(s.probability, 0), 100) end
   where s.probability not between 0 and 100

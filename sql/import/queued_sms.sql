@@ -1,5 +1,5 @@
--- What waits for an answer here would be given up after ten minutes. What Twilio had taken was sent; the rest was not, and
--- is not sent now.
+-- A text that waits for a response here would be given up after ten minutes. Texts that Twilio had accepted were sent;
+-- the others were not, and are not sent now.
 with changed as (
   update old_sms_messages s set status = case when s.twilio_sid is null then 'failed' else 'sent' end,
     error_message = case when s.twilio_sid is null then coalesce(s.error_message, 'It was never handed to the provider') else s.error_message end

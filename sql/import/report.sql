@@ -1,4 +1,4 @@
--- Of runs before that did not come to their end, what they said of rows that came over.
+-- This run's report, and what earlier runs that did not finish reported about rows that they imported.
 select distinct table_name, id::text, action, reason from (
   table old_report
   union all

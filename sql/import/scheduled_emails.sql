@@ -1,4 +1,4 @@
--- No mail leaves by itself after an import.
+-- No mail is sent by itself after an import.
 with changed as (
   update old_emails s set status = case when s.provider_id is null and s.sent_at is null then 'draft' else 'sent' end
   where s.status = 'scheduled'

@@ -1,4 +1,4 @@
--- A message without sender left by any number of the company.
+-- A message without sender was sent from any number of the company.
 update old_scheduled_sms s set from_address = coalesce(
   (select p.phone_number from phone_numbers p
    where p.tenant_id = s.tenant_id and p.is_active and p.sms_enabled and not p.is_deleted order by p.created_at, p.id limit 1),

@@ -1,4 +1,4 @@
--- What was due before now is not sent any more; neither is what nobody could send, or somebody who has left.
+-- Texts that were already due are not sent; nor are those that nobody could send, or whose user has left.
 with judged as (
   select s.n, case when s.scheduled_at <= now() then 'It was due before the import'
     when s.company_id is null then 'It has no company'

@@ -1,4 +1,4 @@
--- Once, so that one that was taken away here does not come back; one that is here already was entered here, and stays.
+-- Imported once, so that a secret deleted here does not come back; an existing one was entered here, and stays.
 -- $1 twilio settings   $2 company   $3 name   $4 sealed   $5 last four characters
 with first as (
   insert into ops.imported (table_name, id)

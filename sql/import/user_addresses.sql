@@ -1,4 +1,4 @@
--- Of two accounts with one address, the second one cannot log in: it is deleted, and its rows stay its own.
+-- Of two accounts with the same address, the second cannot log in: it becomes deleted, and keeps its rows.
 with ranked as (
   select s.n, row_number() over (partition by s.email order by s.n) > 1 or exists (select from users u where u.email = s.email and not u.is_deleted)
     as is_taken

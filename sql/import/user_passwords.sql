@@ -1,4 +1,4 @@
--- A hash that nobody can verify becomes one that nothing matches; the user resets the password by mail.
+-- A hash that cannot be verified becomes one that nothing matches; the user resets the password by mail.
 with changed as (
   update old_users s set hashed_password = '!' where s.hashed_password is null or s.hashed_password !~ '^\$2[abxy]\$\d\d\$[./A-Za-z0-9]{53}$'
   returning s.id, s.is_deleted

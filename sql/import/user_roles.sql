@@ -1,4 +1,4 @@
--- In the old system every admin of a company could hand out `super_admin`, so nobody has it by an import.
+-- In the old system every admin of a company could grant `super_admin`, so the import grants it to nobody.
 with changed as (
   update old_users s set user_role = case when s.company_id is null then 'Regular User' else 'company_admin' end
   where s.user_role = 'super_admin'

@@ -1,4 +1,5 @@
--- A time that was kept as text, with or without an offset, a status that is none of today's, and a company that did not come over.
+-- Parses a time kept as text, with or without an offset, and replaces an unknown status and a company that was not
+-- imported.
 with changed as (
   update old_users s set
     last_login = case when t.last_login >= '0001-01-01' and t.last_login < '10000-01-01' then t.last_login end,

@@ -1,4 +1,4 @@
--- Told at each run, as what is left out is.
+-- Reported by each run, like rows that are left out.
 insert into old_report (table_name, id, action, reason)
 select 'users', u.id, 'detached', 'team_id is another company''s or did not come over'
 from old_user_teams m join users u on u.id = m.user_id

@@ -1,4 +1,4 @@
--- A run that was under way is over.
+-- A run in progress has failed.
 with changed as (
   update old_workflow_executions s set status = 'failed', error_message = coalesce(s.error_message, 'It was under way at the import')
   where s.status = 'running'

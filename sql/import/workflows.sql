@@ -1,4 +1,5 @@
--- What a workflow would do here was never seen here: one with conditions or actions, or by the clock, waits until somebody has looked.
+-- Nobody has seen what a workflow does here: one with conditions, actions or a schedule is paused until somebody
+-- has checked it.
 with changed as (
   update old_workflows s set status = 'paused'
   where s.status = 'active' and (s.trigger = 'scheduled' or s.conditions <> '[]' or s.actions <> '[]')

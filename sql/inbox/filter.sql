@@ -1,5 +1,5 @@
--- Texts, mail and calls in one list, the newest first; each arm reads no more than the page needs. A page ends where its
--- bodies are 16 MiB; what follows is on the next one. What is shown is that of inbox/list.
+-- Texts, mail and calls in one list, newest first; each arm reads no more than the page needs. A page ends when its
+-- bodies reach 16 MiB; the rest is on the next one. The columns are those of inbox/list.
 -- $1 sms, email, voice, or null   $2 direction, or null   $3 status, or null   $4 limit   $5 skip
 with message as (
   (select * from (

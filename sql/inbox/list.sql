@@ -1,6 +1,6 @@
--- Texts, mail and calls in one list, the newest first; each arm reads no more than the page needs. A page ends where its
--- bodies are 16 MiB; what follows is on the next one.
--- Without the conditions of inbox/filter, each of which PostgreSQL sets up at each execution, whether it is asked for or not.
+-- Texts, mail and calls in one list, newest first; each arm reads no more than the page needs. A page ends when its
+-- bodies reach 16 MiB; the rest is on the next one. Without the conditions of inbox/filter, which PostgreSQL would set
+-- up at each execution, used or not.
 -- $1 limit   $2 skip
 with message as (
   (select * from (

@@ -1,5 +1,5 @@
--- Notifies the owner of an activity that it is due, if it is still open, and ends the job: both or neither. One that was moved
--- meanwhile waits for its new time.
+-- Notifies the owner of an activity that it is due, if it is still open, and ends the job: both or neither. If the
+-- activity was moved meanwhile, the job waits for the new time.
 -- $1 job, which is held
 with activity as (
   select a.*, coalesce(a.due_date > now() + interval '1 minute', false) as is_early

@@ -1,8 +1,9 @@
--- What the provider said of each recipient. `busy`: the mail server defers it, which may be for the recipient or for itself, and it is
--- tried again for five days, as mail servers do (RFC 5321, 4.5.4.1), and five times at least. `later` does not count as tried.
--- Of a recipient whom another worker has claimed since it says nothing: this may be a repetition of what was written down already.
+-- Records the provider's response for each recipient. `busy`: the mail server deferred the mail, because of the
+-- recipient or of itself; it is retried for five days, as mail servers do (RFC 5321, 4.5.4.1), and at least five times.
+-- `later` is not counted as an attempt. Skips a recipient whom another worker has claimed since: this may repeat a
+-- response that was already recorded.
 -- $1 recipients   $2 when they were claimed   $3 sent, failed, busy or later   $4 the provider's ids   $5 errors
--- A mail that is known to have arrived has left, whatever the answer was.
+-- A mail that is known to have arrived was sent, whatever the response.
 update campaign_recipients r set provider_id = a.provider_id, error_message = case when r.delivered_at is null then left(a.error, 500) end,
   sent_at = case when a.outcome = 'sent' then now() else r.delivered_at end, attempts = r.attempts - (a.outcome = 'later')::int,
   deferred_since = case when a.outcome = 'busy' then coalesce(r.deferred_since, now()) else r.deferred_since end,

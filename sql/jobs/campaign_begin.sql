@@ -1,6 +1,6 @@
--- Begins or goes on with a campaign, and closes what a dead worker was sending: whom nobody has written down for so long that nobody
--- will. One whose author is not in the company any more leaves in the name of an admin.
--- $1 job   $2 campaign   $3 for how long an answer may still be written down, in seconds
+-- Begins or resumes a campaign, and closes recipients that a dead worker was sending to: their response is too late to
+-- be recorded. If its author has left the company, the campaign is sent in the name of an admin.
+-- $1 job   $2 campaign   $3 for how long a response may still be recorded, in seconds
 with closed as (
   update campaign_recipients set state = case when delivered_at is null then 'failed' else 'sent' end, sent_at = delivered_at,
     error_message = case when delivered_at is null then 'The server stopped while it was sent: it may have arrived' end
@@ -19,7 +19,7 @@ with closed as (
   where j.id = $1 and c.id = $2 and not c.is_deleted and c.status = 'scheduled' and c.scheduled_at > now()
   returning j.id
 ), doubtful as (
-  -- Of somebody it may still be written down; when not, they are closed by then.
+  -- Some responses may still be recorded; when the job runs again, the others are closed.
   update jobs j set run_at = now() + make_interval(secs => $3)
   where j.id = $1 and not exists (select from begun) and not exists (select from early) and exists (
     select from campaign_recipients r where r.campaign_id = $2 and r.state = 'sending' and r.tried_at > now() - make_interval(secs => $3))

@@ -1,7 +1,7 @@
--- Takes the next recipients: from here on they are being sent, whatever happens. Who wants no mail is left out.
+-- Claims the next recipients: from here on they count as being sent. Suppressed addresses are left out.
 -- $1 job   $2 campaign   $3 the lease, in seconds   $4 how many   $5 the claim
 with lease as (
-  -- With somebody to send to it has come further than the last time, and does not count as tried in vain.
+  -- With recipients left to send to, the campaign has made progress, and its failed attempts are reset.
   update jobs set run_at = now() + make_interval(secs => $3),
     attempts = case when exists (select from campaign_recipients r where r.campaign_id = $2 and r.state = 'pending') then 0 else attempts end
   where id = $1 returning id

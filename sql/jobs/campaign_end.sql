@@ -1,5 +1,5 @@
--- Ends a campaign whose recipients all have their state, and otherwise comes back: at once for those who wait, after the lease
--- for those whom another worker has.   $1 job   $2 campaign   $3 the lease, in seconds
+-- Ends a campaign whose recipients all have their final state, and otherwise puts its job off: one second for pending
+-- recipients, the lease for those claimed by another worker.   $1 job   $2 campaign   $3 the lease, in seconds
 with unfinished as (
   select count(*) as number, count(*) filter (where r.state = 'pending') as pending
   from campaign_recipients r where r.campaign_id = $2 and r.state in ('pending', 'sending')

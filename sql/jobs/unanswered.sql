@@ -8,7 +8,7 @@ with text as (
   where id = $2 and status = 'initiated' and twilio_sid is null
 ), email as (
   update emails set is_sending = false, updated_at = now(),
-    -- What became of it may be known already.
+    -- The outcome may be known already.
     status = case when app.email_rank(status) > 1 then status else 'failed' end,
     error_message = case when app.email_rank(status) <= 1 then 'The server stopped while it was sent: it may have arrived' end
   where id = $2 and is_sending

@@ -1,6 +1,6 @@
--- The engine itself failed at a run; after the fifth time the run is given up, with the step that it is in.   $1 execution   $2 why
+-- The engine itself failed at a run; the fifth time, the run is given up with its current step.   $1 execution   $2 why
 with held as (
-  -- Held first: whoever goes on with a run holds it before its steps.
+  -- Locked first: a worker that continues a run locks it before its steps.
   select id, error_count >= 4 as is_last from workflow_executions where id = $1 and status = 'running' for update
 ), closed as (
   update workflow_steps set status = 'failed', error_message = left(concat($2::text, case status when 'running' then ': it may have been done' end), 500),

@@ -1,4 +1,4 @@
--- Closes a run, and the step that it waited in.   $1 execution   $2 status   $3 why it failed, or null
+-- Closes a run, and the step in which it waited.   $1 execution   $2 status   $3 why it failed, or null
 with job as (
   delete from jobs where kind = 'workflow_run' and record_id = $1
 ), closed as (

@@ -1,4 +1,4 @@
--- A run that is none: the workflow's conditions do not hold.   $1 execution
+-- Deletes a run because the workflow's conditions do not hold.   $1 execution
 with job as (
   delete from jobs where kind = 'workflow_run' and record_id = $1
 )

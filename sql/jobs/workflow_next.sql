@@ -1,4 +1,4 @@
--- When a workflow is asked about again, also when its job was given up meanwhile.
+-- Sets when a workflow is checked again, even if its job was given up meanwhile.
 -- $1 job   $2 workflow   $3 when   $4 when it runs by its cron expression, or null
 with workflow as (
   update workflows set next_run_at = $4 where id = $2

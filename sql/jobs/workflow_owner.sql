@@ -1,2 +1,3 @@
--- The owner of the workflow, who is given what its run makes. One who has left or moved is refused, as wherever a record is given away.
+-- The owner of the workflow, who gets what its run creates. An owner who has left or moved is refused, as for any new
+-- owner of a record.
 select app.found_owner((select app.user_id())) as id
