@@ -1,5 +1,5 @@
--- The functions that every policy calls, word for word: evaluated once a statement, null when nothing is set, and an
--- operator's company by the login and not by a setting.
+-- The functions that every policy calls, word for word: evaluated once per statement, null when nothing is set, and an
+-- operator's company determined by the login and not by a setting.
 select format('function app.%s is not as the migrations make it', f.name) as finding,
   'create or replace it with the body of the newest migration that has it' as remedy
 from (values

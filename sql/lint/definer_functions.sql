@@ -1,6 +1,6 @@
--- A `security definer` function runs around the policies: only ringfence_platform's, with a pinned search path, for the
--- API's login and nobody else. A trigger's has row security on, whatever the role that fires it has set. What operators
--- and the platform's staff may call is listed here.
+-- A `security definer` function bypasses the policies: only ringfence_platform may own one, with a pinned search_path,
+-- for the API's login and nobody else. Trigger functions set row_security on, whatever the role that fires them has
+-- set. The functions that operators and the platform's staff may call are listed here.
 with function as (
   select p.oid, p.proowner, p.oid::regprocedure::text as name,
     coalesce('search_path=pg_catalog, pg_temp' = any (p.proconfig), false) as is_pinned,

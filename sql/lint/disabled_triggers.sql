@@ -1,5 +1,5 @@
--- Triggers that are switched off, for each table and partition, those of foreign keys included: without these a row could name another
--- company's, and without the others it is not kept what the rest relies on.
+-- Disabled triggers of each table and partition, including those of foreign keys: without the latter a row could refer
+-- to another company's, and without the others data goes stale that the rest relies on.
 select format('triggers of %s are switched off: %s', g.tgrelid::regclass,
     string_agg(distinct coalesce(k.conname, g.tgname), ', ')) as finding,
   format('as a superuser: alter table %s enable trigger all', g.tgrelid::regclass) as remedy

@@ -1,5 +1,5 @@
--- Rights that row-level security does not cover, or that would let a row change its company; for the API's login, for
--- operators, for the platform's staff, and for the login of every one of these.
+-- Rights that row-level security does not cover, or that would let a row change its company, held by the API's login,
+-- operators, the platform's staff, or any of their logins.
 with held as (
   select r.oid, r.rolname, r.rolname = 'ringfence_api' as is_api,
     not r.rolsuper and pg_has_role(r.oid, 'ringfence_staff', 'member') as is_staff,
@@ -17,12 +17,12 @@ union all
 select format('%s may update %s of %s', r.rolname, a.attname, t.name), 'grant update by column, without id, tenant_id, company_id'
 from held r, target t join pg_attribute a on a.attrelid = t.oid where a.attname in ('id', 'tenant_id', 'company_id') and has_column_privilege(r.oid, t.oid, a.attnum, 'update')
 union all
--- The server reads what the row of a file names.
+-- The server reads the object that a file's row names.
 select format('%s may %s %s of %s', r.rolname, right_name, a.attname, t.name), 'revoke it: see app.writable_columns'
 from held r, unnest(array['insert', 'update']) as right_name, target t join pg_attribute a on a.attrelid = t.oid and a.attname in ('object_key', 'sha256', 'size')
 where t.name = 'files' and not (r.is_api and right_name = 'insert') and has_column_privilege(r.oid, t.oid, a.attnum, right_name)
 union all
--- Identity is made by functions, the audit log by a trigger, and what nobody may read is in `app`.
+-- Functions write identities, a trigger writes the audit log, and `app` has what nobody may read.
 select format('%s has %s on %s', r.rolname, right_name, t.name), 'revoke it'
 from held r, target t, unnest(array['select', 'insert', 'update', 'delete']) as right_name
 where has_any_column_privilege(r.oid, t.oid, case right_name when 'delete' then 'select' else right_name end)
@@ -33,7 +33,7 @@ where has_any_column_privilege(r.oid, t.oid, case right_name when 'delete' then 
     when t.home = 'public' then t.name = 'refinery_schema_history' and not (r.is_api and right_name = 'select')
     else true end
 union all
--- Operators who write may not delete, which is also the right to lock a table for all; others only read.
+-- Operators who write may not delete, because that right includes locking a table for all; others only read.
 select format('%s has %s on %s', r.rolname, right_name, t.name), 'revoke it'
 from held r, target t, unnest(array['insert', 'update', 'delete']) as right_name
 where not r.is_api and t.home = 'public'

@@ -1,4 +1,5 @@
--- A leakproof function sees rows before the policy does: only audited functions of PostgreSQL itself may be marked so.
+-- A leakproof function sees rows before the policy is applied: only audited functions of PostgreSQL itself may be
+-- marked so.
 select format('function %s is marked leakproof', p.oid::regprocedure) as finding, 'alter it: not leakproof' as remedy
 from pg_proc p
 where p.proleakproof and p.pronamespace <> 'pg_catalog'::regnamespace

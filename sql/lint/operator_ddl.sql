@@ -1,5 +1,5 @@
--- The event trigger that keeps operators and staff from statements that change the structure of the database: some wait for the
--- lock of a table, with everybody behind them, before it is looked at whether they are allowed.
+-- The event trigger that denies operators and staff statements that change the structure of the database: some wait for
+-- a table's lock, and block everybody behind them, before PostgreSQL checks whether they are allowed.
 select 'operators and staff can stop a table for every company with `create rule`, and take the rights of all operators with `drop owned by`' as finding,
   'run `ringfence migrate` as a superuser, or as whoever may create event triggers on this server; until then only those have a login at psql '
     || 'whom you trust with every company' as remedy

@@ -1,6 +1,6 @@
--- Rights of operators with which they would start or send something in a member's name, let somebody in, claim an account or number
--- of Twilio's, or do something to what is the whole server's: locks, large objects and the place in the write-ahead log, which everybody has where no superuser
--- migrated, and its disk.
+-- Rights with which operators could start or send something in a member's name, let somebody in, claim an account or
+-- number of Twilio's, or affect the whole server: its locks, large objects and WAL position (which everybody has unless
+-- a superuser migrated), and its disk.
 with operator as (
   select r.oid, r.rolname, r.rolcanlogin from pg_roles r
   where not r.rolsuper and (pg_has_role(r.oid, 'ringfence_operator', 'member') or pg_has_role(r.oid, 'ringfence_operator_limited', 'member'))

@@ -1,5 +1,5 @@
--- Policies that are not one of the known rules, word for word: a weaker one, one with an `or` of companies, one that
--- reads a setting by itself, one of another role. Rules of a table of its own are listed here, and nowhere else.
+-- Policies that are not one of the known rules, word for word: a weaker one, one that joins companies with `or`, one
+-- that reads a setting by itself, one of another role. Rules of a single table are listed here, and nowhere else.
 with policy as (
   select p.polname, c.oid::regclass::text as target, p.polcmd, p.polpermissive,
     (select string_agg(r::regrole::text, ',' order by r::regrole::text) from unnest(p.polroles) r) as roles,
@@ -8,19 +8,19 @@ with policy as (
      where k.conrelid = p.polrelid and k.conname = coalesce(w.relname, c.relname) || '_member_fkey') as owner,
     exists (select from pg_attribute a where a.attrelid = p.polrelid and a.attname = 'company_id' and a.attnotnull) as is_finished
   from pg_policy p join pg_class c on c.oid = p.polrelid
-  -- A partition has the constraints of the whole.
+  -- A partition has the constraints of its table.
   left join pg_inherits i on i.inhrelid = c.oid left join pg_class w on w.oid = i.inhparent
   where c.relnamespace in ('public'::regnamespace, 'app'::regnamespace)
 ), known as (
   select *, case
     when polname = 'tenant' and roles = 'ringfence_api' and polcmd = '*' and polpermissive then rule = check_rule and (rule = format(
       '((tenant_id = ( SELECT app.company_id() AS company_id)) AND ((company_id IS NOT NULL) OR (%I = ( SELECT app.user_id() AS user_id))))', owner)
-      -- What `backfill finish` makes of it, where there are no historical rows any more.
+      -- The rule after `backfill finish`, where there are no historical rows any more.
       or is_finished and rule = '(tenant_id = ( SELECT app.company_id() AS company_id))')
     when polname = 'no_new_historical' and roles = 'ringfence_api' and polcmd = 'a' and not polpermissive
       then rule is null and check_rule = '(company_id IS NOT NULL)'
     when polname = 'platform' and roles = 'ringfence_platform' and polcmd = '*' then rule = 'true' and check_rule = 'true'
-    -- Sums that triggers alone write.
+    -- Sums that only triggers write.
     when polname = 'operator' and target = 'deal_sums' and roles = 'ringfence_operator' and polcmd = 'r' and polpermissive then check_rule is null
       and rule = '((tenant_id = ( SELECT app.operator_company() AS operator_company)) AND (company_id IS NOT NULL))'
     when polname = 'operator' and roles = 'ringfence_operator,ringfence_operator_limited' and polpermissive then case

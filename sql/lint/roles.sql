@@ -1,6 +1,7 @@
--- Roles that policies do not hold, and ways from a held role to one of them or to the API's login.
+-- Roles that policies do not restrict, and memberships that lead from a restricted role to one of them or to the API's
+-- login.
 with recursive person as (
-  -- Operators and staff, by whatever role between.
+  -- Operators and staff, directly or through other roles.
   select r.oid, r.oid as via from pg_roles r
   where r.rolname in ('ringfence_operator', 'ringfence_operator_write', 'ringfence_operator_limited', 'ringfence_staff')
   union select m.member, p.via from pg_auth_members m join person p on m.roleid = p.oid

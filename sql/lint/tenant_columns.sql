@@ -1,4 +1,4 @@
--- Protected tables that lost a part of app.protect: a default, a constraint, or the key to the owner.
+-- Protected tables that lost a part of app.protect: a default, a constraint, or the foreign key to the owner.
 with part as (
   select p.polrelid as target, c.relname,
     (select count(*) from pg_attribute a join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
@@ -13,7 +13,7 @@ with part as (
       where k.conrelid = p.polrelid and k.contype = 'f' and k.conname = coalesce(w.relname, c.relname) || '_member_fkey'
         and k.confrelid = 'public.members'::regclass and a.attnotnull) as has_owner
   from pg_policy p join pg_class c on c.oid = p.polrelid
-  -- A partition has the constraints of the whole.
+  -- A partition has the constraints of its table.
   left join pg_inherits i on i.inhrelid = c.oid left join pg_class w on w.oid = i.inhparent
   where p.polname = 'tenant'
 )

@@ -1,5 +1,5 @@
--- The triggers that keep app.caller and the rules of a users row, without which nobody is removed or suspended, those of the audit
--- log, and the one that keeps operators from starting work.
+-- The triggers that maintain app.caller and the rules of a users row, without which nobody is removed or suspended,
+-- those of the audit log, and the one that keeps operators from starting work.
 select format('trigger %s of %s is missing', t.name, t.target) as finding,
   format('create it again: it executes %s', t.does) as remedy
 from (values ('users', 'a_members', 'app.keep_members()'), ('users', 'b_caller', 'app.keep_caller()'),

@@ -1,4 +1,4 @@
--- A unique key without the tenant tells one company what another one has. The list of global ones only shrinks.
+-- A unique key without the tenant reveals to a company what another one has. The list of global ones may only shrink.
 select format('unique index %s of %s does not lead with tenant_id', i.indexrelid::regclass, i.indrelid::regclass) as finding,
   'lead it with tenant_id, and leave out deleted and historical rows' as remedy
 from pg_index i

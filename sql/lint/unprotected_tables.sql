@@ -1,4 +1,4 @@
--- Tables whose rows are not isolated, or not by all of the rules that they should have. Both lists only shrink.
+-- Tables whose rows are not isolated, or that lack a policy. Both lists may only shrink.
 with open_table (name) as (
   values ('app.caller'), ('app.rate_limits'), ('refinery_schema_history')
 ), own_rules (name, policies) as (
@@ -7,7 +7,7 @@ with open_table (name) as (
     ('app.credentials', array['platform']), ('app.company_secrets', array['platform']), ('app.operator_grant', array['platform']),
     ('app.operator_choice', array['platform']), ('app.staff_log', array['platform']), ('app.idempotency_keys', array['platform']),
     ('app.refusals', array['platform']),
-    -- For roles that bypass row-level security, and nobody else.
+    -- Only for roles that bypass row-level security.
     ('app.backfill', array[]::text[]), ('app.backfill_batch', array[]::text[]), ('app.backfill_collision', array[]::text[]),
     ('app.backfill_before', array[]::text[]), ('app.backfill_index', array[]::text[])
 ), wanted as (

@@ -1,6 +1,6 @@
--- Triggers that fire for any update: they would run for each historical row that is given its company, which is no
--- change of what the row says. Those that are listed add up what a statement changed, or are there for the row that gets a company:
--- what runs by the clock, a number that another company uses.
+-- Triggers that fire for any update: they would run for each historical row that gets its company, which does not
+-- change the row's content. The exceptions listed add up what a statement changed, or handle rows that get a company:
+-- scheduled workflows, and numbers that another company uses.
 select format('trigger %s of %s fires for every update', g.tgname, g.tgrelid::regclass) as finding,
   'name its columns: after update of status on …' as remedy
 from pg_trigger g

@@ -1,4 +1,4 @@
--- Refuses an id that is of none of the caller's rows; a deleted row has its id, and so has what a former member left. Each may be null.
+-- Refuses an id that is not one of the caller's rows; deleted rows and former members count. Each may be null.
 -- $1 contact   $2 deal   $3 folder   $4 owner   $5 user   $6 stage
 select num_nonnulls(
   app.found('Contact', $1, (select c.id from contacts c where c.id = $1)),

@@ -1,4 +1,4 @@
--- The caller's notifications that are not read, newest first.
+-- The caller's unread notifications, newest first.
 -- $1 limit   $2 skip
 select id, title, message, type, read, created_at, link
 from notifications

@@ -1,4 +1,4 @@
--- What waits in the queue, by kind: how much, how much of it is due, for how long, and what was given up.
+-- The queue by kind: jobs waiting, jobs due and for how long, and jobs given up.
 select c.name as company, j.kind, count(*) filter (where j.failed_at is null) as waiting,
   count(*) filter (where j.failed_at is null and j.run_at <= now()) as due,
   now() - min(j.run_at) filter (where j.failed_at is null and j.run_at <= now()) as late, count(j.failed_at) as given_up

@@ -1,6 +1,6 @@
--- In a copy: what was due since it was made may have left already, and does not leave again; nor does what a worker was at when it
--- was made: a claim puts a job off and counts an attempt, and a run, which counts none, is at a worker or due but while a step waits.
--- Of a workflow that runs by the clock, the next time counts. How many texts, campaigns and runs that were.
+-- For a copy: work that was due since the copy was made, or that a worker was doing then, may have been done and is not
+-- repeated. A claim puts a job off and counts an attempt; a run counts none, and is in progress or due unless a step
+-- waits. A scheduled workflow goes on with its next time. Returns the numbers of texts, campaigns and runs.
 -- $1 company, or null for all   $2 how they came here
 with due as materialized (
   select j.id, j.kind, j.tenant_id, j.record_id from jobs j
@@ -27,7 +27,7 @@ with due as materialized (
   update workflow_steps set status = 'failed', completed_at = now(), error_message = $2 || ': it may have been done'
   where status in ('running', 'waiting', 'retrying') and execution_id in (select id from run)
 ), clock as (
-  -- By a cron expression the next time is asked for anew; by minutes it is told from the last run.
+  -- A cron expression determines the next time anew; an interval counts from the last run.
   update workflows w set next_run_at = null, schedule_set_at = now(), last_executed_at = case when w.schedule ? 'cron' then w.last_executed_at else now() end
   from due d where d.kind = 'workflow_schedule' and w.tenant_id = d.tenant_id and w.id = d.record_id
 )

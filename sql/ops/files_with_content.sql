@@ -1,2 +1,2 @@
--- The keys of contents. $1 files
+-- The keys of files' contents. $1 files
 select object_key from files where id = any ($1) and object_key is not null

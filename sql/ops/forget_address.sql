@@ -1,5 +1,5 @@
--- Takes an address out of the mails that name it; answers which.
--- $1 tenant   $2 address, lower-cased   $3 mails that go anyway   $4 false to change nothing
+-- Removes an address from the mails that name it; returns their ids.
+-- $1 tenant   $2 address, lower-cased   $3 mails that are deleted anyway   $4 false to change nothing
 with found as (
   select e.id from emails e
   where e.tenant_id = $1 and position($2 in lower(concat_ws(',', e.from_email, e.to_email, e.cc, e.bcc))) > 0 and e.id <> all ($3)

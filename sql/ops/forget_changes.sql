@@ -1,4 +1,4 @@
--- What the audit log says of a person: of their accounts, and wherever it has their address. Answers where.
+-- Removes a person from the audit log: entries on their accounts, and their address everywhere. Returns where.
 -- $1 address, lower-cased   $2 users   $3 tenants   $4 false to change nothing
 with found as (
   select a.id from audit_log a

@@ -1,4 +1,4 @@
--- A company's log, and what another one's says of its users. Before they are forgotten.
+-- Deletes a company's log, and clears what other companies' logs say about its users. Run before the users are deleted.
 -- $1 company
 with gone as (select u.id from users u where u.company_id = $1),
   forgotten as (

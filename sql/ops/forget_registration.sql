@@ -1,4 +1,4 @@
--- A company is reached, at first, by what its first admin registered with. Answers whether that is theirs.
+-- Removes from a company the contact details that this person registered it with. Returns whether it had them.
 -- $1 company   $2 address, lower-cased   $3 number, in E.164   $4 false to change nothing
 with found as (
   select c.id, ops.bare_address(c.email) = $2 as has_email, $3 = app.e164(c.phone) as has_phone

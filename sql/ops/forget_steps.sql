@@ -1,5 +1,5 @@
--- What steps of workflows did for a person, in runs that are not theirs; answers which. A run that has not begun then asks its conditions
--- of the records as they are.
+-- Clears what steps did for a person in runs that are not theirs; returns the steps. A run that has not begun then
+-- evaluates its conditions on the present records.
 -- $1 tenant   $2 address, lower-cased   $3 number, in E.164   $4 runs that go anyway   $5 false to change nothing
 with found as (
   select s.id from workflow_steps s

@@ -1,4 +1,4 @@
--- Whether a table has no place for historical rows any more, and the column that says whose a row is.
+-- Whether a table allows no historical rows any more, and its owner's column.
 -- $1 table
 select a.attnotnull as insists, p.owner::text as owner
 from app.protected_table p join pg_attribute a on a.attrelid = p.target and a.attname = 'company_id'

@@ -1,4 +1,4 @@
--- The operators who have a company in this database, or had one. One by hand:
+-- The operators who have, or had, a company in this database. Manually:
 --   select app.add_operator('alice', array['Acme']);   \password alice   select app.remove_operator('alice');
 select g.db_role::text as name, pg_has_role(g.db_role, 'ringfence_operator_write', 'member') as writes,
   pg_has_role(g.db_role, 'ringfence_operator', 'member') as personal_data,

@@ -1,6 +1,6 @@
--- The contacts with an address, the users, and the companies that know it without such a contact: from mails, campaigns,
--- invitations, workflows, notifications, the audit log, or because they registered with it. Numbers are in E.164. Blanks around an
--- address and a name before it are none of it.
+-- The contacts with an address, the users, and the companies that know it without such a contact: from mails,
+-- campaigns, invitations, workflows, notifications, the audit log, or because they registered with it. Numbers are in
+-- E.164. Addresses are compared without surrounding blanks and names.
 -- $1 address, lower-cased   $2 company, or null
 select 'contact' as kind, c.id, c.tenant_id, coalesce(app.e164(c.phone), '-') as number from contacts c
 where ops.bare_address(c.email) = $1 and ($2::uuid is null or c.tenant_id = $2)

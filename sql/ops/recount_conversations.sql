@@ -1,4 +1,4 @@
--- What conversations say of their texts, when some of these are gone.
+-- Recounts the texts of conversations after some were deleted.
 -- $1 tenant
 update conversations c set message_count = m.texts, unread_count = m.unread, last_message_at = m.last_at
 from (select s.conversation_id, count(*) as texts, count(*) filter (where s.direction = 'inbound' and s.read_at is null) as unread,

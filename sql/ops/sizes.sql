@@ -1,4 +1,4 @@
--- How large the tables are, their indexes included, and how many rows there are by the last analyze.
+-- The size of each table with its indexes, and its number of rows by the last analyze.
 select c.relname as table_name, pg_size_pretty(pg_table_size(c.oid)) as rows, pg_size_pretty(pg_indexes_size(c.oid)) as indexes,
   pg_size_pretty(pg_total_relation_size(c.oid)) as total, nullif(c.reltuples, -1)::bigint as row_estimate,
   s.n_dead_tup as dead, greatest(s.last_vacuum, s.last_autovacuum)::timestamp(0) as vacuumed

@@ -1,2 +1,2 @@
--- The tables with rows of companies, but for `members`, those that refer to others before these.
+-- The tables with rows of companies, except `members`; tables that refer to others come first.
 select target::text as name, of_itself from app.tenant_tables()

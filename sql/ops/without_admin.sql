@@ -1,4 +1,4 @@
--- The companies that would be left without an admin if these were none there any more: others are there, and none of them is one.
+-- The companies that would be left with users but no admin if these users were gone.
 -- $1 users
 select c.name from companies c
 where exists (select from users u where u.company_id = c.id and u.id = any ($1) and u.user_role in ('company_admin', 'super_admin') and not u.is_deleted)

@@ -1,2 +1,2 @@
--- $1 whether it is an undo, which no run goes beside. As long as this connection lasts
+-- $1 whether this is an undo, which excludes runs; held as long as this connection lasts
 select app.hold_backfill($1)

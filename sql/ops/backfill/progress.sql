@@ -1,4 +1,5 @@
--- Rows that are still to get their company, by the record; those that stay for a unique key; whether a table is under way.
+-- Recorded rows that have not got their company yet, rows left out for a unique key, and whether a table is in
+-- progress.
 with under_way as (
   select distinct b.target from app.backfill b where b.finished_at is null
 )

@@ -1,2 +1,2 @@
--- Makes the rows historical again that a backfill gave their company, from its record; not while a run goes on. First: set role ringfence_dba.
+-- Makes the rows that a backfill recorded historical again; not during a run. First: set role ringfence_dba.
 call app.undo_backfill();

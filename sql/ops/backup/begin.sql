@@ -1,4 +1,5 @@
--- Says in the empty database that a restore into it has not ended, which a server and a worker heed. A dump does not have it.
+-- Marks the empty database as an unfinished restore, which servers and workers respect. A dump does not contain the
+-- mark.
 do $$
 begin
   execute format('alter database %I set ringfence.unfinished_restore = %L', current_database(), 'on');

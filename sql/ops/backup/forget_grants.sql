@@ -1,5 +1,5 @@
--- Takes away what the backup ($1) grants to logins that are not theirs here: whose companies stay is in $2. The backup of an older
--- database knows no role of a grant.
+-- Removes the backup's ($1) grants to logins that are not theirs here, except those named in $2. The backup of an older
+-- database does not record the role of a grant.
 delete from app.operator_grant g
 where not exists (
   select from jsonb_to_recordset($1::text::jsonb -> 'logins') as l (name name, oid oid)

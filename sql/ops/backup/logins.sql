@@ -1,4 +1,4 @@
--- The logins of operators and staff, without passwords, and the server that they are of.
+-- The logins of operators and staff, without passwords, and the identity of their server.
 select jsonb_build_object('server', (select system_identifier::text from pg_control_system()), 'logins', coalesce(jsonb_agg(
     jsonb_build_object('name', l.rolname, 'oid', l.oid, 'groups', l.groups, 'settings', coalesce(l.rolconfig, '{}'), 'connections', l.rolconnlimit) order by l.rolname), '[]'))::text
 from (

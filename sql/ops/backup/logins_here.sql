@@ -1,6 +1,6 @@
--- The logins of a backup ($1) on this server. On another one, those that are missing are made by `statements`; on the same one
--- none is missing, since who is not there was removed. `is_theirs`: the companies in the backup are this login's. Where one is
--- that is another role, or has other rights (`differs`), nothing of it changes.
+-- The logins of a backup ($1) on this server. On another server, `statements` creates the missing ones; on the same
+-- one, a missing login was removed and stays so. `is_theirs`: the login gets its companies in the backup. A login that
+-- is another role, or has other rights (`differs`), is left unchanged.
 with server as (
   select $1::text::jsonb ->> 'server' = (select system_identifier::text from pg_control_system()) as is_same
 )

@@ -1,4 +1,4 @@
--- What a dump does not have: the rights on the database itself.
+-- Rights on the database itself, which a dump does not contain.
 do $$
 begin
   execute format('revoke temporary on database %I from public', current_database());

@@ -1,6 +1,6 @@
--- Makes a table one that is partitioned by hash (tenant_id), as a superuser who owns nothing of it: rows, keys, indexes, triggers,
--- policies and grants are what they were, and each partition has the policies too and no grant. Locks the table for as long as
--- copying it takes. Its primary key becomes (tenant_id, id). Before: set ops.target = 'sms_messages'; set ops.partitions = '16';
+-- Partitions a table by hash (tenant_id), as a superuser who owns nothing of it: rows, keys, indexes, triggers,
+-- policies and grants are kept, and each partition has the policies but no grant. Locks the table while it is copied.
+-- Its primary key becomes (tenant_id, id). Before: set ops.target = 'sms_messages'; set ops.partitions = '16';
 do $$
 declare
   name text := current_setting('ops.target');
@@ -16,7 +16,7 @@ begin
   end if;
   select string_agg(quote_ident(attname), ', ' order by attnum) into columns from pg_attribute
   where attrelid = t and attnum > 0 and not attisdropped and attgenerated = '';
-  -- What makes the new table what this one is, in the order in which it is done.
+  -- The statements that make the new table equal to the old one, in order.
   select array_agg(s.step order by s.n) into again from (
     select 1 as n, format('alter table %s add constraint %I %s', t, conname, case contype when 'p' then 'primary key (tenant_id, id)' else pg_get_constraintdef(oid) end) as step
     from pg_constraint where conrelid = t and contype in ('p', 'c', 'u') and pg_get_constraintdef(oid) <> 'UNIQUE (tenant_id, id)'

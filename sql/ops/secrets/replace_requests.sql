@@ -1,4 +1,4 @@
--- A request that is under way has its row locked, and is left for the next look.
+-- Skips a request in progress, whose row is locked: the next round finds it.
 -- $1 ids   $2 what they are bound to   $3 sealed before   $4 sealed anew
 update app.idempotency_keys k set request = n.sealed
 from unnest($1::uuid[], $2::text[], $3::bytea[], $4::bytea[]) as n (id, field, was, sealed)
