@@ -1,6 +1,6 @@
 -- A part of the deals for the CSV export, in order of creation.
--- $1 first day   $2 last day   $3 owner   $4 pipeline: each null for all   $5, $6 when the last one of the part before was made, and its id
--- $7 how many
+-- $1 first day   $2 last day   $3 owner   $4 pipeline: each null for all
+-- $5, $6 when the last one of the part before was made, and its id   $7 how many
 with p as materialized (
   select * from app.period($1, $2)
 )

@@ -1,5 +1,6 @@
 -- A campaign with its recipients; no row if its time has passed by the database's clock, which also schedules its job.
--- $1 name   $2 subject   $3 text   $4 HTML, or null   $5 IP pool, or null   $6 when, or null   $7 addresses, lower-cased and each once
+-- $1 name   $2 subject   $3 text   $4 HTML, or null   $5 IP pool, or null   $6 when, or null
+-- $7 addresses, lower-cased and each once
 with campaign as (
   insert into campaigns (campaign_name, subject, body, html_body, ip_pool, scheduled_at, status, total_recipients)
   select $1, $2, $3, $4, $5, $6, case when $6::timestamptz is null then 'draft' else 'scheduled' end, cardinality($7::text[])

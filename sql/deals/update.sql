@@ -1,5 +1,6 @@
 -- $1 deal id   $2 the columns to change   $3 pipeline   $4 stage: each null when unchanged
--- $5 contact, or null   $6 whether it loses its contact   $7 unless it is this one, with which the deal was shown and comes back
+-- $5 contact, or null   $6 whether it loses its contact
+-- $7 unless it is this one, with which the deal was shown and comes back
 update deals d set updated_at = now(),
   (title, value, company, description, expected_close_date, probability, currency, lost_reason, won_reason, tags, custom_fields, status) = (
     select n.title, n.value, n.company, n.description, n.expected_close_date, n.probability, n.currency, n.lost_reason, n.won_reason, n.tags,

@@ -1,5 +1,6 @@
 -- A file whose content is in the store. The lock keeps its folder from being deleted at the same time.
--- $1 file id   $2 name   $3 MIME type   $4 bytes   $5 SHA-256   $6 key in the store   $7 category   $8 folder, or null   $9 tags
+-- $1 file id   $2 name   $3 MIME type   $4 bytes   $5 SHA-256   $6 key in the store   $7 category   $8 folder, or null
+-- $9 tags
 with folder as materialized (
   select app.found_folder($8) as id
 )

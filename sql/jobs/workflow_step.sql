@@ -1,7 +1,7 @@
 -- Records that a step is being done, waits or is to be retried. No row if another worker has begun it since: a
 -- transaction that waited for the run's lock sees the steps as they were before.
--- $1 execution   $2 position   $3 action   $4 status   $5 input   $6 when the run goes on, if this worker does not finish it
--- $7 how often it was begun, as far as is known
+-- $1 execution   $2 position   $3 action   $4 status   $5 input
+-- $6 when the run goes on, if this worker does not finish it   $7 how often it was begun, as far as is known
 with job as (
   update jobs set run_at = coalesce($6, now() + interval '5 minutes'), attempts = 0 where kind = 'workflow_run' and record_id = $1
 )

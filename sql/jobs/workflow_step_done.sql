@@ -1,5 +1,6 @@
 -- Closes a step, and the run with its last one.
--- $1 execution   $2 position   $3 action   $4 success, failed or skipped   $5 input   $6 result   $7 error, or null   $8 whether it is the last
+-- $1 execution   $2 position   $3 action   $4 success, failed or skipped   $5 input   $6 result   $7 error, or null
+-- $8 whether it is the last
 with step as (
   insert into workflow_steps as s (execution_id, position, action, status, input, result, error_message, completed_at)
   values ($1, $2, $3, $4, $5, $6, left($7, 500), clock_timestamp())

@@ -1,5 +1,6 @@
 -- Records a mail before it is sent, or as a draft.
--- $1 to   $2 subject   $3 body   $4 cc   $5 bcc   $6 contact, or null   $7 the mail that it answers, or null   $8 files   $9 their bytes at most
+-- $1 to   $2 subject   $3 body   $4 cc   $5 bcc   $6 contact, or null   $7 the mail that it answers, or null   $8 files
+-- $9 their bytes at most
 -- $10 the host of its Message-ID   $11 whether it is a draft   $12 the run that sends it, or null
 with mail as (
   select app.uuid_v7() as id

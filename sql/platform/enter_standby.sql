@@ -1,8 +1,8 @@
--- The same as platform/enter on a standby, in a transaction that cannot write wherever it is. A standby that has not replayed
--- the log up to where the caller has been, or is none any more, gives no context; nor does one that knows the caller's
--- company as suspended, which may be over.
--- $1 user id   $2 version of the token   $3 whether a company is needed   $4 how its statement is planned   $5 the request
--- $6 a place in the log
+-- platform/enter for a standby, in a transaction that is read-only wherever it runs. There is no context if the standby
+-- has not replayed the WAL up to the caller's position, if it is no standby any more, or if the caller's company is
+-- suspended there, which may be out of date.
+-- $1 user id   $2 version of the token   $3 whether a company is needed   $4 how its statement is planned
+-- $5 the request   $6 a place in the log
 select c.user_id, c.company_id, c.role, c.blocked as suspended, s.is_behind or c.blocked as is_behind, set_config('transaction_read_only', 'on', true),
   set_config('app.company_id', case when c.blocked or s.is_behind then '' else coalesce(c.company_id::text, '') end, true),
   set_config('app.user_id', case when c.blocked or s.is_behind or ($3 and c.company_id is null) then '' else c.user_id::text end, true),

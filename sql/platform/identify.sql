@@ -1,2 +1,2 @@
--- $1 files, of which it is asked whether the database has one
+-- $1 files, to find out whether the database has any of them
 select id, has_one from app.identify($1)

@@ -1,2 +1,2 @@
--- $1 the ids that end the objects' keys   $2 deleted files stay from here on
+-- $1 the ids at the end of the objects' keys   $2 files deleted before this are not kept
 select object_key from app.kept_objects($1, $2)

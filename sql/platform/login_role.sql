@@ -1,4 +1,4 @@
--- Why the policies would not hold the role that logged in; null when they do.
+-- Why the policies would not restrict the login's role; null if they do.
 select nullif(concat_ws(', ',
   case when r.rolsuper then 'is a superuser' end,
   case when r.rolbypassrls then 'bypasses row-level security' end,

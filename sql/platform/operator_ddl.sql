@@ -1,5 +1,6 @@
--- Keeps operators and staff from changing the structure of the database. Run by `ringfence migrate` after the migrations; safe to
--- repeat. Not every administrator may make an event trigger: sql/lint/operator_ddl.sql says what is open without.
+-- Keeps operators and staff from changing the structure of the database. Run by `ringfence migrate` after the
+-- migrations; safe to repeat. Not every administrator may create an event trigger: sql/lint/operator_ddl.sql says what
+-- is possible without it.
 do $$
 begin
   if not exists (select from pg_event_trigger where evtname = 'refuse_ddl') then

@@ -1,5 +1,6 @@
--- What operators who write need to call: triggers and defaults call it as them. Run by `ringfence migrate` after the
--- migrations; safe to repeat. Search is not among it, which would let them see another company's rows first.
+-- The functions that triggers and defaults call as the operators who write. Run by `ringfence migrate` after the
+-- migrations; safe to repeat. Search is not among them, because it would let them see another company's rows before the
+-- policy.
 do $$
 declare
   f regprocedure;

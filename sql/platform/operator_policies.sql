@@ -1,11 +1,11 @@
--- Gives operators and staff back what `drop owned by` one of their roles took from all of them, without which no server starts;
--- the rest is in the files that follow. Run by `ringfence migrate` after the migrations; safe to repeat, and changes nothing where
--- nothing is missing.
+-- Restores what `drop owned by` one of their roles took from all operators and staff, without which no server starts;
+-- the files that follow do the rest. Run by `ringfence migrate` after the migrations; safe to repeat, and changes
+-- nothing if nothing is missing.
 do $$
 declare
   t record;
   g record;
-  -- Asked before the first table is done.
+  -- Checked before the first table is changed.
   writes_nothing boolean := not has_any_column_privilege('ringfence_operator_write', 'public.contacts', 'insert');
 begin
   for t in

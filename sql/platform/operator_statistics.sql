@@ -1,6 +1,6 @@
--- What the planner may have samples of. `explain` estimates from the samples of a whole table, so there are none of what is
--- not open to all operators, but where a search could not do without. Run by `ringfence migrate` after
--- sql/platform/operators.sql, which decides what is open; safe to repeat.
+-- Columns without planner statistics. `explain` estimates from samples of a whole table, so columns that are not open
+-- to all operators have none, unless a search needs them. Run by `ringfence migrate` after sql/platform/operators.sql,
+-- which decides what is open; safe to repeat.
 do $$
 declare
   c record;
@@ -26,7 +26,7 @@ begin
     execute format('alter table %s alter column %I set statistics 0', c.target, c.column_name);
   end loop;
 
-  -- Keys that are expressions are asked for one value, which needs no sample.
+  -- Expression indexes are searched for a single value, which needs no statistics.
   for c in
     select i.indexrelid::regclass as target, a.attnum from pg_index i
     join pg_policy p on p.polrelid = i.indrelid and p.polname = 'operator'
@@ -36,7 +36,7 @@ begin
     execute format('alter index %s alter column %s set statistics 0', c.target, c.attnum);
   end loop;
 
-  -- What was sampled before stays until it is deleted, which needs a superuser.
+  -- Existing samples stay until they are deleted, which needs a superuser.
   if (select r.rolsuper from pg_roles r where r.rolname = current_user) then
     delete from pg_statistic s using pg_attribute a
     where a.attrelid = s.starelid and a.attnum = s.staattnum and a.attstattarget = 0

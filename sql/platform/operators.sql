@@ -1,7 +1,7 @@
--- What operators without personal data may read. Run by `ringfence migrate`
--- after the migrations; safe to repeat. Ids, times and yes-or-no columns are open; of all others it is said here whether
--- they are open or hold what is personal or could: a name, an address, a text that somebody wrote, a secret. A column that
--- is not named is not granted, and fails a test.
+-- The columns that operators without personal data may read. Run by `ringfence migrate` after the migrations; safe to
+-- repeat. Ids, times and booleans are open; every other column is listed as open, or as holding what is or may be
+-- personal: a name, an address, a text that somebody wrote, a secret. A column that is not listed is not granted, and
+-- fails a test.
 do $$
 declare
   c record;

@@ -1,2 +1,2 @@
--- Where in its log the primary is: what was committed before lies before it.
+-- The primary's WAL position; everything committed so far lies before it.
 select pg_current_wal_insert_lsn()

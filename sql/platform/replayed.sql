@@ -1,2 +1,2 @@
--- How far a standby has replayed the log; null when it is none.
+-- The WAL position up to which a standby has replayed; null if this is no standby.
 select case when pg_is_in_recovery() then pg_last_wal_replay_lsn() end

@@ -1,2 +1,2 @@
--- $1 job id   $2 what went wrong
+-- $1 job id   $2 the error
 select app.retry_job($1, $2)

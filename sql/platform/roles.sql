@@ -1,5 +1,5 @@
--- The cluster's roles. Run by `ringfence migrate` under an advisory lock in the maintenance database,
--- because roles belong to the cluster and not to one database. Safe to repeat.
+-- The cluster's roles. Run by `ringfence migrate` under an advisory lock in the maintenance database, because roles
+-- belong to the cluster and not to one database. Safe to repeat.
 do $$
 declare
   wanted record;
@@ -29,7 +29,7 @@ begin
     end;
   end if;
 
-  -- Who writes also reads.
+  -- A role that writes can also read.
   if not exists (select from pg_auth_members
       where roleid = 'ringfence_operator'::regrole and member = 'ringfence_operator_write'::regrole) then
     grant ringfence_operator to ringfence_operator_write;
@@ -39,7 +39,7 @@ begin
   alter role ringfence_api set lock_timeout = '5s';
   alter role ringfence_api set idle_in_transaction_session_timeout = '15s';
   alter role ringfence_api set timezone = 'UTC';
-  -- What is made into text or read from it looks the same, whatever the database or the server says.
+  -- The text form of values does not depend on settings of the database or server.
   alter role ringfence_api set datestyle = 'ISO, MDY';
   alter role ringfence_api set intervalstyle = 'postgres';
   alter role ringfence_api set bytea_output = 'hex';
@@ -47,7 +47,7 @@ begin
   alter role ringfence_api set default_transaction_isolation = 'read committed';
   alter role ringfence_operator set timezone = 'UTC';
 
-  -- An administrator who is no superuser needs to be a member to hand objects over.
+  -- An administrator who is not a superuser must be a member to transfer ownership.
   if not (select rolsuper from pg_roles where rolname = current_user) then
     execute format('grant ringfence_owner, ringfence_platform to %I', current_user);
   end if;

@@ -1,4 +1,5 @@
--- Adds a number, or switches one on again that was switched off with the company's settings; nothing when it is there otherwise.
+-- Adds a number, or switches one on again that was switched off with the company's settings; no row if it exists
+-- otherwise.
 -- $1 number   $2 name   $3 Twilio's id   $4 in rotation   $5 priority
 insert into phone_numbers as n (phone_number, friendly_name, twilio_sid, rotation_enabled, rotation_priority)
 values ($1, $2, $3, $4, $5)

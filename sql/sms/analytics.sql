@@ -1,4 +1,4 @@
--- Figures of the last days; what came in without a company is not the company's.   $1 days
+-- Figures of the last days; texts received without a company are not the company's.   $1 days
 with counted as (
   select count(*) filter (where direction = 'outbound') as sent, count(*) filter (where direction = 'inbound') as received,
     count(*) filter (where direction = 'outbound' and status in ('failed', 'undelivered')) as failed,

@@ -1,5 +1,5 @@
--- Cancels what has not begun; answers how far it was: `waiting`, `under_way` while Twilio is being asked, after which it is not tried
--- again, or `sent`.   $1 id
+-- Cancels a text that is not sent; returns its progress: `waiting`, `under_way` while Twilio is being asked, after
+-- which it is not retried, or `sent`.   $1 id
 with cancelled as (
   update scheduled_sms s set is_cancelled = true, updated_at = now()
   where id = $1 and (not is_sent or exists (select from sms_messages m where m.id = s.message_id and m.status = 'queued'))

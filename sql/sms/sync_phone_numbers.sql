@@ -1,7 +1,8 @@
--- Makes the company's numbers those of its account. A number that another company goes on with is added and not active. One that was
--- switched off with the company's settings is switched on again, unless another company goes on with it. One that the caller has from
--- before there were companies gives way to the company's.
--- $1 the account's numbers: [{sid, phone_number, friendly_name, capabilities: {sms, voice, mms}}]   $2 those that others go on with
+-- Makes the company's numbers those of its account. A number that another company goes on using is added as inactive. A
+-- number that was switched off with the company's settings is switched on again, unless another company goes on using
+-- it. The caller's historical number is replaced by the company's.
+-- $1 the account's numbers: [{sid, phone_number, friendly_name, capabilities: {sms, voice, mms}}]
+-- $2 those that others go on with
 with given as (
   select distinct on (g.phone_number) g.phone_number, g.sid, left(g.friendly_name, 255) as friendly_name,
     coalesce((g.capabilities ->> 'sms')::boolean, false) as sms, coalesce((g.capabilities ->> 'voice')::boolean, false) as voice,
@@ -24,7 +25,7 @@ with given as (
   select g.phone_number, g.friendly_name, g.sid, g.sms, g.voice, g.mms,
     g.phone_number <> all ($2)
   from given g where g.phone_number not in (select u.phone_number from updated u)
-  -- Of one that is being added elsewhere at this moment.
+  -- The number may be being added by another request.
   on conflict do nothing
   returning id
 )

@@ -1,4 +1,4 @@
--- What an admin enters stays when its owner, who had opted out before, says START.
+-- An admin's entry stays when its owner, who had opted out before, says START.
 -- $1 channel   $2 address   $3 note
 insert into suppressions (channel, address, reason, note) values ($1, $2, 'admin', $3)
 on conflict (tenant_id, channel, address) where company_id is not null do update

@@ -1,8 +1,9 @@
--- What Twilio answered to a text. Its callback, by which its id is known, may have come first and stays. A scheduled text that
--- it did not take fails with it, or is tried again for an hour after it first left: after a minute, and then each time after as
--- long as it has been tried so far, unless it was cancelled meanwhile.
--- $1 message   $2 Twilio's id, or null when it failed   $3 Twilio's error, or null   $4 the reason, or null   $5 template, or null
--- $6 whether it may have been written down before   $7 whether it certainly took nothing, and may take it later
+-- Records Twilio's response to a text. The callback, which names the text's id, may have come first and takes
+-- precedence. A scheduled text that Twilio did not accept fails, or is retried for an hour after the first attempt,
+-- unless it was cancelled meanwhile: after a minute, and then each time after as long as it has been tried so far.
+-- $1 message   $2 Twilio's id, or null when it failed   $3 Twilio's error, or null   $4 the reason, or null
+-- $5 template, or null
+-- $6 whether it may have been recorded before   $7 whether Twilio certainly accepted nothing, and may accept it later
 with before as materialized (
   select id, twilio_sid is null and status in ('queued', 'failed') as is_news from sms_messages
   where id = $1 and (status = 'queued' or not $6) for no key update
@@ -19,7 +20,7 @@ with before as materialized (
   update sms_templates set usage_count = usage_count + 1 where $2::text is not null and id = $5 and exists (select from message)
 ), scheduled as (
   update scheduled_sms s set is_sent = false, sent_at = null, updated_at = now(),
-    -- One that was cancelled meanwhile stays so (app.keep_cancellation).
+    -- A text that was cancelled meanwhile stays so (app.keep_cancellation).
     is_cancelled = not ($7 and s.first_tried_at >= now() - interval '1 hour'),
     error_message = case when $7 and s.first_tried_at >= now() - interval '1 hour' and not s.is_cancelled then s.error_message else left($4, 500) end
   from message m where s.message_id = m.id and m.is_news and $2::text is null and s.is_sent

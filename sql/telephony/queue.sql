@@ -1,4 +1,4 @@
--- Writes a text down before it is sent; opt-outs and quiet hours refuse here (app.keep_message).
+-- Records a text before it is sent; opt-outs and quiet hours are enforced here (app.keep_message).
 -- $1 one of the company's numbers, or null   $2 whether its numbers take turns   $3 to   $4 body   $5 contact, or null
 -- $6 the run that sends it, or null
 insert into sms_messages (direction, status, from_address, sender_id, to_address, body, contact_id, execution_id)

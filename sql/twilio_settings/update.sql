@@ -1,4 +1,4 @@
--- What Twilio has said of the account before says nothing of another one.
+-- Another account is not verified by what Twilio has said of the previous one.
 -- $1 the given columns   $2 whether another account is given
 update twilio_settings t set updated_at = now(),
   (account_sid, phone_number, sendgrid_from_email, sms_enabled, voice_enabled, email_enabled, is_active) = (

@@ -1,4 +1,4 @@
--- An admin's change of a colleague, which also approves one who waits.
+-- An admin's change of a colleague, which also approves a user who waits.
 -- $1 user id   $2 the columns to change
 update users u set updated_at = now(), status = case u.status when 'pending' then 'active' else u.status end,
   (first_name, last_name, email, user_role) = (

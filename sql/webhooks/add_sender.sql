@@ -1,5 +1,5 @@
--- Makes a contact of who writes for the first time, if the company's settings say so. Contacts have an address: this one
--- can never be written to (RFC 2606).   $1 number   $2 its digits
+-- Creates a contact for a number that writes for the first time, if the company's settings say so. Contacts need an
+-- address: this one can never be written to (RFC 2606).   $1 number   $2 its digits
 insert into contacts (first_name, last_name, email, phone, type, status)
 select $1, '', $2 || '@sms.invalid', $1, 'Lead', 'NEW'
 from companies c

@@ -1,6 +1,7 @@
--- Moves a call forward; nothing when the company has no such call. One whose answer never came has failed until its first
--- callback, which tells that Twilio made it.
--- $1 the call that the address names, or null   $2 Twilio's id   $3 status   $4 seconds, or null   $5 recording, or null
+-- Moves a call forward; no row if the company has no such call. A call whose response never came counts as failed until
+-- its first callback, which shows that Twilio made it.
+-- $1 the call that the address names, or null   $2 Twilio's id   $3 status   $4 seconds, or null
+-- $5 recording, or null
 with call as materialized (
   select id, twilio_sid is null and status = 'failed' as is_news from calls
   where twilio_sid = $2 or (id = $1 and twilio_sid is null and direction = 'outbound')

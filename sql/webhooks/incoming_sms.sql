@@ -1,9 +1,9 @@
--- Stores a text that came in, once, and says what it is answered with by itself.
+-- Stores an incoming text once, and returns the automatic reply.
 -- $1 Twilio's id   $2 from   $3 to   $4 body   $5 stop, start, help or null
 with message as (
   insert into sms_messages (direction, status, from_address, to_address, body, twilio_sid, contact_id)
   select 'inbound', 'received', $2, $3, $4, $1, app.contact_of_number($2)
-  -- What comes twice counts in its conversation before it conflicts.
+  -- A duplicate would be counted in its conversation before it conflicts.
   where not exists (select from sms_messages m where m.twilio_sid = $1)
   on conflict (tenant_id, twilio_sid) where company_id is not null do nothing
   returning id
@@ -15,11 +15,11 @@ select m.id, said.reply
 from message m left join companies c on true
 left join lateral (select case
     when $5::text = 'help' then coalesce(c.settings ->> 'help_reply', c.name || ': reply STOP to receive no more messages.')
-    -- By itself, nothing leaves that nobody could send.
+    -- Nothing is sent automatically that nobody may send.
     when $5::text is null and not app.is_suppressed('sms', $2) and app.quiet_until($2) is null and not exists (
       select from conversations v where v.to_number = $2 and not v.is_deleted and v.company_id is not null and v.conversation_status = 'blocked')
     then c.settings ->> 'auto_reply' end as reply) said
-  -- A number that answers by itself, too, would be answered for ever. Who asks for help gets it again soon.
+  -- Two numbers that reply automatically would go on for ever. A reply to HELP may be repeated soon.
   on lower(btrim($4)) <> lower(btrim(said.reply)) and not exists (
     select from conversations v join sms_messages a on a.conversation_id = v.id
     where v.to_number = $2 and not v.is_deleted and v.company_id is not null and a.is_auto_response and a.from_address = $3

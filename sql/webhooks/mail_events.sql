@@ -1,5 +1,5 @@
--- What SendGrid tells of mails of the company. States and times only move forward, so that all of it may come again.
--- Answers the mails that nobody is known to have opened before.
+-- Records SendGrid's events on the company's mails. States and times only move forward, so events may be repeated.
+-- Returns the mails that are opened for the first time.
 -- $1 events: [{mail, company, event, at, address}]
 with event as materialized (
   select e.mail, e.company, e.event, e.at, lower(e.address) as address
@@ -26,13 +26,13 @@ with event as materialized (
   where m.direction = 'outbound' order by m.id for update of m
 ), mail as (
   update emails m set updated_at = now(), status = case when app.email_rank(t.status) > app.email_rank(m.status) then t.status else m.status end,
-    -- A mail that the provider knows has left, whatever it answered when it was given it.
+    -- A mail with events was sent, whatever the provider's response was.
     sent_at = case when app.email_rank(t.status) > 1 then coalesce(m.sent_at, m.created_at) else m.sent_at end,
     error_message = case when app.email_rank(t.status) > 1 then null else m.error_message end,
     opened_at = coalesce(m.opened_at, t.opened_at), clicked_at = coalesce(m.clicked_at, t.clicked_at)
   from told t, before b where m.id = t.mail and b.id = m.id
 ), suppressed as (
-  -- Of a mail that is deleted, too, as long as it is the company's: then in the name of whoever has its key.
+  -- A deleted mail counts, too, if it was the company's: the suppression then belongs to the user of the key.
   insert into suppressions (channel, address, reason, user_id)
   select distinct on (e.address) 'email', e.address, case e.event when 'bounced' then 'bounce' else e.event end, w.user_id
   from event e left join recipient r on r.id = e.mail left join before b on b.id = e.mail,

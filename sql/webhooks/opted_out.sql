@@ -1,4 +1,5 @@
--- The carrier knows that a number has opted out: in the name of who wrote to it, or of who entered the account when that is deleted.
+-- The carrier reports an opt-out: it belongs to the sender of the text, or, if that is deleted, to the user who entered
+-- the account.
 -- $1 Twilio's id of the text   $2 number
 insert into suppressions (channel, address, reason, user_id)
 select 'sms', $2, 'provider', coalesce((select m.user_id from sms_messages m where m.twilio_sid = $1 limit 1), s.user_id)

@@ -1,6 +1,7 @@
--- Stores a mail that came in, once, in the thread of the one that it answers.
--- $1 from   $2 to   $3 subject   $4 body   $5 copies, or null   $6 its Message-ID   $7 the one that it answers, or null
--- $8 that and those before it, the oldest first   $9 files   $10 the id under which it is known if it came within the hour, or null
+-- Stores an incoming mail once, in the thread of the mail that it replies to.
+-- $1 from   $2 to   $3 subject   $4 body   $5 copies, or null   $6 its Message-ID
+-- $7 the one that it replies to, or null   $8 that and those before it, oldest first   $9 files
+-- $10 its id if the same mail came within the hour, or null
 with mail as (
   select app.uuid_v7() as id
 ), known as (

@@ -1,5 +1,5 @@
--- Moves a text forward; answers its recipient, or nothing when the company has no such text. One whose answer never came has
--- failed until its first callback, which tells that Twilio took it.
+-- Moves a text forward; returns its recipient, or no row if the company has no such text. A text whose response never
+-- came counts as failed until its first callback, which shows that Twilio accepted it.
 -- $1 the message that the address names, or null   $2 Twilio's id   $3 status   $4 error, or null
 with message as materialized (
   select id, to_address, sender_id, twilio_sid is null and status in ('queued', 'failed') as is_news from sms_messages

@@ -1,4 +1,4 @@
--- Nothing more leaves for a recipient, from now on; once or again.   $1 recipient of a campaign
+-- Suppresses mail to a recipient from now on; may be repeated.   $1 recipient of a campaign
 with recipient as (
   select r.email, r.user_id from campaign_recipients r where r.id = $1
 ), added as (

@@ -1,4 +1,4 @@
--- What a run would know.   $1 workflow id   $2 record, or null for the newest that its trigger is about
+-- The context that a run would have.   $1 workflow id   $2 record, or null for the newest that its trigger is about
 with workflow as (
   select * from workflows where id = $1 and not is_deleted
 ), record as materialized (

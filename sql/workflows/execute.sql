@@ -1,4 +1,4 @@
--- Begins a run by hand, for one record or none. Whoever asked works on it now; were that to die, its job takes over.
+-- Starts a run by hand, for one record or none. The request works on it; if its server dies, the job takes over.
 -- $1 workflow id   $2 record, or null
 with workflow as (
   select w.*, app.found('Record', $2::uuid, (app.workflow_context(w.trigger, $2::uuid) -> 'record' ->> 'id')::uuid) as record_id

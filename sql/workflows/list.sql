@@ -1,4 +1,4 @@
--- The company's workflows, the newest first.
+-- The company's workflows, newest first.
 -- $1 limit   $2 skip
 select id, name, description, status, trigger, actions_count, executions_count, last_run, created_at, actions, conditions, schedule,
   max_executions, next_run, owner_id
