@@ -4,7 +4,7 @@ use super::prelude::*;
 use serde_json::{Map, Value};
 
 routes! {
-    /// The company's activities, by the time they are due
+    /// The company's activities, by due date
     tenant get "/api/activities/" => list;
     /// Adds an activity
     tenant post "/api/activities/" => create;
@@ -44,17 +44,17 @@ row! {
 
 #[derive(Deserialize, JsonSchema)]
 struct Filter {
-    /// `call`, `email`, `meeting`, `task`, `note` or `deadline`; an unknown one finds nothing.
+    /// `call`, `email`, `meeting`, `task`, `note` or `deadline`; an unknown type matches nothing.
     #[serde(default, rename = "type", deserialize_with = "wire::blank_is_none")]
     kind: Option<String>,
-    /// The same as `type`.
+    /// Another name for `type`, which takes precedence.
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     activity_type: Option<String>,
-    /// `pending`, `completed`, `overdue` or `cancelled`; an unknown one finds nothing. What is pending and past its time is
-    /// overdue too.
+    /// `pending`, `completed`, `overdue` or `cancelled`; an unknown status matches nothing. `overdue` also matches
+    /// pending activities past their due date.
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     status: Option<String>,
-    /// Without `status`: only what is completed, or only what is not.
+    /// Only completed activities, or only the others. Ignored if `status` is given.
     #[serde(default, deserialize_with = "wire::optional_flag")]
     completed: Option<bool>,
     #[serde(default, deserialize_with = "wire::blank_is_none")]
@@ -66,15 +66,15 @@ struct Filter {
 #[derive(Deserialize, Validate, JsonSchema)]
 #[garde(allow_unvalidated)]
 struct NewActivity {
-    /// In any case; an unknown one is a `task`.
+    /// Case-insensitive; an unknown type becomes `task`.
     r#type: String,
     #[garde(length(chars, min = 1, max = 255))]
     subject: String,
     #[garde(length(chars, max = wire::TEXT))]
     description: Option<String>,
-    /// In any case; an unknown one is `pending`.
+    /// Case-insensitive; an unknown status becomes `pending`.
     status: Option<String>,
-    /// A date or a time; what cannot be read is none.
+    /// A date or a time. Ignored if it cannot be parsed.
     #[serde(default, deserialize_with = "wire::fitting")]
     #[schemars(with = "wire::Fitting<Time>")]
     due_date: Option<Time>,
@@ -91,35 +91,35 @@ struct NewActivity {
     deal_id: Option<Uuid>,
 }
 
-/// The fields to change; those left out stay, null empties those that can be empty.
+/// The fields to change. Omitted fields keep their values; null clears a nullable field.
 #[derive(Debug, Default, Serialize, Deserialize, Validate, JsonSchema)]
 #[serde(default)]
 #[garde(allow_unvalidated)]
 struct ActivityPatch {
-    /// In any case; an unknown one is a `task`.
+    /// Case-insensitive; an unknown type becomes `task`.
     #[serde(skip_serializing_if = "Option::is_none")]
     r#type: Option<String>,
-    /// The same as `type`, which counts more.
+    /// Another name for `type`, which takes precedence.
     #[serde(skip_serializing)]
     activity_type: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[garde(length(chars, min = 1, max = 255))]
     subject: Option<String>,
-    /// The same as `subject`, which counts more.
+    /// Another name for `subject`, which takes precedence.
     #[serde(skip_serializing)]
     #[garde(length(chars, min = 1, max = 255))]
     title: Option<String>,
     #[serde(deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
     #[garde(inner(length(chars, max = wire::TEXT)))]
     description: Option<Option<String>>,
-    /// In any case; an unknown one is `pending`.
+    /// Case-insensitive; an unknown status becomes `pending`.
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<String>,
-    /// 0, 1, 2 or `low`, `medium`, `high`. The screen sends back what it was shown, and old activities have other numbers.
+    /// 0, 1, 2 or `low`, `medium`, `high`. The stored value is accepted too: old activities have other numbers.
     #[serde(deserialize_with = "priority", skip_serializing_if = "Option::is_none")]
     #[garde(range(min = 0, max = 2))]
     priority: Option<i32>,
-    /// A date or a time; unchanged when empty, or the date of the time that there is.
+    /// A date or a time. An empty string or the date of the stored time changes nothing.
     #[serde(deserialize_with = "unless_blank", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Time>")]
     due_date: Option<Option<Due>>,
@@ -137,15 +137,15 @@ struct ActivityPatch {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[garde(inner(custom(wire::fields)))]
     custom_fields: Option<Map<String, Value>>,
-    /// A contact's id; unchanged when empty, none when null.
+    /// A contact's id. An empty string changes nothing; null removes the contact.
     #[serde(deserialize_with = "unless_blank", skip_serializing)]
     contact_id: Option<Option<Uuid>>,
-    /// A deal's id; unchanged when empty, none when null.
+    /// A deal's id. An empty string changes nothing; null removes the deal.
     #[serde(deserialize_with = "unless_blank", skip_serializing)]
     deal_id: Option<Option<Uuid>>,
 }
 
-/// A time, or a day without one, which is what the screen sends back of each time that it was shown (contract: activities).
+/// A time, or a date without one: the screen sends back only the date of a time (contract: activities).
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 enum Due {
@@ -164,7 +164,7 @@ impl std::str::FromStr for Due {
     }
 }
 
-/// A field of a change that is a text: absent or empty is `None`, `null` is `Some(None)`.
+/// A text field of a change: absent or empty is `None`, `null` is `Some(None)`.
 fn unless_blank<'de, D, T>(d: D) -> Result<Option<Option<T>>, D::Error>
 where
     D: serde::Deserializer<'de>,

@@ -3,13 +3,13 @@
 use super::prelude::*;
 
 routes! {
-    /// Who changed what in the company, the newest first
+    /// Who changed what in the company, newest first
     admin get "/api/audit/" => list;
 }
 
 row! {
-    /// One change. `before` and `after` have the columns that changed; of a new record `before` is null, of one that is gone
-    /// `after`.
+    /// One change. `before` and `after` have the changed columns; `before` is null for a new record, `after` for a
+    /// deleted one.
     pub struct Change {
         id: Uuid,
         created_at: Time,
@@ -28,13 +28,13 @@ row! {
 
 #[derive(Deserialize, JsonSchema)]
 struct Filter {
-    /// The table.
+    /// Name of the table.
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     table: Option<String>,
-    /// The record's id.
+    /// Id of the record.
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     record_id: Option<Uuid>,
-    /// Who changed it.
+    /// Id of the user who changed it.
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     user_id: Option<Uuid>,
 }

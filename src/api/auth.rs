@@ -11,22 +11,22 @@ use std::time::Duration;
 routes! {
     /// Logs in with e-mail and password
     public post "/api/auth/login" limit PUBLIC_BODY_LIMIT => login;
-    /// Makes an account; with a company, and without an admin's token, it is pending until an admin approves it
+    /// Creates an account; with a company, and without an admin's token, it is pending until an admin approves it
     public post "/api/auth/register" limit PUBLIC_BODY_LIMIT => register;
     /// The caller's account
     user get "/api/auth/me" => me;
-    /// Ends all tokens of the caller
+    /// Revokes all tokens of the caller
     user post "/api/auth/logout" => logout;
-    /// A new access token for an access or refresh token
+    /// Issues a new access token for an access or refresh token
     user post "/api/auth/refresh" => refresh;
-    /// Mails a code with which the password can be reset
+    /// Mails a code for resetting the password
     public post "/api/auth/forgot-password" limit PUBLIC_BODY_LIMIT => forgot_password;
-    /// Sets a new password by the code of the mail
+    /// Sets a new password with a mailed reset code
     public post "/api/auth/reset-password" limit PUBLIC_BODY_LIMIT => reset_password;
 }
 
 row! {
-    /// An account, as it is shown to who logs in with it or registers it.
+    /// An account, as its owner sees it on login and registration.
     pub struct AuthUser as "User" {
         id: Uuid,
         email: String,
@@ -83,7 +83,7 @@ struct Login {
 async fn login(app: State<App>, client: Client, Json(body): Json<Login>) -> Result<Json<Session>> {
     let email = body.email;
     let attempt = client.limit(&app, "login", &email, 10, Duration::from_secs(15 * 60)).await?;
-    // Again where the hash was replaced while it was looked at: by another login, or with another password.
+    // Retry if the stored hash was replaced while it was verified: by another login, or with a new password.
     for _ in 0..3 {
         let found = app.db.platform().login(&email).await?;
         let right = app.hasher.verify(&body.password, found.as_ref().map(|(_, hash)| hash.as_str())).await?;
@@ -115,7 +115,7 @@ struct Register {
     first_name: String,
     #[garde(custom(wire::name))]
     last_name: String,
-    /// A label, `Regular User` when left out; those of admins need an admin's token.
+    /// A label, by default `Regular User`; an admin role needs an admin's token.
     #[garde(length(chars, min = 1, max = 50))]
     role: Option<String>,
     /// A company's id.
@@ -132,7 +132,7 @@ async fn register(
     let email = body.email;
     client.limit(&app, "register", &email, 20, Duration::from_secs(60 * 60)).await?;
     let company = body.company_id.as_deref().filter(|id| !id.is_empty());
-    // Who names a company may be its admin, who gives somebody a password to start with.
+    // The caller may be an admin of the named company who sets somebody's initial password.
     let check = if company.is_some() { passwords::check_start } else { passwords::check };
     check(&body.password, &email, true)?;
     let company: Option<Uuid> =
@@ -176,7 +176,7 @@ struct ForgotPassword {
     email: String,
 }
 
-/// The answer, and the time it takes, are the same whether or not the account exists: that is looked at behind it.
+/// The response and its timing are the same whether or not the account exists: a background task looks it up.
 async fn forgot_password(app: State<App>, client: Client, Json(body): Json<ForgotPassword>) -> Result<Json<Message>> {
     let email = body.email;
     client.limit(&app, "forgot", &email, 5, Duration::from_secs(15 * 60)).await?;
@@ -217,7 +217,7 @@ struct ResetPassword {
 async fn reset_password(app: State<App>, client: Client, Json(body): Json<ResetPassword>) -> Result<Json<Message>> {
     let email = body.email;
     client.limit(&app, "reset", &email, 10, Duration::from_secs(15 * 60)).await?;
-    // A code has six digits: whoever asks for one after the other must not get far in guessing them.
+    // A code has six digits: this limit keeps attackers from guessing one by requesting code after code.
     client.limit(&app, "reset of a day", &email, 20, Duration::from_secs(24 * 60 * 60)).await?;
     passwords::check(&body.new_password, &email, true)?;
     let hash = app.hasher.hash(&body.new_password).await?;

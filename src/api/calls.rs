@@ -10,7 +10,7 @@ routes! {
     tenant post "/api/calls/make" => make;
     /// Calls a number
     tenant post "/api/calls/initiate" => make;
-    /// Deletes a call for good
+    /// Deletes a call permanently
     tenant delete "/api/calls/{call_id}" => delete;
     /// Replaces a call's notes
     tenant put "/api/calls/{call_id}/notes" => set_notes;
@@ -38,12 +38,12 @@ row! {
 
 #[derive(Deserialize, JsonSchema)]
 struct Filter {
-    /// `incoming` or `outgoing`; anything else is all.
+    /// `incoming` or `outgoing`; anything else lists all.
     #[serde(rename = "type")]
     kind: Option<String>,
 }
 
-/// Empty texts count as not given.
+/// Empty strings count as absent.
 #[derive(Deserialize, Validate, JsonSchema)]
 #[garde(allow_unvalidated)]
 struct Dialled {
@@ -52,7 +52,7 @@ struct Dialled {
     /// One of the company's numbers.
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     from: Option<String>,
-    /// The same as `from`, which counts more.
+    /// Another name for `from`, which takes precedence.
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     from_number: Option<String>,
     #[garde(length(chars, max = wire::TEXT))]
@@ -61,7 +61,7 @@ struct Dialled {
     contact_id: Option<Uuid>,
 }
 
-/// A call that Twilio has taken; `status` is Twilio's word.
+/// A call that Twilio has accepted; `status` is Twilio's.
 #[derive(Serialize, JsonSchema)]
 struct Made {
     success: bool,

@@ -7,13 +7,13 @@ use std::collections::HashSet;
 routes! {
     /// Campaigns, newest first
     tenant get "/api/email-campaigns/" => list;
-    /// Makes a campaign; one with a time is sent when it has come
+    /// Creates a campaign; one with a time is sent at that time
     tenant post "/api/email-campaigns/" => create;
     /// One campaign
     tenant get "/api/email-campaigns/{campaign_id}" => get;
-    /// Sends a campaign now, or leaves it to its time; one that failed goes to those who still wait
+    /// Sends a campaign now or at its time; a failed one goes to the recipients still pending
     tenant post "/api/email-campaigns/{campaign_id}/send" => send;
-    /// What became of each recipient
+    /// The delivery state of each recipient
     tenant get "/api/email-campaigns/{campaign_id}/analytics" => recipients;
     /// Deletes a campaign that is not being sent
     tenant delete "/api/email-campaigns/{campaign_id}" => delete;
@@ -40,7 +40,8 @@ row! {
 }
 
 row! {
-    /// What became of a recipient. `state` is `pending`, `sending`, `sent`, `failed`, or `suppressed` for who wants no mail.
+    /// A recipient. `state` is `pending`, `sending`, `sent`, `failed`, or `suppressed` if the address may not be
+    /// mailed.
     pub struct Recipient {
         campaign_id: Uuid,
         recipient_email: String,
@@ -58,7 +59,7 @@ row! {
 }
 
 row! {
-    /// A campaign's state after it was asked to be sent; none when that was done before.
+    /// A campaign after a request to send it; it has no status if it was sent before.
     pub struct Started as "Campaign" {
         id: Uuid,
         status: Option<String>,
@@ -95,18 +96,18 @@ struct NewCampaign {
     /// Plain text.
     #[garde(length(chars, max = 500_000))]
     body: String,
-    /// The same in HTML.
+    /// The body in HTML.
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     #[garde(length(chars, max = 500_000))]
     html_body: Option<String>,
-    /// Addresses, from 1 to 10000; each counts once.
+    /// From 1 to 10000 addresses; duplicates are dropped.
     #[garde(custom(addresses))]
     recipients: Vec<String>,
-    /// SendGrid's name of the addresses that send it.
+    /// Name of the SendGrid IP pool that sends it.
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     #[garde(length(chars, max = 50))]
     ip_pool: Option<String>,
-    /// When it is to be sent; in the future.
+    /// When to send it; must be in the future.
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     scheduled_at: Option<Time>,
 }

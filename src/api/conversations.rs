@@ -1,26 +1,26 @@
-//! Conversations: one for a company and a customer's number. Every text belongs to one (`app.keep_message`).
+//! Conversations: one per company and customer's number. Every text belongs to one (`app.keep_message`).
 
 use super::prelude::*;
 use crate::telephony::{self, Text};
 use serde_json::Value;
 
 routes! {
-    /// The company's conversations, the last spoken to first
+    /// The company's conversations, most recently active first
     tenant get "/api/conversations/" => list;
-    /// How many there are, and how the numbers are used
+    /// Conversation counts, and how the numbers are used
     tenant get "/api/conversations/stats/overview" => overview;
-    /// Opens the conversation with a number, and sends its first message when one is given
+    /// Opens the conversation with a number, and sends its first message if one is given
     tenant post "/api/conversations/start" => start;
     /// One conversation with its newest messages
     tenant get "/api/conversations/{conversation_id}" => get;
     /// Makes a conversation active, inactive or blocked
     tenant patch "/api/conversations/{conversation_id}/status" => set_status;
-    /// Marks all that was received as read
+    /// Marks all received messages as read
     tenant put "/api/conversations/{conversation_id}/mark-read" => mark_read;
 }
 
 row! {
-    /// Which of the company's numbers talks to whom.
+    /// A conversation between a company's number and a customer's.
     pub struct Conversation {
         id: Uuid,
         user_id: Uuid,
@@ -73,10 +73,10 @@ struct Filter {
 
 #[derive(Deserialize, JsonSchema)]
 struct Detail {
-    /// Whether the messages come too (default true).
+    /// Whether to include messages (default true).
     #[serde(default, deserialize_with = "wire::optional_flag")]
     include_messages: Option<bool>,
-    /// From 1 to 100 (default 20).
+    /// Number of messages, from 1 to 100 (default 20).
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     message_limit: Option<i64>,
 }
@@ -86,7 +86,7 @@ struct Detail {
 struct Start {
     #[garde(length(chars, max = 50))]
     to_number: String,
-    /// Sent at once when it is given.
+    /// Sent at once if given.
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     #[garde(length(chars, max = 1600))]
     initial_message: Option<String>,
@@ -95,7 +95,7 @@ struct Start {
 #[derive(Deserialize, Validate, JsonSchema)]
 #[garde(allow_unvalidated)]
 struct StatusChange {
-    /// `active`, `inactive` or `blocked`; anything else is refused by a sentence (400).
+    /// `active`, `inactive` or `blocked`; anything else is refused with 400.
     #[serde(default)]
     #[schemars(with = "String")]
     status: serde_json::Value,
@@ -124,7 +124,7 @@ async fn get(db: TenantDb, Path(id): Path<Uuid>, Query(detail): Query<Detail>) -
     db.one(sql!("conversations/get"), &[&id, &limit]).await
 }
 
-/// One transaction, so that a message that is refused opens nothing.
+/// One transaction, so that a refused message opens no conversation.
 async fn start(app: State<App>, db: TenantDb, Json(new): Json<Start>) -> Result<Json<Conversation>> {
     let to = telephony::e164(&new.to_number)?;
     let account = match new.initial_message {

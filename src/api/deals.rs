@@ -4,7 +4,7 @@ use super::prelude::*;
 use serde_json::{Map, Value};
 
 routes! {
-    /// The company's deals, in the order in which they were made
+    /// The company's deals, in order of creation
     tenant get "/api/deals/" => list;
     /// Adds a deal
     tenant post "/api/deals/" => create;
@@ -16,7 +16,7 @@ routes! {
     tenant delete "/api/deals/{deal_id}" => delete;
     /// Moves a deal to another stage of its pipeline
     tenant patch "/api/deals/{deal_id}/move" => move_to;
-    /// The stages a deal has been in, the newest first
+    /// A deal's moves between stages, newest first
     tenant get "/api/deals/{deal_id}/history" => history;
 }
 
@@ -51,7 +51,7 @@ row! {
 }
 
 row! {
-    /// A move of a deal; the first one has no stage from which it came.
+    /// A move of a deal; the first one has no previous stage.
     pub struct Move {
         id: Uuid,
         from_stage_id: Option<Uuid>,
@@ -81,13 +81,13 @@ struct NewDeal {
     value: f64,
     /// A stage's id or its name.
     stage_id: String,
-    /// The company's default pipeline when it is no id.
+    /// A pipeline's id; anything else means the company's default pipeline.
     #[serde(default, deserialize_with = "wire::fitting")]
     #[schemars(with = "wire::Fitting<Uuid>")]
     pipeline_id: Option<Uuid>,
     #[garde(length(chars, max = 255))]
     company: Option<String>,
-    /// A contact's id; anything else is none.
+    /// A contact's id. Ignored if it is not a valid id.
     #[serde(default, deserialize_with = "wire::fitting")]
     #[schemars(with = "wire::Fitting<Uuid>")]
     contact: Option<Uuid>,
@@ -95,11 +95,11 @@ struct NewDeal {
     description: Option<String>,
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     expected_close_date: Option<Time>,
-    /// `open`, `won`, `lost` or `abandoned`; anything else is `open`.
+    /// `open`, `won`, `lost` or `abandoned`, case-insensitive; anything else becomes `open`.
     status: Option<String>,
 }
 
-/// The fields to change; null leaves a field as it is, but for `contact`.
+/// The fields to change; null leaves a field unchanged, except `contact`.
 #[derive(Debug, Default, Serialize, Deserialize, Validate, JsonSchema)]
 #[serde(default)]
 #[garde(allow_unvalidated)]
@@ -138,13 +138,13 @@ struct DealPatch {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[garde(inner(custom(wire::fields)))]
     custom_fields: Option<Map<String, Value>>,
-    /// In any case; an unknown one is `open`.
+    /// Case-insensitive; an unknown status becomes `open`.
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<String>,
-    /// A contact's id; empty or null for none, unless `contact_id` is there and its own; anything else changes nothing.
+    /// A contact's id. Empty or null removes the contact unless `contact_id` names it; anything else changes nothing.
     #[serde(deserialize_with = "wire::nullable", skip_serializing)]
     contact: Option<Option<String>>,
-    /// The contact that was shown with the deal, whose name may be empty or hidden.
+    /// Id of the contact shown with the deal, whose name may be empty or hidden.
     #[serde(deserialize_with = "wire::fitting", skip_serializing)]
     #[schemars(with = "wire::Fitting<Uuid>")]
     contact_id: Option<Uuid>,
@@ -168,7 +168,7 @@ fn few_and_short(list: &[Value], _: &()) -> garde::Result {
 #[derive(Deserialize, Validate, JsonSchema)]
 #[garde(allow_unvalidated)]
 struct Target {
-    /// A stage's id or its name; the deal stays where it is when empty.
+    /// A stage's id or its name; the deal stays where it is if empty.
     to_stage_id: Option<String>,
 }
 
@@ -189,7 +189,7 @@ fn status(text: &str) -> &'static str {
     }
 }
 
-/// A stage as the frontend names it: by its id, or by its name, which may be one of five that it writes in its own way.
+/// A stage by id or by name. The frontend writes five of the names in its own way.
 fn stage(text: &str) -> (Option<Uuid>, Option<&str>) {
     let name = match text {
         "qualification" => "Qualification",

@@ -7,29 +7,29 @@ use p256::{ecdsa::VerifyingKey, pkcs8::DecodePublicKey};
 use sha2::{Digest, Sha256};
 
 routes! {
-    /// Received mail, or what `type` says, newest first
+    /// Received mail, or the kind given by `type`, newest first
     tenant get "/api/emails/" => list;
-    /// How many mails there are
+    /// Mail counts
     tenant get "/api/emails/stats" => stats;
-    /// How many mails there are
+    /// Mail counts
     tenant get "/api/emails/stats/summary" => stats;
     /// Sends a mail
     tenant post "/api/emails/" => send;
     /// Sends a mail
     tenant post "/api/emails/send" => send;
-    /// Keeps a mail that is not finished
+    /// Saves a draft
     tenant post "/api/emails/draft" => draft;
-    /// What is to be entered at SendGrid, so that it tells of the company's mail
+    /// What to enter at SendGrid so that it reports the company's mail
     admin get "/api/emails/webhook/settings" => hook;
-    /// Makes the addresses for SendGrid, or new ones, and shows them this once
+    /// Creates or replaces the addresses for SendGrid, and shows them this once
     admin post "/api/emails/webhook/settings" => renew_hook;
-    /// Enters SendGrid's public key, with which events must be signed from then on
+    /// Sets SendGrid's public key; from then on, events must be signed
     admin put "/api/emails/webhook/settings" => update_hook;
     /// One mail
     tenant get "/api/emails/{email_id}" => get;
-    /// All mails of a mail's thread, the oldest first
+    /// All mails of a mail's thread, oldest first
     tenant get "/api/emails/{email_id}/thread" => thread;
-    /// Changes a mail that is not sent yet
+    /// Changes a mail that has not been sent yet
     tenant put "/api/emails/{email_id}" => update;
     /// Marks a mail as read
     tenant post "/api/emails/{email_id}/mark-read" => mark_read;
@@ -41,7 +41,7 @@ routes! {
     tenant post "/api/emails/{email_id}/mark-unread" => mark_unread;
     /// Moves a mail to the trash
     tenant delete "/api/emails/{email_id}" => delete;
-    /// Takes a mail out of the trash
+    /// Restores a mail from the trash
     tenant post "/api/emails/{email_id}/restore" => restore;
 }
 
@@ -65,15 +65,15 @@ row! {
         direction: String,
         from_address: String,
         to_address: String,
-        /// The first mail of its thread.
+        /// Id of the first mail of its thread.
         thread_id: Uuid,
-        /// Files of the company.
+        /// Ids of the attached files.
         attachments: Vec<Uuid>,
     }
 }
 
 row! {
-    /// How many mails there are, without the trash.
+    /// Mail counts, without the trash.
     pub struct EmailFigures {
         total: i64,
         unread: i64,
@@ -84,7 +84,7 @@ row! {
 
 #[derive(Deserialize, JsonSchema)]
 struct Filter {
-    /// `inbox` (default), `sent`, `draft` or `trash`; anything else is all but the trash.
+    /// `inbox` (default), `sent`, `draft` or `trash`; anything else lists all but the trash.
     #[serde(rename = "type")]
     kind: Option<String>,
 }
@@ -92,11 +92,11 @@ struct Filter {
 #[derive(Deserialize, Validate, JsonSchema)]
 #[garde(allow_unvalidated)]
 struct NewEmail {
-    /// The recipient; it or `to` is required.
+    /// The recipient; this or `to` is required.
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     #[garde(length(chars, max = 255))]
     to_email: Option<String>,
-    /// The same as `to_email`, which counts more.
+    /// Another name for `to_email`, which takes precedence.
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     #[garde(length(chars, max = 255))]
     to: Option<String>,
@@ -106,20 +106,20 @@ struct NewEmail {
     /// HTML.
     #[garde(length(chars, max = 500_000))]
     body: String,
-    /// Addresses with commas between them.
+    /// Comma-separated addresses.
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     #[garde(length(chars, max = 5000))]
     cc: Option<String>,
-    /// Addresses with commas between them.
+    /// Comma-separated addresses.
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     #[garde(length(chars, max = 5000))]
     bcc: Option<String>,
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     contact_id: Option<Uuid>,
-    /// The mail of the company that it answers.
+    /// Id of the mail that this one replies to.
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     in_reply_to: Option<Uuid>,
-    /// Files of the company that go with it, 20 MiB together.
+    /// Ids of files to attach, at most 20 MiB in total.
     #[serde(default, deserialize_with = "wire::or_default")]
     #[garde(length(max = 20))]
     attachments: Vec<Uuid>,
@@ -135,7 +135,7 @@ impl NewEmail {
 }
 
 row! {
-    /// What SendGrid has to be told. The addresses hold a key that is shown once, when it is made.
+    /// The webhook key for SendGrid. It is part of the addresses, and shown only when it is created.
     pub struct Hook as "Webhook key" {
         created_at: Time,
         updated_at: Time,
@@ -143,14 +143,14 @@ row! {
     }
 }
 
-/// The same with the addresses.
+/// The webhook settings to enter at SendGrid.
 #[derive(Serialize, JsonSchema)]
 struct HookSettings {
-    /// Where there are none, POST makes them.
+    /// Whether there are addresses; POST creates them.
     is_configured: bool,
-    /// For *Inbound Parse*.
+    /// Address for *Inbound Parse*.
     inbound_url: Option<String>,
-    /// For *Event Webhook*.
+    /// Address for *Event Webhook*.
     events_url: Option<String>,
     /// SendGrid's public key; events without its signature are refused.
     verification_key: Option<String>,
@@ -161,7 +161,7 @@ struct HookSettings {
 #[derive(Deserialize, Validate, JsonSchema)]
 #[garde(allow_unvalidated)]
 struct HookPatch {
-    /// As SendGrid shows it under *Signed Event Webhook Requests*; null takes events without signature again.
+    /// As SendGrid shows it under *Signed Event Webhook Requests*; null accepts unsigned events again.
     #[garde(inner(length(chars, max = 500), custom(public_key)))]
     verification_key: Option<String>,
 }
@@ -233,7 +233,7 @@ async fn thread(db: TenantDb, Path(id): Path<Uuid>) -> Result<Rows<Email>> {
 }
 
 impl HookSettings {
-    /// `key` is what stands for it in the addresses.
+    /// `key` is the key in the addresses, or its placeholder.
     fn of(app: &App, hook: Option<Hook>, key: &str) -> Json<Self> {
         let url = |what: &str| format!("{}/api/emails/webhook/{what}?key={key}", app.config.public_base());
         let Some(Hook { created_at, updated_at, verification_key }) = hook else {
@@ -253,7 +253,7 @@ impl HookSettings {
     }
 }
 
-/// What stands for the key once it was shown.
+/// Placeholder for the key after it was shown.
 const HIDDEN: &str = "****";
 
 async fn hook(app: State<App>, db: Scoped<SettingsAdmin>) -> Result<Json<HookSettings>> {
@@ -263,7 +263,7 @@ async fn hook(app: State<App>, db: Scoped<SettingsAdmin>) -> Result<Json<HookSet
 async fn renew_hook(app: State<App>, db: Scoped<SettingsAdmin>) -> Result<Json<HookSettings>> {
     let made = db.tx(async |tx| {
         let company = tx.caller().company_id.ok_or(Error::NoCompany)?;
-        // The company is in it, so that nothing is looked up across companies.
+        // The key contains the company, so that no lookup crosses companies.
         let secret = BASE64_URL_SAFE_NO_PAD.encode(crate::auth::random::<32>());
         let key = format!("{}.{secret}", company.simple());
         let hash = Sha256::digest(&key).to_vec();

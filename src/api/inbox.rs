@@ -7,11 +7,11 @@ use crate::{
 };
 
 routes! {
-    /// Texts, mail and calls, the newest first
+    /// Texts, mail and calls, newest first
     tenant get "/api/inbox/" => list;
-    /// The texts of it
+    /// The inbox's texts
     tenant get "/api/inbox/sms" => list_sms;
-    /// The mail of it
+    /// The inbox's mail
     tenant get "/api/inbox/emails" => list_emails;
     /// Sends a text
     tenant post "/api/inbox/send-sms" => send_sms;
@@ -19,7 +19,7 @@ routes! {
     tenant post "/api/inbox/send-email" => send_email;
     /// Marks a text, mail or call as read
     tenant put "/api/inbox/{message_id}/mark-read" => mark_read;
-    /// Deletes a text, mail or call for good
+    /// Deletes a text, mail or call permanently
     tenant delete "/api/inbox/{message_id}" => delete;
 }
 
@@ -42,17 +42,17 @@ row! {
 }
 
 words! {
-    /// What it is.
+    /// Kind of message.
     enum MessageType { Sms = "sms", Email = "email", Voice = "voice" }
 }
 
 words! {
-    /// Which way it goes.
+    /// Direction of a message.
     enum Direction { Inbound = "inbound", Outbound = "outbound" }
 }
 
 words! {
-    /// Where it is on its way.
+    /// Delivery status of a message.
     enum MessageStatus { Sent = "sent", Delivered = "delivered", Read = "read", Failed = "failed", Pending = "pending" }
 }
 
@@ -86,7 +86,7 @@ struct NewMail {
     subject: String,
     #[garde(length(chars, max = 500_000))]
     html_content: String,
-    /// The same for a reader without HTML.
+    /// Plain-text version of the mail.
     #[garde(inner(length(chars, max = 500_000)))]
     #[serde(default)]
     text_content: Option<String>,

@@ -1,4 +1,4 @@
-//! Invitations: an admin names a person, who makes their account by the link in a mail.
+//! Invitations: an admin names a person, who creates their account through a mailed link.
 
 use super::prelude::*;
 use crate::{
@@ -17,7 +17,7 @@ use std::time::Duration;
 routes! {
     /// Invites a person into the caller's company by mail
     admin post "/api/invitations/send" => send;
-    /// Makes the account of an invitation, once, and logs in
+    /// Creates the account of an invitation, once, and logs in
     public post "/api/invitations/accept" limit PUBLIC_BODY_LIMIT => accept;
     /// Whether an invitation can still be accepted, and whom it names
     public get "/api/invitations/verify/{token}" => verify;
@@ -59,8 +59,8 @@ row! {
     }
 }
 
-/// The mail goes out between two transactions, and the invitation is withdrawn when it does not. When it does, it takes the
-/// place of those before it.
+/// The mail is sent between two transactions. If that fails, the invitation is withdrawn; otherwise it replaces earlier
+/// ones.
 async fn send(
     app: State<App>,
     client: Client,
@@ -72,7 +72,7 @@ async fn send(
         return Err(Error::Forbidden("An invitation cannot grant the super admin role".into()));
     }
     let email = new.email;
-    // Of each company by itself: nobody else's invitations keep it from making one.
+    // A limit per company, so that other companies' invitations do not count.
     client.limit(&app, "invite", &format!("{company} {email}"), 20, Duration::from_secs(60 * 60)).await?;
     if app.db.platform().email_taken(&email).await? {
         return Err(Error::bad_request("A user with this email already exists"));
@@ -90,7 +90,7 @@ async fn send(
     Ok(Json(Sent { success: true, message: "Invitation sent successfully", expires_in_days: 7 }))
 }
 
-/// By the platform's mail server; where it has none, as the company's own mail.
+/// Sends through the platform's mail server or, without one, as the company's mail.
 async fn mail(app: &App, db: &Scoped<CompanyAdmin>, invitation: &Stored, to: String, text: String) -> Result<()> {
     let subject = "You have been invited to join a team";
     if app.mailer.has_server() {
@@ -106,11 +106,10 @@ async fn mail(app: &App, db: &Scoped<CompanyAdmin>, invitation: &Stored, to: Str
     route.deliver(app, &email).await.map(drop).map_err(|failure| Error::BadGateway(mailing::words(&failure).into()))
 }
 
-/// Characters of a name in a mail.
+/// Maximum number of characters of a name in a mail.
 const NAME: usize = 60;
 
-/// Names come from people, whom nobody has asked who they are: each is a short line, only in the text, and none that leads
-/// somewhere.
+/// Names are unverified input: each appears only in the text, as a short line, and not if it looks like a link.
 fn letter(first_name: &str, company: &str, frontend: &str, token: &str) -> String {
     let harmless = |name: &str| {
         let line: String = name.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(NAME).collect();
@@ -126,7 +125,7 @@ fn letter(first_name: &str, company: &str, frontend: &str, token: &str) -> Strin
     )
 }
 
-/// Only this is stored, so that who reads the database cannot use a link.
+/// Only the hash is stored, so that a reader of the database cannot use a link.
 fn hash(token: &str) -> Vec<u8> {
     Sha256::digest(token).to_vec()
 }
@@ -143,7 +142,7 @@ struct Verified {
 }
 
 async fn verify(app: State<App>, client: Client, Path(token): Path<String>) -> Result<Json<Verified>> {
-    // A token cannot be guessed, and many of those who are invited may be in one office, here and in `accept`.
+    // High limits, here and in `accept`: tokens cannot be guessed, and many invited people may share an office.
     client.limit(&app, "invitation", "", 300, Duration::from_secs(60)).await?;
     let invitation = app.db.platform().invitation(&hash(&token)).await?.ok_or_else(void)?;
     Ok(Json(Verified { valid: true, invitation }))

@@ -1,10 +1,10 @@
-//! The API: one module an area. `areas!` is the only list of them, `routes!` the only list of an area's routes.
+//! The API: one module per area. `areas!` is the only list of them, `routes!` the only list of an area's routes.
 
 use crate::{App, openapi};
 use aide::{axum::ApiRouter, openapi::OpenApi};
 use axum::Router;
 
-/// What every area's file opens with.
+/// What every area's module imports.
 mod prelude {
     pub(super) use crate::{
         App, Error, Result,
@@ -27,7 +27,7 @@ mod prelude {
     pub(super) use uuid::Uuid;
 }
 
-/// The maximum size of a body, in bytes, that is read before anything is known of its sender; many can arrive at once.
+/// Maximum size, in bytes, of a body that is read before its sender is known; many can arrive at once.
 pub const PUBLIC_BODY_LIMIT: usize = 16 << 10;
 
 /// One entry of the route table: what the router is built from and what the isolation test walks.
@@ -37,13 +37,13 @@ pub struct Route {
     pub access: Access,
     /// The method, in lower case.
     pub method: &'static str,
-    /// The path, as the contract writes it; the form with or without a slash at the end is served too.
+    /// The path as the contract writes it; it is also served with its trailing slash added or removed.
     pub path: &'static str,
-    /// How many bytes its body may have, where that is not what others' may.
+    /// Maximum size of the body in bytes, if it differs from the default.
     pub limit: Option<usize>,
     /// The area it belongs to.
     pub area: &'static str,
-    /// What it does, a sentence.
+    /// What it does, in one sentence.
     pub summary: &'static str,
 }
 
@@ -63,9 +63,9 @@ pub enum Access {
     platform,
 }
 
-/// The route table of an area: `/// what it does`, then access, method, path and handler. A route that takes files, or that is
-/// for everybody and takes a body, names the bytes its body may have after the path:
-/// `tenant post "/api/files/" limit 50 << 20 => upload;`.
+/// The route table of an area: `/// what it does`, then access, method, path and handler. A route that takes files, and
+/// a public route that takes a body, states its body limit in bytes after the path: `tenant post "/api/files/" limit 50
+/// << 20 => upload;`.
 macro_rules! routes {
     ($($(#[doc = $summary:literal])+ $access:ident $method:ident $path:literal $(limit $limit:expr)? => $handler:path;)*) => {
         /// This area's routes.
@@ -73,7 +73,7 @@ macro_rules! routes {
             access: Access::$access,
             method: stringify!($method),
             path: $path,
-            // The limit, if the route names one: the last of a list that has it behind a `None`.
+            // The route's limit or `None`: the last element of a list that starts with `None`.
             limit: [None, $(Some($limit))?].as_slice().last().copied().flatten(),
             area: module_path!(),
             summary: concat!($($summary),+),
@@ -96,8 +96,8 @@ macro_rules! routes {
     };
 }
 
-/// A closed list of words, each with its variant: `words! { enum Channel { Sms = "sms", Email = "email" } }`. They are taken in any
-/// case, by a query with `wire::blank_is_none`.
+/// An enum with a word for each variant: `words! { enum Channel { Sms = "sms", Email = "email" } }`. Words are read
+/// case-insensitively, in a query with `wire::blank_is_none`.
 macro_rules! words {
     ($(#[$meta:meta])* $vis:vis enum $name:ident { $($(#[$of_variant:meta])* $variant:ident = $word:literal),* $(,)? }) => {
         $(#[$meta])*
@@ -107,7 +107,7 @@ macro_rules! words {
         }
 
         impl $name {
-            /// As it is on the wire and in the database.
+            /// The word on the wire and in the database.
             #[allow(dead_code, reason = "what is only stored as a part of JSON is serialized")]
             $vis fn word(self) -> &'static str {
                 match self { $(Self::$variant => $word,)* }
@@ -150,22 +150,22 @@ macro_rules! areas {
 
 areas! { audit auth registration users invitations companies teams notifications contacts pipelines deals activities quotes files search twilio_settings sms calls emails campaigns inbox conversations suppressions workflows analytics webhooks }
 
-/// The entry for a path as the router matched it, with or without the slash at its end.
+/// The entry for a path as the router matched it, with or without a trailing slash.
 pub fn find(method: &str, path: &str) -> Option<&'static Route> {
     routes().find(|r| r.method == method && r.path.trim_end_matches('/') == path.trim_end_matches('/'))
 }
 
-/// A path's other form, with or without the slash at the end: the frontend uses both, and a redirect would break multipart.
+/// The path with its trailing slash added or removed: the frontend uses both, and a redirect would break multipart.
 pub(crate) fn other_form(path: &str) -> String {
     path.strip_suffix('/').map_or_else(|| format!("{path}/"), str::to_owned)
 }
 
-/// A text without the blanks around it, if anything is left.
+/// The trimmed text, if anything is left.
 fn filled(text: Option<String>) -> Option<String> {
     text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
 }
 
-/// The router of all areas, and the OpenAPI 3.1 document that their handlers' types make.
+/// The router of all areas, and the OpenAPI 3.1 document generated from their handlers' types.
 pub fn router() -> (Router<App>, OpenApi) {
     aide::generate::infer_responses(true);
     aide::generate::extract_schemas(true);

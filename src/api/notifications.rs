@@ -1,24 +1,24 @@
-//! Notifications: a person's own, in and out of a company.
+//! A user's own notifications, with or without a company.
 
 use super::prelude::*;
 
 routes! {
     /// The caller's notifications, newest first
     user get "/api/notifications/" => list;
-    /// How many are unread
+    /// Number of unread notifications
     user get "/api/notifications/unread-count" => unread_count;
-    /// Marks one as read
+    /// Marks a notification as read
     user post "/api/notifications/{notification_id}/mark-read" => mark_read;
-    /// Marks all as read
+    /// Marks all notifications as read
     user post "/api/notifications/mark-all-read" => mark_all_read;
-    /// Deletes one
+    /// Deletes a notification
     user delete "/api/notifications/{notification_id}" => delete;
-    /// Deletes all
+    /// Deletes all notifications
     user delete "/api/notifications/" => delete_all;
 }
 
 row! {
-    /// Something the person should know.
+    /// Something the user should know.
     pub struct Notification {
         id: Uuid,
         title: String,
@@ -32,13 +32,13 @@ row! {
 
 #[derive(Deserialize, JsonSchema)]
 struct Filter {
-    /// Only those that were not read (default false).
+    /// Only unread notifications (default false).
     #[serde(default, deserialize_with = "wire::flag")]
     unread_only: bool,
 }
 
 row! {
-    /// A number.
+    /// A number of notifications.
     pub struct Count { count: i64, }
 }
 

@@ -1,4 +1,4 @@
-//! Pipelines and their stages: the ways along which a company sells.
+//! Pipelines and their stages: the ways in which a company sells.
 
 use super::prelude::*;
 
@@ -11,7 +11,7 @@ routes! {
     tenant get "/api/pipelines/{pipeline_id}" => get;
     /// Changes the given fields of a pipeline
     tenant patch "/api/pipelines/{pipeline_id}" => update;
-    /// Deletes a pipeline in which no deals are
+    /// Deletes a pipeline without deals
     tenant delete "/api/pipelines/{pipeline_id}" => delete;
     /// The stages of a pipeline, in their order
     tenant get "/api/pipelines/{pipeline_id}/stages" => stages;
@@ -19,9 +19,9 @@ routes! {
     tenant post "/api/pipelines/{pipeline_id}/stages" => create_stage;
     /// Changes the given fields of a stage
     tenant patch "/api/pipeline-stages/{stage_id}" => update_stage;
-    /// Deletes a stage in which no deals are
+    /// Deletes a stage without deals
     tenant delete "/api/pipeline-stages/{stage_id}" => delete_stage;
-    /// Gives the stages of a pipeline their places
+    /// Reorders the stages of a pipeline
     tenant patch "/api/pipelines/{pipeline_id}/reorder-stages" => reorder;
 }
 
@@ -29,7 +29,7 @@ const DEFAULT_KEY: &str = "pipelines_tenant_default_key";
 const DEFAULT_TAKEN: &str = "Another pipeline became the default at the same moment: try again";
 
 row! {
-    /// A way along which the company sells.
+    /// A way in which the company sells.
     pub struct Pipeline {
         id: Uuid,
         name: String,
@@ -75,7 +75,7 @@ struct NewPipeline {
     is_default: Option<bool>,
 }
 
-/// The fields to change; those left out stay, and so do a name and `is_default` that are null.
+/// The fields to change. Omitted fields keep their values, and so do `name` and `is_default` if null.
 #[derive(Debug, Default, Serialize, Deserialize, Validate, JsonSchema)]
 #[serde(default)]
 #[garde(allow_unvalidated)]
@@ -109,7 +109,7 @@ struct NewStage {
     is_won: Option<bool>,
 }
 
-/// The fields to change; null leaves a field as it is.
+/// The fields to change; null leaves a field unchanged.
 #[derive(Debug, Default, Serialize, Deserialize, Validate, JsonSchema)]
 #[serde(default)]
 #[garde(allow_unvalidated)]
@@ -130,7 +130,7 @@ struct StagePatch {
     is_won: Option<bool>,
 }
 
-/// The places of stages; those of another pipeline are skipped.
+/// The new places of stages; stages of another pipeline are ignored.
 #[derive(Deserialize, Validate, JsonSchema)]
 struct Order {
     #[garde(length(max = 1000))]

@@ -6,7 +6,7 @@ use jiff::civil;
 use serde_json::Value;
 
 routes! {
-    /// The company's quotes, the newest first
+    /// The company's quotes, newest first
     tenant get "/api/quotes/" => list;
     /// Adds a quote, which gets the company's next number
     tenant post "/api/quotes/" => create;
@@ -16,7 +16,7 @@ routes! {
     tenant patch "/api/quotes/{quote_id}" => update;
     /// Changes the given fields of a quote
     tenant put "/api/quotes/{quote_id}" => update;
-    /// Deletes a quote, whose number stays its own
+    /// Deletes a quote; its number is not reused
     tenant delete "/api/quotes/{quote_id}" => delete;
     /// The quote as a PDF for the customer
     tenant get "/api/quotes/{quote_id}/download" => download;
@@ -55,21 +55,21 @@ struct Filter {
     status: Option<QuoteStatus>,
 }
 
-/// A line: what is sold, how often, for how much.
+/// A line: what is sold, how many, at what price.
 #[derive(Debug, Serialize, Deserialize, Validate, JsonSchema)]
 #[garde(allow_unvalidated)]
 struct LineItem {
     #[garde(length(chars, min = 1, max = 1000))]
     description: String,
-    /// 1 when left out; up to three decimals.
+    /// 1 if absent; up to three decimals.
     #[serde(default = "one", deserialize_with = "wire::number")]
     #[garde(range(min = 0.001, max = 999_999_999.0), custom(wire::decimals::<3>))]
     quantity: f64,
-    /// In minor units of the company's currency: cents.
+    /// In minor units of the company's currency, such as cents.
     #[serde(deserialize_with = "wire::number")]
     #[garde(range(min = -1_000_000_000_000_i64, max = 1_000_000_000_000_i64))]
     unit_price: i64,
-    /// Percent of what is left after the discount; up to four decimals.
+    /// Percent of the discounted price; up to four decimals.
     #[serde(default, deserialize_with = "wire::number")]
     #[garde(range(min = 0.0, max = 100.0), custom(wire::decimals::<4>))]
     tax: f64,
@@ -91,15 +91,15 @@ struct NewQuote {
     #[serde(deserialize_with = "wire::number")]
     #[garde(range(min = -wire::MONEY, max = wire::MONEY))]
     amount: f64,
-    /// A contact's id; what is none means none.
+    /// A contact's id. Ignored if it is not a valid id.
     #[serde(default, deserialize_with = "wire::fitting")]
     #[schemars(with = "wire::Fitting<Uuid>")]
     client_id: Option<Uuid>,
-    /// A deal's id; what is none means none.
+    /// A deal's id. Ignored if it is not a valid id.
     #[serde(default, deserialize_with = "wire::fitting")]
     #[schemars(with = "wire::Fitting<Uuid>")]
     deal_id: Option<Uuid>,
-    /// A date, or its midnight.
+    /// A date, or a time at midnight.
     #[serde(default, deserialize_with = "date")]
     valid_until: Option<String>,
     #[garde(length(chars, max = wire::TEXT))]
@@ -109,12 +109,12 @@ struct NewQuote {
     #[garde(length(chars, max = wire::TEXT))]
     notes: Option<String>,
     status: Option<QuoteStatus>,
-    /// At most 200.
+    /// At most 200 lines.
     #[garde(length(max = 200), dive)]
     line_items: Option<Vec<LineItem>>,
 }
 
-/// The fields to change; null leaves a field as it is.
+/// The fields to change; null leaves a field unchanged.
 #[derive(Debug, Default, Serialize, Deserialize, Validate, JsonSchema)]
 #[serde(default)]
 #[garde(allow_unvalidated)]
@@ -138,15 +138,15 @@ struct QuotePatch {
     notes: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<QuoteStatus>,
-    /// A contact's id; anything else for none.
+    /// A contact's id; any other text removes the contact.
     #[serde(skip_serializing)]
     #[schemars(with = "Option<String>")]
     client_id: Option<Value>,
-    /// A deal's id; anything else for none.
+    /// A deal's id; any other text removes the deal.
     #[serde(skip_serializing)]
     #[schemars(with = "Option<String>")]
     deal_id: Option<Value>,
-    /// All lines anew; at most 200.
+    /// Replaces all lines; at most 200.
     #[serde(skip_serializing)]
     #[garde(length(max = 200), dive)]
     line_items: Option<Vec<LineItem>>,
@@ -160,7 +160,7 @@ fn date<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Option<String>, D::Err
     midnight.map(|time| Some(time.date().to_string())).ok_or_else(wrong)
 }
 
-/// What a change says of a reference: the id, and whether there is to be none.
+/// The reference in a change: the id, and whether it is removed.
 fn reference(given: &Option<Value>) -> (Option<Uuid>, bool) {
     let id = given.as_ref().and_then(|given| given.as_str()?.parse().ok());
     (id, given.is_some() && id.is_none())
@@ -218,7 +218,7 @@ async fn download(app: State<App>, db: TenantDb, Path(id): Path<Uuid>) -> Result
     let mut quote: pdf::quote::Quote = serde_json::from_value(printed).map_err(|e| unreadable(&e))?;
     let permit = pdf::permit(company).await?;
     if let Some(key) = logo_key {
-        // A quote that can be sent is worth more than its logo.
+        // A quote without its logo is better than none.
         quote.company.logo = app.storage.read_all(&key).await.unwrap_or_else(|e| {
             tracing::warn!(error = %format!("{e:#}"), "a quote is printed without its logo");
             None

@@ -82,7 +82,7 @@ async fn company(app: State<App>, client: Client, Json(body): Json<NewCompany>) 
     }))
 }
 
-/// Whether something is free to take.
+/// Whether an address or a name is available.
 #[derive(Serialize, JsonSchema)]
 struct Availability {
     available: bool,

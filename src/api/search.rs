@@ -1,20 +1,20 @@
-//! One search over what a company sells with.
+//! One search over a company's contacts, deals, quotes and files.
 
 use super::prelude::*;
 
 routes! {
-    /// Finds contacts, deals, quotes and files that have a text
+    /// Finds contacts, deals, quotes and files by text
     tenant get "/api/search" => find;
 }
 
 row! {
-    /// Something that was found.
+    /// A search result.
     pub struct Hit {
         /// `contact`, `deal`, `quote` or `file`.
         kind: String,
         id: Uuid,
         title: String,
-        /// What tells it from others: an employer, a client, a number, a folder.
+        /// Distinguishes similar results: an employer, a client, a number, a folder.
         subtitle: Option<String>,
         created_at: Time,
     }
@@ -22,10 +22,10 @@ row! {
 
 #[derive(Deserialize, JsonSchema)]
 struct Search {
-    /// Any part of a name, in any case; three characters or more find fast. At most 200.
+    /// Any part of a name, case-insensitive; fast from three characters on, at most 200.
     #[serde(default)]
     q: String,
-    /// How many of each kind at most: 1 to 100, 20 when left out.
+    /// Maximum number of results of each kind, 1 to 100 (default 20).
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     limit: Option<i64>,
 }
@@ -38,7 +38,7 @@ async fn find(db: TenantDb, Query(search): Query<Search>) -> Result<Rows<Hit>> {
     if !(1..=100).contains(&limit) {
         return Err(Error::invalid("query", "limit", "Input should be between 1 and 100"));
     }
-    // No text finds nothing, and the caller is looked at all the same.
+    // An empty text finds nothing, but the caller is still checked.
     let limit = if q.is_empty() { 0 } else { limit };
     db.list(sql!("search/find").planned_anew(), &[&q, &limit]).await.or_empty_without_company()
 }

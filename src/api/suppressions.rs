@@ -1,10 +1,10 @@
-//! Addresses that must not be written to: who said STOP, and what an admin entered.
+//! Addresses that must not be written to: opted out, bounced, or entered by an admin.
 
 use super::prelude::*;
 use crate::telephony;
 
 routes! {
-    /// The addresses that are not written to, the newest first
+    /// The suppressed addresses, newest first
     tenant get "/api/suppressions/" => list;
     /// Adds an address
     admin post "/api/suppressions/" => add;

@@ -1,4 +1,4 @@
-//! The teams of a company, which its users can be in.
+//! The teams of a company.
 
 use super::prelude::*;
 
@@ -8,7 +8,7 @@ routes! {
 }
 
 row! {
-    /// A team; users name theirs in `team_id`.
+    /// A team; users refer to it by `team_id`.
     pub struct Team {
         id: Uuid,
         name: String,

@@ -1,4 +1,4 @@
-//! A company's Twilio and SendGrid accounts. The secrets are sealed, and nobody reads them back.
+//! A company's Twilio and SendGrid accounts. The secrets are sealed and never returned.
 
 use super::{filled, prelude::*};
 use crate::{
@@ -11,20 +11,20 @@ use crate::{
 routes! {
     /// The company's settings, or null
     tenant get "/api/twilio-settings/" => get;
-    /// Enters the settings and asks Twilio whether they are right
+    /// Creates the settings and verifies them with Twilio
     admin post "/api/twilio-settings/" => create;
     /// Changes the given settings
     admin put "/api/twilio-settings/" => update;
-    /// Removes the settings with the token and SendGrid's key, and switches the company's numbers off
+    /// Deletes the settings with the token and SendGrid's key, and switches the company's numbers off
     admin delete "/api/twilio-settings/" => delete;
-    /// Asks Twilio whether the account is right
+    /// Verifies the account with Twilio
     admin post "/api/twilio-settings/verify" => verify;
-    /// The numbers of the account, as Twilio tells them now
+    /// The account's numbers, as Twilio lists them now
     tenant get "/api/twilio-settings/phone-numbers" => phone_numbers;
 }
 
 row! {
-    /// The accounts; `sendgrid_api_key` shows its last four characters.
+    /// The accounts; `sendgrid_api_key` shows only the last four characters.
     pub struct TwilioSettings {
         id: Uuid,
         user_id: Uuid,
@@ -34,7 +34,7 @@ row! {
         sendgrid_from_email: Option<String>,
         sms_enabled: bool,
         voice_enabled: bool,
-        /// Stored only: mail leaves by the key while the settings are active, whatever is said here.
+        /// Stored without effect: mail is sent with the key whenever the settings are active.
         email_enabled: bool,
         is_active: bool,
         is_verified: bool,
@@ -64,12 +64,12 @@ struct NewSettings {
     sms_enabled: Option<bool>,
     #[serde(default, deserialize_with = "wire::optional_boolean")]
     voice_enabled: Option<bool>,
-    /// Stored only: mail leaves by the key while the settings are active, whatever is said here.
+    /// Stored without effect: mail is sent with the key whenever the settings are active.
     #[serde(default, deserialize_with = "wire::optional_boolean")]
     email_enabled: Option<bool>,
 }
 
-/// The fields to change; those left out stay. An empty token and a key as it is shown stay too.
+/// The fields to change. Omitted fields keep their values, and so do an empty token and a masked key.
 #[derive(Debug, Default, Serialize, Deserialize, Validate, JsonSchema)]
 #[serde(default)]
 #[garde(allow_unvalidated)]
@@ -93,10 +93,10 @@ struct SettingsPatch {
     sms_enabled: Option<bool>,
     #[serde(deserialize_with = "wire::given_boolean", skip_serializing_if = "Option::is_none")]
     voice_enabled: Option<bool>,
-    /// Stored only: mail leaves by the key while the settings are active, whatever is said here.
+    /// Stored without effect: mail is sent with the key whenever the settings are active.
     #[serde(deserialize_with = "wire::given_boolean", skip_serializing_if = "Option::is_none")]
     email_enabled: Option<bool>,
-    /// While it is false, no text, call or mail leaves by these accounts.
+    /// While false, no text, call or mail is sent through these accounts.
     #[serde(deserialize_with = "wire::given_boolean", skip_serializing_if = "Option::is_none")]
     is_active: Option<bool>,
 }
@@ -126,7 +126,7 @@ struct LiveCapabilities {
     voice: bool,
 }
 
-/// Numbers that are shown of an account.
+/// Maximum number of an account's numbers shown.
 const SHOWN: usize = 50;
 const THERE: &str = "Twilio settings already exist for this company: change them with PUT";
 const OFF: &str = "The Twilio settings are switched off: switch them on first";
@@ -158,7 +158,7 @@ async fn read(tx: &Tx<'_>) -> Result<Option<TwilioSettings>> {
     tx.optional(sql!("twilio_settings/get"), &[&hint]).await
 }
 
-/// The company's settings; 404 when it has none.
+/// The company's settings; 404 if it has none.
 async fn need(tx: &Tx<'_>) -> Result<TwilioSettings> {
     read(tx).await.or_not_found("Twilio settings")
 }
@@ -170,7 +170,7 @@ async fn get(db: TenantDb) -> Result<Json<Option<TwilioSettings>>> {
     }
 }
 
-/// Seals a secret for the company whose transaction it is; an empty one is forgotten.
+/// Stores a sealed secret of the transaction's company; an empty one is deleted.
 async fn keep(app: &App, tx: &Tx<'_>, name: &str, secret: &str) -> Result<()> {
     let company = tx.caller().company_id.ok_or(Error::NoCompany)?;
     let sealed = app.sealer.seal(company, name, secret)?;
@@ -243,7 +243,7 @@ async fn update(
     Ok(Json(db.tx(need).await?))
 }
 
-/// Asks Twilio and stores what it said; an account that it does not know, or no answer, is not verified.
+/// Verifies the account with Twilio and stores the result. Without a response it is not verified.
 async fn check(app: &App, db: &Scoped<SettingsAdmin>) -> Result<bool> {
     let Some(account) = telephony::account(app, db).await? else { return Ok(false) };
     let verified = app.twilio.is_active(&account.credentials).await.unwrap_or(false);

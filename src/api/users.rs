@@ -14,19 +14,19 @@ routes! {
     user get "/api/users/me" => me;
     /// Changes the given fields of the caller's account
     user put "/api/users/me" => update_me;
-    /// Deletes the caller's account; what they made stays with the company
+    /// Deletes the caller's account; their records stay with the company
     user delete "/api/users/me" => delete_me;
     /// Sets the caller's picture
     user post "/api/users/me/avatar" limit 6 << 20 => avatar;
-    /// Sets a new password for the caller and ends all their tokens
+    /// Sets a new password for the caller and revokes all their tokens
     user post "/api/users/me/change-password" => change_password;
-    /// The company's users, in the order in which they came
+    /// The company's users, in order of creation
     tenant get "/api/users/" => list;
     /// One user of the company
     user get "/api/users/{user_id}" => get;
-    /// Changes the given fields of a user, and approves one who waits for it
+    /// Changes the given fields of a user, and approves a pending one
     admin put "/api/users/{user_id}" => update;
-    /// Deletes a user, whose tokens end at once
+    /// Deletes a user and revokes their tokens at once
     admin delete "/api/users/{user_id}" => delete;
 }
 
@@ -34,7 +34,7 @@ const EMAIL_TAKEN: &str = "Email already in use";
 const MAX_PICTURE: usize = 5 << 20;
 
 row! {
-    /// A person; `role` and `user_role` are the same.
+    /// A user; `role` and `user_role` are the same.
     pub struct User {
         id: Uuid,
         email: String,
@@ -56,7 +56,7 @@ row! {
     }
 }
 
-/// The fields to change; those left out stay. `role` is not among them.
+/// The fields to change; omitted fields keep their values. `role` cannot be changed.
 #[derive(Debug, Default, Serialize, Deserialize, Validate, JsonSchema)]
 #[serde(default)]
 struct ProfilePatch {
@@ -87,7 +87,7 @@ struct ProfilePatch {
     bio: Option<Option<String>>,
 }
 
-/// The fields to change; those left out stay.
+/// The fields to change; omitted fields keep their values.
 #[derive(Debug, Default, Serialize, Deserialize, Validate, JsonSchema)]
 #[serde(default)]
 struct UserPatch {
@@ -101,7 +101,8 @@ struct UserPatch {
     #[serde(deserialize_with = "wire::given", skip_serializing_if = "Option::is_none")]
     #[garde(inner(custom(wire::name)))]
     last_name: Option<String>,
-    /// `company_admin`, `company_user` or any label; `super_admin` is a super admin's to give. Unchanged when empty.
+    /// `company_admin`, `company_user` or any label; only a super admin may grant `super_admin`. An empty string
+    /// changes nothing.
     #[serde(deserialize_with = "wire::blank_is_none", skip_serializing_if = "Option::is_none")]
     #[serde(rename(serialize = "user_role"))]
     #[garde(length(chars, max = 50))]
@@ -121,8 +122,8 @@ async fn update_me(app: State<App>, client: Client, db: UserDb, change: Change<P
     Ok(Json(user.on_constraint(EMAIL_KEY, EMAIL_TAKEN)?))
 }
 
-/// Whether the caller, or the user who is named, may have this address from now on; the one that they have stays good. The
-/// answer to the change tells whether it is somebody's, so nobody asks often. A super admin gives others what they like.
+/// Refuses an address that the caller, or the given user, may not have; their stored address is always allowed. The
+/// response reveals whether an address is taken, so attempts are limited. A super admin may give others any address.
 async fn check_address<D: Door>(
     app: &App,
     client: &Client,
@@ -148,17 +149,17 @@ async fn delete_me(db: UserDb) -> Result<Json<Message>> {
     Ok(message("Account deleted successfully"))
 }
 
-/// The picture, and that it was stored.
+/// The stored picture.
 #[derive(Serialize, JsonSchema)]
 struct Avatar {
     avatar: String,
     message: &'static str,
 }
 
-/// Nobody makes the server read a picture who may not come in.
+/// Checks the caller before it reads the picture.
 async fn avatar(db: UserDb, upload: Upload) -> Result<Json<Avatar>> {
     let whose = db.tx(async |tx| Ok(tx.caller().company_id.unwrap_or(tx.caller().user_id))).await?;
-    // The screen shows a sentence, where other routes answer 413.
+    // The screen shows a sentence; other routes respond with 413.
     let file = upload
         .read(&wire::PICTURES, whose)
         .await
@@ -202,7 +203,8 @@ async fn change_password(
     Ok(message("Password changed successfully"))
 }
 
-/// A company's pictures together can be more than an answer may hold, so those beyond 32 MiB are left to the routes of one user.
+/// All pictures of a company may exceed the size of a response, so those beyond 32 MiB are only in single users'
+/// routes.
 async fn list(db: TenantDb) -> Result<Rows<User>> {
     db.list(sql!("users/list"), &[]).await.or_empty_without_company()
 }
@@ -229,7 +231,7 @@ async fn update(
                 tx.one(sql!("users/update"), &[&id, &columns]).await
             }
         };
-        // What changes nothing answers what is stored, also of another company's user to a super admin.
+        // An empty change returns the stored user; a super admin gets another company's user, too.
         let patch = change.checked_against(write(json!({}))).await?;
         write(json!(patch)).await
     });
@@ -248,7 +250,7 @@ async fn delete(db: Scoped<TeamAdmin>, Path(id): Path<Uuid>) -> Result<Json<Mess
     Ok(message("User deleted successfully"))
 }
 
-/// The picture as pages show it. Many programs save one under the name of the other kind.
+/// The picture as a data URL, with its actual type: many programs save a PNG as JPEG, or a JPEG as PNG.
 fn data_url(kind: &str, bytes: &[u8]) -> Result<String> {
     let is = [("image/jpeg", b"\xff\xd8\xff".as_slice()), ("image/png", b"\x89PNG\r\n\x1a\n")];
     let is = is.into_iter().find(|(_, magic)| bytes.starts_with(magic));

@@ -1,4 +1,4 @@
-//! A company's deals to take away: as a table of all of them, and as a sheet for a meeting.
+//! Exports of a company's deals: as a CSV table of all of them, and as a PDF report.
 
 use super::{super::prelude::*, Deals};
 use crate::{db::Tx, pdf};
@@ -10,15 +10,15 @@ use axum::{
 };
 use futures_util::{StreamExt, stream};
 
-/// Deals that are read at a time. A large company's do not fit into memory, and a transaction that lasts as long as a slow
-/// client reads would keep a connection from everybody else; so each part is a transaction of its own.
+/// Number of deals read at a time. A large company's deals do not fit into memory, and one transaction would hold a
+/// connection for as long as a slow client reads, so each part is read in its own transaction.
 const PART: i64 = 2000;
 const COLUMNS: [&str; 7] = ["Deal Title", "Value", "Status", "Stage", "Created Date", "Close Date", "Company"];
-/// What stands for a value that is missing.
+/// Placeholder for a missing value.
 const MISSING: &str = "N/A";
 
 row! {
-    /// A deal as its line in the table has it.
+    /// A deal as a line of the table.
     pub struct Line as "Deal" {
         id: Uuid,
         created_at: Time,
@@ -32,7 +32,7 @@ row! {
     }
 }
 
-/// A table that is made while it is sent.
+/// A CSV table that is built while it is sent.
 pub(super) struct Csv(Body);
 
 impl IntoResponse for Csv {
@@ -52,21 +52,21 @@ impl OperationOutput for Csv {
     }
 }
 
-/// The name of an export that is made today.
+/// The name of an export made today.
 fn name() -> String {
     format!("analytics-{}", jiff::Timestamp::now().strftime("%Y%m%d"))
 }
 
 /// A cell that a spreadsheet does not take for a formula.
 fn harmless(text: &str) -> String {
-    // A byte-order mark is not shown, and what is behind it counts.
+    // Spreadsheets skip a byte-order mark; what follows it counts.
     let shown = text.trim_start_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
     let formula =
         shown.starts_with(['=', '+', '-', '@', '＝', '＋', '－', '＠']) || text.starts_with(['\t', '\r', '\n']);
     if formula { format!("'{text}") } else { text.to_owned() }
 }
 
-/// The lines of these cells.
+/// These rows as CSV.
 fn table<'a>(rows: impl IntoIterator<Item = [&'a str; 7]>) -> Result<Bytes> {
     let unwritable = |e: csv::Error| Error::Internal(e.to_string().into());
     let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
@@ -76,10 +76,10 @@ fn table<'a>(rows: impl IntoIterator<Item = [&'a str; 7]>) -> Result<Bytes> {
     Ok(writer.into_inner().map_err(|e| Error::Internal(e.to_string().into()))?.into())
 }
 
-/// The deal behind which a part of the table begins: when it was made, and its id.
+/// The deal after which a part of the table begins: its creation time and id.
 type Place = (Time, Uuid);
 
-/// The part of the table behind a deal, whose company's it is, and where the next one begins, if there is one.
+/// The part of the table after a deal, the company that it belongs to, and where the next part begins, if any.
 async fn part(db: &UserDb, f: &Deals, (made, deal): Place) -> Result<(Bytes, Option<Uuid>, Option<Place>)> {
     let of: Params<'_> = &[&f.date_from, &f.date_to, &f.user_id, &f.pipeline_id, &made, &deal, &PART];
     let read = async |tx: &Tx<'_>| {
@@ -96,7 +96,7 @@ async fn part(db: &UserDb, f: &Deals, (made, deal): Place) -> Result<(Bytes, Opt
     Ok((table(rows)?, company, last.map(|last| (last.created_at, last.id))))
 }
 
-/// The status is sent already, and a table that ends early must not look like a whole one.
+/// Breaks off: the status is already sent, and a truncated table must not look complete.
 fn broken(why: String) -> std::io::Error {
     std::io::Error::other(why)
 }

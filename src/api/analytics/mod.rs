@@ -1,6 +1,6 @@
-//! Analytics: the figures of a company. Every report is one statement that makes the whole answer, so that its figures are
-//! of one moment; days and months are those of the company's time zone. A caller without a company sees no rows, and so
-//! gets the same answer with zeros; and so does whoever asks for what another company has, or nobody (contract: analytics).
+//! Analytics: the figures of a company. Every report is one statement that builds the whole response, so that its
+//! figures are from one moment; days and months are in the company's time zone. A caller without a company sees no rows
+//! and gets a report of zeros; so does a filter by an unknown id or another company's (contract: analytics).
 
 mod export;
 
@@ -17,21 +17,21 @@ routes! {
     user get "/api/analytics/pipeline" => pipeline;
     /// The activities of a period by type, member and day of the week
     user get "/api/analytics/activities" => activities;
-    /// What was won in each of the last six months
+    /// Revenue won in each of the last six months
     user get "/api/analytics/revenue" => revenue;
-    /// What each member has sold and done
+    /// Sales and activities of each member
     user get "/api/analytics/users" => users;
-    /// What became of the mail that was sent in a period
+    /// Delivery of the mail sent in a period
     user get "/api/analytics/emails" => emails;
     /// The calls of a period
     user get "/api/analytics/calls" => calls;
     /// The contacts of a period and how many of them bought
     user get "/api/analytics/contacts" => contacts;
-    /// Documents that were sent to be signed
+    /// Documents that were sent for signature
     user get "/api/analytics/documents" => documents;
-    /// Revenue, deals and activities of a period, by day, week, month, member or team if asked for
+    /// Revenue, deals and activities of a period, optionally by day, week, month, member or team
     user get "/api/analytics/custom" => custom;
-    /// The figures that a manager looks at first
+    /// Key figures for managers
     user get "/api/analytics/dashboard" => dashboard;
     /// The deals of a period as a table
     user get "/api/analytics/export/csv" => export::csv;
@@ -52,7 +52,7 @@ impl FromStr for Day {
         if text.len() != 10 {
             return Err(expected);
         }
-        // The year 0 is one before Christ to the database.
+        // To PostgreSQL, year 0 is 1 BC.
         text.parse().ok().filter(|day: &Date| day.year() > 0).map(Day).ok_or(expected)
     }
 }
@@ -66,7 +66,7 @@ impl JsonSchema for Day {
     }
 }
 
-/// A report as the database wrote it: `filters`, as they were understood, and the figures.
+/// A report: `filters`, as the server understood them, and the figures.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(transparent)]
 struct Report(#[schemars(with = "serde_json::Map<String, Value>")] Box<RawValue>);
@@ -78,102 +78,102 @@ impl FromRow for Report {
     }
 }
 
-/// Which deals; each left out or empty for all.
+/// Filters for deals; an absent or empty one matches all.
 #[derive(Deserialize, JsonSchema)]
 struct Deals {
-    /// The first day on which they were made.
+    /// First day of creation to include.
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     date_from: Option<Day>,
-    /// The last day.
+    /// Last day to include.
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     date_to: Option<Day>,
-    /// Whose they are.
+    /// Id of the owner.
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     user_id: Option<Uuid>,
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     pipeline_id: Option<Uuid>,
 }
 
-/// Which activities; each left out or empty for all.
+/// Filters for activities; an absent or empty one matches all.
 #[derive(Deserialize, JsonSchema)]
 struct Activities {
-    /// The first day on which they were made.
+    /// First day of creation to include.
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     date_from: Option<Day>,
-    /// The last day.
+    /// Last day to include.
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     date_to: Option<Day>,
-    /// Whose they are.
+    /// Id of the owner.
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     user_id: Option<Uuid>,
-    /// `call`, `email`, `meeting` or `task`; there are none of any other.
+    /// `call`, `email`, `meeting` or `task`; anything else matches nothing.
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     activity_type: Option<String>,
 }
 
-/// Which mail or calls; each left out or empty for all.
+/// Filters for mail or calls; an absent or empty one matches all.
 #[derive(Deserialize, JsonSchema)]
 struct Traffic {
-    /// The first day.
+    /// First day to include.
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     date_from: Option<Day>,
-    /// The last day.
+    /// Last day to include.
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     date_to: Option<Day>,
-    /// Whose they are.
+    /// Id of the owner.
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     user_id: Option<Uuid>,
 }
 
-/// Which contacts; each left out or empty for all.
+/// Filters for contacts; an absent or empty one matches all.
 #[derive(Deserialize, JsonSchema)]
 struct Contacts {
-    /// The first day on which they were made.
+    /// First day of creation to include.
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     date_from: Option<Day>,
-    /// The last day.
+    /// Last day to include.
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     date_to: Option<Day>,
-    /// From where they came, which is not recorded: there are none of any.
+    /// Source of the contacts. It is not recorded, so any value matches nothing.
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     source: Option<String>,
 }
 
-/// Which documents; each left out or empty for all.
+/// Filters for documents; an absent or empty one matches all.
 #[derive(Deserialize, JsonSchema)]
 struct Documents {
-    /// The first day.
+    /// First day to include.
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     date_from: Option<Day>,
-    /// The last day.
+    /// Last day to include.
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     date_to: Option<Day>,
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     document_type: Option<String>,
 }
 
-/// Which figures, and by what; each left out or empty for all.
+/// Filters and grouping; an absent or empty filter matches all.
 #[derive(Deserialize, JsonSchema)]
 struct Custom {
-    /// What is asked for, with commas between; all of a record's figures are there anyway.
+    /// Comma-separated metrics. A record always has all figures.
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     metrics: Option<String>,
-    /// The first day on which something was made.
+    /// First day of creation to include.
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     date_from: Option<Day>,
-    /// The last day.
+    /// Last day to include.
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     date_to: Option<Day>,
-    /// Whose it is.
+    /// Id of the owner.
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     user_id: Option<Uuid>,
-    /// Of which team's members it is.
+    /// Id of the owners' team.
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     team_id: Option<Uuid>,
-    /// Only for deals.
+    /// Id of a pipeline; applies to deals only.
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     pipeline_id: Option<Uuid>,
-    /// One record for all when left out.
+    /// How to group the results; one record for all if absent.
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     group_by: Option<Grouping>,
 }
@@ -182,7 +182,7 @@ words! {
     enum Grouping { Day = "day", Week = "week", Month = "month", User = "user", Team = "team" }
 }
 
-/// The filters as they were understood.
+/// The filters as the server understood them.
 #[derive(Serialize, JsonSchema)]
 struct CustomFilters {
     metrics: Vec<String>,
@@ -196,7 +196,7 @@ struct CustomFilters {
 
 #[derive(Serialize, JsonSchema)]
 struct CustomSummary {
-    /// How many records there are in `results`.
+    /// Number of records in `results`.
     total_records: usize,
     date_range: String,
     generated_at: Time,
@@ -206,7 +206,7 @@ struct CustomSummary {
 #[derive(Serialize, JsonSchema)]
 struct CustomReport {
     filters: CustomFilters,
-    /// One record, or a list of them by what was asked for.
+    /// One record, or a list of them with `group_by`.
     results: Value,
     summary: CustomSummary,
 }

@@ -1,4 +1,4 @@
-//! Companies: what their people see and their admins change, and what super admins do across them.
+//! Companies: what their users see and their admins change, and what super admins do across them.
 
 mod team;
 
@@ -8,24 +8,24 @@ use serde_json::Value;
 use tokio_postgres::error::SqlState;
 
 routes! {
-    /// Makes a company without users
+    /// Creates a company without users
     platform post "/api/companies/" => create;
     /// Every company but the caller's own
     platform get "/api/companies/" => list;
     /// The caller's company; any company for a super admin
     user get "/api/companies/{company_id}" => get;
-    /// Changes the given fields of a company; plan and status are a super admin's to change
+    /// Changes the given fields of a company; only a super admin may change plan and status
     admin put "/api/companies/{company_id}" => update;
-    /// Deletes a company that has no users, with all that it owns
+    /// Deletes a company that has no users, with everything it owns
     platform delete "/api/companies/{company_id}" => delete;
-    /// The people of a company
+    /// The users of a company
     user get "/api/companies/{company_id}/users" => team::list;
-    /// Makes an account for a colleague
+    /// Creates an account for a colleague
     admin post "/api/companies/{company_id}/users" => team::add;
 }
 
 row! {
-    /// A company as its people see it.
+    /// A company as its users see it.
     pub struct Company {
         id: Uuid,
         name: String,
@@ -58,29 +58,29 @@ words! {
     enum CompanyStatus { Active = "active", Suspended = "suspended", Pending = "pending" }
 }
 
-/// The settings a company may have; an unknown one is refused.
+/// A company's settings; an unknown one is refused.
 #[derive(Serialize, Deserialize, Validate, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct CompanySettings {
-    /// No text message leaves while it is night for its recipient; null switches it off.
+    /// No text message is sent while it is night for its recipient; null switches this off.
     #[serde(default, deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
     #[garde(skip)]
     quiet_hours: Option<Option<QuietHours>>,
-    /// Whether who texts from an unknown number becomes a contact.
+    /// Whether the sender of a text from an unknown number becomes a contact.
     #[serde(default, deserialize_with = "wire::optional_boolean", skip_serializing_if = "Option::is_none")]
     #[garde(skip)]
     add_unknown_senders: Option<bool>,
-    /// What a text message is answered with by itself; nothing when null.
+    /// Automatic reply to a text message; none if null.
     #[serde(default, deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
     #[garde(inner(inner(length(chars, min = 1, max = 1000), custom(sayable))))]
     auto_reply: Option<Option<String>>,
-    /// What HELP is answered with; a sentence with the company's name when null.
+    /// Automatic reply to HELP; a sentence with the company's name if null.
     #[serde(default, deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
     #[garde(inner(inner(length(chars, min = 1, max = 1000), custom(sayable))))]
     help_reply: Option<Option<String>>,
 }
 
-/// From when till when it is night, such as `21:00` and `08:00`, in the recipient's time zone.
+/// Start and end of the night, such as `21:00` and `08:00`, in the recipient's time zone.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct QuietHours {
@@ -97,7 +97,7 @@ fn hour<'de, D: serde::Deserializer<'de>>(d: D) -> Result<String, D::Error> {
         .map_err(|_| serde::de::Error::custom("Input should be a time such as 21:00"))
 }
 
-/// An object, because serde would take a list for the fields in their order.
+/// Only an object: serde would also read a list, as the fields in order.
 fn settings<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Option<CompanySettings>, D::Error> {
     let Some(object) = Option::<serde_json::Map<String, Value>>::deserialize(d)? else { return Ok(None) };
     let settings = serde_path_to_error::deserialize(Value::Object(object));
@@ -111,7 +111,7 @@ struct BareCompany {
     #[serde(default = "free")]
     #[garde(skip)]
     plan: Plan,
-    /// None when empty.
+    /// An empty string means none.
     #[garde(length(chars, max = 255))]
     domain: Option<String>,
     /// An IANA time zone.
@@ -142,7 +142,7 @@ fn time_zone(name: &str, _: &()) -> garde::Result {
     }
 }
 
-/// Twilio is answered in XML.
+/// Replies to Twilio are XML.
 fn sayable(text: &str, _: &()) -> garde::Result {
     if text.chars().all(wire::is_xml) {
         Ok(())
@@ -162,20 +162,20 @@ fn account_sid_or_empty(text: &str, _: &()) -> garde::Result {
     if text.trim().is_empty() { Ok(()) } else { wire::account_sid(text.trim(), &()) }
 }
 
-/// The fields to change; those left out stay, and so do settings, a plan and a status that are null. A secret that is null or
-/// empty is forgotten, and one as the settings show it stays; none is ever returned. The token and the key are those of the
-/// Twilio settings, which are to be verified again after another SID or token.
+/// The fields to change. Omitted fields keep their values, and so do `settings`, `plan` and `status` if null. A null or
+/// empty secret is deleted, and a masked one is kept; none is ever returned. The token and the key belong to the Twilio
+/// settings, which must be verified again after a new SID or token.
 #[derive(Default, Serialize, Deserialize, Validate, JsonSchema)]
 #[serde(default)]
 struct CompanyPatch {
     #[serde(deserialize_with = "wire::given", skip_serializing_if = "Option::is_none")]
     #[garde(inner(custom(wire::company_name)))]
     name: Option<String>,
-    /// None when empty.
+    /// An empty string means none.
     #[serde(deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
     #[garde(inner(length(chars, max = 255)))]
     domain: Option<Option<String>>,
-    /// The address of a picture.
+    /// The URL of a picture.
     #[serde(deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
     #[garde(inner(length(chars, max = 500)), inner(inner(custom(picture_address))))]
     logo_url: Option<Option<String>>,
@@ -214,7 +214,7 @@ struct CompanyPatch {
     #[garde(skip)]
     status: Option<CompanyStatus>,
     #[serde(deserialize_with = "wire::nullable", skip_serializing)]
-    /// That of the Twilio settings, which must be there; null and an empty one change nothing.
+    /// Account SID of the Twilio settings, which must exist; null or empty changes nothing.
     #[garde(inner(inner(custom(account_sid_or_empty))))]
     twilio_account_sid: Option<Option<String>>,
     #[serde(deserialize_with = "wire::nullable", skip_serializing)]
@@ -225,11 +225,11 @@ struct CompanyPatch {
     sendgrid_api_key: Option<Option<String>>,
 }
 
-/// A provider's secret as it is stored: its name, and what is sealed with the last four characters, or nothing.
+/// A provider's secret as stored: its name, and the sealed secret with its last four characters, or `None`.
 type SealedSecret = (&'static str, Option<(Vec<u8>, String)>);
 
 impl CompanyPatch {
-    /// The secrets that were given, sealed for this company, but for those that are as they are shown.
+    /// The given secrets, sealed for this company, without those that are masked.
     fn secrets(&self, app: &App, company: Uuid) -> Result<Vec<SealedSecret>> {
         let all = [("twilio_auth_token", &self.twilio_auth_token), ("sendgrid_api_key", &self.sendgrid_api_key)];
         let given = all.into_iter().filter_map(|(name, given)| Some((name, given.as_ref()?)));
@@ -248,17 +248,17 @@ impl CompanyPatch {
     }
 }
 
-/// A domain has no case.
+/// Domains are case-insensitive.
 fn bare_domain(text: Option<String>) -> Option<String> {
     filled(text).map(|domain| domain.to_lowercase())
 }
 
-/// The answer of a foreign company and of one that does not exist.
+/// The response for a foreign company and for a nonexistent one.
 fn denied() -> Error {
     Error::Forbidden("Access denied to this company".into())
 }
 
-/// Turns the violation of a key of `companies` into its sentence.
+/// Turns a unique violation on `companies` into a sentence.
 fn taken<T>(result: Result<T>) -> Result<T> {
     result
         .on_constraint("companies_domain_key", "This domain is already in use")

@@ -1,4 +1,4 @@
-//! The people of a company.
+//! The users of a company.
 
 use super::{super::prelude::*, Company, denied};
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
 use std::time::Duration;
 
 row! {
-    /// A person of a company.
+    /// A user of a company.
     pub struct CompanyUser {
         id: Uuid,
         email: String,
@@ -70,7 +70,7 @@ pub(super) struct AddedColleague {
     message: &'static str,
 }
 
-/// Two transactions: the first keeps strangers from making the server hash, which takes too long to keep one open.
+/// Two transactions, because hashing takes too long to keep one open. The first refuses unauthorized callers.
 pub(super) async fn add(
     app: State<App>,
     client: Client,
@@ -85,7 +85,7 @@ pub(super) async fn add(
         tx.any_company::<Company>(id).await.map(drop)
     })
     .await?;
-    // Hashing takes time that everybody's logins wait for.
+    // Logins of all companies wait while the server hashes.
     client.limit(&app, "colleague", &id.to_string(), 100, Duration::from_secs(60 * 60)).await?;
     let email = new.email;
     passwords::check_start(&new.password, &email, false)?;
@@ -97,7 +97,7 @@ pub(super) async fn add(
     Ok(Json(AddedColleague { id: made.id, email: made.email, message: "User created successfully" }))
 }
 
-/// Refuses what the caller may not give; false when it is left to see whether there is such a company.
+/// Refuses what the caller may not grant; false if the company's existence is still to be checked.
 fn may_add(caller: &Caller, company: Uuid, role: CoreRole) -> Result<bool> {
     let is_own = caller.company_id == Some(company);
     if caller.is_super_admin() {

@@ -6,18 +6,18 @@ use super::super::prelude::*;
 use crate::{db::Tx, wire::Upload, workbook};
 use std::collections::{BTreeMap, HashSet};
 
-/// More in one file would hold a transaction, and the memory of its rows, for too long.
+/// Maximum number of rows in a file: more would hold a transaction, and the memory of its rows, for too long.
 const MAX_ROWS: usize = 200_000;
-/// The rows of one statement. Each row starts a run of each workflow that waits for new contacts, so that where many do, there are fewer
-/// rows in a statement, but at least `MIN_CHUNK`: a statement must end in time.
+/// Maximum number of rows in a statement. It is divided by the number of workflows that new contacts trigger, because
+/// each row starts a run of each, but not below `MIN_CHUNK`: a statement must end before its timeout.
 const CHUNK: usize = 5_000;
 const MIN_CHUNK: usize = 50;
-/// Quotes without an end: for each of them the rest of the file is read once more.
+/// Maximum number of unterminated quotes: after each one, the rest of the file is parsed again.
 const MAX_TORN: usize = 20;
-/// Errors that are told; the others are only counted.
+/// Maximum number of errors reported; the others are only counted.
 const MAX_ERRORS: usize = 10;
 
-/// The columns of text and how many characters they hold; the remaining one is `owner_id`.
+/// The text columns and their maximum lengths in characters; the remaining column is `owner_id`.
 const COLUMNS: [(&str, usize); 7] = [
     ("email", 255),
     ("first_name", 100),
@@ -28,7 +28,7 @@ const COLUMNS: [(&str, usize); 7] = [
     ("type", 100),
 ];
 
-/// What became of a file's rows.
+/// The result of an import.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Outcome {
     message: String,
@@ -49,7 +49,7 @@ pub(super) async fn excel(db: TenantDb, upload: Upload) -> Result<Json<Outcome>>
     let company = check_caller(&db).await?;
     let file = upload.read(&wire::IMPORTS, company).await?;
     check_ending(&file.name, &[".xlsx", ".xls"], "The file must be an Excel workbook: its name ends in .xlsx or .xls")?;
-    // The header, and one row more than allowed, so that too many are noticed.
+    // The header, and one row more than allowed, so that an excess is noticed.
     import(db, workbook::to_csv(file.bytes, 1 + MAX_ROWS + 1).await?).await
 }
 
@@ -58,7 +58,7 @@ fn check_ending(name: &str, endings: &[&str], otherwise: &'static str) -> Result
     if endings.iter().any(|e| name.ends_with(e)) { Ok(()) } else { Err(Error::bad_request(otherwise)) }
 }
 
-/// The caller's company. Nobody makes the server read 50 MiB who may not come in.
+/// The caller's company. An unauthorized caller cannot make the server read 50 MiB.
 async fn check_caller(db: &TenantDb) -> Result<Uuid> {
     db.tx(async |tx| tx.caller().company_id.ok_or(Error::NoCompany)).await.must_have_company()
 }
@@ -122,7 +122,7 @@ async fn insert(tx: &Tx<'_>, mut rows: Vec<Row>, failures: &mut Failures) -> Res
     Ok(created)
 }
 
-/// What can be tried of a file, and what is wrong with the rest.
+/// The rows of a file that can be imported, and what is wrong with the rest.
 struct Contents {
     rows: Vec<Row>,
     failures: Failures,
@@ -141,7 +141,7 @@ struct Row {
     owner: Option<Uuid>,
 }
 
-/// Rows that are not imported: their number, and the first of them.
+/// Rows that are not imported: how many, and why the first ones failed.
 #[derive(Default)]
 struct Failures {
     count: usize,
@@ -158,7 +158,7 @@ impl Failures {
     }
 }
 
-/// Where each column is in a file.
+/// The position of each column in a file.
 struct Columns {
     text: [Option<usize>; COLUMNS.len()],
     owner: Option<usize>,
@@ -183,7 +183,7 @@ fn read(file: &[u8]) -> Result<Contents> {
     let (mut rows, mut failures) = (Vec::new(), Failures::default());
     let mut record = csv::StringRecord::new();
     let (mut number, mut torn) = (0, 0);
-    // Where in the text the reader began.
+    // The offset in the text at which the reader began.
     let mut start = 0;
     while reader.read_record(&mut record).map_err(unreadable)? {
         number += 1;
@@ -196,7 +196,7 @@ fn read(file: &[u8]) -> Result<Contents> {
                 return Err(Error::bad_request("The file has many quotes that never end: is it a CSV file?"));
             }
             failures.add(number, "a quote in it never ends");
-            // What follows its line is other rows.
+            // The text after this line is other rows.
             start = begin + line;
             reader = csv::ReaderBuilder::new()
                 .delimiter(delimiter)
@@ -208,7 +208,7 @@ fn read(file: &[u8]) -> Result<Contents> {
         if number > MAX_ROWS {
             return Err(Error::bad_request("The file has more than 200000 rows: split the file and import its parts"));
         }
-        // A table's last rows are often empty ones.
+        // A table often ends with empty rows.
         if record.iter().all(|cell| cell.trim().is_empty()) {
             continue;
         }
@@ -223,14 +223,14 @@ fn read(file: &[u8]) -> Result<Contents> {
     Ok(Contents { rows, failures })
 }
 
-/// Where the first line of a record ends, if a quote in it never ends: there are no more, or the one that ends it is where
-/// another one begins, some lines below.
+/// Where the first line of a record ends, if a quote in it is unterminated: no other quote follows, or the one that
+/// closes it was meant to open another cell, some lines below.
 fn torn_line(record: &str, delimiter: u8) -> Option<usize> {
     enum Cell {
         Begins,
         Plain,
         Quoted,
-        /// Unless the next character is a quote, too, which stands for one.
+        /// Unless the next character is a quote too: two stand for one.
         Ended,
     }
     let is_end = |c: char| c == '\r' || c == '\n';
@@ -272,11 +272,11 @@ fn read_row(number: usize, record: &csv::StringRecord, columns: &Columns) -> Res
     }
     let [email, first_name, last_name, phone, company, title, kind] = cells;
     let email = super::address(email.ok_or("email is missing")?)?.to_lowercase();
-    // Some letters become two when they are lowered.
+    // Lowercasing turns some letters into two.
     if email.chars().count() > COLUMNS[0].1 {
         return Err("email is too long".into());
     }
-    // What is no id is the caller's (contract: contacts).
+    // Without a valid id, the owner is the caller (contract: contacts).
     let owner = cell(columns.owner).and_then(|text| text.parse().ok());
     Ok(Row {
         number,

@@ -5,7 +5,7 @@ mod import;
 use super::prelude::*;
 
 routes! {
-    /// The company's contacts, in the order in which they were made
+    /// The company's contacts, in order of creation
     tenant get "/api/contacts/" => list;
     /// Adds a contact
     tenant post "/api/contacts/" => create;
@@ -17,7 +17,7 @@ routes! {
     tenant patch "/api/contacts/{contact_id}" => update;
     /// Deletes a contact
     tenant delete "/api/contacts/{contact_id}" => delete;
-    /// How many contacts there are, and for which employers
+    /// Number of contacts, in total and by employer
     tenant get "/api/contacts/stats/summary" => summary;
     /// Imports contacts from a CSV file
     tenant post "/api/contacts/upload-csv" limit 50 << 20 => import::csv;
@@ -50,16 +50,16 @@ row! {
 
 #[derive(Deserialize, JsonSchema)]
 struct Filter {
-    /// The start of a first or last name, in any case.
+    /// The start of a first or last name, case-insensitive.
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     search: Option<String>,
-    /// Any part of the name, e-mail, phone or employer, in any case.
+    /// Any part of the name, e-mail, phone or employer, case-insensitive.
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     q: Option<String>,
     /// The exact type.
     #[serde(default, rename = "type", deserialize_with = "wire::blank_is_none")]
     kind: Option<String>,
-    /// The status, in any case; an unknown one finds nothing.
+    /// The status, case-insensitive; an unknown one matches nothing.
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     status: Option<String>,
     /// The owner's id.
@@ -84,12 +84,12 @@ struct NewContact {
     title: Option<String>,
     #[garde(length(chars, max = 100))]
     r#type: Option<String>,
-    /// A user of the company; the caller when empty.
+    /// A user of the company; the caller if absent or empty.
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     owner_id: Option<Uuid>,
 }
 
-/// The fields to change; those left out stay.
+/// The fields to change; omitted fields keep their values.
 #[derive(Debug, Default, Serialize, Deserialize, Validate, JsonSchema)]
 #[serde(default)]
 #[garde(allow_unvalidated)]
@@ -117,7 +117,7 @@ struct ContactPatch {
     r#type: Option<Option<String>>,
     #[serde(deserialize_with = "wire::given", skip_serializing_if = "Option::is_none")]
     status: Option<ContactStatus>,
-    /// A user of the company; unchanged when empty.
+    /// A user of the company. An empty string changes nothing.
     #[serde(deserialize_with = "wire::blank_is_none", skip_serializing_if = "Option::is_none")]
     owner_id: Option<Uuid>,
 }
@@ -136,7 +136,7 @@ words! {
 }
 
 row! {
-    /// How many contacts and employers there are.
+    /// Numbers of contacts and employers.
     pub struct Summary {
         total_contacts: i64,
         total_companies: i64,
@@ -196,15 +196,15 @@ async fn summary(db: TenantDb) -> Result<Written<Summary>> {
     db.one(sql!("contacts/summary"), &[]).await
 }
 
-/// Whether a contact may have this address from now on; the one that it has stays good.
+/// Refuses an invalid new address of a contact; the stored address is always allowed.
 async fn check_address(db: &TenantDb, id: Uuid, email: &str) -> Result<()> {
     let Err(why) = address(email) else { return Ok(()) };
     let stored: Contact = db.one(sql!("contacts/get"), &[&id]).await.or_not_found_without_company()?;
     if stored.email.trim() == email { Ok(()) } else { Err(refused(why)) }
 }
 
-/// The address without blanks around it, because the unique key takes `a@b` and ` a@b` for two addresses. Imported addresses have
-/// any form, so only an `@` and the absence of control characters are required.
+/// The trimmed address, because the unique key treats `a@b` and ` a@b` as different. Imported addresses have any form,
+/// so only an `@` and the absence of control characters are required.
 fn address(email: &str) -> Result<&str, &'static str> {
     let email = email.trim();
     if email.contains(|c: char| c.is_control() || "\u{2028}\u{2029}".contains(c)) {

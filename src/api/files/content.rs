@@ -17,25 +17,25 @@ use axum::{
 use serde_json::Value;
 use std::ops::Range;
 
-/// Parts on their way into the store at a time, and of one company: each is in memory.
+/// Parts being written to the store at a time, in all and per company: each is in memory.
 static PARTS: FairLimit = FairLimit::new(16, 4);
-/// Of the other fields of the form.
+/// Maximum size, in bytes, of each other field of the form.
 const TEXT_LIMIT: usize = 64 << 10;
-/// What tells a file's type is within its first bytes.
+/// Number of leading bytes by which a file's type is detected.
 const HEAD: usize = 8 << 10;
 
-/// What may come with the file.
+/// Optional fields beside the file.
 #[derive(JsonSchema)]
 #[expect(dead_code, reason = "only described: the parts are read as they come")]
 pub(super) struct Parts {
     category: String,
-    /// The folder's id; what is none means none.
+    /// The folder's id. Ignored if it is not a valid id.
     folder_id: String,
-    /// A JSON array of texts, or words with commas between them.
+    /// A JSON array of strings, or comma-separated words.
     tags: String,
 }
 
-/// What came with the file.
+/// The fields that came with the file.
 #[derive(Default)]
 struct Fields {
     category: Option<String>,
@@ -56,7 +56,7 @@ pub(super) async fn upload(app: State<App>, db: TenantDb, form: Upload<Parts>) -
     let company = db.tx(async |tx| Ok(tx.caller().company_id)).await?.ok_or(Error::NoCompany)?;
     let id = Uuid::now_v7();
     let (stored, fields) = wire::in_time(read(&app, company, id, form.form().await?)).await?;
-    // The statement goes on when the client is gone, and so does what its end means for the content.
+    // Even if the client disconnects, the statement completes, and the content is kept or deleted accordingly.
     Ok(Json(app.run_to_completion(write_down(db, id, stored, fields)).await??))
 }
 
@@ -65,7 +65,7 @@ async fn read(app: &App, company: Uuid, id: Uuid, mut form: Multipart) -> Result
     let (mut stored, mut fields, mut pace) = (None, Fields::default(), Pace::of_upload());
     while let Some(field) = patiently(&mut pace, form.next_field()).await? {
         match field.name().unwrap_or_default() {
-            // A browser's has an empty name when nothing was chosen.
+            // Browsers send an empty name if no file was chosen.
             "file" if stored.is_none() && file_name(&field).is_some_and(|name| !name.is_empty()) => {
                 stored = Some(keep(app, company, id, field, &mut pace).await?);
             }
@@ -78,7 +78,8 @@ async fn read(app: &App, company: Uuid, id: Uuid, mut form: Multipart) -> Result
     Ok((stored.ok_or_else(|| Error::invalid("body", "file", "Field required"))?, fields))
 }
 
-/// Writes the row of a file whose content is in the store; without the row the content goes, and in doubt it stays.
+/// Inserts the row of a file whose content is in the store. If that certainly failed, the content is deleted; in doubt
+/// it is kept.
 async fn write_down(db: TenantDb, id: Uuid, mut stored: Stored, fields: Fields) -> Result<File> {
     let (size, sha256) = (stored.writing.size() as i64, stored.sha256.as_slice());
     let params: Params<'_> =
@@ -110,7 +111,7 @@ fn category(text: String) -> Result<Option<String>> {
     Ok(Some(text).filter(|text| !text.is_empty()))
 }
 
-/// A JSON array as text, or words with commas between them.
+/// A JSON array of strings, or comma-separated words.
 fn tags(text: &str) -> Result<Vec<String>> {
     let wrong = |why| Error::invalid("body", "tags", why);
     let tags: Vec<String> = match serde_json::from_str::<Vec<Value>>(text) {
@@ -129,7 +130,7 @@ fn tags(text: &str) -> Result<Vec<String>> {
     Ok(tags)
 }
 
-/// The last part of a path as any system writes it, without characters that no name has.
+/// The last part of a path of any operating system, without control characters.
 fn base_name(given: &str) -> String {
     let last = given.rsplit(['/', '\\']).next().unwrap_or_default();
     let name: String = last.chars().filter(|c| !c.is_control()).collect();
@@ -137,7 +138,7 @@ fn base_name(given: &str) -> String {
     if name.is_empty() || name.chars().all(|c| c == '.') { "file".into() } else { name.into() }
 }
 
-/// Streams the file of the form into the store: by parts, each of which is on the disk until all of it has come.
+/// Streams the form's file into the store in parts; each is spooled to disk until it is complete.
 async fn keep(app: &App, company: Uuid, id: Uuid, mut field: Field<'_>, pace: &mut Pace) -> Result<Stored> {
     let limit = app.config.upload_limit.as_u64();
     let name = base_name(&file_name(&field).unwrap_or_default());
@@ -190,18 +191,18 @@ async fn keep(app: &App, company: Uuid, id: Uuid, mut field: Field<'_>, pace: &m
     Ok(Stored { writing, key, name, kind, sha256 })
 }
 
-/// The kinds that run, by the endings that `infer` has for them.
+/// Executable types, by `infer`'s file extensions.
 const PROGRAMS: [&str; 8] = ["class", "dex", "dey", "dll", "elf", "exe", "mach", "wasm"];
-/// The kinds that are told by two bytes, with which others begin too.
+/// Types that `infer` detects by two bytes, with which other files begin too.
 const VAGUE: [&str; 3] = ["bc", "der", "obj"];
 
-/// What is wrong when a file's first bytes are of another kind than its name or its sender says.
+/// What is wrong if a file's first bytes contradict its name or its declared type.
 fn contradiction(head: &[u8], name: &str, declared: Option<&str>) -> Option<String> {
     if head.is_empty() {
         return None;
     }
     let found = infer::get(head).filter(|kind| !VAGUE.contains(&kind.extension()));
-    // Text may begin with any letters, such as those of a program or a picture.
+    // Text may begin with the magic bytes of a program or a picture.
     let is_text = !head.contains(&0);
     let program = found.is_some_and(|kind| PROGRAMS.contains(&kind.extension()));
     let declared = declared.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_lowercase();
@@ -220,8 +221,8 @@ fn contradiction(head: &[u8], name: &str, declared: Option<&str>) -> Option<Stri
         let wrong = match claimed {
             "" | "application/octet-stream" => false,
             "image/svg+xml" if ending == "svgz" && is == Some("application/gzip") => false,
-            // These always begin with bytes that tell them. Many programs save a picture under the name of another kind, and
-            // books and documents begin as archives do.
+            // These always begin with magic bytes. Many programs save a picture with another picture's extension, and
+            // e-books and documents begin like archives.
             "image/png" | "image/jpeg" | "image/gif" | "image/webp" => !is.is_some_and(|is| is.starts_with("image/")),
             "application/zip" => !head.starts_with(b"PK"),
             "application/pdf" => is != Some(claimed),
@@ -246,7 +247,7 @@ fn contradiction(head: &[u8], name: &str, declared: Option<&str>) -> Option<Stri
 }
 
 row! {
-    /// Where a file's content is.
+    /// The location of a file's content.
     pub struct Object as "File" {
         object_key: Option<String>,
         original_name: String,
@@ -324,8 +325,8 @@ fn answer(content: Content, partial: bool, name: &str, etag: &str) -> Response {
     response
 }
 
-/// The one range that is asked for (RFC 9110, section 14): `None` for all of it, which is also the answer to several
-/// and to what cannot be read; an error when the file has no such bytes.
+/// The one requested range (RFC 9110, section 14): `None` for the whole file, also if several ranges are requested or
+/// the header is malformed; an error if the file has no such bytes.
 fn range(text: &str, size: u64) -> Result<Option<Range<u64>>, ()> {
     let Ok(parsed) = http_range_header::parse_range_header(text) else { return Ok(None) };
     match parsed.validate(size).map_err(|_| ())?.as_slice() {

@@ -3,7 +3,7 @@
 use super::super::prelude::*;
 
 row! {
-    /// A folder; `size` is that of the files right in it, in bytes, and only lists tell it.
+    /// A folder; `size` is that of the files directly in it, in bytes, and only in lists.
     pub struct Folder {
         id: Uuid,
         name: String,
@@ -18,7 +18,7 @@ row! {
 
 #[derive(Deserialize, JsonSchema)]
 pub(super) struct Filter {
-    /// The folder in which they are; those that are in none when left out.
+    /// The parent folder; top-level folders if absent.
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     parent_id: Option<Uuid>,
 }
@@ -39,7 +39,7 @@ pub(super) struct NewFolder {
     parent_id: Option<Uuid>,
 }
 
-/// The fields to change; those left out stay, and so do a name and tags that are null.
+/// The fields to change. Omitted fields keep their values, and so do `name` and `tags` if null.
 #[derive(Debug, Default, Serialize, Deserialize, Validate, JsonSchema)]
 #[serde(default)]
 #[garde(allow_unvalidated)]
@@ -56,7 +56,7 @@ pub(super) struct FolderPatch {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[garde(inner(length(max = wire::TAGS), inner(length(chars, max = wire::TAG_LENGTH))))]
     tags: Option<Vec<String>>,
-    /// A folder's id; null or empty for none.
+    /// Id of the parent folder; null or empty for none.
     #[serde(deserialize_with = "parent", skip_serializing)]
     parent_id: Option<Option<Uuid>>,
 }
@@ -87,8 +87,8 @@ pub(super) async fn update(db: TenantDb, Path(id): Path<Uuid>, change: Change<Fo
     db.one(sql!("files/update_folder"), params).await
 }
 
-/// The folders first, which locks them against uploads; the files in a statement of its own, which sees those that came
-/// in until then.
+/// Deletes the folders first, which locks them against uploads, and then the files, in a statement of its own that sees
+/// those uploaded until then.
 pub(super) async fn delete(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Message>> {
     let deleted = db.tx(async |tx| {
         tx.optional::<bool>(sql!("files/lock_folders"), &[]).await?;

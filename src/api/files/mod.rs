@@ -1,4 +1,4 @@
-//! Files and the folders that they are in.
+//! Files and folders.
 
 mod content;
 mod folders;
@@ -8,15 +8,15 @@ use crate::wire::Upload;
 use serde_json::Value;
 
 routes! {
-    /// The company's files in all folders, the newest first
+    /// The company's files in all folders, newest first
     tenant get "/api/files/" => list;
     /// Adds a file without content
     tenant post "/api/files/" => create;
     /// Uploads a file
     tenant post "/api/files/upload" limit usize::MAX => content::upload;
-    /// How many files the company has, and how many bytes
+    /// Number and total size of the company's files
     tenant get "/api/files/usage" => usage;
-    /// The folders in a folder, or those that are in none
+    /// The folders in a folder, or at the top level
     tenant get "/api/files/folders" => folders::list;
     /// Adds a folder
     tenant post "/api/files/folders" => folders::create;
@@ -24,7 +24,7 @@ routes! {
     tenant patch "/api/files/folders/{folder_id}" => folders::update;
     /// Changes the given fields of a folder, or moves it
     tenant put "/api/files/folders/{folder_id}" => folders::update;
-    /// Deletes a folder with all that is in it
+    /// Deletes a folder with everything in it
     tenant delete "/api/files/folders/{folder_id}" => folders::delete;
     /// One file
     tenant get "/api/files/{file_id}" => get;
@@ -36,7 +36,7 @@ routes! {
     tenant get "/api/files/{file_id}/download" => content::download;
     /// Deletes a file
     tenant delete "/api/files/{file_id}" => delete;
-    /// Says that a document was signed, for the workflows that wait for it
+    /// Reports that a document was signed, for the workflows that this triggers
     tenant post "/api/files/webhook/document-signed" => document_signed;
 }
 
@@ -62,7 +62,7 @@ row! {
 }
 
 row! {
-    /// What a company's files take.
+    /// The space that a company's files take.
     pub struct Usage {
         files: i64,
         bytes: i64,
@@ -73,7 +73,7 @@ row! {
 struct Filter {
     /// The exact category.
     category: Option<String>,
-    /// The folder; files of all folders when left out.
+    /// The folder; files of all folders if absent.
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     folder_id: Option<Uuid>,
 }
@@ -96,7 +96,7 @@ struct NewFile {
     tags: Vec<String>,
 }
 
-/// The fields to change; those left out stay, and so do a name and tags that are null.
+/// The fields to change. Omitted fields keep their values, and so do `name` and `tags` if null.
 #[derive(Debug, Default, Serialize, Deserialize, Validate, JsonSchema)]
 #[serde(default)]
 #[garde(allow_unvalidated)]
@@ -116,28 +116,28 @@ struct FilePatch {
     #[serde(deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
     #[garde(inner(length(chars, max = 50)))]
     status: Option<Option<String>>,
-    /// A folder's id; null or empty for none; unchanged when it is no id.
+    /// A folder's id; null or empty for none. Anything else changes nothing.
     #[serde(deserialize_with = "wire::nullable", skip_serializing)]
     folder_id: Option<Option<String>>,
 }
 
-/// What an e-signature service says, in whatever way that service writes it: what does not fit is answered and not refused.
+/// A report from an e-signature service, in whatever format: an unfit value is reported in a 200 response, not refused.
 #[derive(Default, Deserialize, Validate, JsonSchema)]
 #[serde(default)]
 #[garde(allow_unvalidated)]
 struct Told {
-    /// A text of at most 255 characters, or a number, as all but the ids.
+    /// A string of at most 255 characters, or a number; so are all fields except the ids.
     document_id: Value,
     document_name: Value,
     signer_email: Value,
     /// A contact of the company.
     contact_id: Value,
-    /// The user whose workflows wait for it.
+    /// The user whose workflows this triggers.
     owner_id: Value,
     signed_at: Value,
 }
 
-/// The same as workflows see it.
+/// An e-signature report as workflows see it.
 #[derive(Debug, Serialize)]
 struct Signed {
     document_id: Option<String>,
@@ -149,7 +149,7 @@ struct Signed {
 }
 
 impl Told {
-    /// Reads it, or says what does not fit.
+    /// Validates the report, or says what does not fit.
     fn read(self) -> Result<Signed, String> {
         Ok(Signed {
             document_id: text("document_id", self.document_id)?,
@@ -216,7 +216,7 @@ async fn update(db: TenantDb, Path(id): Path<Uuid>, change: Change<FilePatch>) -
     db.one(sql!("files/update"), params).await
 }
 
-/// What a change says of a folder: its id, and whether there is to be none.
+/// The folder in a change: its id, and whether the file leaves its folder.
 fn folder(given: &Option<Option<String>>) -> (Option<Uuid>, bool) {
     let text = given.as_ref().map(|given| given.as_deref().unwrap_or_default());
     (text.and_then(|text| text.parse().ok()), text == Some(""))

@@ -25,13 +25,13 @@ routes! {
     tenant get "/api/sms/phone-numbers" => numbers::list;
     /// Adds a number by hand
     tenant post "/api/sms/phone-numbers" => numbers::add;
-    /// Whether a number takes its turn among the senders
+    /// Sets whether a number takes part in sender rotation
     tenant patch "/api/sms/phone-numbers/{number_id}/rotation" => numbers::set_rotation;
-    /// Whether a number is used
+    /// Switches a number on or off
     tenant patch "/api/sms/phone-numbers/{number_id}/active" => numbers::set_active;
-    /// Takes the numbers over from the company's Twilio account
+    /// Synchronizes the numbers with the company's Twilio account
     admin post "/api/twilio/sync/phone-numbers" => numbers::sync;
-    /// What is still to be sent, soonest first
+    /// Messages still to be sent, soonest first
     tenant get "/api/sms/scheduled" => scheduled;
     /// Schedules a text message
     tenant post "/api/sms/scheduled" => schedule;
@@ -41,7 +41,7 @@ routes! {
     tenant delete "/api/sms/scheduled/{scheduled_id}" => cancel;
     /// Cancels a scheduled message, at the address that the frontend uses
     tenant delete "/sms/scheduled/{scheduled_id}" => cancel;
-    /// Figures of the last days
+    /// Message figures of the last days
     tenant get "/api/sms/analytics" => analytics;
 }
 
@@ -64,12 +64,12 @@ row! {
 
 #[derive(Deserialize, JsonSchema)]
 struct Filter {
-    /// `sent` or `received`; anything else is all.
+    /// `sent` or `received`; anything else lists all.
     #[serde(rename = "type")]
     kind: Option<String>,
 }
 
-/// Empty texts count as not given.
+/// Empty strings count as absent.
 #[derive(Deserialize, Validate, JsonSchema)]
 #[garde(allow_unvalidated)]
 struct NewText {
@@ -86,15 +86,15 @@ struct NewText {
     /// One of the company's numbers.
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     from_number: Option<String>,
-    /// Whether the numbers take turns when none is given (default true).
+    /// Whether to rotate the sender if none is given (default true).
     #[serde(default, deserialize_with = "wire::optional_boolean")]
     use_rotation: Option<bool>,
-    /// What the template's `{name}` stand for.
+    /// Values for the template's `{name}`.
     #[serde(default)]
     variables: Option<HashMap<String, String>>,
 }
 
-/// A message that Twilio has taken.
+/// A message that Twilio has accepted.
 #[derive(Serialize, JsonSchema)]
 struct SentText {
     success: bool,
@@ -128,7 +128,7 @@ struct NewScheduled {
     to: String,
     #[garde(length(chars, min = 1, max = 1600))]
     body: String,
-    /// In the future; UTC when it has no zone.
+    /// In the future; UTC if it has no zone.
     scheduled_at: Time,
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     contact_id: Option<Uuid>,
@@ -144,7 +144,7 @@ struct Period {
 }
 
 row! {
-    /// Figures; the rates are percent of what was sent.
+    /// Message figures; the rates are percent of the messages sent.
     pub struct SmsFigures {
         total_sent: i64,
         total_received: i64,
@@ -191,7 +191,7 @@ async fn schedule(db: TenantDb, Json(new): Json<NewScheduled>) -> Result<Written
     let in_future =
         if at.0 > Timestamp::now() { Ok(()) } else { Err(Error::bad_request("The time must be in the future")) };
     if let Err(refusal) = in_future.and(telephony::check_body(&new.body)) {
-        // Whoever has no company hears that first.
+        // A caller without a company is told that first.
         db.tx(async |_| Ok(())).await?;
         return Err(refusal);
     }

@@ -1,4 +1,4 @@
-//! The numbers by which a company sends and is reached.
+//! The numbers from which a company sends and at which it is reached.
 
 use crate::{
     api::prelude::*,
@@ -31,13 +31,13 @@ pub(super) struct NewNumber {
     phone_number: String,
     #[garde(length(chars, max = 255))]
     friendly_name: Option<String>,
-    /// Twilio's id of it.
+    /// Twilio's id of the number.
     #[garde(length(chars, max = 100))]
     twilio_sid: Option<String>,
-    /// Whether it takes its turn among the senders (default false).
+    /// Whether it takes part in sender rotation (default false).
     #[serde(default, deserialize_with = "wire::optional_boolean")]
     rotation_enabled: Option<bool>,
-    /// The highest goes first (default 0).
+    /// Rotation priority, highest first (default 0).
     #[serde(default, deserialize_with = "wire::optional_number")]
     rotation_priority: Option<i32>,
 }
@@ -50,10 +50,10 @@ pub(super) struct Rotation {
     priority: Option<i32>,
 }
 
-/// The frontend says `active`, the old documentation `enabled`; one of them is required.
+/// The frontend sends `active`, the old documentation has `enabled`; one of them is required.
 #[derive(Deserialize, JsonSchema)]
 pub(super) struct Switched {
-    /// Counts more than `active`.
+    /// Takes precedence over `active`.
     #[serde(default, deserialize_with = "wire::optional_flag")]
     enabled: Option<bool>,
     #[serde(default, deserialize_with = "wire::optional_flag")]
@@ -73,7 +73,7 @@ pub(super) struct ActiveSet {
 }
 
 row! {
-    /// What a synchronisation did.
+    /// The result of a synchronization.
     pub struct Synced {
         success: bool,
         total_twilio: i64,
@@ -83,7 +83,7 @@ row! {
     }
 }
 
-/// Said when the number is in use by the company or by another one.
+/// The error if the number is in use by this company or another one.
 const IN_USE: &str = "This phone number was already added";
 
 pub(super) async fn list(db: TenantDb) -> Result<Rows<PhoneNumber>> {
@@ -123,8 +123,8 @@ pub(super) async fn set_active(
     Ok(Json(ActiveSet { success: true, is_active }))
 }
 
-/// Carries out a statement that puts a number to use. If another company uses it, Twilio is asked whose it is: it may have been
-/// entered there by somebody who does not have it.
+/// Runs a statement that puts a number to use. If another company uses it already, Twilio decides whose it is: that
+/// company may have entered a number that it does not own.
 async fn use_number<T: FromRow>(app: &App, db: &TenantDb, number: &str, q: Sql, p: Params<'_>) -> Result<Option<T>> {
     const KEY: &str = "phone_numbers_in_use_key";
     let written = db.optional(q, p).await.on_constraint(KEY, IN_USE);

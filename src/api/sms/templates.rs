@@ -1,4 +1,4 @@
-//! Texts that are sent often.
+//! Templates for text messages.
 
 use crate::api::prelude::*;
 
@@ -25,10 +25,10 @@ pub(super) struct NewTemplate {
     body: String,
     #[garde(length(chars, max = 100))]
     category: Option<String>,
-    /// Whether `{name}` is left as it is (default true).
+    /// Whether placeholders such as `{name}` are left as they are (default true).
     #[serde(default, deserialize_with = "wire::optional_boolean")]
     is_static: Option<bool>,
-    /// The names that it uses: a JSON array as text.
+    /// Names of its placeholders: a JSON array as a string.
     #[garde(length(chars, max = 5000))]
     variables: Option<String>,
     #[serde(default, deserialize_with = "wire::optional_boolean")]

@@ -1,4 +1,4 @@
-//! A mail as SendGrid has taken it apart (Inbound Parse), and what is kept of it.
+//! A mail as parsed by SendGrid (Inbound Parse), and what is stored of it.
 
 use super::super::prelude::*;
 use crate::seal::hexadecimal;
@@ -8,7 +8,7 @@ use mail_parser::MessageParser;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
-/// A mail as SendGrid has taken it apart.
+/// A mail as parsed by SendGrid.
 #[derive(Debug, Default, Deserialize, Validate)]
 #[garde(allow_unvalidated)]
 #[serde(default)]
@@ -20,9 +20,9 @@ pub(super) struct ParsedMail {
     text: String,
     html: String,
     headers: String,
-    /// For whom it was handed over, whatever its head says: `{"to": […], "from": …}`.
+    /// The SMTP envelope, whatever the headers say: `{"to": […], "from": …}`.
     envelope: String,
-    /// The character sets of the other fields, by their names: JSON, too.
+    /// The character sets of the other fields, by field name: JSON, too.
     charsets: String,
 }
 
@@ -32,14 +32,14 @@ impl ParsedMail {
         Self::default().field_mut(name).is_some()
     }
 
-    /// The fields of a form, each in its own character set; what none says is UTF-8.
+    /// Decodes a form's fields, each from its own character set, by default UTF-8.
     pub(super) fn of(fields: BTreeMap<String, Vec<u8>>) -> Self {
         let sets = fields.get("charsets").map(Vec::as_slice).unwrap_or_default();
         let sets: BTreeMap<String, Option<String>> = serde_json::from_slice(sets).unwrap_or_default();
         let mut parsed = Self::default();
         for (name, bytes) in fields {
             let set = sets.get(&name).and_then(Option::as_ref);
-            // Not those that the web has given up, which would leave nothing of it.
+            // Not character sets that the web has abandoned: they would decode to nothing.
             let set = set.and_then(|set| Encoding::for_label_no_replacement(set.as_bytes()));
             let set = set.unwrap_or(encoding_rs::UTF_8);
             if let Some(text) = parsed.field_mut(&name) {
@@ -65,7 +65,7 @@ impl ParsedMail {
     }
 }
 
-/// Between whom a mail was handed over.
+/// The SMTP envelope of a mail.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Envelope {
@@ -81,15 +81,15 @@ pub(super) struct Received {
     pub(super) body: String,
     pub(super) cc: Option<String>,
     pub(super) id: String,
-    /// The id that it had if it came before, an hour ago at most, where only what it says tells it from others.
+    /// The id that the same mail would have had one hour earlier, if the id is a hash of content and hour.
     pub(super) known_as: Option<String>,
     pub(super) in_reply_to: Option<String>,
-    /// What it answers and what came before, the oldest first.
+    /// Ids of earlier mails of its thread, oldest first.
     pub(super) references: Vec<String>,
 }
 
-/// The address of a mailbox, with or without a name (RFC 5322), the first of several; of one whose name breaks the rules, such as
-/// by a quote that never ends, what stands in angle brackets.
+/// The address of the first mailbox, with or without a name (RFC 5322); if the name is malformed, such as by an
+/// unterminated quote, the address in angle brackets.
 fn address(text: &str) -> Option<String> {
     let is_address = |text: &&str| text.len() <= 255 && text.parse::<lettre::Address>().is_ok();
     let head = format!("To: {}\r\n\r\n", text.replace(['\r', '\n'], " "));
@@ -100,20 +100,20 @@ fn address(text: &str) -> Option<String> {
     by_the_rules.or_else(|| brackets().find(is_address)).map(str::to_owned)
 }
 
-/// An id of a mail in the world, of the characters that it can have.
+/// A mail's Message-ID, if all its characters are allowed.
 fn message_id(text: &str) -> Option<String> {
     let text = text.trim().trim_start_matches('<').trim_end_matches('>');
     let fits = (1..=500).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic() && !b"<>".contains(&b));
     fits.then(|| text.to_owned())
 }
 
-/// Mails of a thread that are remembered by their ids.
+/// Maximum number of earlier mails of a thread whose ids are kept.
 const BEFORE: usize = 15;
 
 impl Received {
-    /// With what of the mail is `lost` at the end of its text.
+    /// Appends the sentences about what was `lost` to the text.
     pub(super) fn of(parsed: ParsedMail, lost: &[String]) -> Option<Self> {
-        // A copy that nobody is to see names nobody in its head.
+        // A blind copy may name nobody in its headers.
         let envelope: Envelope = serde_json::from_str(&parsed.envelope).unwrap_or_default();
         let from = address(&parsed.from).or_else(|| address(envelope.from.as_deref()?))?;
         let to = address(&parsed.to).or_else(|| envelope.to.iter().find_map(|to| address(to)))?;
@@ -130,8 +130,8 @@ impl Received {
         }
         references.drain(..references.len().saturating_sub(BEFORE));
         let is_dated = head.as_ref().is_some_and(|head| head.date().is_some());
-        // The same mail has the same id, also when its sender gave it none. Without a date the same words are the same mail for an hour
-        // only: a form may send them each day.
+        // The same mail has the same id, even if its sender set none. Without a date, the same content is the same mail
+        // for an hour or two only: a web form may send it every day.
         let (id, known_as) = id.map(|id| (id, None)).unwrap_or_else(|| {
             let all =
                 [&*parsed.from, &parsed.to, &parsed.subject, &parsed.headers, &parsed.text, &parsed.html].join("\0");

@@ -1,5 +1,5 @@
-//! Mails that come in are large and come from outside, so only so many are read at a time, and whoever is slow to give one
-//! loses the permit. What is refused here SendGrid tells again.
+//! Limits for incoming mails: they are large and come from outside, so only a few are read at a time, and a slow sender
+//! loses its permit. SendGrid retries what is refused here.
 
 use crate::{
     Error, Result,
@@ -14,21 +14,21 @@ use futures_util::StreamExt;
 use std::time::Duration;
 use uuid::Uuid;
 
-/// How fast, in bytes a second, and how far its sender may be behind that: whoever stands still loses its permit so soon.
+/// Minimum pace of a mail in bytes per second, and how far its sender may fall behind before it loses the permit.
 const PACE: u32 = 256 << 10;
 const BEHIND: Duration = Duration::from_secs(5);
-/// How long one waits for a permit; SendGrid tells it again later, as after every 503.
+/// How long a mail waits for a permit. SendGrid retries it later, as after every 503.
 const WAIT: Duration = Duration::from_secs(15);
-/// Mails at a time; one of each company, so that a slow one holds up its own alone.
+/// Mails at a time, of which one per company, so that a slow one delays only its own.
 static MAILS: FairLimit = FairLimit::new(16, 1);
 
-/// Waits for a permit of the company.
+/// Waits for a permit for the company.
 pub(super) async fn permit(company: Uuid) -> Result<fair_limit::Permit> {
     let busy = Error::Busy("Too many mails are coming in right now: try again in a moment");
     MAILS.acquire(company, WAIT).await.ok_or(busy)
 }
 
-/// How fast a mail comes.
+/// Tracks how fast a mail arrives.
 pub(super) struct MailPace(fair_limit::Pace);
 
 impl MailPace {
@@ -53,7 +53,7 @@ pub(super) fn slow() -> Error {
     Error::Busy("The mail took too long to arrive: send it again")
 }
 
-/// A body of at most so many bytes, which is whole in memory.
+/// Reads a body of at most `limit` bytes into memory.
 pub(super) async fn whole(body: Body, limit: usize) -> Result<Vec<u8>> {
     let (mut pieces, mut pace, mut bytes) = (body.into_data_stream(), MailPace::new(), Vec::new());
     while let Some(piece) = pace.next(pieces.next()).await? {

@@ -1,8 +1,8 @@
-//! What Twilio, SendGrid and the readers of mails tell. Nobody is signed in here. The company is the one that the address
-//! or the number names, a signature or a key proves it, and from then on only that company's rows can be reached. All of it
-//! may come twice and in any order. `twilio.rs` and `sendgrid.rs` hear the providers, and `tracking.rs` who reads a mail.
-//! Of a mail that comes in, `intake.rs` says how much at a time, `part_heads.rs` makes it readable, and `inbound_mail.rs` says
-//! what is kept of it.
+//! Requests from Twilio, SendGrid and recipients of mails, who are not signed in. The URL or a phone number names the
+//! company, a signature or a key proves it, and from then on only that company's rows are accessible. Requests may
+//! arrive twice and in any order. `twilio.rs` and `sendgrid.rs` serve the providers, `tracking.rs` the recipients. For
+//! incoming mails, `intake.rs` limits how many are read at a time, `part_heads.rs` makes them parsable, and
+//! `inbound_mail.rs` decides what is stored.
 
 mod inbound_mail;
 mod intake;
@@ -14,23 +14,23 @@ mod twilio;
 use super::prelude::*;
 
 routes! {
-    /// A text that came in (Twilio)
+    /// Receives a text (Twilio)
     public post "/api/sms/webhook/incoming" limit twilio::FORM => twilio::incoming_sms;
-    /// What became of a text (Twilio)
+    /// Receives the status of a text (Twilio)
     public post "/api/sms/webhook/status" limit twilio::FORM => twilio::sms_status;
-    /// What becomes of a call, or a call that came in (Twilio)
+    /// Receives the status of a call, or an incoming call (Twilio)
     public post "/api/calls/webhook" limit twilio::FORM => twilio::call_status;
-    /// What is spoken to who is called
+    /// The words spoken when a call is answered
     public get "/api/calls/twiml" => twilio::greeting;
-    /// What is spoken to who is called
+    /// The words spoken when a call is answered
     public post "/api/calls/twiml" limit PUBLIC_BODY_LIMIT => twilio::greeting;
-    /// A mail that came in (SendGrid's Inbound Parse)
+    /// Receives a mail (SendGrid's Inbound Parse)
     public post "/api/emails/webhook/inbound" limit sendgrid::LIMIT => sendgrid::inbound;
-    /// What became of mails (SendGrid's Event Webhook)
+    /// Receives events of mails (SendGrid's Event Webhook)
     public post "/api/emails/webhook/events" limit sendgrid::EVENTS_LIMIT => sendgrid::events;
-    /// A picture of one point, which tells that a mail was opened
+    /// A one-pixel picture that records that a mail was opened
     public get "/api/emails/track/open/{email_id}" => tracking::picture;
-    /// Tells that a mail was opened
+    /// Records that a mail was opened
     public post "/api/emails/track/open/{email_id}" limit PUBLIC_BODY_LIMIT => tracking::opened;
     /// A page on which a recipient of a campaign can unsubscribe
     public get "/api/unsubscribe/{token}" => tracking::ask;
@@ -38,12 +38,12 @@ routes! {
     public post "/api/unsubscribe/{token}" limit PUBLIC_BODY_LIMIT => tracking::unsubscribe;
 }
 
-/// One sentence for every reason: a stranger learns nothing of numbers and companies.
+/// One sentence for every reason: strangers learn nothing about numbers and companies.
 fn refused() -> Error {
     Error::Forbidden("The signature is not valid".into())
 }
 
-/// A text in XML, without the characters that no document may have.
+/// The text escaped for XML, without characters that XML forbids.
 fn escaped(text: &str) -> String {
     let text: String = text.chars().filter(|c| wire::is_xml(*c)).collect();
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")

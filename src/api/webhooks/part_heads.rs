@@ -1,18 +1,18 @@
-//! The heads of a form's parts, in which a file that comes with a mail has whatever name its sender gave it. A control
-//! character there makes a form unreadable from this place on, and the mail would be lost for the name of a file.
+//! Cleans the headers of a form's parts, which contain the names that senders gave to attached files. A control
+//! character there makes a form unreadable from that point on, and the mail would be lost over a file name.
 
 use axum::body::Bytes;
 use bytes::BytesMut;
 
-/// What is between a part's head and its content.
+/// Separates a part's headers from its content.
 const BEHIND_HEAD: &[u8] = b"\r\n\r\n";
 
-/// Makes blanks of the control characters in the heads of a form, which comes in pieces.
+/// Replaces control characters in a form's part headers with blanks, piece by piece.
 pub(super) struct Heads {
-    /// What is before a part's head, but for the rest of its line.
+    /// What precedes a part's headers, except the rest of its line.
     boundary: Vec<u8>,
     in_head: bool,
-    /// How much of what ends the head or the content was seen.
+    /// Number of bytes seen of what ends the headers or the content.
     seen: usize,
     /// A carriage return that is a control character unless a line feed follows.
     held: bool,
@@ -20,13 +20,13 @@ pub(super) struct Heads {
 }
 
 impl Heads {
-    /// Of a form of this content type; `None` when it does not say what is between its parts.
+    /// For a form of this content type; `None` if it names no boundary.
     pub(super) fn of(kind: &str) -> Option<Self> {
         let given = kind.split(';').filter_map(|part| part.trim().split_once('='));
         let boundary =
             given.filter(|(name, _)| name.trim().eq_ignore_ascii_case("boundary")).map(|(_, value)| value).next()?;
         let boundary = ["\r\n--", boundary.trim().trim_matches('"')].concat().into_bytes();
-        // The first one has no line before it.
+        // The first boundary has no line break before it.
         Some(Self { boundary, in_head: false, seen: 2, held: false, last: 0 })
     }
 
@@ -55,7 +55,7 @@ impl Heads {
         let end = if self.in_head { BEHIND_HEAD } else { &self.boundary };
         self.seen = match end.get(self.seen) {
             Some(wanted) if *wanted == byte => self.seen + 1,
-            // Either begins with its only carriage return, or is the same twice.
+            // A carriage return occurs only at the start, or the pattern is one line break twice.
             _ => usize::from(end.first() == Some(&byte)),
         };
         if self.seen == end.len() {

@@ -1,5 +1,5 @@
-//! What SendGrid tells: mails that came in, and what became of those that went out. The key in the address names the company
-//! and proves it (`mail_hooks`); events are signed besides, when the company has entered SendGrid's public key.
+//! SendGrid's webhooks: incoming mails, and events of sent ones. The key in the URL names the company and proves it
+//! (`mail_hooks`); events must also be signed if the company has entered SendGrid's public key.
 
 use super::{
     super::prelude::*,
@@ -26,15 +26,15 @@ use serde_json::{Value, json, value::RawValue};
 use sha2::{Digest, Sha256};
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-/// Bytes of a mail with all that comes with it; SendGrid takes 30 MB.
+/// Maximum size of a mail with attachments, in bytes; SendGrid accepts 30 MB.
 pub(super) const LIMIT: usize = 32 << 20;
-/// Of one of its texts.
+/// Maximum size of one text part of a mail, in bytes.
 const TEXT: usize = 1 << 20;
-/// Files of a mail that are kept.
+/// Maximum number of a mail's files that are kept.
 const FILES: usize = 20;
-/// Of a mail as JSON, which is whole in memory.
+/// Maximum size of a mail as JSON, in bytes; it is read into memory.
 const JSON: usize = 8 << 20;
-/// How long a mail may take to arrive, however fast it comes.
+/// How long a mail may take to arrive, whatever its pace.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The key in the address.
@@ -45,23 +45,23 @@ struct HookQuery {
 }
 
 row! {
-    /// In whose name a company's mail comes in.
+    /// A company's webhook: the user who receives mail, and the public key.
     pub struct Hook {
         user_id: Uuid,
         verification_key: Option<String>,
     }
 }
 
-/// A company that has proved itself.
+/// An authenticated company.
 struct Known {
     company: Uuid,
-    /// For opt-outs alone when it is suspended.
+    /// For opt-outs only if the company is suspended.
     db: TenantDb,
     is_suspended: bool,
     verification_key: Option<String>,
 }
 
-/// The company whose key is in the address; also a suspended one where opt-outs may be told.
+/// The company whose key is in the URL; a suspended one only `with_opt_outs`.
 async fn known(app: &App, query: Option<&str>, with_opt_outs: bool) -> Result<Known> {
     let hook: HookQuery = wire::query(query).unwrap_or_default();
     let company = hook.key.split_once('.').and_then(|(company, _)| company.parse().ok());
@@ -87,7 +87,7 @@ fn refused() -> Error {
     Error::Forbidden("The key is not valid".into())
 }
 
-/// A request that is not read before its company is known.
+/// A request whose body is not read before its company is known.
 pub(super) struct Unread(Request);
 
 impl FromRequest<App> for Unread {
@@ -129,24 +129,24 @@ pub(super) async fn inbound(app: State<App>, Unread(request): Unread) -> Result<
         let request = Request::from_parts(head, intake::whole(body, JSON).await?.into());
         Came { parsed: Json::<ParsedMail>::from_request(request, &app).await?.0, ..Came::default() }
     };
-    // Another answer than 200 would make SendGrid tell it again and again.
+    // SendGrid would retry after any response but 200.
     let Some(mail) = Received::of(parsed, &lost) else {
         return Ok(Json(Heard { status: "error", message: "The sender or the recipient is no e-mail address" }));
     };
-    // It goes on when the sender is gone, and so does what its end means for the files' content.
+    // Even if the sender disconnects, this completes, and the files' content is kept or deleted accordingly.
     let is_new = app.run_to_completion(write_down(db, mail, files, objects)).await??;
     let message = if is_new { "Email received" } else { "The email is known already" };
     Ok(Json(Heard { status: "ok", message }))
 }
 
-/// The form with heads that can be read, whatever its sender has written there.
+/// The form with its part headers cleaned, so that they can be parsed.
 fn readable(kind: String, request: Request) -> Request {
     let Some(mut heads) = Heads::of(&kind) else { return request };
     request.map(|body| Body::from_stream(body.into_data_stream().map_ok(move |piece| heads.clean(piece))))
 }
 
-/// Writes a mail down with its files, unless it is known already. Without the files' rows their content goes, and in doubt it
-/// stays: the sender tells the mail again, and it is known then.
+/// Stores a mail with its files, unless it is known already. If that certainly failed, the files' content is deleted.
+/// In doubt it is kept: if the rows are there, a retry finds the mail known.
 async fn write_down(db: TenantDb, mail: Received, files: Vec<Stored>, mut objects: Vec<Writing>) -> Result<bool> {
     objects.iter_mut().for_each(Writing::keep);
     let kept = keep(&db, &mail, &files).await;
@@ -157,7 +157,7 @@ async fn write_down(db: TenantDb, mail: Received, files: Vec<Stored>, mut object
     kept
 }
 
-/// Writes them in one transaction; whether the mail was not known before.
+/// Stores both in one transaction; returns whether the mail is new.
 async fn keep(db: &TenantDb, mail: &Received, files: &[Stored]) -> Result<bool> {
     let ids: Vec<Uuid> = files.iter().map(|file| file.id).collect();
     let kept = db.tx(async |tx| {
@@ -173,17 +173,17 @@ async fn keep(db: &TenantDb, mail: &Received, files: &[Stored]) -> Result<bool> 
     kept.await
 }
 
-/// A mail that has come.
+/// A mail that has arrived.
 #[derive(Default)]
 struct Came {
     parsed: ParsedMail,
     files: Vec<Stored>,
     objects: Vec<Writing>,
-    /// What of it is not kept, a sentence each.
+    /// A sentence for each part that is not kept.
     lost: Vec<String>,
 }
 
-/// Reads the form part by part; files go into the store as they come, each as large as a mail may be.
+/// Reads the form part by part; files are streamed into the store, each up to the size of a mail.
 async fn read(app: &App, company: Uuid, mut form: Multipart) -> Result<Came> {
     let (mut fields, mut came, mut pace) = (BTreeMap::new(), Came::default(), MailPace::new());
     while let Some(mut field) = pace.next(form.next_field()).await?.map_err(wire::body_error)? {
@@ -238,32 +238,33 @@ async fn store(app: &App, company: Uuid, mut field: Field<'_>, pace: &mut MailPa
     Ok((Stored { id, key, name, kind, size, sha256 }, writing))
 }
 
-/// Bytes of a list of events.
+/// Maximum size of a list of events, in bytes.
 pub(super) const EVENTS_LIMIT: usize = 1 << 20;
-/// Events at a time. SendGrid tells up to 768 KB of them together, each of some hundred bytes.
+/// Maximum number of events in a list. SendGrid sends up to 768 KB of them, each of some hundred bytes.
 const EVENTS: usize = 5_000;
 
-/// The events after which nothing more leaves for an address.
+/// The events after which nothing more is sent to an address.
 const OPT_OUTS: [&str; 3] = ["bounced", "complaint", "unsubscribe"];
 
-/// One event; of its many fields those that matter here.
+/// One event, with the fields that matter here.
 #[derive(Deserialize)]
 struct Event {
     event: String,
     #[serde(default)]
     email: String,
     timestamp: i64,
-    /// The row, as it was given with the mail.
+    /// Id of the mail's row, as SendGrid got it with the mail.
     mail: Uuid,
-    /// Whose mail it is, as it was given with it: companies may share an account of SendGrid, and each hears of all its mails.
+    /// The mail's company, as SendGrid got it with the mail: companies that share a SendGrid account get each other's
+    /// events.
     company: Option<Uuid>,
-    /// Of a bounce: `blocked` may be over tomorrow.
+    /// Kind of a bounce; `blocked` is temporary.
     #[serde(default, rename = "type")]
     kind: String,
 }
 
 impl Event {
-    /// As sql/webhooks/mail_events.sql takes it.
+    /// The event as sql/webhooks/mail_events.sql takes it.
     fn told(self) -> Option<Value> {
         let event = match self.event.as_str() {
             "delivered" => "delivered",
@@ -275,7 +276,7 @@ impl Event {
             "unsubscribe" | "group_unsubscribe" => "unsubscribe",
             _ => return None,
         };
-        // No mail is older than e-mail, whatever a clock says.
+        // A wrong clock may give any time, even one in the future.
         let at = Time(Timestamp::from_second(self.timestamp.clamp(0, Timestamp::now().as_second())).ok()?);
         let address = self.email.replace('\0', "");
         let Self { mail, company, .. } = self;
@@ -283,7 +284,7 @@ impl Event {
     }
 }
 
-/// The events that matter of a list, and none of the others, whatever those are.
+/// The relevant events of a list; others are skipped, whatever their form.
 struct Events(Vec<Value>);
 
 impl<'de> Deserialize<'de> for Events {
@@ -334,14 +335,14 @@ pub(super) async fn events(app: State<App>, Unread(request): Unread) -> Result<J
     let events = Value::Array(events);
     let opened: Vec<Opened> = db.all(sql!("webhooks/mail_events"), &[&events]).await?;
     for Opened { id, user_id } in opened {
-        // In the name of the mail's owner, whose workflows it starts.
+        // As the mail's owner, whose workflows this triggers.
         let owner = TenantDb::for_company(&app.db, company, user_id);
         owner.optional::<Uuid>(sql!("webhooks/mail_opened"), &[&id]).await?;
     }
     Ok(wire::done("Heard"))
 }
 
-/// ECDSA over the time and the body, with the key that SendGrid shows ("Signed Event Webhook").
+/// Verifies the ECDSA signature of timestamp and body with SendGrid's public key ("Signed Event Webhook").
 fn is_signed(key: &str, headers: &HeaderMap, body: &[u8]) -> bool {
     let header = |name: &str| headers.get(format!("x-twilio-email-event-webhook-{name}"))?.to_str().ok();
     let is_valid = || {

@@ -1,5 +1,5 @@
-//! Who reads a mail: that it was opened, and that somebody wants no more of them. The token in the address names the row and
-//! its company, and its signature proves that it is ours.
+//! Requests from recipients of mails: opening one, and unsubscribing. The token in the URL names the row and its
+//! company, and its signature proves that we issued it.
 
 use super::super::prelude::*;
 use crate::links::{Link, Purpose};
@@ -12,7 +12,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use sha2::{Digest, Sha256};
 use std::convert::Infallible;
 
-/// The token at the end of the address; what cannot be read is no token of ours.
+/// The token at the end of the URL; an unreadable one is invalid.
 pub(super) struct Token(String);
 
 impl FromRequestParts<App> for Token {
@@ -42,7 +42,7 @@ async fn count(app: &App, token: &str) -> Result<bool> {
     Ok(false)
 }
 
-/// Counts that a mail was opened, for those to whom no error is shown.
+/// Counts that a mail was opened; errors are only logged.
 async fn counted(app: &App, token: &str) -> bool {
     count(app, token).await.unwrap_or_else(|e| {
         tracing::warn!(error = %e.for_log(), "an opened mail was not counted");
@@ -62,7 +62,7 @@ pub(super) async fn opened(app: State<App>, Token(token): Token) -> Json<Opened>
     Json(Opened { status: "ok", message })
 }
 
-/// A transparent point.
+/// A transparent pixel.
 const POINT: &[u8] =
     b"GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xff\xff\xff!\xf9\x04\x01\0\0\0\0,\0\0\0\0\x01\0\x01\0\0\x02\x02D\x01\0;";
 
@@ -90,7 +90,7 @@ pub(super) async fn picture(app: State<App>, Token(token): Token) -> Picture {
 }
 
 row! {
-    /// Who wants no more mail, and whose.
+    /// The recipient who unsubscribes, and the sender's company.
     pub struct Recipient {
         email: String,
         company: String,
@@ -101,7 +101,7 @@ row! {
 pub(super) struct Page {
     status: StatusCode,
     title: &'static str,
-    /// Whose mail it is, if that is known.
+    /// Name of the sender's company, if it is known.
     company: String,
     /// HTML.
     text: String,
@@ -141,7 +141,7 @@ impl IntoResponse for Page {
         if let Ok(policy) = HeaderValue::from_str(&policy) {
             headers.insert(header::CONTENT_SECURITY_POLICY, policy);
         }
-        // The address is the recipient's to use.
+        // Only the recipient may know the URL.
         headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
         response
     }
@@ -157,7 +157,7 @@ impl aide::OperationOutput for Page {
     }
 }
 
-/// Runs a statement about the recipient whom a token names; a page that says so when it names none.
+/// Runs a statement about the recipient that a token names; the error is a page that says what went wrong.
 async fn recipient(app: &App, token: &str, statement: crate::db::Sql) -> Result<Recipient, Page> {
     let unknown = || {
         Page {
@@ -185,7 +185,7 @@ async fn recipient(app: &App, token: &str, statement: crate::db::Sql) -> Result<
     }
 }
 
-/// Programs that look at mails follow the links in them, so this changes nothing.
+/// Changes nothing, because programs that scan mails follow the links in them.
 pub(super) async fn ask(app: State<App>, Token(token): Token) -> Page {
     match recipient(&app, &token, sql!("webhooks/recipient")).await {
         Ok(Recipient { email, company }) => {

@@ -1,4 +1,4 @@
-//! What Twilio tells: texts and calls that come in, and what became of those that went out.
+//! Twilio's webhooks: incoming texts and calls, and the status of outgoing ones.
 
 use super::{super::prelude::*, escaped, refused};
 use crate::{db::platform::NumberOwner, telephony};
@@ -12,11 +12,11 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
 
-/// Of a form of Twilio, in bytes: it is read before anything proves who sends it.
+/// Maximum size of a form from Twilio, in bytes: it is read before its sender is verified.
 pub(super) const FORM: usize = 64 << 10;
 const FIELDS: usize = 200;
 
-/// A form that Twilio signed with somebody's token: whose, is to be found out.
+/// A form that Twilio signed with a company's token; which company's is not known yet.
 pub(super) struct Signed {
     url: String,
     signature: Vec<u8>,
@@ -76,8 +76,8 @@ impl Signed {
         Ok(self.entered(app, candidates, false).await?.db)
     }
 
-    /// The first of these companies whose token signed it; with `is_opt_out` also a suspended one, whose handle is for noting the
-    /// opt-out alone.
+    /// The first of these companies whose token signed it; with `is_opt_out` also a suspended one, whose handle can
+    /// only record the opt-out.
     async fn entered(&self, app: &App, candidates: Vec<NumberOwner>, is_opt_out: bool) -> Result<Entered> {
         let mut is_unread = false;
         for NumberOwner { company_id, user_id } in candidates {
@@ -97,28 +97,28 @@ impl Signed {
                 Err(e) => return Err(e),
             }
         }
-        // Of those that it may be by; a stranger is told no more of them than before.
+        // A candidate whose token cannot be read may have signed it; this tells strangers nothing about companies.
         Err(if is_unread { Error::BadGateway("The signature cannot be checked right now".into()) } else { refused() })
     }
 }
 
-/// A company whose account has signed.
+/// The company whose account signed a form.
 struct Entered {
     db: TenantDb,
     is_suspended: bool,
     may_answer: bool,
 }
 
-/// Whom a callback's address names. Nothing is inserted in this name.
+/// The company that a callback's URL names. No row is inserted as the nil user.
 fn named(company: Option<Uuid>) -> Vec<NumberOwner> {
     company.into_iter().map(|company_id| NumberOwner { company_id, user_id: Uuid::nil() }).collect()
 }
 
-/// An answer that Twilio acts upon; the type is the contract's.
+/// A response with TwiML, which Twilio executes; the contract sets the content type.
 pub(super) struct Twiml(&'static str, String);
 
 impl Twiml {
-    /// The answer to a text.
+    /// The response to a text.
     fn message(said: &str) -> Self {
         Self("text/xml", format!(r#"<?xml version="1.0" encoding="UTF-8"?><Response>{said}</Response>"#))
     }
@@ -147,14 +147,15 @@ impl aide::OperationOutput for Twiml {
 }
 
 row! {
-    /// A text that came in, and what it is answered with by itself.
+    /// A received text, and the automatic reply to it.
     pub struct Incoming {
         id: Uuid,
         reply: Option<String>,
     }
 }
 
-/// The words of the carriers' rules; only a message that is nothing else but punctuation counts (tests/README.md, promise 28).
+/// The keywords of the carriers' rules. Only a message of nothing but the keyword and punctuation counts
+/// (tests/README.md, promise 28).
 fn keyword(body: &str) -> Option<&'static str> {
     let word = body.trim_matches(|c: char| !c.is_alphanumeric()).to_uppercase();
     match word.as_str() {
@@ -166,9 +167,9 @@ fn keyword(body: &str) -> Option<&'static str> {
     }
 }
 
-/// The text with a word for what comes with it (MMS), which stays at Twilio.
+/// The text with a note about its media (MMS), which stay at Twilio.
 fn with_media(mut body: String, signed: &Signed) -> String {
-    // Twilio hands over ten at most.
+    // Twilio sends ten at most.
     let count: usize = signed.field("NumMedia").parse().unwrap_or(0).min(10);
     if count == 0 {
         return body;
@@ -230,13 +231,13 @@ pub(super) async fn sms_status(app: State<App>, signed: Signed) -> Result<Json<w
     }
     let status = match signed.field("MessageStatus") {
         status @ ("sent" | "delivered" | "undelivered" | "failed" | "read") => status,
-        // It is on its way at Twilio.
+        // Twilio is still processing it.
         _ => "sent",
     };
     let params: Params<'_> = &[&signed.query.id, &signed.field("MessageSid"), &status, &code];
     let known: Option<String> = db.optional(sql!("webhooks/sms_status").planned_once(), params).await?;
     if has_opted_out {
-        // Also when the text is deleted.
+        // Even if the text was deleted.
         let to = known.as_deref().unwrap_or(signed.field("To"));
         db.optional::<Uuid>(sql!("webhooks/opted_out"), &[&signed.field("MessageSid"), &to]).await?;
     } else {
@@ -273,7 +274,7 @@ pub(super) async fn call_status(app: State<App>, signed: Signed) -> Result<Json<
     if known.is_none() && signed.query.company.is_none() {
         let params: Params<'_> = &[&sid, &from, &to, &status, &duration, &recording];
         known = db.optional(sql!("webhooks/incoming_call"), params).await?;
-        // What was told at the same moment may have stored it, and this may be the later of the two.
+        // A concurrent callback may have stored the call, and this one may be the later of the two.
         if known.is_none() {
             known = moved().await?;
         }

@@ -1,5 +1,5 @@
-//! Workflows: what happens by itself when something happens, or by the clock. `crate::workflow` says what they are made
-//! of, `crate::jobs` runs them.
+//! Workflows: actions that run automatically, on an event or on a schedule. `crate::workflow` defines their parts,
+//! `crate::jobs` runs them.
 
 mod runs;
 
@@ -13,7 +13,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::Value;
 
 routes! {
-    /// The company's workflows, the newest first
+    /// The company's workflows, newest first
     tenant get "/api/workflows/" => list;
     /// Adds a workflow
     tenant post "/api/workflows/" => create;
@@ -27,9 +27,9 @@ routes! {
     tenant post "/api/workflows/{workflow_id}/toggle" => toggle;
     /// Runs a workflow now, whatever its status, for one record or none
     tenant post "/api/workflows/{workflow_id}/execute" => runs::execute;
-    /// Shows what a run would do, and does nothing
+    /// Shows what a run would do, without doing it
     tenant post "/api/workflows/{workflow_id}/dry-run" => runs::dry_run;
-    /// A workflow's runs, the newest first
+    /// A workflow's runs, newest first
     tenant get "/api/workflows/{workflow_id}/executions" => runs::executions;
     /// One run with its steps
     tenant get "/api/workflows/{workflow_id}/executions/{execution_id}" => runs::execution;
@@ -40,7 +40,7 @@ const NAME_KEY: &str = "workflows_tenant_name_key";
 const NAME_TAKEN: &str = "A workflow with this name already exists";
 
 row! {
-    /// A workflow; it runs in the name of its owner.
+    /// A workflow; it runs as its owner.
     pub struct Workflow {
         id: Uuid,
         name: String,
@@ -60,17 +60,17 @@ row! {
     }
 }
 
-/// A workflow, and the secret of its webhooks when that was made right now.
+/// A workflow, and the secret of its webhooks if it was just created.
 #[derive(Serialize, JsonSchema)]
 struct Saved {
     #[serde(flatten)]
     workflow: Workflow,
-    /// What receivers of its webhooks verify them with (Standard Webhooks); shown this once.
+    /// Secret with which receivers verify its webhooks (Standard Webhooks); shown only once.
     webhook_secret: Option<String>,
 }
 
 row! {
-    /// What the change of a workflow is checked against.
+    /// The stored workflow, against which a change is checked.
     pub struct Locked as "Workflow" {
         status: String,
         trigger: String,
@@ -81,8 +81,7 @@ row! {
 }
 
 impl Locked {
-    /// Refuses to switch on what would never run: workflows run in the name of a company. An import brings actions and conditions
-    /// as they are.
+    /// Refuses to switch on a workflow that would never run because it belongs to no company.
     fn may_be_switched_on(&self) -> Result<()> {
         if self.is_historical {
             return Err(Error::bad_request(
@@ -92,7 +91,7 @@ impl Locked {
         Ok(())
     }
 
-    /// The conditions that it has; a sentence (400) when nobody can ask them.
+    /// Refuses (400) invalid stored conditions: an import takes actions and conditions as they are.
     fn check_conditions(&self) -> Result<()> {
         let asked = workflow::conditions(&self.conditions);
         asked.map(drop).map_err(|e| unusable("The workflow's conditions cannot be asked as they are", e))
@@ -117,25 +116,25 @@ struct NewWorkflow {
     name: String,
     #[garde(length(chars, max = wire::TEXT))]
     description: Option<String>,
-    /// What starts it; `scheduled` when it is none of those that there are.
+    /// What starts it; anything unknown becomes `scheduled`.
     #[serde(default, deserialize_with = "wire::fitting")]
     #[schemars(with = "wire::Fitting<Trigger>")]
     trigger_type: Option<Trigger>,
-    /// The old name of `trigger_type`.
+    /// Old name of `trigger_type`, which takes precedence.
     #[serde(default, deserialize_with = "wire::fitting")]
     #[schemars(with = "wire::Fitting<Trigger>")]
     trigger: Option<Trigger>,
     #[serde(default, deserialize_with = "wire::optional_boolean")]
     is_active: Option<bool>,
-    /// What it does, in this order.
+    /// The actions, in order.
     #[schemars(with = "Option<Vec<Step>>")]
     actions: Option<Value>,
-    /// All of them must hold for what starts it.
+    /// All must hold for the record that starts it.
     #[schemars(with = "Option<Vec<Condition>>")]
     conditions: Option<Value>,
-    /// When it runs, where its trigger is `scheduled`; every hour when left out.
+    /// When it runs, if its trigger is `scheduled`; hourly if absent.
     schedule: Option<Schedule>,
-    /// After so many runs it runs no more.
+    /// Maximum number of runs.
     #[serde(default, deserialize_with = "wire::optional_number")]
     #[garde(inner(range(min = 1)))]
     max_executions: Option<i32>,
@@ -151,14 +150,14 @@ struct WorkflowPatch {
     #[serde(deserialize_with = "wire::nullable")]
     #[garde(inner(length(chars, max = wire::TEXT)))]
     description: Option<Option<String>>,
-    /// Unchanged when it is none of those that there are.
+    /// An unknown value changes nothing.
     #[serde(deserialize_with = "wire::fitting")]
     #[schemars(with = "wire::Fitting<Trigger>")]
     trigger_type: Option<Trigger>,
-    /// Counts more than `status`.
+    /// Takes precedence over `status`.
     #[serde(deserialize_with = "wire::optional_boolean")]
     is_active: Option<bool>,
-    /// Unchanged when it is none of those that there are.
+    /// An unknown value changes nothing.
     #[serde(deserialize_with = "wire::fitting")]
     #[schemars(with = "wire::Fitting<Status>")]
     status: Option<Status>,
@@ -166,13 +165,13 @@ struct WorkflowPatch {
     actions: Option<Value>,
     #[schemars(with = "Option<Vec<Condition>>")]
     conditions: Option<Value>,
-    /// Null: every hour.
+    /// Null means hourly.
     #[serde(deserialize_with = "wire::nullable")]
     schedule: Option<Option<Schedule>>,
     #[serde(deserialize_with = "wire::nullable_number")]
     #[garde(inner(inner(range(min = 1))))]
     max_executions: Option<Option<i32>>,
-    /// Makes a new secret for its webhooks; the old one ends at once.
+    /// Creates a new secret for its webhooks; the old one becomes invalid at once.
     #[serde(deserialize_with = "wire::boolean")]
     new_webhook_secret: bool,
 }
@@ -226,7 +225,7 @@ async fn update(
     patch.schedule.as_ref().and_then(Option::as_ref).map_or(Ok(()), Schedule::check)?;
     let saved = db.tx(async |tx| {
         let old: Locked = tx.one(sql!("workflows/lock"), &[&id]).await?;
-        // What is sent back as it is stays, also when it is of no use.
+        // Values that are sent back unchanged stay, even if they are invalid.
         let given_conditions = patch.conditions.as_ref().filter(|given| **given != old.conditions);
         let given_actions = patch.actions.as_ref().filter(|given| **given != old.actions);
         let conditions = given_conditions.map(workflow::conditions).transpose()?;
@@ -245,7 +244,7 @@ async fn update(
                 steps
             }
             None if patch.needs_actions(&old) => kept_actions(trigger, &old.actions)?,
-            // What another program saved may be no action of this one: it can be switched off, and called otherwise.
+            // Actions saved by another program may be unknown here; the workflow can still be switched off or renamed.
             None => workflow::actions(trigger, &old.actions).unwrap_or_default(),
         };
         tx.one::<Uuid>(
@@ -268,7 +267,7 @@ impl WorkflowPatch {
         self.status() == Some("active") && old.status != "active"
     }
 
-    /// Whether the actions that stay must be ones that can be done.
+    /// Whether the stored actions must be valid.
     fn needs_actions(&self, old: &Locked) -> bool {
         let has_other_trigger = self.trigger_type.is_some_and(|trigger| trigger.name() != old.trigger);
         self.switches_on(old) || has_other_trigger || self.new_webhook_secret
@@ -294,7 +293,7 @@ fn json<T: Serialize>(value: &T) -> Result<Value> {
     serde_json::to_value(value).map_err(|e| Error::Internal(e.to_string().into()))
 }
 
-/// The checked actions of a body, if it has some.
+/// The checked actions of a body, if it has any.
 fn actions(trigger: Trigger, given: Option<&Value>) -> Result<Option<Vec<Step>>> {
     match given {
         None => Ok(None),
@@ -303,12 +302,12 @@ fn actions(trigger: Trigger, given: Option<&Value>) -> Result<Option<Vec<Step>>>
     }
 }
 
-/// The actions that a workflow has; a sentence (400) when they cannot be done, because the body does not have them.
+/// The stored actions of a workflow; a 400 if they are invalid, because they are not in the body.
 fn kept_actions(trigger: Trigger, kept: &Value) -> Result<Vec<Step>> {
     workflow::actions(trigger, kept).map_err(|e| unusable("The workflow's actions cannot be done as they are", e))
 }
 
-/// What is wrong with something that a workflow has and the body does not, as a sentence (400).
+/// What is wrong with a stored part of a workflow that is not in the body, as a sentence (400).
 fn unusable(what: &str, e: Error) -> Error {
     match e {
         Error::Invalid(problems) => {
@@ -319,7 +318,7 @@ fn unusable(what: &str, e: Error) -> Error {
     }
 }
 
-/// An address that is refused in every run is refused at once.
+/// Refuses at once a webhook address that every run would refuse.
 fn check_addresses(app: &App, steps: &[Step]) -> Result<()> {
     for (place, step) in steps.iter().enumerate() {
         if let Action::Webhook(webhook) = &step.action
@@ -369,7 +368,7 @@ async fn delete(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Message>> {
     Ok(message("Workflow deleted successfully"))
 }
 
-/// What a switch was set to.
+/// A workflow's status after it was switched on or off.
 #[derive(Serialize, JsonSchema)]
 struct Toggled {
     message: &'static str,

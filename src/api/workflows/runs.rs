@@ -1,4 +1,4 @@
-//! The runs of a workflow: by hand, in a dry run, and those that there were.
+//! The runs of a workflow: starting one, dry runs, and past runs.
 
 use super::super::prelude::*;
 use crate::{
@@ -26,7 +26,7 @@ row! {
 }
 
 row! {
-    /// What a run did in one step.
+    /// One step of a run.
     pub struct Done {
         position: i32,
         kind as "type": String,
@@ -57,12 +57,12 @@ row! {
     }
 }
 
-/// What became of a run by hand.
+/// The outcome of a run started by hand.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct Executed {
     message: &'static str,
     execution_id: Uuid,
-    /// `running` when a step waits.
+    /// `running` if a step is waiting.
     status: String,
     success_count: i32,
     failure_count: i32,
@@ -71,7 +71,7 @@ pub(super) struct Executed {
 
 #[derive(Deserialize, JsonSchema)]
 pub(super) struct About {
-    /// The deal, contact or whatever else its trigger is about.
+    /// Id of the record that its trigger is about, such as a deal.
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     record_id: Option<Uuid>,
 }
@@ -110,7 +110,7 @@ pub(super) async fn execution(db: TenantDb, Paths(id, run): Paths<Uuid, Uuid>) -
 }
 
 row! {
-    /// What a run would know.
+    /// The data that a run would use.
     pub struct Known as "Workflow" {
         name: String,
         conditions: Value,
@@ -123,7 +123,7 @@ row! {
 /// What a run would do.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct DryRun {
-    /// The record that it was tried with: the given one, or the newest of its kind.
+    /// The record used: the given one, or the newest of its kind.
     record: Value,
     /// Whether the workflow's conditions hold for it.
     would_start: bool,
@@ -144,9 +144,9 @@ struct DryStep {
     error_message: Option<String>,
 }
 
-/// Templates take long, so only so many dry runs are made at a time; of one company one.
+/// Dry runs at a time, of which one per company: rendering templates takes long.
 static DRY_RUNS: FairLimit = FairLimit::new(2, 1);
-/// How long one waits for a permit.
+/// How long a dry run waits for a permit.
 const WAIT: Duration = Duration::from_secs(10);
 
 pub(super) async fn dry_run(db: TenantDb, Path(id): Path<Uuid>, Query(about): Query<About>) -> Result<Json<DryRun>> {
