@@ -1,5 +1,5 @@
-//! The ids in a query by which a list is narrowed. They must be of the caller's company, deleted or former or not;
-//! otherwise 404 with the thing's name, as for an id that nobody has (contract: conventions, N-404).
+//! The ids in a query by which a list is filtered. They must belong to the caller's company, deleted or former ones
+//! too; otherwise the response is a 404 with the thing's name, as for an unknown id (contract: conventions, N-404).
 
 use crate::{
     Result,
@@ -10,7 +10,7 @@ use crate::{
 use postgres_types::ToSql;
 use uuid::Uuid;
 
-/// Each with what it names; those left out name nothing.
+/// The ids in a query, by what they name.
 #[derive(Default)]
 pub struct Named {
     /// A contact.
@@ -19,7 +19,7 @@ pub struct Named {
     pub deal: Option<Uuid>,
     /// A folder of files.
     pub folder: Option<Uuid>,
-    /// The user whose the records are, under this name.
+    /// The owner of the records: a user, called "Owner" in the 404.
     pub owner: Option<Uuid>,
     /// A user.
     pub user: Option<Uuid>,
@@ -28,7 +28,8 @@ pub struct Named {
 }
 
 impl Named {
-    /// Refuses the first one that is not there. Who needs a company and has none is told so by what comes after it.
+    /// Refuses the first id that is not there. A caller without a company passes, and is refused later if one is
+    /// needed.
     pub async fn must_be_there<D: Door>(&self, db: &Scoped<D>) -> Result<()> {
         let Self { contact, deal, folder, owner, user, stage } = self;
         let ids = [contact, deal, folder, owner, user, stage];

@@ -1,10 +1,10 @@
-//! Requests that are done once, however often they are sent: the header `Idempotency-Key`.
+//! Requests that are carried out once, however often they are sent: the header `Idempotency-Key`.
 //!
-//! The key is taken before the request is carried out, and its answer kept by the commit of what the request does
-//! (src/db/idempotent.rs): when the server dies, both are there or neither, and a repeat gets the answer or carries the request out.
-//! A request of several transactions, or one that reaches a provider, says so by its first commit. When the server dies
-//! after that, nobody knows how far it came, and the key stays taken without an answer: at most once in 24 hours,
-//! whatever happens. It is given back when nothing was committed.
+//! The key is claimed before the request is carried out, and the response is stored in the same commit as the request's
+//! changes (src/db/idempotent.rs): after a crash both are there or neither, and a retry gets the response or carries
+//! the request out. A request of several transactions, or one that calls a provider, marks the key in its first commit.
+//! If the server dies after that, its progress is unknown, and the key stays claimed without a response: at most once
+//! in 24 hours, whatever happens. The key is released if nothing was committed.
 
 use crate::{
     App, Error, Result,
@@ -26,14 +26,14 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
-/// Tells that an answer is that of an earlier request.
+/// The header that marks the response of an earlier request.
 pub const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 const LONGEST: usize = 255;
-/// What the sealed parts of a row are bound to, besides its id.
+/// What the sealed parts of a key's row are bound to, besides its id.
 pub(crate) const REQUEST: &str = "idempotent request";
 pub(crate) const ANSWER: &str = "idempotent answer";
 
-/// Carries a request out once if it has a key, and otherwise as ever.
+/// Carries a request out, only once if it has a key.
 pub(crate) async fn keep(app: App, request: Request, next: Next) -> Response {
     let has_key = request.method() == Method::POST && request.headers().contains_key(KEY);
     if !has_key {
@@ -41,12 +41,12 @@ pub(crate) async fn keep(app: App, request: Request, next: Next) -> Response {
     }
     let told = app.clone();
     let answer = async { once(app, request, next).await.unwrap_or_else(Error::into_response) };
-    // Apart, because it is large and few requests have a key.
+    // Boxed, because it is large and few requests have a key.
     Box::pin(read_your_writes::tell(&told, answer)).await
 }
 
-/// To be said before anything leaves that cannot be taken back, and before a wait for anything but the database: what the
-/// request has done so far is committed.
+/// Commits what the request has done so far. Called before any external effect that cannot be undone, and before a wait
+/// for anything but the database.
 pub(crate) async fn leaving() -> Result<()> {
     commit_held().await
 }
@@ -54,7 +54,7 @@ pub(crate) async fn leaving() -> Result<()> {
 async fn once(app: App, request: Request, next: Next) -> Result<Response> {
     let matched = request.extensions().get::<MatchedPath>().and_then(|path| api::find("post", path.as_str()));
     let Some(route) = matched else { return Ok(next.run(request).await) };
-    // It is called by a token of its own kind, and its answer is as good as the next one.
+    // It takes its own kind of token, and a retry does no harm.
     if route.path == "/api/auth/refresh" {
         return Ok(next.run(request).await);
     }
@@ -87,7 +87,7 @@ async fn once(app: App, request: Request, next: Next) -> Result<Response> {
         }
         return replay(&app, held);
     }
-    // It goes on when the client is gone, who is the one to ask again.
+    // It completes even if the client disconnects, because then the client will retry.
     let work = app.clone();
     let request = Request::from_parts(parts, Body::from(body));
     let carried_out = async move {
@@ -125,25 +125,25 @@ fn replay(app: &App, held: HeldKey) -> Result<Response> {
     Ok(response)
 }
 
-/// What becomes of the key, by the answer.
+/// What happens to the key after a response.
 #[derive(Debug, PartialEq)]
 enum Verdict {
-    /// The answer is kept.
+    /// The response is stored.
     Keep,
-    /// The key is given back, since nothing was done.
+    /// The key is released, since nothing was done.
     Release,
-    /// The key stays taken: nobody knows what was done.
+    /// The key stays claimed: it is unknown what was done.
     Unknown,
 }
 
-/// `did_nothing` is what the error knows of its last statement, `is_used` whether anything may have been committed: whatever
-/// lasts is written there first, also what is sent.
+/// `did_nothing` tells whether the last statement certainly had no effect, `is_used` whether anything may have been
+/// committed: every lasting effect is written to the database first, even a message to be sent.
 fn verdict(status: StatusCode, did_nothing: bool, is_used: bool) -> Verdict {
-    // Of one whose token has ended, or that met another one's change, there is no answer yet.
+    // A request with an expired token, or in conflict with a concurrent change, may be retried.
     let waited = did_nothing && matches!(status, StatusCode::UNAUTHORIZED | StatusCode::CONFLICT);
     match status {
         StatusCode::TOO_MANY_REQUESTS => Verdict::Release,
-        // A provider did not do what it was asked, or may have.
+        // A provider did not do what was requested, or may have.
         StatusCode::BAD_GATEWAY => Verdict::Keep,
         _ if !waited && !status.is_server_error() => Verdict::Keep,
         _ if is_used => Verdict::Unknown,
@@ -166,8 +166,8 @@ async fn settle(app: &App, id: Uuid, held: Held, response: Response) -> Result<R
     };
     match settled {
         Err(e) if with_effect => return Err(e),
-        // The client gets the answer all the same, and whoever repeats the request is told that its end is not known, or has it
-        // carried out if nothing was committed.
+        // The client gets the response all the same. A retry is told that the outcome is unknown, or is carried out if
+        // nothing was committed.
         Err(e) => tracing::error!(error = %e.for_log(), "the answer to a request with a key could not be kept"),
         Ok(()) => {}
     }

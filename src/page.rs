@@ -1,5 +1,5 @@
-//! Pages of lists: by `?skip=&limit=` (contract: conventions, "Types"), or by a cursor, for which the page behind a million rows
-//! costs what the first one does.
+//! Pages of lists: by `?skip=&limit=` (contract: conventions, "Types"), or by a cursor, with which a page after a
+//! million rows costs as much as the first one.
 
 use crate::{
     App, Error, Result,
@@ -19,29 +19,29 @@ use postgres_types::ToSql;
 use schemars::{JsonSchema, json_schema};
 use serde::Deserialize;
 
-/// No limit unless one is given: for lists of which the frontend shows all.
+/// No default limit: for lists that the frontend shows whole.
 pub const ALL: i64 = i64::MAX;
-/// With a cursor there is always one.
+/// Maximum limit of a page; with a cursor it always applies.
 const MOST: i64 = 1000;
 /// The header with the number of rows of the whole list.
 pub const TOTAL_COUNT: HeaderName = HeaderName::from_static("x-total-count");
 
-/// A page of a list: `skip` rows are left out, at most `limit` follow. `LIMIT` is the area's default; a limit over 1000
+/// A page of a list: at most `limit` rows after the first `skip`. `LIMIT` is the area's default; a limit over 1000
 /// counts as 1000, a negative number is refused.
 #[derive(Debug, Clone, Copy)]
 pub struct Page<const LIMIT: i64 = 100> {
-    /// Rows to leave out.
+    /// Number of rows to skip.
     pub skip: i64,
-    /// Rows to return at most.
+    /// Maximum number of rows.
     pub limit: i64,
 }
 
 #[derive(Deserialize, JsonSchema)]
 struct Raw {
-    /// Rows to leave out (default 0).
+    /// Number of rows to skip (default 0).
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     skip: Option<i64>,
-    /// Rows to return at most (the default is the list's own; 1000 at most).
+    /// Maximum number of rows, up to 1000 (the default depends on the list).
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     limit: Option<i64>,
 }
@@ -57,7 +57,7 @@ impl<const LIMIT: i64> FromRequestParts<App> for Page<LIMIT> {
 
 impl<const LIMIT: i64> Page<LIMIT> {
     fn new(skip: Option<i64>, limit: Option<i64>) -> Result<Self> {
-        // So few that a statement can add the limit to them.
+        // Few enough that a statement can add the limit to them.
         let skip = skip.unwrap_or(0).min(i64::MAX / 2);
         let page = Self { skip, limit: limit.map_or(LIMIT, |limit| limit.min(MOST)) };
         for (name, value) in [("skip", page.skip), ("limit", page.limit)] {
@@ -75,14 +75,14 @@ impl<const LIMIT: i64> aide::OperationInput for Page<LIMIT> {
     }
 }
 
-/// A [`Page`], or the one behind a cursor, and whether the rows of the whole list are counted.
+/// A [`Page`], or the page after a cursor, and whether the rows of the whole list are counted.
 pub struct Paging<const LIMIT: i64 = 100> {
     page: Page<LIMIT>,
     count: bool,
     walk: Option<Box<Walk>>,
 }
 
-/// A caller who goes from page to page by a cursor.
+/// A request that goes from page to page by a cursor.
 struct Walk {
     app: App,
     uri: Uri,
@@ -92,10 +92,10 @@ struct Walk {
 
 #[derive(Deserialize, JsonSchema)]
 struct RawWalk {
-    /// Empty for the first page, and then as the `Link` header of the page before has it. With one, a list without a limit
-    /// has one of 1000.
+    /// Empty for the first page, then as in the `Link` header of the previous page. With a cursor, a list without a
+    /// limit has a limit of 1000.
     cursor: Option<String>,
-    /// Whether the answer has the number of rows of the whole list, in the header `X-Total-Count`.
+    /// Whether the response has the number of rows of the whole list, in the header `X-Total-Count`.
     #[serde(default, deserialize_with = "wire::flag")]
     count: bool,
 }
@@ -132,7 +132,7 @@ impl<const LIMIT: i64> Paging<LIMIT> {
         Ok(Self { page, count, walk })
     }
 
-    /// The page of this list, whose statement takes `params`, and behind them `limit`, `skip` and the cursor.
+    /// The page of this list, whose statement takes `params`, followed by `limit`, `skip` and the cursor.
     pub async fn list<T: WriteRow, D: Door>(&self, db: &Scoped<D>, list: List, params: Params<'_>) -> Result<Paged<T>> {
         let start = self.walk.as_ref().map_or(Ok(Vec::new()), |walk| walk.start(&list))?;
         let mut given: Vec<&(dyn ToSql + Sync)> = Vec::with_capacity(params.len() + 2 + start.len());
@@ -158,7 +158,7 @@ impl<const LIMIT: i64> Paging<LIMIT> {
 }
 
 impl Walk {
-    /// The values behind which the page starts; none for the first page.
+    /// The values after which the page starts; none for the first page.
     fn start(&self, list: &List) -> Result<Vec<Value>> {
         if self.cursor.is_empty() {
             return Ok(Vec::new());
@@ -167,8 +167,7 @@ impl Walk {
         key.ok_or_else(|| Error::invalid("query", "cursor", "Input should be a cursor that this list has given"))
     }
 
-    /// The `Link` header of a page (RFC 8288): the same query behind its last row, if it has one. The count is not asked for
-    /// again.
+    /// The `Link` header of a page (RFC 8288): the same query after its last row, if it has one, without the count.
     fn next<T>(&self, list: &List, rows: &Rows<T>) -> Result<Option<HeaderValue>> {
         let Some(key) = rows.last(list.key)? else { return Ok(None) };
         let mut query = url::form_urlencoded::Serializer::new(String::new());
@@ -180,7 +179,7 @@ impl Walk {
     }
 }
 
-/// A cursor is good for the list that gave it.
+/// What a cursor is bound to: the list that issued it.
 fn what(list: &List) -> Vec<u8> {
     [list.first.name, "\0", &list.key.join(" "), "\0"].concat().into_bytes()
 }
@@ -207,7 +206,7 @@ fn unpack(mut content: &[u8]) -> Option<Vec<Value>> {
     Some(key)
 }
 
-/// A page of a list, with the way to the next one when the caller walks by a cursor.
+/// A page of a list, with a link to the next one if it was requested by a cursor.
 #[derive(Debug)]
 pub struct Paged<T> {
     rows: Rows<T>,
@@ -274,10 +273,10 @@ pub struct Bounded(pub Paging);
 
 #[derive(Deserialize, JsonSchema)]
 struct RawBounded {
-    /// From 1 to 100 (default 50).
+    /// Maximum number of rows, from 1 to 100 (default 50).
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     limit: Option<i64>,
-    /// Rows to leave out (default 0).
+    /// Number of rows to skip (default 0).
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     offset: Option<i64>,
 }
@@ -302,7 +301,7 @@ impl aide::OperationInput for Bounded {
     }
 }
 
-/// The value of a parameter that is from 1 to 100.
+/// The value of a parameter, which must be from 1 to 100.
 pub fn up_to_100(name: &str, value: i64) -> Result<i64> {
     if (1..=100).contains(&value) {
         Ok(value)

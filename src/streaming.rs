@@ -1,6 +1,5 @@
-//! Large answers. To write and compress one takes the processor for as long as hundreds of small requests take together, which
-//! would wait for it on a thread that serves them. So it is done on threads of its own, and what serves requests only passes
-//! it on.
+//! Large responses. Writing and compressing one takes as much processor time as hundreds of small requests, which would
+//! wait for it on their thread. So it is done on separate threads, and those that serve requests only pass it on.
 
 use crate::{
     db::{Rows, WriteError, WriteRow},
@@ -30,31 +29,33 @@ use tokio::{
     sync::mpsc,
 };
 
-/// From how many bytes on an answer is large.
+/// Minimum size of a large response, in bytes.
 const LARGE: u64 = 64 << 10;
-/// At least so many bytes of it are passed on at a time, but for the last ones.
+/// Minimum size of the pieces that are passed on, except the last, in bytes.
 const LOT: usize = 32 << 10;
-/// How fast a client has to take the rows of one, in bytes a second, and how far it may be behind: its memory is everybody's.
+/// Minimum pace of a client that reads rows, in bytes per second, and how far it may fall behind: rows use shared
+/// memory.
 const TAKING: u32 = 64 << 10;
 const BEHIND: Duration = Duration::from_secs(30);
-/// The name of its threads.
+/// The name of the threads for large responses.
 const NAME: &str = "large answers";
 
-/// What runs on its threads, which start with the first large answer; where there are none, it is made where it is asked for.
+/// The runtimes of these threads, which start with the first large response. Without them, the caller's runtime is
+/// used.
 static THREADS: LazyLock<Vec<Handle>> = LazyLock::new(|| {
     let threads = (0..(crate::processors() / 4).max(1)).map(|_| thread());
     let threads = threads.collect::<io::Result<_>>();
     threads.inspect_err(|e| tracing::warn!(error = %e, "large answers keep small ones waiting")).unwrap_or_default()
 });
 
-/// The number of large answers so far, which go to the threads in turns.
+/// The number of large responses so far, which go to the threads in turn.
 static MADE: AtomicUsize = AtomicUsize::new(0);
 
 fn thread() -> io::Result<Handle> {
     let (tell, told) = std::sync::mpsc::channel();
-    // It makes its runtime itself: one that is made here, where requests are answered, may not be dropped here.
+    // The thread creates its runtime: one created here, inside a runtime, must not be dropped here.
     let run = move || {
-        // Nothing is read from or written to a socket there: its readiness would wait for an answer.
+        // Without I/O: sockets there would wait for large responses.
         let runtime = runtime::Builder::new_current_thread().enable_time().build();
         let _ = tell.send(runtime.as_ref().map(|runtime| runtime.handle().clone()).map_err(|e| e.kind().into()));
         if let Ok(runtime) = runtime {
@@ -65,11 +66,11 @@ fn thread() -> io::Result<Handle> {
     told.recv().map_err(io::Error::other)?
 }
 
-/// A large answer, which is compressed by [`made_aside`].
+/// Marks a large response, to be compressed by [`made_aside`].
 #[derive(Clone)]
 struct Large;
 
-/// Notes whether an answer is large before it is compressed, when nobody knows its length.
+/// Marks a large response before compression, after which its length is unknown.
 pub(crate) fn mark(mut answer: Response) -> Response {
     if answer.body().size_hint().exact().is_some_and(|bytes| bytes >= LARGE) {
         answer.extensions_mut().insert(Large);
@@ -77,7 +78,7 @@ pub(crate) fn mark(mut answer: Response) -> Response {
     answer
 }
 
-/// The answer with its rows piece by piece.
+/// A response that sends its rows piece by piece.
 pub(crate) fn rows<T: WriteRow>(rows: Rows<T>) -> Result<Response, WriteError> {
     let pieces = rows.pieces()?;
     let body = body_of(async move |sender| {
@@ -90,7 +91,7 @@ pub(crate) fn rows<T: WriteRow>(rows: Rows<T>) -> Result<Response, WriteError> {
             match pace.next(sender.send(piece.map(|piece| Some(piece.into())))).await {
                 Some(Ok(())) => pace.came(length),
                 Some(Err(_)) => return,
-                // So that the rows of a client who is slow to take them are dropped although nothing asks for more of them.
+                // Drops the rows of a slow client, although its body is no longer polled.
                 None => return tracing::warn!("a large answer was not taken in time"),
             }
         }
@@ -101,7 +102,7 @@ pub(crate) fn rows<T: WriteRow>(rows: Rows<T>) -> Result<Response, WriteError> {
     Ok(answer)
 }
 
-/// The answer, which is compressed aside if it is compressed and large.
+/// The response; if it is compressed and large, that is done on a separate thread.
 pub(crate) fn compressed(answer: Response) -> Response {
     let is_compressed = answer.headers().contains_key(header::CONTENT_ENCODING);
     let is_large = answer.extensions().get::<Large>().is_some();
@@ -129,7 +130,7 @@ fn made_aside(body: Body) -> Body {
 
 type Piece = Result<Option<Bytes>, BoxError>;
 
-/// A body of what this work sends; without a `None` at its end, the body ends as a broken one.
+/// A body of what this work sends. Without a final `None`, the body ends with an error.
 fn body_of<W: Future<Output = ()> + Send + 'static>(work: impl FnOnce(mpsc::Sender<Piece>) -> W) -> Body {
     let (sender, receiver) = mpsc::channel(1);
     let work = as_part_of_request(work(sender));

@@ -1,4 +1,4 @@
-//! What goes over the wire, in the contract's shapes: queries and parts of the path here, and the rest in a file each.
+//! Data on the wire, in the contract's shapes: queries and path parameters here, the rest in submodules.
 
 mod answer;
 mod body;
@@ -32,7 +32,7 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use std::{borrow::Cow, collections::BTreeMap, fmt, str::FromStr};
 
-/// The query string; unknown parameters are ignored, a value that does not fit is a 422.
+/// The query string; unknown parameters are ignored, an invalid value is a 422.
 #[derive(Debug)]
 pub struct Query<T>(pub T);
 
@@ -44,7 +44,7 @@ impl<T: DeserializeOwned> FromRequestParts<App> for Query<T> {
     }
 }
 
-/// Reads a query string into `T`; of a parameter that is given again the last value counts, as the original took it.
+/// Reads a query string into `T`. The last value of a repeated parameter counts, as in the old backend.
 pub fn query<T: DeserializeOwned>(text: Option<&str>) -> Result<T> {
     let text = last_of_each(text.unwrap_or_default());
     let pairs = serde_urlencoded::Deserializer::new(url::form_urlencoded::parse(text.as_bytes()));
@@ -54,7 +54,7 @@ pub fn query<T: DeserializeOwned>(text: Option<&str>) -> Result<T> {
     })
 }
 
-/// A query string in which each name stands once.
+/// The query string with the last value of each name.
 fn last_of_each(text: &str) -> Cow<'_, str> {
     let pairs = url::form_urlencoded::parse(text.as_bytes());
     let last: BTreeMap<_, _> = pairs.collect();
@@ -79,7 +79,7 @@ impl<T: JsonSchema> aide::OperationInput for Query<T> {
     }
 }
 
-/// The one variable part of the path; a value that does not fit is a 422.
+/// The only parameter in the path; an invalid value is a 422.
 #[derive(Debug)]
 pub struct Path<T>(pub T);
 
@@ -96,7 +96,7 @@ impl<T: FromStr<Err: fmt::Display>> FromRequestParts<App> for Path<T> {
 
 impl<T> aide::OperationInput for Path<T> {}
 
-/// The two variable parts of the path, in their order.
+/// The two parameters in the path, in order.
 #[derive(Debug)]
 pub struct Paths<A, B>(pub A, pub B);
 

@@ -1,4 +1,4 @@
-//! What goes out, and what the OpenAPI document says of it.
+//! Responses, and what the OpenAPI document says about them.
 
 use super::Json;
 use crate::{
@@ -38,7 +38,7 @@ impl<T: JsonSchema> aide::OperationOutput for Json<T> {
     }
 }
 
-/// What the document says of the answers of a type: this one with this status, or with any other status where there is none.
+/// A type's responses in the OpenAPI document: this one, with this status or, if `None`, any other status.
 pub(crate) fn documented(
     status: Option<u16>,
     answer: Option<aide::openapi::Response>,
@@ -71,7 +71,7 @@ impl<T: JsonSchema> aide::OperationOutput for Written<T> {
     }
 }
 
-/// What was made, with the status 201: on the few routes that have it (contract: conventions, "Error bodies").
+/// A created record, with the status 201, on the few routes that have it (contract: conventions, "Error bodies").
 pub struct Created<T>(pub T);
 
 impl<T: Serialize> IntoResponse for Created<T> {
@@ -90,7 +90,7 @@ impl<T: JsonSchema> aide::OperationOutput for Created<T> {
     }
 }
 
-/// `Content-Disposition` of a file to be saved under this name, whatever characters it has (RFC 6266, RFC 8187).
+/// `Content-Disposition` for saving a file under this name, with any characters (RFC 6266, RFC 8187).
 pub fn attachment(name: &str) -> String {
     let plain = |c: char| c.is_ascii_graphic() && !"\"\\%".contains(c) || c == ' ';
     let fallback: String = name.chars().map(|c| if plain(c) { c } else { '_' }).collect();
@@ -101,9 +101,9 @@ pub fn attachment(name: &str) -> String {
     format!("attachment; filename=\"{fallback}\"; filename*=UTF-8''{encoded}")
 }
 
-/// A PDF to be saved.
+/// A PDF download.
 pub struct Pdf {
-    /// Its name, without the ending.
+    /// The file's name, without the extension.
     pub name: String,
     /// The document.
     pub body: Vec<u8>,
@@ -127,7 +127,7 @@ impl aide::OperationOutput for Pdf {
     }
 }
 
-/// An answer of bytes, for the document.
+/// A binary response, for the OpenAPI document.
 pub fn binary(mime: &str) -> aide::openapi::Response {
     let schema = json_schema!({ "type": "string", "format": "binary" });
     let schema = Some(aide::openapi::SchemaObject { json_schema: schema, external_docs: None, example: None });
@@ -173,28 +173,28 @@ impl aide::OperationOutput for Error {
     }
 }
 
-/// `{"message": …}`: what a write answers that has nothing else to show.
+/// The response of a write that returns no record: `{"message": …}`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Message {
     /// A sentence for the person at the screen.
     pub message: &'static str,
 }
 
-/// The answer with this sentence.
+/// A response with this sentence.
 pub fn message(message: &'static str) -> Json<Message> {
     Json(Message { message })
 }
 
-/// `{"success": true, "message": …}`: the same of the areas whose contract has both.
+/// The response of a write that returns no record: `{"success": true, "message": …}`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Done {
-    /// Always true: what was not done is an error.
+    /// Always true; a failure is an error response.
     success: bool,
     /// A sentence for the person at the screen.
     message: &'static str,
 }
 
-/// The answer that it was done.
+/// A response with `success` and this sentence.
 pub fn done(message: &'static str) -> Json<Done> {
     Json(Done { success: true, message })
 }

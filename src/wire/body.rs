@@ -1,4 +1,4 @@
-//! JSON bodies that come in: read up to a limit, understood, and checked against the rules of their type.
+//! JSON request bodies: read up to a limit, parsed, and checked against the rules of their type.
 
 use crate::{App, Error, Result, error::Problem};
 use aide::{generate::GenContext, openapi::Operation};
@@ -16,8 +16,7 @@ use serde::{
 };
 use std::{borrow::Cow, time::Duration};
 
-/// A JSON body, in and out. Coming in it is checked against the rules of its type; what does not fit is a 422 that names
-/// the field.
+/// A JSON body. In a request it is checked against the rules of its type; a violation is a 422 that names the field.
 #[derive(Debug)]
 pub struct Json<T>(pub T);
 
@@ -39,15 +38,15 @@ impl<T: JsonSchema> aide::OperationInput for Json<T> {
     }
 }
 
-/// A JSON body that changes a record. Records are older than rules, and clients send back all that they were shown: a value that
-/// breaks a rule of its type is refused only where it is not the stored one.
+/// A JSON body that changes a record. Some records are older than the rules, and clients send back all fields of a
+/// record, so a value that breaks a rule is refused only if it differs from the stored one.
 #[derive(Debug)]
 pub struct Change<T> {
     given: T,
     broken: Option<Broken>,
 }
 
-/// The rules that a body breaks, each with where in it, as a JSON pointer.
+/// The rules that a body breaks, each with the JSON pointer of its value.
 #[derive(Debug)]
 struct Broken {
     body: serde_json::Value,
@@ -55,13 +54,13 @@ struct Broken {
 }
 
 impl<T> Change<T> {
-    /// What the body says, whatever rules it breaks.
+    /// The parsed body, even if it breaks rules.
     pub fn given(&self) -> &T {
         &self.given
     }
 
-    /// The change, if it may be made to what is stored, which is only asked for where a rule is broken. Of a record that the
-    /// caller does not have nothing is stored.
+    /// The change, if the stored record permits it; the record is read only if a rule is broken. To a record that the
+    /// caller cannot see, every rule applies.
     pub async fn checked_against<R: Serialize>(self, stored: impl Future<Output = Result<R>>) -> Result<T> {
         let Some(Broken { body, rules }) = self.broken else { return Ok(self.given) };
         let stored = match stored.await {
@@ -84,18 +83,18 @@ impl<T> Change<T> {
 impl<T: DeserializeOwned + Validate<Context = ()>> Change<T> {
     async fn read(request: Request) -> Result<Self> {
         let body = read(request.into_limited_body()).await?;
-        // serde would take a list for a struct's fields in their order.
+        // serde would read a list as a struct's fields in order.
         if matches!(body.iter().find(|b| !b.is_ascii_whitespace()), Some(b'[')) {
             return Err(Error::invalid("body", "", "Input should be an object"));
         }
-        // serde does not look into the texts of fields that it ignores.
+        // serde does not check that strings in ignored fields are UTF-8.
         let body = str::from_utf8(&body).map_err(|_| Error::invalid("body", "", "The body is not UTF-8"))?;
         if has_huge_number(body) {
             return Err(Error::invalid("body", "", "A number is too large"));
         }
         let mut json = serde_json::Deserializer::from_str(body);
         let given: T = serde_path_to_error::deserialize(&mut json).map_err(|e| {
-            // What is no word of a list is broken JSON to serde_json.
+            // serde_json reports a value that is no word of an enum as a syntax error.
             let is_json = e.inner().is_data() || serde_json::from_str::<IgnoredAny>(body).is_ok();
             let kind = if is_json { "value_error" } else { "json_invalid" };
             let (field, msg) = said(&e.path().to_string(), &e.inner().to_string());
@@ -130,11 +129,11 @@ impl<T: JsonSchema> aide::OperationInput for Change<T> {
     }
 }
 
-/// The field and the sentence of what serde says, without what means nothing to the person who reads it: positions in
-/// the text and names of types.
+/// The field and the sentence of a serde error, without what means nothing to a user: positions in the text and names
+/// of types.
 pub fn said(path: &str, text: &str) -> (Option<String>, String) {
     let text = text.split(" at line ").next().unwrap_or(text);
-    // What serde has not read yet is a question mark in its path.
+    // In serde's path, a question mark stands for what it has not read yet.
     let path = path.strip_suffix(".?").unwrap_or(path);
     let path = (![".", "?"].contains(&path)).then(|| path.to_owned());
     if let Some(field) = text.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
@@ -147,7 +146,7 @@ pub fn said(path: &str, text: &str) -> (Option<String>, String) {
     (path, text)
 }
 
-/// What serde expects, where it says so by the name of a Rust type.
+/// What serde expects, without names of Rust types.
 fn in_words(expected: &str, is_out_of_range: bool) -> Cow<'_, str> {
     match expected {
         "i32" if is_out_of_range => format!("a whole number from {} to {}", i32::MIN, i32::MAX).into(),
@@ -161,7 +160,7 @@ fn in_words(expected: &str, is_out_of_range: bool) -> Cow<'_, str> {
     }
 }
 
-/// A client that takes longer to send a body that is no file keeps a connection for nothing.
+/// How long a client may take to send a body that is not a file.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Whether a JSON text has a number that the database would write out in more digits than can be read back.
@@ -191,7 +190,8 @@ fn has_huge_number(text: &str) -> bool {
     false
 }
 
-/// The whole of a body that is no file and has a limit. It is copied: a few bytes that come by themselves are a piece of a large buffer.
+/// Reads all of a size-limited body that is not a file. Its bytes are copied, because even a small chunk keeps a large
+/// buffer alive.
 pub(crate) async fn read(body: Body) -> Result<Vec<u8>> {
     let slow = |_| Error::invalid("body", "", "The body took too long to arrive");
     tokio::time::timeout(TIMEOUT, collect(body)).await.map_err(slow)?
@@ -207,7 +207,7 @@ async fn collect(mut body: Body) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The rules that are broken by what this body gave, if any; each names its field.
+/// The rules that this body breaks, if any; each names its field.
 fn broken_rules<T: Validate<Context = ()>>(given: &T, body: &str) -> Option<Broken> {
     let report = given.validate().err()?;
     let body: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
@@ -222,7 +222,7 @@ fn broken_rules<T: Validate<Context = ()>>(given: &T, body: &str) -> Option<Brok
     Some(Broken { body, rules })
 }
 
-/// What garde says of a rule, in the words that the frontend looks for (contract: conventions, "Error bodies").
+/// garde's message about a rule, in the words that the frontend looks for (contract: conventions, "Error bodies").
 fn broken_rule(said: &str, unit: &str) -> String {
     match said.split_once(" than ") {
         Some(("length is greater", most)) => format!("Input should not exceed {most} {unit}"),
@@ -234,7 +234,7 @@ fn broken_rule(said: &str, unit: &str) -> String {
     }
 }
 
-/// Too large, or broken off on the way.
+/// The error for a body that is too large or was cut off.
 pub fn body_error(e: impl std::error::Error) -> Error {
     let mut source: Option<&dyn std::error::Error> = Some(&e);
     while let Some(error) = source {

@@ -1,7 +1,7 @@
-//! How a field is read: `#[serde(default, deserialize_with = "wire::…")]`. Which one, these tables say; `T` is the value's type.
-//! Where none is named, serde takes what is of the field's type, and for an `Option` also `null` and nothing.
+//! How a field is read: `#[serde(default, deserialize_with = "wire::…")]`. These tables list the functions; `T` is the
+//! value's type. Without one, serde accepts a value of the field's type and, for an `Option`, also `null` or no value.
 //!
-//! | of a body | its type | left out | `null` | `""` | what does not fit |
+//! | in a body | type | absent | `null` | `""` | invalid |
 //! |---|---|---|---|---|---|
 //! | [`blank_is_none`] | `Option<T>` | `None` | `None` | `None` | 422 |
 //! | [`fitting`] | `Option<T>` | `None` | `None` | `None` | `None` |
@@ -11,14 +11,14 @@
 //! | [`address`] | `String` | 422 | 422 | `""` | 422 |
 //! | [`optional_address`] | `Option<String>` | `None` | `None` | `Some("")` | 422 |
 //!
-//! | of a change | its type | left out | `null` | `""` | what does not fit |
+//! | in a change | type | absent | `null` | `""` | invalid |
 //! |---|---|---|---|---|---|
 //! | [`nullable`] | `Option<Option<T>>` | `None` | `Some(None)` | as `T` reads it | 422 |
 //! | [`nullable_number`] | `Option<Option<T>>` | `None` | `Some(None)` | 422 | 422 |
 //! | [`given`] | `Option<T>` | `None` | 422 | as `T` reads it | 422 |
 //! | [`given_boolean`] | `Option<bool>` | `None` | 422 | 422 | 422 |
 //!
-//! | of a query | its type | left out | blank | what does not fit |
+//! | in a query | type | absent | blank | invalid |
 //! |---|---|---|---|---|
 //! | [`blank_is_none`] | `Option<T>` | `None` | `None` | 422 |
 //! | [`fitting`] | `Option<T>` | `None` | `None` | `None` |
@@ -26,7 +26,8 @@
 //! | [`optional_flag`] | `Option<bool>` | `None` | `None` | 422 |
 //! | [`required_flag`] | `bool` | 422 | 422 | 422 |
 //!
-//! Whatever may be left out has `default`, on the field or on its struct: with `deserialize_with`, serde asks for an `Option` too.
+//! A field that may be absent needs `default`, on itself or on its struct: with `deserialize_with`, serde requires even
+//! an `Option`.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
@@ -40,7 +41,7 @@ pub fn blank_is_none<'de, D: Deserializer<'de>, T: FromStr<Err: fmt::Display>>(d
     }
 }
 
-/// The schema of what [`fitting`] reads: it is made for a `T`, and takes anything.
+/// The schema of what [`fitting`] reads: meant for a `T`, but anything is accepted.
 pub struct Fitting<T>(PhantomData<T>);
 
 impl<T: JsonSchema> JsonSchema for Fitting<T> {
@@ -55,12 +56,12 @@ impl<T: JsonSchema> JsonSchema for Fitting<T> {
     }
 }
 
-/// An optional value where whatever does not fit means "not given", as the old backend took it.
+/// An optional value; anything invalid means "not given", as in the old backend.
 pub fn fitting<'de, D: Deserializer<'de>, T: FromStr>(d: D) -> Result<Option<T>, D::Error> {
     Ok(serde_json::Value::deserialize(d)?.as_str().and_then(|text| text.parse().ok()))
 }
 
-/// A kind of number that a body may also give as a text, as the old backend took it: what people type into a form is a text.
+/// A kind of number that a body may also contain as a string, as in the old backend: forms send strings.
 pub trait Number: Sized {
     /// Reads it, or says what is expected.
     fn read(value: &serde_json::Value) -> Result<Self, String>;
@@ -99,23 +100,23 @@ impl Number for i32 {
     }
 }
 
-/// A number, or a text that is one.
+/// A number, or a string that is one.
 pub fn number<'de, D: Deserializer<'de>, T: Number>(d: D) -> Result<T, D::Error> {
     T::read(&serde_json::Value::deserialize(d)?).map_err(serde::de::Error::custom)
 }
 
-/// A number, or a text that is one; `null` means "not given".
+/// A number, or a string that is one; `null` means "not given".
 pub fn optional_number<'de, D: Deserializer<'de>, T: Number>(d: D) -> Result<Option<T>, D::Error> {
     let value = Option::<serde_json::Value>::deserialize(d)?;
     value.map(|value| T::read(&value)).transpose().map_err(serde::de::Error::custom)
 }
 
-/// A number, or a text that is one, of a change; `null` empties the field.
+/// A number in a change, or a string that is one; `null` empties the field.
 pub fn nullable_number<'de, D: Deserializer<'de>, T: Number>(d: D) -> Result<Option<Option<T>>, D::Error> {
     optional_number(d).map(Some)
 }
 
-/// True or false, or a text or number that stands for it, as the old backend took it.
+/// True or false, or a string or number that stands for it, as in the old backend.
 pub fn boolean<'de, D: Deserializer<'de>>(d: D) -> Result<bool, D::Error> {
     let known = match serde_json::Value::deserialize(d)? {
         serde_json::Value::Bool(known) => Some(known),
@@ -128,28 +129,28 @@ pub fn boolean<'de, D: Deserializer<'de>>(d: D) -> Result<bool, D::Error> {
     known.ok_or_else(|| serde::de::Error::custom(NO_BOOLEAN))
 }
 
-/// A [`boolean`] that may be left out, which `null` means too.
+/// A [`boolean`] that may be absent or `null`.
 pub fn optional_boolean<'de, D: Deserializer<'de>>(d: D) -> Result<Option<bool>, D::Error> {
     let value = Option::<serde_json::Value>::deserialize(d)?;
     value.map(boolean).transpose().map_err(serde::de::Error::custom)
 }
 
-/// A [`boolean`] of a change that has no null: absent is `None`, `null` is refused.
+/// A [`boolean`] in a change that cannot be null: absent is `None`, `null` is refused.
 pub fn given_boolean<'de, D: Deserializer<'de>>(d: D) -> Result<Option<bool>, D::Error> {
     boolean(d).map(Some)
 }
 
-/// A field of a change: absent is `None`, `null` is `Some(None)`.
+/// A field in a change: absent is `None`, `null` is `Some(None)`.
 pub fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de>>(d: D) -> Result<Option<Option<T>>, D::Error> {
     Option::<T>::deserialize(d).map(Some)
 }
 
-/// A field of a change that has no null: absent is `None`, `null` is refused.
+/// A field in a change that cannot be null: absent is `None`, `null` is refused.
 pub fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(d: D) -> Result<Option<T>, D::Error> {
     T::deserialize(d).map(Some)
 }
 
-/// A field that has a value of its own where it is not given, which `null` means too.
+/// A field with a default value if it is absent or `null`.
 pub fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(d: D) -> Result<T, D::Error> {
     Option::<T>::deserialize(d).map(Option::unwrap_or_default)
 }
@@ -159,7 +160,7 @@ pub fn flag<'de, D: Deserializer<'de>>(d: D) -> Result<bool, D::Error> {
     Ok(optional_flag(d)?.unwrap_or(false))
 }
 
-/// A [`flag`] of the query string that may be left out, which a blank one means too.
+/// A [`flag`] of the query string that may be absent or blank.
 pub fn optional_flag<'de, D: Deserializer<'de>>(d: D) -> Result<Option<bool>, D::Error> {
     match Cow::<'de, str>::deserialize(d)? {
         blank if blank.is_empty() => Ok(None),
@@ -169,7 +170,7 @@ pub fn optional_flag<'de, D: Deserializer<'de>>(d: D) -> Result<Option<bool>, D:
 
 const NO_BOOLEAN: &str = "Input should be true or false";
 
-/// Whether a text stands for true or for false, if for any.
+/// The boolean that a text stands for, if any.
 fn is_true(text: &str) -> Option<bool> {
     match text.to_lowercase().as_str() {
         "true" | "1" | "yes" | "on" | "t" | "y" => Some(true),
@@ -183,12 +184,12 @@ pub fn required_flag<'de, D: Deserializer<'de>>(d: D) -> Result<bool, D::Error> 
     optional_flag(d)?.ok_or_else(|| serde::de::Error::custom("Field required"))
 }
 
-/// An e-mail address as accounts have it: without blanks around it, in lower case.
+/// An e-mail address as accounts have it: trimmed, in lower case.
 pub fn address<'de, D: Deserializer<'de>>(d: D) -> Result<String, D::Error> {
     Ok(Cow::<str>::deserialize(d)?.trim().to_lowercase())
 }
 
-/// An [`address`] that may be left out, which `null` means too.
+/// An [`address`] that may be absent or `null`.
 pub fn optional_address<'de, D: Deserializer<'de>>(d: D) -> Result<Option<String>, D::Error> {
     Ok(Option::<Cow<str>>::deserialize(d)?.map(|text| text.trim().to_lowercase()))
 }

@@ -31,28 +31,29 @@ pub fn is_xml(c: char) -> bool {
 
 /// The largest amount of money; the database stores amounts as `numeric(15, 2)`.
 pub const MONEY: f64 = 9_999_999_999_999.99;
-/// The rule for a number that is stored with so many decimals. A number with more is refused instead of rounded silently.
+/// The rule for a number that is stored with `PLACES` decimals. A number with more is refused instead of rounded
+/// silently.
 pub fn decimals<const PLACES: i32>(number: &f64, _: &()) -> garde::Result {
     let scale = 10_f64.powi(PLACES);
-    // A float that stands for a decimal number of so few places is the nearest one to it, and so is what this computes.
+    // A float parsed from a decimal number of this few places is the nearest one to it, and so is the result here.
     let is_kept = (number * scale).round() / scale == *number;
     if is_kept { Ok(()) } else { Err(garde::Error::new(format!("Input should have at most {PLACES} decimals"))) }
 }
 
-/// The number of characters that a longer text may have, such as a description.
+/// Maximum number of characters of a longer text, such as a description.
 pub const TEXT: usize = 20_000;
-/// The number of bytes that a record's own fields may have as JSON. Lists are answered whole, and a few fields of a megabyte
-/// would make one too large to answer.
+/// Maximum size, in bytes, of a record's custom fields as JSON. Lists are returned whole, and a few fields of a
+/// megabyte would make one too large.
 const FIELDS: usize = 64 << 10;
-/// The rule for a record's own fields.
+/// The rule for a record's custom fields.
 pub fn fields(fields: &Map<String, Value>, _: &()) -> garde::Result {
     let fit = serde_json::to_vec(fields).is_ok_and(|json| json.len() <= FIELDS);
     if fit { Ok(()) } else { Err(garde::Error::new("Input should be at most 64 KiB of JSON")) }
 }
 
-/// The number of tags that one record may have.
+/// Maximum number of tags of a record.
 pub const TAGS: usize = 100;
-/// The number of characters that a tag may have.
+/// Maximum number of characters of a tag.
 pub const TAG_LENGTH: usize = 100;
 
 /// Whether a character is visible, or part of something that is.
@@ -73,7 +74,7 @@ pub fn is_hidden(c: char) -> bool {
             | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0001}'..='\u{e007f}')
 }
 
-/// The rule for the names of companies, by which people at a terminal or at psql tell them apart: that of other names, without
+/// The rule for company names, by which people at a terminal or at psql tell companies apart: the rule for names, no
 /// invisible characters, and not the form of an id.
 pub fn company_name(text: &str, _: &()) -> garde::Result {
     name(text, &())?;

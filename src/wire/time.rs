@@ -1,4 +1,4 @@
-//! Times and time zones as the wire has them.
+//! Times and time zones on the wire.
 
 use jiff::{
     Timestamp, civil,
@@ -15,16 +15,16 @@ use std::{borrow::Cow, fmt, str::FromStr};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time(pub Timestamp);
 
-/// The first that the wire's form, which has four digits for a year, can tell from others.
+/// The earliest time that the wire format can express: it has four digits for the year.
 const FIRST: Timestamp = Timestamp::constant(-62_135_596_800, 0);
-/// The last that it can tell and a [`Timestamp`] holds: some hours of the year 9999 are beyond it.
+/// The latest time that the wire format and a [`Timestamp`] can express: some hours of the year 9999 are beyond it.
 const LAST: Timestamp = Timestamp::constant(253_402_207_200, 0);
-/// From 1970, where [`Timestamp`] begins, to 2000, where PostgreSQL's `timestamptz` does.
+/// Microseconds from the epoch of [`Timestamp`], 1970, to that of PostgreSQL's `timestamptz`, 2000.
 const MICROS_TO_2000: i64 = 946_684_800_000_000;
 
 impl Time {
-    /// The wire's form and its length. Two digits at a time: a page has hundreds of times, and formatting numbers by
-    /// `write!` takes longer than all the rest of a row.
+    /// The wire format and its length, written two digits at a time: a page has hundreds of times, and `write!` would
+    /// take longer than the rest of a row.
     pub fn digits(self) -> ([u8; 26], usize) {
         let t = TimeZone::UTC.to_datetime(self.0);
         let mut text = *b"0000-00-00T00:00:00.000000";
@@ -74,13 +74,13 @@ impl FromStr for Time {
     }
 }
 
-/// The date and time of a text, whatever zone it says.
+/// The date and time of a text, regardless of its zone.
 pub fn as_written(text: &str) -> Option<civil::DateTime> {
     parts(text).map(|(time, _)| time)
 }
 
-/// The date and time of a text, and its offset from UTC, none when it says none. What names a zone must say the offset, too
-/// (RFC 9557): in some hours a zone has two.
+/// The date and time of a text, and its offset from UTC, zero if it has none. A text with a zone's name needs an offset
+/// too (RFC 9557): in some hours a zone has two.
 fn parts(text: &str) -> Option<(civil::DateTime, Offset)> {
     let parts = Pieces::parse(text).ok()?;
     let time = parts.date().to_datetime(parts.time().unwrap_or(civil::Time::midnight()));
@@ -119,7 +119,7 @@ impl JsonSchema for Time {
 
 impl<'a> FromSql<'a> for Time {
     fn from_sql(ty: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
-        // The database has times beyond the wire's, infinity among them: each is shown as the nearest.
+        // PostgreSQL has times beyond the wire format, such as infinity: each is shown as the nearest.
         let micros = i64::from_sql(ty, raw)?.saturating_add(MICROS_TO_2000);
         let micros = micros.clamp(FIRST.as_microsecond(), LAST.as_microsecond());
         Ok(Time(Timestamp::from_microsecond(micros)?))
@@ -139,10 +139,10 @@ impl ToSql for Time {
     to_sql_checked!();
 }
 
-/// A time zone's name as IANA writes it, which is compared without case; `None` if there is none. The program's own copy of
-/// IANA's list is asked, because what a machine keeps has names besides that no other machine knows, such as `localtime`.
+/// A time zone's name in IANA's spelling, found case-insensitively; `None` if it is unknown. The program's own copy of
+/// the database is used, because a machine's copy has names that other machines lack, such as `localtime`.
 pub fn time_zone(name: &str) -> Option<String> {
-    // What a machine has that was never told where it is.
+    // The time zone of a machine that was never configured.
     const NOWHERE: &str = "Factory";
     let zone = TimeZoneDatabase::bundled().get(name).ok()?;
     zone.iana_name().filter(|name| *name != NOWHERE && name.len() <= 50).map(str::to_owned)

@@ -1,4 +1,4 @@
-//! Files that come in.
+//! File uploads.
 
 use super::body_error;
 use crate::{
@@ -17,28 +17,28 @@ use serde_json::json;
 use std::{marker::PhantomData, time::Duration};
 use uuid::Uuid;
 
-/// A form with the part `file`, which is not read before the handler asks for it: it has looked at its caller by then.
-/// `T` describes the parts that it may have besides.
+/// A form with the part `file`, which is read only when the handler asks for it, after checking the caller. `T`
+/// describes its optional other parts.
 pub struct Upload<T = ()>(Request, PhantomData<fn() -> T>);
 
 /// The content of an upload.
 pub struct File {
-    /// The name that the sender gave it; good for its ending and for nothing else.
+    /// The name given by the sender; only its extension is of use.
     pub name: String,
-    /// The type that the sender says it is of, if any.
+    /// The content type given by the sender, if any.
     pub kind: Option<String>,
     /// The content.
     pub bytes: Vec<u8>,
     _permit: Permit,
 }
 
-/// Large files, which are held in memory while they are read: only so many at a time, and one of each company.
+/// Large files at a time, of which one per company: they are held in memory while they are read.
 pub static IMPORTS: FairLimit = FairLimit::new(2, 1);
-/// Small ones, which those who read large ones do not hold up.
+/// Pictures at a time, of which one per company; large files do not hold them up.
 pub static PICTURES: FairLimit = FairLimit::new(6, 1);
-/// How long one that has come waits for a permit.
+/// How long an uploaded file waits for a permit.
 pub const WAIT: Duration = Duration::from_secs(60);
-/// How long a form with a file may take to arrive, however fast it comes.
+/// How long a form with a file may take to arrive, whatever its pace.
 const LONGEST: Duration = Duration::from_secs(60 * 60);
 
 impl<S: Send + Sync, T> FromRequest<S> for Upload<T> {
@@ -49,7 +49,7 @@ impl<S: Send + Sync, T> FromRequest<S> for Upload<T> {
     }
 }
 
-/// Waits for the next of an upload's form, as long as its pace allows.
+/// Waits for the next piece of an upload, as long as its pace allows.
 pub async fn patiently<T, E: std::error::Error>(
     pace: &mut Pace,
     next: impl Future<Output = Result<T, E>>,
@@ -57,15 +57,15 @@ pub async fn patiently<T, E: std::error::Error>(
     pace.next(next).await.ok_or_else(slow)?.map_err(form_error)
 }
 
-/// The next bytes of a field of it.
+/// The next bytes of an upload's field.
 pub async fn chunk(field: &mut Field<'_>, pace: &mut Pace) -> Result<Option<Bytes>> {
     let chunk = patiently(pace, field.chunk()).await?;
     pace.came(chunk.as_ref().map_or(0, Bytes::len));
     Ok(chunk)
 }
 
-/// The name that the sender gave a file of the form, if it is one (RFC 7578, 4.2): empty where nothing was chosen in a browser. Some
-/// senders write it in the extended form alone (RFC 8187), and not always as it should be.
+/// The file name of a field, if it is a file (RFC 7578, 4.2): empty if none was chosen in a browser. Some senders use
+/// only the extended form (RFC 8187), and not always correctly.
 pub fn file_name(field: &Field<'_>) -> Option<String> {
     if let Some(name) = field.file_name() {
         return Some(name.to_owned());
@@ -82,12 +82,12 @@ pub fn file_name(field: &Field<'_>) -> Option<String> {
     Some(charset.decode_without_bom_handling(&bytes).0.into_owned())
 }
 
-/// Reads a form, which has an end in time.
+/// Reads a form, which must arrive within a time limit.
 pub async fn in_time<T>(reading: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::time::timeout(LONGEST, reading).await.map_err(|_| slow())?
 }
 
-/// Too large, or not a form with a file.
+/// The error for a body that is too large or not a form with a file.
 fn form_error(e: impl std::error::Error) -> Error {
     match body_error(e) {
         Error::TooLarge => Error::TooLarge,
@@ -105,8 +105,8 @@ impl<T> Upload<T> {
         Multipart::from_request(self.0, &()).await.map_err(form_error)
     }
 
-    /// Reads the file, for its company, or for its sender where there is none; 413 beyond the route's limit. It is in memory only
-    /// when all of it has come, by a permit.
+    /// Reads the file; 413 beyond the route's limit. `whose` is its company or, without one, its sender. The file is
+    /// loaded into memory only when all of it has arrived, with a permit.
     pub async fn read(self, limit: &'static FairLimit, whose: Uuid) -> Result<File> {
         let (name, kind, spool) = in_time(self.arrival(whose)).await?;
         let busy = Error::Busy("Too many files are being read right now: try again in a moment");

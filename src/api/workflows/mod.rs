@@ -140,7 +140,7 @@ struct NewWorkflow {
     max_executions: Option<i32>,
 }
 
-/// The fields to change; those left out stay.
+/// The fields to change; omitted fields keep their values.
 #[derive(Default, Deserialize, Validate, JsonSchema)]
 #[serde(default)]
 #[garde(allow_unvalidated)]
