@@ -1,4 +1,4 @@
-//! Who is calling: tokens, and the extractors that are a route's permission.
+//! Authentication: tokens, and the extractors that check a route's permission.
 
 use crate::{
     App, Error, Result,
@@ -20,18 +20,18 @@ use uuid::Uuid;
 
 const ACCESS_LIFE: Duration = Duration::from_secs(30 * 60);
 const REFRESH_LIFE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
-/// Seconds after its end in which a token is still good, as clocks differ.
+/// Seconds for which a token is still valid after it expires, as clocks differ.
 const LEEWAY: u64 = 30;
-/// Tokens that are known as verified, of some 300 bytes each.
+/// Maximum number of verified tokens that are cached, of some 300 bytes each.
 const VERIFIED: usize = 10_000;
 
 /// What a token is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TokenKind {
-    /// Good for every route, 30 minutes.
+    /// Valid for every route, 30 minutes.
     Access,
-    /// Good for `POST /api/auth/refresh` only, 7 days.
+    /// Valid for `POST /api/auth/refresh` only, 7 days.
     Refresh,
 }
 
@@ -53,14 +53,14 @@ impl Claims {
 }
 
 /// The keys of the tokens. The first secret signs; all of them verify, so that a secret can be replaced while tokens of
-/// the old one are about.
+/// the old one are in use.
 pub struct Keys {
     signing: (Header, EncodingKey),
-    /// By a token's first part, which has the key's id and is the same in each token of a key.
+    /// By a token's header, which has the key's id and is the same in all tokens of a key.
     verifying: Vec<(String, DecodingKey)>,
     validation: Validation,
-    /// What tokens say that were verified: a client sends the same one with each request, and to check it anew takes a
-    /// tenth of the server's time for a page (`make bench`).
+    /// Claims of verified tokens: a client sends the same token with each request, and verifying it again takes a tenth
+    /// of the server's time for a page (`make bench`).
     verified: Cache<Box<str>, Claims>,
     pepper: Vec<u8>,
 }
@@ -109,8 +109,8 @@ impl Keys {
             .map_err(|e| Error::Internal(e.to_string().into()))
     }
 
-    /// What a token says that one of the keys has signed and that has not ended. Whether its user's tokens are void by now is
-    /// asked of the database.
+    /// The claims of a token that one of the keys has signed and that has not expired. Whether it was revoked is
+    /// checked in the database.
     fn verify(&self, token: &str) -> Option<Claims> {
         if let Some(claims) = self.verified.get(token) {
             let now = jiff::Timestamp::now().as_second();
@@ -123,12 +123,12 @@ impl Keys {
         Some(claims)
     }
 
-    /// The name of a rate limit's bucket, from which nobody can read the account.
+    /// The name of a rate limit's bucket, which does not reveal the account.
     pub fn bucket(&self, text: &str) -> String {
         BASE64_URL_SAFE_NO_PAD.encode(self.keyed_hash("bucket", &[text]))
     }
 
-    /// A hash of a short code that is of no use without the server's secret.
+    /// A hash of a short code, useless without the server's secret.
     pub fn code_hash(&self, email: &str, code: &str) -> Vec<u8> {
         self.keyed_hash("reset code", &[email, code])
     }
@@ -144,7 +144,7 @@ impl Keys {
     }
 }
 
-/// What a request's bearer token says, which must be of one of these kinds.
+/// The claims of a request's bearer token, which must be of one of these kinds.
 fn claims(headers: &HeaderMap, keys: &Keys, kinds: &[TokenKind]) -> Result<Claims> {
     let value = headers.get(header::AUTHORIZATION).ok_or(Error::NotAuthenticated)?;
     let (scheme, token) = value.to_str().ok().and_then(|v| v.split_once(' ')).ok_or(Error::WrongScheme)?;
@@ -165,7 +165,7 @@ impl<D: Door> FromRequestParts<App> for Scoped<D> {
     }
 }
 
-/// For routes that answer strangers and members differently: no header is a stranger, a bad token is refused.
+/// For routes that treat strangers and members differently: no header means a stranger, a bad token is refused.
 impl<D: Door> OptionalFromRequestParts<App> for Scoped<D> {
     type Rejection = Error;
 
@@ -183,12 +183,12 @@ impl<D: Door> aide::OperationInput for Scoped<D> {
     }
 }
 
-/// The door of `POST /api/auth/refresh`: an access or a refresh token.
+/// The extractor of `POST /api/auth/refresh`: takes an access or a refresh token.
 pub struct RefreshDb {
     /// The caller's handle.
     pub db: Scoped<AnyUser>,
-    /// The version of the token. What is issued for it is of the same: of a newer one it would outlive the logout that ends
-    /// the token in the meantime.
+    /// The version of the token. The new token gets the same: with a newer one it would survive a logout that revokes
+    /// the old token meanwhile.
     pub version: i32,
 }
 
@@ -207,7 +207,7 @@ impl aide::OperationInput for RefreshDb {
     }
 }
 
-/// Random bytes of the operating system's generator.
+/// Random bytes from the operating system's generator.
 pub fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).expect("the operating system has random bytes");

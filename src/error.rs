@@ -1,7 +1,8 @@
 //! The one error type of the API, and the one place that turns it into HTTP.
 //!
 //! Bodies are those of `contract/conventions.md` (`detail` is a string, or a list for 422) with the members of RFC 9457
-//! beside it. The database's own words reach neither the client nor the log: see [`Error::from`] and the tables below it.
+//! beside it. The database's own messages do not reach the client, nor the log if they may quote values: see
+//! [`Error::from`] and below.
 
 use crate::{
     db::{Fault, FromRow, NoConnection},
@@ -26,17 +27,17 @@ pub enum Error {
     NotAuthenticated,
     /// An `Authorization` header of another scheme than Bearer (403).
     WrongScheme,
-    /// A token that is wrong, expired, or of somebody who may no longer come in (401).
+    /// A token that is invalid, expired, or of a user without access (401).
     InvalidToken,
-    /// A wrong e-mail or password; one answer for every reason (401).
+    /// A wrong e-mail or password; one response for every reason (401).
     WrongCredentials,
     /// The caller's company is suspended (403).
     Suspended,
-    /// A company's route, and the caller has no company (403 unless the route names another answer).
+    /// A company's route, but the caller has no company (403 unless the route names another response).
     NoCompany,
     /// The caller's role does not allow it (403).
     Forbidden(Cow<'static, str>),
-    /// What was not found; also what another company's row looks like (404).
+    /// What was not found; another company's row looks the same (404).
     NotFound(Cow<'static, str>),
     /// A sentence that the frontend shows (400).
     BadRequest(Cow<'static, str>),
@@ -48,40 +49,40 @@ pub enum Error {
     Conflict(Cow<'static, str>),
     /// Too many attempts; seconds until the next one may be made (429).
     TooManyRequests(u32),
-    /// Too much of it is under way; a sentence (429).
+    /// Too many such requests are under way; a sentence (429).
     NoTurn(&'static str),
     /// A provider refused or did not answer (502).
     BadGateway(Cow<'static, str>),
-    /// None of the keys here opens a company's secret, and another server may have its key; a sentence (502).
+    /// No key here opens a company's secret, but another server may have its key; a sentence (502).
     NoKey(&'static str),
-    /// Too much at once, or too slowly; a sentence (503).
+    /// Too much work at once, or too slow a sender; a sentence (503).
     Busy(&'static str),
     /// No connection to the database in time (503).
     Unavailable,
-    /// It was given up before its end, and may have been done (503).
+    /// The request timed out, and may have been carried out (503).
     TookTooLong,
     /// The database refused; its SQLSTATE decides.
     Database(Fault),
-    /// A broken promise of our own; the text is for the log (500).
+    /// A fault of our own; the text is for the log (500).
     Internal(Cow<'static, str>),
 }
 
-/// What is known of an error besides its answer: an extension of the response.
+/// What is known of an error besides its body: an extension of the response.
 #[derive(Clone, Copy, Debug)]
 pub struct ErrorInfo {
-    /// Whether what was asked last of the database was certainly not done.
+    /// Whether the last statement certainly had no effect.
     pub did_nothing: bool,
-    /// The kind of refusal, where those are counted.
+    /// The kind of refusal, if it is counted.
     pub refusal: Option<&'static str>,
 }
 
-/// One entry of a 422 answer.
+/// One entry of a 422 response.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Problem {
     /// The kind of problem, a word.
     #[serde(rename = "type")]
     pub kind: &'static str,
-    /// Where: `body`, `query` or `path`, then the way to the field, such as `stages`, 0, `id`.
+    /// Where: `body`, `query`, `path` or `header`, then the path to the field, such as `stages`, 0, `id`.
     // A part of it may have several steps: `stages[0].id`.
     #[serde(serialize_with = "steps")]
     #[schemars(with = "Vec<Location<'static>>")]
@@ -90,7 +91,7 @@ pub struct Problem {
     pub msg: String,
 }
 
-/// A step on the way to a field: its name, or its place in a list.
+/// A step of the path to a field: its name, or its index in a list.
 #[derive(Serialize, JsonSchema)]
 #[serde(untagged)]
 enum Location<'a> {
@@ -115,14 +116,14 @@ impl Error {
         Error::BadRequest(detail.into())
     }
 
-    /// The store of files does not do what it was asked (502); why is for the log.
+    /// A failure of the store of files (502); its cause is for the log.
     pub fn of_storage(e: anyhow::Error) -> Self {
         tracing::error!(error = %format!("{e:#}"), "the store of files");
         Error::BadGateway("The store of files does not work right now: try again later".into())
     }
 
-    /// Whether the database was not there for it, or not any more, or there was no room for its answer: a fault that passes,
-    /// and no word about what was asked.
+    /// Whether the database was unavailable, or there was no room for its response: a temporary fault that says nothing
+    /// about the request.
     pub fn is_unavailable(&self) -> bool {
         match self {
             Error::Unavailable => true,
@@ -131,7 +132,7 @@ impl Error {
         }
     }
 
-    /// What the log and a job's row may say of it: nothing personal.
+    /// The text for the log and for a job's row, without personal data.
     pub fn for_log(&self) -> String {
         match self {
             Error::Database(e) => safe(e),
@@ -140,7 +141,7 @@ impl Error {
         }
     }
 
-    /// What is said of it where the outcome of a job is kept for people to read; `None` where it passes, or is our own fault.
+    /// The text for people who read the outcome of a job; `None` if the fault is temporary or our own.
     pub fn sentence(&self) -> Option<Cow<'static, str>> {
         match self {
             Error::BadRequest(why) | Error::Forbidden(why) | Error::BadGateway(why) => Some(why.clone()),
@@ -153,8 +154,8 @@ impl Error {
         }
     }
 
-    /// Whether the statement or transaction that ended with this has certainly done nothing: it was not begun, or refused and
-    /// rolled back. Of an error as the database's handle gave it; a lost connection may have done it.
+    /// Whether the statement or transaction that failed with this certainly had no effect: it was not begun, or was
+    /// refused and rolled back. Only for errors from a database handle; after a lost connection it may have had one.
     pub fn is_undone(&self) -> bool {
         self.is_refusal() || self.info().did_nothing
     }
@@ -170,7 +171,7 @@ impl Error {
             Error::Database(Fault::Refused(refusal)) => Some(refusal.code().code()),
             _ => None,
         };
-        // A server that shuts down may say so after the commit.
+        // PostgreSQL may report its shutdown after the commit.
         let rolled_back = code.is_some_and(|code| !code.starts_with("08") && !code.starts_with("57P"));
         let refusal = match self {
             Error::NoCompany => Some("no_company"),
@@ -191,15 +192,15 @@ impl Error {
 pub trait ResultExt<T>: Sized {
     /// Turns the violation of this constraint into a 400 with this sentence.
     fn on_constraint(self, constraint: &str, detail: &'static str) -> Result<T>;
-    /// The answer of a list for a caller without a company: the empty one.
+    /// The response of a list to a caller without a company: an empty list.
     fn or_empty_without_company(self) -> Result<T>
     where
         T: Default;
-    /// The answer of a write for a caller without a company: 400.
+    /// The response of a write to a caller without a company: 400.
     fn must_have_company(self) -> Result<T>;
-    /// The answer of any other route for a caller without a company.
+    /// The response of any other route to a caller without a company.
     fn without_company(self, answer: Error) -> Result<T>;
-    /// The answer of a route by id for a caller without a company: 404, as for an unknown id.
+    /// The response of a route by id to a caller without a company: 404, as for an unknown id.
     fn or_not_found_without_company(self) -> Result<T>
     where
         T: FromRow;
@@ -257,7 +258,8 @@ impl<T> ResultExt<T> for Result<T> {
 }
 
 impl From<Fault> for Error {
-    /// `app.found` and its kin raise SQLSTATEs of class RF with a sentence of ours; all else keeps its SQLSTATE only.
+    /// `app.found` and similar functions raise SQLSTATEs of class RF with a sentence of ours; any other error keeps
+    /// only its SQLSTATE.
     fn from(e: Fault) -> Self {
         let Some(db) = e.as_db_error() else { return Error::Database(e) };
         let sentence = || Cow::Owned(db.message().to_owned());
@@ -270,7 +272,7 @@ impl From<Fault> for Error {
     }
 }
 
-/// For commands, where an error ends the program and its text is for the one who runs it.
+/// For commands, where an error ends the program and its text is for the person who runs it.
 impl From<Error> for anyhow::Error {
     fn from(e: Error) -> Self {
         match e {
@@ -302,17 +304,17 @@ pub(crate) fn safe(e: &Fault) -> String {
             text += &format!(" {key}={value}");
         }
     }
-    // These classes speak of the schema, the connection or the server, and not of values.
+    // Messages of these classes are about the schema, the connection or the server, not about values.
     if ["08", "28", "3D", "42", "53", "57", "XX"].iter().any(|class| code.starts_with(class)) {
         text += &format!(": {}", db.message());
     }
     text
 }
 
-/// The body of every error answer.
+/// The body of every error response.
 #[derive(Serialize, JsonSchema)]
 pub struct ErrorBody {
-    /// A sentence for the person at the screen; a list of problems when the status is 422.
+    /// A sentence for the person at the screen; a list of problems if the status is 422.
     detail: Detail,
     #[serde(rename = "type")]
     kind: &'static str,
@@ -322,7 +324,7 @@ pub struct ErrorBody {
 }
 
 impl ErrorBody {
-    /// That of a status with nothing more to say.
+    /// The body of a status without details.
     pub(crate) fn of(status: StatusCode) -> Self {
         Self::new(status, Detail::Sentence(status.canonical_reason().unwrap_or_default().into()))
     }
@@ -392,19 +394,19 @@ fn unavailable() -> (StatusCode, Detail, Option<u32>) {
     (StatusCode::SERVICE_UNAVAILABLE, Detail::Sentence(detail), Some(1))
 }
 
-/// Connection lost, out of resources, given up after a wait, shutting down, or ended because nothing came for too long.
+/// Connection lost, out of resources, lock timeout, shutting down, or idle for too long.
 fn is_gone(e: &Fault) -> bool {
     let code = e.code().map_or("", |c| c.code());
     let ended = ["08", "53", "57", "25P03", "25P04", LOCK_TIMEOUT];
     matches!(e, Fault::Lost(_)) || ended.iter().any(|start| code.starts_with(start))
 }
 
-/// `lock_not_available`: a lock of a table or row was waited for as long as `lock_timeout` says (sql/platform/roles.sql).
+/// `lock_not_available`: a lock on a table or row was not granted within `lock_timeout` (sql/platform/roles.sql).
 const LOCK_TIMEOUT: &str = "55P03";
 /// `query_canceled`: by `statement_timeout`, or by an administrator.
 const STATEMENT_TIMEOUT: &str = "57014";
 
-/// The SQLSTATEs (PostgreSQL, appendix A) of what does not fit the data, with their status and sentence.
+/// The SQLSTATEs (PostgreSQL, appendix A) of values that do not fit, with their status and sentence.
 fn unfit(code: &str) -> Option<(StatusCode, &'static str)> {
     use StatusCode as S;
     Some(match code {
@@ -419,7 +421,7 @@ fn unfit(code: &str) -> Option<(StatusCode, &'static str)> {
     })
 }
 
-/// The answer for each refusal of the database.
+/// The response for each refusal of the database.
 fn database(e: &Fault) -> (StatusCode, Detail, Option<u32>) {
     use StatusCode as S;
     match e {
@@ -440,7 +442,7 @@ fn database(e: &Fault) -> (StatusCode, Detail, Option<u32>) {
         (Some(unfit), _) => unfit,
         (None, "42501") => (S::FORBIDDEN, "Not allowed"),
         (None, "40001" | "40P01") => (S::CONFLICT, "Somebody else changed it at the same moment: try again"),
-        // The database is there, and nothing was done: somebody holds what it waited for, or it was too much work.
+        // The database is up, and nothing was done: a lock was held too long, or it was too much work.
         (None, LOCK_TIMEOUT | STATEMENT_TIMEOUT) => {
             tracing::warn!(error = %safe(e), "given up after a wait in the database");
             let detail = "The database took too long: try again in a moment";

@@ -40,13 +40,13 @@ pub use error::{Error, Result};
 
 use std::{ops::Deref, sync::Arc};
 
-/// What every handler may reach; cheap to clone.
+/// What all handlers share; cheap to clone.
 #[derive(Clone)]
 pub struct App(Arc<Parts>);
 
 /// The parts of an [`App`].
 pub struct Parts {
-    /// The database, of which handlers get a scoped handle through their extractor.
+    /// The database; handlers get a scoped handle through their extractor.
     pub db: db::Db,
     /// The keys of the tokens.
     pub keys: auth::Keys,
@@ -54,7 +54,7 @@ pub struct Parts {
     pub hasher: passwords::Hasher,
     /// The keys that seal providers' secrets.
     pub sealer: seal::Sealer,
-    /// The keys of addresses for people who are not signed in.
+    /// The keys of links for people who are not signed in.
     pub links: links::Links,
     /// The keys of the cursors of lists.
     pub cursors: signed::Signer,
@@ -62,7 +62,7 @@ pub struct Parts {
     pub positions: seal::Sealer,
     /// The files' content.
     pub storage: clients::storage::Storage,
-    /// Whether the store is this database's, as last seen; nothing before it has said so.
+    /// Whether the store is this database's, as last checked; `None` before the first check.
     pub store_is_ours: tokio::sync::watch::Sender<Option<bool>>,
     /// Outgoing mail of the platform itself.
     pub mailer: clients::mail::Mailer,
@@ -70,26 +70,26 @@ pub struct Parts {
     pub twilio: clients::twilio::Twilio,
     /// Companies' mail through their own accounts.
     pub sendgrid: clients::sendgrid::SendGrid,
-    /// Calls to addresses that companies' workflows name.
+    /// Requests to URLs that companies' workflows name.
     pub webhooks: clients::webhook::Webhooks,
-    /// What was refused.
+    /// Refusals to be recorded.
     pub refusals: refusals::Refusals,
-    /// What is measured, if it is read.
+    /// The metrics, if they are configured.
     pub metrics: Option<metrics::Metrics>,
     /// The settings.
     pub config: config::Config,
-    /// Work that goes on after its answer was sent, which a graceful stop waits for; closed when that begins.
+    /// Work that continues after its response; a graceful shutdown closes this and waits for it.
     pub background: tokio_util::task::TaskTracker,
 }
 
 impl App {
-    /// Builds the application on a database; `config` is settled.
+    /// Builds the application on a database; `config` must be settled.
     pub fn new(db: db::Db, config: config::Config) -> anyhow::Result<Self> {
         let storage = clients::storage::Storage::open(config.storage_url.as_deref().unwrap_or_default())?;
         Self::with(db, config, storage)
     }
 
-    /// The same with a store of files that was opened before.
+    /// Builds the application like [`App::new`], with an open store of files.
     pub fn with(db: db::Db, config: config::Config, storage: clients::storage::Storage) -> anyhow::Result<Self> {
         Ok(Self(Arc::new(Parts {
             db,
@@ -112,8 +112,8 @@ impl App {
         })))
     }
 
-    /// Work of a request that goes on when its client goes away. It is outside of the request's transaction, so what the
-    /// request has done so far is committed before.
+    /// Runs work of a request that continues if its client disconnects. It is outside of the request's transaction, so
+    /// what the request has done so far is committed first.
     pub(crate) async fn run_to_completion<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
@@ -127,7 +127,7 @@ impl App {
     }
 }
 
-/// How many processors the program may use; two where the system does not tell.
+/// The number of processors that the program may use; two if the system does not say.
 pub(crate) fn processors() -> usize {
     std::thread::available_parallelism().map_or(2, |n| n.get())
 }

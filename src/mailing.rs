@@ -1,7 +1,7 @@
-//! The one way by which a company's mail leaves: the row is written first, which is where unsubscribed addresses refuse
-//! (`app.keep_email`); then the provider is asked, outside of any transaction; then its answer is written to the row. A
-//! row without an answer is failed by the job `unanswered` and never sent again by itself. Campaigns leave by the same
-//! [`MailRoute`], and keep their rows themselves (`jobs/campaign.rs`).
+//! The only way in which a company's mail leaves: the row is written first, which a suppressed address may refuse
+//! (`app.keep_email`); then the provider is called, outside of any transaction; then its response is written to the
+//! row. The job `unanswered` fails a row without a response, which is never sent again automatically. Campaigns use the
+//! same [`MailRoute`], and manage their rows themselves (`jobs/campaign.rs`).
 
 use crate::{
     App, Error, Result,
@@ -31,22 +31,22 @@ pub struct Mail {
     pub body: String,
     /// The body as plain text, for readers that show no HTML, if it is given.
     pub text: Option<String>,
-    /// Addresses with commas between them.
+    /// Comma-separated addresses.
     pub cc: Option<String>,
-    /// Addresses with commas between them, which the other recipients do not see.
+    /// Comma-separated addresses, which the other recipients do not see.
     pub bcc: Option<String>,
     /// The contact it goes to.
     pub contact: Option<Uuid>,
-    /// The mail of the company that it answers.
+    /// The mail that it replies to.
     pub in_reply_to: Option<Uuid>,
-    /// Files of the company that go with it.
+    /// Files of the company to attach.
     pub attachments: Vec<Uuid>,
     /// The run of a workflow that sends it.
     pub execution: Option<Uuid>,
 }
 
 row! {
-    /// Whose address a company's mail bears, if the company has said so, whether its settings are switched off, and the caller's own
+    /// A company's sender address, if it has set one, whether its settings are switched off, and the caller's own
     /// address.
     pub struct Sender {
         company_id: Uuid,
@@ -57,7 +57,7 @@ row! {
 }
 
 row! {
-    /// A mail that is written down.
+    /// A mail that is stored.
     pub struct Queued as "Email" {
         id: Uuid,
         company_id: Uuid,
@@ -69,7 +69,7 @@ row! {
 }
 
 row! {
-    /// A file that is to go with a mail.
+    /// A file to attach to a mail.
     pub struct Attached as "File" {
         id: Uuid,
         object_key: String,
@@ -79,15 +79,15 @@ row! {
     }
 }
 
-/// Bytes of a mail's attachments together.
+/// Maximum total size of a mail's attachments, in bytes.
 const ATTACHMENTS: i64 = 20 << 20;
-/// Mails with attachments are whole in memory while they leave, so only so many at a time, and of one company one.
+/// Mails with attachments sent at a time, of which one per company: they are in memory while they are sent.
 static LARGE: FairLimit = FairLimit::new(2, 1);
 /// How long a mail waits for a permit.
 const LARGE_WAIT: Duration = Duration::from_secs(30);
 const BUSY: &str = "Another mail with attachments is being sent right now: try again in a moment";
 
-/// How a company's mail leaves: by what, and whose address it bears.
+/// How a company's mail leaves: through which provider, and with which sender.
 pub struct MailRoute {
     company: Uuid,
     /// The company's SendGrid key, or the relay.
@@ -96,7 +96,7 @@ pub struct MailRoute {
     reply_to: String,
 }
 
-/// The route of the company's mail, if it has one: 400 when its own is switched off.
+/// The route of the company's mail, if it has one: 400 if its own is switched off.
 pub async fn route<D: Door>(app: &App, db: &Scoped<D>) -> Result<Option<MailRoute>> {
     let (sender, sealed) = db
         .tx(async |tx| {
@@ -105,7 +105,7 @@ pub async fn route<D: Door>(app: &App, db: &Scoped<D>) -> Result<Option<MailRout
             Ok((sender, tx.company_secret("sendgrid_api_key").await?))
         })
         .await?;
-    // By another route it would have another sender.
+    // Another route would mean another sender.
     if sender.is_off && (sealed.is_some() || sender.from_email.is_some()) {
         return Err(Error::bad_request("Mail is switched off with the Twilio settings: switch them on first"));
     }
@@ -117,13 +117,13 @@ pub async fn route<D: Door>(app: &App, db: &Scoped<D>) -> Result<Option<MailRout
     Ok(Some(MailRoute { company: sender.company_id, key, from, reply_to: sender.own_email }))
 }
 
-/// The route of the company's mail, where one is needed: 400 when there is none.
+/// The route of the company's mail, where one is needed: 400 if there is none.
 pub async fn require_route(app: &App, db: &TenantDb) -> Result<MailRoute> {
     let missing = Error::bad_request("SendGrid is not configured: enter its key in the settings first");
     route(app, db).await?.ok_or(missing)
 }
 
-/// Where the recipients of a campaign unsubscribe: 400 where nobody has said how they reach this server.
+/// The URL below which recipients of a campaign unsubscribe: 400 if they cannot reach this server.
 pub fn unsubscribe_base(app: &App) -> Result<&str> {
     app.config.unsubscribe_base().ok_or(Error::bad_request(
         "Campaigns cannot be sent: recipients could not unsubscribe, for RINGFENCE_PUBLIC_URL is not set to an address \
@@ -148,18 +148,18 @@ impl MailRoute {
         }
     }
 
-    /// Whether it can be asked. Of SendGrid nobody knows before.
+    /// Whether the provider can be reached. SendGrid is assumed to be.
     pub async fn is_there(&self, app: &App) -> bool {
         self.key.is_some() || app.mailer.is_relay_there().await
     }
 
-    /// Whether it takes nothing from anybody when it cannot take a mail at the moment. SendGrid does not look at the recipient before
-    /// it has taken it; a mail server may ask for patience for one of them.
+    /// Whether a temporary refusal of a mail applies to all recipients. SendGrid accepts a mail before it looks at the
+    /// recipient; a mail server may defer a single recipient.
     pub fn is_alike_for_all(&self) -> bool {
         self.key.is_some()
     }
 
-    /// Gives a mail to the provider; answers the id that the provider gives it, if any.
+    /// Hands a mail to the provider; returns the provider's id for it, if any.
     pub async fn deliver(&self, app: &App, email: &OutgoingEmail) -> Result<Option<String>, Failure> {
         match &self.key {
             Some(key) => app.sendgrid.send(key, email).await,
@@ -168,7 +168,7 @@ impl MailRoute {
     }
 }
 
-/// Checks the addresses and the subject: what would break a mail's head is refused.
+/// Checks the addresses and the subject: what would break a mail's headers is refused.
 pub fn check(mail: &Mail) -> Result<()> {
     let valid = |address: &str| address.parse::<Address>().is_ok();
     if !valid(&mail.to) {
@@ -187,12 +187,12 @@ fn addresses(list: &Option<String>) -> Vec<String> {
     list.filter(|address| !address.is_empty()).map(str::to_owned).collect()
 }
 
-/// A list as it is kept: the row is asked whether its addresses want mail, so it has what a letter has.
+/// A list as it is stored: suppressions are checked on the row, so it has the same addresses as the mail.
 fn kept(list: &Option<String>) -> Option<String> {
     Some(addresses(list).join(",")).filter(|list| !list.is_empty())
 }
 
-/// Writes a mail down in the caller's transaction, as a draft or before it is sent.
+/// Stores a mail in the caller's transaction, as a draft or before it is sent.
 pub async fn keep(tx: &Tx<'_>, mail: &Mail, host: &str, is_draft: bool) -> Result<Queued> {
     let Mail { to, subject, body, text, cc, bcc, contact, in_reply_to, attachments, execution } = mail;
     // The text, or else the HTML (contract: inbox/send-email).
@@ -203,7 +203,7 @@ pub async fn keep(tx: &Tx<'_>, mail: &Mail, host: &str, is_draft: bool) -> Resul
     tx.one(sql!("mailing/queue"), params).await
 }
 
-/// Reads what goes with a mail.
+/// Reads a mail's attachments.
 async fn attached(app: &App, db: &TenantDb, ids: &Vec<Uuid>) -> Result<Vec<Attachment>> {
     if ids.is_empty() {
         return Ok(Vec::new());
@@ -225,17 +225,17 @@ async fn attached(app: &App, db: &TenantDb, ids: &Vec<Uuid>) -> Result<Vec<Attac
     Ok(all)
 }
 
-/// What became of a mail.
+/// The outcome of sending a mail.
 pub struct Sent {
     /// The row.
     pub id: Uuid,
-    /// The handle by which it is read, whatever has become of who asked for it.
+    /// A handle that can read the row, whatever has become of the caller.
     pub db: TenantDb,
-    /// The provider's id of it, if it gives one, or why there is none.
+    /// The provider's id for it, if any, or why it failed.
     pub outcome: Result<Option<String>, Failure>,
 }
 
-/// Sends a mail. 400 when the company has no route.
+/// Sends a mail. 400 if the company has no route.
 pub async fn send(app: &App, db: &TenantDb, mail: Mail) -> Result<Sent> {
     check(&mail)?;
     let route = require_route(app, db).await?;
@@ -263,7 +263,7 @@ pub async fn send(app: &App, db: &TenantDb, mail: Mail) -> Result<Sent> {
     sent.await
 }
 
-/// A mail as it leaves. What its row keeps is without the pixel, which would count those who wrote it.
+/// A mail as it is sent. Its row is without the tracking pixel, which would count views by its authors.
 fn email(app: &App, route: &MailRoute, mail: Mail, queued: &Queued, attachments: Vec<Attachment>) -> OutgoingEmail {
     let html = match app.config.reachable_base() {
         Some(base) => {
@@ -273,13 +273,13 @@ fn email(app: &App, route: &MailRoute, mail: Mail, queued: &Queued, attachments:
         }
         None => mail.body,
     };
-    // Of an older mail, the host may be as its sender writes it.
+    // The host in the id of an older mail may not be ASCII.
     let id = |id: &str| match id.rsplit_once('@') {
         Some((left, host)) if !host.is_ascii() => format!("<{left}@{}>", ascii_host(host)),
         _ => format!("<{id}>"),
     };
     let ids = |ids: &String| ids.split(' ').map(id).collect::<Vec<_>>().join(" ");
-    // SendGrid refuses a mail that goes to somebody twice.
+    // SendGrid refuses a mail with a duplicate recipient.
     let mut known = BTreeSet::from([mail.to.to_lowercase()]);
     let mut others = |list: &Option<String>| -> Vec<String> {
         addresses(list).into_iter().filter(|address| known.insert(address.to_lowercase())).collect()
@@ -299,7 +299,7 @@ fn email(app: &App, route: &MailRoute, mail: Mail, queued: &Queued, attachments:
     }
 }
 
-/// What a failure is called in its row and to the one who asked.
+/// The description of a failure, in its row and for the caller.
 pub fn words(failure: &Failure) -> String {
     match failure {
         Failure::Refused { message, .. } | Failure::Closed(message) => {

@@ -17,9 +17,9 @@ use ringfence::{
 use std::process::ExitCode;
 use tokio::runtime;
 
-/// A request allocates a few hundred small texts and frees them on whatever thread it ends, where this one is quicker:
-/// `make bench` shows a fifth less processor time for a page of contacts. Without huge pages, which would keep twice the
-/// memory that is used.
+/// A request allocates a few hundred small strings and may free them on another thread, at which mimalloc is faster:
+/// `make bench` shows a fifth less processor time for a page of contacts. Without huge pages, which would keep twice
+/// the memory in use.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -139,8 +139,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// The settings may be given before a command or behind it. The help of commands that serve shows them; that of the others hides
-/// them.
+/// The settings may be given before or after a command. The help of commands that serve shows them; the others' help
+/// hides them.
 fn parse() -> Cli {
     let settings = Config::augment_args(clap::Command::new("settings"));
     let mut program = Cli::command().mut_args(|setting| setting.global(true));

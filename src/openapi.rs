@@ -6,7 +6,7 @@ use aide::openapi::{
     SecurityScheme, Tag,
 };
 
-/// Completes the document of the routes: what they do, in groups, for whom, and what may be empty.
+/// Completes the document: what routes do, in groups, for whom, and what may be empty.
 pub(crate) fn complete(api: &mut OpenApi) {
     api.info = Info {
         title: "Ringfence".into(),
@@ -52,8 +52,8 @@ fn operation<'a>(api: &'a mut OpenApi, route: &Route) -> Option<&'a mut Operatio
     }
 }
 
-/// In what is sent, an optional id may be an empty string, which means that there is none (`wire::blank_is_none`), and so
-/// may whatever is no text in a query.
+/// Documents that an optional id in a request may be an empty string, which means none (`wire::blank_is_none`), and so
+/// may everything but text in a query.
 fn say_that_blank_is_none(api: &mut OpenApi) {
     let mut bodies = Vec::new();
     for route in routes() {
@@ -87,7 +87,7 @@ fn say_that_blank_is_none(api: &mut OpenApi) {
     }
 }
 
-/// Lets what has a `type` and `format` of this kind be an empty string as well.
+/// Lets a schema with such a `type` and `format` be an empty string as well.
 fn may_be_blank(
     schema: Option<&mut serde_json::Map<String, serde_json::Value>>,
     is_it: impl Fn(&str, Option<&str>) -> bool,
@@ -104,13 +104,13 @@ fn may_be_blank(
     schema.insert("anyOf".into(), serde_json::json!([form, {"type": "string", "maxLength": 0}]));
 }
 
-/// Adds what a handler's type does not tell: the sentence, the group, and the names in the path.
+/// Adds what a handler's type does not say: summary, group, and path parameters.
 fn describe(operation: &mut Operation, route: &Route) {
     operation.summary = Some(route.summary.trim().trim_end_matches('.').into());
     operation.tags = vec![name(route.area).into()];
     let variable = route.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
     for part in variable {
-        // The address of a picture in a mail has a token where the contract has an id.
+        // The URL of a tracking pixel has a token where the contract has an id.
         let is_id = part.ends_with("_id") && !route.path.contains("/track/");
         let schema = if is_id {
             schemars::json_schema!({"type": "string", "format": "uuid"})

@@ -1,4 +1,4 @@
-//! The HTTP server around the API: request ids, log lines, CORS, health, documents, and a graceful stop.
+//! The HTTP server around the API: request ids, log lines, CORS, health, documents, and a graceful shutdown.
 
 use crate::{
     App, Error, api,
@@ -49,28 +49,29 @@ use tower_http::{
 use tracing::Instrument;
 use uuid::Uuid;
 
-/// How many bytes a body may have where its route says nothing else.
+/// Maximum size of a body, in bytes, unless its route states another.
 const BODY_LIMIT: usize = 1 << 20;
-/// How long a stop waits for what is under way: requests, jobs, and what goes on behind them.
+/// How long a shutdown waits for requests, jobs and background work.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(30);
-/// How much longer a stop waits for background work that writes down a provider's answer.
+/// How much longer a shutdown waits for background work that stores a provider's response.
 const PROVIDER_WRITE_GRACE: Duration = Duration::from_secs(5);
-/// How long the head of a request may take, from when the connection is there or has got its last answer. It is more than
-/// proxies keep a connection that nobody uses (nginx: 60 s), so that none of them writes to one that is being closed.
+/// How long the headers of a request may take, since the connection was accepted or its last response ended. This
+/// exceeds the time for which proxies keep idle connections (nginx: 60 s), so that none writes to one that is being
+/// closed.
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(75);
-/// How long it may take while many connections are open, such as those of somebody who opens them and sends nothing.
+/// How long the headers may take while many connections are open, such as those of a client that sends nothing.
 const CROWDED_HEADER_READ_TIMEOUT: Duration = Duration::from_secs(5);
-/// From how many open connections on that holds, if the system does not allow fewer than twice as many files.
+/// Number of open connections from which on that applies, unless half of the limit of open files is lower.
 const CROWD: usize = 1000;
-/// How often it is logged that no more connections can be accepted.
+/// Minimum interval of log lines that no connection can be accepted.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
-/// The number of bytes that are read at once, which each connection holds while a client sends; no head is longer.
+/// Maximum size of a connection's read buffer, in bytes; headers cannot be longer.
 const READ_BUFFER: usize = 64 << 10;
-/// How long a client may leave what is sent to it unread: it is in memory until then.
+/// How long a client may leave a response unread: it is in memory until then.
 const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long a request may take until its answer begins, whatever it waits for: a provider and then the database, several
-/// statements of half a minute each. An open transaction is rolled back; a statement that was sent by itself may be carried
-/// out, and what must go on when a client is gone goes on.
+/// How long a request may take until its response begins, whatever it waits for: a provider and then the database,
+/// several statements of half a minute each. Then an open transaction is rolled back; a statement outside of a
+/// transaction may still be carried out, and work that continues without a client continues.
 const TIMEOUT: Duration = Duration::from_secs(60);
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -78,22 +79,22 @@ tokio::task_local! {
     static CONTEXT: Arc<RequestContext>;
 }
 
-/// The request that a task answers.
+/// The request that a task serves.
 #[derive(Default)]
 struct RequestContext {
     id: Box<str>,
-    /// Who asks, once it is known.
+    /// The caller, once known.
     user: OnceLock<Uuid>,
-    /// The company of who asks, as the first of the request's transactions found it.
+    /// The caller's company, as the request's first transaction found it.
     company: OnceLock<Option<Uuid>>,
 }
 
-/// The id of the request that this task answers; empty outside of one.
+/// The id of the request that this task serves; empty outside of one.
 pub fn request_id() -> String {
     CONTEXT.try_with(|context| context.id.to_string()).unwrap_or_default()
 }
 
-/// Notes who asks, for the log and for what is refused.
+/// Notes the caller, for the log and for refusals.
 pub(crate) fn note_user(user: Uuid) {
     tracing::Span::current().record("user", tracing::field::display(user));
     let _ = CONTEXT.try_with(|context| context.user.set(user));
@@ -104,13 +105,13 @@ pub(crate) fn company() -> Option<Uuid> {
     CONTEXT.try_with(|context| context.company.get().copied().flatten()).unwrap_or_default()
 }
 
-/// Notes the company in which a transaction of this request is. Who asks may be moved before the next one, and what was read in
-/// one company must not be written in another.
+/// Notes the company of a transaction of this request. The caller may be moved before the next one, and what was read
+/// in one company must not be written in another.
 pub(crate) fn note_company(company: Option<Uuid>) {
     let _ = CONTEXT.try_with(|context| context.company.set(company));
 }
 
-/// Carries work out as a part of this request, also where it runs in a task of its own.
+/// Runs work as a part of this request, even in a task of its own.
 pub fn as_part_of_request<F: Future>(work: F) -> impl Future<Output = F::Output> {
     let context = CONTEXT.try_with(Arc::clone).unwrap_or_default();
     CONTEXT.scope(context, work).in_current_span()
@@ -129,7 +130,7 @@ pub fn router(app: App) -> Router {
         .route("/docs", get(async move || ([(header::CONTENT_SECURITY_POLICY, DOCS_POLICY)], Html(docs.to_string()))))
         .fallback(async || plain(StatusCode::NOT_FOUND))
         .method_not_allowed_fallback(async || plain(StatusCode::METHOD_NOT_ALLOWED))
-        // The first is the outermost. Together they are one layer to the router, which makes a box for each.
+        // The first is the outermost. Together they are one layer, because the router boxes each layer.
         .layer((
             middleware::from_fn_with_state(app.clone(), request),
             cors(&app.config),
@@ -142,7 +143,7 @@ pub fn router(app: App) -> Router {
         .with_state(app)
 }
 
-/// What the docs page's own look lacks: a phone's width, a dark one for those who want that, and text that is not in the way.
+/// Additions to the docs page's style: a layout for phones, a dark mode, and compact text.
 const DOCS_HEAD: &str = "<meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><style>\
 body{margin:0 auto;max-width:72rem}\
 .swagger-ui .info{margin:2rem 0 1rem}.swagger-ui .info .renderedMarkdown p{max-width:46rem;margin:1em 0;line-height:1.6}\
@@ -152,7 +153,7 @@ body{margin:0 auto;max-width:72rem}\
 @media(prefers-color-scheme:dark){body{background:#1b1b1b}#swagger-ui{filter:invert(.9) hue-rotate(180deg)}}\
 @media(max-width:40rem){.swagger-ui .wrapper{padding:0 .75rem}.swagger-ui .opblock .opblock-summary{flex-wrap:wrap}}</style></head>";
 
-/// The docs page: areas to open, with a field to find one.
+/// The docs page: collapsed areas, with a field to find one.
 fn docs_page() -> String {
     let page = aide::swagger::Swagger::new("/openapi.json").with_title("Ringfence API").html();
     let options =
@@ -175,8 +176,8 @@ async fn health() -> Json<serde_json::Value> {
     Json(json!({ "status": "healthy", "service": "ringfence", "version": "1.0.0" }))
 }
 
-/// Ready when the database answers and is of this program's version, or of a newer one that this program still fits, and the store
-/// of files is known as this database's.
+/// Ready if the database responds and has this program's version, or a newer one that this program still fits, and the
+/// store of files is known to be this database's.
 async fn ready(State(app): State<App>) -> Response {
     let ready = async {
         let platform::Readiness { version, oldest_program, login_problem } = app.db.platform().readiness().await?;
@@ -227,8 +228,8 @@ fn cors(config: &Config) -> CorsLayer {
         .max_age(Duration::from_secs(600))
 }
 
-/// Carries a request out once if it has a key for that, and gives it up when it takes too long. A form with a file, where one
-/// is taken, has limits of its own: on how fast it comes, and on its length.
+/// Carries a request out, only once if it has an idempotency key, and up to a timeout. A form with a file, if the route
+/// takes one, has its own limits on pace and duration.
 async fn once_and_in_time(State(app): State<App>, request: Request, next: Next) -> Response {
     let kind = request.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
     let is_form = kind.get(..10).is_some_and(|start| start.eq_ignore_ascii_case(b"multipart/"));
@@ -246,11 +247,11 @@ fn takes_files(request: &Request) -> bool {
     route.and_then(|route| route.limit).is_some_and(|limit| limit > BODY_LIMIT)
 }
 
-/// Gives each request an id, a span and a log line, and each answer its safety headers.
+/// Gives each request an id, a span and a log line, and each response its security headers.
 async fn request(State(app): State<App>, request: Request, next: Next) -> Response {
     let given = request.headers().get(&X_REQUEST_ID).and_then(|v| v.to_str().ok());
     let fresh = || (&*Uuid::now_v7().hyphenated().encode_lower(&mut Uuid::encode_buffer())).into();
-    // A job's id has a blank, so nobody's request looks like a job in the audit log.
+    // A job's id has a blank, so no request can look like a job in the audit log.
     let is_fit = |id: &&str| (1..=100).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic());
     let id: Box<str> = given.filter(is_fit).map_or_else(fresh, Into::into);
     let method = request.method().clone();
@@ -262,7 +263,7 @@ async fn request(State(app): State<App>, request: Request, next: Next) -> Respon
     let started = Instant::now();
     let context = Arc::new(RequestContext { id, ..RequestContext::default() });
     let mut response = CONTEXT.scope(context.clone(), answer(request, next)).instrument(span.clone()).await;
-    // A browser of a foreign origin is told so plainly, and not by an answer without headers.
+    // A preflight from a foreign origin gets a clear 400, not just a response without CORS headers.
     if preflight && !response.headers().contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN) {
         *response.status_mut() = StatusCode::BAD_REQUEST;
     }
@@ -289,15 +290,15 @@ async fn request(State(app): State<App>, request: Request, next: Next) -> Respon
     response
 }
 
-/// Answers are compressed for who asks for it, from this many bytes on.
+/// Minimum size of a response that is compressed if requested, in bytes.
 const WORTH_COMPRESSING: u64 = 1 << 10;
-/// Where answers may have a secret of the caller's in them. Compressed together with text that somebody else chose, its
-/// length would tell of it (BREACH).
+/// Paths whose responses may contain a secret of the caller. Compressed together with text chosen by somebody else, the
+/// length would reveal it (BREACH).
 const SECRETIVE: [&str; 6] =
     ["/api/auth", "/api/register", "/api/invitations", "/api/twilio", "/api/emails/webhook", "/api/unsubscribe"];
 
-/// Answers, compressed where that is asked for and safe: reads only, because a secret that is shown once is the answer to
-/// a change.
+/// Responses, compressed if requested and safe: for reads only, because a secret that is shown once is in the response
+/// to a change.
 async fn answer(request: Request, next: Next) -> Response {
     let path = request.uri().path();
     let plain = !request.headers().contains_key(header::ACCEPT_ENCODING)
@@ -315,20 +316,20 @@ async fn answer(request: Request, next: Next) -> Response {
         streaming::mark(answer)
     });
     let Ok(mut response) = layer.layer(noted).oneshot(request).await;
-    // Who accepts no encoding at all gets the answer as it is and not the layer's 406: the request has been carried out.
+    // A client that accepts no encoding gets the plain response, not the layer's 406: the request has been carried out.
     if let Some(status) = response.extensions_mut().remove::<StatusCode>() {
         *response.status_mut() = status;
     }
     streaming::compressed(response.map(Body::new))
 }
 
-/// Text, and not a file's content, of which a client may ask for a part.
+/// Whether it is text, and not a file's content, of which a client may request a range.
 fn is_text(_: StatusCode, _: Version, headers: &HeaderMap, _: &Extensions) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     (kind.starts_with("application/json") || kind.starts_with("text/")) && !headers.contains_key(header::ACCEPT_RANGES)
 }
 
-/// The part of an address that one customer of a provider has: all of IPv4, the first half of IPv6.
+/// The part of an IP address that identifies an internet customer: all of IPv4, the first half of IPv6.
 fn network(ip: IpAddr) -> String {
     match ip.to_canonical() {
         IpAddr::V4(ip) => ip.to_string(),
@@ -340,9 +341,9 @@ fn network(ip: IpAddr) -> String {
 pub struct Client(Option<IpAddr>);
 
 impl Client {
-    /// Counts one attempt of `action` for this address with this account, and refuses it with 429 beyond `allowed` in
-    /// `per`. Where there is an account, an address may try ten of them as often, and an account is tried ten times as often by everybody
-    /// together: one stranger cannot lock somebody out from elsewhere, but ten networks together can while they go on.
+    /// Counts one attempt of `action` by this address on this account, and refuses it with 429 beyond `allowed` in
+    /// `per`. With an account, ten times that is the limit of an address on all accounts, and of an account from all
+    /// addresses: one stranger cannot lock a user out, but ten networks together can while they go on.
     pub async fn limit(
         &self,
         app: &App,
@@ -375,7 +376,7 @@ impl Client {
 pub struct Attempt(Vec<String>);
 
 impl Attempt {
-    /// Counts it no more: it was no guess.
+    /// Uncounts the attempt: it was not a guess.
     pub async fn give_back(self, app: &App) -> Result<(), Error> {
         if self.0.is_empty() { Ok(()) } else { app.db.platform().return_attempts(&self.0).await }
     }
@@ -397,15 +398,15 @@ impl FromRequestParts<App> for Client {
 
 impl aide::OperationInput for Client {}
 
-/// Lets this program have as many files open as the system allows, because each connection is one. The limit that it starts
-/// with, mostly 1024, is meant for programs that use select(2).
+/// Raises the limit of open files to the system's maximum, because each connection is one. The initial limit, mostly
+/// 1024, is meant for programs that use select(2).
 pub fn allow_connections() {
     if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
         let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
     }
 }
 
-/// The next connection. When the system has no file left for it, this waits until another one is closed.
+/// The next connection. If the limit of open files is reached, this waits until another one is closed.
 async fn next_connection(listener: &TcpListener, logged: &mut Option<Instant>) -> (TcpStream, SocketAddr) {
     use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     loop {
@@ -423,7 +424,7 @@ async fn next_connection(listener: &TcpListener, logged: &mut Option<Instant>) -
     }
 }
 
-/// Answers whoever connects until `stop` is done; returns the connections that are still open.
+/// Serves connections until `stop` is done; returns those that are still open.
 async fn accept(listener: TcpListener, router: &Router, stop: impl Future<Output = ()>) -> GracefulShutdown {
     let connections = GracefulShutdown::new();
     let protocol = |timeout| {
@@ -453,14 +454,14 @@ async fn accept(listener: TcpListener, router: &Router, stop: impl Future<Output
         });
         let connection = connections.watch(http.serve_connection(TokioIo::new(stream), answer));
         tokio::spawn(async move {
-            // A client that breaks off is no news.
+            // A client that disconnects is not worth a log line.
             let _ = connection.await;
         });
     }
 }
 
-/// Serves until `stop` is done, then lets what is under way finish. No job is begun from then on: other servers have time
-/// for it.
+/// Serves until `stop` is done, then lets what is under way finish. From then on, no job is started: other servers have
+/// time for it.
 pub async fn serve(
     app: App,
     listener: TcpListener,
@@ -493,7 +494,7 @@ pub async fn work(app: App, stop: impl Future<Output = ()>) -> std::io::Result<(
     let working = begin_jobs(&app, &stopping);
     tokio::select! {
         () = stop => {}
-        // Before, it ends only by a panic.
+        // Before a stop, this ends only by a panic.
         ended = working => return ended.map_err(std::io::Error::other),
     }
     stopping.cancel();
@@ -501,7 +502,7 @@ pub async fn work(app: App, stop: impl Future<Output = ()>) -> std::io::Result<(
     Ok(())
 }
 
-/// Serves what is measured until a stop, where that is wanted.
+/// Serves metrics until a stop, if they are configured.
 async fn begin_metrics(app: &App, stopping: &CancellationToken) -> std::io::Result<()> {
     let Some(address) = app.config.metrics_listen else { return Ok(()) };
     let listener = TcpListener::bind(address)
@@ -511,16 +512,16 @@ async fn begin_metrics(app: &App, stopping: &CancellationToken) -> std::io::Resu
     Ok(())
 }
 
-/// Begins jobs until a stop.
+/// Works on jobs until a stop.
 fn begin_jobs(app: &App, stopping: &CancellationToken) -> JoinHandle<()> {
     let (app, stop) = (app.clone(), stopping.clone().cancelled_owned());
     app.clone().background.spawn(async move { jobs::work(&app, stop).await })
 }
 
-/// Waits for what goes on behind requests, and for jobs.
+/// Waits for background work and for jobs.
 async fn finish(app: &App, end: Instant) {
     app.background.close();
-    // What a request has left behind at the last moment writes down what a provider answered.
+    // Background work started at the last moment stores a provider's response.
     if tokio::time::timeout_at(end + PROVIDER_WRITE_GRACE, app.background.wait()).await.is_err() {
         tracing::warn!("stopped with work still under way");
     }

@@ -1,7 +1,7 @@
-//! The one way by which texts and calls leave, whoever asks: a screen, a conversation, a schedule. The row is written
-//! first, which is where opt-outs, blocked conversations and quiet hours refuse (`app.keep_message`); then Twilio is
-//! asked, outside of any transaction; then its answer is written to the row. A row without an answer is failed by the job
-//! `unanswered` and never sent again by itself.
+//! The only way in which texts and calls leave, whether from a screen, a conversation or a schedule. The row is written
+//! first, which opt-outs, blocked conversations and quiet hours may refuse (`app.keep_message`); then Twilio is called,
+//! outside of any transaction; then its response is written to the row. The job `unanswered` fails a row without a
+//! response, which is never sent again automatically.
 
 use crate::{
     App, Error, Result,
@@ -14,18 +14,18 @@ use crate::{
 };
 use uuid::Uuid;
 
-/// A company's Twilio account, as it may be used.
+/// A company's Twilio account, ready for use.
 #[derive(Clone)]
 pub struct Account {
-    /// The company whose it is.
+    /// The company that it belongs to.
     pub company: Uuid,
-    /// What Twilio is asked with.
+    /// The credentials for Twilio.
     pub credentials: Credentials,
-    /// Whether it is switched on: what comes in is heard all the same.
+    /// Whether it is switched on; incoming texts and calls are accepted either way.
     pub is_active: bool,
-    /// Whether Twilio knew the account when it was last asked.
+    /// Whether Twilio knew the account at the last check.
     pub is_verified: bool,
-    /// The token as it is stored, by which it is known whether it is still the same.
+    /// The token as it is stored, to see whether it is still the same.
     pub sealed_token: Vec<u8>,
     sms_enabled: bool,
     voice_enabled: bool,
@@ -49,7 +49,7 @@ pub async fn account<D: crate::db::Door>(app: &App, db: &Scoped<D>) -> Result<Op
     Ok(account_on_or_off(app, db).await?.filter(|account| account.is_active))
 }
 
-/// The company's account, if it has one: whether Twilio tells something does not depend on whether it is switched on.
+/// The company's account, if it has one, even switched off: Twilio's webhooks arrive either way.
 pub async fn account_on_or_off<D: crate::db::Door>(app: &App, db: &Scoped<D>) -> Result<Option<Account>> {
     let Some(stored) = db.twilio_account::<Stored>().await? else { return Ok(None) };
     let auth_token = app.sealer.open(stored.company_id, "twilio_auth_token", &stored.sealed_token)?;
@@ -85,24 +85,24 @@ pub async fn need_texting_account(app: &App, db: &TenantDb) -> Result<Account> {
 pub struct Text {
     /// The recipient, as the screens give it to [`send`], and in E.164 for [`queue`].
     pub to: String,
-    /// What it says, unless a template does.
+    /// The text, unless a template is given.
     pub body: Option<String>,
     /// A template of the company, whose text replaces `body`.
     pub template: Option<Uuid>,
-    /// What the template's placeholders stand for.
+    /// The values of the template's placeholders.
     pub variables: std::collections::HashMap<String, String>,
     /// The contact it goes to.
     pub contact: Option<Uuid>,
-    /// One of the company's numbers, or whichever can.
+    /// One of the company's numbers; any that can send if absent.
     pub from: Option<String>,
-    /// Whether the numbers take turns.
+    /// Whether to rotate the sender.
     pub rotate: bool,
     /// The run of a workflow that sends it.
     pub execution: Option<Uuid>,
 }
 
 row! {
-    /// A text that is written down and not yet sent.
+    /// A text that is stored and not yet sent.
     pub struct Queued {
         id: Uuid,
         user_id: Uuid,
@@ -120,18 +120,18 @@ row! {
     }
 }
 
-/// What became of a text.
+/// The outcome of sending a text.
 pub struct Sent {
     /// The row.
     pub message: Queued,
-    /// The handle by which it is read, whatever has become of who asked for it.
+    /// A handle that can read the row, whatever has become of the caller.
     pub db: TenantDb,
-    /// What Twilio said, or why there is no answer.
+    /// Twilio's response, or why there is none.
     pub outcome: Result<Taken, Failure>,
 }
 
 impl Sent {
-    /// Twilio's answer; 400 for a refusal, 502 for none.
+    /// Twilio's response; 400 for a refusal, 502 for none.
     pub fn taken(self) -> Result<(Queued, Taken)> {
         match self.outcome {
             Ok(taken) => Ok((self.message, taken)),
@@ -140,13 +140,13 @@ impl Sent {
     }
 }
 
-/// What a failure is to the one who asked.
+/// The error that a failure means for the caller.
 pub fn error(failure: Failure) -> Error {
     let words = words(&failure).into();
     if matches!(failure, Failure::Refused { .. }) { Error::BadRequest(words) } else { Error::BadGateway(words) }
 }
 
-/// What a failure is called in the row that it belongs to.
+/// The description of a failure in its row.
 pub fn words(failure: &Failure) -> String {
     match failure {
         Failure::Refused { code, message } => sentence(*code, message),
@@ -158,7 +158,7 @@ pub fn words(failure: &Failure) -> String {
 
 /// Sends a text through the company's account.
 ///
-/// Whether Twilio is configured is said before anything else (contract: sms/send).
+/// A missing Twilio configuration is reported before anything else (contract: sms/send).
 pub async fn send(app: &App, db: &TenantDb, mut text: Text) -> Result<Sent> {
     let account = need_texting_account(app, db).await?;
     text.to = e164(&text.to)?;
@@ -166,7 +166,7 @@ pub async fn send(app: &App, db: &TenantDb, mut text: Text) -> Result<Sent> {
     finish(app, account, message, text.template).await
 }
 
-/// Writes a text down in the caller's transaction.
+/// Stores a text in the caller's transaction.
 pub async fn queue(tx: &Tx<'_>, text: &Text) -> Result<Queued> {
     let body = match text.template {
         Some(template) => {
@@ -188,15 +188,14 @@ pub fn check_body(body: &str) -> Result<()> {
     if body.chars().count() > BODY { Err(too_long()) } else { Ok(()) }
 }
 
-/// Characters that Twilio takes in one message.
+/// Maximum number of characters of a message at Twilio.
 const BODY: usize = 1600;
 
 fn too_long() -> Error {
     Error::bad_request("A text message has at most 1600 characters")
 }
 
-/// Asks Twilio for a text that is written down and committed, and writes down the answer. The work goes on when the caller
-/// goes away.
+/// Sends a committed text through Twilio, and stores the response. The work continues if the caller disconnects.
 pub async fn finish(app: &App, account: Account, message: Queued, template: Option<Uuid>) -> Result<Sent> {
     let callback = callback(app, "/api/sms/webhook/status", account.company, message.id);
     let (work, db) = (app.clone(), TenantDb::for_answer(&app.db, account.company, message.user_id));
@@ -230,15 +229,15 @@ pub async fn finish(app: &App, account: Account, message: Queued, template: Opti
     sent.await
 }
 
-/// The address at which Twilio tells what becomes of a row; its signature covers the company and the row. None while
-/// nobody has said where this server is reached: Twilio refuses an address that is nobody else's.
+/// The URL to which Twilio reports the status of a row; its signature covers the company and the row. `None` while the
+/// server has no public URL: Twilio refuses local addresses.
 fn callback(app: &App, path: &str, company: Uuid, row: Uuid) -> Option<String> {
     let base = app.config.reachable_base()?;
     Some(format!("{base}{path}?company={company}&id={row}"))
 }
 
-/// A text with `{name}` replaced by what stands for it; what nothing stands for stays. No further than a message can be
-/// long, of four bytes a character: a long value that stands in many places would fill the memory.
+/// A text with each `{name}` replaced by its value; unknown names stay. Stops at the length of a message, at four bytes
+/// a character: a long value in many places would fill the memory.
 fn filled(text: &str, variables: &std::collections::HashMap<String, String>) -> Result<String> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -280,7 +279,7 @@ pub fn e164(given: &str) -> Result<String> {
     }
 }
 
-/// What a failure of a question is to the one who asked: nothing was done, so all of them are 502.
+/// The error for a failed query to Twilio: nothing was done, so it is always a 502.
 pub fn unanswered(failure: Failure) -> Error {
     Error::BadGateway(match failure {
         Failure::Refused { code, message } => sentence(code, &message).into(),
@@ -293,16 +292,16 @@ pub fn unanswered(failure: Failure) -> Error {
 pub struct NewCall {
     /// The number to call, as the screens give it.
     pub to: String,
-    /// One of the company's numbers, or the first that can.
+    /// One of the company's numbers; the first that can call if absent.
     pub from: Option<String>,
-    /// What is to be remembered of it.
+    /// Notes about the call.
     pub notes: Option<String>,
     /// The contact who is called.
     pub contact: Option<Uuid>,
 }
 
 row! {
-    /// A call that is written down and not yet made.
+    /// A call that is stored and not yet made.
     pub struct QueuedCall {
         id: Uuid,
         user_id: Uuid,
@@ -311,10 +310,10 @@ row! {
     }
 }
 
-/// What is spoken to who is called; nothing of a company is in it.
+/// What is spoken when a call is answered; it has no data of a company.
 pub const GREETING: &str = r#"<?xml version="1.0" encoding="UTF-8"?><Response><Say voice="alice">Hello! Please hold while we connect your call.</Say></Response>"#;
 
-/// Calls a number through the company's account; the call's id and Twilio's answer.
+/// Calls a number through the company's account; returns the call's id and Twilio's response.
 pub async fn call(app: &App, db: &TenantDb, new: NewCall) -> Result<(Uuid, Taken)> {
     let account = need_account(app, db).await?;
     let to = e164(&new.to)?;
