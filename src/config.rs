@@ -48,33 +48,34 @@ pub struct Config {
     /// Address to listen on
     #[arg(long, env = "RINGFENCE_LISTEN", default_value = "127.0.0.1:8000")]
     pub listen: SocketAddr,
-    /// Address on which Prometheus reads metrics (GET /metrics). They contain no company's data, but keep the address private.
-    /// Unless it is set, nothing is measured
+    /// Address on which Prometheus reads metrics (GET /metrics). They contain no company's data, but keep the address
+    /// private. Unless it is set, nothing is measured
     #[arg(long, env = "RINGFENCE_METRICS_LISTEN", value_name = "ADDRESS")]
     pub metrics_listen: Option<SocketAddr>,
     /// Development mode: reset codes and invitation links are logged when there is no SMTP server, and missing secrets
     /// are generated. By default on with the private cluster and off with DATABASE_URL
     #[arg(long, env = "RINGFENCE_DEVELOPMENT", value_parser = clap::builder::BoolishValueParser::new(), num_args = 0..=1, default_missing_value = "true")]
     pub development: Option<bool>,
-    /// Secret that signs the tokens, at least 32 bytes; while it is being changed, several, newest first, separated by commas
+    /// Secret that signs the tokens, at least 32 bytes; while it is being changed, several, newest first, separated by
+    /// commas
     #[arg(long, env = "RINGFENCE_JWT_SECRET", hide_env_values = true, value_delimiter = ',')]
     pub jwt_secret: Vec<String>,
-    /// Key that seals stored provider secrets, 32 bytes in hexadecimal; while it is being changed, several, newest first, separated
-    /// by commas
+    /// Key that seals stored provider secrets, 32 bytes in hexadecimal; while it is being changed, several, newest
+    /// first, separated by commas
     #[arg(long, env = "RINGFENCE_SECRET_KEY", hide_env_values = true, value_delimiter = ',')]
     pub secret_key: Vec<String>,
     /// SMTP server for reset codes and invitations (smtp://… or smtps://user:password@host)
     #[arg(long, env = "RINGFENCE_SMTP_URL", hide_env_values = true)]
     pub smtp_url: Option<String>,
-    /// Sender of these mails
+    /// Sender of reset codes and invitations
     #[arg(long, env = "RINGFENCE_MAIL_FROM", default_value = "Ringfence <noreply@localhost>")]
     pub mail_from: String,
     /// Address of the frontend, for links in mails
     #[arg(long, env = "RINGFENCE_FRONTEND_URL", default_value = "http://localhost:5173")]
     pub frontend_url: String,
-    /// Address at which providers such as Twilio, and the recipients of mails, reach this server; callbacks are signed with it.
-    /// While it is an address of this machine, Twilio is not asked to call back, opened mails are not counted, and campaigns
-    /// are sent in development mode only
+    /// Address at which providers such as Twilio, and the recipients of mails, reach this server; callbacks are signed
+    /// with it. While it is an address of this machine, Twilio is not asked to call back, opened mails are not counted,
+    /// and campaigns are sent in development mode only
     #[arg(long, env = "RINGFENCE_PUBLIC_URL", default_value = "http://localhost:8000")]
     pub public_url: String,
     /// Twilio's REST API
@@ -107,9 +108,9 @@ pub struct Config {
     /// Number of trusted proxies in front of the server: that many entries at the end of X-Forwarded-For are trusted
     #[arg(long, env = "RINGFENCE_PROXY_HOPS", default_value_t = 0)]
     pub proxy_hops: usize,
-    /// Where files are stored: file:///folder, s3://bucket/…, gs://bucket/… or az://container/…, with the provider's usual
-    /// variables (AWS_…, GOOGLE_…, AZURE_…). Required with DATABASE_URL; by default the folder `files` beside the private
-    /// cluster's data. Each database needs a store of its own
+    /// Where files are stored: file:///folder, s3://bucket/…, gs://bucket/… or az://container/…, with the provider's
+    /// usual variables (AWS_…, GOOGLE_…, AZURE_…). Required with DATABASE_URL; by default the folder `files` beside the
+    /// private cluster's data. Each database needs a store of its own
     #[arg(long, env = "RINGFENCE_STORAGE_URL", hide_env_values = true)]
     pub storage_url: Option<String>,
     /// Maximum size of an uploaded file
@@ -121,21 +122,24 @@ pub struct Config {
     /// Number of days for which ended workflow runs are kept, with their steps and events; 0 keeps them forever
     #[arg(long, env = "RINGFENCE_WORKFLOW_RUNS_DAYS", default_value_t = 90)]
     pub workflow_runs_days: u16,
-    /// A streaming standby of the database, for reads: like DATABASE_URL, at another address. The caller is still checked at
-    /// DATABASE_URL in each request, and whatever the standby does not have yet or cannot do is read there, too
+    /// A streaming standby of the database, for reads: like DATABASE_URL, at another address. The caller is still
+    /// checked at DATABASE_URL in each request, and whatever the standby does not have yet or cannot do is read there,
+    /// too
     #[arg(long, env = "DATABASE_REPLICA_URL", hide_env_values = true)]
     pub database_replica_url: Option<String>,
-    /// Whether statements are prepared once per connection. "off" sends each statement with its text, which is slower, for poolers
-    /// that do not support prepared statements across connections, such as PgBouncer before 1.21 in transaction mode
+    /// Whether statements are prepared once per connection. "off" sends each statement with its text, which is slower,
+    /// for poolers that do not support prepared statements across connections, such as PgBouncer before 1.21 in
+    /// transaction mode
     #[arg(long, env = "RINGFENCE_PREPARED_STATEMENTS", value_enum, default_value = "on")]
     pub prepared_statements: Switch,
-    /// Maximum number of database connections, and as many again to the standby. One company gets at most three quarters of
-    /// them. By default six per processor, from 12 to 64, with a database on this machine, of which two per processor run short
-    /// statements at a time, and 16 with one elsewhere. Each server has its own pool: add them up
+    /// Maximum number of connections to the database, and the same number to the standby. One company gets at most
+    /// three quarters of them. By default six per processor, from 12 to 64, with a database on this machine, of which
+    /// two per processor run short statements at a time, and 16 with one elsewhere. Each server has its own pool: add
+    /// them up
     #[arg(long, env = "RINGFENCE_POOL_SIZE", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1000))]
     pub pool_size: Option<usize>,
-    /// Number of threads that answer requests; large answers and password hashing have their own. By default half as many as
-    /// there are processors with a database on this machine, and as many with one elsewhere
+    /// Number of threads that serve requests; large responses and password hashing have their own. By default one for
+    /// every two processors with a database on this machine, and one per processor with one elsewhere
     #[arg(long, env = "RINGFENCE_THREADS", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1000))]
     pub threads: Option<usize>,
 }
@@ -146,7 +150,7 @@ impl Config {
         self.pool_size.map_or_else(|| crate::db::default_pool_size(url), Ok)
     }
 
-    /// The number of threads that answer requests. Without an address, the database is the private cluster.
+    /// The number of threads that serve requests. Without an address, the database is the private cluster.
     pub fn threads(&self, url: Option<&str>) -> usize {
         self.threads.unwrap_or_else(|| crate::db::default_threads(url))
     }
@@ -166,21 +170,22 @@ impl Config {
         self.public_url.trim_end_matches('/')
     }
 
-    /// The address at which others reach this server; `None` while it is an address of this machine, which is the default.
+    /// The address at which others reach this server; `None` while it is an address of this machine, which is the
+    /// default.
     pub fn reachable_base(&self) -> Option<&str> {
         let host = url::Url::parse(&self.public_url).ok()?.host_str()?.to_owned();
         let is_local = matches!(host.as_str(), "localhost" | "127.0.0.1" | "[::1]");
         (!is_local).then(|| self.public_base())
     }
 
-    /// The address below which the recipients of campaigns unsubscribe, if they can reach it. In development mode it may be an
-    /// address of this machine, where campaigns are tried out.
+    /// The address below which the recipients of campaigns unsubscribe, if they can reach it. In development mode it
+    /// may be an address of this machine, where campaigns are tried out.
     pub fn unsubscribe_base(&self) -> Option<&str> {
         if self.is_development() { Some(self.public_base()) } else { self.reachable_base() }
     }
 
-    /// Fills in the settings that were not given, and refuses those that cannot be. `folder` is the private cluster's, which
-    /// holds the files and the secrets that development mode generates.
+    /// Fills in the settings that were not given, and refuses those that cannot be. `folder` is the private cluster's,
+    /// which holds the files and the secrets that development mode generates.
     pub fn settle(&mut self, folder: Option<&Path>) -> anyhow::Result<()> {
         let development = *self.development.get_or_insert(folder.is_some());
         if !development && self.webhook_allow.iter().any(|place| !place.is_empty()) {
@@ -215,8 +220,8 @@ impl Config {
         settle_secret(&mut self.secret_key, "RINGFENCE_SECRET_KEY", keys.map(|k| k.join("secret-key")), development)
     }
 
-    /// The address of the store of files. It is required outside of development mode, so that files do not end up in the folder in
-    /// which a command happens to run.
+    /// The address of the store of files. It is required outside of development mode, so that files do not end up in
+    /// the folder in which a command happens to run.
     pub fn store_of_files(&self, folder: Option<&Path>) -> anyhow::Result<String> {
         if let Some(url) = self.storage_url.as_ref().filter(|url| !url.is_empty()) {
             return Ok(url.clone());
@@ -233,7 +238,8 @@ impl Config {
         Ok(url.map_err(|()| anyhow::anyhow!("{} cannot be a folder for files", files.display()))?.into())
     }
 
-    /// Opens the store of files, for a command that needs no other setting; a command that only looks at it makes no folder.
+    /// Opens the store of files, for a command that needs no other setting; a command that only looks at it makes no
+    /// folder.
     pub fn open_storage(&self, folder: Option<&Path>, only_looks: bool) -> anyhow::Result<Storage> {
         let url = self.store_of_files(folder)?;
         if only_looks { Storage::look_at(&url) } else { Storage::open(&url) }

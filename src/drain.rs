@@ -1,6 +1,6 @@
-//! What an answer leaves unread of its request. A connection that is closed while its client is still sending is reset, and a
-//! client that reads only when it has sent everything never sees the answer (RFC 9112, section 9.6); a proxy in front takes
-//! that for a fault of the server. So the rest is read and dropped, beside the answer and whatever comes after it.
+//! Drains what a response leaves unread of its request. A connection that is closed while its client is still sending
+//! is reset, and a client that reads only after sending everything never sees the response (RFC 9112, section 9.6); a
+//! proxy in front takes that for a fault of the server. So the rest is read and dropped in the background.
 
 use crate::fair_limit::Pace;
 use axum::extract::Request;
@@ -18,18 +18,19 @@ use std::{
 use tokio::{runtime::Handle, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-/// The number of bytes of one request that are read and dropped.
+/// Maximum number of bytes of one request that are drained.
 const LIMIT: usize = 64 << 20;
-/// How long that may take. No timeout for idle connections holds meanwhile.
+/// How long draining may take. No idle timeout applies meanwhile.
 const LONGEST: Duration = Duration::from_secs(60);
 
 /// A body whose rest is drained when it is dropped before its end.
 pub(crate) struct Drained {
     /// The body, until it has ended.
     body: Option<Incoming>,
-    /// Whether the client waits to be asked for it (`Expect: 100-continue`): one that hears the answer first sends nothing.
+    /// Whether the client waits to be asked for it (`Expect: 100-continue`): if it gets the response first, it sends
+    /// nothing.
     is_awaited: bool,
-    /// Done when the server stops: no answer waits for what is drained.
+    /// Cancelled when the server stops, and draining with it.
     stop: CancellationToken,
 }
 

@@ -51,7 +51,7 @@ pub enum Error {
     TooManyRequests(u32),
     /// Too many such requests are under way; a sentence (429).
     NoTurn(&'static str),
-    /// A provider refused or did not answer (502).
+    /// A provider refused or did not respond (502).
     BadGateway(Cow<'static, str>),
     /// No key here opens a company's secret, but another server may have its key; a sentence (502).
     NoKey(&'static str),

@@ -1,5 +1,5 @@
-//! Limits on work that takes much memory, disk space or time: only so many at a time, and fewer for each company than for all
-//! together, so that no company alone holds up the others. A sender who is too slow with what is read is not waited for.
+//! Limits on concurrent work that takes much memory, disk space or time: in total, and fewer per company, so that no
+//! company alone holds up the others. A sender that is too slow is not waited for.
 
 use crate::{Error, Result};
 use std::{
@@ -32,7 +32,7 @@ impl FairLimit {
         Self { all: Semaphore::const_new(all), of_one, companies: LazyLock::new(Mutex::default) }
     }
 
-    /// Waits at most `wait` for a company's permit; `None` when it did not get one in time.
+    /// Waits at most `wait` for a company's permit; `None` if it did not get one in time.
     pub async fn acquire(&'static self, company: Uuid, wait: Duration) -> Option<Permit> {
         let own = {
             let mut companies = self.companies.lock().unwrap_or_else(PoisonError::into_inner);
@@ -48,8 +48,8 @@ impl FairLimit {
 }
 
 impl Permit {
-    /// Runs work that blocks or takes much processor time on a thread for such work. The permit lasts until the work is done, even
-    /// if nobody waits for it any more.
+    /// Runs work that blocks or takes much processor time on a thread for such work. The permit lasts until the work is
+    /// done, even if nobody waits for it any more.
     pub async fn run_blocking<T: Send + 'static>(self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
         let done = tokio::task::spawn_blocking(move || {
             let _permit = self;
@@ -67,8 +67,7 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// A pace of `per_second` bytes. The sender may fall behind it by `behind`, after which one that stands still has lost its
-    /// permit.
+    /// A pace of `per_second` bytes. A sender that falls behind it by more than `behind` is given up.
     pub fn new(per_second: u32, behind: Duration) -> Self {
         Self { left: behind, behind, per_second: per_second.into() }
     }
@@ -78,7 +77,7 @@ impl Pace {
         Self::new(16 << 10, Duration::from_secs(30))
     }
 
-    /// Waits for the next piece; `None` when the time is used up.
+    /// Waits for the next piece; `None` if the time is used up.
     pub async fn next<T>(&mut self, piece: impl Future<Output = T>) -> Option<T> {
         let start = Instant::now();
         let piece = timeout(self.left, piece).await.ok()?;
@@ -86,7 +85,7 @@ impl Pace {
         Some(piece)
     }
 
-    /// Notes that this many bytes came.
+    /// Notes that this many bytes arrived.
     pub fn came(&mut self, bytes: usize) {
         self.left = (self.left + Duration::from_secs_f64(bytes as f64 / self.per_second)).min(self.behind);
     }

@@ -1,7 +1,7 @@
 //! Ringfence: a multi-tenant CRM backend whose tenancy lives in PostgreSQL.
 //!
-//! A request is *extract, query, map*: an area of [`api`] takes a handle from [`db`] that can only see its caller's rows
-//! and runs one statement of `sql/`. What each company may see is decided by the policies in `migrations/`.
+//! A request is *extract, query, map*: an area of [`api`] takes a handle from [`db`] that can only see its caller's
+//! rows and runs one statement of `sql/`. What each company may see is decided by the policies in `migrations/`.
 pub mod api;
 pub mod auth;
 pub mod clients;

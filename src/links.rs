@@ -1,6 +1,6 @@
-//! Tokens in addresses for people who are not signed in: who wants no more mail, and whose mail was opened. A token names
-//! the company, the user and the row that it is about, and its signature proves that this server made it for that purpose;
-//! so nothing is looked up across companies, and one row's token is of no use for another.
+//! Tokens in URLs for people who are not signed in: to unsubscribe, and to record that a mail was opened. A token names
+//! the company, the user and the row that it is about, and its signature proves that this server issued it for that
+//! purpose; so no lookup crosses companies, and a token is of no use for another row.
 
 use crate::signed::Signer;
 use uuid::Uuid;
@@ -9,7 +9,7 @@ use uuid::Uuid;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Purpose {
-    /// A recipient of a campaign wants no more mail.
+    /// A recipient of a campaign unsubscribes.
     Unsubscribe = 1,
     /// A mail was opened.
     Mail = 2,
@@ -20,7 +20,7 @@ pub enum Purpose {
 /// What a token is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Link {
-    /// The company whose row it is.
+    /// The row's company.
     pub company: Uuid,
     /// The row's user.
     pub user: Uuid,
@@ -31,11 +31,11 @@ pub struct Link {
 /// The keys of the tokens.
 pub struct Links(Signer);
 
-/// Bytes of a token without its signature.
+/// Size of a token without its signature, in bytes.
 const CONTENT: usize = 1 + 3 * 16;
 
 impl Links {
-    /// Keys made of those that seal the secrets.
+    /// Keys derived from those that seal the secrets.
     pub fn new(keys: &[String]) -> Self {
         Self(Signer::new(keys, "links"))
     }
@@ -49,7 +49,7 @@ impl Links {
         self.0.sign(&[], content)
     }
 
-    /// What a token of this server is about, if it is one for this purpose.
+    /// What a token is about, if this server issued it for this purpose.
     pub fn read(&self, purpose: Purpose, token: &str) -> Option<Link> {
         let content = self.0.open(&[], token)?;
         if content.len() != CONTENT || content[0] != purpose as u8 {
@@ -60,7 +60,7 @@ impl Links {
     }
 }
 
-/// The HTML of a mail with a picture of one point in it, whose address tells that the mail was opened.
+/// The HTML of a mail with a tracking pixel, whose URL records that the mail was opened.
 pub fn with_pixel(html: &str, address: &str) -> String {
     let pixel = format!(r#"<img src="{address}" width="1" height="1" alt="" style="display:none">"#);
     let end = html

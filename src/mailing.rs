@@ -1,4 +1,4 @@
-//! The only way in which a company's mail leaves: the row is written first, which a suppressed address may refuse
+//! The only way in which a company's mail leaves: the row is written first, unless an address is suppressed
 //! (`app.keep_email`); then the provider is called, outside of any transaction; then its response is written to the
 //! row. The job `unanswered` fails a row without a response, which is never sent again automatically. Campaigns use the
 //! same [`MailRoute`], and manage their rows themselves (`jobs/campaign.rs`).

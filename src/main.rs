@@ -78,20 +78,21 @@ enum Command {
     Backup(backup::Backup),
     /// Restore a backup into an empty database, and check it: the numbers of rows, and the rules of `doctor`
     ///
-    /// Missing logins of operators are created, except on the server of the backup, where they have been removed since. An
-    /// existing login keeps its rights, and has its companies in the copy only if it is the login that was backed up. All tokens
-    /// end, so everybody has to log in again. People who were erased since the backup are present again: repeat those erasures in
-    /// the copy.
+    /// Missing logins of operators are created, except on the server of the backup, where they have been removed since.
+    /// An existing login keeps its rights, and has its companies in the copy only if it is the login that was backed
+    /// up. All tokens end, so everybody has to log in again. People who were erased since the backup are present again:
+    /// repeat those erasures in the copy.
     Restore(backup::Restore),
     /// Manage the store of files
     #[command(subcommand)]
     Files(files::Command),
     /// Import the database of the old backend: a dry run first, then as often as needed (needs DATABASE_ADMIN_URL)
     ///
-    /// Stop the old backend first. Each run imports what is new in the old database: rows that were imported before are left
-    /// alone and never imported again, even if they were changed there or deleted here. An interrupted run is completed by the
-    /// next one. Rows that do not fit are left out and written to the report, with their table, id and reason; so is every
-    /// change that the import makes to a row. Nobody becomes a super admin, and texts that were due are not sent.
+    /// Stop the old backend first. Each run imports what is new in the old database: rows that were imported before are
+    /// left alone and never imported again, even if they were changed there or deleted here. An interrupted run is
+    /// completed by the next one. Rows that do not fit are left out and written to the report, with their table, id and
+    /// reason; so is every change that the import makes to a row. Nobody becomes a super admin, and texts that were due
+    /// are not sent.
     #[command(
         after_help = "Example:\n  ringfence import --from postgres://reader@old/crm --files /srv/old/uploads --dry-run"
     )]
@@ -105,7 +106,8 @@ enum Command {
     /// Manage the secrets that RINGFENCE_SECRET_KEY seals: rotate the key
     #[command(subcommand)]
     Secrets(secrets::Command),
-    /// Run a command with a private PostgreSQL, its addresses in DATABASE_URL and DATABASE_ADMIN_URL, and in PGHOST and so on for psql
+    /// Run a command with a private PostgreSQL, its addresses in DATABASE_URL and DATABASE_ADMIN_URL, and in PGHOST and
+    /// so on for psql
     Local {
         /// Use a temporary PostgreSQL, which is deleted at the end
         #[arg(long)]
@@ -153,7 +155,8 @@ fn parse() -> Cli {
     Cli::from_arg_matches(&program.get_matches()).unwrap_or_else(|e| e.exit())
 }
 
-/// The error and its causes in one line; a database error in the server's words, since this is the administrator's terminal.
+/// The error and its causes in one line; a database error in the server's words, since this is the administrator's
+/// terminal.
 fn explain(e: &anyhow::Error) -> String {
     let mut parts: Vec<String> = Vec::new();
     for cause in e.chain() {

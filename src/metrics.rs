@@ -1,5 +1,5 @@
-//! What is measured, for Prometheus: requests by route, the pool, the queue, refusals. It has no company's name or id, and
-//! no label whose values come from outside. It is read at an address of its own, and without one nothing is measured.
+//! Metrics for Prometheus: requests by route, the pool, the queue, refusals. They have no company's name or id, and no
+//! label whose values come from outside. They are served at their own address, and without one nothing is measured.
 
 use crate::{
     App,
@@ -25,7 +25,7 @@ use tokio::net::TcpListener;
 const REQUESTS: &str = "ringfence_http_requests_total";
 const SECONDS: &str = "ringfence_http_request_duration_seconds";
 const REFUSALS: &str = "ringfence_refusals_total";
-/// Their kinds (src/error.rs).
+/// Kinds of refusals (src/error.rs).
 const REFUSED: [&str; 2] = ["no_company", "policy_or_grant"];
 const POOL: &str = "ringfence_pool_connections";
 const POOL_LIMIT: &str = "ringfence_pool_connections_max";
@@ -40,23 +40,23 @@ const PROVIDER_FAILURES: &str = "ringfence_provider_failures_total";
 
 /// Upper bounds of the histogram, in seconds.
 const BOUNDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
-/// Durations are gathered one by one and added up this often, also when nobody reads them.
+/// How often recorded durations are aggregated, even if nobody reads them.
 const UPKEEP: Duration = Duration::from_secs(5);
-/// How long the database may take to tell of the queue.
+/// How long the database may take to report the queue.
 const TIMEOUT: Duration = Duration::from_secs(2);
 static METADATA: Metadata<'static> = Metadata::new("ringfence", Level::INFO, None);
 
-/// What was measured since the start.
+/// The metrics since the start.
 pub struct Metrics {
     recorder: PrometheusRecorder,
     handle: PrometheusHandle,
     /// By the path as the router matches it, one for each method.
     routes: HashMap<String, Vec<Arc<Measured>>>,
-    /// What is no route of the API.
+    /// Requests to no route of the API.
     other: Measured,
 }
 
-/// One route. What has not happened is not told.
+/// The metrics of one route. What has not happened is not reported.
 struct Measured {
     method: &'static str,
     route: &'static str,
@@ -76,7 +76,7 @@ impl Measured {
 }
 
 impl Metrics {
-    /// Nothing measured yet.
+    /// Empty metrics.
     pub fn new() -> anyhow::Result<Self> {
         let recorder =
             PrometheusBuilder::new().set_buckets(&BOUNDS).context("the bounds of a histogram")?.build_recorder();
@@ -97,7 +97,7 @@ impl Metrics {
         gauge(DUE, "Jobs that are due and not begun, of all companies together");
         gauge(OLDEST, "For how long the oldest of these jobs has been due");
         recorder.describe_histogram(SECONDS.into(), Some(Unit::Seconds), "From a request to its answer".into());
-        // A count that begins with the first refusal would not be seen to rise.
+        // A counter that appears with the first refusal would not be seen to rise.
         for reason in REFUSED {
             let key = Key::from_parts(REFUSALS, vec![Label::new("reason", reason)]);
             recorder.register_counter(&key, &METADATA).increment(0);
@@ -112,7 +112,7 @@ impl Metrics {
         Ok(Self { handle: recorder.handle(), recorder, routes, other: Measured::new("other", "other") })
     }
 
-    /// Counts an answer; `path` is what the router matched.
+    /// Counts a response; `path` is what the router matched.
     pub fn answered(
         &self,
         method: &Method,
@@ -143,7 +143,7 @@ impl Metrics {
         self.recorder.register_gauge(&Key::from_parts(name, labels), &METADATA).set(value);
     }
 
-    /// All of it, with how pool and queue are right now.
+    /// All metrics, with the current state of pool and queue.
     async fn page(&self, app: &App) -> String {
         let pool = app.db.state();
         for (state, count) in [("in_use", pool.in_use), ("idle", pool.open.saturating_sub(pool.in_use))] {
@@ -177,7 +177,7 @@ async fn page(State(app): State<App>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
 }
 
-/// Serves what is measured until `stop` is done.
+/// Serves the metrics until `stop` is done.
 pub async fn serve(app: App, listener: TcpListener, stop: impl Future<Output = ()> + Send + 'static) {
     let router = Router::new().route("/metrics", get(page)).with_state(app.clone());
     let upkeep = async {

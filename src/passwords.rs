@@ -1,4 +1,4 @@
-//! Passwords: how they are hashed and checked beside everybody else's work, and which are good enough.
+//! Passwords: how they are hashed and verified without slowing down other work, and which are good enough.
 
 use crate::{Error, Result, idempotency};
 use argon2::{Argon2, PasswordHasher, PasswordVerifier, password_hash::phc::PasswordHash};
@@ -15,32 +15,32 @@ use std::{
 use tokio::sync::{Semaphore, oneshot};
 use uuid::Uuid;
 
-/// Hashes and checks passwords on threads of its own, so that people who log in, however many, do not slow down those who
-/// work. Who has hung up is not hashed for.
+/// Hashes and verifies passwords on its own threads, so that logins, however many, do not slow down other requests.
+/// Work for disconnected clients is skipped.
 #[derive(Clone)]
 pub struct Hasher {
     queue: mpsc::Sender<Work>,
     places: Arc<Semaphore>,
     threads: usize,
-    /// How long a thread was busy with one of the last, in microseconds.
+    /// Moving average of how long a thread is busy with a password, in microseconds.
     lately: Arc<AtomicU64>,
-    /// Verified when the account is unknown, so that the answer takes as long as for one whose hash is argon2id. To take as
-    /// long as bcrypt, each failed login would need the time of several.
+    /// The hash to verify if the account is unknown, so that the response takes as long as with an argon2id hash. To
+    /// take as long as with bcrypt, each failed login would need the time of several.
     dummy: Arc<str>,
 }
 
 type Work = Box<dyn FnOnce() + Send>;
 
-/// How many may wait at a time.
+/// Maximum number of passwords in the queue.
 const PLACES: usize = 1000;
-/// How long one may have to wait: whoever would be answered only when the request has been given up is told so at once.
+/// Maximum expected wait: a request that would time out in the queue is refused at once.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// The name of the threads that hash.
 pub const HASHING: &str = "passwords";
 
 impl Hasher {
-    /// A hasher with so many threads.
+    /// A hasher with this many threads.
     pub fn new(threads: usize) -> anyhow::Result<Self> {
         let (queue, waiting) = mpsc::channel::<Work>();
         let waiting = Arc::new(Mutex::new(waiting));
@@ -58,8 +58,8 @@ impl Hasher {
         })
     }
 
-    /// How many threads to have beside a server on a machine with so many processors: fewer than those, so that one is left
-    /// for everybody else, and at most four, because each takes 19 MiB.
+    /// The number of hashing threads on a machine with this many processors: one fewer, so that one is left for other
+    /// work, and at most four, because each takes 19 MiB.
     pub fn threads(processors: usize) -> usize {
         processors.saturating_sub(1).clamp(1, 4)
     }
@@ -70,7 +70,7 @@ impl Hasher {
         self.run(move || hash_now(&password)).await?.map_err(|e| Error::Internal(e.to_string().into()))
     }
 
-    /// Whether the password is that of `stored`; `None` stands for an account that does not exist.
+    /// Whether the password matches `stored`; `None` stands for an account that does not exist.
     pub async fn verify(&self, password: &str, stored: Option<&str>) -> Result<bool> {
         let known = stored.is_some();
         let (password, stored) = (password.to_owned(), stored.unwrap_or(&self.dummy).to_owned());
@@ -94,16 +94,16 @@ impl Hasher {
         done.await.map_err(|_| Error::Internal("the hashing thread panicked".into()))
     }
 
-    /// How long all of those who wait now take together.
+    /// How long all work in the queue will take.
     fn expected_wait(&self) -> Duration {
         let waiting = PLACES - self.places.available_permits();
         Duration::from_micros(self.lately.load(Relaxed) * waiting as u64 / self.threads as u64)
     }
 }
 
-/// Works until the hasher is gone.
+/// Works until the hasher is dropped.
 fn hash_what_waits(waiting: &Mutex<mpsc::Receiver<Work>>, lately: &AtomicU64) {
-    // On Linux a thread has a niceness of its own: whoever else wants the processor comes first.
+    // On Linux each thread has its own niceness: other work comes first.
     #[cfg(target_os = "linux")]
     if let Err(e) = rustix::process::setpriority_process(None, NICENESS) {
         tracing::warn!(error = %e, "passwords are hashed at the priority of everything else");
@@ -119,16 +119,17 @@ fn hash_what_waits(waiting: &Mutex<mpsc::Receiver<Work>>, lately: &AtomicU64) {
             thread::sleep((took / 2).min(REST));
         }
         let micros = begun.0.elapsed().as_micros() as u64;
-        // Threads that overwrite each other's do no harm to an estimate.
+        // A lost update does no harm to an estimate.
         lately.store((lately.load(Relaxed) * 3 + micros) / 4, Relaxed);
     }
 }
 
-/// Whose hashing took longer than the processor needed for it has kept others waiting, and rests for half as long, at most this:
-/// otherwise a storm of logins keeps more than one of a hundred reads waiting (`make bench ARGS="--only storm"`).
+/// Maximum rest of a thread after hashing. If that took longer than its processor time, other work was waiting, and the
+/// thread rests for half as long: otherwise a storm of logins delays more than one in a hundred reads (`make bench
+/// ARGS="--only storm"`).
 const REST: Duration = Duration::from_millis(100);
 
-/// For how long a processor has worked for this thread, where the system tells.
+/// The processor time that this thread has used, if the system reports it.
 fn processor_time() -> Option<Duration> {
     #[cfg(target_os = "linux")]
     {
@@ -138,10 +139,10 @@ fn processor_time() -> Option<Duration> {
     None
 }
 
-/// The niceness of the threads that hash, of at most 19. Linux leaves a thread on its processor for some milliseconds before a waiting
-/// one gets it, and does so the less often the nicer the thread is: at 5 the slowest hundredth of reads beside logins takes two and a half times as long as without, at 15 less
-/// than twice (`make bench ARGS="--only storm"`). With four others always at work on each processor a login takes some two
-/// seconds, and at 19 eight.
+/// The niceness of the hashing threads (at most 19). Linux leaves a thread on its processor for some milliseconds
+/// before a waiting one gets it, but less often the nicer the thread is: at 5, the slowest hundredth of reads during
+/// logins takes two and a half times as long as without, at 15 less than twice (`make bench ARGS="--only storm"`). With
+/// four other busy threads on each processor, a login takes some two seconds at 15, and eight at 19.
 #[cfg(target_os = "linux")]
 const NICENESS: i32 = 15;
 
@@ -158,7 +159,7 @@ pub fn hash_now(password: &str) -> anyhow::Result<String> {
 
 fn verify_now(password: &str, stored: &str) -> bool {
     if stored.starts_with("$2") {
-        // Cuts the password at 72 bytes, as the old backend did when it made the hash.
+        // Truncates the password to 72 bytes, as the old backend did when it made the hash.
         return bcrypt::verify(password, stored).unwrap_or(false);
     }
     PasswordHash::new(stored).is_ok_and(|hash| Argon2::default().verify_password(password.as_bytes(), &hash).is_ok())
@@ -170,12 +171,12 @@ pub fn check(password: &str, email: &str, special: bool) -> Result<()> {
 }
 
 /// Refuses a weak password that an admin gives to somebody else. The team form gives everybody the same one (contract:
-/// auth/register), so only the contract's rules and the commonest passwords count.
+/// auth/register), so only the contract's rules and the list of common passwords apply.
 pub fn check_start(password: &str, email: &str, special: bool) -> Result<()> {
     start_problem(password, email, special).map_or(Ok(()), |problem| Err(Error::bad_request(problem)))
 }
 
-/// A rule that a password breaks (contract: auth/register), or why others would guess it.
+/// The rule that a password breaks (contract: auth/register), or why it is easy to guess.
 pub fn problem(password: &str, email: &str, special: bool) -> Option<&'static str> {
     start_problem(password, email, special).or_else(|| {
         let (lower, email) = (password.to_lowercase(), email.to_lowercase());
@@ -192,8 +193,8 @@ pub fn problem(password: &str, email: &str, special: bool) -> Option<&'static st
 
 const TOO_COMMON: &str = "Password is too common: choose another one";
 
-/// Whether a lower-cased password is one of the words that everybody takes, with digits and signs around it, between its
-/// letters or for some of them.
+/// Whether a lower-cased password is a common word, with digits and signs around it, between its letters or for some of
+/// them.
 fn is_common_word(password: &str) -> bool {
     let core = password.trim_start_matches(char::is_numeric).trim_end_matches(|c: char| !c.is_alphabetic());
     let letter = |c| match c {
@@ -233,7 +234,7 @@ fn start_problem(password: &str, email: &str, special: bool) -> Option<&'static 
     }
 }
 
-/// The letters of passwords that only just satisfy the rules.
+/// Words in passwords that barely satisfy the rules.
 const WORDS: &str = "
     password passwort passwd pass passcode secret letmein changeme welcome login access default temp temporary test testing
     tester guest demo user username admin administrator root master manager company office sales crm ringfence
@@ -243,7 +244,7 @@ const WORDS: &str = "
     january february march april june july august september october november december monday friday sunday
 ";
 
-/// The commonest of those that satisfy the rules above, lower-cased.
+/// The most common passwords that satisfy the rules above, lower-cased.
 const COMMON: &[&str] = &[
     "password1",
     "password12",

@@ -1,5 +1,5 @@
-//! Requests that were refused for want of a company or by the database, written down for people at psql: a refused transaction
-//! leaves nothing behind, so it is done afterwards and not by it.
+//! Records requests that were refused for want of a company or by the database, for people at psql. A refused
+//! transaction is rolled back, so they are written afterwards.
 
 use crate::App;
 use std::{
@@ -9,19 +9,19 @@ use std::{
 };
 use uuid::Uuid;
 
-/// So long they are gathered, that many refused requests become one statement.
+/// Refusals are collected for this long before they are written in one statement.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Different ones that are gathered at most; the metrics count them all.
+/// Maximum number of different refusals collected; the metrics count all.
 const MOST: usize = 1000;
 
-/// What is not written down yet.
+/// Refusals that are not yet written.
 #[derive(Default)]
 pub struct Refusals(Mutex<HashMap<Refusal, Last>>);
 
 #[derive(PartialEq, Eq, Hash)]
 struct Refusal {
     user: Uuid,
-    /// With its method.
+    /// The route, with its method.
     route: String,
     reason: &'static str,
 }
@@ -33,7 +33,7 @@ struct Last {
 }
 
 impl Refusals {
-    /// Notes one; whether it is the first, so that [`Refusals::write_soon`] is to be called.
+    /// Notes a refusal. If this returns true, it is the first one and [`Refusals::write_soon`] must be called.
     pub(crate) fn note(&self, user: Uuid, route: String, reason: &'static str, request_id: &str) -> bool {
         let refusal = Refusal { user, route, reason };
         let mut gathered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -46,7 +46,7 @@ impl Refusals {
         is_first
     }
 
-    /// Gathers for a moment, and writes down what there is.
+    /// Collects for a moment, then writes what there is.
     pub(crate) async fn write_soon(&self, app: &App) {
         tokio::time::sleep(PAUSE).await;
         let gathered = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));

@@ -1,5 +1,5 @@
-//! Providers' secrets at rest: AES-256-GCM under a key outside the database, bound to the company and the field, so that
-//! a sealed value is of no use in another row.
+//! Providers' secrets at rest: AES-256-GCM under a key outside the database, bound to the company and the field, so
+//! that a sealed value is of no use in another row.
 
 use crate::{Error, Result, signed::mac};
 use aes_gcm::{
@@ -38,14 +38,14 @@ impl Sealer {
         Ok(Self(ciphers))
     }
 
-    /// Keys made of these for a purpose of its own: what is sealed all day long wears none of those down that seal secrets.
+    /// Keys derived from these for another purpose, so that frequent sealing does not wear down the keys of secrets.
     pub fn of(keys: &[String], purpose: &str) -> anyhow::Result<Self> {
         let derived = |key: &String| hexadecimal(&mac(key.as_bytes(), &[purpose.as_bytes()]).finalize().into_bytes());
         Self::new(&keys.iter().map(derived).collect::<Vec<_>>())
     }
 
-    /// A company's secret as it is stored, without the blanks around it: sealed (key id, nonce, ciphertext with tag), and
-    /// its last four characters. An empty one is none.
+    /// A company's trimmed secret as it is stored: sealed (key id, nonce, ciphertext with tag), and its last four
+    /// characters. `None` if it is empty.
     pub fn seal(&self, company: Uuid, field: &str, secret: &str) -> Result<Option<(Vec<u8>, String)>> {
         let secret = secret.trim();
         if secret.is_empty() {
@@ -55,7 +55,7 @@ impl Sealer {
         Ok(Some((sealed, last_four(secret))))
     }
 
-    /// Opens what [`Sealer::seal`] made for the same company and field; [`Error::NoKey`] where none of the keys does.
+    /// Opens what [`Sealer::seal`] made for the same company and field; [`Error::NoKey`] if none of the keys does.
     pub fn open(&self, company: Uuid, field: &str, sealed: &[u8]) -> Result<String> {
         let opened = self.try_open(company, field, sealed).and_then(|bytes| Ok(String::from_utf8(bytes)?));
         opened.map_err(|e| {
@@ -68,7 +68,7 @@ impl Sealer {
         })
     }
 
-    /// What is no secret of a company and still nobody's to read; `row` is where it is kept.
+    /// Seals confidential data that is not a company's secret; `row` is where it is stored.
     pub fn seal_bytes(&self, row: Uuid, field: &str, bytes: &[u8]) -> Result<Vec<u8>> {
         self.try_seal(row, field, bytes).map_err(internal)
     }
@@ -78,12 +78,12 @@ impl Sealer {
         self.try_open(row, field, sealed).map_err(internal)
     }
 
-    /// The id of the key that seals, with which all begins that it sealed.
+    /// The id of the key that seals; all that it sealed begins with it.
     pub fn newest(&self) -> [u8; KEY_ID] {
         self.0[0].0
     }
 
-    /// What was sealed under any of the keys for this row and field, sealed under the newest one.
+    /// Seals under the newest key what was sealed under any of them for this row and field.
     pub fn reseal(&self, row: Uuid, field: &str, sealed: &[u8]) -> anyhow::Result<Vec<u8>> {
         self.try_seal(row, field, &self.try_open(row, field, sealed)?)
     }
@@ -106,12 +106,12 @@ impl Sealer {
     }
 }
 
-/// Two digits for each byte, as keys are given.
+/// Two hexadecimal digits for each byte, as in keys.
 pub fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
-/// Whether a secret is as it is shown: with its last characters only, which is no other one.
+/// Whether a secret is masked, and therefore not a new one.
 pub fn is_masked(secret: &str) -> bool {
     secret.trim_start().starts_with("****")
 }
@@ -124,7 +124,7 @@ fn bound_to(row: Uuid, field: &str) -> Vec<u8> {
     [row.as_bytes(), field.as_bytes()].concat()
 }
 
-/// Enough to recognise a secret by; of a short one that would be most of it.
+/// The end of a secret, to recognize it by; empty for a short one, of which it would be most.
 fn last_four(secret: &str) -> String {
     let length = secret.chars().count();
     if length < 12 { String::new() } else { secret.chars().skip(length - 4).collect() }

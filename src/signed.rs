@@ -1,24 +1,24 @@
-//! Texts that this server gives away and believes when they come back: a signature proves that it made them, for this
-//! purpose. They can be read by whoever has them.
+//! Signed strings that this server issues and gets back: the signature proves that it issued them for this purpose.
+//! They are not encrypted.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-/// The keys of one purpose, newest first: the first signs, all of them prove.
+/// The keys of one purpose, newest first: the first signs, all of them verify.
 pub struct Signer(Vec<Vec<u8>>);
 
-/// Bytes of the signature.
+/// Size of the signature, in bytes.
 const SIGNATURE: usize = 16;
 
 impl Signer {
-    /// Keys made of those that seal the secrets: they outlive the tokens of a session, as addresses in mails must.
+    /// Keys derived from those that seal the secrets: they outlive session tokens, as links in mails must.
     pub fn new(keys: &[String], purpose: &str) -> Self {
         let key = |key: &String| mac(key.as_bytes(), &[purpose.as_bytes()]).finalize().into_bytes().to_vec();
         Self(keys.iter().map(key).collect())
     }
 
-    /// The signed form of `content`, which is of no use for anything but `what`.
+    /// The signed form of `content`, which is valid for `what` only.
     pub fn sign(&self, what: &[u8], mut content: Vec<u8>) -> String {
         let signature = mac(&self.0[0], &[what, &content]).finalize().into_bytes();
         content.extend_from_slice(&signature[..SIGNATURE]);

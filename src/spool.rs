@@ -1,5 +1,5 @@
-//! Files that are arriving, kept on disk until a part of them or all can be processed, so that a slow sender holds neither memory
-//! nor a permit.
+//! Files that are arriving, kept on disk until a part of them or all can be processed, so that a slow sender holds
+//! neither memory nor a permit.
 
 use crate::{
     Error, Result,
@@ -15,14 +15,14 @@ use tokio::{
 };
 use uuid::Uuid;
 
-/// The number of bytes of disk space that are reserved at a time: a part of an upload needs one lot, and so waits for no other
-/// while it has one.
+/// Disk space that is reserved at a time, in bytes: a part of an upload needs only one lot, and never waits for a
+/// second one.
 const LOT: usize = PART;
-/// The lots of the whole program, which are 1 GiB, and of one company, less than a tenth of that. Each file has at least one, so
-/// this is also the number of files that arrive at a time, each of which keeps some hundred kilobytes of memory for buffers.
+/// The lots of the whole program, in total 1 GiB, and of one company, in total 120 MiB. Each file has at least one, so
+/// this also limits the files that arrive at a time, each of which has some hundred kilobytes of buffers.
 static ROOM: FairLimit = FairLimit::new(204, 24);
-/// Files of more than one lot. Those of a company have lots for two of the largest, an import of 50 MiB; more would wait for each
-/// other's.
+/// Files of more than one lot at a time, in all and per company: a company's lots suffice for two of the largest,
+/// imports of 50 MiB; more would wait for each other's lots.
 static LARGE: FairLimit = FairLimit::new(64, 2);
 /// How long a file waits for a lot while all are taken.
 const WAIT: Duration = Duration::from_secs(60);
@@ -96,7 +96,7 @@ impl Spool {
     }
 }
 
-/// The error when the disk is full, for example.
+/// The error if the disk is full, for example.
 fn failed(e: std::io::Error) -> Error {
     tracing::error!(error = %e, "a file that comes in cannot be kept in the folder for temporary files");
     Error::Busy("No file can be taken right now: try again later")

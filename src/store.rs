@@ -1,6 +1,7 @@
-//! Ownership of a store of files. A database deletes objects from its store that it does not know, so a store belongs to one
-//! database: the first one that uses it writes its identity (`ops.database_identity`) into an object there, and other databases
-//! leave the store alone. A server checks the owner from time to time, and takes no files unless it is its own database.
+//! Ownership of a store of files. A database deletes objects from its store that it does not know, so a store belongs
+//! to one database: the first one that uses it writes its identity (`ops.database_identity`) into an object there, and
+//! other databases leave the store alone. A server checks the owner from time to time, and takes no files unless it is
+//! its own database.
 
 use crate::{
     App, Error, Result,
@@ -13,7 +14,7 @@ use std::time::Duration;
 use tokio_postgres::{Client, types::Type};
 use uuid::Uuid;
 
-/// How often a server checks the owner: files that it stores after another database has taken the store are deleted.
+/// How often a server checks the owner: files that it stores after another database took the store are deleted.
 const CHECK_INTERVAL: Duration = Duration::from_secs(10);
 /// The number of objects that are looked up at a time.
 const BATCH: usize = 1000;
@@ -29,7 +30,8 @@ pub async fn is_ours(app: &App, claim: Claim) -> anyhow::Result<bool> {
     settle(&app.storage, mark, identity, claim).await
 }
 
-/// Checks the owner of the store, for [`is_known_as_ours`]. A store without an owner is claimed for the server's database.
+/// Checks the owner of the store, for [`is_known_as_ours`]. A store without an owner is claimed for the server's
+/// database.
 pub async fn look(app: &App) -> anyhow::Result<bool> {
     let is_ours = is_ours(app, Claim::IfUnowned).await?;
     app.store_is_ours.send_replace(Some(is_ours));
@@ -72,8 +74,8 @@ pub async fn watch(app: &App, stop: impl Future<Output = ()>) {
     }
 }
 
-/// Whether the store belongs to the database to which an administrator is connected. A store without an owner is claimed for it,
-/// if `claim` says so.
+/// Whether the store belongs to the database to which an administrator is connected. A store without an owner is
+/// claimed for it, if `claim` says so.
 pub async fn is_of(db: &Client, storage: &Storage, claim: Claim) -> anyhow::Result<bool> {
     asked(db, sql!("ops/identify"), storage, claim).await
 }
@@ -86,7 +88,7 @@ pub async fn may_be_used(db: &Client, storage: &Storage) -> anyhow::Result<bool>
 /// What a store contains.
 #[derive(Debug, Default)]
 pub struct Contents {
-    /// The number of contents of files.
+    /// The number of objects with a file's content.
     pub objects: usize,
     /// The number of those that belong to no file of the database.
     pub unknown: usize,
@@ -118,7 +120,7 @@ pub async fn adopt(db: &Client, storage: &Storage) -> anyhow::Result<()> {
 pub enum Claim {
     /// It is claimed, unless it has files and the database knows none of them.
     IfUnowned,
-    /// It is not: the caller only looks.
+    /// It is not claimed: the caller only looks.
     No,
 }
 

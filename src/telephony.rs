@@ -1,7 +1,7 @@
 //! The only way in which texts and calls leave, whether from a screen, a conversation or a schedule. The row is written
-//! first, which opt-outs, blocked conversations and quiet hours may refuse (`app.keep_message`); then Twilio is called,
-//! outside of any transaction; then its response is written to the row. The job `unanswered` fails a row without a
-//! response, which is never sent again automatically.
+//! first, unless an opt-out, a blocked conversation or quiet hours forbid it (`app.keep_message`); then Twilio is
+//! called, outside of any transaction; then its response is written to the row. The job `unanswered` fails a row
+//! without a response, which is never sent again automatically.
 
 use crate::{
     App, Error, Result,
@@ -70,7 +70,8 @@ pub async fn need_account<D: crate::db::Door>(app: &App, db: &Scoped<D>) -> Resu
     account(app, db).await?.ok_or(missing)
 }
 
-/// The company's Twilio account, for sending a text: 400 when it has none that is switched on, and when texts are switched off.
+/// The company's Twilio account, for sending a text: 400 when it has none that is switched on, and when texts are
+/// switched off.
 pub async fn need_texting_account(app: &App, db: &TenantDb) -> Result<Account> {
     let account = need_account(app, db).await?;
     if account.sms_enabled {
@@ -261,8 +262,8 @@ fn filled(text: &str, variables: &std::collections::HashMap<String, String>) -> 
     Ok(out)
 }
 
-/// A number as the screens give it, in E.164: with `+` it stays, `03…` is Pakistan's, ten digits are America's (contract:
-/// sms/send).
+/// A number as the screens give it, in E.164: with `+` it stays, `03…` is Pakistan's, ten digits are America's
+/// (contract: sms/send).
 pub fn e164(given: &str) -> Result<String> {
     let text: String = given.chars().filter(|c| !" -().\u{a0}".contains(*c)).collect();
     let number = match text.strip_prefix('+') {

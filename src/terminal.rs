@@ -1,4 +1,4 @@
-//! What a command says and asks at the terminal.
+//! What commands print and ask at the terminal.
 
 use crate::wire;
 use anyhow::bail;
@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-/// `println!` for commands: whoever reads may have had enough, as `head` has, and the work goes on to its end all the same.
+/// `println!` for commands: if the reader closes the pipe, as `head` does, the command still completes.
 #[macro_export]
 macro_rules! say {
     ($($text:tt)*) => {
@@ -18,18 +18,18 @@ macro_rules! say {
     };
 }
 
-/// Makes a text that came from others, such as a company's name, safe on its line: without the control and format characters
-/// with which it could make the terminal show something else.
+/// Makes a foreign text, such as a company's name, safe to print: removes the control and format characters with which
+/// it could make the terminal show something else.
 pub fn plain(text: &str) -> Cow<'_, str> {
     if text.contains(wire::is_hidden) { text.replace(wire::is_hidden, "").into() } else { text.into() }
 }
 
-/// Does what [`plain`] does, and keeps line breaks.
+/// Like [`plain`], but keeps line breaks.
 pub fn plain_lines(text: &str) -> String {
     text.replace(|c| wire::is_hidden(c) && c != '\n', "")
 }
 
-/// Prints a text without a line break behind it, for [`say!`] and commands that bring their own.
+/// Prints a text without a final line break, for [`say!`] and commands that bring their own.
 pub fn print(text: fmt::Arguments<'_>) {
     if let Err(e) = io::stdout().write_all(plain_lines(&text.to_string()).as_bytes())
         && e.kind() != io::ErrorKind::BrokenPipe
@@ -38,26 +38,26 @@ pub fn print(text: fmt::Arguments<'_>) {
     }
 }
 
-/// How it is told how far something has come.
+/// How progress is measured.
 #[derive(Clone, Copy, Debug)]
 pub enum Measure {
-    /// By number, of so many.
+    /// A number, of this total.
     Of(u64),
-    /// By number, of nobody knows how many.
+    /// A number, of an unknown total.
     Number,
-    /// In bytes, of so many.
+    /// Bytes, of this total.
     BytesOf(u64),
-    /// In bytes, of nobody knows how many.
+    /// Bytes, of an unknown total.
     Bytes,
-    /// By the time that it has taken.
+    /// The elapsed time.
     Time,
 }
 
-/// How often what stands still shows that it is alive.
+/// How often a progress bar is redrawn while it stands still.
 const TICK: Duration = Duration::from_millis(200);
 
-/// What a command is at and how far it has come, in a line of standard error that changes, and nothing where that is no
-/// terminal. The line is gone when the bar is, unless it was finished before.
+/// Shows what a command is doing and its progress, in a changing line of standard error, if that is a terminal. The
+/// line disappears with the bar, unless it was finished before.
 pub fn progress(what: impl Into<Cow<'static, str>>, measure: Measure) -> ProgressBar {
     let (total, how_far) = match measure {
         Measure::Of(total) => (Some(total), "{wide_bar} {human_pos}/{human_len}, {per_sec}, {eta} left"),
@@ -70,13 +70,13 @@ pub fn progress(what: impl Into<Cow<'static, str>>, measure: Measure) -> Progres
     if let Ok(style) = ProgressStyle::with_template(&format!("{{msg:>24}} {{spinner}} {how_far}")) {
         bar.set_style(style);
     }
-    // However short the work is, who looks has seen what it was.
+    // Shows even the shortest work.
     bar.tick();
     bar.enable_steady_tick(TICK);
     bar
 }
 
-/// Goes on when somebody at a terminal types the word after what is said; otherwise `undone` is said.
+/// Returns if the user at the terminal types `word` after `what` is printed; otherwise fails with `undone`.
 pub fn confirm(what: fmt::Arguments<'_>, word: &str, undone: &str) -> anyhow::Result<()> {
     if !io::stdin().is_terminal() {
         bail!("{undone}: say --yes, or run it at a terminal and confirm");
@@ -92,7 +92,7 @@ pub fn confirm(what: fmt::Arguments<'_>, word: &str, undone: &str) -> anyhow::Re
 }
 
 /// A new password for `whom`: asked for twice at a terminal, otherwise the first line of standard input. `missing` is
-/// said when there is none.
+/// the error if there is none.
 pub fn new_password(whom: &str, missing: &str) -> anyhow::Result<String> {
     if std::io::stdin().is_terminal() {
         let first = rpassword::prompt_password(format!("Password for {whom}: "))?;

@@ -1,9 +1,9 @@
 //! Reads Excel workbooks, each in a process of its own.
 //!
-//! In a workbook a kilobyte can ask for a terabyte: a count of strings, a far-away cell, a circle of sectors, a zip bomb.
-//! An allocation that fails ends a whole Rust process, so a stranger's workbook is not read in the one that serves
-//! everybody. The program starts itself with [`ARGUMENT`], without environment and with limits on memory and time; the
-//! workbook goes in and its first sheet comes out as CSV.
+//! In a workbook, a kilobyte can demand a terabyte: a count of strings, a far-away cell, a cycle of sectors, a zip
+//! bomb. A failed allocation ends a whole Rust process, so workbooks are not read in the one that serves requests. The
+//! program starts itself with [`ARGUMENT`], without environment and with limits on memory and time; that process reads
+//! the workbook and prints its first sheet as CSV.
 
 use crate::{Error, Result};
 use anyhow::{Context, bail};
@@ -24,19 +24,19 @@ use tokio::{
 };
 
 const ARGUMENT: &str = "read-workbook";
-/// What reading one may take.
+/// Limits on reading a workbook: memory in bytes, and time.
 const MEMORY: u64 = 1 << 30;
 const TIME: Duration = Duration::from_secs(60);
-/// As much CSV as an upload may have.
+/// Maximum size of the CSV, in bytes: as for an upload.
 const CSV_LIMIT: u64 = 50 << 20;
-/// So many at a time.
+/// Workbooks that are read at a time.
 static READERS: Semaphore = Semaphore::const_new(2);
 const UNREADABLE: &str = "The workbook cannot be read: it is damaged, protected by a password or too large. Save it again, split it, or save it as CSV";
 
-/// The program that reads workbooks, when it is not the running one: in tests.
+/// The program that reads workbooks, if not the running one: in tests.
 pub static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
 
-/// The first sheet of a workbook (.xlsx or .xls, whatever its name says), of which no more than `rows` are of interest.
+/// The first sheet of a workbook (.xlsx or .xls, whatever its name says), as CSV of at most `rows` rows.
 pub async fn to_csv(book: Vec<u8>, rows: usize) -> Result<Vec<u8>> {
     let _permit = READERS.acquire().await.map_err(|_| Error::Unavailable)?;
     match tokio::time::timeout(TIME, read_apart(book, rows)).await {
@@ -49,7 +49,7 @@ pub async fn to_csv(book: Vec<u8>, rows: usize) -> Result<Vec<u8>> {
 async fn read_apart(book: Vec<u8>, rows: usize) -> std::io::Result<Option<Vec<u8>>> {
     let program = match PROGRAM.get() {
         Some(program) => program.clone(),
-        // Not by its name, under which there may be a newer one by now.
+        // Not by path, where there may be a newer program by now.
         None if cfg!(target_os = "linux") => "/proc/self/exe".into(),
         None => std::env::current_exe()?,
     };
@@ -59,7 +59,7 @@ async fn read_apart(book: Vec<u8>, rows: usize) -> std::io::Result<Option<Vec<u8
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true).spawn()?;
     let (Some(mut input), Some(output)) = (child.stdin.take(), child.stdout.take()) else { return Ok(None) };
     let give = async {
-        // A reader that has seen enough hangs up; what it says counts.
+        // A reader that has seen enough closes the pipe; its exit status counts.
         let _ = input.write_all(&book).await;
         drop((input, book));
     };

@@ -155,7 +155,8 @@ pub fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(d: D
     Option::<T>::deserialize(d).map(Option::unwrap_or_default)
 }
 
-/// A flag of the query string: `true`, `1`, `yes` and `on` in any case, and their opposites. A blank one is false.
+/// A flag of the query string: `true`, `1`, `yes` and `on`, case-insensitive, and their opposites. A blank one is
+/// false.
 pub fn flag<'de, D: Deserializer<'de>>(d: D) -> Result<bool, D::Error> {
     Ok(optional_flag(d)?.unwrap_or(false))
 }

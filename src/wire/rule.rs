@@ -3,15 +3,15 @@
 
 use serde_json::{Map, Value};
 
-/// The rule for the address of an account that may exist already. Addresses of old accounts have any form, so only an `@` with
-/// something before and behind it is required.
+/// The rule for the address of an account that may exist already. Addresses of old accounts have any form, so only an
+/// `@` with something before and behind it is required.
 pub fn old_address(text: &str, _: &()) -> garde::Result {
     let is_one = text.split_once('@').is_some_and(|(name, domain)| !name.is_empty() && !domain.is_empty());
     if is_one { Ok(()) } else { Err(garde::Error::new("Input should be an e-mail address")) }
 }
 
-/// The rule for the address of a new account. Mail must reach it from outside, which it does not if the domain is a name on a
-/// local network or an IP address.
+/// The rule for the address of a new account. Mail must reach it from outside, which it does not if the domain is a
+/// name on a local network or an IP address.
 pub fn new_address(text: &str, _: &()) -> garde::Result {
     let address = text.parse::<lettre::Address>();
     let is_public = address.is_ok_and(|a| a.domain().contains('.') && !a.domain().starts_with('['));
@@ -66,8 +66,8 @@ fn is_visible(c: char) -> bool {
     !is_blank && !is_ignorable
 }
 
-/// Whether a character controls or formats what is shown and shows nothing itself (Unicode: Cc, Cf, Zl, Zp, but for Arabic, Syriac
-/// and Kaithi signs that show; the function `app.plain` of the database has the same).
+/// Whether a character controls or formats what is shown and shows nothing itself (Unicode: Cc, Cf, Zl, Zp, but for
+/// Arabic, Syriac and Kaithi signs that show; the function `app.plain` of the database has the same).
 pub fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
@@ -87,8 +87,8 @@ pub fn company_name(text: &str, _: &()) -> garde::Result {
     Ok(())
 }
 
-/// The rule for names of people and companies: not blank, at most 255 characters, no HTML. The frontend looks for the words
-/// of these sentences (contract: conventions, "Error bodies").
+/// The rule for names of people and companies: not blank, at most 255 characters, no HTML. The frontend looks for the
+/// words of these sentences (contract: conventions, "Error bodies").
 pub fn name(text: &str, _: &()) -> garde::Result {
     let looks_like_html = text.split_once('<').is_some_and(|(_, rest)| rest.contains('>'));
     let problem = if !text.chars().any(is_visible) {

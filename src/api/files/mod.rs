@@ -126,7 +126,7 @@ struct FilePatch {
 #[serde(default)]
 #[garde(allow_unvalidated)]
 struct Told {
-    /// A string of at most 255 characters, or a number; so are all fields except the ids.
+    /// A string of at most 255 characters, or a number; as for all fields except the ids.
     document_id: Value,
     document_name: Value,
     signer_email: Value,

@@ -157,7 +157,7 @@ async fn write_down(db: TenantDb, mail: Received, files: Vec<Stored>, mut object
     kept
 }
 
-/// Stores both in one transaction; returns whether the mail is new.
+/// Stores a mail and its files in one transaction; returns whether the mail is new.
 async fn keep(db: &TenantDb, mail: &Received, files: &[Stored]) -> Result<bool> {
     let ids: Vec<Uuid> = files.iter().map(|file| file.id).collect();
     let kept = db.tx(async |tx| {
