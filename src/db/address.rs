@@ -12,13 +12,13 @@ use tokio_postgres::{
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-/// What is said of an address that asks for a verified certificate in libpq's words.
+/// The error for an address that asks for certificate verification in libpq's words, which are not supported.
 const VERIFIED: &str = "sslmode=require verifies the server's certificate and its name here, by the system's authorities or those in \
      SSL_CERT_FILE: give the database address this, without sslrootcert and its like";
 
 /// Reads an address and adds what this program's connections have in common.
 pub(super) fn parse(url: &str) -> anyhow::Result<tokio_postgres::Config> {
-    // Whatever stands behind a password's own `@` would be taken for the host, and told.
+    // Everything after an unescaped `@` in a password would be taken for the host, and error messages name the host.
     let authority = url.split_once("://").map_or("", |(_, rest)| rest.split(['/', '?']).next().unwrap_or_default());
     if authority.matches('@').count() > 1 || authority.contains('#') {
         bail!(
@@ -43,7 +43,8 @@ pub(super) fn parse(url: &str) -> anyhow::Result<tokio_postgres::Config> {
     Ok(config)
 }
 
-/// An address as the environment of PostgreSQL's own programs: what is on a command line, everybody on the machine can read.
+/// An address as environment variables for PostgreSQL's own programs: a command line is readable by everybody on the
+/// machine.
 pub fn libpq_environment(url: &str) -> anyhow::Result<Vec<(&'static str, String)>> {
     let config = parse(url)?;
     let list = |parts: Vec<String>| Some(parts.join(",")).filter(|list| !list.is_empty());
@@ -73,8 +74,8 @@ pub fn libpq_environment(url: &str) -> anyhow::Result<Vec<(&'static str, String)
     Ok(parts.into_iter().filter_map(|(name, value)| Some((name, value?))).collect())
 }
 
-/// TLS by the system's certificate authorities, which are read once, for the first connection that may have it: one over
-/// TCP whose address does not say `sslmode=disable`.
+/// TLS with the system's certificate authorities. They are read once, for the first connection that may use TLS: one
+/// over TCP whose address does not say `sslmode=disable`.
 pub(super) static TLS: LazyLock<MakeRustlsConnect> = LazyLock::new(|| {
     let mut roots = rustls::RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
@@ -85,7 +86,7 @@ pub(super) static TLS: LazyLock<MakeRustlsConnect> = LazyLock::new(|| {
     MakeRustlsConnect::new(config)
 });
 
-/// Whether a connection may have TLS.
+/// Whether a connection may use TLS.
 fn may_have_tls(config: &tokio_postgres::Config) -> bool {
     let hosts = config.get_hosts();
     let is_local = !hosts.is_empty() && hosts.iter().all(|host| matches!(host, Host::Unix(_)));

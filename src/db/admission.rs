@@ -1,18 +1,19 @@
 //! Admission control: which request gets a connection of the pool, and when.
 //!
-//! *Shares.* If one company held all connections, with requests that wait for each other or take long, nobody else would get
-//! one. Which company a request belongs to is known only once the database has answered it. So each user's company is
-//! remembered from one request to the next; users whose company is not known yet have one share together.
+//! *Shares.* Without a limit, one company could hold all connections with requests that take long or wait for each
+//! other. The database reports a request's company only in its response, so each user's company is remembered from one
+//! request to the next; users whose company is not known yet share one limit.
 //!
-//! *Running at a time.* More than two short statements for each of the database's processors make nothing faster: they evict
-//! each other from the processors' caches. With four for each, a page takes a tenth longer (two processors: `make bench`, and
-//! with `ARGS="--pool-size 8"`). A statement that turns out to take longer, or whose answer is large, stops counting, so that a
-//! few long reports keep nobody waiting.
+//! *Concurrency.* Running more than two short statements per processor of the database at a time makes nothing faster:
+//! they evict each other from the processors' caches. With four per processor, a page takes a tenth longer (two
+//! processors: `make bench`, and with `ARGS="--pool-size 8"`). A statement that turns out to take longer, or to have a
+//! large response, stops counting, so a few long reports delay nobody.
 //!
-//! *Turns.* A request that cannot be admitted waits once, for the connection and the place together, so that no request waits
-//! inside the pool. Companies take turns: however many requests one company has waiting, another one waits for one turn and not
-//! for all of them. What the server asks on its own account (logins, webhooks before their company is known, due jobs,
-//! readiness) has every second turn: neither many companies nor strangers who log in keep it waiting.
+//! *Turns.* A request that cannot be admitted waits once, for a connection and a place together, so that no request
+//! waits inside the pool. Companies take turns: however many requests one company has waiting, another company waits
+//! for one turn and not for all of them. The server's own requests (logins, webhooks before their company is known, due
+//! jobs, readiness) get every second turn, so that neither many companies nor users whose company is unknown delay
+//! them.
 
 use super::{Fault, Identity};
 use deadpool::managed::{PoolError, TimeoutType};
@@ -28,7 +29,7 @@ use std::{
 use tokio::{sync::oneshot, time::timeout};
 use uuid::Uuid;
 
-/// The number of users whose company is remembered; beyond that, all are forgotten.
+/// The number of users whose company is remembered; when it is reached, all are forgotten.
 const REMEMBERED: usize = 50_000;
 /// How long a request waits for its admission.
 const WAIT: Duration = Duration::from_secs(5);
@@ -59,15 +60,15 @@ struct Queue(Arc<Mutex<State>>);
 struct State {
     /// The number of connections that one owner may have at a time.
     limit: usize,
-    /// The number of connections that nobody has.
+    /// The number of connections that no request holds.
     connections: usize,
-    /// The number of statements that may still begin.
+    /// The number of short statements that may still start.
     free: usize,
     of_users: HashMap<Uuid, Owner>,
-    /// The shares of owners who have something, or wait.
+    /// The shares of owners that hold a connection or wait for one.
     shares: HashMap<Owner, Share>,
-    /// The owners who wait and may have more, each once, the next one first. It is empty as long as there is a connection and
-    /// more may run.
+    /// The owners that wait and are below their limit, each once, the next one first. Empty as long as there is a
+    /// connection and another statement may start.
     turns: VecDeque<Owner>,
 }
 
@@ -84,18 +85,18 @@ pub(super) struct Admitted {
     pub(super) running: Running,
 }
 
-/// One connection of a share.
+/// One connection, counted against its owner's share.
 pub(super) struct Part {
     queue: Queue,
     owner: Owner,
 }
 
-/// A place among the short statements that run at a time.
+/// A place among the short statements that may run at a time.
 pub(super) struct Running(Queue);
 
 impl Admission {
-    /// Admission to a pool of `size` connections, of which `running` run short statements at a time. A quarter of the connections
-    /// is always left to other companies.
+    /// Admission to a pool of `size` connections, in which at most `running` short statements run at a time. A quarter
+    /// of the connections is always left to other companies.
     pub(super) fn new(size: usize, running: usize) -> Self {
         let state = State {
             limit: (size - size.div_ceil(4)).max(1),
@@ -132,7 +133,7 @@ impl Admission {
         }
     }
 
-    /// Remembers a user's company, as the database said it in answer to a request that holds this part.
+    /// Remembers a user's company, which the database returned for the request that holds this part.
     pub(super) fn learn(&self, part: Option<&Part>, user: Uuid, company: Option<Uuid>) {
         let owner = company.map_or(Owner::WithoutCompany, Owner::Company);
         if part.is_some_and(|part| part.owner == owner) {
@@ -156,7 +157,7 @@ impl Queue {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes something back, and admits the next request before a new one can come in between.
+    /// Updates the state with what was given back, and admits the next request before a new one can overtake it.
     fn take_back(&self, what: impl FnOnce(&mut State)) {
         let mut next = {
             let mut state = self.state();
@@ -164,7 +165,8 @@ impl Queue {
             state.next()
         };
         while let Some((owner, tell)) = next {
-            // A request that has just given up gives it back by dropping it, for which nothing may be locked.
+            // The `Admitted` of a request that has just given up is dropped here, which locks the state: it must be
+            // unlocked now.
             let _ = tell.send(Admitted::of(self, owner));
             next = self.state().next();
         }
@@ -195,7 +197,7 @@ impl State {
         self.take_turn(owner);
     }
 
-    /// Puts an owner who waits and may have more at the end of the turns; the server at the second place.
+    /// Puts an owner that waits and is below its limit at the end of the turns; the server at the second place.
     fn take_turn(&mut self, owner: Owner) {
         let may_have_more = self.may_have_more(owner);
         let Some(share) = self.shares.get_mut(&owner) else { return };
@@ -212,7 +214,7 @@ impl State {
             let owner = self.turns.pop_front()?;
             let share = self.shares.get_mut(&owner)?;
             share.has_turn = false;
-            // Requests that have given up have closed their end.
+            // Requests that have given up have closed their channel.
             let next = std::iter::from_fn(|| share.waiting.pop_front()).find(|tell| !tell.is_closed());
             let Some(tell) = next else {
                 self.forget(owner);
@@ -225,7 +227,7 @@ impl State {
         None
     }
 
-    /// Removes the share of an owner who neither has nor wants anything.
+    /// Removes the share of an owner that holds no connection and waits for none.
     fn forget(&mut self, owner: Owner) {
         if self.shares.get(&owner).is_some_and(|share| share.taken == 0 && share.waiting.is_empty()) {
             self.shares.remove(&owner);

@@ -1,8 +1,8 @@
-//! Room in memory for what the database answers. An answer has no end of its own: a list without a limit is as long as its
-//! company has made it, with texts of a megabyte in each row. So its bytes are counted when they are announced, before they
-//! are read. Small answers have room for nothing; a larger one takes of one budget of the whole process until its last row is
-//! written, and what does not fit is refused. Nobody waits for room, because answers that have each got a part of
-//! theirs would wait for one another.
+//! Limits the memory for the database's responses. Their size is unbounded: a list without a limit is as long as its
+//! company has made it, with texts of up to a megabyte in each row. So a message's bytes are counted when its length is
+//! announced, before it is read. A small response reserves nothing; a larger one reserves memory from a budget of the
+//! whole process until its last row is written, and is refused if the budget does not suffice. Nothing waits for
+//! memory: responses that each hold a part of what they need would wait for one another.
 
 use super::Fault;
 use std::{
@@ -12,18 +12,18 @@ use std::{
 use tokio::sync::{Semaphore, SemaphorePermit};
 use uuid::Uuid;
 
-/// What each answer has, in bytes, without taking it of the budget.
+/// The bytes that each response may use without reserving them from the budget.
 const FREE: usize = 1 << 20;
-/// As much is taken of the budget at a time.
+/// The number of bytes in one permit of the budget.
 const PART: usize = 64 << 10;
-/// The most that one answer may have.
+/// The maximum size of one response, in bytes.
 const MOST: usize = 64 << 20;
-/// The most that the larger answers of one company may have together once they are read, so that others have room while its
-/// people are slow to take theirs.
+/// The maximum number of bytes that the larger responses of one company may reserve together once they are read, so
+/// that others have memory while its clients read slowly.
 const OF_ONE: usize = 128 << 20;
-/// The most that all have together.
+/// The memory budget of the whole process, in units of [`PART`].
 static BUDGET: Semaphore = Semaphore::const_new((256 << 20) / PART);
-/// What rows that were read together take besides their bytes.
+/// The overhead of rows that were read together, in bytes.
 const PIECE: usize = 64;
 
 static COMPANIES: LazyLock<Mutex<HashMap<Uuid, usize>>> = LazyLock::new(Mutex::default);
@@ -32,7 +32,7 @@ fn companies() -> MutexGuard<'static, HashMap<Uuid, usize>> {
     COMPANIES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The room of an answer, until it is dropped.
+/// The memory of a response, reserved until this is dropped.
 #[derive(Debug)]
 pub(super) struct Room {
     used: usize,
@@ -48,7 +48,7 @@ impl Default for Room {
 }
 
 impl Room {
-    /// Sees to room for so many bytes besides those of the rows that are kept.
+    /// Makes sure that `bytes` more fit, besides the rows that are kept.
     pub(super) fn fit(&mut self, bytes: usize) -> Result<(), Fault> {
         let whole = self.used + bytes;
         if whole <= self.had { Ok(()) } else { self.grow(whole) }
@@ -69,17 +69,17 @@ impl Room {
         Ok(())
     }
 
-    /// Rows of so many bytes, which were read together, are kept.
+    /// Counts rows of `bytes` bytes, which were read together and are kept.
     pub(super) fn keep(&mut self, bytes: usize) {
         self.used += bytes + PIECE;
     }
 
-    /// Whether it takes of the budget.
+    /// Whether the response has reserved memory from the budget.
     pub(super) fn is_large(&self) -> bool {
         self.taken.is_some()
     }
 
-    /// Counts it with the others of its company.
+    /// Counts the response against the limit of its company.
     pub(super) fn belong(&mut self, company: Option<Uuid>) -> Result<(), Fault> {
         let Some(company) = company.filter(|_| self.is_large() && self.company.is_none()) else { return Ok(()) };
         let mut companies = companies();
@@ -110,7 +110,7 @@ impl Drop for Room {
 mod tests {
     use super::*;
 
-    /// In one test, because the budget is that of the whole process.
+    /// In one test, because the whole process shares the budget.
     #[test]
     fn room_is_taken_and_given_back() {
         let all = BUDGET.available_permits();

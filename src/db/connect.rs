@@ -1,5 +1,5 @@
-//! Makes connections: tokio-postgres does TLS and the login over a socket that is only lent to it, and afterwards the
-//! socket is [`Connection`]'s own.
+//! Opens connections: tokio-postgres negotiates TLS and logs in over a socket that it only borrows; afterwards the
+//! socket belongs to [`Connection`].
 
 use super::{
     address::TLS,
@@ -24,14 +24,14 @@ use tokio_postgres::{
     tls::{ChannelBinding, MakeTlsConnect, NoTls, TlsConnect, TlsStream},
 };
 
-/// A way to the server and back.
+/// A byte stream to the server and back.
 pub(super) type Stream = Box<dyn Duplex>;
 
 /// What can be read and written.
 pub(super) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
-/// A stream that is lent to somebody and taken back.
+/// A stream that is lent to tokio-postgres and taken back.
 struct Lent<T>(Arc<Mutex<Option<T>>>);
 
 impl<T> Clone for Lent<T> {
@@ -85,7 +85,7 @@ impl<T: TlsStream + Unpin> TlsStream for Lent<T> {
     }
 }
 
-/// A TLS connector whose stream is lent.
+/// A TLS connector that returns its stream as a loan.
 struct Lending<C, T> {
     connector: C,
     to: Lent<T>,
@@ -109,10 +109,10 @@ where
     }
 }
 
-/// How long what was sent may stay unconfirmed, where the address does not say it (`tcp_user_timeout`).
+/// How long sent data may stay unacknowledged, unless the address says otherwise (`tcp_user_timeout`).
 const UNCONFIRMED: Duration = Duration::from_secs(30);
 
-/// Connects to the first host that answers and is as the address wants it (`target_session_attrs`).
+/// Connects to the first host that responds and has the `target_session_attrs` that the address asks for.
 pub(super) async fn connect(config: &Config, how: Statements) -> Result<Connection, Fault> {
     let mut last = Fault::Lost(io::ErrorKind::NotFound.into());
     for (place, host) in config.get_hosts().iter().enumerate() {
@@ -165,7 +165,7 @@ async fn connect_to(config: &Config, host: &Host, port: u16, how: Statements) ->
                 let Ok(connector) = MakeTlsConnect::<Lent<TcpStream>>::make_tls_connect(&mut TLS.clone(), name);
                 let secured = Lent::new(None);
                 log_in(config, &socket, Lending { connector, to: secured.clone() }).await?;
-                // A server without TLS, when the address allows one, leaves the socket as it is.
+                // If the server has no TLS, and the address allows that, the socket is still unwrapped.
                 match secured.take() {
                     Some(secured) => Connection::new(Box::new(secured), how),
                     None => Connection::new(Box::new(socket.take().ok_or(io::ErrorKind::NotConnected)?), how),

@@ -1,8 +1,8 @@
-//! A connection to PostgreSQL whose socket is driven by the one who holds it. All that a request has to say travels in one
-//! write with a single Sync at its end, and the server answers once: with a Sync behind each statement it answers at
-//! each of them, which costs both sides a third of their time (`make bench`). Up to a Sync the server runs everything in one
-//! transaction, commits at the Sync, and rolls all of it back at the first error (PostgreSQL, "Pipelining"), so what
-//! ends in a Sync leaves nothing open, whatever becomes of the one who sent it.
+//! A connection to PostgreSQL whose socket is driven by its holder. All statements of a request travel in one write
+//! with a single Sync at its end, and the server responds once; with a Sync after each statement it would respond to
+//! each, which costs both sides a third of their time (`make bench`). The server runs everything up to a Sync in one
+//! transaction, commits at the Sync, and rolls all of it back at the first error (PostgreSQL, "Pipelining"). So
+//! statements that end in a Sync leave no transaction open, whatever happens to their sender.
 
 use super::{
     Params,
@@ -37,13 +37,13 @@ use std::{
 use tokio::io::AsyncWrite;
 use tokio_util::io::poll_read_buf;
 
-/// Bytes that are read at a time: most answers fit.
+/// The number of bytes that are read at a time: most responses fit.
 const READ: usize = 32 << 10;
-/// The WAL position (LSN) of a server that can be written to.
+/// The statement that returns the WAL position (LSN) of a primary.
 const POSITION: &str = sql!("platform/position").text;
-/// An answer that takes longer does not come: the server ends each statement after half a minute.
+/// How long to wait for a response. A later one never comes: the server cancels each statement after half a minute.
 const TIMEOUT: Duration = Duration::from_secs(70);
-/// What is not answered so soon takes long, or waits for the disk or for others, and lets the next one run.
+/// A statement that has no response after this time is slow, or waits for the disk or a lock: the next one may start.
 const SHORT: Duration = Duration::from_millis(5);
 
 /// A column of a statement's rows.
@@ -58,10 +58,10 @@ pub struct Column {
 /// How statements reach the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Statements {
-    /// Prepared once for a connection, under a name.
+    /// Prepared once per connection, under a name.
     Named,
-    /// With their text at each call: for a pooler that gives each transaction another connection of its own and does not
-    /// carry names along.
+    /// Sent with their text at each call, for a pooler that gives each transaction another connection and does not
+    /// carry prepared statements along.
     Unnamed,
 }
 
@@ -74,8 +74,8 @@ impl Statements {
     }
 }
 
-/// A statement whose parameters and columns are known, and which the server has prepared for this connection under its
-/// name if it has one.
+/// A statement whose parameters and columns are known. If it has a name, the server has prepared it on this connection
+/// under that name.
 #[derive(Debug)]
 pub(super) struct Statement {
     name: String,
@@ -140,45 +140,45 @@ impl Reply {
         Ok(Some(row))
     }
 
-    /// Its columns and rows, and the room that these take.
+    /// The columns, the rows, and the memory reserved for them.
     pub(super) fn into_parts(self) -> (Option<Arc<[Column]>>, DataRows, Room) {
         (self.columns, self.rows, self.room)
     }
 
-    /// The room that its rows take.
+    /// The memory reserved for the rows.
     pub(super) fn room(&mut self) -> &mut Room {
         &mut self.room
     }
 
-    /// Whether they take room of other answers.
+    /// Whether the rows have reserved memory from the common budget.
     pub(super) fn is_large(&self) -> bool {
         self.room.is_large()
     }
 
-    /// How many rows there are.
+    /// The number of rows.
     pub(super) fn len(&self) -> usize {
         self.rows.len()
     }
 
-    /// How many bytes they have as the server sent them.
+    /// The size of the rows as the server sent them, in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.rows.bytes()
     }
 }
 
-/// What the server answered up to a Sync: the replies of the statements that ran, and why the next one did not.
+/// The server's response up to a Sync: the replies of the statements that ran, and the error of the next one, if any.
 #[derive(Default)]
 pub(super) struct Answer {
-    /// In the order of the statements.
+    /// The replies, in the order of the statements.
     pub(super) replies: Vec<Reply>,
-    /// The first refusal, of a statement or of the commit; then all of it is undone.
+    /// The error of a statement or of the commit: everything is rolled back.
     pub(super) refused: Option<Fault>,
-    /// The room of all replies.
+    /// The memory reserved for all replies.
     room: Room,
 }
 
 impl Answer {
-    /// The reply of the last statement, if all went well.
+    /// The reply of the last statement, or the error.
     pub(super) fn last(mut self) -> Result<Reply, Fault> {
         match self.refused {
             Some(refused) => Err(refused),
@@ -187,7 +187,7 @@ impl Answer {
     }
 }
 
-/// A statement's text is known by where it is in memory: hashing all of it at each call takes longer than sending it.
+/// A statement is identified by the address of its text: hashing the text at each call takes longer than sending it.
 type Key = (usize, usize);
 
 fn key(text: &'static str) -> Key {
@@ -197,24 +197,24 @@ fn key(text: &'static str) -> Key {
 /// A connection.
 pub(super) struct Connection {
     stream: Stream,
-    /// What is still to be sent.
+    /// Bytes that are still to be sent.
     out: bytes::BytesMut,
-    /// What was read and not yet looked at.
+    /// Bytes that were read and not yet parsed.
     input: bytes::BytesMut,
-    /// The room of the answer that is being read.
+    /// The memory reserved for the response that is being read.
     room: Room,
-    /// Answers that are still to come, one a Sync.
+    /// The number of responses that are still to come, one per Sync.
     owed: usize,
-    /// Whether a transaction was begun and its end has not been heard of.
+    /// Whether a transaction was begun whose end the server has not confirmed.
     open: bool,
-    /// Whether the stream is of no use any more.
+    /// Whether the stream has become unusable.
     lost: bool,
-    /// Whether a prepared statement no longer fits the database, so that nobody else should get the connection.
+    /// Whether a prepared statement no longer matches the schema, so that the connection must not be reused.
     stale: bool,
     statements: HashMap<Key, Arc<Statement>>,
     how: Statements,
     named: u64,
-    /// Its place among those that run something short.
+    /// Its place among the connections that run a short statement.
     running: Option<Running>,
 }
 
@@ -236,17 +236,17 @@ impl Connection {
         }
     }
 
-    /// It is about to run something, which counts until it takes long.
+    /// Gives the connection a place among the short statements, until its statement turns out to take long.
     pub(super) fn running(&mut self, place: Running) {
         self.running = Some(place);
     }
 
-    /// It does not count any more.
+    /// Gives up the place among the short statements.
     pub(super) fn rest(&mut self) -> Option<Running> {
         self.running.take()
     }
 
-    /// The prepared form of these statements; those that are new are prepared, or at least described, together.
+    /// Prepares these statements. Those that are new are prepared (or only described, if unnamed) in one round trip.
     pub(super) async fn prepare<const N: usize>(
         &mut self,
         texts: [&'static str; N],
@@ -301,15 +301,15 @@ impl Connection {
         Ok(found.map(|statement| statement.expect("looked at above")))
     }
 
-    /// Sends statements with one Sync behind them and reads the answer: one round trip, and outside of
+    /// Sends statements followed by one Sync and reads the response: one round trip, and outside of
     /// [`Connection::begin`] one transaction.
     pub(super) async fn run(&mut self, statements: &[(&Arc<Statement>, Params<'_>)]) -> Result<Answer, Fault> {
         self.settle().await?;
         self.send(statements).await
     }
 
-    /// [`Connection::run`], and the server's WAL position (LSN) after the commit, which is asked for in the same write; `None` when
-    /// the server does not say it.
+    /// Like [`Connection::run`], and returns the server's WAL position (LSN) after the commit, which is queried in the
+    /// same write; `None` if the server does not report it.
     pub(super) async fn run_and_locate(
         &mut self,
         statements: &[(&Arc<Statement>, Params<'_>)],
@@ -322,9 +322,10 @@ impl Connection {
         Ok((answer, self.located(&position).await))
     }
 
-    /// [`Connection::run`], where the first statement is a `begin`: the transaction is open until [`Connection::commit`], and whoever
-    /// leaves before has it rolled back by [`Connection::settle`]. From its first answer on it does not count as running:
-    /// it may do something else between its statements, and what has begun had better end.
+    /// Like [`Connection::run`], where the first statement is a `begin`: the transaction stays open until
+    /// [`Connection::commit`]. If its holder goes away before, [`Connection::settle`] rolls it back. After the first
+    /// response it no longer counts as running: its holder may do other things between statements, and a transaction
+    /// that has begun should not wait to end.
     pub(super) async fn begin(&mut self, statements: &[(&Arc<Statement>, Params<'_>)]) -> Result<Answer, Fault> {
         self.settle().await?;
         self.open = true;
@@ -333,14 +334,14 @@ impl Connection {
         Ok(answer)
     }
 
-    /// Ends an open transaction by `commit`; an error when it did not.
+    /// Commits the open transaction; an error if the server did not commit.
     pub(super) async fn commit(&mut self) -> Result<(), Fault> {
         self.drain().await?;
         self.say("commit")?;
         self.committed().await
     }
 
-    /// [`Connection::commit`], and the server's WAL position (LSN) after it.
+    /// Like [`Connection::commit`], and returns the server's WAL position (LSN) after it.
     pub(super) async fn commit_and_locate(&mut self) -> Result<Option<u64>, Fault> {
         let [position] = self.prepare([POSITION]).await?;
         self.drain().await?;
@@ -373,7 +374,7 @@ impl Connection {
         }
     }
 
-    /// A statement inside the open transaction, one round trip.
+    /// Runs a statement inside the open transaction, in one round trip.
     pub(super) async fn within(&mut self, statement: &Arc<Statement>, params: Params<'_>) -> Result<Reply, Fault> {
         self.drain().await?;
         if !self.open {
@@ -382,23 +383,23 @@ impl Connection {
         self.send(&[(statement, params)]).await?.last()
     }
 
-    /// Whether nothing is under way, so that somebody else may have it.
+    /// Whether nothing is in progress, so that the connection can be handed to somebody else.
     pub(super) fn is_settled(&self) -> bool {
         !self.open && self.owed == 0 && self.out.is_empty()
     }
 
-    /// Whether the server is there, as far as one can see without asking.
+    /// Whether the connection looks alive, without a round trip.
     pub(super) fn is_alive(&mut self) -> bool {
         if self.lost || self.stale {
             return false;
         }
         let mut cx = Context::from_waker(Waker::noop());
-        // A server that ends a connection says so before it closes it.
+        // A server that ends a connection sends a message before it closes it.
         matches!(poll_read_buf(Pin::new(&mut self.stream), &mut cx, &mut self.input), Poll::Pending)
             && self.input.is_empty()
     }
 
-    /// Reads what is owed to whoever went away, and ends a transaction that they left open.
+    /// Reads the responses left over by a holder that went away, and rolls back a transaction that it left open.
     pub(super) async fn settle(&mut self) -> Result<(), Fault> {
         if self.is_settled() {
             return Ok(());
@@ -410,7 +411,7 @@ impl Connection {
         if self.open { Err(self.fail(Fault::Unfit("a transaction cannot be ended".into()))) } else { Ok(()) }
     }
 
-    /// Asks for a sign of life.
+    /// Checks by a round trip that the server responds.
     pub(super) async fn ping(&mut self) -> Result<(), Fault> {
         self.settle().await?;
         self.sync();
@@ -419,7 +420,8 @@ impl Connection {
 
     async fn drain(&mut self) -> Result<(), Fault> {
         if self.owed > 0 {
-            // Its rows went with whoever waited for them, and nobody is to wait for the rest of them.
+            // Its holder and the rows read so far are gone; reading the rest must not keep memory or a place from
+            // others.
             drop(self.leave_room());
             drop(self.rest());
             while self.owed > 0 {
@@ -430,7 +432,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Hands over the room of what was read; of a large answer the connection keeps no memory.
+    /// Returns the memory reservation of what was read. After a large response, the connection also shrinks its buffer.
     fn leave_room(&mut self) -> Room {
         if self.room.is_large() {
             let mut rest = bytes::BytesMut::with_capacity(READ.max(self.input.len()));
@@ -440,7 +442,7 @@ impl Connection {
         std::mem::take(&mut self.room)
     }
 
-    /// Reads one answer without looking at it.
+    /// Reads one response and discards it.
     async fn heard(&mut self) -> Result<(), Fault> {
         while !matches!(self.next().await?, Message::ReadyForQuery(_)) {}
         Ok(())
@@ -451,7 +453,7 @@ impl Connection {
         self.answer(statements).await
     }
 
-    /// Statements with a Sync behind them, which are sent when their answer is waited for.
+    /// Queues statements followed by a Sync, which are sent while their response is awaited.
     fn write(&mut self, statements: &[(&Arc<Statement>, Params<'_>)]) -> Result<(), Fault> {
         let whole = self.out.len();
         for (statement, params) in statements {
@@ -468,7 +470,7 @@ impl Connection {
         let mut answer = Answer { replies: Vec::with_capacity(statements.len()), refused: None, room: Room::default() };
         let mut rows = DataRows::default();
         let mut described = None;
-        // Nobody has the rows of the answer before any more, as a rule, and their memory is used again.
+        // Usually nobody holds the rows of the previous response any more, and `reserve` reuses their memory.
         if self.input.is_empty() {
             self.input.reserve(READ);
         }
@@ -476,7 +478,8 @@ impl Connection {
             let taken = rows.take(&mut self.input);
             if taken > 0 {
                 self.room.keep(taken);
-                // One that comes as fast as it is read would keep this thread for itself, and its place from short ones.
+                // A response that arrives as fast as it is read would keep this thread, and a place from short
+                // statements.
                 if self.room.is_large() {
                     drop(self.rest());
                     tokio::task::yield_now().await;
@@ -485,7 +488,7 @@ impl Connection {
             let message = match self.next_or_more().await {
                 Ok(Some(message)) => message,
                 Ok(None) => continue,
-                // A server that closes the connection has said why before.
+                // A server that closes the connection has sent the reason before.
                 Err(lost) => return Err(answer.refused.take().unwrap_or(lost)),
             };
             match message {
@@ -500,11 +503,11 @@ impl Connection {
                 }
                 Message::ErrorResponse(body) => {
                     let refusal = Refusal::read(&body)?;
-                    // A plan or a statement that is no longer what it was when it was prepared: the next one is prepared
-                    // anew, on a new connection.
+                    // The statement or its plan is no longer what was prepared: it is prepared again, on a new
+                    // connection.
                     let code = refusal.code().code();
                     self.stale |= matches!(code, "0A000" | "26000");
-                    // The types of the parameters are no longer those that were described.
+                    // The types of the parameters may no longer be those that were described.
                     self.stale |= self.how == Statements::Unnamed && code.starts_with("42") && code != "42501";
                     answer.refused = Some(Fault::Refused(Box::new(refusal)));
                 }
@@ -544,13 +547,14 @@ impl Connection {
         }
     }
 
-    /// The next message, or `None` when it is not there as a whole and more was read. Sends while it waits, since the server need
-    /// not read on before its answers are read. Can be dropped at any point: what was sent and read so far is known.
+    /// The next message, or `None` if none is complete yet and more was read. Sends while it waits, since the server
+    /// may not read on before its responses are read. Can be dropped at any point: the connection keeps what was sent
+    /// and read.
     async fn next_or_more(&mut self) -> Result<Option<Message>, Fault> {
         if self.lost {
             return Err(io::Error::from(io::ErrorKind::NotConnected).into());
         }
-        // Beyond its room nothing is read, and what the server still has to say goes with the connection.
+        // A response that exceeds its memory is not read on: its rest goes with the connection.
         if let Err(refused) = self.room.fit(self.announced()) {
             return Err(self.fail(refused));
         }
@@ -580,7 +584,7 @@ impl Connection {
         }
     }
 
-    /// How long the message is that has begun to come, as far as it says.
+    /// The announced length of the message that has begun to arrive, in bytes; 0 if it is not known yet.
     fn announced(&self) -> usize {
         match self.input[..] {
             [_, a, b, c, d, ..] => u32::from_be_bytes([a, b, c, d]) as usize + 1,
@@ -588,10 +592,10 @@ impl Connection {
         }
     }
 
-    /// Sends what there is to send, and reads at least something.
+    /// Sends pending bytes, and reads at least something.
     async fn exchange(&mut self) -> io::Result<()> {
-        // There is memory for the rest of a message since its length is known; more would double that of a long one. What
-        // is left of a piece of memory is filled first, because the rows in it keep all of it.
+        // `Message::parse` has reserved memory for the rest of a message of known length; more would double that of a
+        // long one. A buffer is filled to its end first, because the rows in it keep all of it allocated.
         let left = self.input.capacity() - self.input.len();
         if left < READ / 4 && self.announced() <= READ {
             self.input.reserve(READ);
@@ -630,7 +634,7 @@ fn columns(body: &RowDescriptionBody) -> io::Result<Arc<[Column]>> {
     Ok(columns.collect::<Vec<_>>()?.into())
 }
 
-/// Types that are no built-in ones are told apart by their number only.
+/// Types that are not built in are identified by their OID only.
 fn type_of(oid: u32) -> Type {
     Type::from_oid(oid).unwrap_or_else(|| Type::new("other".into(), oid, Kind::Simple, "pg_catalog".into()))
 }
@@ -656,7 +660,7 @@ fn bind(statement: &Statement, params: Params<'_>, out: &mut bytes::BytesMut) ->
         frontend::BindError::Conversion(e) => Fault::Unfit(format!("a parameter cannot be sent: {e}")),
         frontend::BindError::Serialization(e) => Fault::Unfit(format!("a parameter cannot be sent: {e}")),
     })?;
-    // Its columns may have changed since it was described, and nothing else would tell.
+    // The columns may have changed since the statement was described, and nothing else would reveal that.
     if is_unnamed {
         frontend::describe(b'P', "", out)?;
     }

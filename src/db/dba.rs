@@ -1,5 +1,5 @@
-//! The connection of the commands that work across companies by design: import, archive, erasure; and what an administrator is
-//! told who may not do something.
+//! The connection of the commands that work across companies by design (import, archive, erasure), and the advice for
+//! an administrator who lacks the rights for a command.
 
 use super::{connect, migrate};
 use crate::{sql, terminal};
@@ -8,8 +8,8 @@ use std::fmt;
 use tokio_postgres::{Client, error::SqlState};
 use uuid::Uuid;
 
-/// A connection as `ringfence_dba`, which sees past the policies; refused where that role cannot, since an import that does
-/// not see everything would bring some of it twice.
+/// Connects as `ringfence_dba`, which bypasses the policies. Fails if that role does not see every row, because an
+/// import would then insert some rows twice.
 pub async fn connect_as_dba(admin_url: &str) -> anyhow::Result<Client> {
     let client = connect(admin_url).await?;
     migrate::require_current(&client).await?;
@@ -18,7 +18,8 @@ pub async fn connect_as_dba(admin_url: &str) -> anyhow::Result<Client> {
     Ok(client)
 }
 
-/// Has a connection act as `ringfence_dba`, if that role sees every row; and says what is needed for it otherwise.
+/// Switches a connection to the role `ringfence_dba`. If that role does not see every row, the error says what it
+/// lacks.
 pub async fn become_dba(client: &Client) -> anyhow::Result<()> {
     client
         .batch_execute("set role ringfence_dba")
@@ -31,7 +32,7 @@ pub async fn become_dba(client: &Client) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A company that a command works on. It is shown as its name and, because names change and look like each other, its id.
+/// A company that a command works on. Displayed as its name and its id, because names change and resemble each other.
 #[derive(Clone, Debug)]
 pub struct Company {
     /// Its id.
@@ -46,7 +47,7 @@ impl fmt::Display for Company {
     }
 }
 
-/// The company with this id or exactly this name; a name that can mean another one too is refused (`app.find_company`).
+/// The company with this id or exactly this name; an ambiguous name is refused (`app.find_company`).
 pub async fn find_company(client: &Client, given: &str) -> anyhow::Result<Company> {
     let row = client.query_one(sql!("ops/find_company").text, &[&given]).await?;
     let id: Option<Uuid> = row.get("id");
@@ -54,7 +55,7 @@ pub async fn find_company(client: &Client, given: &str) -> anyhow::Result<Compan
     Ok(Company { id, name: row.get("name") })
 }
 
-/// The error, and who may do it when the administrator lacks the rights.
+/// Adds to an error for lack of privilege who may run the command.
 pub fn refused(e: impl Into<Error>, who_may: &'static str) -> Error {
     let e = e.into();
     let code = e.downcast_ref::<tokio_postgres::Error>().and_then(tokio_postgres::Error::code);

@@ -1,26 +1,26 @@
-//! Why PostgreSQL did not do what it was asked.
+//! Errors of PostgreSQL and of the connection to it.
 
 use fallible_iterator::FallibleIterator;
 use postgres_protocol::message::backend::ErrorResponseBody;
 use std::{fmt, io};
 use tokio_postgres::error::SqlState;
 
-/// Why the database did not do what it was asked.
+/// Why a call to the database failed.
 #[derive(Debug)]
 pub enum Fault {
-    /// The server said no.
+    /// The server reported an error.
     Refused(Box<Refusal>),
-    /// There is no connection, or it broke: what was asked may have been done.
+    /// There is no connection, or it broke: the statements may have been executed.
     Lost(io::Error),
-    /// The statement and what it was called with do not fit together: a mistake of ours.
+    /// The statement and its use do not fit together, for example its parameters: a bug in this program.
     Unfit(String),
-    /// The answer is larger than one may be; what was asked may have been done.
+    /// The response exceeds the maximum size; the statements may have been executed.
     TooLarge,
-    /// There is no room for the answer beside the others of this moment; what was asked may have been done.
+    /// Other responses use up the memory at the moment; the statements may have been executed.
     NoRoom,
 }
 
-/// What the server says when it refuses (PostgreSQL, "Error and Notice Message Fields").
+/// An error that the server reported (PostgreSQL, "Error and Notice Message Fields").
 #[derive(Debug)]
 pub struct Refusal {
     code: SqlState,
@@ -30,7 +30,7 @@ pub struct Refusal {
     column: Option<String>,
 }
 
-/// How PostgreSQL, speaking English, names the table of the row that it was waiting for, in the field that says where it happened.
+/// What precedes the name of the table whose row a statement waited for, in the error field "Where" in English.
 const TABLE_OF_ROW: &str = "in relation \"";
 
 impl Fault {
@@ -38,12 +38,12 @@ impl Fault {
         Ok(Fault::Refused(Box::new(Refusal::read(body)?)))
     }
 
-    /// The SQLSTATE of a refusal.
+    /// The SQLSTATE, if the server reported an error.
     pub fn code(&self) -> Option<&SqlState> {
         self.as_db_error().map(|refusal| &refusal.code)
     }
 
-    /// The refusal, if it is one.
+    /// The error that the server reported, if it did.
     pub fn as_db_error(&self) -> Option<&Refusal> {
         match self {
             Fault::Refused(refusal) => Some(refusal),
@@ -57,7 +57,7 @@ impl Refusal {
     pub fn code(&self) -> &SqlState {
         &self.code
     }
-    /// The server's sentence, which may quote values.
+    /// The server's message, which may quote values.
     pub fn message(&self) -> &str {
         &self.message
     }
@@ -65,11 +65,11 @@ impl Refusal {
     pub fn constraint(&self) -> Option<&str> {
         self.constraint.as_deref()
     }
-    /// The table that it is about, or that of the row for which it waited.
+    /// The table that the error is about, or whose row the statement waited for.
     pub fn table(&self) -> Option<&str> {
         self.table.as_deref()
     }
-    /// The column that it is about.
+    /// The column that the error is about.
     pub fn column(&self) -> Option<&str> {
         self.column.as_deref()
     }

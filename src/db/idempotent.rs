@@ -1,8 +1,8 @@
-//! The transaction of a request with an Idempotency-Key, which ends with the answer.
+//! Transactions of a request with an Idempotency-Key: one commit makes both its effect and its response.
 //!
-//! Each transaction of such a request locks the key's row and stays open when its handler is done with it, so that one
-//! commit makes both the effect and the answer. Where a request needs more than that, another connection or the outside
-//! world, what it did is committed first ([`commit_held`]) with the note that the key is used: nobody may begin with it again.
+//! Each transaction of such a request locks the key's row and stays open when its handler is done with it, until the
+//! response is stored. Before the request uses another connection or an outside service, what it did is committed
+//! ([`commit_held`]) together with a note that the key is used, so that no other request can start again with it.
 
 use super::{
     Caller, Db, Sql,
@@ -18,11 +18,11 @@ tokio::task_local! {
     static HELD: RefCell<Held>;
 }
 
-/// What became of a key while its request was carried out.
+/// The state of a key while its request is carried out.
 pub(crate) struct Held {
     db: Db,
     id: Uuid,
-    /// Whether a transaction is under way in the handler.
+    /// Whether the handler is in a transaction.
     busy: bool,
     open: Option<Open>,
     note: Note,
@@ -32,19 +32,19 @@ pub(crate) struct Held {
 #[derive(Clone, Copy, PartialEq)]
 enum Note {
     None,
-    /// It was tried, and nobody knows: nothing more may be done.
+    /// A commit was tried and its outcome is unknown: nothing more may be done.
     Unknown,
     Committed,
 }
 
-/// A transaction whose handler is done with it.
+/// An open transaction that its handler is done with.
 struct Open {
     connection: Lease,
     caller: Caller,
     locate: bool,
 }
 
-/// Carries out the request that has a key, the row with this id.
+/// Carries out a request whose key is in the row with this id; also returns the state of the key.
 pub(crate) async fn hold<T>(db: &Db, id: Uuid, work: impl Future<Output = T>) -> (T, Held) {
     let new = || Held { db: db.clone(), id, busy: false, open: None, note: Note::None };
     let held = async {
@@ -63,7 +63,7 @@ pub(crate) async fn commit_held() -> Result<()> {
         Ok::<_, Error>((held.db.clone(), held.id, note, held.open.take()))
     };
     let Ok(taken) = HELD.try_with(take) else { return Ok(()) };
-    // Apart, because every request comes by here and few have a key.
+    // Boxed, because every request passes here and few have a key.
     Box::pin(commit(taken?)).await
 }
 
@@ -86,7 +86,7 @@ async fn commit((db, id, note, open): (Db, Uuid, Note, Option<Open>)) -> Result<
     Ok(())
 }
 
-/// Whether a request with a key is carried out.
+/// Whether the current request has a key.
 pub(super) fn is_held() -> bool {
     HELD.try_with(|_| ()).is_ok()
 }
@@ -95,7 +95,7 @@ pub(super) fn is_held() -> bool {
 pub(super) struct Keyed(Uuid);
 
 impl Keyed {
-    /// The next one of the request, if it has a key; what the one before did is committed.
+    /// The next transaction of the current request, if that has a key; commits the one before.
     pub(super) async fn next() -> Result<Option<Self>> {
         let Ok(open) = HELD.try_with(|held| held.borrow().open.is_some()) else { return Ok(None) };
         if open {
@@ -114,7 +114,7 @@ impl Keyed {
         tell(connection, HOLD_KEY, self.0).await
     }
 
-    /// Leaves the transaction open for the answer.
+    /// Leaves the transaction open until the response is stored.
     pub(super) fn leave(self, connection: Lease, caller: Caller, locate: bool) {
         HELD.with(|held| held.borrow_mut().open = Some(Open { connection, caller, locate }));
     }
@@ -132,13 +132,13 @@ impl Open {
     }
 }
 
-/// Says this of the key's row within a transaction.
+/// Runs a statement on the key's row within a transaction.
 async fn tell(connection: &mut Lease, what: Sql, id: Uuid) -> Result<()> {
     let [statement] = connection.prepare([what.text]).await?;
     mine(first(&connection.within(&statement, &[&id]).await?)?)
 }
 
-/// Whether the key is still this request's: one that waits before its first transaction can lose it to a repeat.
+/// An error if the key is no longer this request's: while it waits before its first transaction, a repeat can take it.
 fn mine(is_mine: Option<bool>) -> Result<()> {
     match is_mine {
         Some(true) => Ok(()),
@@ -159,8 +159,8 @@ impl Held {
         self.note != Note::None
     }
 
-    /// Keeps the answer, with its body sealed, together with what is not yet committed. Whether there is such: then an error
-    /// says that it was not done.
+    /// Stores the response, with its body sealed, in the same commit as what is not yet committed. Also returns whether
+    /// there was any such: then an error means that it was not done.
     pub(crate) async fn keep(mut self, status: i32, kind: Option<&str>, body: &[u8]) -> (bool, Result<()>) {
         let Some(mut open) = self.open.take() else {
             return (false, self.db.platform().keep_idempotent_answer(self.id, status, kind, body).await);
@@ -173,7 +173,8 @@ impl Held {
         (true, kept.await)
     }
 
-    /// Gives the key back. Where something was committed, the rest is, too; otherwise nothing is.
+    /// Releases the key. If something was committed under it, the open transaction is committed too, otherwise rolled
+    /// back.
     pub(crate) async fn give_back(mut self) -> Result<()> {
         let open = self.open.take();
         if let Some(open) = open.filter(|_| self.is_used()) {
@@ -182,7 +183,7 @@ impl Held {
         self.db.platform().release_idempotency_key(self.id).await
     }
 
-    /// Leaves the key taken: nobody knows what the request came to, and what it did stays.
+    /// Leaves the key taken, because the request's outcome is unknown; what it did is committed.
     pub(crate) async fn leave_unanswered(self) -> Result<()> {
         match self.open {
             Some(open) => open.commit(&self.db).await,

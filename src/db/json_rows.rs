@@ -1,5 +1,5 @@
-//! Rows as their JSON answer, written straight from the database's messages. A page has hundreds of values, and
-//! making a struct of each row and a `String` of each text before they are written takes most of the request's time.
+//! Writes rows as JSON straight from the database's messages. A page has hundreds of values, and making a struct of
+//! each row and a `String` of each text first would take most of the request's time.
 
 use super::{
     Column, Fault, FromRow,
@@ -14,22 +14,22 @@ use serde::Serialize;
 use std::{marker::PhantomData, sync::Arc};
 use uuid::Uuid;
 
-/// A [`FromRow`] that can be written as JSON without being made.
+/// A [`FromRow`] that can be written as JSON without building the struct.
 pub trait WriteRow: FromRow + 'static {
-    /// Where the fields' columns are, if all are there and of the fields' types.
+    /// The index of each field's column; an error if one is missing or of another type.
     fn places(columns: &[Column]) -> Result<Vec<usize>, WriteError>;
-    /// Appends one row's members, each with a comma before it; `places` are those of the columns.
+    /// Appends one row's members, each preceded by a comma; `places` are the indexes from [`WriteRow::places`].
     fn write_row(row: &Values<'_>, places: &[usize], out: &mut Vec<u8>) -> Result<(), WriteError>;
 }
 
-/// About how many bytes a member takes in JSON beyond those of its value in the database: its name, and what a key or a time
-/// needs to be text.
+/// About how many bytes a JSON member takes beyond its value in the database: its name, and the text form of an id or a
+/// time.
 const MEMBER: usize = 32;
 
-/// The least that a piece of a large answer has, but for the last one.
+/// The minimum size of a piece of a large response, in bytes; the last piece may be smaller.
 const PIECE: usize = 64 << 10;
 
-/// A row whose columns do not fit its struct.
+/// The error for a row whose columns do not fit its struct.
 pub type WriteError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The rows of a list.
@@ -65,12 +65,12 @@ impl<T: WriteRow> Rows<T> {
         Ok(out)
     }
 
-    /// Whether its rows take so much memory that their JSON is better made in [`Rows::pieces`].
+    /// Whether the rows take so much memory that their JSON should be made in [`Rows::pieces`].
     pub fn is_large(&self) -> bool {
         self.reply.is_large()
     }
 
-    /// The JSON array piece by piece, where the memory of the rows is given back as they are written.
+    /// The JSON array in pieces; the memory of the rows is freed as they are written.
     pub fn pieces(self) -> Result<Pieces<T>, WriteError> {
         let (columns, rows, room) = self.reply.into_parts();
         let columns = columns.unwrap_or_default();
@@ -86,7 +86,7 @@ pub struct Pieces<T> {
     places: Vec<usize>,
     rows: IntoRows,
     found: Places,
-    /// What stands before the next element; `None` behind the end.
+    /// What precedes the next element; `None` after the end.
     before: Option<u8>,
     _room: Room,
     of: PhantomData<fn() -> T>,
@@ -120,11 +120,11 @@ impl<T: WriteRow> Iterator for Pieces<T> {
     }
 }
 
-/// The longest row that is written as it is. The database writes numbers out (`1e299` has 300 digits), and nobody counts the
-/// memory of an answer of one row while its client takes it.
+/// The maximum size of a row, in bytes, whose JSON is written unparsed. The database writes numbers out (`1e299` has
+/// 300 digits), and the memory of a response of one row is not counted while its client reads it.
 const SHORT: usize = 64 << 10;
 
-/// One row as the JSON object of an answer, written like those of [`Rows`].
+/// One row as a JSON object, written like those of [`Rows`].
 #[derive(Debug)]
 pub struct Written<T> {
     json: Vec<u8>,
@@ -178,12 +178,12 @@ fn write_object<T: WriteRow>(row: &Values<'_>, places: &[usize], out: &mut Vec<u
 }
 
 impl<T> Rows<T> {
-    /// How many there are.
+    /// The number of rows.
     pub fn len(&self) -> usize {
         self.reply.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no rows.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -195,7 +195,7 @@ impl<T> Rows<T> {
     }
 }
 
-/// A value as the database writes it, of whatever type; null is none.
+/// A value of any type, as the database encodes it; `None` is null.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Value(pub Option<Vec<u8>>);
 
@@ -223,7 +223,7 @@ impl ToSql for Value {
     to_sql_checked!();
 }
 
-/// The place of a field's column, which is mostly at `next`.
+/// The index of a field's column, which is usually `next`.
 pub fn place<T: Field>(columns: &[Column], name: &str, next: &mut usize) -> Result<usize, WriteError> {
     let place = find_next(columns, name, next)?;
     let kind = &columns[place].kind;
@@ -240,13 +240,13 @@ pub fn write_value<T: Field>(row: &Values<'_>, place: Option<usize>, out: &mut V
     written.map_err(|e| format!("the column {}: {e}", column.name).into())
 }
 
-/// A value that can be appended as JSON from what the server sent, without a copy of it.
+/// A type whose values can be appended as JSON from what the server sent, without a copy.
 pub trait Field {
-    /// Whether it is what a column of this type holds.
+    /// Whether columns of this type hold such values.
     fn accepts(kind: &Type) -> bool;
     /// Appends a value of an accepted type.
     fn write(kind: &Type, raw: &[u8], out: &mut Vec<u8>) -> Result<(), WriteError>;
-    /// Appends a null, if it can be one.
+    /// Appends a null; an error unless the field may be null.
     fn write_null(_: &mut Vec<u8>) -> Result<(), WriteError> {
         Err(Box::new(postgres_types::WasNull))
     }
@@ -266,7 +266,7 @@ impl<T: Field> Field for Option<T> {
     }
 }
 
-/// Whether JSON writes this text otherwise than as it is: it has a control character, a quote or a backslash. Sixteen bytes
+/// Whether this text needs escaping in JSON: it has a control character, a quote or a backslash. Checks sixteen bytes
 /// at a time, for which processors have instructions.
 fn needs_escape(text: &[u8]) -> bool {
     let special = |bytes: &[u8; 16]| bytes.iter().fold(false, |f, b| f | (*b < b' ') | (*b == b'"') | (*b == b'\\'));
@@ -288,7 +288,7 @@ fn quoted(text: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// The server sends UTF-8, as it was told to when the connection was made.
+/// The server sends UTF-8, which tokio-postgres asks for when it connects.
 impl Field for String {
     fn accepts(kind: &Type) -> bool {
         <&str as FromSql>::accepts(kind)
@@ -323,7 +323,7 @@ impl Field for Time {
     }
 }
 
-/// The database's own text, which is JSON already. `jsonb` has the number of its format before it.
+/// The database's own text is JSON already. `jsonb` is preceded by its format number.
 impl Field for serde_json::Value {
     fn accepts(kind: &Type) -> bool {
         matches!(*kind, Type::JSON | Type::JSONB)
@@ -335,7 +335,7 @@ impl Field for serde_json::Value {
     }
 }
 
-/// Fields that are copied anyway.
+/// Types that are decoded first and then serialized.
 macro_rules! copied {
     ($($ty:ty)*) => {$(
         impl Field for $ty {

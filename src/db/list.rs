@@ -1,33 +1,33 @@
-//! A list's statement and what is made of it: the page behind a row, and the number of rows.
+//! A list's statement and two that are derived from it: the page after a given row, and the number of rows.
 //!
-//! The file has the condition of a page behind a row as a comment, `-- cursor: and (created_at, id) > ($3, $4)`. So the
+//! The file has the condition of a page after a row as a comment, `-- cursor: and (created_at, id) > ($3, $4)`. So the
 //! statement without it is the file as it stands, with its own plan, and both keep the same columns and filters. A line
-//! that starts with `/* cut */` ends a page before its limit; it is left out of the number of rows.
+//! that starts with `/* cut */` may end a page before its limit; the number of rows is counted without it.
 
 use super::{Plan, Sql};
 
-/// The statement of a list whose last two parameters are `limit` and `skip`; those of the cursor follow them.
+/// The statements of a list whose last parameters are `limit` and `skip`, followed by those of the cursor, if any.
 #[derive(Clone, Copy, Debug)]
 pub struct List {
     /// The page that starts after `skip` rows.
     pub first: Sql,
-    /// The page that starts behind a row.
+    /// The page that starts after the cursor's row.
     pub behind: Sql,
-    /// How many rows there are, when all of them are asked for.
+    /// Counts the rows of all pages.
     pub count: Sql,
-    /// The columns by which it is ordered: what a cursor holds, in the order of its parameters.
+    /// The columns that order the list: what a cursor holds, in the order of its parameters.
     pub key: &'static [&'static str],
-    /// Whether a page may end before its limit, so that one that is not full need not be the last.
+    /// Whether a page may end before its limit, so that a page that is not full need not be the last.
     pub is_cut: bool,
 }
 
 impl List {
-    /// [`Sql::planned_once`].
+    /// [`Sql::planned_once`] for all statements of the list.
     pub const fn planned_once(self) -> Self {
         self.planned(Plan::Once)
     }
 
-    /// [`Sql::planned_anew`].
+    /// [`Sql::planned_anew`] for all statements of the list.
     pub const fn planned_anew(self) -> Self {
         self.planned(Plan::Anew)
     }
@@ -42,18 +42,18 @@ impl List {
     }
 }
 
-/// A comment in the statement of a list, and what it is where the statement is made into another one.
+/// A marker comment in a list's statement, and what replaces it in a derived statement.
 #[derive(Clone, Copy, Debug)]
 pub struct Mark {
     comment: &'static str,
-    /// No longer than the comment, so that what is made is as long as what it is made of.
+    /// Not longer than the comment, so that a derived statement fits into the length of its original.
     becomes: &'static str,
 }
 
 impl Mark {
-    /// Before the condition of a page behind a row.
+    /// Precedes the condition of a page after a row.
     pub const CURSOR: Self = Self { comment: "-- cursor:", becomes: "" };
-    /// Before what ends a page before its limit.
+    /// Precedes what ends a page before its limit.
     pub const CUT: Self = Self { comment: "/* cut */", becomes: "--" };
 
     const fn is_at(self, at: usize, text: &[u8]) -> bool {
@@ -65,7 +65,7 @@ impl Mark {
         same == comment.len()
     }
 
-    /// Whether the statement has it.
+    /// Whether the statement has this marker.
     pub const fn is_in(self, text: &str) -> bool {
         let mut at = 0;
         while at < text.len() && !self.is_at(at, text.as_bytes()) {
@@ -74,7 +74,7 @@ impl Mark {
         at < text.len()
     }
 
-    /// The statement with the comment made into what it becomes.
+    /// The statement with the marker replaced.
     pub const fn replaced<const LENGTH: usize>(self, text: &str) -> [u8; LENGTH] {
         let (text, becomes) = (text.as_bytes(), self.becomes.as_bytes());
         let mut out = [b' '; LENGTH];
@@ -97,7 +97,7 @@ impl Mark {
 }
 
 impl Sql {
-    /// What is made of the statement, planned as it is.
+    /// A statement derived from this one, with the same plan.
     pub const fn made(self, text: &'static [u8]) -> Self {
         match str::from_utf8(text) {
             Ok(text) => Self { text, ..self },
@@ -106,8 +106,8 @@ impl Sql {
     }
 }
 
-/// `list!("contacts/list")` is the list of `sql/contacts/list.sql`, ordered by `created_at` and `id`, or by the columns that
-/// are named behind it.
+/// `list!("contacts/list")` is the list of `sql/contacts/list.sql`, ordered by `created_at` and `id`, or by the columns
+/// that follow the path.
 #[macro_export]
 macro_rules! list {
     ($path:literal) => {
