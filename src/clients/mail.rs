@@ -16,39 +16,39 @@ use uuid::Uuid;
 /// A company's mail. The addresses were checked when it was written.
 #[derive(Default)]
 pub struct OutgoingEmail {
-    /// Whose address it bears.
+    /// The sender's address.
     pub from: String,
-    /// Who gets the answer.
+    /// The address for replies.
     pub reply_to: String,
-    /// The recipient.
+    /// The recipient's address.
     pub to: String,
-    /// Who gets a copy.
+    /// The recipients of copies.
     pub cc: Vec<String>,
-    /// Who gets one unseen.
+    /// The recipients of blind copies.
     pub bcc: Vec<String>,
-    /// One line.
+    /// The subject: one line.
     pub subject: String,
-    /// What it says, for a reader without HTML.
+    /// The plain text.
     pub text: Option<String>,
-    /// What it says.
+    /// The HTML.
     pub html: Option<String>,
-    /// Its id in the world, the same however often it is made (RFC 5322).
+    /// The Message-ID, the same however often the mail is built (RFC 5322).
     pub message_id: String,
-    /// Further lines of its head.
+    /// Further headers.
     pub headers: Vec<(&'static str, String)>,
-    /// What comes with it.
+    /// The attached files.
     pub attachments: Vec<Attachment>,
-    /// The company whose mail it is, and its row: SendGrid tells both again in its events.
+    /// The company that sends the mail. SendGrid repeats this and `row` in its events.
     pub company: Uuid,
-    /// See `company`.
+    /// The id of the mail's row.
     pub row: Uuid,
-    /// The addresses by which SendGrid sends it, by their name there.
+    /// The pool of IP addresses from which SendGrid sends it, by its name there.
     pub ip_pool: Option<String>,
 }
 
 impl OutgoingEmail {
-    /// What it says, for readers without HTML and with it. SendGrid refuses a part that is empty, so one that says nothing is left
-    /// out, and of two of them a blank stays.
+    /// The plain text and the HTML. SendGrid refuses an empty part, so a blank part is left out; if both are blank, the
+    /// text is a single space.
     pub fn parts(&self) -> (Option<&str>, Option<&str>) {
         let said = |part: &'_ Option<String>| part.as_ref().is_some_and(|text| !text.trim().is_empty());
         let (text, html) =
@@ -57,7 +57,7 @@ impl OutgoingEmail {
     }
 }
 
-/// A file that comes with a mail.
+/// A file attached to a mail.
 pub struct Attachment {
     /// Its name.
     pub name: String,
@@ -67,16 +67,17 @@ pub struct Attachment {
     pub bytes: Vec<u8>,
 }
 
-/// The server at an address that may be given.
+/// The server at an address, if one is set.
 fn server(url: Option<&str>, setting: &str, name: &'static str) -> anyhow::Result<Option<Server>> {
     let Some(url) = url.filter(|url| !url.is_empty()) else { return Ok(None) };
     let form = || format!("{setting} is not of the form smtp://user:password@host:port or smtps://…");
     Server::at(url, name).with_context(form).map(Some)
 }
 
-/// How long a mail that nobody else can send again waits for its second try. Each further one waits twice as long as the one before.
+/// How long a mail that nobody else can send again waits for its second try. Each further wait is twice as long.
 const PAUSE: Duration = Duration::from_secs(10);
-/// How often it is tried: five minutes are enough for a server that knows no sender at first (greylisting).
+/// How often such a mail is tried: five minutes are enough for a server that defers unknown senders at first
+/// (greylisting).
 const TRIES: u32 = 6;
 
 /// Sends mail, or logs it in development mode when there is no SMTP server.
@@ -101,12 +102,13 @@ impl Mailer {
         Ok(Self { smtp, relay, from, development: config.is_development() })
     }
 
-    /// Sends one plain text mail. An address that cannot be one is a 400, a server that refuses a 502.
+    /// Sends one plain text mail. An invalid address is a 400, a server that refuses the mail a 502.
     pub async fn send(&self, to: &str, subject: &str, text: String) -> Result<()> {
         self.try_to_send(to, subject, &text).await?.map_err(not_sent)
     }
 
-    /// The same for a mail for which nobody waits: while the server cannot take it, and `goes_on`, it is tried again for some minutes.
+    /// Sends a mail for which nobody waits, like [`Mailer::send`]: while the server cannot take it, and `goes_on`, it
+    /// is tried again for some minutes.
     pub async fn send_patiently(
         &self,
         to: &str,
@@ -151,22 +153,22 @@ impl Mailer {
         Ok(smtp.deliver(mail.envelope(), &mail.formatted()).await)
     }
 
-    /// Its servers by their names, with how often each took nothing since the start.
+    /// The names of its servers, with how often each took nothing since the start.
     pub fn failures(&self) -> impl Iterator<Item = (&'static str, u64)> {
         [&self.smtp, &self.relay].into_iter().flatten().map(Server::failures)
     }
 
-    /// Whether it sends mail of its own, or logs it.
+    /// Whether it can send the platform's own mail, or logs it.
     pub fn has_server(&self) -> bool {
         self.smtp.is_some() || self.development
     }
 
-    /// Whether companies without an account of their own may send through the relay.
+    /// Whether companies without an account of their own can send through the relay.
     pub fn has_relay(&self) -> bool {
         self.relay.is_some()
     }
 
-    /// Whether the relay answers.
+    /// Whether the relay responds and accepts the login.
     pub async fn is_relay_there(&self) -> bool {
         match &self.relay {
             Some(relay) => relay.is_there().await,
@@ -184,7 +186,7 @@ impl Mailer {
     }
 }
 
-/// What a failure of the platform's own mail is to the one who asked.
+/// A failure of the platform's own mail, as an error for the client.
 fn not_sent(failure: Failure) -> Error {
     let why = match failure {
         Failure::Refused { message, .. } | Failure::Closed(message) => message,
@@ -194,18 +196,18 @@ fn not_sent(failure: Failure) -> Error {
     Error::BadGateway(format!("The mail could not be sent: {why}").into())
 }
 
-/// A host as it stands in an id of a mail, which is of ASCII (RFC 5322, 3.6.4; RFC 5890).
+/// A host in ASCII, as in the Message-ID of a mail (RFC 5322, 3.6.4; RFC 5890).
 pub fn ascii_host(host: &str) -> String {
     url::Host::parse(host).map_or_else(|_| "localhost".into(), |host| host.to_string())
 }
 
-/// A text with line feeds alone, which lettre sends as CRLF: of a carriage return that stands by itself, some servers make the
-/// end of a line, by which a mail could end and another begin (RFC 5321, 2.3.8).
+/// A text with line feeds only, which lettre sends as CRLF. Some servers take a single carriage return for the end of a
+/// line, so that a mail could end there and another begin (RFC 5321, 2.3.8).
 fn lines(text: &str) -> String {
     text.replace("\r\n", "\n").replace('\r', "\n")
 }
 
-/// A mail as it goes over the wire, if it can be one.
+/// A mail in its wire format; `None` if it cannot be written.
 fn message(email: &OutgoingEmail) -> Option<Message> {
     let mailbox = |address: &str| Some(Mailbox::new(None, address.parse::<Address>().ok()?));
     let mut mail = Message::builder()
@@ -237,7 +239,7 @@ fn message(email: &OutgoingEmail) -> Option<Message> {
     let mut all = MultiPart::mixed().multipart(said);
     for Attachment { name, kind, bytes } in &email.attachments {
         let kind = ContentType::parse(kind).or_else(|_| ContentType::parse("application/octet-stream")).ok()?;
-        // A file keeps its bytes, whatever the ends of its lines are.
+        // A file keeps its bytes, whatever its line endings are.
         let body = Body::new_with_encoding(bytes.clone(), ContentTransferEncoding::Base64).ok()?;
         all = all.singlepart(Part::new(name.clone()).body(body, kind));
     }

@@ -1,4 +1,4 @@
-//! The outside world. Nothing in here knows the database.
+//! Clients of outside services. Nothing in here knows the database.
 
 pub mod mail;
 pub mod sendgrid;
@@ -14,35 +14,36 @@ use std::{
     time::Duration,
 };
 
-/// Makes ring the provider of TLS for the libraries that ask for a default one. Doing it again is harmless.
+/// Makes ring the default TLS provider for libraries that use one. Doing it again is harmless.
 pub fn use_ring() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-/// Why a provider did not do what it was asked.
+/// Why a request to a provider failed.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Failure {
-    /// It said no; trying again would not help.
+    /// It refused the request; trying again would not help.
     Refused {
-        /// The provider's number for the reason.
+        /// The provider's error code.
         code: Option<i64>,
-        /// The provider's words.
+        /// The provider's message.
         message: String,
     },
-    /// It takes nothing from whoever sends, for now, whoever it is for: the login or the sender is refused, or a quota is used up.
+    /// It takes nothing from this sender for now, whoever the recipient is: the login or the sender is refused, or a
+    /// quota is used up.
     Closed(String),
-    /// It was not reached, or asked for patience: nothing was done, and it may be tried again.
+    /// It was not reached, or asked to try later: nothing was done, and it may be tried again.
     Busy,
-    /// Nobody knows whether it was done: no answer in time, or one that means nothing.
+    /// It is unknown whether it was done: there was no response in time, or none that makes sense.
     Unclear,
 }
 
-/// A provider answers in this time or not at all.
+/// How long to wait for a provider's response.
 const TIMEOUT: Duration = Duration::from_secs(15);
-/// An answer's length in bytes at most.
+/// The maximum size of a response, in bytes.
 const ANSWER: usize = 8 << 20;
 
-/// How often a provider took nothing, whatever it was asked for.
+/// How often a provider took nothing, for whatever request.
 #[derive(Default)]
 struct Failures(AtomicU64);
 
@@ -56,7 +57,7 @@ impl Failures {
     }
 }
 
-/// What a provider's API is asked by.
+/// The HTTP client for a provider's API.
 struct Http {
     /// Follows no redirect, so that credentials reach only the configured address.
     client: reqwest::Client,
@@ -71,8 +72,8 @@ impl Http {
         Ok(Self { client, failures: Failures::default() })
     }
 
-    /// Sends a request and reads its whole answer. The log has why that failed, and whatever an answer has that is no matter of what
-    /// was asked for, such as a key that is refused.
+    /// Sends a request and reads its whole response. Logs why that failed, and any response that has nothing to do with
+    /// the request itself, such as a refused key.
     async fn exchange(&self, request: reqwest::RequestBuilder) -> Result<(StatusCode, HeaderMap, Vec<u8>), Failure> {
         idempotency::leaving().await.map_err(|_| Failure::Busy)?;
         let unclear = |e: reqwest::Error| {
@@ -98,7 +99,7 @@ impl Http {
         Ok((status, answer.headers().clone(), body))
     }
 
-    /// Logged without the address, which names an account.
+    /// Logs that a response is missing, without the URL, which names an account.
     fn no_answer(&self, e: &reqwest::Error) {
         let why = match e {
             e if e.is_timeout() => "in time",

@@ -9,7 +9,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::json;
 use std::collections::BTreeMap;
 
-/// The API at its base address.
+/// SendGrid's API.
 pub struct SendGrid {
     http: Http,
     base: String,
@@ -21,12 +21,12 @@ impl SendGrid {
         Ok(Self { http: Http::new()?, base: config.sendgrid_url.trim_end_matches('/').to_owned() })
     }
 
-    /// How often it took nothing since the start.
+    /// How often SendGrid took nothing since the start.
     pub fn failures(&self) -> u64 {
         self.http.failures.so_far()
     }
 
-    /// Sends a mail with a company's key; SendGrid's id of it, if it gives one.
+    /// Sends a mail with a company's key; returns SendGrid's id of it, if it gives one.
     pub async fn send(&self, key: &str, email: &OutgoingEmail) -> Result<Option<String>, Failure> {
         let all = |addresses: &[String]| addresses.iter().map(|email| json!({ "email": email })).collect::<Vec<_>>();
         let mut to = json!({ "to": [{ "email": email.to }] });
@@ -66,7 +66,7 @@ impl SendGrid {
         match status.as_u16() {
             200..=299 => Ok(id),
             429 => Err(Failure::Busy),
-            // SendGrid's own, and not that of something between, which may have handed the request on.
+            // SendGrid's own 503, and not one of a proxy in between, which may have forwarded the request.
             503 if said["errors"].is_array() => Err(Failure::Busy),
             400..=499 => {
                 let message = said["errors"][0]["message"].as_str().unwrap_or("no reason given").to_owned();

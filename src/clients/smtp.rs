@@ -1,8 +1,9 @@
-//! Conversations with an SMTP server (RFC 5321). lettre speaks; which connections are used again is decided here.
+//! Sends mail to an SMTP server (RFC 5321). lettre speaks the protocol; this module decides which connections are
+//! reused.
 //!
-//! A connection is kept for the next mail only when a mail has been taken over it. Whatever ends in another way, also because nobody
-//! waits for it any more, drops its connection: over one whose last answer was not read, each later answer would be taken for that
-//! of the next mail.
+//! A connection is kept for the next mail only after a mail has been accepted over it. Any other end, also that nobody
+//! waits any more, drops the connection: if a response was left unread, each later response would be taken for that of
+//! the next mail.
 
 use super::{Failure, Failures, TIMEOUT};
 use anyhow::Context;
@@ -24,19 +25,19 @@ use std::{
 use tokio::time::{Duration, Instant, error::Elapsed, sleep, timeout};
 use url::Url;
 
-/// Connections that are kept for the next mail.
+/// The number of connections that are kept for the next mail.
 const CONNECTIONS: usize = 32;
-/// How long one is kept.
+/// How long an idle connection is kept.
 const IDLE: Duration = Duration::from_secs(60);
 
-/// How long a server may take for a mail of so many bytes: half a minute to look at it, and four seconds for a megabyte.
+/// How long a server may take for a mail of this size: half a minute to process it, and four seconds for each megabyte.
 pub const fn patience(bytes: usize) -> Duration {
     Duration::from_secs(2 * TIMEOUT.as_secs() + 4 * (bytes >> 20) as u64)
 }
 
 /// An SMTP server.
 pub struct Server {
-    /// What it is called in the log.
+    /// Its name in the log.
     name: &'static str,
     host: String,
     port: u16,
@@ -49,21 +50,21 @@ pub struct Server {
 
 /// How the connection is encrypted.
 enum Security {
-    /// Not at all.
+    /// Not encrypted.
     Plain,
-    /// From the beginning.
+    /// TLS from the beginning.
     Tls(TlsParameters),
-    /// By STARTTLS (RFC 3207).
+    /// STARTTLS is required (RFC 3207).
     StartTls(TlsParameters),
-    /// By STARTTLS where the server offers it.
+    /// STARTTLS if the server offers it.
     StartTlsIfOffered(TlsParameters),
 }
 
-/// Connections over which nothing is said, the one that was used last at the end.
+/// Idle connections, the most recently used one at the end.
 #[derive(Default)]
 struct Kept {
     connections: Vec<(AsyncSmtpConnection, Instant)>,
-    /// Whether a task closes those that are old.
+    /// Whether a task is running that closes old connections.
     is_looked_after: bool,
 }
 
@@ -82,7 +83,7 @@ enum Stage {
 /// Why a conversation ended early.
 enum Cause {
     Smtp(smtp::Error),
-    /// The server cannot take what the mail needs, such as an address that is not ASCII.
+    /// The server does not support what the mail needs, such as an address that is not ASCII.
     Unable,
     Timeout,
 }
@@ -94,7 +95,7 @@ impl From<smtp::Error> for Cause {
 }
 
 impl fmt::Display for Cause {
-    /// Without the server's words, which may name a recipient.
+    /// Leaves out the server's message, which may name a recipient.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Smtp(e) => match e.status() {
@@ -112,8 +113,8 @@ impl fmt::Display for Cause {
 }
 
 impl Server {
-    /// The server at an address such as `smtp://user:password@host:port?tls=required` or `smtps://…`; connects when the first mail
-    /// is sent. A path is the name with which it greets.
+    /// The server at an address such as `smtp://user:password@host:port?tls=required` or `smtps://…`; connects when the
+    /// first mail is sent. A path is the name that it greets with.
     pub fn at(url: &str, name: &'static str) -> anyhow::Result<Self> {
         let url = Url::parse(url)?;
         let host = url.host_str().context("it has no host")?.to_owned();
@@ -137,26 +138,26 @@ impl Server {
         Ok(Self { name, host, port, security, hello, credentials, kept: Arc::default(), failures: Failures::default() })
     }
 
-    /// What it is called in the log, and how often it took nothing since the start.
+    /// Its name in the log, and how often it took nothing since the start.
     pub fn failures(&self) -> (&'static str, u64) {
         (self.name, self.failures.so_far())
     }
 
-    /// Gives it a mail, with [`patience`].
+    /// Delivers a mail to the server, within [`patience`].
     pub async fn deliver(&self, envelope: &Envelope, mail: &[u8]) -> Result<(), Failure> {
         let mut stage = Stage::Connecting;
         let ended = timeout(patience(mail.len()), self.converse(envelope, mail, &mut stage)).await;
         self.outcome(stage, ended)
     }
 
-    /// Whether it answers, and accepts the login.
+    /// Whether the server responds and accepts the login.
     pub async fn is_there(&self) -> bool {
         let mut stage = Stage::Connecting;
         let ended = timeout(TIMEOUT, self.connection(&mut stage)).await;
         self.outcome(stage, ended).is_ok()
     }
 
-    /// What the end of a conversation means; only one that came to its end leaves its connection to the next.
+    /// The result of a conversation; its connection is kept only if it was completed.
     fn outcome(&self, stage: Stage, ended: Result<Result<AsyncSmtpConnection, Cause>, Elapsed>) -> Result<(), Failure> {
         match ended.unwrap_or(Err(Cause::Timeout)) {
             Ok(connection) => {
@@ -167,7 +168,7 @@ impl Server {
         }
     }
 
-    /// The connection, once the mail is taken.
+    /// Sends a mail; returns the connection once the server has accepted it.
     async fn converse(
         &self,
         envelope: &Envelope,
@@ -202,7 +203,7 @@ impl Server {
         Ok(connection)
     }
 
-    /// One that was kept and still answers, or a new one.
+    /// A kept connection that still responds, or a new one.
     async fn connection(&self, stage: &mut Stage) -> Result<AsyncSmtpConnection, Cause> {
         loop {
             let Some((mut connection, since)) = lock(&self.kept).connections.pop() else { break };
@@ -238,7 +239,7 @@ impl Server {
         }
     }
 
-    /// What an early end of a conversation means. The log has the stage and the cause.
+    /// The failure for a conversation that ended early. Logs the stage and the cause.
     fn failure(&self, stage: Stage, cause: Cause) -> Failure {
         tracing::warn!(server = self.name, ?stage, %cause, "a mail server did not take a mail");
         let answer = if let Cause::Smtp(e) = &cause { Some(e) } else { None };
@@ -268,7 +269,7 @@ fn lock(kept: &Mutex<Kept>) -> MutexGuard<'_, Kept> {
     kept.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Takes leave of connections that are not used any more, until there are none.
+/// Closes connections that have been idle too long, until none are kept.
 async fn close_the_old(kept: Arc<Mutex<Kept>>) {
     loop {
         sleep(IDLE).await;
@@ -281,7 +282,7 @@ async fn close_the_old(kept: Arc<Mutex<Kept>>) {
         for (mut connection, _) in old {
             let _ = timeout(TIMEOUT, connection.quit()).await;
         }
-        // By now another task may look after new ones.
+        // Another task may already look after new connections.
         if !goes_on {
             return;
         }

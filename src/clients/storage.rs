@@ -1,4 +1,4 @@
-//! The object store with the files' content: a local folder, S3, Google Cloud Storage or Azure, by the address.
+//! The object store with the files' content: a local folder, S3, Google Cloud Storage or Azure, depending on the URL.
 
 use anyhow::{Context, Result, anyhow, bail};
 use bytes::Bytes;
@@ -22,14 +22,14 @@ use std::{
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-/// Bytes of a part, which is the least that S3 takes.
+/// The size of a part in bytes: the minimum that S3 accepts.
 pub const PART: usize = 5 << 20;
-/// A store that does not answer is asked again so often and so long: somebody is waiting.
+/// How often, and for how long, requests to a store that does not respond are retried: somebody is waiting.
 const RETRIES: usize = 3;
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// The object that says which database's the store is: the identity as text. It is no file of any company.
+/// The object that says to which database the store belongs: its identity as text. It is not a company's file.
 const OWNER: &str = "ringfence-database";
-/// Files by which it is known whose an older store is.
+/// How many files are looked up to find out to which database an older store belongs.
 const SAMPLE: usize = 1000;
 
 /// The store.
@@ -40,16 +40,16 @@ pub struct Storage {
     folder: Option<PathBuf>,
 }
 
-/// Whose a store is, by what it says itself.
+/// To which database a store belongs, according to the store.
 pub enum Mark {
     /// The identity of the database.
     Owner(Uuid),
-    /// It does not say; some of the files in it.
+    /// The store does not say; these are some of its files.
     None(Vec<Uuid>),
 }
 
 impl Mark {
-    /// Of a store that does not say whose it is, some of its files.
+    /// Some files of a store that does not say to which database it belongs.
     pub fn files(&self) -> &[Uuid] {
         match self {
             Self::Owner(_) => &[],
@@ -58,15 +58,15 @@ impl Mark {
     }
 }
 
-/// The file whose content an object is. Keys are `company/file`, both of them ids as they are written here; any other was not made
-/// here, such as that of an object of a store that is below this one.
+/// The file whose content an object is. Keys are `company/file`, both of them ids as they are written here. Any other
+/// key was not made here, for example an object of a store below this one.
 pub fn file_of(key: &Path) -> Option<Uuid> {
     let (company, file) = key.as_ref().split_once('/')?;
     let id = |part: &str| part.parse::<Uuid>().ok().filter(|id| id.to_string() == part);
     id(company).and(id(file))
 }
 
-/// Makes a folder, and what it is in.
+/// Creates a folder and its parents.
 fn make_folder(folder: &std::path::Path, mode: u32) -> io::Result<()> {
     if folder.is_dir() {
         return Ok(());
@@ -80,8 +80,8 @@ fn make_folder(folder: &std::path::Path, mode: u32) -> io::Result<()> {
     }
 }
 
-/// What root makes is that user's whose folder it is in: an administrator's command would leave what the server's user can neither
-/// write nor read.
+/// Gives what root has created to the owner of its folder; otherwise the server's user could neither write nor read
+/// what an administrator's command leaves.
 fn hand_over(path: &std::path::Path) -> io::Result<()> {
     match path.parent() {
         Some(above) if geteuid().is_root() => {
@@ -92,24 +92,24 @@ fn hand_over(path: &std::path::Path) -> io::Result<()> {
     }
 }
 
-/// What was read of an object.
+/// Content that was read from an object.
 pub struct Content {
     /// The bytes.
     pub stream: BoxStream<'static, object_store::Result<Bytes>>,
-    /// Which bytes of the object they are.
+    /// Which bytes of the object these are.
     pub range: Range<u64>,
-    /// How long the whole object is.
+    /// The size of the whole object, in bytes.
     pub size: u64,
 }
 
 impl Storage {
-    /// `file:///folder`, which is made when it is missing, or `s3://bucket/…`, `gs://bucket/…` or `az://container/…`, with
-    /// the provider's variables of the environment.
+    /// Opens `file:///folder`, which is created if it is missing, or `s3://bucket/…`, `gs://bucket/…` or
+    /// `az://container/…`, with the provider's environment variables.
     pub fn open(url: &str) -> Result<Self> {
         Self::at(url, true)
     }
 
-    /// The same for who only looks: a folder that is missing is not made, and is an empty store.
+    /// Opens a store for reading, like [`Storage::open`], but does not create a missing folder: it is an empty store.
     pub fn look_at(url: &str) -> Result<Self> {
         Self::at(url, false)
     }
@@ -122,10 +122,11 @@ impl Storage {
             if !makes_folder && !folder.exists() {
                 return Ok(Self { store: Arc::new(InMemory::new()), folder: None });
             }
-            // Nobody else on the machine reads a customer's files; what the folder is in may be others' way, such as PostgreSQL's.
+            // Nobody else on the machine can read customers' files; parent folders may be a way to others' files, such
+            // as PostgreSQL's.
             make_folder(&folder, 0o700)
                 .with_context(|| format!("cannot make the folder for files {}", folder.display()))?;
-            // What is acknowledged has reached the disk.
+            // Acknowledged data has reached the disk.
             let store = LocalFileSystem::new_with_prefix(&folder)?.with_fsync(true).with_automatic_cleanup(true);
             return Ok(Self { store: Arc::new(store), folder: Some(folder) });
         }
@@ -168,12 +169,12 @@ impl Storage {
         })
     }
 
-    /// Where an object of a local store is.
+    /// The path of an object in a local store.
     fn file(&self, key: &Path) -> Option<PathBuf> {
         self.folder.as_ref().map(|folder| folder.join(key.as_ref()))
     }
 
-    /// An object or a part of it; `None` when it is not there.
+    /// An object or a part of it; `None` if it does not exist.
     pub async fn read(&self, key: &str, range: Option<Range<u64>>) -> Result<Option<Content>> {
         let options = GetOptions { range: range.map(GetRange::Bounded), ..GetOptions::default() };
         match self.store.get_opts(&Path::parse(key)?, options).await {
@@ -186,7 +187,7 @@ impl Storage {
         }
     }
 
-    /// A whole small object; `None` when it is not there.
+    /// A whole small object; `None` if it does not exist.
     pub async fn read_all(&self, key: &str) -> Result<Option<Vec<u8>>> {
         let Some(mut content) = self.read(key, None).await? else { return Ok(None) };
         let mut bytes = Vec::new();
@@ -196,7 +197,7 @@ impl Storage {
         Ok(Some(bytes))
     }
 
-    /// Which database's the store is.
+    /// To which database the store belongs.
     pub async fn mark(&self) -> Result<Mark> {
         if let Some(owner) = self.owner().await? {
             return Ok(Mark::Owner(owner));
@@ -213,10 +214,10 @@ impl Storage {
             .with_context(|| format!("the object {OWNER} in the store of files has no identity of a database"))
     }
 
-    /// Makes the store this database's unless it is one's already; whose it is then.
+    /// Assigns the store to this database unless it belongs to one; returns to which one it belongs then.
     pub async fn claim(&self, database: Uuid) -> Result<Uuid> {
         match self.put_owner(database, PutMode::Create).await {
-            // A store that cannot tell whether an object is there has none, as far as was seen.
+            // A store without conditional writes: no owner was seen.
             Err(object_store::Error::NotImplemented { .. }) => self.set_owner(database).await?,
             Ok(()) | Err(object_store::Error::AlreadyExists { .. }) => {}
             Err(e) => return Err(e.into()),
@@ -224,7 +225,7 @@ impl Storage {
         self.owner().await?.context("the store of files does not keep what is written to it")
     }
 
-    /// Makes the store this database's.
+    /// Assigns the store to this database.
     pub async fn set_owner(&self, database: Uuid) -> Result<()> {
         Ok(self.put_owner(database, PutMode::Overwrite).await?)
     }
@@ -236,18 +237,18 @@ impl Storage {
         handed_over.map_err(|e| object_store::Error::Generic { store: "local", source: e.into() })
     }
 
-    /// Every object, but the one that says whose the store is.
+    /// Every object except the one that says to which database the store belongs.
     pub fn list(&self) -> impl Stream<Item = Result<ObjectMeta>> {
         let objects = self.store.list(None).map_err(Into::into);
         objects.try_filter(|object| std::future::ready(object.location.as_ref() != OWNER)).boxed()
     }
 
-    /// Every object whose key begins with this part.
+    /// Every object below this prefix.
     pub fn list_below(&self, part: &str) -> impl Stream<Item = Result<ObjectMeta>> {
         self.store.list(Some(&Path::from(part))).map_err(Into::into).boxed()
     }
 
-    /// Deletes an object; one that is not there is no error.
+    /// Deletes an object; a missing one is no error.
     pub async fn delete(&self, key: &Path) -> Result<()> {
         match self.store.delete(key).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
@@ -255,7 +256,7 @@ impl Storage {
         }
     }
 
-    /// Whether an object is there.
+    /// Whether an object exists.
     pub async fn has(&self, key: &Path) -> Result<bool> {
         match self.store.head(key).await {
             Ok(_) => Ok(true),
@@ -264,7 +265,7 @@ impl Storage {
         }
     }
 
-    /// Deletes the parts of uploads that a killed server left in a local folder before this time.
+    /// Deletes parts of uploads that a killed server left in a local folder before this time.
     pub async fn delete_stale_parts(&self, before: SystemTime) -> Result<()> {
         let Some(folder) = self.folder.clone() else { return Ok(()) };
         let clean = move || -> std::io::Result<()> {
@@ -287,11 +288,12 @@ impl Storage {
     }
 }
 
-/// An object that is being written. Dropped without [`Writing::keep`], for whatever reason, it leaves nothing behind.
+/// An object that is being written. If dropped without [`Writing::keep`], for whatever reason, it leaves nothing
+/// behind.
 pub struct Writing {
     store: Arc<dyn ObjectStore>,
     key: Path,
-    /// Where it is in a local store.
+    /// Its path in a local store.
     file: Option<PathBuf>,
     upload: Option<WriteMultipart>,
     hash: Sha256,
@@ -301,8 +303,8 @@ pub struct Writing {
 }
 
 impl Writing {
-    /// Appends bytes; waits until a part that they fill is in the store, so that memory stays small. They are copied: a few bytes
-    /// that came by themselves are a piece of a large buffer.
+    /// Appends bytes; waits until each part that they fill is in the store, so that memory use stays small. The bytes
+    /// are copied, because even a few may keep a large buffer allocated.
     pub async fn put(&mut self, bytes: &[u8]) -> Result<()> {
         let upload = self.upload.as_mut().context("the object is finished")?;
         self.hash.update(bytes);
@@ -311,12 +313,12 @@ impl Writing {
         Ok(upload.wait_for_capacity(1).await?)
     }
 
-    /// How many bytes there are by now.
+    /// The number of bytes so far.
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// Ends the object; answers its SHA-256.
+    /// Completes the object; returns its SHA-256.
     pub async fn finish(&mut self) -> Result<[u8; 32]> {
         let upload = self.upload.take().context("the object is finished")?;
         upload.finish().await?;
@@ -324,13 +326,13 @@ impl Writing {
         Ok(self.hash.clone().finalize().into())
     }
 
-    /// The object stays from here on: its row is there, or about to be written. Said before the statement, it holds
-    /// whatever becomes of it: one that is broken off may have been done, and an object without a row is swept.
+    /// Keeps the object, whose row exists or is about to be written. Call it before the statement: if that is
+    /// interrupted it may still have been executed, and an object without a row is swept.
     pub fn keep(&mut self) {
         self.kept = true;
     }
 
-    /// No row refers to the object, for certain: it goes.
+    /// Deletes the object, to which certainly no row refers.
     pub fn discard(mut self) {
         self.kept = false;
     }

@@ -4,7 +4,7 @@ use super::{Failure, Http};
 use crate::config::Config;
 use serde::Deserialize;
 
-/// The API at its base address.
+/// Twilio's API.
 pub struct Twilio {
     http: Http,
     base: String,
@@ -15,16 +15,16 @@ pub struct Twilio {
 pub struct Credentials {
     /// `AC…`.
     pub account_sid: String,
-    /// Signs what Twilio sends, and proves who asks.
+    /// Signs Twilio's callbacks, and authenticates requests to Twilio.
     pub auth_token: String,
 }
 
-/// What Twilio says of a text or call that it has taken.
+/// Twilio's response for a text or call that it has accepted.
 #[derive(Debug, Deserialize)]
 pub struct Taken {
     /// Twilio's id of it.
     pub sid: String,
-    /// Twilio's word for where it is.
+    /// Twilio's status of it.
     #[serde(default)]
     pub status: String,
 }
@@ -36,7 +36,7 @@ pub struct Number {
     pub sid: String,
     /// In E.164.
     pub phone_number: String,
-    /// What the account calls it.
+    /// Its name in the account.
     pub friendly_name: Option<String>,
     /// What it can do.
     pub capabilities: Capabilities,
@@ -67,14 +67,14 @@ struct Numbers {
     next_page_uri: Option<String>,
 }
 
-/// The body of an error answer.
+/// The body of an error response.
 #[derive(Deserialize)]
 struct Refusal {
     code: Option<i64>,
     message: Option<String>,
 }
 
-/// Numbers of one account at most.
+/// The maximum number of phone numbers that are read of one account.
 const NUMBERS: usize = 10_000;
 
 impl Twilio {
@@ -83,12 +83,12 @@ impl Twilio {
         Ok(Self { http: Http::new()?, base: config.twilio_url.trim_end_matches('/').to_owned() })
     }
 
-    /// How often it took nothing since the start.
+    /// How often Twilio took nothing since the start.
     pub fn failures(&self) -> u64 {
         self.http.failures.so_far()
     }
 
-    /// Sends a text; Twilio tells `callback` what becomes of it.
+    /// Sends a text; Twilio reports its status to `callback`.
     pub async fn send(
         &self,
         account: &Credentials,
@@ -119,20 +119,20 @@ impl Twilio {
         self.create(account, "Calls", &form).await
     }
 
-    /// Whether the account is there and active.
+    /// Whether the account exists and is active.
     pub async fn is_active(&self, account: &Credentials) -> Result<bool, Failure> {
         let url = format!("{}/2010-04-01/Accounts/{}.json", self.base, path_part(&account.account_sid));
         Ok(self.read::<Account>(account, &url).await?.status == "active")
     }
 
-    /// The account's numbers, at most so many.
+    /// The account's numbers, at most `limit`.
     pub async fn numbers(&self, account: &Credentials, limit: usize) -> Result<Vec<Number>, Failure> {
         let limit = limit.min(NUMBERS);
         let account_path = format!("/2010-04-01/Accounts/{}", path_part(&account.account_sid));
         let mut next = Some(format!("{account_path}/IncomingPhoneNumbers.json?PageSize={}", limit.min(1000)));
         let mut numbers = Vec::new();
         while let Some(path) = next.take().filter(|_| numbers.len() < limit) {
-            // What comes after the host is Twilio's to say, and the host is not.
+            // Twilio chooses the path of the next page, but never its host.
             if !path.starts_with(&account_path) {
                 return Err(Failure::Unclear);
             }
@@ -165,7 +165,7 @@ impl Twilio {
         let said: Option<Refusal> = serde_json::from_slice(&body).ok();
         match status.as_u16() {
             429 => Err(Failure::Busy),
-            // Twilio's own, and not that of something between, which may have handed the request on.
+            // Twilio's own 503, and not one of a proxy in between, which may have forwarded the request.
             503 if said.as_ref().is_some_and(|said| said.code.is_some()) => Err(Failure::Busy),
             400..=499 => Err(Failure::Refused {
                 code: said.as_ref().and_then(|said| said.code),
@@ -180,7 +180,7 @@ fn path_part(text: &str) -> String {
     percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
-/// The sentence of a refusal, for the person at the screen (contract: sms, "Errors").
+/// The error message for a refusal, for users (contract: sms, "Errors").
 pub fn sentence(code: Option<i64>, message: &str) -> String {
     match code {
         Some(20003) => "Twilio refused the credentials: check the account SID and the auth token".into(),

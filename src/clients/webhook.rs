@@ -1,7 +1,7 @@
-//! Calls to addresses that a company's people give. They may reach the internet and nothing else: not this machine, not
-//! its neighbours, not a cloud's metadata. Only https; a name is resolved once for a connection, each address is checked,
-//! and that address is connected to; redirects are not followed; of the answer nothing but its status is read. Signed as
-//! Standard Webhooks 1.0 says.
+//! Calls URLs that users of a company have entered. They may reach only the public internet: not this machine, not its
+//! neighbours, not a cloud's metadata service. Only https is allowed. A name is resolved once per connection, each of
+//! its addresses is checked, and only these are connected to. Redirects are not followed, and only the status of a
+//! response is read. Calls are signed according to Standard Webhooks 1.0.
 
 use super::Failure;
 use crate::{config::Config, idempotency};
@@ -15,40 +15,40 @@ use std::{
 };
 use url::{Host, Url};
 
-/// Makes the calls.
+/// The client for webhooks.
 pub struct Webhooks {
     guarded: reqwest::Client,
-    /// Like `guarded`, for the places of `allowed`: their names may be of any address.
+    /// Like `guarded`, for `allowed`: these names may resolve to any address.
     exempt: reqwest::Client,
-    /// Speaks http, too: for the same places.
+    /// Also speaks http, for `allowed`.
     plain: reqwest::Client,
-    /// `host:port`.
+    /// Exempt from the checks, each as `host:port`.
     allowed: Vec<String>,
 }
 
 /// A call to make.
 pub struct Delivery<'a> {
-    /// Where to.
+    /// The URL.
     pub url: &'a str,
-    /// Does not change from one attempt to the next, so that the receiver can tell a repetition.
+    /// The same for each attempt, so that the receiver can recognize a repetition.
     pub id: &'a str,
     /// When it is sent, in seconds since 1970.
     pub timestamp: i64,
-    /// `whsec_…`.
+    /// The secret that signs it, `whsec_…`.
     pub secret: &'a str,
-    /// JSON.
+    /// The JSON to send.
     pub body: String,
 }
 
-/// An answer takes so long at most.
+/// How long to wait for a response.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Bytes that may be sent.
+/// The maximum size of a body, in bytes.
 pub const BODY: usize = 256 << 10;
-/// How a secret begins (Standard Webhooks, "Signature scheme").
+/// The prefix of a secret (Standard Webhooks, "Signature scheme").
 pub const SECRET_PREFIX: &str = "whsec_";
 
 impl Webhooks {
-    /// With the addresses that development mode allows besides (`RINGFENCE_WEBHOOK_ALLOW`).
+    /// A client that in development mode also calls the addresses in `RINGFENCE_WEBHOOK_ALLOW`.
     pub fn new(config: &Config) -> anyhow::Result<Self> {
         super::use_ring();
         let client = || {
@@ -61,13 +61,13 @@ impl Webhooks {
         Ok(Self { guarded: guarded(Vec::new())?, exempt: guarded(hosts)?, plain: client().build()?, allowed })
     }
 
-    /// Why an address may not be called, as far as it can be told without asking for its name.
+    /// Why a URL may not be called, as far as that is known before its name is resolved.
     pub fn refusal(&self, url: &str) -> Option<&'static str> {
         let Ok(url) = Url::parse(url) else { return Some("It is no address") };
         if self.is_allowed(&url) {
             return None;
         }
-        // The parser reads every spelling of an IPv4 address, such as 0x7f.1, as the address that it is.
+        // The parser understands every spelling of an IPv4 address, such as 0x7f.1.
         match url.host() {
             _ if url.scheme() != "https" => Some("Only https addresses are called"),
             _ if !url.username().is_empty() || url.password().is_some() => Some("An address must not have a password"),
@@ -83,7 +83,7 @@ impl Webhooks {
         place.is_some_and(|place| self.allowed.contains(&place))
     }
 
-    /// Makes one attempt; the status of an answer that is 2xx.
+    /// Makes one attempt; returns the status of a 2xx response.
     pub async fn deliver(&self, call: &Delivery<'_>) -> Result<u16, Failure> {
         let refused = |message: &str| Failure::Refused { code: None, message: message.into() };
         if let Some(why) = self.refusal(call.url) {
@@ -132,7 +132,8 @@ fn sign(call: &Delivery<'_>) -> Option<String> {
     Some(format!("v1,{}", BASE64_STANDARD.encode(mac.finalize().into_bytes())))
 }
 
-/// Resolves names to public addresses only, but for exempt ones; what it answers is what is connected to.
+/// Resolves names to public addresses only, except for exempt names. The client connects to exactly the addresses
+/// returned.
 struct Public {
     exempt: Vec<String>,
 }
@@ -151,7 +152,7 @@ impl Resolve for Public {
     }
 }
 
-/// Whether an address is one of the public internet (the registries of special addresses: RFC 6890 and its kin).
+/// Whether an address belongs to the public internet (registries of special addresses: RFC 6890 and related ones).
 fn is_public(ip: IpAddr) -> bool {
     match ip.to_canonical() {
         IpAddr::V4(ip) => is_public_v4(ip),
@@ -172,7 +173,8 @@ fn is_public_v4(ip: Ipv4Addr) -> bool {
     !special
 }
 
-/// Global unicast, without what carries an IPv4 address (6to4, Teredo) and what is for documents and protocols.
+/// Global unicast, except addresses that embed an IPv4 address (6to4, Teredo), and those for documentation and
+/// protocols.
 fn is_public_v6(ip: Ipv6Addr) -> bool {
     match ip.segments() {
         [0x2001, second, ..] => second >= 0x200 && second != 0xdb8,

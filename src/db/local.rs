@@ -21,7 +21,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 mod programs;
 
-/// Names the socket; nothing listens on a network.
+/// The port number, which only names the socket: the server does not listen on a network.
 const PORT: u16 = 55432;
 const ADMIN: &str = "ringfence_admin";
 const DATABASE: &str = "ringfence";
@@ -29,14 +29,14 @@ const TEMPORARY: &str = "ringfence-test-";
 const START_LOCK: &str = "start.lock";
 const USERS_LOCK: &str = "users.lock";
 const LOG: &str = "data/server.log";
-/// How often a server that must keep running is looked at, and how long after a start that failed.
+/// How often a server that must keep running is checked, and the pause after a failed start.
 const LOOK: Duration = Duration::from_millis(250);
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// A running PostgreSQL server of our own, reachable through a unix socket that only its owner
-/// (and root) can open. Its superuser is `ringfence_admin`.
+/// A private PostgreSQL server, reachable through a unix socket that only its owner (and root) can open. Its superuser
+/// is `ringfence_admin`.
 ///
-/// Dropping it does what [`Cluster::close`] does, as well as it can.
+/// Dropping it does the same as [`Cluster::close`], ignoring errors.
 #[derive(Debug)]
 pub struct Cluster {
     folder: PathBuf,
@@ -44,12 +44,12 @@ pub struct Cluster {
     programs: PathBuf,
     owner: User,
     temporary: bool,
-    /// Held shared by everyone who uses the cluster; gone once closed.
+    /// A lock held shared by every process that uses the cluster; `None` once it is closed.
     users: Option<File>,
     keeper: Option<Keeper>,
 }
 
-/// What looks after a server; it ends when it is told to, or when nobody could tell it any more.
+/// The thread that restarts a server; it ends when `stop` is dropped.
 #[derive(Debug)]
 struct Keeper {
     stop: mpsc::Sender<()>,
@@ -70,22 +70,23 @@ impl Cluster {
         tokio::task::spawn_blocking(move || Self::at(&folder, false)).await?
     }
 
-    /// A throw-away cluster in a temporary folder, tuned for speed instead of durability and
-    /// deleted when closed. Deletes those that killed processes left behind, too.
+    /// A throw-away cluster in a temporary folder, tuned for speed instead of durability and deleted when closed. Also
+    /// deletes those that killed processes left behind.
     pub async fn temporary() -> Result<Self> {
         let random = RandomState::new().build_hasher().finish();
         let folder = format!("/tmp/{TEMPORARY}{}-{random:016x}", process::id());
         tokio::task::spawn_blocking(move || Self::at(folder.as_ref(), true)).await?
     }
 
-    /// The address of `database` for `user`, as tokio-postgres, psql and pgbench take it.
+    /// The address of `database` for `user`, in the form that tokio-postgres, psql and pgbench accept.
     pub fn url(&self, user: &str, database: &str) -> String {
         let [user, database] = [user, database].map(percent_encoded);
         let socket = percent_encoded(&self.socket.to_string_lossy());
         format!("postgres://{user}@/{database}?host={socket}&port={PORT}")
     }
 
-    /// The addresses of Ringfence's database for the API's login and for the administrator; it is made when it is missing.
+    /// The addresses of Ringfence's database for the API's login and for the administrator. Creates it if it is
+    /// missing.
     pub async fn own_database(&self) -> Result<(String, String)> {
         let client = super::connect(&self.url(ADMIN, "postgres")).await?;
         if client.query_opt("select from pg_database where datname = $1", &[&DATABASE]).await?.is_none() {
@@ -94,7 +95,7 @@ impl Cluster {
         Ok((self.url("ringfence_api", DATABASE), self.url(ADMIN, DATABASE)))
     }
 
-    /// The folder with all that it has.
+    /// The folder that holds all files of the cluster.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
@@ -110,8 +111,8 @@ impl Cluster {
         if beside.is_file() { beside } else { program.into() }
     }
 
-    /// Starts the server again whenever it is gone, killed or crashed, until the cluster is closed; also when somebody stopped
-    /// it with `pg_ctl`. Who closes the cluster leaves the server to those who still use it.
+    /// Restarts the server whenever it is gone (crashed, killed, or stopped with `pg_ctl`) until the cluster is closed.
+    /// Closing leaves the server running for other processes that use it.
     pub fn keep_running(&mut self) {
         let server = Self {
             folder: self.folder.clone(),
@@ -161,7 +162,7 @@ impl Cluster {
         let programs = programs::find(folder, major.as_deref().map(str::trim))?;
         if !folder.is_dir() {
             told(folder, fs::create_dir_all(folder))?;
-            // Whatever the umask: the server's user passes through here to its own folders.
+            // Regardless of the umask: the server's user must pass through here to its own folders.
             told(folder, fs::set_permissions(folder, PermissionsExt::from_mode(0o755)))?;
         }
         let folder = told(folder, folder.canonicalize())?;
@@ -176,7 +177,7 @@ impl Cluster {
             cluster.sweep();
         }
         let launched = cluster.launch();
-        // Before a failed cluster is dropped, which takes this lock itself.
+        // Released before a failed cluster is dropped, because that takes this lock itself.
         drop(start);
         launched.map(|()| cluster)
     }
@@ -224,7 +225,7 @@ impl Cluster {
     }
 
     fn create(&self, data: &Path) -> Result<()> {
-        // Renamed when complete, so that a creation cut short is never taken for a database.
+        // Renamed when complete, so that an interrupted creation is never taken for a database.
         let new = self.folder.join("data.new");
         if new.exists() {
             told(&new, fs::remove_dir_all(&new))?;
@@ -262,7 +263,7 @@ impl Cluster {
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
             let old = log.metadata().map_or(0, |log| log.len());
-            // Relative names: the shell that pg_ctl starts the server with would expand a folder's.
+            // Relative names: pg_ctl starts the server through a shell, which would expand a folder's name.
             let output = self
                 .command("pg_ctl")
                 .args(["start", "-s", "-w", "-t", "120", "-D", "data", "-l", LOG])
@@ -278,7 +279,7 @@ impl Cluster {
             let log = fs::read(&log).unwrap_or_default();
             let log = String::from_utf8_lossy(log.get(old as usize..).unwrap_or_default());
             let failure = text(&output) + &log;
-            // The last queries of a server that was killed end by themselves.
+            // The last queries of a killed server end on their own.
             let orphans = failure.contains("shared memory block");
             if !(orphans || self.forget_dead_server()) || Instant::now() > deadline {
                 return Err(self.trouble("could not start PostgreSQL", &failure));
@@ -287,8 +288,8 @@ impl Cluster {
         }
     }
 
-    /// PostgreSQL takes any process with the number in its lock files for its server, even another
-    /// program since a reboot, or its corpse in a container whose first process buries nobody.
+    /// Removes the lock files of a dead server. PostgreSQL takes any process with their pid for its server, even
+    /// another program after a reboot, or a zombie in a container whose first process reaps none.
     fn forget_dead_server(&self) -> bool {
         let dead = |file: &PathBuf| {
             let pid = fs::read_to_string(file).unwrap_or_default();
@@ -302,10 +303,10 @@ impl Cluster {
         removed.count() > 0
     }
 
-    /// Errors stay out of the log, for their texts quote values.
+    /// The server's settings. Errors are not logged, because their texts quote values.
     fn settings(&self) -> String {
         let buffers = if self.temporary { 128 } else { (memory() / 4 / (1 << 20)).clamp(16, 2048) };
-        // While much is written, a new file of the log that is made instead of used again holds up everybody's commits.
+        // During heavy writes, creating WAL files instead of recycling them would delay everybody's commits.
         let durability = if self.temporary {
             "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\n"
         } else {
@@ -349,7 +350,7 @@ impl Cluster {
         if let Err(TryLockError::WouldBlock) = users.try_lock() {
             return Ok(());
         }
-        // A server that does not answer is not signalled: its number may be another program's now.
+        // A server that does not respond is not signalled: its pid may belong to another program now.
         if self.accepts() {
             let mode = if self.temporary { "immediate" } else { "fast" };
             let output = self
@@ -381,7 +382,7 @@ impl Cluster {
             if !ours || !(gone || folder.join(USERS_LOCK).exists()) {
                 continue;
             }
-            // A lock tells more than a process number, which another program may have by now.
+            // The lock is more reliable than the pid, which may belong to another program by now.
             let Ok(users) = lock_file(&folder, USERS_LOCK) else {
                 continue;
             };
@@ -409,13 +410,13 @@ impl Cluster {
         command
     }
 
-    /// A folder for the server's user alone.
+    /// Creates a folder that only the server's user can access.
     fn private_folder(&self, folder: &Path) -> Result<()> {
         let uid = self.owner.uid.as_raw();
         match fs::DirBuilder::new().mode(0o700).create(folder) {
             Ok(()) => told(folder, chown(folder, Some(uid), Some(self.owner.gid.as_raw()))),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                // An empty one may be from a start that was cut short.
+                // An empty folder may be left from an interrupted start.
                 if fs::remove_dir(folder).is_ok() {
                     return self.private_folder(folder);
                 }
@@ -458,10 +459,10 @@ impl Drop for Cluster {
     }
 }
 
-/// Who runs the server of the cluster in `folder`: for root, who never may, the user who did.
+/// The user that runs the server in `folder`. For root, as which PostgreSQL refuses to run, the owner of its data.
 fn server_user(folder: &Path) -> Result<User> {
     let uid = |path: &Path| path.symlink_metadata().ok().map(|found| Uid::from_raw(found.uid()));
-    // Only in root's own folder, for in another's anybody could have put it there.
+    // Only in a folder of root's: elsewhere, another user could have put the data there.
     if geteuid().is_root()
         && uid(folder).is_some_and(Uid::is_root)
         && let Some(made_by) = uid(&folder.join("data")).filter(|made_by| !made_by.is_root())
@@ -484,7 +485,7 @@ fn unprivileged() -> Result<User> {
         .context("PostgreSQL does not run as root: add a user named postgres.")
 }
 
-/// Without our environment: what it holds is no business of a server that outlives us.
+/// A command without our environment, which a server that outlives us must not inherit.
 fn as_owner(owner: &User, program: &Path) -> Command {
     let mut command = Command::new(program);
     command.env_clear().env("PATH", env::var_os("PATH").unwrap_or_default()).env("LC_ALL", "C");
@@ -500,8 +501,8 @@ fn lock_file(folder: &Path, name: &str) -> Result<File> {
     told(&file, File::options().write(true).create(true).truncate(false).mode(0o600).open(&file))
 }
 
-/// In the data folder, unless the address of a socket there would be too long (104 bytes on some
-/// systems) or need quoting in the server's settings.
+/// The socket's folder: inside `folder`, unless its path would be too long for a socket (104 bytes on some systems) or
+/// need quoting in the server's settings.
 fn socket_folder(folder: &Path, owner: &User) -> PathBuf {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
     let inside = folder.join("socket");
@@ -519,7 +520,7 @@ fn socket_folder(folder: &Path, owner: &User) -> PathBuf {
     format!("{parent}/ringfence-{}-{hash:016x}", owner.uid).into()
 }
 
-/// Bytes that this machine, or the container around us, has.
+/// The memory of this machine, or of the container that we run in, in bytes.
 fn memory() -> u64 {
     let read = |file| fs::read_to_string(file).unwrap_or_default();
     let machine = read("/proc/meminfo")
@@ -531,9 +532,9 @@ fn memory() -> u64 {
     machine.min(container)
 }
 
-/// A full disk often leaves no trace in the log, which is on it.
+/// Whether the disk is full: often the log, which is on it, does not say so.
 fn disk_is_full(folder: &Path) -> bool {
-    // How wide these numbers are depends on the system.
+    // The width of these integers depends on the system.
     let free = |disk: Statvfs| u128::from(disk.blocks_available()) * u128::from(disk.fragment_size());
     statvfs(folder).is_ok_and(|disk| free(disk) < 32 << 20)
 }

@@ -33,7 +33,7 @@ pub async fn is_newer(client: &Client) -> anyhow::Result<bool> {
     Ok(version(client).await?.is_some_and(|version| version > newest()))
 }
 
-/// Refuses a database that no migration has run in.
+/// Refuses a database in which no migration has run.
 pub async fn require_any(client: &Client) -> anyhow::Result<()> {
     ensure!(version(client).await?.is_some(), "the database was never migrated: run `ringfence migrate` first");
     Ok(())
@@ -49,7 +49,8 @@ pub async fn require_current(client: &Client) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether a server of this program may use the database: it is of this version, or of a newer one that says so.
+/// Whether this program may serve the database: its schema is of this version, or of a newer one that still supports
+/// it.
 pub async fn is_served(client: &Client) -> anyhow::Result<bool> {
     let version = version(client).await?.unwrap_or(0);
     if version == newest() {
@@ -63,30 +64,30 @@ pub async fn is_served(client: &Client) -> anyhow::Result<bool> {
     Ok(fits(version, oldest))
 }
 
-/// Whether this program works with a schema of this version, which names the oldest program for it.
+/// Whether this program works with a schema of this version, which supports programs from `oldest_program` on.
 pub fn fits(version: i32, oldest_program: i32) -> bool {
     version >= newest() && oldest_program <= newest()
 }
 
-/// The first release of each major version that has the fixes to row-level security on which Ringfence relies; newer major
+/// The first release of each major version with the fixes to row-level security on which Ringfence relies; newer major
 /// versions have them all.
 const FLOOR: [(i32, i32); 4] = [(15, 14), (16, 10), (17, 6), (18, 0)];
 /// [`FLOOR`] in words.
 pub(super) const NEEDED: &str = "PostgreSQL 15.14, 16.10, 17.6, 18 or newer";
 
-/// Whether a release of the server has the fixes.
+/// Whether a release of PostgreSQL has the fixes to row-level security.
 pub(super) fn has_fixes(major: i32, minor: i32) -> bool {
     let floor = FLOOR.iter().find(|floor| floor.0 == major);
     floor.map_or(FLOOR.iter().all(|floor| floor.0 < major), |floor| floor.1 <= minor)
 }
 
-/// Refuses a server without the fixes.
+/// Refuses a server without the fixes to row-level security.
 pub async fn check_server(client: &Client) -> anyhow::Result<()> {
     let version = client.query_typed_one("select current_setting('server_version_num')", &[]).await?;
     check_version(version.get::<_, String>(0).parse()?)
 }
 
-/// Refuses a server without the fixes, by its `server_version_num`.
+/// Refuses a server without the fixes to row-level security, by its `server_version_num`.
 pub(super) fn check_version(number: i32) -> anyhow::Result<()> {
     let (major, minor) = (number / 10_000, number % 10_000);
     ensure!(
@@ -96,17 +97,18 @@ pub(super) fn check_version(number: i32) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Who has the lock under which one migrates: anybody can take it who is let into the database that all share.
+/// Finds the holder of the migration lock. Anybody who may connect to the database "postgres" can take it.
 const LOCK_HOLDER: &str =
     "select l.pid, coalesce(a.usename, 'nobody') from pg_locks l left join pg_stat_activity a on a.pid = l.pid
     where l.locktype = 'advisory' and l.granted and l.objsubid = 1
       and l.database = (select d.oid from pg_database d where d.datname = current_database())
       and (l.classid::bigint << 32 | l.objid::bigint) = hashtext('ringfence migrate')";
 
-/// Makes the cluster's roles that are missing, and answers a connection that holds the lock under which to do more. When
-/// `api` has a password and its role is new, the role gets it.
+/// Creates the cluster's missing roles, and returns a connection that holds the migration lock. If the API's role is
+/// new and `api` has a password, the role gets it.
 pub async fn roles(admin: &str, api: Option<&str>) -> anyhow::Result<Client> {
-    // Roles belong to the cluster and advisory locks to one database, so this lock is taken in the one that all share.
+    // Roles belong to the cluster and advisory locks to one database, so the lock is taken in a database that all
+    // share.
     let mut config: tokio_postgres::Config = parse(admin)?;
     let cluster = connect_with(config.dbname("postgres"))
         .await
@@ -134,8 +136,8 @@ pub async fn roles(admin: &str, api: Option<&str>) -> anyhow::Result<Client> {
     Ok(cluster)
 }
 
-/// Runs what is missing; several at a time wait for each other. `admin` is the administrator's address of the database. Answers
-/// the newest migration that has run: a newer program's, where this one still fits.
+/// Runs the missing migrations; concurrent calls wait for each other. `admin` is the administrator's address of the
+/// database. Returns the newest migration that has run, which may be a newer program's if this one still fits.
 pub async fn migrate(admin: &str, api: Option<&str>) -> anyhow::Result<i32> {
     let cluster = roles(admin, api).await?;
 
@@ -150,7 +152,7 @@ pub async fn migrate(admin: &str, api: Option<&str>) -> anyhow::Result<i32> {
         );
         return Ok(version);
     }
-    // Whoever waits for the lock of a table makes all others wait behind them: better to fail and be run again.
+    // A statement that waits for a table's lock blocks everybody behind it: better to fail and be run again.
     client.batch_execute("set lock_timeout = '10s'").await?;
     embedded::migrations::runner().run_async(&mut client).await.map_err(|e| {
         let cause = std::error::Error::source(&e)
@@ -172,8 +174,8 @@ pub async fn migrate(admin: &str, api: Option<&str>) -> anyhow::Result<i32> {
     Ok(newest())
 }
 
-/// Refuses to migrate another database than the one that is served. Whether it is the same is not known while the API's login cannot
-/// log in, as before its password is set.
+/// Refuses to migrate a database other than the one that is served. Not checked while the API's role cannot log in, as
+/// before its password is set.
 async fn check_same(admin: &Client, api: &str) -> anyhow::Result<()> {
     let Ok(served) = connect(api).await else { return Ok(()) };
     let which = "select current_database()::text, (select system_identifier from pg_control_system())";
@@ -190,7 +192,7 @@ async fn check_same(admin: &Client, api: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Sends the password as its SCRAM verifier, so that no log of the server can hold it.
+/// Sets the password by its SCRAM verifier, so that no log of the server can contain the password.
 async fn set_password(cluster: &Client, api: Option<&str>) -> anyhow::Result<()> {
     let config = api.map(parse).transpose()?;
     let Some(password) =

@@ -1,4 +1,4 @@
-//! The only module that can open a connection.
+//! The only module that can open a connection to the database.
 
 mod address;
 mod admission;

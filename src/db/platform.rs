@@ -1,5 +1,5 @@
-//! Everything that runs before a company is known, or across companies. Reviewing what may cross companies is reading
-//! this file and the functions that it calls, which belong to `ringfence_platform`.
+//! Everything that runs before a company is known, or across companies. To review what may cross companies, read this
+//! file and the functions that it calls, which belong to `ringfence_platform`.
 
 use super::{
     Db, Door, FromRow, Params, Scoped, Sql, Tx,
@@ -11,20 +11,20 @@ use serde_json::Value;
 use std::time::Duration;
 use uuid::Uuid;
 
-/// Locks the row of a request's key (src/db/idempotent.rs).
+/// Locks the row of a request's idempotency key (src/db/idempotent.rs).
 pub(super) const HOLD_KEY: Sql = sql!("platform/hold_idempotency_key");
-/// Notes that something is committed under the key.
+/// Notes that something is committed under an idempotency key.
 pub(super) const COMMIT_KEY: Sql = sql!("platform/commit_idempotency_key");
-/// Keeps the answer of the request with the key.
+/// Stores the response of a request with an idempotency key.
 pub(super) const KEEP_ANSWER: Sql = sql!("platform/keep_idempotent_answer");
 
-/// Jobs of one company that one worker runs at the same time, and of these so many of one kind: what is due does not wait for the runs
-/// of an import, whose provider may be slow.
+/// How many jobs of one company a worker runs at the same time, and how many of these may be of one kind: other due
+/// jobs must not wait for the workflow runs of an import, whose provider may be slow.
 const JOBS_OF_COMPANY: i32 = 20;
 const JOBS_OF_KIND: i32 = 16;
 
 row! {
-    /// What a signed-in person's token and answer are made of.
+    /// The account of a signed-in user, from which tokens and responses are made.
     pub struct Account as "User" {
         /// The user's id.
         id: Uuid,
@@ -59,11 +59,11 @@ pub struct Registered {
     pub admin: Account,
 }
 
-/// A person to be.
+/// The data of a new user.
 pub struct NewUser<'a> {
     /// Lower-cased.
     pub email: &'a str,
-    /// Of the password.
+    /// The hash of the password.
     pub hash: &'a str,
     /// First name.
     pub first_name: &'a str,
@@ -73,10 +73,10 @@ pub struct NewUser<'a> {
 
 /// The unique key of the addresses of users who are not deleted.
 pub const EMAIL_KEY: &str = "users_email_key";
-/// The sentence for an address that has an account already.
+/// The error for an address that already has an account.
 pub const EMAIL_REGISTERED: &str = "Email already registered";
 
-/// What making an account came to: 400 when its address has one already.
+/// Turns the error for an address that already has an account into a 400.
 pub fn registered<T>(made: Result<T>) -> Result<T> {
     made.on_constraint(EMAIL_KEY, EMAIL_REGISTERED)
 }
@@ -104,45 +104,45 @@ row! {
         company_id: Uuid,
         /// The user in whose name it runs, who may have left.
         user_id: Uuid,
-        /// Which job it is.
+        /// The kind of job.
         kind: String,
-        /// What it is about.
+        /// The record that it is about.
         record_id: Uuid,
     }
 }
 
 row! {
-    /// A company that says a phone number is its own.
+    /// A company that claims a phone number as its own.
     pub struct NumberOwner {
         /// The company.
         company_id: Uuid,
-        /// In whose name what comes in is stored.
+        /// The user in whose name incoming messages are stored.
         user_id: Uuid,
     }
 }
 
 row! {
-    /// Who has a key: the request that was just given it, or another one (src/idempotency.rs).
+    /// The request that holds an idempotency key: the current one, or another (src/idempotency.rs).
     pub struct HeldKey {
         /// The id of that request.
         holder: Uuid,
-        /// What it asked, sealed.
+        /// What that request asked, sealed.
         request: Vec<u8>,
-        /// The answer's status, if there is one.
+        /// The status of the response, if there is one.
         status: Option<i32>,
-        /// The answer's type.
+        /// The content type of the response.
         content_type: Option<String>,
-        /// The answer's body, sealed.
+        /// The body of the response, sealed.
         body: Option<Vec<u8>>,
     }
 }
 
 row! {
-    /// How far the queue is behind, of all companies together.
+    /// How far the job queue is behind, over all companies.
     pub struct QueueState {
-        /// Jobs that are due and not begun.
+        /// The number of jobs that are due and not started.
         due: i64,
-        /// For how long the oldest of them has been.
+        /// How long the oldest of these has been due, in seconds.
         seconds: f64,
     }
 }
@@ -150,9 +150,9 @@ row! {
 row! {
     /// Which database this is.
     pub struct DatabaseIdentity as "DatabaseIdentity" {
-        /// Its own, and no copy's that was restored.
+        /// The database's own id; a restored copy gets another.
         id: Uuid,
-        /// Whether it has one of the files that were asked for.
+        /// Whether it has any of the given files.
         has_one: bool,
     }
 }
@@ -163,7 +163,7 @@ pub struct Readiness {
     pub version: i32,
     /// The newest migration of the oldest program that works with the schema.
     pub oldest_program: i32,
-    /// Why the policies would not hold the role that this server logs in as, if so.
+    /// Why the policies would not restrict the role that this server logs in as, if so.
     pub login_problem: Option<String>,
 }
 
@@ -187,7 +187,8 @@ impl Platform {
         Ok(Some((Account::from_row(&row)?, row.try_get("password_hash")?)))
     }
 
-    /// Notes the login by this hash; `rehashed` replaces one of an older kind. False when the hash is another one by now.
+    /// Records a login with this password hash; `rehashed` replaces a hash of an older kind. False if the hash has
+    /// changed since.
     pub async fn logged_in(&self, user: Uuid, hash: &str, rehashed: Option<&str>) -> Result<bool> {
         self.one(sql!("platform/logged_in"), &[&user, &hash, &rehashed]).await
     }
@@ -215,12 +216,12 @@ impl Platform {
         })
     }
 
-    /// An account that a stranger makes: without admin labels; with a company, pending.
+    /// Creates an account for a stranger: never with an admin label; pending if it belongs to a company.
     pub async fn register_user(&self, user: &NewUser<'_>, role: &str, company: Option<Uuid>) -> Result<Account> {
         self.one(sql!("platform/register_user"), &register_params(user, &role, &company)).await
     }
 
-    /// Keeps a reset code's hash for 15 minutes; false when there is no such account.
+    /// Stores a reset code's hash for 15 minutes; false if there is no such account.
     pub async fn start_password_reset(&self, email: &str, code_hash: &[u8]) -> Result<bool> {
         self.one(sql!("platform/start_password_reset"), &[&email, &code_hash]).await
     }
@@ -240,42 +241,43 @@ impl Platform {
         self.optional(sql!("platform/accept_invitation"), &[&token_hash, &hash]).await
     }
 
-    /// The companies that say a phone number is theirs, and in whose name its messages come in.
+    /// The companies that claim a phone number, and the users in whose names its messages are stored.
     pub async fn companies_of_number(&self, number: &str, account: &str) -> Result<Vec<NumberOwner>> {
         self.all(sql!("platform/companies_of_number"), &[&number, &account]).await
     }
 
-    /// Takes at most so many due jobs of these kinds for five minutes, turn by turn of each company and of each of its kinds; `running` are
-    /// the companies and kinds of those that the worker has under way.
+    /// Claims at most `limit` due jobs of these kinds for five minutes, taking turns between companies and between each
+    /// company's kinds; `running` has the company and kind of each job that the worker is running.
     pub async fn claim_jobs(&self, kinds: &[&str], limit: i32, running: &[(Uuid, &str)]) -> Result<Vec<Job>> {
         let (companies, their_kinds): (Vec<Uuid>, Vec<&str>) = running.iter().copied().unzip();
         let params: Params<'_> = &[&kinds, &limit, &JOBS_OF_COMPANY, &JOBS_OF_KIND, &companies, &their_kinds];
         self.all(sql!("platform/claim_jobs"), params).await
     }
 
-    /// Puts a claimed job back, later each time; after ten attempts it is given up.
+    /// Puts a claimed job back with increasing delays; after ten attempts it is given up.
     pub async fn retry_job(&self, job: Uuid, error: &str) -> Result<()> {
         self.rows(sql!("platform/retry_job"), &[&job, &error]).await.map(drop)
     }
 
-    /// Of the objects whose keys end with these ids, the keys of those that must stay: of a file that is there, or that
-    /// was deleted after `since`.
+    /// Of the objects whose keys end with these ids, the keys of those that must stay, because their file exists or was
+    /// deleted after `since`.
     pub async fn kept_objects(&self, ids: &[Uuid], since: Time) -> Result<Vec<String>> {
         let params: Params<'_> = &[&ids, &since];
         self.all(sql!("platform/kept_objects"), params).await
     }
 
-    /// Which database this is, and whether it has one of these files, be it deleted.
+    /// Which database this is, and whether it has any of these files, even a deleted one.
     pub async fn identify(&self, files: &[Uuid]) -> Result<DatabaseIdentity> {
         self.one(sql!("platform/identify"), &[&files]).await
     }
 
-    /// Deletes at most so many runs of workflows and events that are older than `before`; how many rows that were.
+    /// Deletes at most `limit` workflow runs and events that are older than `before`; returns the number of deleted
+    /// rows.
     pub async fn forget_workflow_runs(&self, before: Time, limit: i32) -> Result<i64> {
         self.one(sql!("platform/forget_workflow_runs"), &[&before, &limit]).await
     }
 
-    /// Counts an attempt in a bucket (a hash, never personal data) and refuses it beyond `allowed` in `per`.
+    /// Counts an attempt in a bucket (a hash, never personal data), and refuses more than `allowed` attempts in `per`.
     pub async fn rate_limit(&self, bucket: &str, allowed: i32, per: Duration) -> Result<()> {
         let seconds = per.as_secs_f64();
         match self.one::<i32>(sql!("platform/rate_limit"), &[&bucket, &allowed, &seconds]).await? {
@@ -284,27 +286,27 @@ impl Platform {
         }
     }
 
-    /// Takes back an attempt that was counted, in each of these buckets.
+    /// Takes back one counted attempt in each of these buckets.
     pub async fn return_attempts(&self, buckets: &[String]) -> Result<()> {
         self.rows(sql!("platform/return_attempts"), &[&buckets]).await.map(drop)
     }
 
-    /// Keeps what the request that has a key was answered, with its body sealed.
+    /// Stores the response of the request with this key, with its body sealed.
     pub async fn keep_idempotent_answer(&self, id: Uuid, status: i32, kind: Option<&str>, body: &[u8]) -> Result<()> {
         self.rows(KEEP_ANSWER, &[&id, &status, &kind, &body]).await.map(drop)
     }
 
-    /// Gives back the key of a request that did nothing.
+    /// Releases the idempotency key of a request.
     pub async fn release_idempotency_key(&self, id: Uuid) -> Result<()> {
         self.rows(sql!("platform/release_idempotency_key"), &[&id]).await.map(drop)
     }
 
-    /// How far the queue is behind.
+    /// How far the job queue is behind.
     pub async fn queue_state(&self) -> Result<QueueState> {
         self.one(sql!("platform/queue_state"), &[]).await
     }
 
-    /// Writes down who was refused what, how often, by which request at last.
+    /// Records refusals: who was refused what and why, how often, and the id of the last such request.
     pub async fn note_refusals(
         &self,
         users: &[Uuid],
@@ -317,7 +319,7 @@ impl Platform {
         self.rows(sql!("platform/note_refusals"), params).await.map(drop)
     }
 
-    /// What a server must be ready for, in one round trip: whoever watches over it asks often.
+    /// What readiness depends on, in one round trip, because monitoring asks often.
     pub async fn readiness(&self) -> Result<Readiness> {
         let mut connection = self.db.connection().await?;
         let asked = [sql!("platform/schema_version"), sql!("platform/oldest_program"), sql!("platform/login_role")];
@@ -344,7 +346,7 @@ impl Platform {
         many(&self.rows(q, p).await?)
     }
 
-    /// A single statement is a transaction of its own, and has no context.
+    /// Runs a single statement, which is a transaction of its own and has no context.
     async fn rows(&self, q: Sql, p: Params<'_>) -> Result<Reply> {
         let mut connection = self.db.connection().await?;
         let [statement] = connection.prepare([q.text]).await?;
@@ -352,7 +354,7 @@ impl Platform {
     }
 }
 
-/// The only row of a statement.
+/// The only row of a reply.
 fn only<T: FromRow>(reply: &Reply) -> Result<T> {
     first(reply)?.ok_or(Error::not_found(T::NAME))
 }
@@ -366,20 +368,21 @@ fn register_params<'a>(
 }
 
 impl<D: Door> Scoped<D> {
-    /// The company's Twilio account with its sealed token, in one round trip: each callback asks for it.
+    /// The company's Twilio account with its sealed token, in one round trip, because each callback needs it.
     pub async fn twilio_account<T: FromRow>(&self) -> Result<Option<T>> {
         self.optional(sql!("platform/twilio_account").planned_once(), &[]).await
     }
 
-    /// Takes the caller's key of a route for the request `id`, unless another one has it.
+    /// Takes the caller's idempotency key for a route on behalf of the request `id`, unless another request holds it.
     pub async fn take_idempotency_key(&self, id: Uuid, route: &str, key: &str, request: &[u8]) -> Result<HeldKey> {
         self.one(sql!("platform/take_idempotency_key"), &[&id, &route, &key, &request]).await
     }
 }
 
-/// What crosses companies inside a signed-in caller's transaction. The functions look the caller's role up themselves.
+/// What crosses companies inside a signed-in caller's transaction. The database functions check the caller's role
+/// themselves.
 impl Tx<'_> {
-    /// An account made by the caller: active when the caller is an admin of that company or a super admin.
+    /// Creates an account for the caller: active if the caller is an admin of that company or a super admin.
     pub async fn register_user(&self, user: &NewUser<'_>, role: &str, company: Option<Uuid>) -> Result<Account> {
         self.one(sql!("platform/register_user"), &register_params(user, &role, &company)).await
     }
@@ -389,13 +392,13 @@ impl Tx<'_> {
         self.one(sql!("platform/my_password_hash"), &[]).await
     }
 
-    /// Sets the caller's own password, of which `verified` was the hash; every token they hold ends. False when it is another
-    /// one by now.
+    /// Sets the caller's own password if its hash is still `verified`, and invalidates all their tokens. False if the
+    /// hash has changed.
     pub async fn change_my_password(&self, hash: &str, verified: &str) -> Result<bool> {
         self.one(sql!("platform/change_my_password"), &[&hash, &verified]).await
     }
 
-    /// Keeps a provider's sealed secret; `None` forgets it. Another company's needs a super admin.
+    /// Stores a company's sealed secret for a provider; `None` deletes it. Another company's requires a super admin.
     pub async fn keep_company_secret(
         &self,
         company: Uuid,
@@ -408,13 +411,14 @@ impl Tx<'_> {
             .map(drop)
     }
 
-    /// Sets the SID of a company's Twilio account; another company's needs a super admin. False when it has no Twilio settings.
+    /// Sets the SID of a company's Twilio account; another company's requires a super admin. False if it has no Twilio
+    /// settings.
     pub async fn set_account_sid(&self, company: Uuid, sid: &str) -> Result<bool> {
         self.one(sql!("platform/set_account_sid"), &[&company, &sid]).await
     }
 
-    /// Takes phone numbers, of which Twilio has just said that they are this account's, from other companies; answers those that
-    /// another one goes on with, which has the same account.
+    /// Takes phone numbers, which Twilio has just confirmed as this account's, from other companies; returns those that
+    /// another company keeps because it has the same account.
     pub async fn take_numbers(&self, numbers: &[&str], account_sid: &str) -> Result<Vec<String>> {
         self.all(sql!("platform/take_numbers"), &[&numbers, &account_sid]).await
     }
@@ -429,42 +433,42 @@ impl Tx<'_> {
         self.optional(sql!("platform/company_secret_hint"), &[&name]).await
     }
 
-    /// Every company but the caller's own; a super admin's.
+    /// Every company except the caller's own; only for super admins.
     pub async fn all_companies<T: FromRow>(&self, status: Option<&str>, page: Page) -> Result<Vec<T>> {
         self.all(sql!("platform/all_companies"), &[&status, &page.skip, &page.limit]).await
     }
 
-    /// Any company; a super admin's.
+    /// Any company; only for super admins.
     pub async fn any_company<T: FromRow>(&self, company: Uuid) -> Result<T> {
         self.one(sql!("platform/any_company"), &[&company]).await
     }
 
-    /// A new company without users; a super admin's.
+    /// Creates a company without users; only for super admins.
     pub async fn create_company<T: FromRow>(&self, p: Params<'_>) -> Result<T> {
         self.one(sql!("platform/create_company"), p).await
     }
 
-    /// Changes the given columns of any company; a super admin's.
+    /// Changes the given columns of any company; only for super admins.
     pub async fn update_any_company<T: FromRow>(&self, company: Uuid, patch: &Value) -> Result<T> {
         self.one(sql!("platform/update_any_company"), &[&company, patch]).await
     }
 
-    /// Deletes a company that nobody is in, with all it owned; false when there is none. A super admin's.
+    /// Deletes a company without users, with all it owns; false if there is none. Only for super admins.
     pub async fn delete_company(&self, company: Uuid) -> Result<bool> {
         self.one(sql!("platform/delete_company"), &[&company]).await
     }
 
-    /// The users of any company; a super admin's.
+    /// The users of any company; only for super admins.
     pub async fn users_of_company<T: FromRow>(&self, company: Uuid) -> Result<Vec<T>> {
         self.all(sql!("platform/users_of_company"), &[&company]).await
     }
 
-    /// Changes the given columns of any user; a super admin's.
+    /// Changes the given columns of any user; only for super admins.
     pub async fn update_any_user<T: FromRow>(&self, user: Uuid, patch: &Value) -> Result<T> {
         self.one(sql!("platform/update_any_user"), &[&user, patch]).await
     }
 
-    /// Deletes any user; false when there is none. A super admin's.
+    /// Deletes any user; false if there is none. Only for super admins.
     pub async fn delete_any_user(&self, user: Uuid) -> Result<bool> {
         self.one(sql!("platform/delete_any_user"), &[&user]).await
     }

@@ -25,28 +25,28 @@ use std::{
 use tokio::runtime::Handle;
 use tokio_postgres::config::Host;
 
-/// How long one waits for a connection, a free one or a new one.
+/// How long to wait for a free or a new connection.
 const WAIT: Duration = Duration::from_secs(5);
-/// What lies between may have forgotten, without a word, a connection over which nothing went for so long.
+/// Firewalls may silently drop a connection that has been idle for this long.
 const IDLE: Duration = Duration::from_secs(60);
-/// How soon such a connection must answer to be used again.
+/// How soon a connection that was idle must respond to be used again.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
-/// How long the answers that nobody waits for may take before their connection is given up.
+/// How long to wait for responses that nobody needs any more, before closing their connection.
 const SETTLE: Duration = Duration::from_secs(60);
 
 /// How the connections of a pool are used.
 pub struct PoolState {
-    /// As many as there may be.
+    /// The maximum number of connections.
     pub limit: usize,
-    /// Open ones.
+    /// The number of open connections.
     pub open: usize,
-    /// Those that somebody has.
+    /// The number of connections in use.
     pub in_use: usize,
-    /// Requests that wait for one.
+    /// The number of requests that wait for a connection.
     pub waiting: usize,
 }
 
-/// How many processors a database has, if it is on this machine: PostgreSQL does not tell.
+/// The number of processors of the database's machine, if it is this one: PostgreSQL does not report it.
 fn processors(url: &str) -> anyhow::Result<Option<usize>> {
     let here = |host: &Host| match host {
         Host::Unix(_) => true,
@@ -56,20 +56,19 @@ fn processors(url: &str) -> anyhow::Result<Option<usize>> {
     Ok(is_here.then(crate::processors))
 }
 
-/// How many connections a server has when nobody says: six for each of the database's processors, within bounds. Two for
-/// each run something short at a time ([`Admission`]); the others are for what takes its time, such as changes that wait for
-/// the disk.
+/// The default number of connections: six for each of the database's processors, within bounds. Two of these six run
+/// short statements ([`Admission`]); the others are for slower work, such as changes that wait for the disk.
 pub fn default_pool_size(url: &str) -> anyhow::Result<usize> {
     const ELSEWHERE: usize = 16;
     Ok(processors(url)?.map_or(ELSEWHERE, |processors| (6 * processors).clamp(12, 64)))
 }
 
-/// How many threads answer requests when nobody says: one for each processor, or half as many where the database works on
-/// this machine too. It needs more of the processors than the server, whose threads would push it, and each other, out of
-/// them: with one thread on two processors a page takes a third less of the server's time than with two (`make bench`, and
-/// with `RINGFENCE_THREADS=2`).
+/// The default number of threads that answer requests: one for each processor, or half as many if the database is on
+/// this machine too. The database needs more of the processors than the server, whose threads would displace it and
+/// each other: with one thread on two processors a page takes a third less of the server's time than with two (`make
+/// bench`, and with `RINGFENCE_THREADS=2`).
 pub fn default_threads(url: Option<&str>) -> usize {
-    // One's own cluster, for which there is no address, is here.
+    // The private cluster, for which there is no address, is on this machine.
     let is_elsewhere = url.is_some_and(|url| matches!(processors(url), Ok(None)));
     if is_elsewhere { crate::processors() } else { (crate::processors() / 2).max(1) }
 }
@@ -79,7 +78,7 @@ pub fn default_threads(url: Option<&str>) -> usize {
 pub struct Db {
     pool: Pool<Connections>,
     admission: Arc<Admission>,
-    /// Where reads may go.
+    /// The standby that may answer reads.
     pub(super) standby: Option<Arc<Standby>>,
 }
 
@@ -99,7 +98,7 @@ impl Db {
             let options = ConnectOptions { config: parse(url)?, ..options.clone() };
             anyhow::Ok(Arc::new(Standby::new(options.clone(), pool(options, size)?)))
         });
-        // Whoever says how many there are knows how many are good.
+        // An explicit pool size is taken as is.
         let running = match settings.pool_size {
             None => processors(url)?.map_or(size, |processors| size.min(2 * processors)),
             Some(size) => size,
@@ -108,7 +107,7 @@ impl Db {
         Ok(Self { pool: pool(options, size)?, admission, standby: standby.transpose()? })
     }
 
-    /// A connection, before which a request with a key commits what it has done.
+    /// A connection for the server itself. Before that, a request with an idempotency key commits what it has done.
     pub(super) async fn connection(&self) -> Result<Lease> {
         commit_held().await?;
         self.lease().await
@@ -118,13 +117,13 @@ impl Db {
         self.admit(None).await
     }
 
-    /// [`Db::connection`] of the share of the one who asks.
+    /// Like [`Db::connection`], but counted against the caller's share.
     pub(super) async fn connection_for(&self, who: &Identity) -> Result<Lease> {
         commit_held().await?;
         self.lease_for(who).await
     }
 
-    /// [`Db::lease`] of the share of the one who asks.
+    /// Like [`Db::lease`], but counted against the caller's share.
     pub(super) async fn lease_for(&self, who: &Identity) -> Result<Lease> {
         self.admit(Some(who)).await
     }
@@ -137,17 +136,17 @@ impl Db {
         Ok(connection)
     }
 
-    /// Remembers whose share it is that this caller takes of.
+    /// Remembers the company of this caller, against whose share later requests count.
     pub(super) fn learn(&self, connection: &Lease, caller: &Caller) {
         self.admission.learn(connection.part.as_ref(), caller.user_id, caller.company_id);
     }
 
-    /// Whether a connection can be had and answers.
+    /// Checks that a connection is available and the database responds.
     pub async fn ping(&self) -> Result<()> {
         Ok(self.connection().await?.ping().await?)
     }
 
-    /// How its connections are used right now.
+    /// How the connections are used right now.
     pub fn state(&self) -> PoolState {
         let status = self.pool.status();
         let (limit, open) = (status.max_size, status.size);
@@ -164,12 +163,12 @@ impl Db {
 fn pool(options: ConnectOptions, size: usize) -> anyhow::Result<Pool<Connections>> {
     let wait = Some(WAIT);
     let builder = Pool::builder(Connections(options)).max_size(size).runtime(Runtime::Tokio1);
-    // The one that was used last has its plans and rows still in the processor's caches.
+    // The most recently used connection still has its plans and rows in the processor's caches.
     let builder = builder.queue_mode(QueueMode::Lifo);
     Ok(builder.timeouts(Timeouts { wait, create: wait, recycle: wait }).build()?)
 }
 
-/// How one gets to a database.
+/// How to connect to a database.
 #[derive(Clone)]
 pub(super) struct ConnectOptions {
     pub(super) config: tokio_postgres::Config,
@@ -189,8 +188,9 @@ impl Manager for Connections {
     type Type = Connection;
     type Error = Fault;
 
-    /// With what every request needs prepared, so that the first one of a connection is not slower than the others.
-    /// That is apart, because it is rare and its state large, which every request's would have in it several times.
+    /// Opens a connection and prepares what every request needs, so that its first request is not slower than the
+    /// others. Boxed, because it is rare and its future large, which every request's future would contain several
+    /// times.
     async fn create(&self) -> Result<Connection, Fault> {
         let created = async {
             let mut connection = self.0.connect().await?;
@@ -218,11 +218,11 @@ impl Manager for Connections {
 /// Why the pool has no connection.
 pub(crate) type NoConnection = PoolError<Fault>;
 
-/// A connection while somebody has it. One that is given back in the middle of something, because its holder went away
-/// or failed, is brought to an end before anybody else gets it; nobody needs to wait for that.
+/// A connection while somebody holds it. If the holder goes away or fails in the middle of something, the connection is
+/// cleaned up in the background before anybody else gets it.
 pub(super) struct Lease {
     connection: Option<Object<Connections>>,
-    /// What it takes of its company's share.
+    /// Its part of its company's share.
     part: Option<Part>,
 }
 
@@ -248,7 +248,7 @@ impl DerefMut for Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         let Some(mut connection) = self.connection.take() else { return };
-        // The connection is back before the next one may run, who would make a new one otherwise.
+        // The connection goes back before its place does: the next request would otherwise open a new one.
         let give_back = |mut connection: Object<Connections>| {
             let place = connection.rest();
             drop(connection);

@@ -1,4 +1,5 @@
-//! Is there a pooler on the way that gives each transaction another connection and loses prepared statements?
+//! Detects a pooler in front of the database that gives each transaction another connection and loses prepared
+//! statements.
 
 use super::{
     address::parse,
@@ -10,8 +11,8 @@ use crate::config::Config;
 use anyhow::bail;
 use std::sync::Arc;
 
-/// Two connections prepare statements under the same names, which differ, and call them in turn. Where both get the same
-/// connection of the server one of them is refused, or is answered what the other one asked for.
+/// Two connections prepare different statements under the same name and run them in turn. If a pooler gives both the
+/// same connection to the server, one of them fails or gets the result of the other's statement.
 const TURNS: [[(&str, i32); 2]; 4] = [
     [("select 1", 1), ("select 2", 2)],
     [("select 3", 3), ("select 4", 4)],
@@ -19,7 +20,7 @@ const TURNS: [[(&str, i32); 2]; 4] = [
     [("select 7", 7), ("select 8", 8)],
 ];
 
-/// Refuses a pooler that does not carry prepared statements along, when these are used.
+/// Refuses a pooler that loses prepared statements, if they are used.
 pub async fn check_pooler(url: &str, settings: &Config) -> anyhow::Result<()> {
     let options = ConnectOptions { config: parse(url)?, statements: Statements::of(settings) };
     match loses_statements(&options).await {
@@ -31,13 +32,13 @@ pub async fn check_pooler(url: &str, settings: &Config) -> anyhow::Result<()> {
     }
 }
 
-/// What is wrong with an address that does.
+/// The error for an address behind such a pooler, without its subject.
 pub(super) const LOSES: &str = "leads through a pooler that gives each transaction another connection and loses \
      prepared statements, such as PgBouncer in transaction mode before 1.21 or with max_prepared_statements = 0. Use \
      PgBouncer 1.21 or newer with max_prepared_statements = 500, or pool_mode = session, or set \
      RINGFENCE_PREPARED_STATEMENTS=off, which is slower";
 
-/// Whether prepared statements are used and do not come along.
+/// Whether prepared statements are used, and lost by a pooler.
 pub(super) async fn loses_statements(options: &ConnectOptions) -> Result<bool, Fault> {
     if options.statements == Statements::Unnamed {
         return Ok(false);

@@ -1,32 +1,31 @@
-//! Patience with a database that is away, for what is known nowhere else.
+//! Retries writes of what is known nowhere else while the database is unavailable.
 
 use crate::{Error, Result, server};
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
-/// How long a request keeps what is known nowhere else for a database that is away: it has to answer within its minute.
+/// How long a request retries a write of what is known nowhere else: it has to respond within its minute.
 const REQUEST_PATIENCE: Duration = Duration::from_secs(15);
-/// How long a job does. With the time that a provider may take, it is less than the five minutes for which the job is its worker's,
-/// and for which a text, mail or call that is under way is not deleted.
+/// How long a job retries a write of what is known nowhere else. Together with the time that a provider may take, this
+/// is less than the five minutes of a job's claim, during which a text, mail or call in progress is not deleted.
 pub const JOB_PATIENCE: Duration = Duration::from_secs(4 * 60);
 
-/// Patience with what is known nowhere else, such as a provider's answer, and must be written down: a database that is away
-/// is waited for, unless the program stops.
+/// Retries a write of what is known nowhere else, such as a provider's response, while the database is unavailable.
 #[derive(Debug)]
 pub struct WriteRetry {
     since: Option<Instant>,
     patience: Duration,
-    /// Whether what was tried before may have been done.
+    /// Whether an earlier attempt may have been executed.
     pub perhaps_done: bool,
 }
 
 impl WriteRetry {
-    /// Patience for so long, from the first failure on.
+    /// Retries for this long, counted from the first failure.
     pub fn new(patience: Duration) -> Self {
         Self { since: None, patience, perhaps_done: false }
     }
 
-    /// Whether to try again after this outcome, a second later.
+    /// Whether to try again after this outcome; if so, waits for a second first.
     pub async fn goes_on<T>(&mut self, outcome: &Result<T>) -> bool {
         let Some(e) = outcome.as_ref().err().filter(|e| !e.is_refusal()) else { return false };
         if self.since.get_or_insert_with(Instant::now).elapsed() > self.patience {
@@ -39,7 +38,7 @@ impl WriteRetry {
     }
 }
 
-/// Writes down what is known nowhere else; `attempt` is told whether what was tried before may have been done.
+/// Writes what is known nowhere else; `attempt` is told whether an earlier attempt may have been executed.
 pub async fn retry_write<T, F: Future<Output = Result<T>>>(attempt: impl Fn(bool) -> F) -> Result<T> {
     let is_job = server::request_id().is_empty();
     let mut retry = WriteRetry::new(if is_job { JOB_PATIENCE } else { REQUEST_PATIENCE });
@@ -51,8 +50,8 @@ pub async fn retry_write<T, F: Future<Output = Result<T>>>(attempt: impl Fn(bool
     }
 }
 
-/// Writes down what a provider has answered of a row, such as a `mail`. Whoever asked is told the answer also when it cannot be
-/// written down, which the log says.
+/// Stores a provider's response about a row, such as a `mail`. A failure is logged only, so that the caller still gets
+/// the response.
 pub async fn keep_answer<T, F: Future<Output = Result<T>>>(of: &str, row: Uuid, attempt: impl Fn(bool) -> F) {
     if let Err(e) = retry_write(attempt).await {
         tracing::error!(error = %e.for_log(), of, %row, "the provider's answer could not be written down");

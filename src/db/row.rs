@@ -1,22 +1,23 @@
-//! Rows into structs, by column name.
+//! Reads rows into structs, by column name.
 
 use super::{Column, Fault};
 use bytes::{Buf, Bytes, BytesMut};
 use postgres_types::FromSql;
 use std::{io, sync::Arc, vec};
 
-/// Rows as the server sent them, in the pieces in which they were read. A page has dozens, each of which would be a part of the
-/// same memory that is counted by itself.
+/// Rows as the server sent them, in the pieces in which they were read. A page has dozens of rows, and a `Bytes` for
+/// each would add a reference count for each.
 #[derive(Debug, Default)]
 pub(super) struct DataRows {
     pieces: Vec<Bytes>,
     count: usize,
 }
 
-/// The first byte of a row's message and its length, of which the latter counts itself (PostgreSQL, "Message Formats").
+/// The size of a message's header in bytes: its type, and its length, which counts itself (PostgreSQL, "Message
+/// Formats").
 const HEAD: usize = 5;
 
-/// The row at the beginning of these bytes and how long its message is, if it is there as a whole.
+/// The row at the beginning of these bytes and the length of its message, if it is complete.
 fn first_row(bytes: &[u8]) -> Option<(&[u8], usize)> {
     let (&[b'D', a, b, c, d], rest) = bytes.split_first_chunk::<HEAD>()? else { return None };
     let length = (u32::from_be_bytes([a, b, c, d]) as usize).checked_sub(4)?;
@@ -24,7 +25,7 @@ fn first_row(bytes: &[u8]) -> Option<(&[u8], usize)> {
 }
 
 impl DataRows {
-    /// Takes the whole rows that the input begins with; says how many bytes they have.
+    /// Takes the complete rows at the beginning of the input; returns their size in bytes.
     pub(super) fn take(&mut self, input: &mut BytesMut) -> usize {
         let mut whole = 0;
         while let Some((_, length)) = first_row(&input[whole..]) {
@@ -37,17 +38,17 @@ impl DataRows {
         whole
     }
 
-    /// How many there are.
+    /// The number of rows.
     pub(super) fn len(&self) -> usize {
         self.count
     }
 
-    /// How many bytes they have.
+    /// The size of the rows, in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.pieces.iter().map(Bytes::len).sum()
     }
 
-    /// Each of them.
+    /// Iterates over the rows.
     pub(super) fn iter(&self) -> impl Iterator<Item = &[u8]> {
         self.pieces.iter().flat_map(|piece| {
             let mut rest = &piece[..];
@@ -60,7 +61,7 @@ impl DataRows {
     }
 }
 
-/// Each row, whose memory is given back with those of its piece.
+/// Iterates over the rows; the memory of a piece is freed with its last row.
 impl IntoIterator for DataRows {
     type Item = Bytes;
     type IntoIter = IntoRows;
@@ -102,7 +103,7 @@ impl Row {
         Self { places: Vec::with_capacity(columns.len()), columns, values: Vec::new() }
     }
 
-    /// Becomes another row of the same statement.
+    /// Replaces the values by another row of the same statement.
     pub(super) fn load(&mut self, row: &[u8]) -> io::Result<()> {
         self.values.clear();
         self.values.extend_from_slice(row);
@@ -114,12 +115,12 @@ impl Row {
         &self.columns
     }
 
-    /// Its values as they are.
+    /// Its values, not decoded.
     pub(super) fn values(&self) -> Values<'_> {
         Values { columns: &self.columns, bytes: &self.values, places: &self.places }
     }
 
-    /// The value of a column, by its place or its name, if it is of this type.
+    /// The value of a column, by its index or name; an error if it is of another type.
     pub fn try_get<'a, P: Place, T: FromSql<'a>>(&'a self, place: P) -> Result<T, Fault> {
         let place = place.find(self)?;
         let (column, value) = self
@@ -139,22 +140,22 @@ impl Row {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Extent {
     start: u32,
-    /// Negative for null.
+    /// The length in bytes; negative for null.
     length: i32,
 }
 
 impl Extent {
-    /// The value; null is none.
+    /// The value; `None` is null.
     fn of(self, row: &[u8]) -> Option<&[u8]> {
         let length = usize::try_from(self.length).ok()?;
         row.get(self.start as usize..)?.get(..length)
     }
 }
 
-/// Where the values of a row are in it.
+/// Where the values of a row are in its bytes.
 pub(super) type Places = Vec<Extent>;
 
-/// Finds them: the number of the values, then each with its length before it, which is negative for null.
+/// Finds the values of a row: their number, then each preceded by its length, which is negative for null.
 pub(super) fn find_places(row: &[u8], places: &mut Places) -> io::Result<()> {
     places.clear();
     let cut = || io::Error::from(io::ErrorKind::UnexpectedEof);
@@ -176,22 +177,22 @@ pub struct Values<'a> {
 }
 
 impl<'a> Values<'a> {
-    /// A column and its value; null is none.
+    /// A column and its value; a value of `None` is null.
     pub fn get(&self, place: usize) -> Option<(&'a Column, Option<&'a [u8]>)> {
         let (column, value) = self.columns.get(place).zip(self.places.get(place))?;
         Some((column, value.of(self.bytes)))
     }
 }
 
-/// Where the column of this name is.
+/// The index of the column with this name.
 pub(super) fn place_of(columns: &[Column], name: &str) -> Result<usize, Fault> {
     let place = columns.iter().position(|column| *column.name == *name);
     place.ok_or_else(|| Fault::Unfit(format!("the statement has no column {name}")))
 }
 
-/// What tells a column.
+/// A column's index or name.
 pub trait Place {
-    /// Where it is in the row.
+    /// The index of the column in the row.
     fn find(self, row: &Row) -> Result<usize, Fault>;
 }
 
@@ -209,14 +210,14 @@ impl Place for &str {
 
 /// A struct whose fields are a statement's columns.
 pub trait FromRow: Sized {
-    /// What an error calls it, as in "Contact not found".
+    /// Its name in error messages, as in "Contact not found".
     const NAME: &'static str;
     /// Reads one row.
     fn from_row(row: &Row) -> Result<Self, Fault>;
 }
 
-/// Where the column of this name is. It is mostly at `next`, because statements name their columns in the order of the
-/// struct's fields; looking through all names for each field of each row takes longer than reading the values.
+/// The index of the column with this name. It is usually `next`, because statements return their columns in the order
+/// of the struct's fields; searching all names for each field of each row takes longer than reading the values.
 pub(super) fn find_next(columns: &[Column], name: &str, next: &mut usize) -> Result<usize, Fault> {
     let is_it = |column: &Column| *column.name == *name;
     if !columns.get(*next).is_some_and(is_it) {
@@ -226,13 +227,13 @@ pub(super) fn find_next(columns: &[Column], name: &str, next: &mut usize) -> Res
     Ok(*next - 1)
 }
 
-/// The column of this name, which is mostly at `next`.
+/// The value of the column with this name, which is usually at `next`.
 pub fn column<'a, T: FromSql<'a>>(row: &'a Row, name: &str, next: &mut usize) -> Result<T, Fault> {
     row.try_get(find_next(row.columns(), name, next)?)
 }
 
-/// Declares a response struct whose fields are the statement's columns. A field whose name on the wire is a word of Rust
-/// is written `kind as "type": String`; its column has the wire's name too.
+/// Declares a response struct whose fields are the statement's columns. A field whose name on the wire is a Rust
+/// keyword is written `kind as "type": String`; its column has the wire's name too.
 #[macro_export]
 macro_rules! row {
     ($(#[$meta:meta])* pub struct $name:ident $(as $label:literal)? {
@@ -279,7 +280,7 @@ macro_rules! row {
     (@name $name:ident $label:literal) => { $label };
 }
 
-/// A statement of one column.
+/// Types that can be read from a row of one column.
 macro_rules! scalar {
     ($($ty:ty)*) => {$(
         impl FromRow for $ty {
@@ -296,7 +297,7 @@ scalar! { bool i32 i64 String Option<String> Vec<u8> uuid::Uuid serde_json::Valu
 mod tests {
     use super::*;
 
-    /// A message as the server writes it: a byte for what it is, its length with that of the length, and what it holds.
+    /// A message as the server sends it: a byte for its type, its length including that of the length, and its content.
     fn message(kind: u8, content: &[u8]) -> Vec<u8> {
         [&[kind][..], &(content.len() as u32 + 4).to_be_bytes(), content].concat()
     }

@@ -1,12 +1,12 @@
 //! Reads on a streaming standby.
 //!
-//! What may go there is a single statement of a request that only reads (GET). It runs in a transaction that cannot write,
-//! so whatever the standby refuses is asked of the primary again, and nothing was done. Who is calling is asked of the
-//! primary meanwhile, at each request: a standby that is behind lets nobody in who was removed, suspended, or has moved.
+//! Only single statements of requests that only read (GET) go there. They run in a transaction that cannot write, so
+//! whatever the standby refuses can be sent to the primary again. Meanwhile the primary is asked at each request who
+//! the caller is: a standby that is behind lets nobody in who was removed, suspended, or has moved to another company.
 //!
-//! Callers read their own writes: the WAL position (LSN) after each commit is remembered for them, here and in a token that
-//! they may send to another server (src/read_your_writes.rs), and a standby that has not replayed it yet is waited for a moment
-//! only.
+//! Callers read their own writes: the WAL position (LSN) after each commit is remembered for them, here and in a token
+//! that they may send to another server (src/read_your_writes.rs). A standby that has not replayed it yet is waited for
+//! only briefly.
 
 use super::{
     Caller, Db, Door, Fault, Identity, Params, Scoped, Sql,
@@ -52,7 +52,7 @@ tokio::task_local! {
     static LEFT: Cell<Option<(Uuid, u64)>>;
 }
 
-/// Runs `work`, and answers which caller changed something last in it, with the WAL position (LSN) after that change.
+/// Runs `work`, and returns the caller who changed something last in it, with the WAL position (LSN) after that change.
 pub(crate) async fn note_position<T>(work: impl Future<Output = T>) -> (T, Option<(Uuid, u64)>) {
     let noted = async {
         let done = work.await;
@@ -61,7 +61,7 @@ pub(crate) async fn note_position<T>(work: impl Future<Output = T>) -> (T, Optio
     LEFT.scope(Cell::new(None), noted).await
 }
 
-/// Hands on what [`note_position`] answered about work that a request did in a task of its own.
+/// Hands on what [`note_position`] returned about work that a request did in a task of its own.
 pub(crate) fn leave_noted(left: Option<(Uuid, u64)>) {
     if left.is_some() {
         let _ = LEFT.try_with(|noted| noted.set(left));
@@ -72,15 +72,15 @@ pub(crate) fn leave_noted(left: Option<(Uuid, u64)>) {
 pub(super) struct Standby {
     options: ConnectOptions,
     pool: Pool<Connections>,
-    /// Whether it is asked at all.
+    /// Whether reads go to it.
     up: watch::Sender<bool>,
-    /// Statements that it answered.
+    /// The number of statements that it answered.
     answered: AtomicU64,
     seen: Mutex<Seen>,
 }
 
-/// A change of a caller whose WAL position (LSN) is not known yet. If it never becomes known, because the answer is lost or
-/// nobody waits for it any more, the caller's reads go to the primary for as long as positions are remembered.
+/// A change of a caller whose WAL position (LSN) is not known yet. If it never becomes known, because the response is
+/// lost or nobody waits for it any more, the caller's reads go to the primary for as long as positions are remembered.
 pub(super) struct Unlocated<'a> {
     standby: Option<&'a Standby>,
     user: Uuid,
@@ -188,7 +188,7 @@ impl Standby {
         match answer {
             Ok(answer) => Ok(answer),
             Err(Fault::Refused(refusal)) => match refusal.code().code() {
-                // It was cancelled for taking too long, which it would on the primary, too.
+                // Cancelled for taking too long, as it would be on the primary.
                 "57014" => Err(Fault::Refused(refusal).into()),
                 "25006" => {
                     self.seen().writing.insert(asked.statement.name);
@@ -197,7 +197,7 @@ impl Standby {
                 _ => Ok(None),
             },
             Err(Fault::Unfit(_)) => Ok(None),
-            // The primary's answer would be as large.
+            // The primary's response would be as large.
             Err(e @ (Fault::TooLarge | Fault::NoRoom)) => Err(e.into()),
             Err(e @ Fault::Lost(_)) => {
                 self.set_up(false, &safe(&e));
@@ -230,7 +230,8 @@ impl Standby {
         Ok(None)
     }
 
-    /// Checks that it is a standby of this database, of a supported version, and with a login that the policies hold.
+    /// Checks that it is a standby of this database, of a supported version, and that its login is subject to the
+    /// policies.
     async fn vouch(&self, connection: &mut Connection, db: &Db) -> Result<(), Unhealthy> {
         let [login, system] =
             connection.prepare([sql!("platform/login_role").text, sql!("platform/system").text]).await?;
@@ -368,9 +369,9 @@ struct HealthCheck {
     started: Instant,
     /// Its own connection, so that the check does not wait for one that is in use.
     connection: Option<Connection>,
-    /// A WAL position (LSN) of the primary, and when it was there.
+    /// A WAL position (LSN) of the primary, and when the primary was there.
     mark: Option<(u64, Instant)>,
-    /// The last time of which it is known that the standby has replayed all that the primary had then.
+    /// The latest time up to which the standby is known to have replayed everything.
     reached: Option<Instant>,
 }
 

@@ -16,12 +16,12 @@ pub struct Sql {
     pub plan: Plan,
 }
 
-/// Whether a prepared statement is planned for its parameters at each call. PostgreSQL decides by estimated costs, which
-/// cannot know how unequal companies are, so a statement may say. *Enter* sets it, which costs no round trip; inside
-/// `tx` it is always `Auto`.
+/// Whether a prepared statement is planned for its parameters at each call. PostgreSQL decides by estimated costs,
+/// which ignore how unequal companies are, so a statement may override that. *Enter* sets it, which costs no round
+/// trip; inside `tx` it is always `Auto`.
 #[derive(Clone, Copy, Debug)]
 pub enum Plan {
-    /// As PostgreSQL thinks.
+    /// PostgreSQL decides.
     Auto,
     /// One plan for all calls: planning a short statement takes longer than running it.
     Once,
@@ -30,12 +30,12 @@ pub enum Plan {
 }
 
 impl Sql {
-    /// The statement with one plan for all calls: for the one whose parameters do not matter.
+    /// The statement with one plan for all calls, for statements whose best plan does not depend on their parameters.
     pub const fn planned_once(self) -> Self {
         Self { plan: Plan::Once, ..self }
     }
 
-    /// The statement with a plan for each call: for a search, whose text decides which index is good.
+    /// The statement with a plan for each call, for a search, whose text decides which index is best.
     pub const fn planned_anew(self) -> Self {
         Self { plan: Plan::Anew, ..self }
     }

@@ -1,10 +1,10 @@
-//! A database handle that can only see what its caller may see: the security of the product.
+//! A database handle that can only see what its caller may see: the core of the product's security.
 //!
-//! A request is one transaction in one network round trip: *enter* and the handler's statement are prepared before and
-//! written together with one Sync behind them, up to which the server runs everything in one transaction and at which it
-//! commits. *Enter* reads `app.caller` and sets the context for this transaction only, so identity is the database's at
-//! every request; its answer is looked at before any other. Without context the policies show nothing and refuse every
-//! write, so a statement that travelled with a refused *enter* has done nothing.
+//! A request is one transaction in one network round trip: *enter* and the handler's statement are prepared beforehand
+//! and written together with one Sync after them; the server runs everything up to the Sync in one transaction and
+//! commits there. *Enter* reads `app.caller` and sets the context for this transaction only, so the database decides at
+//! every request who the caller is; its result is checked before any other. Without a context the policies show nothing
+//! and refuse every write, so a statement that was sent along with a refused *enter* has no effect.
 
 use super::{
     Db, Fault, FromRow, Params, Plan, Row, Rows, Sql, WriteRow,
@@ -24,18 +24,18 @@ const BEGIN: &str = "begin";
 const ENTER: Sql = sql!("platform/enter");
 const ENTER_JOB: Sql = sql!("platform/enter_job");
 
-/// Who the server has proof of: a verified token, or the row of a job or webhook.
+/// An identity that the server has proof of: a verified token, or the row of a job or webhook.
 #[derive(Clone, Copy, Debug)]
 pub enum Identity {
     /// The user of a verified token and the token's version.
     Token(Uuid, i32),
-    /// A company whose work is done, and the user of the row that asks for it.
+    /// A company for which work is done, and the user of the row that asks for it.
     Job {
         /// The company.
         company: Uuid,
         /// The row's user, who may have left.
         user: Uuid,
-        /// Whether it is done for a suspended company, too.
+        /// Whether the work is done even for a suspended company.
         even_suspended: bool,
     },
 }
@@ -47,7 +47,7 @@ impl Identity {
     }
 }
 
-/// What `app.caller` says of the one whose transaction it is.
+/// The caller of a transaction, according to `app.caller`.
 #[derive(Clone, Debug)]
 pub struct Caller {
     /// The user's id.
@@ -67,7 +67,7 @@ impl Caller {
         self.role == SUPER_ADMIN
     }
 
-    /// Who *enter* let in.
+    /// The caller that *enter* let in.
     pub(super) fn from_entered(row: &Row) -> Result<Self, Fault> {
         Ok(Self {
             user_id: row.try_get("user_id")?,
@@ -77,19 +77,19 @@ impl Caller {
     }
 }
 
-/// A door: who comes in by it. The extractor's type is the route's permission.
+/// Who may use a route. The extractor's type names its door, and is thereby the route's permission.
 pub trait Door: Send + Sync + 'static {
-    /// Whether one needs a company.
+    /// Whether the caller needs a company.
     const NEEDS_COMPANY: bool;
-    /// Which roles are let in, when not all are.
+    /// The roles that are let in; `None` lets in all.
     const ROLE: Option<RoleRule> = None;
 }
 
-/// Which roles come in by a door, and what the others are told.
+/// The roles that a door lets in, and the error for all others.
 pub struct RoleRule {
-    /// Whether a role does.
+    /// Whether a role is let in.
     pub admits: fn(&str) -> bool,
-    /// The sentence of the 403.
+    /// The message of the 403.
     pub refusal: &'static str,
 }
 
@@ -108,7 +108,7 @@ impl Door for Member {
 /// `company_admin` of a company, or `super_admin` (contract: roles and permissions).
 pub struct CompanyAdmin;
 impl CompanyAdmin {
-    /// What others are told.
+    /// The message for everybody else.
     pub const REFUSAL: &'static str = "Only a company admin may do this";
 }
 impl Door for CompanyAdmin {
@@ -145,7 +145,7 @@ impl Door for SuperAdmin {
         Some(RoleRule { admits: |role| role == SUPER_ADMIN, refusal: "Only a super admin may do this" });
 }
 
-/// What a handler gets instead of a pool: statements of one caller.
+/// What a handler gets instead of a pool: it runs statements in the name of one caller.
 pub struct Scoped<D> {
     pub(super) db: Db,
     pub(super) who: Identity,
@@ -179,7 +179,7 @@ impl Db {
         Ok(())
     }
 
-    /// The handle of somebody the server has proof of.
+    /// The handle for an identity that the server has proof of.
     pub(crate) fn scoped<D: Door>(&self, who: Identity) -> Scoped<D> {
         Scoped { db: self.clone(), who, reads: None, door: PhantomData }
     }
@@ -191,20 +191,22 @@ impl TenantDb {
         db.scoped(Identity::Job { company, user, even_suspended: false })
     }
 
-    /// The handle for noting what a provider has answered: what has left has left, also when whoever sent it has logged out, has
-    /// another company, or theirs is suspended meanwhile.
+    /// The handle for recording a provider's response: the message has been sent, even if its sender has logged out or
+    /// changed companies since, or their company has been suspended.
     pub fn for_answer(db: &Db, company: Uuid, user: Uuid) -> Self {
         db.scoped(Identity::Job { company, user, even_suspended: true })
     }
 
-    /// The handle for noting that somebody wants nothing more from a company, which counts while it is suspended, too.
+    /// The handle for recording that somebody opts out of a company's messages, which counts even while it is
+    /// suspended.
     pub fn for_opt_out(db: &Db, company: Uuid, user: Uuid) -> Self {
         db.scoped(Identity::Job { company, user, even_suspended: true })
     }
 }
 
 impl<D> Scoped<D> {
-    /// The handle for a request that only reads, which a standby that has replayed this WAL position (LSN) may answer (src/db/standby.rs).
+    /// The handle for a request that only reads: a standby that has replayed this WAL position (LSN) may answer it
+    /// (src/db/standby.rs).
     pub(crate) fn reading(self, from: Option<u64>) -> Self {
         Self { reads: from, ..self }
     }
@@ -221,12 +223,12 @@ impl<D: Door> Scoped<D> {
         many(&self.rows(q, p).await?)
     }
 
-    /// All rows of a statement, as the answer of a list.
+    /// All rows of a statement, as the response of a list.
     pub async fn list<T: WriteRow>(&self, q: Sql, p: Params<'_>) -> Result<Rows<T>> {
         Ok(Rows::new(self.rows(q, p).await?))
     }
 
-    /// The first row; `NotFound` when there is none, which is also what another company's row looks like.
+    /// The first row; `NotFound` if there is none, or if it is another company's.
     pub async fn one<T: FromRow>(&self, q: Sql, p: Params<'_>) -> Result<T> {
         first(&self.rows(q, p).await?)?.ok_or(Error::not_found(T::NAME))
     }
@@ -236,8 +238,8 @@ impl<D: Door> Scoped<D> {
         first(&self.rows(q, p).await?)
     }
 
-    /// One statement in one round trip. Where the role decides, it is looked at before the statement is sent; that
-    /// is apart, because it is rarer, and what a request needs to remember is copied several times on its way to the handler.
+    /// Runs one statement in one round trip. If the role decides, it is checked before the statement is sent; that path
+    /// is boxed, because it is rarer, and a request's future is copied several times on its way to the handler.
     async fn rows(&self, q: Sql, p: Params<'_>) -> Result<Reply> {
         if let Some(reply) = self.on_standby(q, p).await? {
             return Ok(reply);
@@ -267,7 +269,7 @@ impl<D: Door> Scoped<D> {
         Ok(reply)
     }
 
-    /// Who the caller is right now, by the primary.
+    /// Who the caller is right now, according to the primary.
     pub(super) async fn known(&self) -> Result<Caller> {
         let mut connection = self.db.connection_for(&self.who).await?;
         let [enter] = connection.prepare([self.enter().text]).await?;
@@ -278,9 +280,9 @@ impl<D: Door> Scoped<D> {
         Ok(caller)
     }
 
-    /// Runs `f` in one transaction: commits on `Ok` (with the answer, if the request has a key: src/db/idempotent.rs), rolls back
-    /// otherwise, also when the caller goes away or panics. An error of a statement spoils the transaction, even if `f`
-    /// swallows it.
+    /// Runs `f` in one transaction: commits on `Ok` (with the response, if the request has a key: src/db/idempotent.rs)
+    /// and rolls back otherwise, also if the client goes away or `f` panics. A failed statement spoils the transaction,
+    /// even if `f` ignores the error.
     pub async fn tx<T>(&self, f: impl AsyncFnOnce(&Tx<'_>) -> Result<T>) -> Result<T> {
         self.transaction(self.leaves_position(None), f).await
     }
@@ -326,7 +328,7 @@ impl<D: Door> Scoped<D> {
         }
     }
 
-    /// Looks at the answer of *enter*, the statement at this place.
+    /// Checks the result of *enter*, the statement at index `place`.
     fn admit(&self, connection: &Lease, answer: &mut Answer, place: usize) -> Result<Caller> {
         let Some(entered) = answer.replies.get(place) else {
             let failed = answer.refused.take().map(Error::from);
@@ -407,7 +409,7 @@ impl Tx<'_> {
 
     async fn rows(&self, q: Sql, p: Params<'_>) -> Result<Reply> {
         let mut connection = self.connection.lock().await;
-        // Until its end is heard of: a call that is dropped half-way has failed too.
+        // Spoilt until the statement has ended: a call that is dropped half-way has failed too.
         let spoilt = self.spoilt.swap(true, Relaxed);
         let [statement] = connection.prepare([q.text]).await?;
         let mut reply = connection.within(&statement, p).await?;

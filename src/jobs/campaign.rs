@@ -1,12 +1,12 @@
-//! Sends a campaign, a batch of recipients at a time. A recipient is `sending` and committed before the provider is asked,
-//! and gets its state afterwards, so that nobody is asked for twice: whoever was being sent to when a worker died is
-//! `failed`, because the mail may have arrived, and everybody else has a state or waits. Whom a worker claimed without
-//! hearing of it, it gives back.
+//! Sends a campaign, a batch of recipients at a time. A recipient is committed as `sending` before the provider is
+//! called, and gets its final state afterwards, so that nobody is sent the mail twice. A recipient that was being sent
+//! to when a worker died is `failed`, because the mail may have arrived; all others have a final state or wait. If a
+//! worker does not learn whether its claim of a batch was committed, it gives the batch back.
 //!
-//! The job is the worker's for [`LEASE`] after each claim. Within it every mail of the batch has begun ([`START`]) and
-//! ended ([`TIMEOUT`]), so a job that comes back by itself is a dead worker's, or that of one whose database is away: another
-//! one goes on with those who wait, and after [`DOUBT`] closes those of whom nothing was written down. After [`TIME_SLICE`] the job
-//! goes back into the queue.
+//! The job is leased to the worker for [`LEASE`] after each claim. Within it every mail of the batch has begun
+//! ([`START`]) and ended ([`TIMEOUT`]), so a job whose lease runs out is that of a worker that died or lost its
+//! database: another one continues with those who wait, and after [`DOUBT`] closes those whose outcome was never
+//! recorded. After [`TIME_SLICE`] the job goes back into the queue.
 
 use super::later;
 use crate::{
@@ -22,25 +22,25 @@ use futures_util::{StreamExt, stream};
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
-/// Recipients that are being sent to at a time: as many may be in doubt when a worker dies.
+/// The maximum number of recipients per batch: this many may be in doubt when a worker dies.
 const BATCH: i64 = 64;
-/// Of those, so many at once: a mail takes a server some 40 ms, because of Nagle's algorithm and delayed acknowledgements (RFC 896,
-/// RFC 1122, 4.2.3.2).
+/// How many mails of a batch are sent at once: a mail takes a server some 40 ms, because of Nagle's algorithm and
+/// delayed acknowledgements (RFC 896, RFC 1122, 4.2.3.2).
 const CONCURRENCY: usize = 32;
-/// Seconds for which the job is this worker's: a batch and the note of what became of it.
+/// The job's lease after each claim, in seconds: time for a batch and for recording its outcomes.
 const LEASE: f64 = (START.as_secs() + TIMEOUT.as_secs() + 5) as f64;
-/// Seconds after which nobody writes down any more what became of a recipient.
+/// Seconds after which the outcome of a recipient is not recorded any more.
 const DOUBT: f64 = LEASE + db::JOB_PATIENCE.as_secs() as f64;
-/// A mail of a batch that has not begun by then is left for the next one.
+/// A mail of a batch that has not begun after this time is left for the next batch.
 const START: Duration = Duration::from_secs(5);
-/// How long one mail may take: longer than its provider may, who would be asked in vain otherwise. A text and its HTML are of half a
-/// million characters each, and no mail of them has 8 MiB.
+/// How long one mail may take: at least as long as its provider may take, so that its outcome is not lost. A text and
+/// its HTML have at most half a million characters each, and no mail of them reaches 8 MiB.
 const TIMEOUT: Duration = smtp::patience(8 << 20);
-/// How long a campaign sends before it queues again.
+/// How long a campaign sends before it goes back into the queue.
 const TIME_SLICE: Duration = Duration::from_secs(8);
-/// How long it waits for a worker that may send it, or for a provider that takes nothing, in seconds.
+/// How long a campaign waits for a worker that may send it, or for a provider that takes nothing, in seconds.
 const PAUSE: f64 = 30.0;
-/// How long for a provider that has taken some of a batch and not all.
+/// How long a campaign waits for a provider that has taken only some of a batch, in seconds.
 const BREATH: f64 = 5.0;
 
 row! {
@@ -57,7 +57,7 @@ row! {
 }
 
 row! {
-    /// Who is next; those who want no mail have their state already.
+    /// A recipient of the current batch. One who wants no mail is not `is_sending`.
     pub struct Recipient {
         id: Uuid,
         email: String,
@@ -66,7 +66,7 @@ row! {
     }
 }
 
-/// What became of a batch, column by column.
+/// The outcomes of a batch, column by column.
 #[derive(Default)]
 struct Answers {
     ids: Vec<Uuid>,
@@ -74,16 +74,16 @@ struct Answers {
     outcomes: Vec<&'static str>,
     provider_ids: Vec<Option<String>>,
     errors: Vec<Option<String>>,
-    /// Whether the provider has said yes or no to one of them.
+    /// Whether the provider has accepted or refused any of the mails.
     is_decided: bool,
-    /// Whether it cannot take another one at the moment.
+    /// Whether the provider cannot take more at the moment.
     is_busy: bool,
-    /// Why it takes nothing of the company, if it has said so.
+    /// Why the provider takes nothing from the company, if it has said so.
     closed: Option<String>,
 }
 
 impl Answers {
-    /// `None`: it was not tried.
+    /// Adds a recipient's outcome; `None` means that the mail was not tried.
     fn add(&mut self, route: &MailRoute, recipient: &Recipient, answer: Option<Result<Option<String>, Failure>>) {
         self.is_decided |= matches!(answer, Some(Ok(_) | Err(Failure::Refused { .. })));
         self.is_busy |= matches!(answer, Some(Err(Failure::Busy)));
@@ -95,7 +95,7 @@ impl Answers {
                 let outcome = match failure {
                     Failure::Busy if route.is_alike_for_all() => "later",
                     Failure::Busy => "busy",
-                    // The key, or what was paid for: no matter of the recipient's.
+                    // The key was refused or a quota is used up, which has nothing to do with the recipient.
                     Failure::Closed(_) | Failure::Refused { code: Some(401 | 403), .. } => {
                         self.closed = Some(why.clone());
                         "later"
@@ -112,7 +112,8 @@ impl Answers {
         self.errors.push(error);
     }
 
-    /// For how many seconds the provider is to be left alone: when nothing is known to have come of it all, or not all was taken.
+    /// For how many seconds to leave the provider alone: if it accepted or refused none of the batch, or did not take
+    /// all.
     fn pause(&self) -> Option<f64> {
         if !self.is_decided && !self.ids.is_empty() { Some(PAUSE) } else { self.is_busy.then_some(BREATH) }
     }
@@ -182,7 +183,7 @@ pub(super) async fn run(app: &App, db: &TenantDb, job: &Job) -> Result<()> {
     }
 }
 
-/// Writes down what became of a batch; what was written down already is not written again.
+/// Records the outcomes of a batch; those that are recorded already stay as they are.
 async fn answered(app: &App, campaign: &Sending, answers: &Answers) -> Result<()> {
     let Answers { ids, claimed, outcomes, provider_ids, errors, .. } = answers;
     let params: Params<'_> = &[ids, claimed, outcomes, provider_ids, errors];
@@ -191,7 +192,7 @@ async fn answered(app: &App, campaign: &Sending, answers: &Answers) -> Result<()
     db::retry_write(|_| async { db.all::<Uuid>(statement, params).await }).await.map(drop)
 }
 
-/// Gives back a batch of which it was not heard whether it was claimed: nobody was asked for it.
+/// Gives back a batch whose claim may have been committed: none of it was sent.
 async fn unclaim(app: &App, campaign: &Sending, claim: Uuid) -> Result<()> {
     let db = TenantDb::for_answer(&app.db, campaign.company_id, campaign.user_id);
     let statement = sql!("jobs/campaign_unclaim").planned_once();
@@ -202,7 +203,7 @@ async fn fail(db: &TenantDb, campaign: &Sending, why: &str) -> Result<()> {
     db.optional::<Uuid>(sql!("jobs/campaign_fail"), &[&campaign.id, &why]).await.map(drop)
 }
 
-/// Puts the job back until the provider may take something; whether there is anybody for whom it is to.
+/// Puts the job back until the provider may take something; false if no recipient is waiting.
 async fn waits(db: &TenantDb, job: &Job, campaign: &Sending, seconds: f64) -> Result<bool> {
     tracing::info!(campaign = %campaign.id, seconds, "a campaign waits for its provider");
     let params: Params<'_> = &[&job.id, &campaign.id, &seconds];
@@ -218,7 +219,7 @@ async fn send(
     claimed: Instant,
 ) -> Answers {
     let sent = stream::iter(batch.into_iter().filter(|recipient| recipient.is_sending)).map(async |recipient| {
-        // A server that stops waits for those that have begun, and not for one after the other.
+        // A server that stops waits for mails that have begun, and begins no more.
         if claimed.elapsed() > START || app.background.is_closed() {
             return (recipient, None);
         }
@@ -234,7 +235,7 @@ async fn send(
     answers
 }
 
-/// A recipient's own copy, which can be unsubscribed from with one click (RFC 8058), below `base`.
+/// A recipient's own copy, with a link below `base` for unsubscribing with one click (RFC 8058).
 fn email(app: &App, route: &MailRoute, base: &str, campaign: &Sending, recipient: &Recipient) -> OutgoingEmail {
     let link = Link { company: campaign.company_id, user: campaign.user_id, row: recipient.id };
     let token = app.links.token(Purpose::Unsubscribe, &link);

@@ -1,13 +1,13 @@
-//! Deletes the history of workflows that is older than a company needs it: runs that are at their end, their steps, and the
-//! events that caused them.
+//! Deletes workflow history that is older than its retention: finished runs, their steps, and the events that caused
+//! them.
 
 use crate::{App, wire::Time};
 use jiff::{SignedDuration, Timestamp};
 
-/// Rows of one transaction, of runs and of events.
+/// The maximum number of runs, and of events, deleted in one transaction.
 const BATCH: i32 = 1000;
 
-/// Deletes once an hour, whichever server or worker asks first.
+/// Deletes once an hour, on whichever server or worker is first.
 pub(super) async fn in_turn(app: &App) -> anyhow::Result<()> {
     if !super::is_first_in_hour(app, "forget_runs").await? {
         return Ok(());
@@ -19,7 +19,7 @@ pub(super) async fn in_turn(app: &App) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Deletes all that is older than the setting says; answers how many rows. Days that are 0 keep everything.
+/// Deletes everything older than the setting says; returns the number of rows. A setting of 0 days keeps everything.
 pub async fn forget(app: &App) -> crate::Result<i64> {
     let days = i64::from(app.config.workflow_runs_days);
     if days == 0 {

@@ -1,9 +1,9 @@
 //! Work that outlives a request. A job is a row of the table `jobs`, written by the transaction that causes it; it is
 //! claimed across companies (`app.claim_jobs`) and runs inside the company of its row, through the same handle as a
-//! request. A worker that dies loses nothing: its claim ends after five minutes and another one takes the job.
+//! request. When a worker dies, no job is lost: its claim expires after five minutes and another worker takes the job.
 //!
-//! A new job is a file here with `run`, and a word in `jobs!`. What is done from time to time, for all companies together,
-//! is called by `work` when its turn has come.
+//! To add a job, add a file here with `run`, and a word in `jobs!`. Periodic work for all companies together is started
+//! by `work`.
 
 pub mod forget_runs;
 pub mod sweep_files;
@@ -24,23 +24,23 @@ use tokio::task::{self, JoinError, JoinSet};
 use tracing::Instrument;
 use uuid::Uuid;
 
-/// How long an idle worker waits before it asks again.
+/// How long an idle worker waits before it polls the queue again.
 const POLL: Duration = Duration::from_secs(2);
-/// How often it asks whether it is its turn with what is done from time to time.
+/// How often a worker checks whether periodic work is due.
 const CHORE_INTERVAL: Duration = Duration::from_secs(60);
-/// For how many seconds a job is left to others whose company's secrets this worker cannot read, as one that was not started
-/// anew with the newest key cannot.
+/// For how many seconds a job is left to other workers if this one cannot read the company's secrets, for example
+/// because it was not restarted with the newest key.
 const NO_KEY_RETRY_SECONDS: i64 = 5 * 60;
-/// Jobs that one worker runs at the same time: they mostly wait for somebody else.
+/// The number of jobs that one worker runs at the same time: they mostly wait for others.
 const CONCURRENCY: usize = 128;
-/// So many of them are claimed at a time.
+/// The maximum number of jobs claimed at a time.
 const BATCH: usize = 16;
 
 macro_rules! jobs {
     ($($kind:ident)*) => {
         $(mod $kind;)*
 
-        /// The kinds of jobs there are.
+        /// The kinds of jobs.
         pub const KINDS: &[&str] = &[$(stringify!($kind)),*];
 
         async fn run(app: &App, job: &Job) -> Result<()> {
@@ -61,7 +61,7 @@ jobs! { activity_due campaign scheduled_sms unanswered workflow_run workflow_sch
 
 pub use workflow_run::at_once;
 
-/// Runs jobs until `stop` is done; those under way finish.
+/// Runs jobs until `stop` is done; running jobs finish.
 pub async fn work(app: &App, stop: impl Future<Output = ()>) {
     let mut stop = std::pin::pin!(stop);
     let mut asked: Option<Instant> = None;
@@ -95,7 +95,8 @@ pub async fn work(app: &App, stop: impl Future<Output = ()>) {
                 }
             });
         }
-        // Asks again at once while there is work and room for it, and otherwise when a job is done or the time has come.
+        // Polls again at once while there is work and room for it, and otherwise when a job ends or [`POLL`] has
+        // passed.
         let room = running.len() < CONCURRENCY;
         let pause = if more && room { Duration::ZERO } else { POLL };
         tokio::select! {
@@ -108,12 +109,12 @@ pub async fn work(app: &App, stop: impl Future<Output = ()>) {
             ended(done, &mut of_job);
         }
     }
-    // Those that have several things to do leave the rest to another worker.
+    // Jobs with several steps leave the rest to another worker.
     app.background.close();
     running.join_all().await;
 }
 
-/// Puts a job back into the queue, for so many seconds.
+/// Puts a job back into the queue for this many seconds.
 async fn later(db: &TenantDb, job: &Job, seconds: i64) -> Result<()> {
     let until = Time(Timestamp::now() + SignedDuration::from_secs(seconds));
     db.optional::<Uuid>(sql!("jobs/postpone"), &[&job.id, &until]).await.map(drop)
@@ -131,7 +132,7 @@ fn start(app: &App, job: Job, running: &mut JoinSet<()>) -> task::Id {
     let task = running.spawn(
         async move {
             let id = job.id;
-            // In a task of its own, so that a panic is this job's failure and not the worker's.
+            // In a separate task, so that a panic fails this job and not the worker.
             let ran = tokio::spawn({
                 let app = app.clone();
                 async move { run(&app, &job).await.map_err(|e| e.for_log()) }.in_current_span()
@@ -151,7 +152,7 @@ fn start(app: &App, job: Job, running: &mut JoinSet<()>) -> task::Id {
     task.id()
 }
 
-/// Whether no other server or worker has begun this within the hour.
+/// Whether no other server or worker has begun this within the last hour.
 async fn is_first_in_hour(app: &App, what: &str) -> Result<bool> {
     match app.db.platform().rate_limit(&format!("job {what}"), 1, Duration::from_secs(60 * 60)).await {
         Ok(()) => Ok(true),

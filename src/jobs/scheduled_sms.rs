@@ -1,5 +1,5 @@
-//! Sends a text whose time has come, through the company's account. Once Twilio was asked it is not asked again, unless
-//! it certainly took nothing: that is written down together with its answer (sql/telephony/answered.sql).
+//! Sends a text that is due, through the company's account. Once Twilio has been called it is not called again, unless
+//! it certainly took nothing: this is recorded together with its response (sql/telephony/answered.sql).
 
 use crate::{
     App, Error, Result,
@@ -11,7 +11,7 @@ use crate::{
 use uuid::Uuid;
 
 row! {
-    /// A scheduled text whose time has come.
+    /// A scheduled text that is due.
     pub struct Due {
         from_address: String,
         to_address: String,

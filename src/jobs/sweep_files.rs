@@ -1,4 +1,4 @@
-//! Deletes the objects that no file needs: left behind by a killed server, of a deleted company, or deleted long ago.
+//! Deletes objects that no file needs: left behind by a killed server, of a deleted company, or deleted long ago.
 
 use crate::{
     App,
@@ -16,23 +16,23 @@ use std::{
 };
 use uuid::Uuid;
 
-/// Objects that are asked for at a time.
+/// The number of objects looked up at a time.
 const BATCH: usize = 1000;
-/// An upload may take so long until its row is there.
+/// How long an upload may take until its row is written: younger objects are kept.
 const YOUNG: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What a sweep did.
 #[derive(Debug, Default, Clone, Copy, PartialEq)]
 pub struct Swept {
-    /// Objects looked at.
+    /// The number of objects looked at.
     pub seen: u64,
-    /// Of those, deleted.
+    /// The number of deleted objects.
     pub deleted: u64,
-    /// Their bytes.
+    /// The size of the deleted objects, in bytes.
     pub bytes: u64,
 }
 
-/// Sweeps once an hour, whichever server or worker asks first.
+/// Sweeps once an hour, on whichever server or worker is first.
 pub(super) async fn in_turn(app: &App) -> anyhow::Result<()> {
     if !super::is_first_in_hour(app, "sweep_files").await? {
         return Ok(());
@@ -42,13 +42,13 @@ pub(super) async fn in_turn(app: &App) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Looks at every object; `progress` is told how many.
+/// Sweeps objects that are not too young; `progress` is told how many were looked at.
 pub async fn sweep(app: &App, dry_run: bool, progress: impl FnMut(u64)) -> anyhow::Result<Swept> {
     sweep_before(app, SystemTime::now() - YOUNG, dry_run, progress).await
 }
 
-/// Looks at every object that was written before this time; `progress` is told how many. A store of another database is
-/// refused, for its files are not known here.
+/// Sweeps objects that were written before this time; `progress` is told how many were looked at. Refuses a store of
+/// another database, whose files are not known here.
 pub async fn sweep_before(
     app: &App,
     before: SystemTime,
@@ -68,7 +68,7 @@ pub async fn sweep_before(
         let old: Vec<_> = batch.into_iter().filter(|object| SystemTime::from(object.last_modified) < before).collect();
         let ids: Vec<Uuid> = old.iter().filter_map(|object| file_of(&object.location)).collect();
         let kept: HashSet<String> = app.db.platform().kept_objects(&ids, since).await?.into_iter().collect();
-        // What was not made here is left alone.
+        // Objects that Ringfence did not make are left alone.
         let is_ours = |object: &ObjectMeta| file_of(&object.location).is_some();
         for object in old.iter().filter(|object| is_ours(object) && !kept.contains(object.location.as_ref())) {
             if !dry_run {

@@ -1,4 +1,4 @@
-//! Closes a text or call whose answer never came: its server died between asking Twilio and writing it down.
+//! Closes a text or call whose outcome is missing: its server died between calling Twilio and recording the response.
 
 use crate::{
     App, Result,

@@ -1,5 +1,5 @@
-//! Starts a workflow that runs by the clock when its time has come. Times that were missed while nobody worked count as
-//! one. The run and the time of the next one are one transaction, so that no time counts twice.
+//! Starts a scheduled workflow when it is due. Times that were missed while no worker ran count as one. The run and the
+//! next time are written in one transaction, so that no time counts twice.
 
 use crate::{
     App, Result,
@@ -14,7 +14,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 row! {
-    /// When a workflow ran, and when it is to.
+    /// When a workflow ran, and when it is to run.
     pub struct Due {
         schedule: Option<Value>,
         last_executed_at: Option<Time>,
@@ -47,18 +47,18 @@ pub(super) async fn run(_: &App, db: &TenantDb, job: &Job) -> Result<()> {
 }
 
 impl Due {
-    /// Whether it is due, and when to ask again.
+    /// Whether it is due, and when to check again, by an interval.
     fn by_interval(&self, interval: SignedDuration, now: Timestamp) -> (bool, Timestamp) {
         let due = self.last_executed_at.map_or(now, |last| last.0 + interval);
         if due <= now { (true, now + interval) } else { (false, due) }
     }
 
-    /// Whether it is due, and when to ask again, by a cron expression.
+    /// Whether it is due, and when to check again, by a cron expression.
     fn by_cron(&self, schedule: Option<&Schedule>, now: Timestamp) -> (bool, Timestamp) {
         let after = |moment| schedule.and_then(|schedule| schedule.next(&self.timezone, moment));
-        // A cron expression whose times have come to an end is asked about once a year.
+        // A cron expression without further times is checked again after a year.
         let next = after(now).unwrap_or(now + SignedDuration::from_hours(24 * 365));
-        // Workers may have been away when it was set.
+        // No worker may have been running when it was set.
         let first = || after(self.schedule_set_at.map_or(now, |set| set.0)).unwrap_or(next);
         let due = self.next_run_at.map_or_else(first, |due| due.0);
         if due <= now { (true, next) } else { (false, due) }

@@ -1,4 +1,4 @@
-//! Finding PostgreSQL's server programs, and installing them where there are none.
+//! Finds PostgreSQL's server programs, and installs them if there are none.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -17,7 +17,7 @@ struct Server {
 }
 
 impl Server {
-    /// Earlier releases let rows slip past row-level security.
+    /// Whether row-level security is sound: earlier releases let rows slip past it.
     fn is_recent(&self) -> bool {
         migrate::has_fixes(self.version.0, self.version.1)
     }
@@ -69,10 +69,10 @@ impl Server {
     }
 }
 
-/// The newest server that will do, of version `major` when the data is of that version already.
+/// The newest suitable server; of version `major` if the data is of that version already.
 pub(super) fn find(folder: &Path, major: Option<&str>) -> Result<PathBuf> {
     for installed in [false, true] {
-        // Anew each time: a package may bring the user, too.
+        // Determined again after installing: a package may create the user, too.
         let servers = Server::all(&unprivileged()?);
         let fits = |server: &&Server| {
             server.is_recent() && server.extensions && major.is_none_or(|major| major == server.version.0.to_string())
@@ -109,8 +109,8 @@ pub(super) fn find(folder: &Path, major: Option<&str>) -> Result<PathBuf> {
     )
 }
 
-/// Each package manager's way. Debian's packages would start a server on port 5432: the file that
-/// keeps them from it outranks the administrator's settings and goes away afterwards.
+/// The commands of each package manager. Debian's packages would start a server on port 5432; a temporary file, which
+/// outranks the administrator's settings, prevents that.
 const INSTALLERS: [(&str, &str); 7] = [
     (
         "apt-get",

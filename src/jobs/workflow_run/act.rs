@@ -1,4 +1,4 @@
-//! What the actions of a workflow do.
+//! Carries out the actions of a workflow.
 
 use crate::{
     App, Error, Result,
@@ -15,17 +15,17 @@ use postgres_types::Json;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-/// Something that is done outside of a transaction.
+/// An action that is carried out outside of a transaction.
 pub(super) struct ExternalCall {
-    /// The run.
+    /// The id of the run.
     pub execution: Uuid,
-    /// Its step, whose id the receiver of a webhook is told.
+    /// The step's id, which the receiver of a webhook is told.
     pub step: Uuid,
-    /// The step's place.
+    /// The step's index.
     pub position: i32,
     /// The number of this attempt.
     pub attempts: i32,
-    /// Whether the run ends with it.
+    /// Whether this is the run's last step.
     pub is_last: bool,
     /// The company.
     pub company: Uuid,
@@ -37,29 +37,29 @@ pub(super) struct ExternalCall {
     pub contact: Option<Uuid>,
     /// What a webhook sends.
     pub data: Value,
-    /// What it is signed with, sealed.
+    /// The secret that signs a webhook, sealed.
     pub secret: Option<Vec<u8>>,
-    /// The workflow.
+    /// The id of the workflow.
     pub workflow: Uuid,
-    /// What is done, its templates filled.
+    /// The action, its templates filled.
     pub action: Action,
 }
 
-/// What became of it.
+/// The outcome of an [`ExternalCall`].
 pub(super) enum Outcome {
-    /// Done, and what there is to say.
+    /// Done, with the step's result.
     Done(Value),
-    /// Not done, or nobody knows.
+    /// Not done, or the outcome is unknown.
     Failed(String),
     /// Certainly not done, or harmless to repeat: it may be tried again.
     Later(String),
-    /// Not done, because it is night for the recipient until then.
+    /// Not done, because it is night for the recipient until this time.
     Night(Time),
-    /// Not done, because this worker has not the key of a secret; another one may have it.
+    /// Not done, because this worker lacks the key of a secret; another one may have it.
     ForOthers,
 }
 
-/// What is done in the database, in the step's own transaction.
+/// Carries out an action of the database, in the step's own transaction; returns the step's result.
 pub(super) async fn inside(tx: &Tx<'_>, event: &str, action: &Action, context: &Context) -> Result<Value> {
     let (contact, deal) = (context.id(OnRecord::Contact), context.id(OnRecord::Deal));
     if matches!(action, Action::CreateActivity(_) | Action::CreateDeal(_)) {
@@ -142,13 +142,13 @@ async fn update(tx: &Tx<'_>, event: &str, change: &UpdateField, context: &Contex
     Ok(json!({ (format!("{}_id", on.name())): id }))
 }
 
-/// The end of the night for a number, if it is night there; one that is none is refused when it is sent.
+/// When the night ends for a number, if it is night there. An invalid number is refused when the text is sent.
 pub(super) async fn quiet_until(tx: &Tx<'_>, number: &str) -> Result<Option<Time>> {
     let Ok(number) = telephony::e164(number) else { return Ok(None) };
     tx.optional(sql!("jobs/quiet_until"), &[&number]).await
 }
 
-/// What a webhook sends: what the workflow says, or else all that is known.
+/// What a webhook sends: the workflow's payload, or else everything that is known.
 pub(super) fn payload(action: &Action, context: &Context) -> Value {
     match action {
         Action::Webhook(workflow::Webhook { payload: Some(payload), .. }) => payload.clone(),
@@ -157,7 +157,7 @@ pub(super) fn payload(action: &Action, context: &Context) -> Value {
     }
 }
 
-/// Does it.
+/// Carries out an action outside of a transaction.
 pub(super) async fn run(app: &App, db: &TenantDb, call: &ExternalCall) -> Result<Outcome> {
     let done = match &call.action {
         Action::SendSms(text) => send_text(app, db, call, text).await,
@@ -172,8 +172,8 @@ pub(super) async fn run(app: &App, db: &TenantDb, call: &ExternalCall) -> Result
     }
 }
 
-/// What was not given to a provider: a refusal is the step's failure, what may be otherwise the next time passes, and a fault
-/// stays one.
+/// The outcome of what was not given to a provider: a refusal fails the step, a passing condition is tried again, and
+/// any other error stays an error.
 fn not_sent(e: Error) -> Result<Outcome> {
     if let Some(why) = e.sentence() {
         return Ok(Outcome::Failed(why.into()));
@@ -201,7 +201,7 @@ async fn send_text(app: &App, db: &TenantDb, call: &ExternalCall, text: &workflo
     let sent = match telephony::send(app, db, text).await {
         Ok(sent) => sent,
         Err(e) if e.is_refusal() => {
-            // The night may have begun since the step did.
+            // Night may have fallen since the step began.
             return match db.tx(async |tx| quiet_until(tx, &to).await).await {
                 Ok(Some(until)) => Ok(Outcome::Night(until)),
                 Ok(None) => not_sent(e),
@@ -217,7 +217,7 @@ async fn send_text(app: &App, db: &TenantDb, call: &ExternalCall, text: &workflo
 }
 
 async fn send_mail(app: &App, db: &TenantDb, call: &ExternalCall, mail: &workflow::SendEmail) -> Result<Outcome> {
-    // What a template puts into a subject may have several lines.
+    // A template may put several lines into a subject.
     let subject = mail.subject.split(char::is_control).map(str::trim).collect::<Vec<_>>().join(" ");
     let mail = Mail {
         to: mail.to.trim().to_owned(),
@@ -273,7 +273,7 @@ async fn notify(app: &App, db: &TenantDb, call: &ExternalCall, note: &workflow::
         Ok(_) => Some("/contacts"),
     };
     for user in &users {
-        // A notification is its reader's own, so it is written in their name.
+        // A notification belongs to its reader, so it is written in their name.
         let theirs = TenantDb::for_company(&app.db, call.company, *user);
         let params: Params<'_> = &[&call.step, &note.title, &note.message, &link];
         theirs.optional::<Uuid>(sql!("jobs/workflow_notify"), params).await?;

@@ -1,7 +1,7 @@
-//! Runs a workflow, step by step, in the name of its owner. The run's row says how far it is, so that any worker goes on
-//! where another one stopped. What a step does in the database and that it is done are one transaction. A text or mail
-//! is noted before it is sent, and where the note is all that is left of a worker it counts as failed and is not sent
-//! again; a webhook and a notification are repeated under the same id.
+//! Runs a workflow, step by step, in the name of its owner. The run's row records its progress, so that any worker can
+//! continue where another one stopped. A step's changes in the database and its completion are committed together. A
+//! text or mail is recorded before it is sent; if its worker dies in between, it counts as failed and is not sent
+//! again. A webhook or notification is repeated under the same id.
 
 mod act;
 
@@ -26,7 +26,7 @@ row! {
         trigger_data: Value,
         is_manual: bool,
         is_begun: bool,
-        /// It was made for another event than the workflow waits for now, and does not know what it was to do.
+        /// Made for another event than the workflow has as its trigger now, and without a plan of its own.
         is_lost: bool,
         actions: Value,
         next_step: i32,
@@ -36,18 +36,19 @@ row! {
         conditions: Value,
         max_executions: Option<i32>,
         context: Value,
-        /// The same, but with the records as they were when the event happened, where that is kept.
+        /// Like `context`, but with the records as they were at the event, if they were kept.
         context_at_event: Option<Value>,
         step_id: Option<Uuid>,
         step_status: Option<String>,
         step_started_at: Option<Time>,
-        /// By the database, like the time that a step was begun.
+        /// By the database's clock, like `step_started_at`.
         now: Time,
         attempts: i32,
     }
 }
 
-/// Attempts of a step whose provider could not be reached. One whose secret is to be read by another worker has no such end.
+/// Maximum attempts of a step whose provider could not be reached. Waiting for a worker that has the secret's key is
+/// not limited.
 const ATTEMPTS: i32 = 5;
 const INTERRUPTED: &str = "The server stopped while it was sent: it may have arrived, and is not sent again";
 
@@ -65,7 +66,7 @@ pub async fn at_once(app: &App, company: Uuid, owner: Uuid, execution: Uuid) -> 
 async fn go_on(app: &App, db: &TenantDb, execution: Uuid) -> Result<()> {
     let ran = steps(app, db, execution).await;
     let Err(e) = &ran else { return ran };
-    // What the queue tries again by itself is no fault of the run.
+    // An error after which the queue tries again is no fault of the run.
     if e.is_unavailable() || matches!(e, Error::Suspended | Error::InvalidToken) {
         return ran;
     }
@@ -74,13 +75,13 @@ async fn go_on(app: &App, db: &TenantDb, execution: Uuid) -> Result<()> {
     ran
 }
 
-/// What one transaction of a run came to.
+/// The result of one transaction of a run.
 enum Progress {
     /// There is more to do.
     Continue,
-    /// The run is at its end, or goes on later.
+    /// The run has ended, or continues later.
     Done,
-    /// Something is to be done outside of the database.
+    /// An action is to be carried out outside of the database.
     External(Box<ExternalCall>),
 }
 
@@ -95,19 +96,19 @@ async fn steps(app: &App, db: &TenantDb, execution: Uuid) -> Result<()> {
             Ok(Progress::Done) => return Ok(()),
             Ok(Progress::External(call)) => {
                 let outcome = act::run(app, db, &call).await?;
-                // What left is known nowhere else, whatever has become of the company.
+                // What was sent is recorded nowhere else, so it is written whatever has become of the company.
                 let (call, outcome) = (&call, &outcome);
                 let answers = &TenantDb::for_answer(&app.db, call.company, call.owner);
                 let write = |_| answers.tx(async move |tx| record_outcome(tx, execution, call, outcome).await);
                 if let Progress::Done = db::retry_write(write).await? {
                     return Ok(());
                 }
-                // A server that stops leaves the rest to another one, for which the next step might not end in time.
+                // A server that stops leaves the rest to another one, because the next step might not end in time.
                 if app.background.is_closed() {
                     return db.optional::<Uuid>(sql!("jobs/workflow_leave"), &[&execution]).await.map(drop);
                 }
             }
-            // A refusal of the database is the step's failure, and has undone what else the transaction did.
+            // A refusal by the database fails the step, and has rolled back whatever else the transaction did.
             Err(e) => match (doing, e.sentence()) {
                 (Some(position), Some(why)) => refused = Some((position, why.into())),
                 _ => return Err(e),
@@ -148,7 +149,8 @@ async fn advance(
             tx.optional::<Uuid>(sql!("jobs/workflow_forget"), &[&execution]).await?;
             return Ok(Progress::Done);
         }
-        // Where there is no limit it is counted last, so that runs of one workflow wait for each other as shortly as can be.
+        // Without a limit the run is counted last, so that runs of one workflow wait for each other as briefly as
+        // possible.
         if run.max_executions.is_some() && !count(tx, &run).await? {
             return finish(tx, execution, "failed", Some("The workflow has run as often as it may")).await;
         }
@@ -215,7 +217,7 @@ impl At<'_, '_> {
         if sends && status == Some("running") {
             return self.done("failed", &json!({}), &json!({}), Some(INTERRUPTED)).await;
         }
-        // What waited or was tried before has begun: its conditions held then.
+        // A step that waited or was tried before has begun: its conditions held then.
         if status.is_none() && !hold(&self.step.conditions, context) {
             return self.done("skipped", &json!({}), &json!({}), None).await;
         }
@@ -228,7 +230,7 @@ impl At<'_, '_> {
             Action::Wait(wait) => {
                 let begun = self.run.step_started_at.filter(|_| status == Some("waiting"));
                 let until = begun.unwrap_or(self.run.now).0 + SignedDuration::from_mins(wait.in_minutes());
-                // The job may come back before: when it was not heard that it was put off, and when a clock was put back.
+                // The job may come back early: if its postponement was not confirmed, or if a clock was set back.
                 if begun.is_some() && self.run.now.0 >= until {
                     return self.done("success", &input, &json!({}), None).await;
                 }
@@ -298,8 +300,8 @@ impl At<'_, '_> {
     }
 }
 
-/// Writes down what became of what was done outside, unless that is done, or another worker has gone on meanwhile: one whose clock
-/// says that the claim is over, or that found the run after this one had stood still.
+/// Records the outcome of an action outside of the database, unless that is done already, or another worker has
+/// continued meanwhile: because by its clock the claim is over, or because this worker was suspended for a while.
 async fn record_outcome(tx: &Tx<'_>, execution: Uuid, call: &ExternalCall, outcome: &Outcome) -> Result<Progress> {
     let params: Params<'_> = &[&execution, &call.position, &call.attempts];
     let held: Option<Uuid> = tx.optional(sql!("jobs/workflow_hold"), params).await?;
@@ -325,7 +327,7 @@ async fn record_outcome(tx: &Tx<'_>, execution: Uuid, call: &ExternalCall, outco
     Ok(if call.is_last { Progress::Done } else { Progress::Continue })
 }
 
-/// Puts a step back until then.
+/// Puts a step back until this time.
 async fn again(tx: &Tx<'_>, execution: Uuid, call: &ExternalCall, status: &str, until: Time) -> Result<Progress> {
     let (name, input) = (call.action.name(), call.action.config());
     let params: Params<'_> = &[&execution, &call.position, &name, &status, &input, &Some(until), &call.attempts];
