@@ -76,8 +76,7 @@ fn server(url: Option<&str>, setting: &str, name: &'static str) -> anyhow::Resul
 
 /// How long a mail that nobody else can send again waits for its second try. Each further wait is twice as long.
 const PAUSE: Duration = Duration::from_secs(10);
-/// How often such a mail is tried: five minutes are enough for a server that defers unknown senders at first
-/// (greylisting).
+/// How often such a mail is tried: five minutes suffice for a server that defers unknown senders (greylisting).
 const TRIES: u32 = 6;
 
 /// Sends mail, or logs it in development mode when there is no SMTP server.
@@ -107,8 +106,8 @@ impl Mailer {
         self.try_to_send(to, subject, &text).await?.map_err(not_sent)
     }
 
-    /// Sends a mail for which nobody waits, like [`Mailer::send`]: while the server cannot take it, and `goes_on`, it
-    /// is tried again for some minutes.
+    /// Like [`Mailer::send`], for a mail that nobody waits for: retries for some minutes while the server is busy and
+    /// `goes_on`.
     pub async fn send_patiently(
         &self,
         to: &str,

@@ -29,8 +29,7 @@ pub enum Failure {
         /// The provider's message.
         message: String,
     },
-    /// It takes nothing from this sender for now, whoever the recipient is: the login or the sender is refused, or a
-    /// quota is used up.
+    /// It takes nothing from this sender for now: the login or the sender is refused, or a quota is used up.
     Closed(String),
     /// It was not reached, or asked to try later: nothing was done, and it may be tried again.
     Busy,

@@ -122,8 +122,8 @@ impl Storage {
             if !makes_folder && !folder.exists() {
                 return Ok(Self { store: Arc::new(InMemory::new()), folder: None });
             }
-            // Nobody else on the machine can read customers' files; parent folders may be a way to others' files, such
-            // as PostgreSQL's.
+            // Only the server's user reads customers' files; parent folders may lead to others' files, such as
+            // PostgreSQL's.
             make_folder(&folder, 0o700)
                 .with_context(|| format!("cannot make the folder for files {}", folder.display()))?;
             // Acknowledged data has reached the disk.
@@ -288,8 +288,7 @@ impl Storage {
     }
 }
 
-/// An object that is being written. If dropped without [`Writing::keep`], for whatever reason, it leaves nothing
-/// behind.
+/// An object that is being written. Dropped without [`Writing::keep`], it leaves nothing behind.
 pub struct Writing {
     store: Arc<dyn ObjectStore>,
     key: Path,

@@ -132,8 +132,7 @@ fn sign(call: &Delivery<'_>) -> Option<String> {
     Some(format!("v1,{}", BASE64_STANDARD.encode(mac.finalize().into_bytes())))
 }
 
-/// Resolves names to public addresses only, except for exempt names. The client connects to exactly the addresses
-/// returned.
+/// Resolves names, unless exempt, to public addresses only; the client connects to exactly these.
 struct Public {
     exempt: Vec<String>,
 }
@@ -173,7 +172,7 @@ fn is_public_v4(ip: Ipv4Addr) -> bool {
     !special
 }
 
-/// Global unicast, except addresses that embed an IPv4 address (6to4, Teredo), and those for documentation and
+/// Global unicast, except for addresses with an IPv4 address inside (6to4, Teredo), for documentation, or for
 /// protocols.
 fn is_public_v6(ip: Ipv6Addr) -> bool {
     match ip.segments() {

@@ -43,7 +43,7 @@ pub(super) fn parse(url: &str) -> anyhow::Result<tokio_postgres::Config> {
     Ok(config)
 }
 
-/// An address as environment variables for PostgreSQL's own programs: a command line is readable by everybody on the
+/// An address as environment variables for PostgreSQL's programs: command lines are readable by everybody on the
 /// machine.
 pub fn libpq_environment(url: &str) -> anyhow::Result<Vec<(&'static str, String)>> {
     let config = parse(url)?;

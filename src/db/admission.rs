@@ -165,8 +165,7 @@ impl Queue {
             state.next()
         };
         while let Some((owner, tell)) = next {
-            // The `Admitted` of a request that has just given up is dropped here, which locks the state: it must be
-            // unlocked now.
+            // If the request has just given up, its `Admitted` is dropped here, which locks the state.
             let _ = tell.send(Admitted::of(self, owner));
             next = self.state().next();
         }

@@ -420,8 +420,7 @@ impl Connection {
 
     async fn drain(&mut self) -> Result<(), Fault> {
         if self.owed > 0 {
-            // Its holder and the rows read so far are gone; reading the rest must not keep memory or a place from
-            // others.
+            // Its rows are gone with its holder: reading the rest must keep neither memory nor a place from others.
             drop(self.leave_room());
             drop(self.rest());
             while self.owed > 0 {
@@ -478,7 +477,7 @@ impl Connection {
             let taken = rows.take(&mut self.input);
             if taken > 0 {
                 self.room.keep(taken);
-                // A response that arrives as fast as it is read would keep this thread, and a place from short
+                // A response as fast as it is read would keep this thread for itself, and a place from short
                 // statements.
                 if self.room.is_large() {
                     drop(self.rest());

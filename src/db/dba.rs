@@ -18,8 +18,7 @@ pub async fn connect_as_dba(admin_url: &str) -> anyhow::Result<Client> {
     Ok(client)
 }
 
-/// Switches a connection to the role `ringfence_dba`. If that role does not see every row, the error says what it
-/// lacks.
+/// Switches a connection to `ringfence_dba`. If that role does not see every row, the error says what it lacks.
 pub async fn become_dba(client: &Client) -> anyhow::Result<()> {
     client
         .batch_execute("set role ringfence_dba")

@@ -173,8 +173,7 @@ impl Held {
         (true, kept.await)
     }
 
-    /// Releases the key. If something was committed under it, the open transaction is committed too, otherwise rolled
-    /// back.
+    /// Releases the key. Commits the open transaction if something was committed before, and otherwise rolls it back.
     pub(crate) async fn give_back(mut self) -> Result<()> {
         let open = self.open.take();
         if let Some(open) = open.filter(|_| self.is_used()) {

@@ -85,8 +85,8 @@ impl Cluster {
         format!("postgres://{user}@/{database}?host={socket}&port={PORT}")
     }
 
-    /// The addresses of Ringfence's database for the API's login and for the administrator. Creates it if it is
-    /// missing.
+    /// The addresses of Ringfence's database, which is created if missing, for the API's login and for the
+    /// administrator.
     pub async fn own_database(&self) -> Result<(String, String)> {
         let client = super::connect(&self.url(ADMIN, "postgres")).await?;
         if client.query_opt("select from pg_database where datname = $1", &[&DATABASE]).await?.is_none() {

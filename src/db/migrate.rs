@@ -49,8 +49,7 @@ pub async fn require_current(client: &Client) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether this program may serve the database: its schema is of this version, or of a newer one that still supports
-/// it.
+/// Whether this program may serve the database: its schema is of this version, or of a newer one that allows it.
 pub async fn is_served(client: &Client) -> anyhow::Result<bool> {
     let version = version(client).await?.unwrap_or(0);
     if version == newest() {
@@ -107,8 +106,7 @@ const LOCK_HOLDER: &str =
 /// Creates the cluster's missing roles, and returns a connection that holds the migration lock. If the API's role is
 /// new and `api` has a password, the role gets it.
 pub async fn roles(admin: &str, api: Option<&str>) -> anyhow::Result<Client> {
-    // Roles belong to the cluster and advisory locks to one database, so the lock is taken in a database that all
-    // share.
+    // Roles belong to the cluster but advisory locks to one database: this lock is taken in one that all share.
     let mut config: tokio_postgres::Config = parse(admin)?;
     let cluster = connect_with(config.dbname("postgres"))
         .await

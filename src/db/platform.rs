@@ -188,7 +188,7 @@ impl Platform {
     }
 
     /// Records a login with this password hash; `rehashed` replaces a hash of an older kind. False if the hash has
-    /// changed since.
+    /// changed.
     pub async fn logged_in(&self, user: Uuid, hash: &str, rehashed: Option<&str>) -> Result<bool> {
         self.one(sql!("platform/logged_in"), &[&user, &hash, &rehashed]).await
     }
@@ -271,8 +271,7 @@ impl Platform {
         self.one(sql!("platform/identify"), &[&files]).await
     }
 
-    /// Deletes at most `limit` workflow runs and events that are older than `before`; returns the number of deleted
-    /// rows.
+    /// Deletes at most `limit` workflow runs and events older than `before`; returns the number of deleted rows.
     pub async fn forget_workflow_runs(&self, before: Time, limit: i32) -> Result<i64> {
         self.one(sql!("platform/forget_workflow_runs"), &[&before, &limit]).await
     }
@@ -379,7 +378,7 @@ impl<D: Door> Scoped<D> {
     }
 }
 
-/// What crosses companies inside a signed-in caller's transaction. The database functions check the caller's role
+/// What crosses companies inside a signed-in caller's transaction. The SQL functions check the caller's role
 /// themselves.
 impl Tx<'_> {
     /// Creates an account for the caller: active if the caller is an admin of that company or a super admin.
@@ -411,7 +410,7 @@ impl Tx<'_> {
             .map(drop)
     }
 
-    /// Sets the SID of a company's Twilio account; another company's requires a super admin. False if it has no Twilio
+    /// Sets the SID of a company's Twilio account; another's requires a super admin. False if it has no Twilio
     /// settings.
     pub async fn set_account_sid(&self, company: Uuid, sid: &str) -> Result<bool> {
         self.one(sql!("platform/set_account_sid"), &[&company, &sid]).await

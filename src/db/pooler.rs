@@ -1,5 +1,4 @@
-//! Detects a pooler in front of the database that gives each transaction another connection and loses prepared
-//! statements.
+//! Detects a pooler that gives each transaction another connection and loses prepared statements.
 
 use super::{
     address::parse,

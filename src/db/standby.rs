@@ -230,8 +230,7 @@ impl Standby {
         Ok(None)
     }
 
-    /// Checks that it is a standby of this database, of a supported version, and that its login is subject to the
-    /// policies.
+    /// Checks that it is a standby of this database, of a supported version, with a login subject to the policies.
     async fn vouch(&self, connection: &mut Connection, db: &Db) -> Result<(), Unhealthy> {
         let [login, system] =
             connection.prepare([sql!("platform/login_role").text, sql!("platform/system").text]).await?;

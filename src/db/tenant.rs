@@ -197,8 +197,7 @@ impl TenantDb {
         db.scoped(Identity::Job { company, user, even_suspended: true })
     }
 
-    /// The handle for recording that somebody opts out of a company's messages, which counts even while it is
-    /// suspended.
+    /// The handle for recording an opt-out from a company's messages, which counts even while the company is suspended.
     pub fn for_opt_out(db: &Db, company: Uuid, user: Uuid) -> Self {
         db.scoped(Identity::Job { company, user, even_suspended: true })
     }

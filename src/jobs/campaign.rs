@@ -112,8 +112,7 @@ impl Answers {
         self.errors.push(error);
     }
 
-    /// For how many seconds to leave the provider alone: if it accepted or refused none of the batch, or did not take
-    /// all.
+    /// How long to pause, in seconds: if the provider decided on none of the batch, or did not take all of it.
     fn pause(&self) -> Option<f64> {
         if !self.is_decided && !self.ids.is_empty() { Some(PAUSE) } else { self.is_busy.then_some(BREATH) }
     }

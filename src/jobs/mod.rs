@@ -95,8 +95,7 @@ pub async fn work(app: &App, stop: impl Future<Output = ()>) {
                 }
             });
         }
-        // Polls again at once while there is work and room for it, and otherwise when a job ends or [`POLL`] has
-        // passed.
+        // Polls at once while there is work and room for it, otherwise when a job ends or [`POLL`] has passed.
         let room = running.len() < CONCURRENCY;
         let pause = if more && room { Duration::ZERO } else { POLL };
         tokio::select! {

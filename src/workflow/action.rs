@@ -1,5 +1,5 @@
 //! The actions of a workflow. On the wire each is `{"type": …, "config": {…}}` (contract: workflows), with optional
-//! `conditions`. Every text of a config is a template.
+//! `conditions`. Every string in a config is a template.
 
 use super::{Condition, Trigger, condition, fill::TEXTS, template};
 use crate::wire;
@@ -8,26 +8,26 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-/// One action, and when it is done.
+/// An action and its conditions.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Step {
-    /// What is done.
+    /// The action.
     #[serde(flatten)]
     pub action: Action,
-    /// All of them must hold, or the action is left out.
+    /// The action is skipped unless all of these hold.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
 }
 
-/// What a workflow can do.
+/// An action of a workflow.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", content = "config", rename_all = "snake_case")]
 pub enum Action {
-    /// Sends a text.
+    /// Sends a text message.
     SendSms(SendSms),
     /// Sends a mail.
     SendEmail(SendEmail),
-    /// Adds an activity; `create_task` is the same.
+    /// Adds an activity; `create_task` is a synonym.
     #[serde(alias = "create_task")]
     CreateActivity(CreateActivity),
     /// Adds a deal with the run's contact.
@@ -38,21 +38,21 @@ pub enum Action {
     AddTag(AddTag),
     /// Notifies users of the company.
     SendNotification(SendNotification),
-    /// Goes on later.
+    /// Continues the workflow later.
     Wait(Wait),
-    /// Posts JSON to an address, signed as Standard Webhooks says.
+    /// Posts JSON to a URL, signed according to Standard Webhooks.
     Webhook(Webhook),
 }
 
-/// See [`Action::SendSms`].
+/// The config of [`Action::SendSms`].
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct SendSms {
-    /// The recipient; when left out, who wrote, or the contact's phone.
+    /// The recipient's number. Default: the sender of the message that started the run, or the contact's phone.
     #[serde(default = "recipient", deserialize_with = "whoever_wrote")]
     pub to: String,
     /// What it says.
     pub body: String,
-    /// One of the company's numbers; whichever can when left out.
+    /// One of the company's numbers. Default: any that can send it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from_number: Option<String>,
 }
@@ -61,23 +61,24 @@ fn recipient() -> String {
     "{{ message.from_address|default(contact.phone, true) }}".into()
 }
 
-/// What is left out is stored as what stands for it, and older programs had the contact first there, who may be another than wrote.
+/// A missing recipient is stored as the default's template. Older programs put the contact first there, who need not be
+/// the one who wrote.
 fn whoever_wrote<'a, D: Deserializer<'a>>(from: D) -> Result<String, D::Error> {
     let to = String::deserialize(from)?;
     Ok(if to == "{{ contact.phone|default(message.from_address, true) }}" { recipient() } else { to })
 }
 
-/// See [`Action::SendEmail`].
+/// The config of [`Action::SendEmail`].
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct SendEmail {
-    /// The recipient; the contact's address when left out.
+    /// The recipient's address. Default: the contact's.
     #[serde(default = "address")]
     pub to: String,
     /// One line.
     pub subject: String,
-    /// HTML; what a template puts in is escaped.
+    /// The HTML; values that templates insert are escaped.
     pub body: String,
-    /// Addresses with commas between them.
+    /// Addresses, separated by commas.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cc: Option<String>,
 }
@@ -86,7 +87,7 @@ fn address() -> String {
     "{{ contact.email }}".into()
 }
 
-/// See [`Action::CreateActivity`].
+/// The config of [`Action::CreateActivity`].
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct CreateActivity {
     /// `call`, `email`, `meeting`, `task`, `note` or `deadline`.
@@ -98,7 +99,7 @@ pub struct CreateActivity {
     /// More of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// When it is due, from the moment of the run; never when left out.
+    /// When it is due, in hours after the run. Default: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due_in_hours: Option<u32>,
     /// 0 low, 1 medium, 2 high.
@@ -110,18 +111,18 @@ fn task() -> String {
     "task".into()
 }
 
-/// See [`Action::CreateDeal`].
+/// The config of [`Action::CreateDeal`].
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct CreateDeal {
     /// Its title.
     pub title: String,
-    /// A number, or a template that makes one.
+    /// A number, or a template that produces one.
     #[serde(default = "nothing")]
     pub value: Value,
     /// The stage's name.
     #[serde(default = "lead")]
     pub stage: String,
-    /// The pipeline; the company's first when left out.
+    /// The pipeline. Default: the company's first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pipeline_id: Option<Uuid>,
     /// More of it.
@@ -150,7 +151,7 @@ pub enum OnRecord {
 }
 
 impl OnRecord {
-    /// Its name in a context.
+    /// Its name in a [`Context`](super::Context).
     pub fn name(self) -> &'static str {
         match self {
             OnRecord::Contact => "contact",
@@ -159,7 +160,7 @@ impl OnRecord {
         }
     }
 
-    /// The fields that a workflow may change, with the values that there are where they are few.
+    /// The fields that a workflow may change, each with its allowed values if these are limited.
     fn fields(self) -> &'static [(&'static str, &'static [&'static str])] {
         match self {
             OnRecord::Contact => &[
@@ -199,26 +200,26 @@ impl OnRecord {
     }
 }
 
-/// See [`Action::UpdateField`].
+/// The config of [`Action::UpdateField`].
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct UpdateField {
-    /// Which record; that of the trigger when left out.
+    /// The record to change. Default: the trigger's own record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on: Option<OnRecord>,
     /// The field.
     pub field: String,
-    /// The value; null empties the field.
+    /// The new value; null clears the field.
     pub value: Value,
 }
 
-/// See [`Action::AddTag`].
+/// The config of [`Action::AddTag`].
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct AddTag {
     /// The tag.
     pub tag: String,
 }
 
-/// See [`Action::SendNotification`].
+/// The config of [`Action::SendNotification`].
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct SendNotification {
     /// One line.
@@ -226,12 +227,12 @@ pub struct SendNotification {
     /// What it says.
     #[serde(default)]
     pub message: String,
-    /// Who is told; the workflow's owner when left out.
+    /// The users to notify. Default: the workflow's owner.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub users: Vec<Uuid>,
 }
 
-/// See [`Action::Wait`]; the three are added.
+/// The config of [`Action::Wait`]: the sum of its fields.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Wait {
     /// Minutes.
@@ -246,27 +247,27 @@ pub struct Wait {
 }
 
 impl Wait {
-    /// All of it.
+    /// The whole wait, in minutes.
     pub fn in_minutes(&self) -> i64 {
         i64::from(self.minutes) + 60 * (i64::from(self.hours) + 24 * i64::from(self.days))
     }
 }
 
-/// See [`Action::Webhook`].
+/// The config of [`Action::Webhook`].
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Webhook {
-    /// An https address; no template.
+    /// An https URL, which is not a template.
     pub url: String,
-    /// What is sent as `data`; the record and what is known with it when left out.
+    /// What is sent as `data`. Default: the record and everything known about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload: Option<Value>,
 }
 
-/// A year.
+/// The longest wait, in minutes: a year.
 const LONGEST_WAIT: i64 = 366 * 24 * 60;
 
 impl Step {
-    /// Reads what the wire or the database has; otherwise the field that does not fit, and why.
+    /// Reads a step from the wire or the database; otherwise returns the invalid field and the reason.
     pub fn read(given: &Value) -> Result<Self, (String, String)> {
         let kind = given["type"].as_str().ok_or_else(|| ("type".to_owned(), "Field required".to_owned()))?;
         let config = match &given["config"] {
@@ -295,7 +296,7 @@ impl Step {
         Ok(Self { action, conditions })
     }
 
-    /// What cannot be right for a workflow with this trigger: the field, and why.
+    /// What cannot be right in a workflow with this trigger, as pairs of field and reason.
     pub(super) fn problems(&self, trigger: Trigger) -> Vec<(String, String)> {
         let mut problems: Vec<(String, String)> =
             self.action.problems(trigger).into_iter().map(|(field, why)| (field.to_owned(), why)).collect();
@@ -311,7 +312,7 @@ impl Step {
 }
 
 impl Action {
-    /// What its config has that cannot be right for a workflow with this trigger.
+    /// What cannot be right in the config, in a workflow with this trigger, as pairs of field and reason.
     fn problems(&self, trigger: Trigger) -> Vec<(&'static str, String)> {
         let mut problems = Vec::new();
         let mut wrong = |field: &'static str, why: &str| problems.push((field, why.to_owned()));
@@ -380,7 +381,7 @@ impl Action {
         problems
     }
 
-    /// The templates of its config that cannot be read, each with its path, and whether there are too many.
+    /// The invalid templates of the config, each with its path, and whether there are too many.
     fn template_problems(&self) -> Vec<(String, String)> {
         let (mut problems, mut templates) = (Vec::new(), 0);
         texts(&self.config(), "config", &mut |path, text| {
@@ -400,7 +401,7 @@ impl Action {
 }
 
 impl UpdateField {
-    /// What is wrong with it where these records can be changed, the first of them unless it says which.
+    /// What is wrong with the change if these records can be changed; the default is the first of them.
     fn problem(&self, targets: &[OnRecord]) -> Option<(&'static str, String)> {
         let on = self.on.or(targets.first().copied()).filter(|on| targets.contains(on));
         let Some(on) = on else {
@@ -430,7 +431,7 @@ fn parse<T: for<'a> Deserialize<'a>>(value: Value) -> Result<T, (String, String)
     })
 }
 
-/// Every text in a config, with its path.
+/// Calls `see` with each string in a config and its path.
 fn texts(value: &Value, path: &str, see: &mut dyn FnMut(&str, &str)) {
     match value {
         Value::String(text) => see(path, text),
@@ -447,7 +448,7 @@ impl Action {
         wire["type"].as_str().unwrap_or_default().to_owned()
     }
 
-    /// Its config as the wire has it.
+    /// Its config in the wire format.
     pub fn config(&self) -> Value {
         serde_json::to_value(self).map(|mut wire| wire["config"].take()).unwrap_or_default()
     }

@@ -6,44 +6,44 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::cmp::Ordering;
 
-/// Conditions of one workflow or action at most.
+/// The maximum number of conditions of a workflow or action.
 pub(super) const MOST: usize = 20;
 
-/// A field, how it is compared, and with what.
+/// A condition: compares a field with a value.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Condition {
-    /// A path such as `deal.value` or `contact.status`; a bare name is a field of the record, or of the trigger's data.
+    /// A path such as `deal.value` or `contact.status`. A bare name is a field of the record or of the trigger's data.
     pub field: String,
     /// How it is compared.
     pub operator: Operator,
-    /// With what; nothing for `is_empty` and `is_not_empty`, a list for `in`.
+    /// The value to compare with: a list for `in`, nothing for `is_empty` and `is_not_empty`.
     #[serde(default)]
     pub value: Value,
 }
 
-/// How a field is compared with a value. Texts are compared without regard to case, numbers as numbers.
+/// How a field is compared with a value. Texts are compared case-insensitively, numbers as numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Operator {
-    /// The same.
+    /// The field equals the value.
     Equals,
-    /// Not the same.
+    /// The field does not equal the value.
     NotEquals,
-    /// The text has this in it, or the list has this element.
+    /// The text contains this value, or the list has this element.
     Contains,
-    /// It has not.
+    /// The text does not contain this value, or the list lacks this element.
     NotContains,
-    /// The text begins so.
+    /// The text starts with this value.
     StartsWith,
-    /// More than this number, or later than this time.
+    /// Greater than this number, or later than this time.
     GreaterThan,
     /// Less than this number, or earlier than this time.
     LessThan,
-    /// One of these.
+    /// The field equals an element of this list.
     In,
-    /// Nothing, or an empty text or list.
+    /// The field is null or missing, or an empty text or list.
     IsEmpty,
-    /// Something.
+    /// The field has a value.
     IsNotEmpty,
 }
 
@@ -101,17 +101,18 @@ fn text(value: &Value) -> String {
     }
 }
 
-/// A number as it is written: as floating point, long ones that differ would be the same.
+/// A number with all its digits: as floating point, long ones that differ could be equal.
 #[derive(PartialEq)]
 struct Decimal {
     /// -1, 0 or 1.
     sign: i8,
-    /// By how many places the point is behind the beginning of the digits, and these without zeros around them.
+    /// The number of digits before the decimal point, counted from the first nonzero digit, and the digits without
+    /// outer zeros.
     size: (i64, String),
 }
 
 impl Decimal {
-    /// A name such as Nan or Infinity is no number here.
+    /// Names such as NaN or Infinity are not numbers here.
     fn of(value: &Value) -> Option<Self> {
         let number = value.as_f64().or_else(|| value.as_str()?.trim().parse().ok());
         number.filter(|n: &f64| n.is_finite())?;
@@ -149,7 +150,7 @@ fn contains(found: &Value, value: &Value) -> bool {
     }
 }
 
-/// Numbers by their size; times, which are ISO 8601 in UTC, by their moment.
+/// Compares numbers by value, and times (ISO 8601 in UTC) by their moment.
 fn compare(a: &Value, b: &Value) -> Option<Ordering> {
     if let (Some(a), Some(b)) = (Decimal::of(a), Decimal::of(b)) {
         return Some(a.cmp(&b));

@@ -1,31 +1,31 @@
-//! Fills the templates of a step. Each template has an end of its own, and all of a step have one together: a webhook's
-//! payload may hold as many as fit into a request.
+//! Fills the templates of a step. Each template has its limits, and all of a step have a common one, because a
+//! webhook's payload may hold as many templates as fit into a request.
 
 use super::{Action, Context, Webhook, template};
 use serde_json::Value;
 
-/// Templates in one config.
+/// The maximum number of templates in one config.
 pub(super) const TEXTS: usize = 100;
 
-/// What templates may still take together.
+/// What a group of templates may still use.
 #[derive(Debug, Clone, Copy)]
 pub struct Budget {
-    /// Steps of the templates.
+    /// The number of steps that the templates may take.
     fuel: u64,
-    /// Of what they make.
+    /// The number of bytes that the templates may produce.
     bytes: usize,
 }
 
 impl Budget {
-    /// That of one step.
+    /// The budget of one step.
     pub const STEP: Self = Self { fuel: 10_000, bytes: 256 << 10 };
-    /// That of all steps of a dry run, whose answer has what each of them makes.
+    /// The budget of all steps of a dry run, whose response contains what each of them produces.
     pub const DRY_RUN: Self = Self { fuel: 50_000, bytes: 1 << 20 };
 }
 
 impl Action {
-    /// The action with its templates filled, of which what is left has as much as a step may take; otherwise the field whose
-    /// template could not be, and why. It is for a thread that may be held up.
+    /// The action with its templates filled, using at most one step's share of what is left; otherwise the field whose
+    /// template failed, and why. Call it on a thread that may block.
     pub fn filled(&self, context: &Context, left: &mut Budget) -> Result<Self, String> {
         let mut wire = serde_json::to_value(self).map_err(|e| e.to_string())?;
         if !matches!(self, Action::Webhook(Webhook { payload: None, .. }) | Action::Wait(_)) {
@@ -33,7 +33,7 @@ impl Action {
             let is_mail = matches!(self, Action::SendEmail(_));
             let mut filling = Filling { context, is_mail, texts: TEXTS, left: had };
             let filled = filling.fill(&mut wire["config"], "");
-            // What a template took that came to no end is not known.
+            // What a failed template used is not known, so all of it counts.
             let over = if filled.is_ok() { filling.left } else { Budget { fuel: 0, ..filling.left } };
             left.fuel -= had.fuel - over.fuel;
             left.bytes -= had.bytes - over.bytes;
@@ -42,7 +42,7 @@ impl Action {
         serde_json::from_value(wire).map_err(|e| e.to_string())
     }
 
-    /// One step with its templates filled, away from the threads on which everything waits.
+    /// The action with its templates filled on a blocking thread, away from the async runtime.
     pub async fn filled_aside(&self, context: &Context) -> Result<Self, String> {
         let (action, context) = (self.clone(), context.clone());
         let mut left = Budget::STEP;
@@ -88,7 +88,7 @@ impl Filling<'_> {
         }
         let (made, fuel) = template::render(text, self.context, self.is_mail && path == "body")?;
         self.left.fuel = self.left.fuel.checked_sub(fuel).ok_or(long)?;
-        // No text or JSON of the database can have it.
+        // PostgreSQL's text and JSON cannot contain it.
         if made.contains('\0') {
             return Err("the text has a character that cannot be stored".into());
         }

@@ -1,5 +1,5 @@
-//! What a workflow is made of: the trigger that starts it, its conditions, its actions with their templates, its
-//! schedule. The area reads and checks them, the jobs run them.
+//! The parts of a workflow: its trigger, conditions, actions with their templates, and schedule. The API reads and
+//! checks them, the jobs run them.
 
 mod action;
 mod condition;
@@ -26,15 +26,15 @@ use uuid::Uuid;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Trigger {
-    /// A deal was made.
+    /// A deal was created.
     DealCreated,
-    /// A deal came into another stage.
+    /// A deal moved to another stage.
     DealStageChanged,
     /// A deal was won.
     DealWon,
     /// A deal was lost.
     DealLost,
-    /// A contact was added, by hand or by an import.
+    /// A contact was added, manually or by an import.
     ContactCreated,
     /// An activity was completed.
     ActivityCompleted,
@@ -42,9 +42,9 @@ pub enum Trigger {
     EmailOpened,
     /// A document was signed.
     DocumentSigned,
-    /// A text came in.
+    /// A text message was received.
     InboundSms,
-    /// The clock.
+    /// The workflow's schedule.
     Scheduled,
 }
 
@@ -73,7 +73,7 @@ impl Trigger {
         }
     }
 
-    /// The records that a run of it can change: its own first, then those that belong to it.
+    /// The records that a run can change: the trigger's own first, then related ones.
     pub fn records(self) -> &'static [OnRecord] {
         match self {
             Trigger::DealCreated | Trigger::DealStageChanged | Trigger::DealWon | Trigger::DealLost => {
@@ -93,10 +93,10 @@ pub fn secret_name(workflow: Uuid) -> String {
     format!("workflow_webhook:{workflow}")
 }
 
-/// Actions of one workflow at most.
+/// The maximum number of actions of a workflow.
 const ACTIONS: usize = 50;
 
-/// Reads and checks the actions of a workflow with this trigger; what does not fit is a 422 that names the field.
+/// Reads and checks the actions of a workflow with this trigger. Invalid ones are a 422 that names the field.
 pub fn actions(trigger: Trigger, given: &Value) -> Result<Vec<Step>> {
     let list = given.as_array().map(Vec::as_slice).unwrap_or_default();
     if list.len() > ACTIONS {
@@ -119,7 +119,7 @@ pub fn actions(trigger: Trigger, given: &Value) -> Result<Vec<Step>> {
     if problems.is_empty() { Ok(steps) } else { Err(Error::Invalid(problems)) }
 }
 
-/// Reads what a workflow has, for a run; where that is not possible, as of some that were imported, a sentence says what to do.
+/// Reads a stored workflow for a run. If it cannot be read, as some imported ones cannot, the error says what to do.
 pub fn read(actions: &Value, conditions: &Value) -> Result<(Vec<Step>, Vec<Condition>), &'static str> {
     let steps = actions.as_array().into_iter().flatten().map(Step::read).collect::<Result<_, _>>();
     let steps = steps.map_err(|_| "The workflow's actions cannot be read: enter them again")?;
@@ -128,7 +128,7 @@ pub fn read(actions: &Value, conditions: &Value) -> Result<(Vec<Step>, Vec<Condi
     Ok((steps, conditions))
 }
 
-/// Reads and checks the conditions of a workflow; what does not fit is a 422 that names the field.
+/// Reads and checks the conditions of a workflow. Invalid ones are a 422 that names the field.
 pub fn conditions(given: &Value) -> Result<Vec<Condition>> {
     let list = given.as_array().ok_or_else(|| Error::invalid("body", "conditions", "Input should be a list"))?;
     if list.len() > condition::MOST {
@@ -153,22 +153,22 @@ fn problem(field: &str, msg: String) -> Problem {
     Problem { kind: "value_error", loc: vec!["body".into(), field.into()], msg }
 }
 
-/// What templates and conditions can name: `record`, its kind's name (`deal`, `contact`, …), `workflow`, `company`,
-/// `user`, `trigger`, and each key of the trigger's data by itself.
+/// What templates and conditions can refer to: `record`, the same under the name of its kind (`deal`, `contact`, …),
+/// `workflow`, `company`, `user`, `trigger`, and each key of the trigger's data.
 #[derive(Debug, Clone)]
 pub struct Context {
     all: Arc<Value>,
-    /// `all`, as templates read it.
+    /// `all`, in the form that templates read.
     seen: minijinja::Value,
-    /// What a webhook tells where its workflow does not say: records as they are, with long texts and with nulls.
+    /// A webhook's default payload: records unchanged, with long texts and nulls.
     told: Arc<Value>,
 }
 
-/// Characters of one text that a template can see; more would let a short template make an enormous text.
+/// The number of characters of one text that a template sees; more would let a short template produce an enormous text.
 const TEXT: usize = 1600;
 
 impl Context {
-    /// `known` is what the database says of the record (`app.workflow_context`).
+    /// A context; `known` is what the database returns about the record (`app.workflow_context`).
     pub fn new(known: Value, trigger_data: &Value, workflow: (Uuid, &str)) -> Self {
         let mut all = trigger_data.as_object().cloned().unwrap_or_default();
         if let Value::Object(known) = known {
@@ -186,7 +186,7 @@ impl Context {
         Self { all: Arc::new(all), seen, told: Arc::new(told) }
     }
 
-    /// What stands at this path, such as `deal.value`; a path that names nothing by itself is one of the record's.
+    /// The value at this path, such as `deal.value`. A path that leads nowhere is looked up in the record.
     pub fn at(&self, path: &str) -> &Value {
         let walk = |from: &'static str| -> &Value {
             let start = if from.is_empty() { &*self.all } else { &self.all[from] };
@@ -201,7 +201,7 @@ impl Context {
         self.all[of.name()]["id"].as_str()?.parse().ok()
     }
 
-    /// What a webhook tells where its workflow does not say.
+    /// A webhook's default payload.
     pub fn for_webhook(&self) -> Value {
         Value::clone(&self.told)
     }
@@ -216,7 +216,7 @@ fn shorten(value: &mut Value) {
         }
         Value::Array(list) => list.iter_mut().for_each(shorten),
         Value::Object(map) => {
-            // What is nothing has no name, so that a template writes nothing for it.
+            // Nulls are removed, so that a template writes nothing for them.
             map.retain(|_, value| !value.is_null());
             map.values_mut().for_each(shorten);
         }

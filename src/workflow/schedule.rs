@@ -1,4 +1,4 @@
-//! When a workflow runs by the clock.
+//! The schedule of a workflow.
 
 use crate::{Error, Result, wire};
 use jiff::{
@@ -9,27 +9,27 @@ use jiff::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Every so many minutes after the last run, or at the times of a cron expression.
+/// A schedule: a number of minutes after the last run, or the times of a cron expression.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Schedule {
     /// Minutes from one run to the next, 1 to 525600.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub every_minutes: Option<u32>,
-    /// Five fields: minute, hour, day of the month, month, day of the week; `0 9 * * MON-FRI`.
+    /// Five fields: minute, hour, day of the month, month, day of the week; such as `0 9 * * MON-FRI`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cron: Option<String>,
-    /// The zone of the cron expression, such as `Europe/Berlin`; the company's when left out.
+    /// The time zone of the cron expression, such as `Europe/Berlin`. Default: the company's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timezone: Option<String>,
 }
 
-/// No clock is put forward by more, but where a land changes its day.
+/// The longest gap when clocks go forward, except where a country skips a day.
 const GAP: SignedDuration = SignedDuration::from_hours(3);
-/// Where a workflow says nothing: every hour (contract: workflows, "Engine").
+/// The interval in minutes if a workflow has no schedule (contract: workflows, "Engine").
 const HOURLY: u32 = 60;
 
 impl Schedule {
-    /// What is wrong with it, as a 422.
+    /// Checks the schedule; what is wrong is a 422.
     pub fn check(&self) -> Result<()> {
         let wrong = |field: &str, why: &str| Err(Error::invalid("body", &format!("schedule{field}"), why));
         match (self.every_minutes, &self.cron) {
@@ -49,24 +49,24 @@ impl Schedule {
         }
     }
 
-    /// The next time after `now`, of a cron expression; a company's zone that is none counts as UTC.
+    /// The next time of a cron expression after `now`. An invalid zone of the company counts as UTC.
     pub fn next(&self, company_zone: &str, now: Timestamp) -> Option<Timestamp> {
         after(self.cron.as_deref()?, known(self.timezone.as_deref().unwrap_or(company_zone)), now)
     }
 
-    /// The minutes from one run to the next, when that is how it is told.
+    /// The minutes from one run to the next; `None` for a cron expression.
     pub fn interval(given: Option<&Self>) -> Option<u32> {
         given.map_or(Some(HOURLY), |schedule| schedule.every_minutes)
     }
 }
 
-/// The zone by the list that says which names are taken ([`wire::time_zone`]), and not by the machine's.
+/// Looks up a zone in the list that decides which names are accepted ([`wire::time_zone`]), not in the machine's.
 fn known(zone: &str) -> TimeZone {
     TimeZoneDatabase::bundled().get(zone).unwrap_or(TimeZone::UTC)
 }
 
-/// A time of the clock that a zone leaves out is that much later, and of one that it has twice the first one counts; only what
-/// runs every hour goes on by the hours that pass.
+/// The next time of a cron expression. A clock time that the zone skips is moved later by the gap, and of one that
+/// occurs twice the first counts; but what runs every hour follows elapsed hours.
 fn after(cron: &str, zone: TimeZone, now: Timestamp) -> Option<Timestamp> {
     // A sixth field would be the zone.
     if cron.len() > 200 || cron.split_whitespace().count() != 5 {
@@ -76,7 +76,7 @@ fn after(cron: &str, zone: TimeZone, now: Timestamp) -> Option<Timestamp> {
     let next =
         |clock: DateTime| Some(times.find_next(clock.to_zoned(TimeZone::UTC).ok()?.timestamp()).ok()?.datetime());
     if ["*", "*/1", "0-23", "0-23/1"].contains(&cron.split_whitespace().nth(1)?) {
-        // By one offset, until another one begins.
+        // Uses one offset until the next begins.
         let (mut since, mut offset) = (now, zone.to_offset(now));
         let mut clock = offset.to_datetime(now);
         loop {
@@ -88,7 +88,7 @@ fn after(cron: &str, zone: TimeZone, now: Timestamp) -> Option<Timestamp> {
             clock = offset.to_datetime(since).checked_sub(SignedDuration::from_nanos(1)).ok()?;
         }
     }
-    // From before a gap that may just have been: what was in it comes after it.
+    // Starts before a gap that may just have passed: times inside it come after it.
     let mut clock = now.checked_sub(GAP).ok()?.to_zoned(zone.clone()).datetime();
     loop {
         clock = next(clock)?;

@@ -1,7 +1,7 @@
-//! The templates of actions: `{{ contact.first_name }}`, `{% if … %}` and `{% for … in … %}`, by minijinja. People of a
-//! company write them and all companies share the server, so the language is small: nothing in it makes much out of
-//! little. Blocks are `if` and `for` over a list of the context, there are no functions, no `*` and no `{`, filters are
-//! those below, and the work and the text of one template have an end.
+//! The templates of actions: `{{ contact.first_name }}`, `{% if … %}` and `{% for … in … %}`, by minijinja. Users of
+//! all companies write them and share the server, so the language is small, and nothing in it can produce much output
+//! from little input. Blocks are `if`, and `for` over a list of the context. There are no functions, no `*` and no `{`;
+//! the filters are those below; and each template's steps and output are limited.
 
 use super::Context;
 use minijinja::{
@@ -9,15 +9,15 @@ use minijinja::{
 };
 use std::{io, sync::LazyLock};
 
-/// Characters of a template.
+/// The maximum number of characters of a template.
 pub(super) const LENGTH: usize = 20_000;
-/// Characters of a tag, and blocks of a template: what is chained or nested is as deep as it is long, and whoever parses,
-/// compiles or drops it takes a piece of the stack for each level.
+/// The maximum number of characters of a tag, and of blocks of a template. Chains and nesting are as deep as they are
+/// long, and parsing, compiling and dropping them takes stack for each level.
 const TAG: usize = 300;
 const BLOCKS: usize = 100;
-/// Steps of one template.
+/// The maximum number of steps of one template.
 const FUEL: u64 = 3_000;
-/// Bytes that one template can make.
+/// The maximum output of one template, in bytes.
 const OUTPUT: usize = 64 << 10;
 
 fn environment() -> Environment<'static> {
@@ -47,7 +47,7 @@ fn environment() -> Environment<'static> {
     env
 }
 
-/// `tags|join(", ")`: of a list, with something short in between.
+/// `tags|join(", ")`: joins the elements of a list with a short separator.
 fn join(list: Vec<Value>, between: Option<String>) -> Result<String, Error> {
     let between = between.unwrap_or_else(|| ", ".into());
     if between.chars().count() > 10 {
@@ -56,8 +56,8 @@ fn join(list: Vec<Value>, between: Option<String>) -> Result<String, Error> {
     Ok(list.iter().map(Value::to_string).collect::<Vec<_>>().join(&between))
 }
 
-/// `deal.expected_close_date|date`: a time in the company's zone, by default as `2026-11-23`. What was given as a day is
-/// kept as midnight in UTC (contract: deals, activities), and is that day everywhere.
+/// `deal.expected_close_date|date`: a time in the company's zone, by default as `2026-11-23`. A plain date is stored as
+/// midnight in UTC (contract: deals, activities), and stays that date in every zone.
 fn date(state: &State<'_, '_>, moment: String, format: Option<String>) -> Result<String, Error> {
     let wrong = |what: &'static str| Error::new(ErrorKind::InvalidOperation, what);
     let moment = moment.parse::<crate::wire::Time>().map_err(|_| wrong("`date` needs a time"))?;
@@ -66,7 +66,7 @@ fn date(state: &State<'_, '_>, moment: String, format: Option<String>) -> Result
     let is_day = moment.0.as_nanosecond() % jiff::SignedDuration::from_hours(24).as_nanos() == 0;
     let zone = zone.filter(|_| !is_day).unwrap_or(jiff::tz::TimeZone::UTC);
     let format = format.unwrap_or_else(|| "%Y-%m-%d".into());
-    // A width would make a long text of a short one.
+    // A width would make a short text long.
     let has_width =
         |part: &str| part.trim_start_matches(['_', '-', '^', '#']).starts_with(|c: char| c.is_ascii_digit());
     if format.len() > 50 || format.split('%').skip(1).any(has_width) {
@@ -83,7 +83,7 @@ static HTML: LazyLock<Environment<'static>> = LazyLock::new(|| {
     env
 });
 
-/// What is wrong with a template, and in which line.
+/// Checks a template; the error says in which line it is wrong.
 pub(super) fn check(text: &str) -> Result<(), String> {
     if text.chars().count() > LENGTH {
         return Err("A template has at most 20000 characters".into());
@@ -93,7 +93,7 @@ pub(super) fn check(text: &str) -> Result<(), String> {
     }
     tame(text)?;
     let template = PLAIN.template_from_str(text).map_err(|e| words(&e))?;
-    // Names of filters are looked up when they are used.
+    // Filters are looked up only when a template is rendered.
     match template.render(()) {
         Err(e)
             if matches!(e.kind(), ErrorKind::UnknownFilter | ErrorKind::UnknownTest | ErrorKind::UnknownFunction) =>
@@ -104,12 +104,12 @@ pub(super) fn check(text: &str) -> Result<(), String> {
     }
 }
 
-/// Whether there is something to fill.
+/// Whether a text contains a template.
 pub(super) fn is_one(text: &str) -> bool {
     ["{{", "{%", "{#"].iter().any(|mark| text.contains(mark))
 }
 
-/// Fills a template, and says how many steps it took; in HTML what it puts in is escaped.
+/// Fills a template; also returns the number of steps. In HTML the inserted values are escaped.
 pub(super) fn render(text: &str, context: &Context, html: bool) -> Result<(String, u64), String> {
     tame(text)?;
     let env = if html { &HTML } else { &PLAIN };
@@ -120,12 +120,13 @@ pub(super) fn render(text: &str, context: &Context, html: bool) -> Result<(Strin
     Ok((String::from_utf8(out.0).map_err(|_| "The text is not UTF-8")?, fuel))
 }
 
-/// Of a list, with the lists in it, a template sees so many elements: filters go through all of it in one step.
+/// The maximum number of elements of a list, including lists in it, that a template sees: a filter processes all of it
+/// in one step.
 const LIST: usize = 100;
-/// Characters of a name of one of them.
+/// The maximum number of characters of a field's name.
 const NAME: usize = 100;
 
-/// What templates see of a context, of which a list may have `left` elements more.
+/// What templates see of a context; its lists may have `left` more elements.
 pub(super) fn seen(value: &serde_json::Value, left: &mut usize) -> Value {
     match value {
         serde_json::Value::Array(list) => {
@@ -160,7 +161,7 @@ fn words(e: &Error) -> String {
     format!("{line}{what}")
 }
 
-/// Takes so much and no more.
+/// A buffer for at most [`OUTPUT`] bytes.
 struct Short(Vec<u8>);
 
 impl io::Write for Short {
@@ -177,7 +178,8 @@ impl io::Write for Short {
     }
 }
 
-/// Refuses what could make much out of little. A tag ends at its first end mark outside of a text, because it has no `{`.
+/// Refuses what could produce much output from little input. A tag ends at its first end mark outside of a string,
+/// because it contains no `{`.
 fn tame(text: &str) -> Result<(), String> {
     let mut rest = text;
     let mut blocks = 0;
@@ -199,7 +201,7 @@ fn tame(text: &str) -> Result<(), String> {
         if end != "#}" && inside[..length.unwrap_or(inside.len())].chars().count() > TAG {
             return Err(format!("Line {line}: a tag has at most {TAG} characters"));
         }
-        // Without its end it is no template, which the parser says better.
+        // A tag without an end is an error that the parser explains better.
         let Some(length) = length else { return Ok(()) };
         if end == "%}" {
             blocks += 1;
@@ -212,7 +214,7 @@ fn tame(text: &str) -> Result<(), String> {
     }
 }
 
-/// Where a tag ends.
+/// The index at which a tag ends.
 fn tag(inside: &str, end: &str) -> Result<Option<usize>, &'static str> {
     let mut quote = None;
     let mut escaped = false;

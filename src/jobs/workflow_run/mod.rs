@@ -47,8 +47,7 @@ row! {
     }
 }
 
-/// Maximum attempts of a step whose provider could not be reached. Waiting for a worker that has the secret's key is
-/// not limited.
+/// Maximum attempts of a step whose provider cannot be reached; there is no maximum while a secret's key is missing.
 const ATTEMPTS: i32 = 5;
 const INTERRUPTED: &str = "The server stopped while it was sent: it may have arrived, and is not sent again";
 
@@ -149,8 +148,7 @@ async fn advance(
             tx.optional::<Uuid>(sql!("jobs/workflow_forget"), &[&execution]).await?;
             return Ok(Progress::Done);
         }
-        // Without a limit the run is counted last, so that runs of one workflow wait for each other as briefly as
-        // possible.
+        // Without a limit, runs are counted last: so they wait for each other as briefly as possible.
         if run.max_executions.is_some() && !count(tx, &run).await? {
             return finish(tx, execution, "failed", Some("The workflow has run as often as it may")).await;
         }
