@@ -1,8 +1,8 @@
 //! `ringfence backfill`: gives historical rows, which have no company, the company that they belong to.
 //!
-//! What is done to the rows is in the database (`app.backfill_step`, `app.undo_backfill_step`, `app.finish_backfill`), where a DBA
-//! without this program calls the same functions (`sql/ops/backfill/`). Here is what makes it comfortable: a plan to read,
-//! workers, progress, vacuum.
+//! The rows are changed by functions of the database (`app.backfill_step`, `app.undo_backfill_step`,
+//! `app.finish_backfill`), which a DBA can also call without this program (`sql/ops/backfill/`). This module adds
+//! convenience: a plan to read, workers, progress, vacuum.
 
 use crate::{
     db::{self, Company, Params},
@@ -32,9 +32,9 @@ pub enum Command {
     /// next run continues where this one stopped. Starting it twice is harmless. Afterwards colleagues see the rows; other
     /// companies never do.
     Run(Run),
-    /// Compare what each company and its users had before the run with what is there now; the exit code is 1 if a company has
-    /// gained rows that others lost, or if conversations do not match their texts. Rows that were deleted, given to a colleague or
-    /// added since are reported, and do not count as a difference
+    /// Compare what each company and its users had before the run with what is there now; the exit code is 1 if a
+    /// company has gained rows that others lost, or if conversations do not match their texts. Rows that were deleted,
+    /// given to a colleague or added since are reported, but do not count as a difference
     Verify,
     /// Make the rows historical again, as they were, from the records of the runs; not while a run is in progress
     ///
@@ -61,34 +61,37 @@ pub struct Run {
     /// Remove old row versions each time this many rows of a table have changed; 0 leaves that to autovacuum
     /// [default: a tenth of all, at least 50000]
     ///
-    /// The indexes are not visited, which makes it fast and still keeps the table from growing to twice its size. At the end the
-    /// tables are vacuumed completely.
+    /// This skips the indexes, which makes it fast and still keeps the table from growing to twice its size. At the end
+    /// the tables are vacuumed completely.
     #[arg(long)]
     vacuum_every: Option<u64>,
-    /// Number of rows to move from which on a table's indexes with the company are replaced during the run; 0 never replaces them
+    /// Replace a table's indexes that contain the company during the run if at least this many of its rows are moved; 0
+    /// never does
     ///
-    /// Indexes without the company take their place: a row that changes in no index stays on its page, which is several times as
-    /// fast. The original indexes are rebuilt at the end, and reads and writes go on meanwhile. After an interrupted run, run it
-    /// again or undo it: either restores them. Tables with a unique key of a company's rows keep their indexes, except for the
-    /// texts.
+    /// Indexes without the company take their place: a row that changes in no index stays on its page, which is several
+    /// times as fast. The original indexes are rebuilt at the end, while reads and writes go on. After an interrupted
+    /// run, run it again or undo it: either restores them. Tables with a unique key of a company's rows keep their
+    /// indexes, except for the texts.
     #[arg(long, default_value_t = MANY)]
     stand_ins_from: u32,
 }
 
-/// Rows for which it is worth while to change indexes, and to leave room on their pages.
+/// The number of rows from which it is worth changing indexes, and leaving room on pages.
 pub const MANY: u32 = 100_000;
-/// How long one waits for others' transactions before a table's indexes stay as they are.
+/// How long to wait for other transactions before a table keeps its indexes.
 const INDEX_WAIT: &str = "set lock_timeout = '30s'";
-/// An index is sorted as a whole, by one process, so that the API keeps the others' processors.
+/// Settings for building indexes: each is sorted in memory, by a single process, which leaves the other processors to
+/// the API.
 const INDEXING: &str = "set maintenance_work_mem = '256MB'; set max_parallel_maintenance_workers = 0";
-/// Pages that change for the first time since a checkpoint, and those of an index that is made, are written whole, for which
-/// everybody's commits wait. The better of these leaves an index less to write at once, and the quicker is for the rows.
+/// Compression of full pages in the WAL. Pages that change for the first time since a checkpoint, and those of a new
+/// index, are logged whole, and everybody's commits wait for that. The method that compresses best is for indexes, the
+/// faster one for rows.
 const SMALLEST_LOG: &str = "zstd";
 const SMALL_LOG: &str = "lz4";
 
-/// In how many parts of a run its tables are vacuumed: each time all of what has changed so far is looked at again.
+/// How many times the tables are vacuumed in a run: each time, everything that has changed so far is visited again.
 const VACUUMS: u64 = 10;
-/// Rows for which a vacuum is worth while.
+/// The number of rows from which a vacuum is worthwhile.
 const WORTH_VACUUMING: u64 = 50_000;
 
 /// Runs the command at the administrator's address of a database; false when `verify` found a difference.
@@ -109,7 +112,8 @@ pub async fn run(command: Command, admin: &str) -> anyhow::Result<bool> {
     Ok(true)
 }
 
-/// A connection that makes indexes and vacuums, as whoever owns the tables, which ringfence_dba does not.
+/// A connection for building indexes and vacuuming, as the administrator, because ringfence_dba does not own the
+/// tables.
 async fn owning(admin: &str) -> anyhow::Result<Client> {
     let client = db::connect(admin).await?;
     compress_log(&client, SMALLEST_LOG).await;
@@ -117,8 +121,8 @@ async fn owning(admin: &str) -> anyhow::Result<Client> {
     Ok(client)
 }
 
-/// Has the log hold pages compressed, by what every PostgreSQL has if this one was built without the method; not every
-/// administrator may set it.
+/// Compresses pages in the WAL by this method, or by the one that every PostgreSQL has. Not every administrator may set
+/// it.
 async fn compress_log(client: &Client, method: &str) {
     for method in [method, "pglz"] {
         if client.batch_execute(&format!("set wal_compression = '{method}'")).await.is_ok() {
@@ -190,9 +194,9 @@ struct Shared {
     bar: ProgressBar,
     started: Instant,
     moved: Mutex<BTreeMap<String, u64>>,
-    /// Tables whose rows stay on their pages, which make room for them by themselves.
+    /// Tables whose rows stay on their pages, where PostgreSQL frees the space of old versions by itself.
     in_place: BTreeSet<String>,
-    /// After how many rows of another table it is vacuumed, if at all.
+    /// After how many moved rows any other table is vacuumed, if at all.
     vacuum_every: Option<u64>,
     owner: tokio::sync::Mutex<Client>,
 }
@@ -219,7 +223,7 @@ impl Run {
         let owner = tokio::sync::Mutex::new(owner);
         let shared = Arc::new(Shared { bar, started, moved: Mutex::default(), in_place, vacuum_every, owner });
         let options = Arc::new(self);
-        // Once, and again for rows that somebody changed, and so moved, while they were passed.
+        // Once, and again for rows that an update moved while they were passed.
         while progress.is_under_way {
             let mut workers = JoinSet::new();
             for _ in 0..options.workers {
@@ -267,7 +271,7 @@ impl Run {
                 if row.get("is_done") {
                     return Ok(());
                 }
-                // Others are at what is left; should they die, it is free again.
+                // Other workers hold the rest; if they die, it is free again.
                 tokio::time::sleep(Duration::from_millis(200)).await;
                 continue;
             };
@@ -284,7 +288,7 @@ impl Run {
             if due {
                 let shared = shared.clone();
                 tokio::spawn(async move {
-                    // One at a time; who comes while it goes on is served by it.
+                    // One vacuum at a time: while one runs, others are skipped.
                     if let Ok(owner) = shared.owner.try_lock() {
                         let _ = vacuum(&owner, "index_cleanup off", &table).await;
                     }
@@ -298,7 +302,7 @@ impl Run {
     }
 }
 
-/// Gives texts that have their company their conversations, a batch of them after the other.
+/// Gives texts that have a company their conversations, batch by batch.
 async fn give_conversations(client: &Client, rate: Option<u32>) -> anyhow::Result<()> {
     let step = client.prepare(sql!("ops/backfill/conversations_step").text).await?;
     loop {
@@ -306,7 +310,7 @@ async fn give_conversations(client: &Client, rate: Option<u32>) -> anyhow::Resul
         if row.get("is_done") {
             return Ok(());
         }
-        // None: others are at what is left.
+        // No texts: other workers hold the rest.
         let pause = match (row.get::<_, i32>("texts"), rate) {
             (0, _) => 0.2,
             (texts, Some(rate)) => f64::from(texts) / f64::from(rate.max(1)),
@@ -316,7 +320,7 @@ async fn give_conversations(client: &Client, rate: Option<u32>) -> anyhow::Resul
     }
 }
 
-/// Takes a step. Where somebody held a row for long, or each waited for the other, all is as before, and it is tried again.
+/// Runs a step. After a lock timeout or a deadlock everything is as before, and it is retried.
 async fn take(client: &Client, step: &Statement, params: Params<'_>) -> anyhow::Result<Row> {
     loop {
         match client.query_one(step, params).await {
@@ -334,8 +338,8 @@ async fn take(client: &Client, step: &Statement, params: Params<'_>) -> anyhow::
 /// The stages before a run, and those at its end.
 const MAKING_WAY: [&str; 2] = ["make", "use"];
 const RESTORING: [&str; 3] = ["restore", "drop", "drop"];
-/// Why a table keeps its indexes: two rows have the same key, others hold it for long or at the same time, or it is somebody
-/// else's.
+/// The errors with which a table keeps its indexes: a duplicate key, a lock timeout, a deadlock, a name that is taken,
+/// or a lack of privilege.
 const KEPT: [SqlState; 5] = [
     SqlState::UNIQUE_VIOLATION,
     SqlState::LOCK_NOT_AVAILABLE,
@@ -344,7 +348,7 @@ const KEPT: [SqlState; 5] = [
     SqlState::INSUFFICIENT_PRIVILEGE,
 ];
 
-/// Runs the statements of these stages, each by itself, for none can be part of a transaction; one program at a time.
+/// Runs the statements of these stages, each outside of a transaction, as they require; one program at a time.
 async fn change_indexes(
     client: &Client,
     owner: &Client,
@@ -352,7 +356,7 @@ async fn change_indexes(
     from: u32,
     bar: &ProgressBar,
 ) -> anyhow::Result<()> {
-    // Not by waiting for the lock: whoever waits is waited for by whoever makes an index.
+    // Polls the lock: whoever builds an index would wait for a session that waits for it.
     let turn = "select pg_try_advisory_lock(hashtext('ringfence backfill'), 2)";
     while !owner.query_one(turn, &[]).await?.get::<_, bool>(0) {
         tokio::time::sleep(Duration::from_millis(200)).await;
@@ -360,14 +364,14 @@ async fn change_indexes(
     let is_optional = stages == MAKING_WAY;
     owner.batch_execute(if is_optional { INDEX_WAIT } else { "reset lock_timeout" }).await?;
     for stage in stages {
-        // Again after a deadlock, of what is still to be done.
+        // Repeated after a deadlock, for what is still to be done.
         while !run_statements(client, owner, stage, from, is_optional, bar).await? {}
     }
     owner.query("select pg_advisory_unlock(hashtext('ringfence backfill'), 2)", &[]).await?;
     Ok(())
 }
 
-/// Runs the statements of a stage; false where one is to be tried again.
+/// Runs the statements of a stage; false if it must be tried again.
 async fn run_statements(
     client: &Client,
     owner: &Client,
@@ -383,7 +387,7 @@ async fn run_statements(
             Some(code) if is_optional && KEPT.contains(code) => {
                 let why = e.as_db_error().map_or("", |e| e.message());
                 bar.suspend(|| eprintln!("A table keeps its indexes, which takes longer: {why}"));
-                // The others would wait as long.
+                // The other statements would wait as long.
                 if *code == SqlState::LOCK_NOT_AVAILABLE {
                     break;
                 }
@@ -399,8 +403,8 @@ async fn run_statements(
     Ok(true)
 }
 
-/// Has the rows that come into a table from now on leave room on their pages for a backfill, which takes it away again; if
-/// the administrator may.
+/// Makes new rows of a table leave room on their pages for a backfill, which undoes this setting; only if the
+/// administrator may.
 pub(crate) async fn leave_room(db: &impl GenericClient, table: &str) -> anyhow::Result<()> {
     let who = "select current_user::text, pg_has_role(session_user, 'ringfence_owner', 'member')";
     let row = db.query_one(who, &[]).await?;
@@ -411,8 +415,8 @@ pub(crate) async fn leave_room(db: &impl GenericClient, table: &str) -> anyhow::
     Ok(())
 }
 
-/// The old versions of the rows make room for the next ones. Never by giving space back to the system, for which nobody may
-/// read the table.
+/// Makes the space of old row versions reusable. Never returns space to the system, because that locks out the table's
+/// readers.
 async fn vacuum(admin: &Client, how: &str, table: &str) -> anyhow::Result<()> {
     Ok(admin.batch_execute(&format!("vacuum ({how}, truncate off) public.\"{table}\"")).await?)
 }
@@ -461,7 +465,8 @@ async fn verify(client: &Client) -> anyhow::Result<bool> {
     Ok(same)
 }
 
-/// What lets rows be historical again in tables whose `finish` was broken off. For these one needs to own the tables.
+/// Statements that allow historical rows again in tables whose `finish` was interrupted. Only the tables' owner can run
+/// them.
 const BROKEN_OFF: &str = "select format('alter table public.%I drop constraint backfill_finished', c.relname)
      from pg_constraint k join pg_class c on c.oid = k.conrelid
      join pg_attribute a on a.attrelid = c.oid and a.attname = 'company_id' and not a.attnotnull
@@ -477,7 +482,7 @@ async fn undo(client: &Client, admin: &str) -> anyhow::Result<()> {
         owner.execute("select app.with_short_lock($1)", &[&row.get::<_, String>(0)]).await?;
     }
     let undone = undo_all(client, &bar).await;
-    // Also where nothing was left to undo.
+    // Even if nothing was left to undo.
     change_indexes(client, &owner, &RESTORING, MANY, &bar).await?;
     bar.finish_and_clear();
     let (restored, stayed) = undone?;
@@ -494,7 +499,7 @@ async fn undo(client: &Client, admin: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How many rows are historical again, and how many are not.
+/// Returns how many rows are historical again, and how many stayed.
 async fn undo_all(client: &Client, bar: &ProgressBar) -> anyhow::Result<(u64, u64)> {
     let (mut restored, mut stayed) = (0, 0);
     let step = client.prepare(sql!("ops/backfill/undo_step").text).await?;

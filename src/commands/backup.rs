@@ -1,5 +1,5 @@
-//! `ringfence backup` and `ringfence restore`: PostgreSQL's own dump, with what it leaves out: the logins of operators and
-//! the rights on the database itself. A restored copy is counted, brought to this version and examined.
+//! `ringfence backup` and `ringfence restore`: PostgreSQL's own dump, plus what it leaves out: operators' logins and
+//! the privileges on the database itself. A restored copy is counted, migrated to this version and examined.
 
 use crate::{
     commands::doctor,
@@ -42,7 +42,8 @@ pub struct Restore {
 
 const DUMP: &str = "database.dump";
 const LOGINS: &str = "logins.json";
-/// What a backup has instead whose logins are statements, which would give rights to whoever has these names by now.
+/// What some backups have instead of [`LOGINS`]: statements, which are ignored, because they would give rights to
+/// whoever has these names now.
 const STATEMENTS: &str = "roles.sql";
 const COUNTS: &str = "rows.json";
 
@@ -60,7 +61,7 @@ impl Backup {
         if !bypasses {
             db::become_dba(&client).await?;
         }
-        // A backup that was cut short does not look like one.
+        // An interrupted backup must not look like a complete one.
         let partial = self.folder.with_added_extension("partial");
         ensure!(
             !partial.exists(),
@@ -101,7 +102,7 @@ async fn write(
     bypasses: bool,
     folder: &Path,
 ) -> anyhow::Result<Counts> {
-    // The dump and the counts are of the same moment.
+    // The dump and the counts share a snapshot.
     let tx = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true).start().await?;
     let snapshot: String = tx.query_one("select pg_export_snapshot()", &[]).await?.get(0);
     let logins: String = tx.query_one(sql!("ops/backup/logins").text, &[]).await?.get(0);
@@ -148,10 +149,10 @@ impl Restore {
         report(&client, &logins, restored, started).await
     }
 
-    /// Leaves nothing in the copy that could be done again, counts what was restored, and brings it to this version; from then
-    /// on the restore counts as ended.
+    /// Makes sure that nothing in the copy is carried out again, counts the restored rows, and migrates the copy to
+    /// this version; from then on the restore counts as finished.
     async fn settle(&self, client: &Client, logins: &Logins, admin: &str, api: &str) -> anyhow::Result<Restored> {
-        // The rows as they were restored, which are counted when none of them can be acted upon again.
+        // A snapshot of the restored rows, which are counted once none of them can be acted upon again.
         let mut counter = db::connect(admin).await?;
         let restored = counter.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true);
         let restored = restored.start().await?;
@@ -164,7 +165,7 @@ impl Restore {
         if !self.keep_due && db::migrate::is_current(client).await? {
             due = Some(cancel_due(client, None, ORIGIN).await?);
         }
-        // Before a migration makes new tables of some.
+        // Before a migration turns some tables into new ones.
         let phase = terminal::progress("counting tables", Measure::Time);
         let found = counts(restored.client(), &phase).await?;
         restored.rollback().await?;
@@ -181,7 +182,7 @@ impl Restore {
     }
 }
 
-/// What the folder of a backup has.
+/// The contents of a backup's folder.
 struct Parts {
     logins: String,
     expected: Counts,
@@ -211,7 +212,7 @@ struct Restored {
     without: BTreeSet<String>,
 }
 
-/// Loads all of the dump or nothing. Meanwhile the database says that a restore has not ended.
+/// Loads the whole dump or nothing. Meanwhile the database is marked as one whose restore is unfinished.
 async fn load(client: &Client, admin: &str, pg_restore: &Path, mut dump: File) -> anyhow::Result<()> {
     let size = dump.metadata()?.len();
     let mut bar = terminal::progress("restoring", Measure::BytesOf(size));
@@ -222,7 +223,7 @@ async fn load(client: &Client, admin: &str, pg_restore: &Path, mut dump: File) -
         .envs(environment)
         .args(["--single-transaction", "--exit-on-error", "--dbname", &database.unwrap_or_default()])
         .stdin(dump.try_clone()?);
-    // Of a file that is open in both there is one place.
+    // Both processes share the position in the open file.
     let tell = || match dump.stream_position() {
         Ok(read) if read < size => bar.set_position(read),
         _ if bar.length().is_some() => {
@@ -288,12 +289,13 @@ async fn report(client: &Client, logins: &Logins, restored: Restored, started: I
     Ok(())
 }
 
-/// Whether a restore into this database has not ended: what was due in it may have been done, and would be done again.
+/// Whether a restore into this database is unfinished: what is due in it may have been carried out already, and would
+/// be again.
 pub(crate) async fn is_unfinished(client: &Client) -> anyhow::Result<bool> {
     Ok(client.query_typed_one(sql!("platform/unfinished_restore").text, &[]).await?.get(0))
 }
 
-/// Compares, makes the logins and gives them their companies, and examines.
+/// Compares the counts, creates the logins and gives them their companies, and examines the database.
 async fn finish(client: &mut Client, logins: &Logins, found: &Counts, expected: &Counts) -> anyhow::Result<()> {
     if found != expected {
         let differing = expected.iter().filter(|(table, n)| found.get(*table) != Some(n));
@@ -301,7 +303,7 @@ async fn finish(client: &mut Client, logins: &Logins, found: &Counts, expected: 
         bail!("the restored tables have other numbers of rows than were backed up: {}", names.join(", "));
     }
     client.batch_execute("analyze").await?;
-    // Logins are the whole server's, so none is left behind by what fails.
+    // Logins belong to the whole server: a failure must not leave any behind.
     let tx = client.transaction().await?;
     tx.batch_execute(&logins.statements).await?;
     tx.batch_execute(sql!("ops/backup/bind").text).await?;
@@ -316,7 +318,7 @@ async fn finish(client: &mut Client, logins: &Logins, found: &Counts, expected: 
     Ok(tx.commit().await?)
 }
 
-/// What is said of a copy that is there, and no more than that.
+/// The error for a copy that is loaded, but not finished.
 fn unfinished(is_due_cancelled: bool) -> String {
     let due = if is_due_cancelled { "is cancelled" } else { "is still to be done" };
     format!(
@@ -325,10 +327,10 @@ fn unfinished(is_due_cancelled: bool) -> String {
     )
 }
 
-/// What the cancelled rows of a restored copy say.
+/// What cancelled rows of a restored copy give as the reason.
 const ORIGIN: &str = "Restored from a backup";
 
-/// What was due in a copy, and is cancelled.
+/// The numbers of due items in a copy that were cancelled.
 #[derive(Debug)]
 pub struct Due {
     texts: i64,
@@ -337,7 +339,7 @@ pub struct Due {
 }
 
 impl Due {
-    /// How much that was since then; nothing when it was none.
+    /// Says what was due since then; `None` if nothing was.
     pub fn told(&self, since: &str) -> Option<String> {
         let Self { texts, campaigns, runs } = self;
         (texts + campaigns + runs > 0).then(|| {
@@ -357,13 +359,13 @@ pub(crate) async fn cancel_due(db: &impl GenericClient, company: Option<Uuid>, o
 
 /// The logins of a backup on the server where it is restored.
 struct Logins {
-    /// As they are in the backup.
+    /// The logins as they are in the backup.
     json: String,
-    /// Make those that are missing.
+    /// Statements that create the missing logins.
     statements: String,
-    /// Those whose companies in the backup are theirs here.
+    /// Logins that get the companies that they had in the backup.
     theirs: Vec<String>,
-    /// Those with other rights here.
+    /// Logins that have other rights here.
     differing: Vec<String>,
 }
 
@@ -376,7 +378,7 @@ impl Logins {
         Ok(Self { json, statements, theirs, differing })
     }
 
-    /// Takes the companies of others away; answers whose.
+    /// Takes the companies away from all other logins; returns the names of these.
     async fn forget_grants(&self, client: &Client) -> anyhow::Result<BTreeSet<String>> {
         let rows = client.query(sql!("ops/backup/forget_grants").text, &[&self.json, &self.theirs]).await?;
         Ok(rows.iter().map(|row| row.get("name")).collect())
@@ -387,7 +389,7 @@ fn seconds(since: Instant) -> indicatif::HumanDuration {
     indicatif::HumanDuration(since.elapsed().max(Duration::from_secs(1)))
 }
 
-/// The rows of every table.
+/// The number of rows of every table.
 async fn counts(client: &Client, bar: &ProgressBar) -> anyhow::Result<Counts> {
     let mut counts = Counts::new();
     let tables = client.query(sql!("ops/backup/tables").text, &[]).await?;
@@ -400,7 +402,7 @@ async fn counts(client: &Client, bar: &ProgressBar) -> anyhow::Result<Counts> {
     Ok(counts)
 }
 
-/// How often it is told how far a program has come.
+/// How often the progress of a program is reported.
 const LOOK: Duration = Duration::from_millis(200);
 
 /// Runs one of PostgreSQL's programs.

@@ -10,10 +10,10 @@ use clap::Args;
 use tokio_postgres::Transaction;
 use uuid::Uuid;
 
-/// Everybody's in the demo; it is no secret.
+/// The password of everybody in the demo; it is no secret.
 pub const PASSWORD: &str = "Demo-Ring-2026";
 
-/// Somebody whom one can log in as.
+/// An account that one can log in with.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Login {
     /// The address.
@@ -105,15 +105,15 @@ impl Person {
     }
 }
 
-/// What there is of the demo.
+/// The result of loading the demo.
 pub struct Loaded {
-    /// Whom one can log in as.
+    /// The accounts that one can log in with.
     pub logins: Vec<Login>,
-    /// Whether it was added just now.
+    /// Whether the demo was added just now.
     pub is_new: bool,
 }
 
-/// What is said of the logins: a table, or nothing where there are none.
+/// The logins as a table; empty if there are none.
 pub fn told(logins: &[Login]) -> String {
     let mut text = String::new();
     if !logins.is_empty() {
@@ -156,7 +156,7 @@ pub async fn load(admin_url: &str) -> anyhow::Result<Loaded> {
     Ok(Loaded { logins, is_new: true })
 }
 
-/// Two that load at the same time would load twice.
+/// Takes a lock, because two loads at the same time would load everything twice.
 async fn lock(tx: &Transaction<'_>) -> anyhow::Result<()> {
     Ok(tx.batch_execute("select pg_advisory_xact_lock(hashtext('ringfence demo'))").await?)
 }
@@ -194,41 +194,41 @@ async fn add(tx: &Transaction<'_>, company: &Company, hash: &str) -> anyhow::Res
     Ok(())
 }
 
-/// How the names of generated companies begin.
+/// The prefix of generated companies' names.
 const GENERATED: &str = "Generated ";
-/// The address of the largest one's admin (sql/demo/generated_companies.sql).
+/// The e-mail address of the largest company's admin (sql/demo/generated_companies.sql).
 const GENERATED_ADMIN: &str = "admin@company1.generated.example";
-/// Rows of one statement.
+/// The maximum number of rows of one statement.
 const BATCH: i32 = 10_000;
 
-/// How much [`generate`] makes, of all companies together.
+/// How many rows [`generate`] makes, over all companies.
 #[derive(Args, Clone, Copy, Debug, Default)]
 pub struct Amounts {
-    /// With this many contacts altogether
+    /// Total number of contacts
     #[arg(long, default_value_t = 1_000_000)]
     pub contacts: u64,
-    /// And this many messages altogether
+    /// Total number of messages
     #[arg(long, default_value_t = 0)]
     pub messages: u64,
-    /// And this many mails altogether
+    /// Total number of mails
     #[arg(long, default_value_t = 0)]
     pub emails: u64,
-    /// And this many calls altogether
+    /// Total number of calls
     #[arg(long, default_value_t = 0)]
     pub calls: u64,
-    /// And this many deals altogether
+    /// Total number of deals
     #[arg(long, default_value_t = 0)]
     pub deals: u64,
-    /// And this many activities altogether
+    /// Total number of activities
     #[arg(long, default_value_t = 0)]
     pub activities: u64,
-    /// And this many historical messages, which have no company, altogether
+    /// Total number of historical messages, which have no company
     #[arg(long, default_value_t = 0)]
     pub historical: u64,
 }
 
 /// Adds many companies of very unequal size: of a thousand, the largest has a tenth of all rows. All or nothing; adds
-/// nothing where it ran before.
+/// nothing if it ran before.
 pub async fn generate(admin_url: &str, companies: u32, amounts: Amounts) -> anyhow::Result<()> {
     if companies == 0 {
         bail!("give --companies a number above 0");
@@ -248,7 +248,7 @@ pub async fn generate(admin_url: &str, companies: u32, amounts: Amounts) -> anyh
     let hash = passwords::hash_now(PASSWORD)?;
     let ids = tx.query(sql!("demo/generated_companies").text, &[&GENERATED, &people, &hash]).await?;
     let ids = Vec::from_iter(ids.iter().map(|row| row.get::<_, Uuid>("id")));
-    // The search index takes new rows in large lots instead of one by one.
+    // The search index takes new rows in large batches instead of one by one.
     tx.batch_execute("set local gin_pending_list_limit = '64MB'; set local work_mem = '128MB'").await?;
     let mut made = Vec::new();
     for (what, statement, total) in [
@@ -276,19 +276,19 @@ pub async fn generate(admin_url: &str, companies: u32, amounts: Amounts) -> anyh
     Ok(())
 }
 
-/// Divides `total` so that the n-th part is as 1 / n^0.9.
+/// Divides `total` so that the n-th part is proportional to 1 / n^0.9.
 fn shares(total: u64, parts: u32) -> anyhow::Result<Vec<i32>> {
     let total = i32::try_from(total).context("a number of rows is too large")?;
     let weight = |n: u32| f64::from(n).powf(-0.9);
     let all: f64 = (1..=parts).map(weight).sum();
     let mut shares = Vec::from_iter((1..=parts).map(|n| (f64::from(total) * weight(n) / all) as i32));
-    // What rounding down has left is less than one for each.
+    // What is left by rounding down is less than one for each.
     let rest = total - shares.iter().sum::<i32>();
     shares.iter_mut().take(rest.unsigned_abs() as usize).for_each(|share| *share += 1);
     Ok(shares)
 }
 
-/// Runs a statement that takes arrays of companies, first and last numbers and totals, some thousand rows at a time.
+/// Runs a statement that takes arrays of companies, first and last numbers and totals, in batches.
 async fn fill(
     tx: &Transaction<'_>,
     sql: db::Sql,

@@ -1,5 +1,6 @@
-//! Is this database as safe as the migrations left it? The rules are statements in `sql/lint/`: each lists what breaks it
-//! and the remedy, and nothing when all is well. They only read the catalog, and to which logins companies were granted.
+//! Checks that this database is as safe as the migrations left it. The rules are statements in `sql/lint/`: each lists
+//! what violates it and the remedy, and nothing if all is well. They read only the catalog, and which logins were
+//! granted companies.
 
 use crate::{
     clients::storage::Storage,
@@ -39,10 +40,10 @@ const FURTHER: &[Sql] = &[
     sql!("lint/dba_role"),
 ];
 
-/// One thing that is wrong.
+/// A violation of a rule.
 #[derive(Debug)]
 pub struct Finding {
-    /// The rule, the name of its file.
+    /// The rule: the name of its file.
     pub rule: &'static str,
     /// What is wrong.
     pub finding: String,
@@ -55,17 +56,18 @@ pub fn rules() -> impl Iterator<Item = Sql> {
     VITAL.iter().chain(FURTHER).copied()
 }
 
-/// What is said of a database for which [`rules_for`] answers less than all.
+/// What is said of a database for which [`rules_for`] returns only some of the rules.
 pub const NEWER: &str =
     "of a newer version than this program, whose rules are its own: examine it with that program's `ringfence doctor`";
 
-/// The rules that hold for this database: of a newer version's those without which a server of this program does not start.
+/// The rules that apply to this database: for one of a newer version, only those without which a server does not start.
 pub async fn rules_for(client: &Client) -> anyhow::Result<impl Iterator<Item = Sql>> {
     let further = if db::migrate::is_newer(client).await? { &[] } else { FURTHER };
     Ok(VITAL.iter().chain(further).copied())
 }
 
-/// What breaks these rules. Nothing is prepared by name here and below, so that it works through any pooler.
+/// The violations of these rules. Here and below no statement is prepared by name, so that this works through any
+/// pooler.
 pub async fn findings(client: &Client, rules: impl Iterator<Item = Sql>) -> anyhow::Result<Vec<Finding>> {
     let mut all = Vec::new();
     for rule in rules {
@@ -76,7 +78,7 @@ pub async fn findings(client: &Client, rules: impl Iterator<Item = Sql>) -> anyh
     Ok(all)
 }
 
-/// What is wrong with the role that this connection logged in with, for a server.
+/// What is wrong with this connection's login role, if a server used it.
 async fn login_problem(client: &Client) -> anyhow::Result<Option<String>> {
     let row = client.query_typed_one(sql!("platform/login_role").text, &[]).await?;
     Ok(row.get(0))
@@ -85,7 +87,7 @@ async fn login_problem(client: &Client) -> anyhow::Result<Option<String>> {
 const UNFINISHED: &str =
     "a restore into this database has not ended: wait for it, or restore again into an empty database";
 
-/// Refuses a database on which the policies would not hold this server.
+/// Refuses a database whose policies would not restrict this server.
 pub async fn check_before_serving(url: &str) -> anyhow::Result<()> {
     let client = db::connect(url).await?;
     db::migrate::check_server(&client).await?;
@@ -112,8 +114,8 @@ pub async fn check_before_serving(url: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `ringfence doctor`: prints what is wrong, and whether that is anything. Writes nothing to the database, nor to the store of
-/// files, at which it looks if it knows it.
+/// `ringfence doctor`: prints what is wrong, and returns whether all is well. Writes nothing to the database, nor to
+/// the store of files, which it checks if one is given.
 pub async fn run(url: &str, storage: Option<&Storage>) -> anyhow::Result<bool> {
     let mut client = db::connect(url).await?;
     // A transaction, since a setting of the session would stay behind in a pooler.

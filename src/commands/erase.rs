@@ -1,6 +1,6 @@
-//! Erasure, for good: of a company, or of a person as data protection asks for it. Rows go in batches, so that no lock is
-//! held for long, and what was interrupted is completed by the same command. That it was done is kept in `ops.erasures`,
-//! without saying whom it concerned.
+//! Erases a company, or a person as data protection requires, for good. Rows are deleted in batches, so that no lock is
+//! held for long, and an interrupted erasure is completed by the same command. `ops.erasures` records that it was done,
+//! but not whom it concerned.
 
 use crate::{
     clients::storage::Storage,
@@ -33,20 +33,21 @@ pub enum Erase {
     },
     /// Erase a person: the contacts and the account with an e-mail address, and its invitations and campaign recipients
     ///
-    /// For a contact, this erases the contact itself, its texts, calls, e-mails, scheduled texts, conversation, activities and files,
-    /// also those with its number or address that name no other contact, and what came with its mails. A conversation stays if
-    /// somebody else has the number, with their texts. Mails of others that name the address, or went to others too, stay without
-    /// it. Workflow events and runs that the person set off or signed for are erased, and what steps of other runs did for them.
-    /// So is what the audit log says of them, and a company's own address and number, if they are the person's.
-    /// Deals and quotes are the company's own records: they stay, without the contact, and so do files that the company sent.
-    /// Free text elsewhere that mentions the person is not searched. An entry that forbids writing to the address stays, because
+    /// For a contact, this erases the contact itself, its texts, calls, e-mails, scheduled texts, conversation,
+    /// activities and files, including those that have its number or address and name no other contact, and files that
+    /// came with its mails. If somebody else has the number too, the conversation stays, with their texts. Mails of
+    /// others that mention the address, and mails that also went to others, stay without it. Workflow events and runs
+    /// that the person triggered or signed for are erased, as is what steps of other runs did for them, what the audit
+    /// log says about them, and a company's own address and number, if they are the person's. Deals and quotes are the
+    /// company's own records: they stay, without the contact, and so do files that the company sent. Free text
+    /// elsewhere that mentions the person is not searched. An entry that forbids writing to the address stays, because
     /// it protects the person.
     ///
     /// A hash of the address is kept, so that the next import of the old database leaves the person out.
     ///
-    /// For a user, this erases the name, the address, the profile, the password and the notifications. What they made in a company
-    /// stays there without their name, and their mails without the address. Historical rows of a user without company are erased,
-    /// since nobody else could see them.
+    /// For a user, this erases the name, the address, the profile, the password and the notifications. What they made
+    /// in a company stays there without their name, and their mails stay without the address. Historical rows of a user
+    /// without a company are erased, because nobody else could see them.
     Person {
         /// The person's e-mail address
         #[arg(required_unless_present = "contact", conflicts_with = "contact")]
@@ -74,26 +75,26 @@ pub struct Options {
     pub yes: bool,
 }
 
-/// Rows erased, by table; `objects` are contents of files.
+/// The number of erased rows by table; `objects` are contents of files.
 pub type Counts = BTreeMap<String, u64>;
 
 /// What was erased, or would be.
 #[derive(Debug)]
 pub struct Erased {
-    /// Rows.
+    /// The number of rows by table.
     pub counts: Counts,
-    /// The company that it was, or in which the person was.
+    /// The company that was erased, or in which the person was.
     pub company: Option<Company>,
-    /// Companies in which people are left, and no admin.
+    /// Companies that are left with users, but without an admin.
     pub without_admin: Vec<String>,
-    /// Whether there was a super admin among them, and no other one is left.
+    /// Whether no super admin is left, because the last one was erased.
     pub last_super_admin: bool,
-    /// Logins of operators that are left without a company in this database.
+    /// Operators' logins that are left without a company in this database.
     pub operators: Vec<String>,
 }
 
 impl Erased {
-    /// What there is to do about it besides, a matter a line.
+    /// What remains to be done by hand, one matter per line.
     pub fn told(&self) -> String {
         let mut text = String::new();
         if !self.without_admin.is_empty() {
@@ -120,20 +121,20 @@ const OBJECTS: &str = "objects";
 /// Rows of one statement.
 const BATCH: i64 = 2000;
 
-/// The mails of a person: to or from the contact, and what came from the address or went to nobody else.
+/// The mails of a person: the contact's, and mails without a contact that came from the address or went to nobody else.
 const MAILS: &str = "contact_id = $2 or contact_id is null and strpos(lower(from_email || to_email), $3) > 0
     and array[$3] @> (select array_agg(m.address) from app.mailboxes(case direction when 'inbound' then from_email else to_email end) m)";
 
-/// What a notification says.
+/// The text of a notification, in SQL.
 const NOTE: &str = "(notifications.title || ' ' || notifications.message)";
 
-/// Whether a number is the contact's, however it is written.
+/// The condition that a number is the contact's, however it is written.
 fn is_theirs(number: &str) -> String {
     format!("$4 = app.e164({number})")
 }
 
-/// Of a contact, the rows that go with it; `$1` is the tenant, `$2` the contact, `$3` the address, `$4` the number in
-/// E.164.
+/// The tables and conditions of the rows that are erased with a contact; `$1` is the tenant, `$2` the contact, `$3` the
+/// address, `$4` the number in E.164.
 fn of_person() -> Vec<(&'static str, String)> {
     let [from, to] = ["from_address", "to_address"].map(is_theirs);
     let texts = format!("contact_id = $2 or contact_id is null and ({from} or {to})");
@@ -151,7 +152,7 @@ fn of_person() -> Vec<(&'static str, String)> {
     };
     let rows = [
         ("invitations", "email = $3".to_owned()),
-        // While the rows are there that say whose run it is; the steps go with their run.
+        // Erased while the rows that tell whose run it is exist; the steps are erased with their run.
         (
             "workflow_executions",
             format!(
@@ -169,7 +170,7 @@ fn of_person() -> Vec<(&'static str, String)> {
                    or kind = 'workflow_run' and not exists (select from workflow_executions x where x.tenant_id = $1 and x.id = jobs.record_id)"
             ),
         ),
-        // What came with a mail of theirs, unless another one has it too. What the company sent is its own.
+        // Files that came with the person's mails, unless another mail has them too. What the company sent is its own.
         (
             "files",
             format!(
@@ -178,7 +179,7 @@ fn of_person() -> Vec<(&'static str, String)> {
                    except select unnest(attachments) from emails where tenant_id = $1 and ({MAILS}) is not true)"
             ),
         ),
-        // While their texts are there, and unless somebody else has texts in it.
+        // Erased while their texts exist, unless somebody else has texts in it.
         (
             "conversations",
             format!(
@@ -212,7 +213,7 @@ fn of_person() -> Vec<(&'static str, String)> {
     rows.into_iter().map(|(table, condition)| (table, all(&condition))).collect()
 }
 
-/// Erases after asking; answers what was erased, or would be.
+/// Erases after confirmation; returns what was erased, or would be.
 pub async fn run(admin_url: &str, erase: &Erase, storage: &Storage) -> anyhow::Result<Erased> {
     let mut db = connect_as_dba(admin_url).await?;
     match erase {
@@ -257,7 +258,7 @@ pub async fn run(admin_url: &str, erase: &Erase, storage: &Storage) -> anyhow::R
     }
 }
 
-/// The column `name` of what a statement answers.
+/// The column `name` of a statement's rows.
 async fn names(db: &Client, statement: &str, params: Params<'_>) -> anyhow::Result<Vec<String>> {
     Ok(db.query(statement, params).await?.iter().map(|row| terminal::plain(row.get("name")).into_owned()).collect())
 }
@@ -267,7 +268,8 @@ async fn is_last_super_admin(db: &Client, users: &[Uuid], company: Option<Uuid>)
     Ok(db.query_one(sql!("ops/last_super_admin").text, &[&users, &company]).await?.get(0))
 }
 
-/// The store, if it is this database's. In another one's the keys of a company that has moved are the same as here.
+/// The store, if it belongs to this database: in another database's store, a company that has moved has the same keys
+/// as here.
 async fn own<'a>(db: &Client, storage: &'a Storage, options: Options) -> anyhow::Result<Option<&'a Storage>> {
     let claim = if options.dry_run { Claim::No } else { Claim::IfUnowned };
     let is_ours = store::is_of(db, storage, claim).await?;
@@ -285,12 +287,12 @@ fn goes_on(what: &str, counts: &Counts, options: Options) -> anyhow::Result<bool
     Ok(!options.dry_run)
 }
 
-/// The counts, a table a line.
+/// The counts, one table per line.
 pub fn summary(counts: &Counts) -> String {
     counts.iter().filter(|(_, rows)| **rows > 0).map(|(table, rows)| format!("{rows:>10} {table}\n")).collect()
 }
 
-/// Tables of companies, those that refer to others before these; with whether one refers to itself.
+/// The tables of companies, referencing tables before referenced ones, each with whether it references itself.
 async fn tables(db: &Client) -> anyhow::Result<Vec<(String, bool)>> {
     let tables = db.query(sql!("ops/tables_to_erase").text, &[]).await?;
     Ok(tables.iter().map(|row| (row.get("name"), row.get("of_itself"))).collect())
@@ -308,7 +310,7 @@ async fn count_company(db: &Client, id: Uuid) -> anyhow::Result<Counts> {
 }
 
 async fn erase_company(db: &mut Client, id: Uuid, mut erasure: Erasure<'_>) -> anyhow::Result<Counts> {
-    // Nobody adds rows any more from here on, and a job that is under way is waited for by its lock.
+    // From here on nobody adds rows, and running jobs are waited for by their locks.
     db.execute(sql!("ops/suspend_company").text, &[&id]).await?;
     let tables = tables(db).await?;
     for _ in 0..3 {
@@ -317,7 +319,7 @@ async fn erase_company(db: &mut Client, id: Uuid, mut erasure: Erasure<'_>) -> a
             erasure.delete(db, table, "tenant_id = $1", &[&id], limit).await?;
         }
     }
-    // What no row names any more.
+    // Objects to which no row refers any more.
     if let Some(storage) = erasure.storage {
         let objects: Vec<_> = storage.list_below(&id.to_string()).try_collect().await?;
         erasure.bar.finish_and_clear();
@@ -362,19 +364,19 @@ fn add(counts: &mut Counts, what: &str, rows: u64) {
     *counts.entry(what.to_owned()).or_default() += rows;
 }
 
-/// An erasure that goes on.
+/// An erasure in progress.
 struct Erasure<'a> {
-    /// None of another database's.
+    /// `None` if it belongs to another database.
     storage: Option<&'a Storage>,
-    /// What is gone.
+    /// What has been erased so far.
     counts: Counts,
     bar: ProgressBar,
 }
 
 impl<'a> Erasure<'a> {
-    /// Of what was counted before.
+    /// Starts the erasure of what was counted before.
     fn begin(counted: &Counts, storage: Option<&'a Storage>) -> Self {
-        // Contents go with the rows of their files.
+        // Contents are erased with the rows of their files.
         let rows = counted.iter().filter(|(what, _)| *what != OBJECTS).map(|(_, rows)| rows).sum();
         Self { storage, counts: Counts::new(), bar: terminal::progress("erasing", Measure::Of(rows)) }
     }
@@ -405,7 +407,7 @@ impl<'a> Erasure<'a> {
         }
     }
 
-    /// Deletes files, and their contents after them: what is left when it is interrupted goes with the next sweep.
+    /// Deletes files, and then their contents; what an interruption leaves is deleted by the next sweep.
     async fn delete_files(&mut self, db: &Client, condition: &str, params: Params<'_>) -> anyhow::Result<()> {
         let statement = format!(
             "delete from files where id in (select id from files where ({condition}) order by id limit {BATCH}) returning object_key"
@@ -428,13 +430,13 @@ impl<'a> Erasure<'a> {
     }
 }
 
-/// The rows that are a person.
+/// The rows by which a person is known.
 struct Person {
     /// In lower case.
     email: Option<String>,
-    /// Where they are erased, if not everywhere.
+    /// The only company in which they are erased; `None` for all.
     company: Option<Uuid>,
-    /// In each company the contacts, or else a place where only the address is known, which has the nil UUID.
+    /// The contacts in each company; where only the address is known, an entry with the nil UUID.
     contacts: Vec<Found>,
     users: Vec<Found>,
 }
@@ -442,7 +444,7 @@ struct Person {
 struct Found {
     id: Uuid,
     tenant: Uuid,
-    /// In E.164; what is no number where there is none.
+    /// In E.164; without a number, a text that is none.
     number: String,
 }
 
@@ -508,8 +510,8 @@ impl Person {
         Ok(counts)
     }
 
-    /// Takes the address and the number out of what stays, if `really`; counts in how many rows. Mails and runs that go anyway
-    /// are not counted.
+    /// Removes the address and the number from what stays, if `really`, and counts the rows. Mails and runs that are
+    /// erased anyway are not counted.
     async fn forget(
         &self,
         db: &Client,
@@ -548,9 +550,10 @@ impl Person {
         self.contacts.iter().chain(&self.users).map(|found| found.tenant).collect()
     }
 
-    /// The contact and the account go last and together with the record, so that they are found as long as anything is left.
+    /// Erases the contact and the account last, together with the record, so that they are found as long as anything is
+    /// left.
     async fn erase(&self, db: &mut Client, mut erasure: Erasure<'_>) -> anyhow::Result<Counts> {
-        // First: once the rows are gone that have the address, an interrupted erasure is not found again.
+        // First: once the rows with the address are gone, an interrupted erasure is not found again.
         if let Some(email) = &self.email {
             db.execute(sql!("ops/keep_erased_address").text, &[&self.company, email]).await?;
         }
@@ -590,10 +593,10 @@ impl Found {
     }
 }
 
-/// The tables and conditions of what goes with a user's account, `$1`.
+/// The tables and conditions of the rows that are erased with a user's account, `$1`.
 async fn of_user(db: &Client, user: &Found) -> anyhow::Result<Vec<(String, String)>> {
     let mut rows = vec![("notifications".to_owned(), "user_id = $1".to_owned())];
-    // Without a company, what they have is seen by nobody else.
+    // Nobody else sees the rows of a user without a company.
     if user.tenant == user.id {
         let others = tables(db).await?.into_iter().filter(|(table, _)| table != "notifications");
         rows.extend(others.map(|(table, _)| (table, "tenant_id = $1 and company_id is null".to_owned())));

@@ -1,4 +1,4 @@
-//! `ringfence files`: what is in the store of files, and whose it is.
+//! `ringfence files`: sweeps the store of files, and changes to which database it belongs.
 
 use crate::{
     App,
@@ -12,7 +12,8 @@ use clap::Subcommand;
 /// What to do with the store of files.
 #[derive(Subcommand)]
 pub enum Command {
-    /// Delete objects that no file needs any more: left by broken uploads, or deleted long ago. Servers do it once an hour
+    /// Delete objects that no file needs any more: left by interrupted uploads, or deleted long ago. Servers do this
+    /// once an hour
     Sweep {
         /// Only show what would be deleted
         #[arg(long)]
@@ -28,13 +29,13 @@ pub enum Command {
         /// Only count the objects in the store
         #[arg(long)]
         dry_run: bool,
-        /// Do not ask
+        /// Do not ask for confirmation
         #[arg(long)]
         yes: bool,
     },
 }
 
-/// Deletes what no file needs any more, or says what would be deleted.
+/// Deletes objects that no file needs any more, or says what would be deleted.
 pub async fn sweep(app: &App, dry_run: bool) -> anyhow::Result<()> {
     let bar = terminal::progress("objects looked at", Measure::Number);
     let swept = jobs::sweep_files::sweep(app, dry_run, |seen| bar.set_position(seen)).await?;
@@ -45,7 +46,7 @@ pub async fn sweep(app: &App, dry_run: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Makes the store that of an administrator's database, whosever it was, after asking.
+/// Assigns the store to an administrator's database, whichever it belonged to, after confirmation.
 pub async fn adopt(admin: &str, storage: &Storage, dry_run: bool, yes: bool) -> anyhow::Result<()> {
     let db = db::connect_as_dba(admin).await?;
     let bar = terminal::progress("objects looked at", Measure::Number);

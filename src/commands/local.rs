@@ -1,4 +1,4 @@
-//! `ringfence local`: a command with a PostgreSQL of its own.
+//! `ringfence local`: runs a command with a private PostgreSQL.
 
 use crate::{
     config::{Config, Database},
@@ -12,7 +12,7 @@ use nix::{
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Runs a command with a private cluster; answers how it ended.
+/// Runs a command with a private cluster; returns its exit code.
 pub async fn run(
     database: Database,
     mut config: Config,
@@ -28,26 +28,26 @@ pub async fn run(
         let (program, arguments) = command.split_first().context("no command given")?;
         let mut child = tokio::process::Command::new(program);
         child.args(arguments).env("DATABASE_URL", &api).env("DATABASE_ADMIN_URL", &admin);
-        // psql may be where the server is, and nowhere else.
+        // psql may be installed only where the server is.
         let path = std::env::var_os("PATH").unwrap_or_default();
         let folders = std::env::split_paths(&path).chain([cluster.programs().to_owned()]);
         child.env("PATH", std::env::join_paths(folders)?);
         if temporary {
-            // Of a database that ends with the command, whatever store the environment names for another one.
+            // This database ends with the command, so its store is not the one that the environment names.
             config.storage_url = None;
             child.env("RINGFENCE_STORAGE_URL", config.store_of_files(Some(cluster.folder()))?);
         } else {
-            // This program finds its files and keys as it would if it had opened the folder.
+            // The command gets the files and keys that it would find if it had opened the folder itself.
             config.settle(Some(&folder))?;
             child.env("RINGFENCE_STORAGE_URL", config.storage_url.unwrap_or_default());
             child.env("RINGFENCE_JWT_SECRET", config.jwt_secret.join(","));
             child.env("RINGFENCE_SECRET_KEY", config.secret_key.join(","));
         }
-        // So that psql and its like are there without an argument.
+        // So that psql and similar programs need no arguments.
         child.envs(db::libpq_environment(&admin)?);
         let (mut int, mut term) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
         let mut child = child.spawn().with_context(|| format!("cannot run {program}"))?;
-        // The command ends as it would without this program, which stays until it has.
+        // The command ends as it would without this program, which waits for it.
         let status = loop {
             let told = tokio::select! {
                 status = child.wait() => break status?,
@@ -66,7 +66,7 @@ pub async fn run(
     code.and_then(|code| closed.map(|()| code))
 }
 
-/// Whether a terminal's Ctrl-C reaches this program, and with it what it has begun.
+/// Whether a terminal's Ctrl-C reaches this program, and so also the command.
 fn is_in_foreground() -> bool {
     std::fs::File::open("/dev/tty").is_ok_and(|terminal| tcgetpgrp(terminal) == Ok(getpgrp()))
 }

@@ -22,7 +22,7 @@ pub struct Location {
 }
 
 impl Location {
-    /// Finds the database, and starts the private cluster where no address is given.
+    /// Finds the database, and starts the private cluster if no address is given.
     pub async fn open(given: Database) -> anyhow::Result<Self> {
         let filled = |url: Option<String>| url.filter(|u| !u.is_empty());
         if let Some(api) = filled(given.database_url.clone()) {
@@ -55,7 +55,7 @@ impl Location {
         self.cluster.is_some()
     }
 
-    /// Ends the private cluster if nobody else uses it.
+    /// Stops the private cluster unless another process uses it.
     pub async fn close(self) -> anyhow::Result<()> {
         match self.cluster {
             Some(cluster) => cluster.close().await,
@@ -64,7 +64,7 @@ impl Location {
     }
 }
 
-/// Does something with the database, and closes it whatever came of that; an error of the work is told rather than one of the
+/// Runs something with the database, and then closes it in any case. An error of the work takes precedence over one of
 /// closing.
 pub async fn located<T>(
     database: Database,
@@ -76,7 +76,8 @@ pub async fn located<T>(
     done.and_then(|done| closed.map(|()| done))
 }
 
-/// Runs something with all that a server has, but for its socket; for what only looks at the store of files none is made.
+/// Runs something with all that a server has, except for its socket. With `only_looks`, a missing store of files is not
+/// created.
 pub async fn with_app(
     database: Database,
     mut config: Config,
@@ -93,7 +94,7 @@ pub async fn with_app(
     .await
 }
 
-/// Runs something with the administrator's address and the store of files; none is made for what only looks.
+/// Runs something with the administrator's address and the store of files, which is not created with `only_looks`.
 pub async fn with_storage(
     database: Database,
     config: Config,
@@ -107,8 +108,8 @@ pub async fn with_storage(
     .await
 }
 
-/// Runs something as the administrator of a migrated database: under their own name when the policies let them see every
-/// company, which the platform's own do, and otherwise as ringfence_dba.
+/// Runs something as the administrator of a migrated database: under their own role if the policies let it see every
+/// company, as they do for the platform's own roles, and otherwise as ringfence_dba.
 pub async fn administer(
     database: Database,
     work: impl AsyncFnOnce(&mut tokio_postgres::Client) -> anyhow::Result<String>,

@@ -1,5 +1,5 @@
-//! The commands of those who run Ringfence, a file or folder each, called as its command. `serve` has `worker`, too,
-//! and `location` finds the database and the store for all of them.
+//! The commands for administrators, each in a file or folder of its name. `serve` also has `worker`, and `location`
+//! finds the database and the store for all of them.
 
 pub mod archive;
 pub mod backfill;

@@ -1,4 +1,4 @@
-//! `ringfence operator`: logins for people at psql, each held to one company by the role that logged in.
+//! `ringfence operator`: logins for people who use psql, each restricted to one company by the role that logged in.
 
 use crate::{
     auth,
@@ -24,10 +24,10 @@ pub enum Command {
     List,
     /// Give an operator one more company; they choose one of theirs for each connection
     Grant(Grant),
-    /// Take a company from an operator, in open connections, too; the login stays
+    /// Take a company from an operator, also in open connections; the login stays
     ///
-    /// From then on they choose their company for each connection, even if only one is left, so that nobody continues in another
-    /// company by accident.
+    /// From then on they choose their company for each connection, even if only one is left, so that nobody continues
+    /// in another company by accident.
     Revoke(Grant),
     /// Remove an operator: close their connections, and drop the login
     Remove {
@@ -47,7 +47,8 @@ pub struct Add {
     /// Allow them to add and change the company's rows; deleting is left to the API
     #[arg(long)]
     write: bool,
-    /// Hide names, addresses, texts and other personal data: they read the columns that sql/platform/operators.sql calls open
+    /// Hide names, addresses, texts and other personal data: allow only the columns that sql/platform/operators.sql
+    /// calls open
     #[arg(long, conflicts_with = "write")]
     no_personal_data: bool,
     /// Generate a password and print it once, instead of asking for one
@@ -65,7 +66,7 @@ pub struct Grant {
     company: String,
 }
 
-/// Runs the command as an administrator; answers what to print.
+/// Runs the command as an administrator; returns what to print.
 pub async fn run(command: Command, admin: &Client) -> anyhow::Result<String> {
     carry_out(command, admin).await.map_err(|e| {
         db::refused(e, "a superuser, or a member of ringfence_owner and ringfence_platform who may create roles")
@@ -132,7 +133,7 @@ impl Add {
             companies.push(db::find_company(admin, given).await?);
         }
         let ids: Vec<String> = companies.iter().map(|company| company.id.to_string()).collect();
-        // As its SCRAM verifier, so that no log of the server can hold it.
+        // As its SCRAM verifier, so that no log of the server can contain the password.
         let verifier = postgres_protocol::password::scram_sha_256(password.as_bytes());
         admin
             .execute(sql!("ops/operator_add").text, &[&name, &ids, &write, &!no_personal_data, &verifier])
@@ -145,7 +146,7 @@ impl Add {
     }
 }
 
-/// The database's advice belongs to its sentence.
+/// Adds the database's hint to its error message.
 fn with_hint(e: tokio_postgres::Error) -> anyhow::Error {
     match e.as_db_error().and_then(|db| Some(format!("{}. {}", db.message(), db.hint()?))) {
         Some(text) => anyhow::anyhow!(text),

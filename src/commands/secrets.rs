@@ -1,7 +1,7 @@
-//! `ringfence secrets`: seals anew, under the newest key, what is sealed under an older one, while servers run.
+//! `ringfence secrets`: reseals under the newest key what is sealed under an older one, while servers run.
 //!
-//! Each value is replaced only if it is still the one that was opened, so what a server writes meanwhile stays. What is done
-//! is done: a run that was broken off is completed by the next one.
+//! Each value is replaced only if it is still the one that was opened, so what a server writes meanwhile stays. An
+//! interrupted run is completed by the next one.
 
 use crate::{
     db::{Sql, connect_as_dba},
@@ -47,22 +47,22 @@ pub enum Command {
     },
 }
 
-/// Values that are opened, and replaced by one statement.
+/// The number of values that are opened and then replaced by one statement.
 const BATCH: usize = 200;
-/// Servers that were not started anew go on sealing under the old key; so often they are followed.
+/// How many passes to make: servers that were not restarted go on sealing under the old key.
 const PASSES: usize = 5;
 const PAUSE: Duration = Duration::from_millis(200);
-/// As many of the values that cannot be opened are named.
+/// How many of the values that cannot be opened are named.
 const NAMED: u64 = 20;
 
-/// Where sealed values are kept: what they are called, and the statement that replaces them.
+/// Where sealed values are kept: their name, and the statement that replaces them.
 const PLACES: [(&str, Sql); 3] = [
     ("providers' credentials", sql!("ops/secrets/replace_credentials")),
     ("requests with an Idempotency-Key", sql!("ops/secrets/replace_requests")),
     ("their answers", sql!("ops/secrets/replace_answers")),
 ];
 
-/// Runs the command at the administrator's address of a database; false when something is left under an older key.
+/// Runs the command at the administrator's address of a database; false if something is left under an older key.
 pub async fn run(command: &Command, admin: &str, sealer: &Sealer) -> anyhow::Result<bool> {
     let Command::Rotate { dry_run } = *command;
     let (reading, writing) = (connect_as_dba(admin).await?, connect_as_dba(admin).await?);
@@ -78,7 +78,7 @@ pub async fn run(command: &Command, admin: &str, sealer: &Sealer) -> anyhow::Res
         if dry_run || !left {
             break;
         }
-        // So that requests under way come to their end.
+        // Lets requests in progress finish.
         tokio::time::sleep(PAUSE).await;
     }
     bar.finish_and_clear();
@@ -103,19 +103,19 @@ pub async fn run(command: &Command, admin: &str, sealer: &Sealer) -> anyhow::Res
     Ok(done.unopened == 0 && (dry_run || !left))
 }
 
-/// What one look at everything found.
+/// The result of one pass over everything.
 #[derive(Default)]
 struct Pass {
-    /// Sealed anew, or in a dry run what would be, by place.
+    /// The number of resealed values by place; in a dry run, of those that would be resealed.
     counts: [u64; PLACES.len()],
-    /// What a server replaced before this did.
+    /// The number of values that a server replaced first.
     overtaken: u64,
-    /// What none of the keys opens.
+    /// The number of values that none of the keys opens.
     unopened: u64,
 }
 
 impl Pass {
-    /// Looks at what is not under the newest key, and replaces it over `writing` if there is one.
+    /// Visits what is not under the newest key, and replaces it over `writing`, if given.
     async fn over(
         reading: &Client,
         writing: Option<&Client>,
@@ -167,7 +167,7 @@ impl Pass {
 
     fn add(&mut self, other: &Self) {
         self.counts.iter_mut().zip(other.counts).for_each(|(sum, count)| *sum += count);
-        // The same ones at each look.
+        // Each pass finds the same ones.
         self.unopened = other.unopened;
     }
 }

@@ -63,8 +63,8 @@ pub async fn serve(database: Database, mut config: Config) -> anyhow::Result<()>
     served.and(at.close().await)
 }
 
-/// Refuses a store that is another database's, where files that come in would not last. One that does not answer may do so
-/// later; until then a server takes no files, and is not ready.
+/// Refuses a store of another database, which would delete new files. A store that does not respond may do so later;
+/// until then a server accepts no files, and is not ready.
 async fn check_store(app: &App) -> anyhow::Result<()> {
     match store::look(app).await {
         Ok(true) => Ok(()),

@@ -19,18 +19,19 @@ pub enum Command {
         /// The company's id, or its exact name
         #[arg(long)]
         company: String,
-        /// A new role, such as company_admin or "Sales Rep". Without it the role stays, except that new accounts, and users from another company other than super admins, become company_user
+        /// A new role, such as company_admin or "Sales Rep". Without it the role stays, but new accounts become
+        /// company_user, and so do users from another company, except for super admins
         #[arg(long)]
         role: Option<String>,
     },
 }
 
-/// An address as accounts have it.
+/// An address in the form that accounts have.
 fn address(given: &str) -> String {
     given.trim().to_lowercase()
 }
 
-/// Makes somebody a super admin of the platform; answers what was done.
+/// Makes somebody a super admin of the platform; returns what was done.
 pub async fn super_admin(admin: &Client, email: &str) -> anyhow::Result<String> {
     let email = address(email);
     let user = match admin.query_opt(sql!("ops/find_user").text, &[&email]).await? {
@@ -47,11 +48,12 @@ pub async fn super_admin(admin: &Client, email: &str) -> anyhow::Result<String> 
     ))
 }
 
-/// The roles of companies (contract: conventions, "Roles and permissions"). The API takes any word, which a typing error is, too.
+/// The roles in companies (contract: conventions, "Roles and permissions"). The API accepts any word, even a typing
+/// error.
 const ROLES: [&str; 7] =
     ["company_admin", "company_user", "Admin", "Sales Manager", "Sales Rep", "Regular User", "Support"];
 
-/// Runs the command as an administrator of the database; answers what was done.
+/// Runs the command as an administrator of the database; returns what was done.
 pub async fn run(command: Command, admin: &mut Client) -> anyhow::Result<String> {
     let Command::Assign { email, company, role } = command;
     assign(admin, &email, &company, role.as_deref()).await
@@ -72,7 +74,7 @@ async fn assign(admin: &mut Client, email: &str, company: &str, role: Option<&st
         .and_then(|row| Some(Company { id: row.get::<_, Option<_>>("company_id")?, name: row.get("company") }));
     let left = left.filter(|left| left.id != company.id);
     let (user, role) = match known {
-        // What somebody was in another company says nothing about this one, and what they are of the platform stays.
+        // A role in another company means nothing in this one, but a super admin stays one.
         Some(row) => {
             let (user, was): (Uuid, &str) = (row.get("id"), row.get("user_role"));
             let moves = left.is_some() && was != db::SUPER_ADMIN;
@@ -109,7 +111,7 @@ async fn assign(admin: &mut Client, email: &str, company: &str, role: Option<&st
 }
 
 async fn add_user(admin: &Client, email: &str, first: &str, last: &str) -> anyhow::Result<Uuid> {
-    // As the API has it.
+    // By the API's rules.
     if wire::new_address(email, &()).is_err() || email.chars().count() > 255 {
         bail!("\"{email}\" is not an e-mail address that mail gets to");
     }

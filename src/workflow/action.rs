@@ -50,7 +50,7 @@ pub struct SendSms {
     /// The recipient's number. Default: the sender of the message that started the run, or the contact's phone.
     #[serde(default = "recipient", deserialize_with = "whoever_wrote")]
     pub to: String,
-    /// What it says.
+    /// The text.
     pub body: String,
     /// One of the company's numbers. Default: any that can send it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -74,7 +74,7 @@ pub struct SendEmail {
     /// The recipient's address. Default: the contact's.
     #[serde(default = "address")]
     pub to: String,
-    /// One line.
+    /// The subject: one line.
     pub subject: String,
     /// The HTML; values that templates insert are escaped.
     pub body: String,
@@ -96,7 +96,7 @@ pub struct CreateActivity {
     /// Its subject.
     #[serde(alias = "title")]
     pub subject: String,
-    /// More of it.
+    /// Its description.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// When it is due, in hours after the run. Default: never.
@@ -114,7 +114,7 @@ fn task() -> String {
 /// The config of [`Action::CreateDeal`].
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct CreateDeal {
-    /// Its title.
+    /// The title.
     pub title: String,
     /// A number, or a template that produces one.
     #[serde(default = "nothing")]
@@ -125,7 +125,7 @@ pub struct CreateDeal {
     /// The pipeline. Default: the company's first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pipeline_id: Option<Uuid>,
-    /// More of it.
+    /// Its description.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
 }
@@ -222,9 +222,9 @@ pub struct AddTag {
 /// The config of [`Action::SendNotification`].
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct SendNotification {
-    /// One line.
+    /// The title: one line.
     pub title: String,
-    /// What it says.
+    /// The message.
     #[serde(default)]
     pub message: String,
     /// The users to notify. Default: the workflow's owner.

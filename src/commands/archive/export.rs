@@ -23,8 +23,8 @@ use tokio_postgres::{IsolationLevel, Transaction};
 use uuid::Uuid;
 use zip::{CompressionMethod, ZipWriter, result::ZipError, write::SimpleFileOptions};
 
-/// The file of an archive. After its first failure it only says that all is well: the library closes a zip that it drops, and
-/// would tell at standard error once more what is told already.
+/// The file of an archive. After its first failure it only reports success: the library closes a zip that it drops, and
+/// would print an error that is reported already to standard error again.
 struct Target {
     file: BufWriter<File>,
     position: u64,
@@ -105,7 +105,7 @@ pub async fn export(admin_url: &str, company: &str, to: &Path, storage: &Storage
     let mut db = connect_as_dba(admin_url).await?;
     let company = db::find_company(&db, company).await?;
     ensure!(!to.exists(), "{} exists already: choose a new file", to.display());
-    // An archive that was cut short does not look like one.
+    // An interrupted export must not look like an archive.
     let partial = to.with_added_extension("partial");
     let file = match private_file(&partial) {
         Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => bail!(
@@ -125,7 +125,7 @@ pub async fn export(admin_url: &str, company: &str, to: &Path, storage: &Storage
     named
 }
 
-/// What a company has is nobody else's on this machine.
+/// Creates a file that nobody else on this machine can read, because it holds a company's data.
 fn private_file(path: &Path) -> std::io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt;
     std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
@@ -210,7 +210,7 @@ async fn write_objects(
             missing.push(id);
             continue;
         };
-        // Most are compressed by their own form.
+        // Most files have a compressed format already.
         out.start(format!("{OBJECTS}{id}"), CompressionMethod::Stored)?;
         while let Some(chunk) = content.stream.next().await {
             out.put(&chunk?)?;

@@ -26,22 +26,22 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 use zip::ZipArchive;
 
-/// Rows of one insert, which are also held in memory, unless they are large.
+/// The maximum number of rows, and of bytes, of one insert; they are held in memory.
 const BATCH: usize = 500;
 const BATCH_BYTES: usize = 4 << 20;
 const CHUNK: usize = 256 << 10;
-/// The longest line of an archive: a small zip can hold an endless one, and PostgreSQL, which writes and reads a row as one value,
-/// has none that is longer.
+/// The maximum length of a line, in bytes: a small zip can hold an endless one, and PostgreSQL, which writes and reads
+/// a row as one value, has no longer ones.
 const LINE: u64 = 1 << 30;
-/// The longest manifest.
+/// The maximum size of a manifest, in bytes.
 const MANIFEST: u64 = 64 << 20;
-/// Rows that cannot come in are named, so many of them.
+/// How many of the rows that cannot be added are named.
 const NAMED: usize = 100;
 
-/// How a company comes in.
+/// How to import a company.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct Options {
-    /// Keep the company's status instead of suspending it: it is at work at once
+    /// Keep the company's status instead of suspending it, so that it is active at once
     #[arg(long)]
     pub active: bool,
     /// Keep what was due since the export: scheduled texts, campaigns and workflow runs, which are carried out once the company is
@@ -51,21 +51,21 @@ pub struct Options {
     pub keep_due: bool,
 }
 
-/// What came in.
+/// The result of an import.
 #[derive(Debug)]
 pub struct Imported {
-    /// As the archive says.
+    /// The manifest of the archive.
     pub manifest: Manifest,
-    /// Users who have an account here already, in words.
+    /// Users who already have an account here, in words.
     pub elsewhere: Vec<String>,
-    /// What was due and is cancelled.
+    /// What was due, and has been cancelled.
     pub due: Option<Due>,
     /// Addresses of people who were erased here before.
     pub erased: Vec<String>,
 }
 
-/// Adds the company of an archive to a database that does not have it; all or nothing. Unless `active`, it comes in
-/// suspended, so that nothing is sent twice while it is still at work where it came from.
+/// Adds the company of an archive to a database that does not have it; all or nothing. Unless `active` is set, the
+/// company is suspended, so that nothing is sent twice while it is still active where it came from.
 pub async fn import(admin_url: &str, from: &Path, options: Options, storage: &Storage) -> anyhow::Result<Imported> {
     let file = File::open(from).with_context(|| format!("cannot read {}", from.display()))?;
     let name = from.display();
@@ -84,10 +84,10 @@ pub async fn import(admin_url: &str, from: &Path, options: Options, storage: &St
     verify(&mut zip, &manifest)?;
 
     let mut db = connect_as_dba(admin_url).await?;
-    // Keys of objects are the company's, the same as where it comes from, where it may be erased.
+    // Object keys are the same as in the database that it comes from, where the company may be erased.
     ensure!(store::is_of(&db, storage, Claim::IfUnowned).await?, store::ANOTHERS);
     let mut tx = db.transaction().await?;
-    // What triggers do for a new row of a company is in the archive already.
+    // The archive already has what triggers do for a company's new rows.
     tx.batch_execute("set constraints all deferred; set local app.restoring = 'on'").await?;
     let lock = "select pg_try_advisory_xact_lock(hashtextextended($1, 0))";
     let is_alone: bool = tx.query_one(lock, &[&format!("archive of {}", manifest.company_id)]).await?.get(0);
@@ -115,7 +115,7 @@ pub async fn import(admin_url: &str, from: &Path, options: Options, storage: &St
         bail!("nothing came in, because of these rows:\n  {}{more}", refused.join("\n  "));
     }
     bar.set_message("settling");
-    // What triggers do for a change is to be done from here on.
+    // From here on, triggers must do their work for changes.
     tx.batch_execute("set local app.restoring = 'off'").await?;
     for statement in [sql!("ops/unusable_passwords"), sql!("ops/no_super_admins"), sql!("ops/end_tokens")] {
         tx.execute(statement.text, &[&manifest.company_id]).await?;
@@ -137,7 +137,8 @@ pub async fn import(admin_url: &str, from: &Path, options: Options, storage: &St
     Ok(Imported { manifest, elsewhere, due, erased })
 }
 
-/// The users of an archive who stayed another company's, or nobody's. That an id is the same is no proof of who it is.
+/// The archive's users whose accounts here stay with another company, or with none. An equal id does not prove that it
+/// is the same person.
 async fn users_elsewhere(
     tx: &Transaction<'_>,
     zip: &mut ZipArchive<BufReader<File>>,
@@ -165,7 +166,7 @@ async fn users_elsewhere(
     Ok(told.collect())
 }
 
-/// Refuses an archive whose entries are not those of its manifest.
+/// Refuses an archive whose entries do not match its manifest.
 fn verify(zip: &mut ZipArchive<BufReader<File>>, manifest: &Manifest) -> anyhow::Result<()> {
     let names = zip.file_names().map(|name| Ok(name?.into_owned())).collect::<anyhow::Result<BTreeSet<String>>>()?;
     let wanted: BTreeSet<String> = manifest.entries.keys().cloned().chain(["manifest.json".to_owned()]).collect();
@@ -175,7 +176,7 @@ fn verify(zip: &mut ZipArchive<BufReader<File>>, manifest: &Manifest) -> anyhow:
     for (name, entry) in &manifest.entries {
         let mut content = zip.by_name(name)?;
         let (mut hash, mut bytes) = (Sha256::new(), 0);
-        // As far as it should go: what is longer is none of it.
+        // No further than its size in the manifest: a longer entry is refused anyway.
         while bytes <= entry.bytes {
             let read = content.read(&mut buffer).with_context(|| format!("{name} is broken"))?;
             if read == 0 {
@@ -222,7 +223,7 @@ async fn read_table(
 ) -> anyhow::Result<u64> {
     let insert = Insert::new(tx, table, company).await?;
     let (mut batch, mut rows, mut all) = (String::new(), 0, 0);
-    // A reader of the zip cannot wait for the database, so the lines are taken in lots.
+    // Reading the zip cannot wait for the database, so lines are collected in batches.
     let mut lines = read_lines(zip, table)?;
     loop {
         let line = lines.next().transpose()?;
@@ -241,11 +242,13 @@ async fn read_table(
     }
 }
 
-/// The statements that add rows of a table. Historical rows stay historical, unless nobody would see them: those of a user who
-/// stays elsewhere become the company's, as when a user moves, and so do all where the backfill of this database is finished.
+/// The statements that add rows of a table. Historical rows stay historical unless nobody would see them: those of a
+/// user who stays elsewhere become the company's, as when a user moves, and so do all if this database's backfill is
+/// finished.
 ///
-/// Who has an account here, by the id, is not touched and gets no rights, whatever the file says of them: it is not signed,
-/// and whoever made one up must not gain anybody by it. So their address need not be compared.
+/// An account that already exists here, by its id, is not changed and gets no rights, whatever the file says about it:
+/// the file is not signed, and a forged one must not gain access to anybody's account. So addresses need not be
+/// compared.
 struct Insert {
     table: String,
     statements: Vec<String>,
@@ -259,7 +262,7 @@ impl Insert {
         let add = |values: &str, whose: &str, rest: &str| {
             format!("insert into {table} ({columns}) select {values} from {rows} where {whose} = $2 {rest}")
         };
-        // The users of an archive come in after the rows.
+        // An archive's users are added after its rows.
         let is_elsewhere =
             |user: &str| format!("exists (select from users u where u.id = r.{user} and not ops.is_nameless(u))");
         let statements = match table {
@@ -267,8 +270,8 @@ impl Insert {
                 vec![add(&columns.replace("storage_bytes", "0").replace("file_count", "0"), "id", "")]
             }
             "users" => {
-                // Who is here without a name, as somebody whose rows another company has, gets it back. Who has one stays as they
-                // are, and comes as a member who has left.
+                // A nameless account, left here because another company has rows of that user, gets its name back. A
+                // named account stays as it is, and becomes a former member.
                 let values = columns.split(", ").map(|column| format!("r.{column}")).collect::<Vec<_>>().join(", ");
                 vec![
                     add(&columns, "company_id", "and not exists (select from users u where u.id = r.id)"),
@@ -278,13 +281,13 @@ impl Insert {
                     ),
                 ]
             }
-            // Read by their user, whatever company that is of.
+            // Notifications are read by their user, whatever company that user is in.
             "notifications" => {
                 let of_nobody_else = format!("and not {}", is_elsewhere("user_id"));
                 vec![add(&columns.replace("company_id", "$2::uuid"), "tenant_id", &of_nobody_else)]
             }
             "members" => vec![
-                // Who has left the company stays as somebody whose rows these are, and without a name.
+                // A user who has left the company becomes a nameless account to which these rows belong.
                 format!(
                     "insert into users (id, email, first_name, last_name, is_deleted)
                     select r.user_id, 'moved-' || r.user_id || '@deleted.invalid', 'Former', 'member', true from {rows}
@@ -306,7 +309,7 @@ impl Insert {
         Ok(Self { table: table.to_owned(), statements, company })
     }
 
-    /// Adds rows, of which those that have a unique key of another row are named instead.
+    /// Adds rows; those that violate a unique key are reported instead.
     async fn run(&self, tx: &mut Transaction<'_>, rows: &str, refused: &mut Vec<String>) -> anyhow::Result<()> {
         if self.add(tx, rows).await?.is_none() {
             return Ok(());
@@ -319,7 +322,7 @@ impl Insert {
         Ok(())
     }
 
-    /// Adds all of these rows, or none and answers the unique key that forbids it.
+    /// Adds all of these rows, or none; then returns the unique key that was violated.
     async fn add(&self, tx: &mut Transaction<'_>, rows: &str) -> anyhow::Result<Option<String>> {
         let all = tx.savepoint("rows").await?;
         for statement in &self.statements {

@@ -1,9 +1,9 @@
-//! All of one company in one file, and back: for moving a company to another database, and for handing it its data.
+//! Writes a company to one file and reads it back: to move a company to another database, or to hand over its data.
 //!
-//! The file is a zip. `tables/<table>.ndjson` has a row a line under the names of its columns, `objects/<file id>` the
-//! content of a file, and `manifest.json` the version of the schema and the number of rows and SHA-256 of each entry.
-//! Password hashes and providers' credentials are left out: who moves resets their password by mail, and a sealed secret
-//! is worth nothing under another key.
+//! The file is a zip. `tables/<table>.ndjson` has one row per line, with its columns' names; `objects/<file id>` is the
+//! content of a file; `manifest.json` has the version of the schema, and the number of rows and SHA-256 of each entry.
+//! Password hashes and providers' credentials are left out: users reset their passwords by mail, and a sealed secret
+//! cannot be opened under another key.
 
 mod export;
 mod import;
@@ -24,9 +24,9 @@ use uuid::Uuid;
 pub enum Command {
     /// Write a company's rows and files to a zip: a file of JSON lines for each table, and a manifest with checksums
     ///
-    /// Password hashes and providers' credentials are not in it. If the company moves, have a super admin suspend it first:
-    /// otherwise what it sends after the export is still due in the file, and what becomes due after the import is sent from both
-    /// places.
+    /// Password hashes and providers' credentials are not in it. If the company moves, have a super admin suspend it
+    /// first: otherwise messages that it sends after the export are still due in the file, and messages that become due
+    /// after the import are sent from both places.
     Export {
         /// The company's id, or its exact name
         #[arg(long)]
@@ -37,22 +37,23 @@ pub enum Command {
     },
     /// Add the company of an export to a database that does not have it, under the same ids
     ///
-    /// The company is suspended, so that nothing is sent twice while it is still at work where it came from. Its users reset their
-    /// passwords by mail, an admin enters the providers' credentials again, and nobody becomes a super admin. A user who already
-    /// has an account in the database, by its id, keeps it as it is, and becomes a former member of the imported company: what
-    /// they made there belongs to the company. The output names people in the file who were erased here.
+    /// The company is suspended, so that nothing is sent twice while it is still active where it came from. Its users
+    /// reset their passwords by mail, an admin enters the providers' credentials again, and nobody becomes a super
+    /// admin. A user whose id already has an account in the database keeps that account as it is, and becomes a former
+    /// member of the imported company: what they made there belongs to the company. The output lists people in the file
+    /// who were erased here.
     Import {
         /// The zip that `ringfence archive export` wrote
         file: PathBuf,
-        /// How it comes in
+        /// How to import it
         #[command(flatten)]
         options: Options,
     },
 }
 
-/// The form of the file that this program writes and reads.
+/// The version of the file format that this program writes and reads.
 const FORMAT: u32 = 1;
-/// How the names of files' contents begin.
+/// The prefix of entries with the contents of files.
 const OBJECTS: &str = "objects/";
 
 /// Runs the command at the administrator's address of a database, with its store of files.
@@ -91,7 +92,7 @@ pub async fn run(command: &Command, admin: &str, storage: &Storage) -> anyhow::R
     Ok(())
 }
 
-/// What an archive says of itself.
+/// The manifest of an archive.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Manifest {
     format: u32,
@@ -99,7 +100,7 @@ pub struct Manifest {
     schema: i32,
     company_id: Uuid,
     company: String,
-    /// What every archive lacks, in words.
+    /// What every archive leaves out, in words.
     left_out: Vec<String>,
     /// Files whose content was not in the store.
     missing_objects: Vec<Uuid>,
@@ -110,16 +111,16 @@ pub struct Manifest {
 /// One entry of an archive.
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
-    /// Rows, of a table.
+    /// The number of rows, for a table.
     pub rows: u64,
-    /// Bytes before they were compressed.
+    /// The uncompressed size, in bytes.
     pub bytes: u64,
-    /// Of these bytes, in hexadecimal.
+    /// The SHA-256 of the uncompressed bytes, in hexadecimal.
     pub sha256: String,
 }
 
 impl Manifest {
-    /// Rows of all tables, and files with content.
+    /// Names the company, and counts its rows and its files with content.
     pub fn summary(&self) -> String {
         let files = self.entries.keys().filter(|name| name.starts_with(OBJECTS)).count();
         let company = Company { id: self.company_id, name: self.company.clone() };
@@ -130,13 +131,13 @@ impl Manifest {
         self.entries.values().fold(0, |rows, entry| rows.saturating_add(entry.rows))
     }
 
-    /// Of the entries whose names begin so.
+    /// The uncompressed size of all entries with this prefix, in bytes.
     fn bytes(&self, start: &str) -> u64 {
         let entries = self.entries.iter().filter(|(name, _)| name.starts_with(start));
         entries.fold(0, |bytes, (_, entry)| bytes.saturating_add(entry.bytes))
     }
 
-    /// Why the archive is not whole, if it is not.
+    /// Why the archive is incomplete, if it is.
     pub fn lack(&self) -> Option<String> {
         let files = self.missing_objects.len();
         (files > 0).then(|| {
@@ -153,7 +154,7 @@ async fn tables(db: &impl GenericClient) -> anyhow::Result<Vec<(String, &'static
     for row in db.query(sql!("ops/tenant_tables").text, &[]).await? {
         tables.push((row.get(0), "tenant_id = $1"));
     }
-    // Their members come last: a company's first member brings a pipeline along, unless there is one.
+    // Users and members come last: a company's first member creates a pipeline, unless there is one.
     tables.extend([("users".to_owned(), "company_id = $1"), ("members".to_owned(), "tenant_id = $1")]);
     Ok(tables)
 }
