@@ -80,8 +80,7 @@ pub struct Run {
 pub const MANY: u32 = 100_000;
 /// How long to wait for other transactions before a table keeps its indexes.
 const INDEX_WAIT: &str = "set lock_timeout = '30s'";
-/// Settings for building indexes: each is sorted in memory, by a single process, which leaves the other processors to
-/// the API.
+/// Each index is sorted in memory by a single process, which leaves the other processors to the API.
 const INDEXING: &str = "set maintenance_work_mem = '256MB'; set max_parallel_maintenance_workers = 0";
 /// Compression of full pages in the WAL. Pages that change for the first time since a checkpoint, and those of a new
 /// index, are logged whole, and everybody's commits wait for that. The method that compresses best is for indexes, the
@@ -112,8 +111,7 @@ pub async fn run(command: Command, admin: &str) -> anyhow::Result<bool> {
     Ok(true)
 }
 
-/// A connection for building indexes and vacuuming, as the administrator, because ringfence_dba does not own the
-/// tables.
+/// A connection as the administrator, for indexes and vacuums, because ringfence_dba does not own the tables.
 async fn owning(admin: &str) -> anyhow::Result<Client> {
     let client = db::connect(admin).await?;
     compress_log(&client, SMALLEST_LOG).await;
@@ -465,8 +463,7 @@ async fn verify(client: &Client) -> anyhow::Result<bool> {
     Ok(same)
 }
 
-/// Statements that allow historical rows again in tables whose `finish` was interrupted. Only the tables' owner can run
-/// them.
+/// Statements that allow historical rows again in tables whose `finish` was interrupted; they require ownership.
 const BROKEN_OFF: &str = "select format('alter table public.%I drop constraint backfill_finished', c.relname)
      from pg_constraint k join pg_class c on c.oid = k.conrelid
      join pg_attribute a on a.attrelid = c.oid and a.attname = 'company_id' and not a.attnotnull

@@ -42,8 +42,7 @@ pub struct Restore {
 
 const DUMP: &str = "database.dump";
 const LOGINS: &str = "logins.json";
-/// What some backups have instead of [`LOGINS`]: statements, which are ignored, because they would give rights to
-/// whoever has these names now.
+/// The file of backups whose logins are statements: ignored, because these give rights to whoever has the names now.
 const STATEMENTS: &str = "roles.sql";
 const COUNTS: &str = "rows.json";
 
@@ -289,8 +288,7 @@ async fn report(client: &Client, logins: &Logins, restored: Restored, started: I
     Ok(())
 }
 
-/// Whether a restore into this database is unfinished: what is due in it may have been carried out already, and would
-/// be again.
+/// Whether a restore into this database is unfinished: what is due in it may have been done, and would be again.
 pub(crate) async fn is_unfinished(client: &Client) -> anyhow::Result<bool> {
     Ok(client.query_typed_one(sql!("platform/unfinished_restore").text, &[]).await?.get(0))
 }

@@ -66,8 +66,7 @@ pub async fn rules_for(client: &Client) -> anyhow::Result<impl Iterator<Item = S
     Ok(VITAL.iter().chain(further).copied())
 }
 
-/// The violations of these rules. Here and below no statement is prepared by name, so that this works through any
-/// pooler.
+/// The violations of these rules. Nothing is prepared by name here and below, so this works through any pooler.
 pub async fn findings(client: &Client, rules: impl Iterator<Item = Sql>) -> anyhow::Result<Vec<Finding>> {
     let mut all = Vec::new();
     for rule in rules {

@@ -268,8 +268,7 @@ async fn is_last_super_admin(db: &Client, users: &[Uuid], company: Option<Uuid>)
     Ok(db.query_one(sql!("ops/last_super_admin").text, &[&users, &company]).await?.get(0))
 }
 
-/// The store, if it belongs to this database: in another database's store, a company that has moved has the same keys
-/// as here.
+/// The store, if it belongs to this database: in another one's, a company that has moved has the same keys.
 async fn own<'a>(db: &Client, storage: &'a Storage, options: Options) -> anyhow::Result<Option<&'a Storage>> {
     let claim = if options.dry_run { Claim::No } else { Claim::IfUnowned };
     let is_ours = store::is_of(db, storage, claim).await?;
@@ -550,8 +549,7 @@ impl Person {
         self.contacts.iter().chain(&self.users).map(|found| found.tenant).collect()
     }
 
-    /// Erases the contact and the account last, together with the record, so that they are found as long as anything is
-    /// left.
+    /// Erases the contact and the account last, together with the record, so that they are found until all is gone.
     async fn erase(&self, db: &mut Client, mut erasure: Erasure<'_>) -> anyhow::Result<Counts> {
         // First: once the rows with the address are gone, an interrupted erasure is not found again.
         if let Some(email) = &self.email {

@@ -76,8 +76,7 @@ pub async fn located<T>(
     done.and_then(|done| closed.map(|()| done))
 }
 
-/// Runs something with all that a server has, except for its socket. With `only_looks`, a missing store of files is not
-/// created.
+/// Runs something with all that a server has but its socket; `only_looks` does not create a missing store of files.
 pub async fn with_app(
     database: Database,
     mut config: Config,

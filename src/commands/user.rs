@@ -48,8 +48,8 @@ pub async fn super_admin(admin: &Client, email: &str) -> anyhow::Result<String> 
     ))
 }
 
-/// The roles in companies (contract: conventions, "Roles and permissions"). The API accepts any word, even a typing
-/// error.
+/// The roles in companies (contract: conventions, "Roles and permissions"). The API accepts any word, typing errors
+/// too.
 const ROLES: [&str; 7] =
     ["company_admin", "company_user", "Admin", "Sales Manager", "Sales Rep", "Regular User", "Support"];
 

@@ -137,8 +137,7 @@ pub async fn import(admin_url: &str, from: &Path, options: Options, storage: &St
     Ok(Imported { manifest, elsewhere, due, erased })
 }
 
-/// The archive's users whose accounts here stay with another company, or with none. An equal id does not prove that it
-/// is the same person.
+/// The archive's users whose accounts here stay elsewhere. An equal id does not prove that it is the same person.
 async fn users_elsewhere(
     tx: &Transaction<'_>,
     zip: &mut ZipArchive<BufReader<File>>,

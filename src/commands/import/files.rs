@@ -1,4 +1,4 @@
-//! The content of the old files, from a folder into the store.
+//! Copies the content of the old files from a folder into the store.
 
 use crate::{
     clients::storage::Storage,
@@ -15,12 +15,12 @@ use tokio_postgres::{GenericClient, Transaction};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-/// Where the old content is.
+/// The query for the storage paths of the old files.
 pub(super) const STORED: &str = "select id, storage_path, case when size between 0 and 1e12 then size::bigint end as size from files where storage_path <> ''";
 const CHUNK: usize = 256 << 10;
 
-/// Stores the content of every file that came over and has none, from a folder whose path is canonical; answers how many got
-/// theirs.
+/// Stores the content of every imported file that has none yet, from a folder whose path is canonical; returns how many
+/// files got theirs.
 pub(super) async fn bring(
     old: &Transaction<'_>,
     stand_ins: &str,
@@ -33,7 +33,7 @@ pub(super) async fn bring(
     let rows = old.query(&format!("{stand_ins}{STORED}"), &[]).await?;
     let olds: HashMap<Uuid, Old> =
         rows.iter().map(|row| (row.get("id"), Old { path: row.get("storage_path"), size: row.get("size") })).collect();
-    // Of all old rows, whatever became of them, so that each run comes to the same.
+    // From all old rows, whatever became of them, so that each run has the same result.
     let places = folder.map(|folder| locate(folder, olds.values().map(|old| old.path.as_str())));
     let bar = terminal::progress("contents of files", Measure::Of(waiting.len() as u64));
     let (tracker, mut stored) = (TaskTracker::new(), 0);
@@ -63,7 +63,7 @@ pub(super) async fn bring(
     Ok(stored)
 }
 
-/// What the old row says of its content.
+/// The storage path and size in an old row.
 struct Old {
     path: String,
     size: Option<i64>,
@@ -84,16 +84,17 @@ impl Old {
     }
 }
 
-/// Where the old storage paths lead, and how many of them to each file.
+/// The files to which the old storage paths lead, and how many paths lead to each file.
 #[derive(Default)]
 struct Places<'a> {
     of: HashMap<&'a str, PathBuf>,
     claims: HashMap<PathBuf, usize>,
 }
 
-/// The paths may begin above the folder: `/srv/app/uploads/a/b.pdf` is `a/b.pdf` of it. How many folders they begin above it is
-/// decided once for those from the root and once for the others, as it finds the most of them. Decided for each path by itself,
-/// `uploads/a/b.pdf` that is missing would be another one's `b.pdf`.
+/// Finds the files of storage paths, which may begin above the folder: `/srv/app/uploads/a/b.pdf` is `a/b.pdf` in it.
+/// How many leading parts are skipped is decided once for absolute paths and once for relative ones, such that most
+/// files are found. Decided for each path by itself, a missing `uploads/a/b.pdf` would be mistaken for another path's
+/// `b.pdf`.
 fn locate<'a>(folder: &Path, stored: impl Iterator<Item = &'a str>) -> Places<'a> {
     let mut places = Places::default();
     let stored: BTreeSet<&str> =
@@ -109,10 +110,10 @@ fn locate<'a>(folder: &Path, stored: impl Iterator<Item = &'a str>) -> Places<'a
                 found[above] += usize::from(folder.join(below(path, above)).is_file());
             }
         }
-        // Of equals the smallest.
+        // The smallest of equally good ones.
         let Some(above) = (0..found.len()).rev().max_by_key(|&above| found[above]) else { continue };
         for path in stored().filter(|path| names(path).count() > above) {
-            // Never one outside of the folder.
+            // Never a file outside of the folder.
             if let Ok(file) = folder.join(below(path, above)).canonicalize()
                 && file.starts_with(folder)
                 && file.is_file()
@@ -153,7 +154,7 @@ async fn store(
         writing.put(&buffer[..read]).await?;
     }
     let (size, sha256) = (i64::try_from(writing.size())?, writing.finish().await?);
-    // A connection that is lost may have written the row; content without one is swept.
+    // If the connection is lost, the row may have been written; content without a row is swept.
     writing.keep();
     db.execute(sql!("import/content").text, &[&id, &key, &size, &sha256.as_slice()]).await?;
     Ok(())

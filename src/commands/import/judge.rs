@@ -1,6 +1,6 @@
-//! Which staged rows fit, decided by what the catalog says of the table they go into: its columns, checks and unique keys.
-//! So a rule that a migration adds is kept by the import without a line here. A row that does not fit gets its reason in
-//! `problem`; what can be mended without guessing is, and is reported.
+//! Decides which staged rows fit, by what the catalog says about the table they go into: its columns, checks and unique
+//! keys. So the import respects a rule that a migration adds without a change here. A row that does not fit gets the
+//! reason in `problem`; what can be repaired without guessing is repaired and reported.
 
 use super::tables::Table;
 use crate::{sql, wire};
@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use tokio_postgres::GenericClient;
 use uuid::Uuid;
 
-/// Makes the empty staging table. `n` is the order in which the rows come in.
+/// The statement that creates the empty staging table. `n` is the order in which the rows are added.
 pub(super) fn create_stage(table: &Table) -> String {
     let columns: Vec<String> = table.columns().map(|(name, kind, _)| format!("{name} {kind}")).collect();
     format!(
@@ -18,7 +18,7 @@ pub(super) fn create_stage(table: &Table) -> String {
     )
 }
 
-/// The columns here that the staged rows fill.
+/// The columns of the new table that the staged rows fill.
 pub(super) async fn filled(db: &impl GenericClient, table: &Table) -> anyhow::Result<Vec<Column>> {
     let staged: BTreeSet<&str> = table.columns().map(|(name, _, _)| name).chain(["tenant_id"]).collect();
     let columns = db.query(sql!("import/columns").text, &[&table.new]).await?;
@@ -31,7 +31,7 @@ pub(super) async fn filled(db: &impl GenericClient, table: &Table) -> anyhow::Re
     Ok(columns.filter(|column| staged.contains(column.name.as_str())).collect())
 }
 
-/// A column of a table here.
+/// A column of a new table.
 pub(super) struct Column {
     pub(super) name: String,
     required: bool,
@@ -107,7 +107,7 @@ pub(super) async fn judge(db: &impl GenericClient, table: &Table) -> anyhow::Res
     Ok(())
 }
 
-/// Writes a column's numbers as the program looks for them, and reports those that are none.
+/// Rewrites a column's phone numbers in the form in which the program looks them up, and reports invalid ones.
 async fn write_as_dialled(db: &impl GenericClient, table: &Table, column: &str) -> anyhow::Result<()> {
     let (stage, name) = (table.stage(), table.name());
     let write = format!("update {stage} set {column} = app.dialled({column}) where app.dialled({column}) <> {column}");
@@ -121,7 +121,7 @@ async fn write_as_dialled(db: &impl GenericClient, table: &Table, column: &str) 
     Ok(())
 }
 
-/// Reports the accounts by whose address nobody logs in, or to which no mail gets, by the rules of the API.
+/// Reports accounts whose address cannot be used to log in, or cannot receive mail, by the rules of the API.
 async fn tell_odd_addresses(db: &impl GenericClient) -> anyhow::Result<()> {
     for row in db.query(sql!("import/new_addresses").text, &[]).await? {
         let (id, email): (Uuid, &str) = (row.get("id"), row.get("email"));
@@ -142,9 +142,9 @@ async fn reject(db: &impl GenericClient, stage: &str, reason: &str, condition: &
     Ok(())
 }
 
-/// Whose a row is: its company's; without one its user's, as a historical row of the company in which the old database has them.
-/// A row of a company whose user was another company's goes to the company's first admin. Of who has left the company only
-/// here, its rows come in as the company's own, as those became that were here before.
+/// Sets the tenant of each row: its company, or for a historical row that of its user in the old database. A company's
+/// row whose user is in another company goes to the company's first admin. Historical rows of a user who has left the
+/// company only here become the company's own, like those that were here before the user left.
 async fn give_tenant(db: &impl GenericClient, stage: &str, new: &str, owner: &str) -> anyhow::Result<()> {
     let orphan = format!("not exists (select from users u where u.id = {stage}.{owner})");
     let whose = format!("case when {owner} is null then 'it has no user' else 'its user did not come over' end");
@@ -186,8 +186,8 @@ async fn give_tenant(db: &impl GenericClient, stage: &str, new: &str, owner: &st
     Ok(())
 }
 
-/// Historical rows of a user who has left the company only here become the company's own. A notification without company is seen by
-/// its user, wherever they are.
+/// Gives historical rows of a user who has left the company only here to the company. Notifications are left out: their
+/// user sees them without a company, too.
 async fn leave_behind(
     db: &impl GenericClient,
     stage: &str,
@@ -210,8 +210,8 @@ async fn leave_behind(
     Ok(())
 }
 
-/// Historical rows of a batch follow users who were given a company since they were judged, as those do that came in before;
-/// until the transaction ends nobody is given one.
+/// Historical rows of a batch follow users who were given a company since they were judged, like rows that were
+/// imported before. Until the transaction ends, nobody can be given a company.
 pub(super) async fn follow_users(
     db: &impl GenericClient,
     table: &Table,
@@ -232,7 +232,7 @@ pub(super) async fn follow_users(
     leave_behind(db, &stage, table.new, owner, (first, last)).await
 }
 
-/// Where the backfill is finished there are no historical rows any more: they get the company that it would give them.
+/// If the backfill is finished, historical rows are not allowed any more: they get the company that it would give them.
 async fn give_company(db: &impl GenericClient, stage: &str, new: &str) -> anyhow::Result<()> {
     let give = format!(
         "with changed as (
@@ -247,7 +247,7 @@ async fn give_company(db: &impl GenericClient, stage: &str, new: &str) -> anyhow
     reject(db, stage, "'its user has no company, and the backfill is finished'", "company_id is null").await
 }
 
-/// Times must be ones that a calendar has, or are as good as missing; missing values get the column's default, where it has one.
+/// Times outside of the years 1 to 9999 count as missing; missing values get the column's default, if it has one.
 async fn fits_columns(db: &impl GenericClient, table: &Table, columns: &[Column]) -> anyhow::Result<()> {
     let stage = &table.stage();
     let is_odd = |c: &Column| format!("({0} < '0001-01-01' or {0} >= '10000-01-01')", c.name);
@@ -313,7 +313,7 @@ async fn fits_checks(db: &impl GenericClient, stage: &str, new: &str, columns: &
     reject_first(db, stage, &wrong.collect::<Vec<_>>()).await
 }
 
-/// Of rows with the same unique key the first stays, unless there is one here already.
+/// Of rows with the same unique key only the first one fits, and none if the key exists here already.
 async fn fits_keys(db: &impl GenericClient, stage: &str, new: &str, columns: &[Column]) -> anyhow::Result<()> {
     let names: Vec<&str> = columns.iter().map(|c| c.name.as_str()).collect();
     for key in db.query(sql!("import/unique_keys").text, &[&new, &names]).await? {

@@ -1,7 +1,8 @@
-//! Brings the database of the old backend over: reads its tables in one snapshot, judges their rows, and adds those that
-//! fit, in batches that can be interrupted. What does not fit is written to a report with its table, id and reason.
+//! Imports the old backend's database: reads its tables in one snapshot, judges their rows, and adds those that fit, in
+//! batches that can be interrupted. Rows that do not fit are written to a report with their table, id and reason.
 //!
-//! A row that was brought over is in `ops.imported` and is never brought again: a second run adds what is new there.
+//! An imported row is recorded in `ops.imported` and never imported again: a second run adds what is new in the old
+//! database.
 
 mod files;
 mod judge;
@@ -28,7 +29,7 @@ use tables::{TABLES, Table};
 use tokio_postgres::{Client, GenericClient, IsolationLevel, Transaction, error::SqlState};
 use uuid::Uuid;
 
-/// What to bring over, and how.
+/// What to import, and how.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Import")]
 pub struct Options {
@@ -47,45 +48,45 @@ pub struct Options {
     pub report: PathBuf,
 }
 
-/// Each run has a report of its own: what an earlier one changed is told nowhere else.
+/// Each run has its own report: what an earlier one changed is recorded nowhere else.
 fn new_report() -> PathBuf {
     Timestamp::now().strftime("import-report-%Y%m%dT%H%M%SZ.csv").to_string().into()
 }
 
-/// What became of a table.
+/// The outcome for one table.
 #[derive(Debug, Default, Clone, Copy, PartialEq)]
 pub struct Outcome {
-    /// Rows in the old database.
+    /// The number of rows in the old database.
     pub old: u64,
-    /// Brought over by an earlier run.
+    /// The number of rows that an earlier run imported.
     pub before: u64,
-    /// Brought over now.
+    /// The number of rows that this run imported.
     pub now: u64,
-    /// Left out, with a reason in the report.
+    /// The number of rows left out, with a reason in the report.
     pub left_out: u64,
 }
 
-/// What an import did.
+/// The outcome of an import.
 #[derive(Debug, Default)]
 pub struct Outcomes {
-    /// By the table's name in the old database, in the order in which they came; opt-outs of campaigns by a name of their own.
+    /// By the table's name in the old database, in the order of import; opt-outs of campaigns by a name of their own.
     pub tables: Vec<(&'static str, Outcome)>,
-    /// Tables, and columns (`table.column`), that the old database lacks: nothing comes of them.
+    /// Tables, and columns (`table.column`), that the old database lacks, so that nothing is imported from them.
     pub missing: Vec<String>,
-    /// Rows of old tables that have no place here.
+    /// The number of rows of old tables that have no place here.
     pub no_place: BTreeMap<String, i64>,
-    /// Values of old columns (`table.column`) that have no place here, though their rows have one.
+    /// The number of values of old columns (`table.column`) that have no place here, though their rows have one.
     pub values: BTreeMap<String, i64>,
-    /// Files whose content came over.
+    /// The number of files whose content was imported.
     pub contents: u64,
-    /// How often each reason is in the report, by table, what was done, and why.
+    /// How often each reason is in the report, by table, action and reason.
     pub reasons: BTreeMap<(String, String, String), u64>,
 }
 
-/// Rows of one statement and transaction.
+/// The maximum number of rows of one statement and transaction.
 const BATCH: i64 = 20_000;
 
-/// Makes the import's temporary tables, as a migrated database must have them for the statements of `sql/import/`.
+/// Creates the import's temporary tables, which the statements of `sql/import/` expect in a migrated database.
 pub async fn create_staging(db: &impl GenericClient) -> anyhow::Result<()> {
     db.batch_execute(
         "create temporary table old_report (table_name text not null, id uuid, action text not null, reason text not null);
@@ -101,16 +102,16 @@ pub async fn create_staging(db: &impl GenericClient) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Imports; answers what became of each table.
+/// Runs the import; returns the outcome for each table.
 pub async fn run(admin_url: &str, options: &Options, sealer: &Sealer, storage: &Storage) -> anyhow::Result<Outcomes> {
-    // What is only needed in the end is looked at before anything is done.
+    // Checked before anything is done, though needed only at the end.
     let folder = options.files.as_deref();
     let folder = folder.map(|folder| {
         folder.canonicalize().with_context(|| format!("--files: there is no folder {}", folder.display()))
     });
     let folder = folder.transpose()?;
     let mut source = db::connect(&options.from).await.context("--from: the old database cannot be reached")?;
-    // A policy that would hide rows is an error then, and a time is the same whether its column has a zone or not.
+    // Makes a policy that would hide rows an error, and a time the same whether its column has a zone or not.
     source.batch_execute("set row_security = off; set timezone = 'UTC'").await?;
     let old =
         source.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true).start().await?;
@@ -121,10 +122,10 @@ pub async fn run(admin_url: &str, options: &Options, sealer: &Sealer, storage: &
         let claim = if options.dry_run { store::Claim::No } else { store::Claim::IfUnowned };
         ensure!(store::is_of(&db, storage, claim).await?, store::ANOTHERS);
     }
-    // What a crash of the server takes back, the next run brings again.
+    // What a crash of the server loses, the next run imports again.
     db.batch_execute("set synchronous_commit = off").await?;
     let file = &options.report;
-    // An empty one is of a run that did not come to its end.
+    // An empty one is left from a run that did not finish.
     if file.metadata().is_ok_and(|file| file.len() > 0) {
         bail!("{} has the report of another run: give another --report", file.display());
     }
@@ -142,7 +143,7 @@ pub async fn run(admin_url: &str, options: &Options, sealer: &Sealer, storage: &
     Ok(run.outcomes)
 }
 
-/// One import at a time. The session of one that was killed goes on for a moment.
+/// Allows one import at a time. The session of a killed one lives on for a moment.
 async fn be_alone(db: &Client) -> anyhow::Result<()> {
     for _ in 0..20 {
         if db.query_one("select pg_try_advisory_lock(hashtext('ringfence import'))", &[]).await?.get(0) {
@@ -153,10 +154,10 @@ async fn be_alone(db: &Client) -> anyhow::Result<()> {
     bail!("another import is going on in this database: wait for its end")
 }
 
-/// Makes sure that all of it is on disk, that the planner knows of it, and that it is not told again.
+/// Makes sure that everything is on disk and analyzed, and forgets the report's entries.
 async fn finish(db: &Client) -> anyhow::Result<()> {
-    // The commits of the import did not wait for the disk. One that writes something does, and so for all before it: making a
-    // table is the least that counts as writing.
+    // The import's commits did not wait for the disk. A commit that does so, and writes something, also waits for all
+    // before it; creating a table is the least that counts as writing.
     db.batch_execute("set synchronous_commit = on; create temporary table done (); reset role").await?;
     let analyze: Vec<String> = TABLES.iter().map(|table| format!("analyze {}", table.new)).collect();
     db.batch_execute(&analyze.join("; ")).await?;
@@ -168,7 +169,7 @@ async fn finish(db: &Client) -> anyhow::Result<()> {
 struct Run<'a> {
     old: Transaction<'a>,
     columns: Columns,
-    /// In front of queries of the old database.
+    /// Precedes queries of the old database.
     stand_ins: String,
     options: &'a Options,
     /// The folder with the content of files, if one is given.
@@ -216,7 +217,7 @@ impl Run<'_> {
         })
     }
 
-    /// The old backend must have stopped: what it sends after its rows were read would be sent twice.
+    /// Warns if the old backend may not have stopped: what it sends after its rows were read would be sent twice.
     async fn warn_of_others(&self) -> anyhow::Result<()> {
         let others: i64 = self.old.query_one(sql!("import/other_sessions").text, &[]).await?.get(0);
         if others > 0 && !self.options.dry_run {
@@ -253,7 +254,7 @@ impl Run<'_> {
         let before = db.execute(&before, &[]).await?;
         db.batch_execute(&format!("analyze {stage}")).await?;
         judge::judge(db, table).await?;
-        // Kept with the rows that are committed from here on, should this run not come to its report.
+        // Stored with the rows that are committed from here on, in case this run does not get to its report.
         db.execute(sql!("import/keep_report").text, &[]).await?;
 
         let fit = format!("select count(*) from {stage} where problem is null");
@@ -273,7 +274,7 @@ impl Run<'_> {
             table.name()
         );
         let left_out = db.execute(&left_out, &[]).await?;
-        // Whose team did not come over is told later.
+        // Users whose team was not imported are reported later.
         if new != "users" {
             db.batch_execute(&format!("drop table {stage}")).await?;
         }
@@ -281,7 +282,8 @@ impl Run<'_> {
         Ok(Outcome { old, before, now, left_out })
     }
 
-    /// Gives users who came without their company the one that has come since; their rows follow, as `app.assign_company` has it.
+    /// Assigns users who were imported without their company to it, if it has been imported since; their rows follow,
+    /// as in `app.assign_company`.
     async fn rejoin(&self, db: &mut impl GenericClient) -> anyhow::Result<()> {
         for row in db.query(sql!("import/detached_users").text, &[]).await? {
             let (user, company): (Uuid, Uuid) = (row.get("id"), row.get("company_id"));
@@ -305,7 +307,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Streams the old table into its staging table, and holds none of it.
+    /// Streams the old table into its staging table, without holding it in memory.
     async fn copy(&self, db: &impl GenericClient, table: &Table) -> anyhow::Result<u64> {
         let bar = terminal::progress(format!("reading {}", table.name()), Measure::Bytes);
         let names = table.columns().map(|(name, _, _)| name).chain(["altered"]).collect::<Vec<_>>().join(", ");
@@ -322,7 +324,7 @@ impl Run<'_> {
         Ok(into.finish().await?)
     }
 
-    /// Rows of tables that have no place here.
+    /// Counts the rows of old tables that have no place here.
     async fn count_the_rest(&mut self) -> anyhow::Result<()> {
         for name in self.columns.keys().filter(|name| TABLES.iter().all(|table| table.old != name.as_str())) {
             let count = format!("select count(*) from {}", quoted(name));
@@ -334,7 +336,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Values of old columns that come over nowhere; one pass over each table.
+    /// Counts the values of old columns that are imported nowhere, in one pass over each table.
     async fn count_lost_values(&mut self) -> anyhow::Result<()> {
         for (table, columns) in self.columns.iter().filter(|(name, _)| TABLES.iter().any(|table| table.old == *name)) {
             let lost: Vec<_> = columns
@@ -385,7 +387,7 @@ impl Run<'_> {
     }
 }
 
-/// A reason as it is counted: one that names a row is one of many.
+/// A reason without ids, so that reasons that name different rows are counted together.
 fn without_ids(reason: &str) -> String {
     let words = reason.split(' ').map(|word| if Uuid::try_parse(word).is_ok() { "…" } else { word });
     words.collect::<Vec<_>>().join(" ")
@@ -395,7 +397,8 @@ fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// Reports what has changed there after it was brought over. The rows here are worked with, so they stay as they are.
+/// The statement that reports rows that have changed in the old database since their import. The rows here are in use,
+/// so they stay as they are.
 fn changed_since(table: &Table) -> String {
     format!(
         "insert into old_report (table_name, id, action, reason)
@@ -408,7 +411,7 @@ fn changed_since(table: &Table) -> String {
     )
 }
 
-/// Adds the rows that fit. A batch that the database refuses is halved until the row is found that it refuses.
+/// Adds the rows that fit. A batch that the database refuses is halved until the refused row is found.
 async fn insert(db: &mut impl GenericClient, table: &Table, dry_run: bool, bar: &ProgressBar) -> anyhow::Result<u64> {
     let (stage, new) = (table.stage(), table.new);
     let columns = judge::filled(db, table).await?;
@@ -422,7 +425,7 @@ async fn insert(db: &mut impl GenericClient, table: &Table, dry_run: bool, bar: 
          from added a join {stage} s on s.id = a.id where s.n > $1 and s.n <= $2 and s.problem is null"
     );
     let last: i64 = db.query_one(&format!("select coalesce(max(n), 0) from {stage}"), &[]).await?.get(0);
-    // Folders are in each other, so they come all at once.
+    // Folders are nested, so they are added all at once.
     let size = if new == "folders" { last.max(1) } else { BATCH };
     let mut batches: Vec<(i64, i64)> =
         (0..last).step_by(usize::try_from(size)?).map(|n| (n, (n + size).min(last))).collect();
@@ -458,7 +461,7 @@ async fn insert_batch(
     last: i64,
 ) -> Result<u64, tokio_postgres::Error> {
     let tx = db.transaction().await?;
-    // A dry run would hold the users to its end, and what it brings is gone then.
+    // Not in a dry run, which would lock the users until its end and is rolled back anyway.
     if !dry_run {
         judge::follow_users(&tx, table, first, last).await?;
     }
@@ -471,7 +474,7 @@ async fn insert_batch(
     }
     let rows = tx.execute(statement, &[&first, &last]).await?;
     if without_triggers {
-        // A dry run goes on in this transaction.
+        // A dry run continues in this transaction.
         tx.batch_execute("set local app.restoring = 'off'").await?;
     }
     for more in table.with {
@@ -481,7 +484,7 @@ async fn insert_batch(
     Ok(rows)
 }
 
-/// Why the database refuses a row, when it is the row's own fault.
+/// Why the database refuses a row, if the row itself is the reason.
 fn refusal(e: &tokio_postgres::Error) -> Option<String> {
     let e = e.as_db_error()?;
     let class = e.code().code().get(..2).unwrap_or_default();

@@ -1,14 +1,14 @@
-//! The credentials of the companies' providers, which were in clear and are sealed on the way.
+//! Seals the companies' provider credentials, which are plain text in the old database.
 
 use super::source::Columns;
 use crate::{seal::Sealer, sql};
 use tokio_postgres::{GenericClient, Transaction};
 use uuid::Uuid;
 
-/// What is sealed.
+/// The query for the credentials.
 pub(super) const SECRETS: &str = "select id, company_id, auth_token, sendgrid_api_key from twilio_settings";
 
-/// Seals what companies have that came over and that have none here.
+/// Seals the credentials of imported companies that have none here yet.
 pub(super) async fn seal(
     old: &Transaction<'_>,
     columns: &Columns,

@@ -1,5 +1,5 @@
-//! Looks at the old database before anything is brought over. What is missing there, may not be read, or cannot be read is
-//! told or refused then: left out in silence it would look as if it had not been there.
+//! Examines the old database before anything is imported. What is missing, or cannot be read, or may not be, is
+//! reported or refused: if it were left out silently, it would seem never to have been there.
 
 use super::{
     files, secrets,
@@ -15,18 +15,19 @@ use std::{
 use tokio_postgres::Transaction;
 use uuid::Uuid;
 
-/// The columns of the old database's tables, by table and name, each with when a value of it says something.
+/// The columns of the old database's tables, by table and name, each with the condition that a value says something.
 pub(super) type Columns = BTreeMap<String, BTreeMap<String, String>>;
 
-/// What was seen of the old database.
+/// What was found in the old database.
 pub(super) struct Look {
-    /// What is there.
+    /// The tables and columns that exist.
     pub(super) columns: Columns,
-    /// What stands in for what is not there, in front of each query: `with … `, or nothing.
+    /// Stand-ins for what is missing, which precede each query: `with … `, or nothing.
     pub(super) stand_ins: String,
 }
 
-/// The tables and columns that are there; refuses what is no old database, and one of which something would stay hidden.
+/// Finds the tables and columns that exist. Refuses a database that is not the old backend's, or in which something
+/// would stay hidden.
 pub(super) async fn look(old: &Transaction<'_>) -> anyhow::Result<Look> {
     let (mut columns, mut unreadable, mut hiding) = (Columns::new(), BTreeMap::<String, Vec<String>>::new(), vec![]);
     let mut json = BTreeSet::new();
@@ -86,14 +87,14 @@ pub(super) fn missing(columns: &Columns) -> Vec<String> {
                 lacking.map(|(name, _)| format!("{}.{name}", table.old)).collect()
             }
         };
-        // Two descriptions may be of one table.
+        // Two descriptions may read the same table.
         missing.extend(lacking.into_iter().filter(|what| !missing.contains(what)).collect::<Vec<_>>());
     }
     missing
 }
 
-/// What stands in for tables of the old database that are not there or lack columns: these without rows, and with nulls. An
-/// installation may be older than what this program knows, and JSON may be of the older type.
+/// Stand-ins for tables that are missing (without rows) or lack columns (with nulls): an installation may be older than
+/// what this program knows. They also convert `json` to `jsonb`.
 fn stand_ins(columns: &Columns, json: &BTreeSet<(String, String)>) -> String {
     let mut known: BTreeMap<&str, BTreeMap<&str, &str>> = BTreeMap::new();
     for table in TABLES {
@@ -121,23 +122,24 @@ fn stand_ins(columns: &Columns, json: &BTreeSet<(String, String)>) -> String {
     if made.is_empty() { String::new() } else { format!("with {} ", made.join(", ")) }
 }
 
-/// JSON of the older type, which may have in its texts what the newer one cannot: the character U+0000, which is left out.
+/// Converts `json` to `jsonb`, leaving out the character U+0000, which only the former can contain.
 fn to_jsonb(column: &str) -> String {
     format!(r"regexp_replace({column}::text, '(?<!\\)((?:\\\\)*)\\u0000', '\1', 'g')::jsonb")
 }
 
-/// The query for a table's rows as its stage takes them.
+/// The query for a table's rows in the form of its staging table.
 pub(super) fn select(table: &Table, stand_ins: &str) -> String {
     let expressions = expressions(table).map(|(_, expression)| expression).collect::<Vec<_>>().join(", ");
     format!("{stand_ins}select {expressions} from {} order by {}", rows(table), table.order)
 }
 
-/// The old rows of a table, behind `from`.
+/// The old rows of a table, as they follow `from`.
 fn rows(table: &Table) -> String {
     table.rows.map_or_else(|| table.old.to_owned(), |rows| format!("({rows}) {}", table.old))
 }
 
-/// The columns of a table's stage, each with the expression that reads it. A number that its type here cannot hold is read as null.
+/// The columns of a staging table, each with the expression that reads it. A number that its type here cannot hold is
+/// read as null.
 fn expressions(table: &Table) -> impl Iterator<Item = (&'static str, String)> {
     let columns = table.columns().map(|(name, kind, expression)| {
         let value = expression.map_or_else(|| name.to_owned(), |expression| format!("({expression})"));
@@ -151,7 +153,7 @@ fn expressions(table: &Table) -> impl Iterator<Item = (&'static str, String)> {
     columns.chain([("altered", altered(table))])
 }
 
-/// Whether a number is one of its type here; none for other types.
+/// The condition that a number fits its type here; `None` for other types.
 fn fits(value: &str, kind: &str) -> Option<String> {
     let (least, most) = match kind {
         "int" => (i32::MIN.into(), i32::MAX.into()),
@@ -171,11 +173,11 @@ fn altered(table: &Table) -> String {
     format!("array_remove(array[{}]::text[], null)", told.chain(numbers).collect::<Vec<_>>().join(", "))
 }
 
-/// The savepoint to which the old database's transaction returns from values that cannot be read.
+/// The savepoint to which the old database's transaction returns after a value that cannot be read.
 pub(super) const SAVEPOINT: &str = "reading";
 
-/// A value of a table's that cannot be read, as `column of id`, after an error: of the first column that has one, the row with
-/// the smallest id.
+/// After an error, finds a value of a table that cannot be read, as `column of id`: in the first such column, the row
+/// with the smallest id.
 pub(super) async fn unreadable(
     old: &Transaction<'_>,
     table: &Table,
@@ -215,7 +217,8 @@ pub(super) fn is_value(e: &tokio_postgres::Error) -> bool {
     e.code().is_some_and(|code| code.code().starts_with("22"))
 }
 
-/// An installation may lack what came with a later version, but not what says whose a row is.
+/// Checks that the tables can be read. An installation may lack what a later version added, but not the columns that
+/// say to whom a row belongs.
 async fn check_form(old: &Transaction<'_>, columns: &Columns, stand_ins: &str) -> anyhow::Result<()> {
     let mut queries = vec![];
     for table in TABLES {
@@ -239,7 +242,7 @@ async fn check_form(old: &Transaction<'_>, columns: &Columns, stand_ins: &str) -
     Ok(())
 }
 
-/// Texts in an encoding that the database does not know come as they are, and must be UTF-8.
+/// Checks texts of a database in SQL_ASCII, which are not converted: they must be UTF-8.
 async fn check_texts(old: &Transaction<'_>, columns: &Columns) -> anyhow::Result<()> {
     let mut wrong: Vec<String> = Vec::new();
     for (table, there) in columns {

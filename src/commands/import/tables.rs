@@ -1,47 +1,47 @@
-//! What comes over: a description for each table, in the order in which they depend on each other. To bring another one
-//! over, add its description here, and a statement in `sql/import/` when its rows need more than their columns' expressions.
+//! What is imported: a description for each table, in the order of their dependencies. To import another table, add its
+//! description here, and a statement in `sql/import/` if its rows need more than their columns' expressions.
 
 use crate::{db::Sql, sql};
 
 /// A table of the old database and where its rows go.
 pub(super) struct Table {
-    /// Its name there.
+    /// Its name in the old database.
     pub(super) old: &'static str,
-    /// What the counts and the report call it, if not by its old name.
+    /// Its name in the counts and the report, if not its old name.
     pub(super) called: Option<&'static str>,
-    /// The query whose rows are read, if not all of the old table's.
+    /// The query whose rows are read, if not all rows of the old table.
     pub(super) rows: Option<&'static str>,
-    /// Its name here.
+    /// Its name in the new database.
     pub(super) new: &'static str,
-    /// The columns of the staging table: `name type`, and `= expression` where it is not the old column of that name. They
-    /// are read into columns here of the same name, if there are any.
+    /// The columns of the staging table: `name type`, with `= expression` if it is not the old column of that name.
+    /// They go into the new table's columns of the same name, if there are any.
     pub(super) columns: &'static str,
-    /// Columns there that expressions read, besides those that are read as they are: `name type`.
+    /// Old columns that are read by expressions only: `name type`.
     pub(super) also_read: &'static str,
-    /// Columns whose letters are made small here, where those of every language are known: an old database may know ASCII's only.
+    /// Columns that are lower-cased here, where all languages are supported: an old database may know only ASCII.
     pub(super) lower: &'static [&'static str],
-    /// Columns with telephone numbers, which are found here as they are dialled: in E.164.
+    /// Columns with phone numbers, which are looked up here in E.164.
     pub(super) numbers: &'static [&'static str],
-    /// What the expressions change: when, asked of the old row, and what the report says of it.
+    /// What the expressions change: a condition on the old row, and what the report says.
     pub(super) altered: &'static [(&'static str, &'static str)],
-    /// Old columns whose values an expression reads and drops: when. `false` where something else reads the column, or
-    /// makes its value anew.
+    /// Old columns whose values an expression reads and drops, and when it drops them. `false` if something else reads
+    /// the column, or its value is computed anew.
     pub(super) dropped: &'static [(&'static str, &'static str)],
-    /// The column with the user whose row it is.
+    /// The column with the user to whom the row belongs.
     pub(super) owner: Option<&'static str>,
-    /// Columns that name other rows.
+    /// Columns that refer to other rows, and the tables of these.
     pub(super) references: &'static [(&'static str, &'static str)],
-    /// Which of the old rows come first, where two claim the same unique key.
+    /// The order of the old rows: of those with the same unique key, the first is imported.
     pub(super) order: &'static str,
-    /// Run when the rows are staged, those that came over before among them.
+    /// Run once the rows are staged, including those that were imported before.
     pub(super) keep: &'static [Sql],
-    /// Run when these are gone, before anything is looked at.
+    /// Run once the latter are removed, before anything is judged.
     pub(super) prepare: &'static [Sql],
-    /// Run when every row has its tenant, and its references are known to be right.
+    /// Run once every row has its tenant, and its references are known to be right.
     pub(super) settle: &'static [Sql],
-    /// Run when it is known which rows fit: of two that cannot both stay as they are, one is changed.
+    /// Run once it is known which rows fit: of two that cannot both stay as they are, one is changed.
     pub(super) rank: &'static [Sql],
-    /// What the table's triggers do for each row, done for a whole batch before it comes in, without them; `$1` and `$2`
+    /// What the table's triggers do for each row, done for a whole batch before it is added without them; `$1` and `$2`
     /// bound the batch.
     pub(super) instead_of_triggers: &'static [Sql],
     /// Run with each batch, in its transaction; `$1` and `$2` bound the batch.
@@ -49,12 +49,12 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// What the counts and the report call it.
+    /// Its name in the counts and the report.
     pub(super) fn name(&self) -> &'static str {
         self.called.unwrap_or(self.old)
     }
 
-    /// The temporary table.
+    /// The name of the staging table.
     pub(super) fn stage(&self) -> String {
         format!("old_{}", self.new)
     }
@@ -87,7 +87,7 @@ impl Table {
         plain.chain(self.also_read.split(';').filter_map(|column| column.trim().split_once(' ')))
     }
 
-    /// The columns of the old table without which nobody knows whose its rows are.
+    /// The columns of the old table that say to whom its rows belong.
     pub(super) fn essential_columns(&self) -> impl Iterator<Item = &'static str> {
         let owner = self.columns().find(|(name, _, _)| Some(*name) == self.owner);
         let owner = owner.map(|(name, _, expression)| expression.unwrap_or(name));
@@ -111,7 +111,8 @@ impl Table {
     }
 }
 
-/// When a value of an old column that says something comes over nowhere; none if it always does.
+/// The condition under which a value of an old column that says something is imported nowhere; `None` if it always is
+/// imported.
 pub(super) fn lost<'a>(table: &str, column: &str, says_something: &'a str) -> Option<&'a str> {
     let mut tables = TABLES.iter().filter(|t| t.old == table);
     let dropped = tables.clone().flat_map(|t| t.dropped).find(|(name, _)| *name == column);
@@ -121,20 +122,20 @@ pub(super) fn lost<'a>(table: &str, column: &str, says_something: &'a str) -> Op
     }
 }
 
-/// Whether values of an old column come over, or are read for what does.
+/// Whether values of an old column are imported, or read for something that is.
 pub(super) fn is_read(table: &str, column: &str) -> bool {
     let is_dropped = |t: &Table| t.dropped.iter().any(|(name, _)| *name == column);
     TABLES.iter().any(|t| t.old == table && (t.reads(column) || is_dropped(t)))
 }
 
 const BY_TIME: &str = "created_at, id";
-/// Tags that are no list of texts.
+/// Tags that are not a plain list of texts.
 const ODD_TAGS: (&str, &str) = (
     "array_ndims(tags) > 1 or exists (select from unnest(tags) t where t is null)",
     "the tags are no plain list: their texts are",
 );
 
-/// Custom fields that are no object, and nothing or something else.
+/// Custom fields that are not an object: empty ones, and others.
 const EMPTY_FIELDS: (&str, &str) =
     ("custom_fields in ('[]', '\"\"')", "custom_fields is empty, and no object: it has none");
 const ODD_FIELDS: (&str, &str) = (
@@ -284,7 +285,7 @@ pub(super) const TABLES: &[Table] = &[
             EMPTY_FIELDS,
             ODD_FIELDS,
         ],
-        // Made of the value and the probability.
+        // Computed from the value and the probability.
         dropped: &[("weighted_value", "false")],
         owner: Some("owner_id"),
         references: &[("contact_id", "contacts")],
@@ -399,7 +400,7 @@ pub(super) const TABLES: &[Table] = &[
         also_read: "conversation_status text; last_message_at timestamp",
         numbers: &["to_number", "from_twilio_number"],
         owner: Some("user_id"),
-        // A company has one conversation with a number: that in which it was last spoken stays.
+        // A company has one conversation with a number: the one that was last active stays.
         order: "is_deleted, coalesce(last_message_at, created_at) desc nulls last, id",
         rank: &[sql!("import/blocked_conversations")],
         ..EMPTY
@@ -414,7 +415,7 @@ pub(super) const TABLES: &[Table] = &[
             conversation_id uuid = null",
         also_read: "direction text; status text; twilio_sid text; is_deleted boolean",
         numbers: &["from_address", "to_address"],
-        // Found by the numbers.
+        // Found by the phone numbers.
         dropped: &[("conversation_id", "false")],
         owner: Some("user_id"),
         references: &[("contact_id", "contacts")],
@@ -518,7 +519,7 @@ pub(super) const TABLES: &[Table] = &[
             was_deleted boolean = is_deleted",
         also_read: "company_id uuid; trigger_data jsonb; status text; error_message text; started_at timestamp; is_deleted boolean",
         altered: &[("length(error_message) > 500", "the error message is longer than 500 characters: cut")],
-        // Made of the times.
+        // Computed from the times.
         dropped: &[("duration_seconds", "false")],
         owner: Some("user_id"),
         references: &[("workflow_id", "workflows")],
@@ -557,7 +558,7 @@ pub(super) const TABLES: &[Table] = &[
         settle: &[sql!("import/erased_recipients")],
         ..EMPTY
     },
-    // Who wants no mail, or cannot get it, gets none from here either: also where the recipient's row does not come over.
+    // Addresses that opted out or bounced get no mail from here either, even if the recipient's row is not imported.
     Table {
         old: "bulk_email_analytics",
         called: Some("opt-outs"),
