@@ -1,5 +1,5 @@
-//! How fast historical rows get their company while the API serves updates, with the program killed on the way, and that
-//! nothing is lost, wrong, or left when it is taken back.
+//! Measures how fast historical rows get their company while the API serves updates. The program is killed on the way;
+//! checks that nothing is lost or wrong, or left over after undoing it.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a program to run by hand")]
 
 mod shared;
@@ -19,22 +19,22 @@ use tokio::sync::watch;
 use tokio_postgres::Client;
 use uuid::Uuid;
 
-/// Gives historical messages their company while contacts are updated, and takes it back.
+/// Give historical messages their company while contacts are updated, and undo it.
 #[derive(Parser)]
 struct Options {
-    /// Historical messages
+    /// Number of historical messages
     #[arg(long, default_value_t = 2_000_000)]
     rows: u64,
-    /// Workers of the backfill
+    /// Number of backfill workers
     #[arg(long, default_value_t = 2)]
     workers: u32,
-    /// Updates a second meanwhile
+    /// Updates per second meanwhile
     #[arg(long, default_value_t = 300)]
     updates: u32,
-    /// How many times the backfill is killed with -9
+    /// Number of times the backfill is killed with -9
     #[arg(long, default_value_t = 2)]
     kills: u64,
-    /// Folder of the cluster, in which the data are made anew each time
+    /// Folder of the cluster, in which the data is created anew each time
     #[arg(long, env = "RINGFENCE_BENCH_DATA")]
     data: Option<PathBuf>,
     /// What `cargo bench` adds
@@ -63,7 +63,7 @@ async fn run(options: &Options, cluster: &Cluster) -> Result<()> {
     let admin = db::connect(&database.admin).await?;
     let before = fingerprint(&admin).await?;
     let bare = bare_rate(&admin, options.rows).await?;
-    // What was written to make the data is not on its way to the disk any more.
+    // Writing the data must not disturb the measurement.
     admin.batch_execute("checkpoint").await?;
 
     let server = Server::start(shared::ringfence(&database.api, &["serve"])).await?;
@@ -101,7 +101,7 @@ async fn run(options: &Options, cluster: &Cluster) -> Result<()> {
     for updates in updating {
         all.extend(updates.await??);
     }
-    // Indexes are made before the first and after the last row is moved.
+    // Indexes are changed before the first and after the last row is moved.
     let moving = "select extract(epoch from min(done_at))::float8, extract(epoch from max(done_at))::float8 from app.backfill_batch";
     let row = admin.query_one(moving, &[]).await?;
     let moving = row.get::<_, f64>(0)..row.get::<_, f64>(1);
@@ -136,9 +136,10 @@ async fn run(options: &Options, cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-/// Rows a second of a single statement for all of them while nothing else goes on, taken back; leaves the table without gaps.
+/// Rows per second of a single statement for all of them while nothing else runs, rolled back; leaves the table without
+/// gaps.
 async fn bare_rate(admin: &Client, rows: u64) -> Result<f64> {
-    // Each by itself: VACUUM runs in no transaction.
+    // Separately, because VACUUM cannot run in a transaction.
     for first in ["vacuum sms_messages", "checkpoint", "begin; set local synchronous_commit = off"] {
         admin.batch_execute(first).await?;
     }
@@ -152,7 +153,7 @@ async fn bare_rate(admin: &Client, rows: u64) -> Result<f64> {
     Ok(rows as f64 / took.as_secs_f64())
 }
 
-/// Rows that have got their company, in whole batches.
+/// The number of rows that have got their company, in whole batches.
 async fn moved(admin: &Client) -> Result<u64> {
     let there: bool = admin.query_one("select to_regclass('app.backfill_batch') is not null", &[]).await?.get(0);
     ensure!(there, "there is no record of the backfill");
@@ -160,19 +161,19 @@ async fn moved(admin: &Client) -> Result<u64> {
     Ok(batches.unsigned_abs() * 2000)
 }
 
-/// What all messages are, byte for byte.
+/// A fingerprint of all messages, byte for byte.
 async fn fingerprint(admin: &Client) -> Result<String> {
     let sum = "select count(*) || ' ' || sum(hashtextextended(m::text, 0)::numeric) from sms_messages m";
     Ok(admin.query_one(sum, &[]).await?.get(0))
 }
 
-/// How long so many updates took, for people.
+/// The number of updates and how long they took, as text.
 fn told(updates: &Latencies) -> String {
     let (count, [p50, p99, most]) = (updates.count(), [0.5, 0.99, 1.0].map(|part| updates.at(part)));
     format!("{count} updates: p50 {p50:.1} ms, p99 {p99:.1} ms, most {most:.1} ms")
 }
 
-/// One who updates a contact again and again.
+/// A client that keeps updating a contact.
 struct Updates {
     connection: Connection,
     request: Vec<u8>,
@@ -190,7 +191,7 @@ impl Updates {
         Ok(Self { connection: Connection::open(server.address).await?, request })
     }
 
-    /// When each ended, in seconds since 1970, and how many microseconds it took from when it was due.
+    /// When each update ended, in seconds since 1970, and how many microseconds it took from when it was due.
     async fn run(mut self, pause: Duration, stopped: watch::Receiver<bool>) -> Result<Vec<(f64, u32)>> {
         let mut all = Vec::new();
         let mut due = Instant::now();

@@ -1,5 +1,5 @@
-//! How long the old backend's database takes to come over, on a throw-away PostgreSQL of its own with the rows of the
-//! tests, many times as many. A program to run by hand.
+//! Measures how long it takes to import the old backend's database, on a throw-away PostgreSQL, with the rows of the
+//! tests many times over. A program to run by hand.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a program to run by hand")]
 
 mod shared;
@@ -16,10 +16,10 @@ use ringfence::{
 use shared::Database;
 use std::time::Instant;
 
-/// Measures an import.
+/// Measure an import.
 #[derive(Parser)]
 struct Options {
-    /// Thousands of rows in the old database, about
+    /// Size of the old database, in thousands of rows (approximate)
     #[arg(long, default_value_t = 1000)]
     thousands: usize,
     /// What `cargo bench` adds
@@ -45,7 +45,7 @@ async fn run(options: &Options, cluster: &Cluster) -> Result<()> {
     let new = Database::open(cluster, "new").await?;
     eprintln!("Making the old database …");
     let rows = include_str!("../tests/it/old_rows.sql").replace("{companies}", "12");
-    // Nobody logs in here, so the hash is none.
+    // Nobody logs in here, so no real hash is needed.
     let rows = rows.replace("{scale}", &options.thousands.to_string()).replace("{hash}", "none");
     let old = db::connect(&url("old")).await?;
     old.batch_execute(include_str!("../tests/it/old_database.sql")).await?;

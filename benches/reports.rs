@@ -1,5 +1,5 @@
-//! How long the reports of the largest company take, server and database on one machine, and what it costs a deal's writer
-//! that the database keeps their sums. A program to run by hand, as nothing but time is tested.
+//! Measures how long the reports of the largest company take, with server and database on one machine, and what
+//! maintaining their sums costs a deal's writer. A program to run by hand, as it tests nothing but time.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a program to run by hand")]
 
 mod shared;
@@ -17,22 +17,23 @@ use std::{env, path::PathBuf, time::Instant};
 use tokio_postgres::Client;
 use uuid::Uuid;
 
-/// Measures the reports of a running system.
+/// Measure the reports of a running system.
 #[derive(Parser)]
 struct Options {
-    /// How many times each is measured
+    /// Number of measurements of each
     #[arg(long, default_value_t = 15)]
     rounds: usize,
-    /// Companies in the database; of four, the largest has nearly half of all rows
+    /// Number of companies in the database; of four, the largest has nearly half of all rows
     #[arg(long, default_value_t = 4)]
     companies: u32,
-    /// Contacts in the database
+    /// Number of contacts in the database
     #[arg(long, default_value_t = 200_000)]
     contacts: u64,
-    /// Messages, deals and activities in the database, of each so many
+    /// Number of messages, of deals and of activities in the database
     #[arg(long, default_value_t = 660_000)]
     rows: u64,
-    /// Folder of the cluster with the data, which is kept; DATABASE_URL and DATABASE_ADMIN_URL name another database, for one that nobody needs
+    /// Folder of the cluster with the data, which is kept; DATABASE_URL and DATABASE_ADMIN_URL select another,
+    /// disposable database
     #[arg(long, env = "RINGFENCE_BENCH_DATA")]
     data: Option<PathBuf>,
     /// What `cargo bench` adds
@@ -104,7 +105,7 @@ async fn run(options: &Options, database: &Database) -> Result<()> {
     cost
 }
 
-/// Somebody who asks the server.
+/// A client of the server.
 struct Asker {
     base: String,
     token: String,
@@ -137,7 +138,7 @@ impl Asker {
         Ok(())
     }
 
-    /// Makes and changes deals, with and without the triggers that keep the sums, in turns.
+    /// Creates and changes deals, alternately with and without the triggers that maintain the sums.
     async fn writes(&self, admin: &Client) -> Result<()> {
         const WRITES: usize = 150;
         let (mut posts, mut patches) = ([0.0; 2], [0.0; 2]);
@@ -163,7 +164,7 @@ impl Asker {
             }
             patches[kept] += start.elapsed().as_secs_f64();
             if kept == 0 {
-                // What was made without triggers must be gone before they are back.
+                // Deals created without triggers must be gone before the triggers are back.
                 let delete = "set session_replication_role = replica; delete from deal_stage_history h using deals d
                     where d.id = h.deal_id and d.title like 'Added by the benchmark%'; delete from deals where title like 'Added by the benchmark%';
                     set session_replication_role = origin";

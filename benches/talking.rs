@@ -1,5 +1,5 @@
-//! What talking to customers costs: campaigns, with a worker that is killed in the middle, scheduled texts, and callbacks of
-//! Twilio. Everything is real but the other side: an SMTP server and Twilio's API, in this process.
+//! Measures what talking to customers costs: campaigns, with a worker that is killed in the middle, scheduled texts,
+//! and callbacks of Twilio. Everything is real except the other side: an SMTP server and Twilio's API, in this process.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a program to run by hand")]
 
 mod shared;
@@ -31,22 +31,22 @@ use tokio::{
 use tokio_postgres::Client;
 use uuid::Uuid;
 
-/// Measures campaigns, scheduled texts and callbacks.
+/// Measure campaigns, scheduled texts and callbacks.
 #[derive(Parser)]
 struct Options {
-    /// Recipients of a campaign
+    /// Number of recipients of a campaign
     #[arg(long, default_value_t = 10_000)]
     recipients: i32,
-    /// Scheduled texts that are due at once
+    /// Number of scheduled texts that are due at once
     #[arg(long, default_value_t = 1_000)]
     texts: i32,
-    /// Texts of which Twilio tells, three times each
+    /// Number of texts for which Twilio sends callbacks, three for each
     #[arg(long, default_value_t = 4_000)]
     messages: i32,
-    /// Only what has this in its name: campaign, killed, scheduled or callbacks
+    /// Measure only what has this in its name: campaign, killed, scheduled or callbacks
     #[arg(long, default_value = "")]
     only: String,
-    /// Folder of the cluster, in which the data is made anew each time
+    /// Folder of the cluster, in which the data is created anew each time
     #[arg(long, env = "RINGFENCE_BENCH_DATA")]
     data: Option<PathBuf>,
     /// What `cargo bench` adds
@@ -56,7 +56,7 @@ struct Options {
 
 const DATABASE: &str = "bench_talking";
 const PUBLIC_URL: &str = "https://crm.example";
-/// Connections by which Twilio tells.
+/// The number of connections for Twilio's callbacks.
 const CLIENTS: usize = 8;
 
 fn main() -> Result<()> {
@@ -121,7 +121,7 @@ impl Bench {
         Ok((company, self.admin.query_one(add, &[&company, &email]).await?.get(0)))
     }
 
-    /// A company with a Twilio account, whose token is given.
+    /// A company with a Twilio account, whose token is set.
     async fn with_twilio(&self, name: &str) -> Result<(Uuid, Uuid)> {
         let (company, user) = self.company(name).await?;
         let settings =
@@ -136,7 +136,7 @@ impl Bench {
         Ok((company, user))
     }
 
-    /// A campaign with so many recipients, whose sending begins at this time.
+    /// A campaign with this many recipients, which is due in this many seconds.
     async fn campaign(&self, company: Uuid, user: Uuid, recipients: i32, in_seconds: f64) -> Result<Uuid> {
         let campaign = "insert into campaigns (tenant_id, company_id, user_id, campaign_name, subject, body, html_body, status, total_recipients, scheduled_at)
             values ($1, $1, $2, 'C', 'Spring', 'Hello', '<html><body>' || repeat('<p>Hello</p>', 200) || '</body></html>', 'draft', $3, now() + make_interval(secs => $4))
@@ -166,7 +166,7 @@ impl Bench {
 
 const START: &str = "update campaigns set status = 'sending', sent_at = now() where id = $1";
 
-/// A campaign from the first mail to its end, while another company sends one mail.
+/// Measures a campaign from the first mail to its end, while another company sends one mail.
 async fn campaign(bench: &Bench, recipients: i32) -> Result<()> {
     let (many, user) = bench.company("many").await?;
     let (one, other) = bench.company("one").await?;
@@ -204,7 +204,7 @@ async fn campaign(bench: &Bench, recipients: i32) -> Result<()> {
     Ok(())
 }
 
-/// The same with a worker that is killed in the middle, and another one.
+/// Measures a campaign whose worker is killed in the middle, with another one that continues.
 async fn killed(bench: &Bench, recipients: i32) -> Result<()> {
     let (company, user) = bench.company("killed").await?;
     let campaign = bench.campaign(company, user, recipients, 0.0).await?;
@@ -218,7 +218,7 @@ async fn killed(bench: &Bench, recipients: i32) -> Result<()> {
     let (first, before) = (bench.inbox.span().0, bench.inbox.count());
     let doubt = "select count(*) from campaign_recipients where campaign_id = $1 and state = 'sending'";
     let doubt: i64 = bench.one(doubt, campaign).await?;
-    // It is as if nobody could write down any more what became of these.
+    // As if it were too late for anybody to record what became of these.
     let over = "update campaign_recipients set tried_at = tried_at - interval '10 minutes' where campaign_id = $1 and state = 'sending'";
     bench.admin.execute(over, &[&campaign]).await?;
     let worker = bench.worker()?;
@@ -246,7 +246,7 @@ async fn killed(bench: &Bench, recipients: i32) -> Result<()> {
     Ok(())
 }
 
-/// Texts that are due at the same moment.
+/// Measures texts that are due at the same moment.
 async fn scheduled(bench: &Bench, texts: i32) -> Result<()> {
     let (company, user) = bench.with_twilio("scheduled").await?;
     let worker = bench.worker()?;
@@ -272,7 +272,7 @@ async fn scheduled(bench: &Bench, texts: i32) -> Result<()> {
     Ok(())
 }
 
-/// Signed callbacks in any order, over some connections.
+/// Measures signed callbacks in any order, over several connections.
 async fn callbacks(bench: &Bench, messages: i32) -> Result<()> {
     let (company, user) = bench.with_twilio("callbacks").await?;
     let insert = "insert into sms_messages (tenant_id, company_id, user_id, direction, status, from_address, to_address, body, twilio_sid)
@@ -320,7 +320,7 @@ async fn callbacks(bench: &Bench, messages: i32) -> Result<()> {
     Ok(())
 }
 
-/// A request as Twilio makes it.
+/// A callback as Twilio sends it.
 fn signed(path: &str, fields: &[(&str, &str)]) -> Vec<u8> {
     let mut mac = Hmac::<Sha1>::new_from_slice(SECRET.as_bytes()).unwrap();
     mac.update(format!("{PUBLIC_URL}{path}").as_bytes());
@@ -338,7 +338,7 @@ fn signed(path: &str, fields: &[(&str, &str)]) -> Vec<u8> {
     .into_bytes()
 }
 
-/// Twilio's API, as far as it takes texts.
+/// Twilio's API, as far as it accepts texts.
 async fn twilio() -> Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
@@ -408,7 +408,7 @@ impl Inbox {
         self.came.lock().unwrap().clear();
     }
 
-    /// Mails, each time that an address was sent to.
+    /// The number of mails, over all addresses.
     fn count(&self) -> usize {
         self.came.lock().unwrap().values().map(Vec::len).sum()
     }
@@ -417,7 +417,7 @@ impl Inbox {
         self.came.lock().unwrap().get(address).map(|times| times[0])
     }
 
-    /// The first and the last mail.
+    /// When the first and the last mail arrived.
     fn span(&self) -> (Instant, Instant) {
         let came = self.came.lock().unwrap();
         let times = || came.values().flatten().copied();

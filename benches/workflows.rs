@@ -1,5 +1,5 @@
-//! What an import costs when a workflow waits for contacts, and that each contact leads to exactly one run and one task
-//! although workers are killed on the way.
+//! Measures what an import costs if a workflow waits for contacts, and checks that each contact leads to exactly one
+//! run and one task although workers are killed on the way.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a program to run by hand")]
 
 mod shared;
@@ -17,16 +17,16 @@ use std::time::{Duration, Instant};
 use tokio_postgres::Client;
 use uuid::Uuid;
 
-/// Imports contacts for which a workflow waits, and kills the workers that run it.
+/// Import contacts for which a workflow waits, and kill the workers that run it.
 #[derive(Parser)]
 struct Options {
-    /// Contacts of the import
+    /// Number of contacts to import
     #[arg(long, default_value_t = 10_000)]
     contacts: i64,
-    /// How many times a worker is killed with -9
+    /// Number of times a worker is killed with -9
     #[arg(long, default_value_t = 2)]
     kills: i64,
-    /// Workers at a time
+    /// Number of workers at a time
     #[arg(long, default_value_t = 1)]
     workers: usize,
     /// What `cargo bench` adds
@@ -84,7 +84,7 @@ async fn measure(options: &Options, admin: &Client, caller: &Caller, api_url: &s
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         workers[0].kill()?;
-        // The claims of the dead end after five minutes; here they end at once. The living keep theirs.
+        // The claims of a dead worker expire after five minutes; here all claims end at once.
         let claimed = "update jobs set run_at = now() where kind = 'workflow_run' and run_at > now()";
         let freed = admin.execute(claimed, &[]).await?;
         println!("killed a worker after {} tasks; {freed} runs were claimed", count("activities").await?);
@@ -119,7 +119,7 @@ impl Caller {
         Ok(request.send().await?.error_for_status()?.json().await?)
     }
 
-    /// Imports so many contacts; how long it took.
+    /// Imports this many contacts; returns how long it took.
     async fn import(&self, contacts: i64, name: &str) -> Result<Duration> {
         let rows: String = (0..contacts).map(|n| format!("{name}{n}@import.example,First{n},Last{n}\n")).collect();
         let file = reqwest::multipart::Part::bytes(format!("email,first_name,last_name\n{rows}").into_bytes())

@@ -1,4 +1,5 @@
--- As the API's login, with its rights and settings, but for the policies: what is compared with it must differ in nothing else.
+-- Like the API's login, with its rights and settings but without policies: what is compared must differ in nothing
+-- else.
 do $$
 declare
   setting text;

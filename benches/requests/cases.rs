@@ -1,4 +1,4 @@
-//! What is asked, and the same for pgbench.
+//! The requests that are measured, and their equivalents for pgbench.
 
 use crate::{
     pgbench::{Script, given, in_context},
@@ -20,24 +20,24 @@ pub struct Company {
     pub name: &'static str,
     id: Uuid,
     pub contacts: i64,
-    /// Texts that its user may see.
+    /// The number of texts that its user may see.
     pub messages: i64,
     user: Uuid,
-    /// Of its user's tokens.
+    /// The version of its user's tokens.
     version: i32,
     token: String,
     /// Some of its contacts, and their names.
     sample: Vec<(Uuid, String)>,
-    /// Where a page far down in its texts starts: for the API, and as the row that is before it.
+    /// Where a page far down in its texts starts: the API's cursor, and the row before the page.
     cursor: String,
     before: (String, Uuid),
 }
 
-/// How many of a company's contacts are asked for, in turns.
+/// The number of a company's contacts that are requested in turns.
 const SAMPLE: i64 = 8;
-/// How many people log in, in turns.
+/// The number of people who log in, in turns.
 const PEOPLE: i64 = 32;
-/// The schema of what a handler's statement calls, written by hand.
+/// A schema with what a handler's statement calls, written by hand.
 const BY_HAND: &str = include_str!("by_hand.sql");
 
 /// The smallest, the median and the largest company.
@@ -66,7 +66,7 @@ pub async fn companies(admin: &Client, server: &Server) -> Result<Vec<Company>> 
     Ok(companies)
 }
 
-/// Walks down a list of texts, of which there are so many, to where nine tenths of them are above.
+/// Walks down a list of this many texts to where nine tenths of them are above.
 async fn far_down(server: &Server, token: &str, messages: i64) -> Result<(String, (String, Uuid))> {
     let above = messages * 9 / 10;
     ensure!(above > 0, "a company has no texts to page through");
@@ -87,26 +87,26 @@ async fn far_down(server: &Server, token: &str, messages: i64) -> Result<(String
 
 /// The n-th request.
 type Request = Box<dyn Fn(usize) -> Vec<u8>>;
-/// Whether an answer is right.
+/// Whether a response is right.
 type Right = Box<dyn Fn(&[u8]) -> bool>;
 
-/// A request, and what is right to answer.
+/// A request, and which responses are right.
 pub struct Question {
     pub request: Request,
     pub right: Right,
 }
 
-/// A request, and the same for pgbench.
+/// A request, and its equivalents for pgbench.
 pub struct Case {
     pub operation: &'static str,
-    /// Which company, and its contacts.
+    /// The company, and the number of its contacts.
     pub company: Option<(&'static str, i64)>,
     pub question: Question,
     /// The same statement in the same context.
     pub context: Script,
-    /// The same with the company written into the statement, as somebody whom no policy concerns: as many statements.
+    /// The same statements with the company written into them, run as a role that no policy applies to.
     pub no_policies: Option<Script>,
-    /// That statement alone.
+    /// Only the statement with the company written into it.
     pub by_hand: Option<Script>,
 }
 
@@ -116,12 +116,12 @@ impl Case {
     }
 }
 
-/// A statement, its parameters, and where the company is written into it by hand. `:row` is one of some values.
+/// A statement, its parameters, and the replacements that write the company into it. `:row` is one of several values.
 struct Statement<'a> {
     sql: Sql,
     parameters: &'a [&'a str],
     by_hand: &'a [(&'a str, &'a str)],
-    /// What pgbench does before.
+    /// What pgbench runs before it.
     setup: &'a str,
     /// Variables besides the company and its user.
     variables: Vec<(String, String)>,
@@ -136,7 +136,7 @@ impl<'a> Statement<'a> {
     fn scripts(self, company: &Company) -> Result<[Script; 3]> {
         let mut text = self.sql.text.to_owned();
         for (from, to) in self.by_hand {
-            // A statement that has changed is not to be compared with what it was.
+            // A replacement that no longer applies must not go unnoticed.
             ensure!(text.contains(from), "sql/{}.sql has no '{from}' any more", self.sql.name);
             text = text.replace(from, to);
         }
@@ -163,13 +163,13 @@ fn starts_with(start: &'static [u8]) -> Right {
     Box::new(move |body| body.starts_with(start))
 }
 
-/// A list that has this word once in each of so many rows.
+/// Accepts a list that has this word once in each of `rows` rows.
 fn has(word: &'static [u8], rows: i64) -> Right {
     let found = move |body: &[u8]| body.windows(word.len()).filter(|w| *w == word).count() as i64;
     Box::new(move |body| body.starts_with(b"[") && found(body) == rows)
 }
 
-/// What is asked of a company.
+/// The cases for a company.
 pub fn of_company(company: &Company) -> Result<Vec<Case>> {
     let Company { contacts, messages, .. } = *company;
     let ids: Vec<String> = company.sample.iter().map(|(id, _)| id.to_string()).collect();
@@ -252,7 +252,7 @@ pub fn of_company(company: &Company) -> Result<Vec<Case>> {
             Box::new(post),
             contact(),
             Statement {
-                // Any text is an e-mail address to the database.
+                // The database accepts any text as an e-mail address.
                 setup: "\\set email random(1, 9000000000000000000)\n",
                 variables: vec![("last".into(), ADDED.into())],
                 ..Statement::of(
@@ -313,7 +313,7 @@ pub fn of_company(company: &Company) -> Result<Vec<Case>> {
 }
 
 impl Company {
-    /// All of its deals at once, compressed: megabytes, of which the client only looks whether they are gzip's.
+    /// All of its deals at once, compressed: megabytes, of which the client only checks that they are gzip.
     pub fn all_deals(&self) -> Question {
         let text = request("GET", "/api/deals/", &self.token, "");
         let text = String::from_utf8_lossy(&text).replacen("\r\n", "\r\naccept-encoding: gzip\r\n", 1).into_bytes();
@@ -328,7 +328,7 @@ impl Company {
     }
 }
 
-/// Logging in: pgbench does the statements of it and hashes nothing.
+/// Logging in: pgbench runs its statements but hashes nothing.
 pub async fn login(admin: &Client) -> Result<Case> {
     let people = "select u.id::text, u.email, k.password_hash from users u join app.credentials k on k.user_id = u.id
         where u.user_role = 'company_admin' order by hashtext(u.email) limit $1";

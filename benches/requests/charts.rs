@@ -1,5 +1,5 @@
-//! Charts as SVG. What is ink, grid or bar has a colour of its own here, in place of which the page's style puts one that
-//! fits its background; series have colours that do on a light and a dark one.
+//! Charts as SVG. Ink, grid and bars have placeholder colours here, which the page's style replaces with ones that fit
+//! its background; the colours of series work on a light and a dark background.
 
 use anyhow::{Result, anyhow};
 use plotters::{
@@ -11,27 +11,27 @@ use plotters::{
 const INK: RGBColor = RGBColor(1, 1, 1);
 const GRID: RGBColor = RGBColor(2, 2, 2);
 const BAR: RGBColor = RGBColor(3, 3, 3);
-/// Of series, in their order.
+/// The colours of series, in order.
 pub const COLOURS: [&str; 9] =
     ["#3b82c4", "#e08a1e", "#2f9e68", "#c2499a", "#8068c8", "#d1555b", "#1f9aa8", "#9a8a2f", "#7d8794"];
 const SIZE: (u32, u32) = (640, 300);
-/// How high a line of text is above the plot.
+/// The height of a line of text above the plot.
 const LABEL: i32 = 18;
 
 /// A series of a chart, with a value for each place on the horizontal axis.
 pub struct Series {
     pub name: String,
     pub values: Vec<Option<f64>>,
-    /// Which of the colours.
+    /// The index of its colour.
     pub colour: usize,
     pub mark: Mark,
 }
 
 #[derive(Clone, Copy, PartialEq)]
 pub enum Mark {
-    /// A point beside the other series' points.
+    /// A point next to the other series' points.
     Dot,
-    /// The same, only its outline.
+    /// Like [`Mark::Dot`], but only its outline.
     Ring,
     /// Points that a line connects.
     Line,
@@ -39,7 +39,7 @@ pub enum Mark {
     Stacked,
 }
 
-/// What is to be reached or not passed.
+/// A limit to reach, or not to exceed.
 pub struct Limit<'a> {
     pub at: f64,
     pub label: &'a str,
@@ -58,7 +58,7 @@ fn text(size: u32, horizontal: HPos, vertical: VPos) -> TextStyle<'static> {
     TextStyle::from(("sans-serif", size).into_font()).color(&INK).pos(Pos::new(horizontal, vertical))
 }
 
-/// The chart of these series over these places; `axis` says what the vertical axis is, with its unit.
+/// Draws these series over these places; `axis` names the vertical axis and its unit.
 pub fn draw(places: &[String], series: &[Series], axis: &str, limits: &[Limit]) -> Result<String> {
     let mut svg = String::new();
     {
@@ -108,7 +108,7 @@ fn paint(
             area.draw(&Text::new(part.to_owned(), at, text(14, HPos::Center, VPos::Top)))?;
         }
     }
-    // What a line means stands above the plot, where nothing is drawn over it.
+    // The label of a line is above the plot, where nothing is drawn over it.
     for (nth, limit) in limits.iter().enumerate() {
         let right = places.len() as f64 - 0.5;
         chart.draw_series([PathElement::new(vec![(-0.5, limit.at), (right, limit.at)], BAR.stroke_width(2))])?;

@@ -1,5 +1,5 @@
-//! Asks the server. The client runs on the same processors, so it does as little as it can: one thread, requests that are
-//! made before, and answers that are looked at once.
+//! Sends requests to the server. The client runs on the same processors, so it does as little as possible: one thread,
+//! prepared requests, and responses that are checked at once.
 
 use crate::{
     cases::Question,
@@ -14,10 +14,10 @@ use std::{
 };
 use tokio::runtime::Runtime;
 
-/// For how long the server's connections prepare their statements before it counts.
+/// How long the server's connections prepare their statements before measuring starts.
 const WARMING: Duration = Duration::from_millis(400);
 
-/// Keep-alive connections, over each of which one question is asked at a time.
+/// Keep-alive connections, each with one request at a time.
 struct Clients<'a> {
     question: &'a Question,
     clients: Vec<Client>,
@@ -25,7 +25,7 @@ struct Clients<'a> {
 
 struct Client {
     connection: Connection,
-    /// Of the answer before.
+    /// The length of the previous response.
     length: usize,
 }
 
@@ -36,8 +36,8 @@ impl<'a> Clients<'a> {
         Ok(Self { question, clients })
     }
 
-    /// Asks until then, and waits for the last answers; how long each took, in microseconds. `may_wait`: who is told that
-    /// there are too many comes again, as a person would.
+    /// Sends requests until then, and waits for the last responses; returns how long each took, in microseconds. With
+    /// `may_wait`, a client that is told that there are too many tries again, as a person would.
     async fn ask(&mut self, until: Instant, may_wait: bool) -> Result<Vec<u32>> {
         let Self { question, clients } = self;
         let each = clients.iter_mut().map(|client| client.ask(question, until, may_wait));
@@ -61,8 +61,8 @@ impl Client {
                 continue;
             }
             micros.push(asked.elapsed().as_micros() as u32);
-            // What was right is right when it is as long as before: reading it takes time from the server, which runs on the
-            // same processors.
+            // A response as long as the last right one counts as right: reading it would take time from the server,
+            // which runs on the same processors.
             let right = body.len() == self.length || (question.right)(body);
             ensure!(
                 status == 200 && right,
@@ -74,14 +74,14 @@ impl Client {
     }
 }
 
-/// The server as a side.
+/// The server as a side of a comparison.
 pub struct Http<'a> {
     server: &'a Server,
     postgres: &'a Postgres,
     runtime: &'a Runtime,
     clients: Clients<'a>,
     done: Done,
-    /// What half of the requests take at the most while nothing counts.
+    /// The median time of a request before measuring starts.
     pub usual: Duration,
 }
 
@@ -119,8 +119,8 @@ impl Side for Http<'_> {
     }
 }
 
-/// What the server does for so long, while others ask for something else: `beside` over so many connections. How many of
-/// theirs are answered in a second comes second.
+/// Measures the server for this time while others send other requests: `beside` over this many connections. The second
+/// value is the number of their responses per second.
 pub fn beside(
     server: &Server,
     postgres: &Postgres,

@@ -1,5 +1,5 @@
-//! What a request costs: the server beside pgbench with the same statements, users and parameters, and beside pgbench
-//! with the company written into the statement by hand, on the same PostgreSQL and in turns.
+//! Measures what a request costs: the server next to pgbench with the same statements, users and parameters, and next
+//! to pgbench with the company written into the statement by hand, on the same PostgreSQL and in turns.
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used, reason = "a program to run by hand")]
 
 mod cases;
@@ -32,37 +32,38 @@ use std::{
 };
 use tokio_postgres::Client;
 
-/// Measures the requests of a running system.
+/// Measure the requests of a running system.
 #[derive(Parser)]
 struct Options {
-    /// How long each is measured at a time
+    /// Seconds per measurement
     #[arg(long, default_value_t = 1)]
     seconds: u64,
-    /// How many times each is measured
+    /// Number of measurements of each
     #[arg(long, default_value_t = 3)]
     rounds: usize,
-    /// On how many connections
+    /// Numbers of connections
     #[arg(long, value_delimiter = ',', default_values_t = [1, 8, 32, 256])]
     connections: Vec<usize>,
-    /// Companies in the database
+    /// Number of companies in the database
     #[arg(long, default_value_t = 1000)]
     companies: u32,
-    /// Contacts in the database; three messages (texts, mails and calls) for each, and three deals and activities for ten
+    /// Number of contacts in the database; with three messages (texts, mails and calls) for each, and three deals and
+    /// activities for ten
     #[arg(long, default_value_t = 1_000_000)]
     contacts: u64,
-    /// Only what has this in its name, such as "deep page", largest, storm or "large answers"
+    /// Measure only what has this in its name, such as "deep page", largest, storm or "large answers"
     #[arg(long, default_value = "")]
     only: String,
-    /// A first look, within some minutes: the largest company, 8 and 256 connections, once
+    /// Take a first look within some minutes: the largest company, 8 and 256 connections, once
     #[arg(long)]
     quick: bool,
-    /// Fail when a bar is missed
+    /// Fail if a bar is missed
     #[arg(long)]
     check: bool,
-    /// Connections of the server to the database, when not its own choice
+    /// Number of the server's connections to the database, if not its default
     #[arg(long)]
     pool_size: Option<usize>,
-    /// The server to measure, when not the one that is built here (as `make pgo` makes one)
+    /// The server to measure, if not the one that is built here (as `make pgo` makes one)
     #[arg(long)]
     program: Option<PathBuf>,
     /// Folder of the cluster with the data, which is kept
@@ -73,13 +74,13 @@ struct Options {
     bench: bool,
 }
 
-/// People who log in at the same time.
+/// The number of people who log in at the same time.
 const STORM: usize = 256;
-/// Clients who take megabytes at the same time.
+/// The number of clients who fetch megabytes at the same time.
 const GREEDY: usize = 4;
-/// Connections of pgbench, of all sides together, that do not disturb each other while they rest.
+/// The maximum number of pgbench's connections, over all sides, that do not disturb each other while idle.
 const FEW: usize = 96;
-/// What PostgreSQL must let in for pgbench to have as many connections as the server's clients.
+/// The `max_connections` that pgbench needs to have as many connections as the server's clients.
 const MOST_CONNECTIONS: usize = 320;
 
 fn main() -> Result<ExitCode> {
@@ -97,7 +98,7 @@ fn main() -> Result<ExitCode> {
     Ok(if met || !options.check { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The cluster, which lets in as many as are needed.
+/// The cluster, which allows as many connections as are needed.
 async fn open(options: &Options) -> Result<Cluster> {
     let folder = shared::folder(options.data.as_ref());
     let cluster = Cluster::open(&folder).await?;
@@ -120,7 +121,7 @@ async fn open(options: &Options) -> Result<Cluster> {
     Ok(cluster)
 }
 
-/// Messages, deals and activities that belong to so many contacts, and how many of the messages are texts.
+/// The numbers of messages, deals and activities for this many contacts, and how many of the messages are texts.
 fn amounts(contacts: u64) -> demo::Amounts {
     let messages = contacts * 3;
     let (emails, calls) = (messages / 10, messages / 10);
@@ -129,7 +130,7 @@ fn amounts(contacts: u64) -> demo::Amounts {
     demo::Amounts { contacts, messages, emails, calls, deals, activities: deals, historical: 0 }
 }
 
-/// Whether all bars are met.
+/// Runs the benchmark; returns whether all bars are met.
 fn run(options: &Options, runtime: &tokio::runtime::Runtime, cluster: &Cluster) -> Result<bool> {
     let name = format!("requests_{}_{}", options.companies, options.contacts);
     let database = runtime.block_on(Database::open(cluster, &name))?;
@@ -203,7 +204,7 @@ fn run(options: &Options, runtime: &tokio::runtime::Runtime, cluster: &Cluster) 
         for (case, measured) in cases.iter().zip(&mut measured) {
             for measured in measured {
                 measured.rounds.push(bench.round(case, measured.connections, round)?);
-                // The other cases are of companies of the size that they say.
+                // The other cases must find companies of the stated size.
                 if case.operation == "create" {
                     runtime.block_on(clean(&admin))?;
                 }
@@ -227,7 +228,7 @@ fn run(options: &Options, runtime: &tokio::runtime::Runtime, cluster: &Cluster) 
     server.process.stop()?;
     runtime.block_on(clean(&admin))?;
 
-    // By connections, as one reads them.
+    // Sorted by connections, for the reader.
     let mut requests: Vec<_> = measured.iter().flatten().filter_map(Measured::row).collect();
     requests.sort_by_key(|row| row.connections);
     let beside: Vec<_> = beside.iter().flatten().map(Beside::read).collect();
@@ -250,7 +251,7 @@ fn minutes(time: Duration) -> String {
     }
 }
 
-/// The database with so much in it, as an earlier run left it.
+/// The database with this much data, as an earlier run left it.
 async fn prepare(database: &Database, options: &Options) -> Result<Client> {
     let admin = db::connect(&database.admin).await?;
     let empty: bool = admin.query_one("select not exists (select from contacts)", &[]).await?.get(0);
@@ -266,7 +267,7 @@ async fn prepare(database: &Database, options: &Options) -> Result<Client> {
     } else {
         clean(&admin).await?;
     }
-    // As a database is for most of its life: every row has a company, and the policies are the plain ones.
+    // As for most of a database's life, every row has a company, and the policies are the plain ones.
     let is_finished =
         "select attnotnull from pg_attribute where attrelid = 'contacts'::regclass and attname = 'company_id'";
     if !admin.query_one(is_finished, &[]).await?.get::<_, bool>(0) {
@@ -279,7 +280,7 @@ async fn prepare(database: &Database, options: &Options) -> Result<Client> {
     Ok(admin)
 }
 
-/// Takes away what was added, without a note of each in the audit log.
+/// Deletes what was added, without entries in the audit log.
 async fn clean(admin: &Client) -> Result<()> {
     admin.batch_execute("set session_replication_role = replica").await?;
     admin.execute("delete from contacts where last_name = $1", &[&ADDED]).await?;
@@ -333,14 +334,14 @@ impl Bench<'_> {
         let connections = self.options.connections.iter();
         let requests: Duration =
             connections.flat_map(|c| cases.iter().map(|case| of(case, *c)).collect::<Vec<_>>()).sum();
-        // The last of those who log in wait for all that are before them.
+        // The last of those who log in wait for all before them.
         let beside = (self.time() + ours * 2 + Duration::from_secs(6)) * (reads.len() * loads.len()) as u32;
         (requests + beside) * self.options.rounds as u32
     }
 
-    /// All sides of a case once.
+    /// Measures all sides of a case once.
     fn round(&self, case: &Case, connections: usize, round: usize) -> Result<Round> {
-        // Where one takes seconds, a second ends none.
+        // If a request takes seconds, none ends within one.
         for longer in [1, 4, 16] {
             let done = self.round_of(case, connections, round, self.time() * longer);
             if let Some(round) = done.with_context(|| case.name())? {
@@ -350,16 +351,16 @@ impl Bench<'_> {
         bail!("{}: nothing ends within {} s on {connections} connections", case.name(), self.time().as_secs() * 16)
     }
 
-    /// None if one of the sides ended nothing in its time.
+    /// `None` if one of the sides completed nothing in its time.
     fn round_of(&self, case: &Case, connections: usize, round: usize, time: Duration) -> Result<Option<Round>> {
         let no_policies = case.no_policies.as_ref().filter(|_| connections == USUAL);
-        // What has no script by hand has none without policies either.
+        // A case without a script by hand has none without policies either.
         let scripts = [Some(&case.context), case.by_hand.as_ref(), no_policies].into_iter().flatten();
         let usual = (connections != USUAL).then_some(Who::Server(USUAL));
         let who: Vec<Who> =
             [Who::Server(connections)].into_iter().chain(usual).chain(scripts.map(Who::Pgbench)).collect();
         let (servers, scripts) = who.split_at(1 + usize::from(usual.is_some()));
-        // Idle ones would be in the way of the others where they are many.
+        // Many idle connections would disturb the others.
         let mut groups: Vec<&[Who]> = match connections * scripts.len() <= FEW {
             true => vec![&who],
             false => [servers].into_iter().chain(scripts.chunks(1)).collect(),
@@ -399,9 +400,9 @@ impl Bench<'_> {
         Ok(Some(Round { server, usual, context, by_hand: found.next(), no_policies: found.next() }))
     }
 
-    /// A read by itself, and while others ask for something else.
+    /// Measures a read by itself, and while others send other requests.
     fn beside(&self, case: &Case, load: &Load, round: usize) -> Result<Disturbed> {
-        // So long that the slowest hundredth is some dozen requests.
+        // Long enough for the slowest hundredth to be some dozen requests.
         let time = self.time() * 2;
         let read = |beside| {
             let done = load::beside(self.server, &self.postgres, self.runtime, &case.question, USUAL, time, beside);
@@ -420,12 +421,12 @@ impl Bench<'_> {
 /// Who takes turns.
 #[derive(Clone, Copy)]
 enum Who<'a> {
-    /// The server, asked over so many connections.
+    /// The server, over this many connections.
     Server(usize),
     Pgbench(&'a Script),
 }
 
-/// What others ask for beside reads.
+/// What others request while reads are measured.
 struct Load<'a> {
     what: &'static str,
     question: &'a Question,

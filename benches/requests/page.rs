@@ -1,4 +1,4 @@
-//! The results as a page of plots, which needs nothing else: no network, no script.
+//! The results as a page of plots, which is self-contained: no network, no script.
 
 use crate::{
     charts::{COLOURS, Limit, Mark, Series, draw},
@@ -10,7 +10,7 @@ use serde::Serialize;
 
 const COMPANIES: [&str; 3] = ["smallest", "median", "largest"];
 
-/// What the template knows.
+/// The template's data.
 #[derive(Serialize)]
 struct Page<'a> {
     results: &'a Results,
@@ -49,7 +49,7 @@ fn plot(title: &str, note: &str, places: &[String], series: &[Series], axis: &st
     Ok(Plot { title: title.into(), note: note.into(), svg, legend: series.iter().map(key).collect() })
 }
 
-/// The page.
+/// Renders the page.
 pub fn render(results: &Results) -> Result<String> {
     let mut environment = Environment::new();
     environment.add_filter("figure", figure);
@@ -60,13 +60,13 @@ pub fn render(results: &Results) -> Result<String> {
     Ok(page.render(Value::from(Serde(Page { results, plots: plots(results)?, bars })))?)
 }
 
-/// The median of a ratio, and the least and the most.
+/// The median of a ratio, with the least and the most.
 fn ratio(value: &Value) -> String {
     let of = |name: &str| figure(value.get_attr(name).ok().and_then(|number| f64::try_from(number).ok()));
     if value.is_none() { figure(None) } else { format!("{} ({} to {})", of("median"), of("least"), of("most")) }
 }
 
-/// A number with three digits that say something.
+/// A number with three significant digits.
 fn figure(value: Option<f64>) -> String {
     match value {
         None => "–".into(),
@@ -201,7 +201,7 @@ fn plots(results: &Results) -> Result<Vec<Plot>> {
     Ok(plots)
 }
 
-/// How throughput changes with the number of connections, of the largest company.
+/// How the largest company's throughput changes with the number of connections.
 fn of_connections(
     rows: &[Row],
     operations: &[&str],

@@ -1,4 +1,4 @@
-//! pgbench with a handler's statement: what PostgreSQL does by itself.
+//! pgbench with a handler's statement: the cost of PostgreSQL alone.
 
 use crate::{
     shared::Postgres,
@@ -23,25 +23,26 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-/// What pgbench executes.
+/// A script for pgbench.
 pub struct Script {
-    /// One text for each of the rows that are asked for, in turns.
+    /// One text for each of the requested rows, in turns.
     pub texts: Vec<String>,
     pub variables: Vec<(String, String)>,
-    /// Whether it runs as somebody like the API's login whom no policy concerns.
+    /// Whether it runs as a role like the API's login, but without policies.
     pub without_policies: bool,
-    /// How its statements are planned where *enter* does not say.
+    /// How its statements are planned if *enter* does not say.
     pub plan: Plan,
 }
 
-/// A statement with pgbench's variables for its parameters. A null is written out, for pgbench has none.
+/// A statement with pgbench's variables for its parameters. Nulls are written out, because pgbench has none.
 pub fn given(statement: &str, values: &[&str]) -> String {
     let lines = statement.lines().filter(|line| !line.trim_start().starts_with("--"));
     let text: String = lines.map(|line| format!("{line}\n")).collect();
     values.iter().enumerate().rev().fold(text, |text, (i, value)| text.replace(&format!("${}", i + 1), value))
 }
 
-/// The handler's transaction: *enter* and this statement, written together with one Sync behind them, as the server does.
+/// The handler's transaction: *enter* and this statement, written together and followed by one Sync, as the server
+/// does.
 pub fn in_context(statement: Sql, text: &str) -> String {
     let enter = given(
         sql!("platform/enter").text,
@@ -50,23 +51,23 @@ pub fn in_context(statement: Sql, text: &str) -> String {
     format!("\\startpipeline\n{enter};\n{text};\n\\endpipeline\n")
 }
 
-/// How long its connections take to be made, to prepare their statements and to fill their caches.
+/// How long connections take to open, to prepare their statements and to fill their caches.
 pub fn warming(connections: usize) -> Duration {
     Duration::from_millis(1000 + 10 * connections as u64)
 }
 
-/// Longer than it is needed: it is ended by the signal that it sends itself when its time is up. Where nobody is left to do
-/// that, it ends by itself.
+/// An upper limit in seconds: pgbench ends itself by a signal when its time is up. Should nobody be left to do that, it
+/// ends by itself.
 fn longest(time: Duration) -> String {
     (60 + 8 * time.as_secs()).to_string()
 }
 
-/// pgbench with a script, stopped while it is not its turn.
+/// pgbench with a script, stopped between its turns.
 pub struct Pgbench<'a> {
     child: Child,
     folder: Folder,
     postgres: &'a Postgres,
-    /// In microseconds since 1970.
+    /// The beginnings and ends of its turns, in microseconds since 1970.
     turns: Vec<(u64, u64)>,
     time: Duration,
     database_cpu: f64,
@@ -100,7 +101,7 @@ impl<'a> Pgbench<'a> {
             fs::write(&file, text)?;
             command.arg("-f").arg(file);
         }
-        // Into files, because it would wait for a reader of a pipe when it has much to say.
+        // Into files: with much output, pgbench would wait for the reader of a pipe.
         let (output, errors) = (File::create(folder.0.join(OUTPUT))?, File::create(folder.0.join(ERRORS))?);
         command.arg(cluster.url(user, database)).stdout(output).stderr(errors);
         let child = command.spawn().context("pgbench does not run")?;
@@ -136,7 +137,7 @@ impl<'a> Pgbench<'a> {
     }
 }
 
-/// A folder that goes with its owner.
+/// A folder that is deleted with its owner.
 struct Folder(PathBuf);
 
 impl Drop for Folder {
@@ -145,7 +146,7 @@ impl Drop for Folder {
     }
 }
 
-/// What it says, in its folder.
+/// The files of pgbench's output, in its folder.
 const OUTPUT: &str = "output";
 const ERRORS: &str = "errors";
 
@@ -182,7 +183,7 @@ impl Side for Pgbench<'_> {
             let after = self.turns.partition_point(|(from, _)| *from <= ended);
             let Some((from, until)) = after.checked_sub(1).and_then(|turn| self.turns.get(turn)) else { continue };
             if ended <= *until {
-                // One that began before ends in favour of pgbench: the database has done it while nobody else worked.
+                // A transaction that began earlier counts for pgbench: the database did it while nobody else worked.
                 done.ended += 1;
                 if ended - u64::from(took) >= *from {
                     done.micros.push(took);

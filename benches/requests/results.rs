@@ -1,21 +1,21 @@
-//! What was found: ratios, the bars that they are held against, a table, and the files.
+//! The results: ratios, the bars that they are held against, a table, and the files.
 
 use crate::sides::Figures;
 use anyhow::Result;
 use serde::Serialize;
 use std::fmt;
 
-/// Connections at which the sides are compared where one number has to do.
+/// The number of connections at which sides are compared if one number has to do.
 pub const USUAL: usize = 8;
-/// Resident memory at the most, in MiB.
+/// The maximum resident memory, in MiB.
 pub const MEMORY: f64 = 128.0;
-/// What others ask for beside reads.
+/// What others request while reads are measured.
 pub const LOGINS: &str = "login storm";
 pub const LARGE: &str = "large answers";
-/// What changes something.
+/// The operations that change something.
 const CHANGES: [&str; 2] = ["create", "update"];
 
-/// What one case did on so many connections.
+/// The measurements of one case on this many connections.
 pub struct Measured {
     pub operation: &'static str,
     pub company: Option<(&'static str, i64)>,
@@ -25,14 +25,14 @@ pub struct Measured {
 
 pub struct Round {
     pub server: Figures,
-    /// The server on [`USUAL`] connections, where those are others.
+    /// The server on [`USUAL`] connections, if `connections` is another number.
     pub usual: Option<Figures>,
     pub context: Figures,
     pub by_hand: Option<Figures>,
     pub no_policies: Option<Figures>,
 }
 
-/// One side, in medians of the rounds.
+/// One side: medians of the rounds.
 #[derive(Serialize, Clone)]
 pub struct Side {
     pub per_second: f64,
@@ -42,7 +42,7 @@ pub struct Side {
     pub database_cpu_us: f64,
 }
 
-/// A ratio of two sides. It is of each round by itself, so that a slow minute counts for both.
+/// A ratio of two sides. It is computed for each round, so that a slow minute affects both sides.
 #[derive(Serialize, Clone, Copy)]
 pub struct Ratio {
     /// The median of the rounds.
@@ -66,7 +66,7 @@ impl fmt::Display for Ratio {
     }
 }
 
-/// What came of a case.
+/// The result of a case.
 #[derive(Serialize, Clone)]
 pub struct Row {
     pub operation: &'static str,
@@ -78,28 +78,28 @@ pub struct Row {
     pub pgbench: Side,
     /// The statement with the company written into it, alone and without policies.
     pub by_hand: Option<Side>,
-    /// The same in as many statements as the handler's.
+    /// The same without policies, in as many statements as the handler's.
     pub no_policies: Option<Side>,
-    /// Throughput of the server to that of pgbench.
+    /// The server's throughput relative to pgbench's.
     pub to_pgbench: Ratio,
-    /// How long half of the requests take at the most, to pgbench's.
+    /// The server's median time per request relative to pgbench's.
     pub p50: Ratio,
-    /// How long 99 of 100 take at the most, to pgbench's.
+    /// The server's 99th percentile of time per request relative to pgbench's.
     pub p99: Ratio,
     pub to_by_hand: Option<Ratio>,
-    /// What the policies cost: throughput without them to that with them.
+    /// What the policies cost: throughput without them relative to throughput with them.
     pub policies: Option<Ratio>,
-    /// How much longer the tail is: p99/p50 of the server to that of pgbench.
+    /// How much longer the tail is: the server's p99/p50 relative to pgbench's.
     pub tail: Ratio,
-    /// Throughput of the server to that on [`USUAL`] connections.
+    /// The server's throughput relative to that on [`USUAL`] connections.
     pub to_usual: Option<Ratio>,
 }
 
-/// A read while others ask for something else.
+/// A read while others send other requests.
 pub struct Beside {
     pub operation: &'static str,
     pub company: &'static str,
-    /// What the others ask for, and how many they are.
+    /// What the others request, and how many they are.
     pub load: &'static str,
     pub clients: usize,
     pub rounds: Vec<Disturbed>,
@@ -111,7 +111,7 @@ pub struct Disturbed {
     pub others_per_second: f64,
 }
 
-/// What came of it.
+/// The result of [`Beside`].
 #[derive(Serialize, Clone)]
 pub struct Read {
     pub operation: &'static str,
@@ -120,9 +120,9 @@ pub struct Read {
     pub clients: usize,
     pub alone: Side,
     pub beside: Side,
-    /// What the others are answered.
+    /// The responses that the others get per second.
     pub others_per_second: f64,
-    /// p99 beside them to p99 alone.
+    /// p99 next to them, relative to p99 alone.
     pub ratio: f64,
 }
 
@@ -142,7 +142,7 @@ impl Beside {
     }
 }
 
-/// Resident memory in MiB at the most so far.
+/// The maximum resident memory so far, in MiB.
 #[derive(Serialize, Clone)]
 pub struct Memory {
     pub after: String,
@@ -166,14 +166,14 @@ pub struct Setting {
     pub rounds: usize,
 }
 
-/// What is asked for.
+/// A requirement, and how it was met.
 #[derive(Serialize, Clone)]
 pub struct Bar {
     pub what: &'static str,
     pub bar: f64,
     pub at_least: bool,
     pub worst: f64,
-    /// Of which it is the worst.
+    /// The measurement with the worst value.
     pub of: String,
     pub met: usize,
     pub all: usize,
@@ -194,7 +194,7 @@ impl Bar {
     }
 }
 
-/// All of it.
+/// All results.
 #[derive(Serialize)]
 pub struct Results {
     pub setting: Setting,
@@ -223,7 +223,7 @@ fn side<'a>(rounds: impl Iterator<Item = &'a Figures> + Clone) -> Side {
 }
 
 impl Measured {
-    /// None without a round.
+    /// The result; `None` without a round.
     pub fn row(&self) -> Option<Row> {
         let rounds = &self.rounds;
         let maybe = |get: fn(&Round) -> Option<&Figures>| {
@@ -258,10 +258,10 @@ impl Row {
     }
 }
 
-/// What is asked for, and what was found.
+/// The requirements, and what was found.
 pub fn bars(rows: &[Row], beside: &[Read], memory: &[Memory]) -> Vec<Bar> {
     let at = |row: &Row| format!("{}, {} connections", row.name(), row.connections);
-    // pgbench does not hash, so it tells nothing of how long a login takes.
+    // pgbench does not hash, so it says nothing about how long a login takes.
     let requests = || rows.iter().filter(|row| row.operation != "login");
     let of = |operation: &'static str| {
         let found = requests().filter(move |r| r.operation == operation && r.connections == USUAL);
@@ -269,7 +269,7 @@ pub fn bars(rows: &[Row], beside: &[Read], memory: &[Memory]) -> Vec<Bar> {
     };
     let most = rows.iter().map(|row| row.connections).max().unwrap_or(0);
     let many = rows.iter().filter(|row| row.connections == most && most > USUAL);
-    // How much slower a request of the largest company is than of the smallest, where PostgreSQL by itself is not.
+    // How much slower a request of the largest company is than of the smallest, if PostgreSQL alone is not.
     let sizes = requests()
         .filter(|row| row.company == "largest" && row.connections == USUAL && !CHANGES.contains(&row.operation));
     let sizes = sizes.filter_map(|large| {

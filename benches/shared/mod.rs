@@ -1,5 +1,5 @@
-//! What the benchmarks share: the cluster that keeps their data, the program under test, what processes cost, and HTTP
-//! that costs little.
+//! What the benchmarks share: the cluster that keeps their data, the program under test, what processes cost, and a
+//! cheap HTTP client.
 #![allow(
     dead_code,
     missing_docs,
@@ -34,7 +34,7 @@ use tokio_postgres::Client;
 use uuid::Uuid;
 
 pub const SECRET: &str = "a secret that only the benchmark knows";
-/// The name by which the rows that a benchmark adds are found and deleted.
+/// The name by which rows that a benchmark has added are found and deleted.
 pub const ADDED: &str = "Added by the benchmark";
 
 /// The key that seals secrets.
@@ -42,7 +42,7 @@ pub fn secret_key() -> String {
     "5e".repeat(32)
 }
 
-/// Where the data of the benchmarks are kept.
+/// The folder with the benchmarks' data.
 pub fn folder(given: Option<&PathBuf>) -> PathBuf {
     let default = if nix::unistd::geteuid().is_root() { "/var/lib/ringfence-bench" } else { ".ringfence-bench" };
     given.cloned().unwrap_or_else(|| default.into())
@@ -67,7 +67,7 @@ impl Database {
         Ok(database)
     }
 
-    /// The same without what it held before.
+    /// The migrated database of this name, created anew.
     pub async fn anew(cluster: &Cluster, name: &str) -> Result<Self> {
         let postgres = db::connect(&cluster.url("ringfence_admin", "postgres")).await?;
         postgres.batch_execute(&format!("drop database if exists {name} with (force)")).await?;
@@ -90,7 +90,7 @@ pub fn ringfence(api_url: &str, arguments: &[&str]) -> Command {
     program(Path::new(env!("CARGO_BIN_EXE_ringfence")), api_url, arguments)
 }
 
-/// The same for a command of an administrator.
+/// Like `ringfence()`, for an administrator's command.
 pub fn administrator(database: &Database, arguments: &[&str]) -> Command {
     let mut program = ringfence(&database.api, arguments);
     program.env("DATABASE_ADMIN_URL", &database.admin);
@@ -105,7 +105,7 @@ pub fn program(path: &Path, api_url: &str, arguments: &[&str]) -> Command {
     }
     program.args(arguments).env("DATABASE_URL", api_url).env_remove("DATABASE_ADMIN_URL");
     program.env("RINGFENCE_JWT_SECRET", SECRET).env("RINGFENCE_SECRET_KEY", secret_key());
-    // A store is one database's.
+    // A store belongs to one database.
     let mut database = DefaultHasher::new();
     api_url.hash(&mut database);
     let files = env::temp_dir().join(format!("ringfence-bench-{:016x}", database.finish()));
@@ -122,21 +122,21 @@ impl Process {
         Ok(Self(command.spawn()?))
     }
 
-    /// Ends it as a power failure would.
+    /// Kills it, as a power failure would.
     pub fn kill(&mut self) -> Result<()> {
         self.0.kill()?;
         self.0.wait()?;
         Ok(())
     }
 
-    /// Waits for its own end.
+    /// Waits until it ends by itself.
     pub fn finish(mut self) -> Result<()> {
         let status = self.0.wait()?;
         ensure!(status.success(), "the program ended with {status}");
         Ok(())
     }
 
-    /// Ends it as its supervisor would.
+    /// Stops it, as its supervisor would.
     pub fn stop(mut self) -> Result<()> {
         kill(Pid::from_raw(self.0.id() as i32), Signal::SIGTERM)?;
         let status = self.0.wait()?;
@@ -144,12 +144,12 @@ impl Process {
         Ok(())
     }
 
-    /// Processor time that it has taken, in microseconds.
+    /// The processor time that it has used, in microseconds.
     pub fn cpu(&self) -> f64 {
         stat(self.0.id()).map_or(f64::NAN, |stat| stat.own)
     }
 
-    /// Resident memory in MiB, now and at the most so far.
+    /// The resident memory in MiB, now and at most so far.
     pub fn memory(&self) -> (f64, f64) {
         let status = fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap_or_default();
         let of = |name: &str| {
@@ -194,10 +194,10 @@ impl Server {
     }
 }
 
-/// What proc(5) says of a process.
+/// A process according to proc(5).
 struct Stat {
     parent: u32,
-    /// Whether it has something to do, or waits for a disk.
+    /// Whether it is running or waits for a disk.
     is_busy: bool,
     /// Processor time in microseconds: its own, and that of children that have ended.
     own: f64,
@@ -206,7 +206,7 @@ struct Stat {
 
 fn stat(pid: u32) -> Option<Stat> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // Behind the name, which may hold anything. Times are in hundredths of a second, of user and system.
+    // After the name, which may contain anything. Times are in hundredths of a second, of user and system.
     let mut words = stat.rsplit(')').next()?.split_whitespace();
     let is_busy = ["R", "D"].contains(&words.next()?);
     let numbers: Vec<i64> = words.filter_map(|n| n.parse().ok()).collect();
@@ -226,14 +226,14 @@ impl Postgres {
         Ok(Self { first })
     }
 
-    /// Those that the first one has started.
+    /// The processes that the first one has started.
     fn processes(&self) -> impl Iterator<Item = Stat> {
         let all = fs::read_dir("/proc").into_iter().flatten().flatten();
         let all = all.filter_map(|entry| stat(entry.file_name().to_str()?.parse().ok()?));
         all.filter(|process| process.parent == self.first)
     }
 
-    /// Waits until they have nothing to do, for a quarter of a second at the most.
+    /// Waits until they are idle, for at most a quarter of a second.
     pub fn rest(&self) {
         let pause = Duration::from_millis(3);
         let begun = Instant::now();
@@ -243,12 +243,12 @@ impl Postgres {
         }
     }
 
-    /// Processor time that they have taken, in microseconds, those that have ended too.
+    /// The processor time that they have used, in microseconds, including those that have ended.
     pub fn cpu(&self) -> f64 {
         loop {
             let Some(before) = stat(self.first) else { return f64::NAN };
             let alive: f64 = self.processes().map(|process| process.own).sum();
-            // One that ends meanwhile would be missed, or counted twice.
+            // A process that ends meanwhile would be missed, or counted twice.
             if stat(self.first).is_some_and(|after| after.ended <= before.ended) {
                 return before.own + before.ended + alive;
             }
@@ -256,7 +256,7 @@ impl Postgres {
     }
 }
 
-/// Microseconds, from the least to the most.
+/// Times in microseconds, in ascending order.
 pub struct Latencies(Vec<u32>);
 
 impl Latencies {
@@ -269,7 +269,7 @@ impl Latencies {
         self.0.len()
     }
 
-    /// Milliseconds within which this part of them ended.
+    /// The time in milliseconds within which this part of them ended.
     pub fn at(&self, part: f64) -> f64 {
         let place = (self.0.len().saturating_sub(1)) as f64 * part;
         self.0.get(place as usize).map_or(f64::NAN, |micros| f64::from(*micros) / 1000.0)
@@ -287,11 +287,11 @@ pub fn request(method: &str, path: &str, token: &str, body: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// How a body ends that comes in chunks (RFC 9112, 7.1).
+/// The end of a chunked body (RFC 9112, 7.1).
 const LAST_CHUNK: &[u8] = b"\r\n0\r\n\r\n";
 
-/// A keep-alive HTTP connection that understands just what the server sends. What comes in chunks is left as it comes, but for
-/// the length of the first one.
+/// A keep-alive HTTP connection that understands only what the server sends. A chunked body is left as it is, except
+/// for the length of its first chunk.
 pub struct Connection {
     stream: TcpStream,
     buffer: Vec<u8>,
@@ -304,7 +304,7 @@ impl Connection {
         Ok(Self { stream, buffer: vec![0; 1 << 14] })
     }
 
-    /// The answer's status, head and body.
+    /// Sends a request; returns the response's status, head and body.
     pub async fn ask_all(&mut self, request: &[u8]) -> Result<(u16, &str, &[u8])> {
         self.stream.write_all(request).await?;
         let (mut length, mut whole, mut head, mut body, mut chunked) = (0, usize::MAX, 0, 0, false);
@@ -337,7 +337,7 @@ impl Connection {
         Ok((text[9..12].parse()?, text, &self.buffer[body..whole]))
     }
 
-    /// The answer's status and body.
+    /// Sends a request; returns the response's status and body.
     pub async fn ask(&mut self, request: &[u8]) -> Result<(u16, &[u8])> {
         let (status, _, body) = self.ask_all(request).await?;
         Ok((status, body))

@@ -87,7 +87,7 @@ pub async fn worker(database: Database, config: Config) -> anyhow::Result<()> {
     with_app(database, config, false, work).await
 }
 
-/// Done at the first SIGINT or SIGTERM; a second one ends the program at once.
+/// Completes at the first SIGINT or SIGTERM.
 fn stop_signal() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
     let (mut int, mut term) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     Ok(async move {

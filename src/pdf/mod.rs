@@ -1,5 +1,5 @@
-//! PDFs: a sheet of paper on which text, rules and pictures are placed from top to bottom, over as many pages as it takes.
-//! Fonts are part of the program; nothing is fetched.
+//! PDFs: text, rules and pictures are placed on pages from top to bottom, over as many pages as it takes. Fonts are
+//! part of the program; nothing is fetched.
 
 mod page;
 pub mod quote;
@@ -31,7 +31,7 @@ use std::{
 };
 use uuid::Uuid;
 
-/// Every font, and the families in the order in which they are asked for a character.
+/// All fonts, and their families in the order in which they are tried for a character.
 const FONTS: [&[u8]; 7] = [
     include_bytes!("../../fonts/NotoSans-Regular.ttf"),
     include_bytes!("../../fonts/NotoSans-Bold.ttf"),
@@ -50,7 +50,7 @@ const FAMILIES: [&str; 6] = [
     "Droid Sans Fallback",
 ];
 
-/// Read once; a copy shares the fonts' data.
+/// Loaded once; clones share the fonts' data.
 static CONTEXT: LazyLock<FontContext> = LazyLock::new(|| {
     let mut collection = Collection::new(CollectionOptions { shared: false, system_fonts: false });
     for font in FONTS {
@@ -59,30 +59,30 @@ static CONTEXT: LazyLock<FontContext> = LazyLock::new(|| {
     FontContext { collection, source_cache: Default::default() }
 });
 
-/// Documents that are rendered at a time, of one company one: each holds its pictures and the fonts that it uses.
+/// Limits the documents that are rendered at a time, per company to one: each holds its pictures and fonts in memory.
 static PRINTERS: FairLimit = FairLimit::new(2, 1);
-/// How long one waits for a permit.
+/// How long to wait for a permit.
 const WAIT: Duration = Duration::from_secs(30);
 
-/// A permit of a company, or of a reader who has none, to render a document.
+/// A permit to render a document, for a company or for a user who has none.
 pub async fn permit(whose: Uuid) -> Result<Permit, crate::Error> {
     let busy = crate::Error::Busy("Too many documents are being made right now: try again in a moment");
     PRINTERS.acquire(whose, WAIT).await.ok_or(busy)
 }
 
-/// Red, green, blue.
+/// A color of red, green and blue.
 pub type Color = rgb::Color;
 
 /// How a text looks.
 #[derive(Clone, Copy)]
 pub struct Style {
-    /// In points.
+    /// The font size in points.
     pub size: f32,
     /// Whether it is bold.
     pub bold: bool,
     /// Its color.
     pub color: Color,
-    /// Where its lines are in their width.
+    /// The alignment of its lines.
     pub align: Alignment,
 }
 
@@ -93,12 +93,12 @@ pub struct Text {
 }
 
 impl Text {
-    /// In points.
+    /// The height in points.
     pub fn height(&self) -> f32 {
         self.layout.height()
     }
 
-    /// Of its longest line, in points.
+    /// The width of its longest line, in points.
     pub fn width(&self) -> f32 {
         self.layout.width()
     }
@@ -110,11 +110,11 @@ enum Item {
     Image { image: Image, width: f32, height: f32 },
 }
 
-/// The paper.
+/// A document to draw on.
 pub struct Sheet {
-    /// Width of a page in points.
+    /// The width of a page, in points.
     pub width: f32,
-    /// Height of a page in points.
+    /// The height of a page, in points.
     pub height: f32,
     fonts: FontContext,
     layouts: LayoutContext<Color>,
@@ -127,7 +127,7 @@ impl Sheet {
         Self { width, height, fonts: CONTEXT.clone(), layouts: LayoutContext::new(), pages: vec![Vec::new()] }
     }
 
-    /// How many pages there are.
+    /// The number of pages.
     pub fn pages(&self) -> usize {
         self.pages.len()
     }
@@ -155,22 +155,22 @@ impl Sheet {
         Text { text, layout }
     }
 
-    /// Puts a text on the last page, its top left corner there.
+    /// Puts a text on the last page, with its top left corner at `x`, `y`.
     pub fn put(&mut self, x: f32, y: f32, text: Text) {
         self.add(self.pages.len() - 1, x, y, Item::Text(text.into()));
     }
 
-    /// Puts a text on this page, its top left corner there.
+    /// Puts a text on this page, with its top left corner at `x`, `y`.
     pub fn put_on(&mut self, page: usize, x: f32, y: f32, text: Text) {
         self.add(page, x, y, Item::Text(text.into()));
     }
 
-    /// A filled box on the last page; a low one is a rule.
+    /// Puts a filled box on the last page; a low one is a rule.
     pub fn fill(&mut self, x: f32, y: f32, width: f32, height: f32, color: Color) {
         self.add(self.pages.len() - 1, x, y, Item::Fill { width, height, color });
     }
 
-    /// A picture on the last page, as large as fits into this width and height; answers how high it is.
+    /// Puts a picture on the last page, as large as fits into this width and height; returns its height.
     pub fn picture(&mut self, x: f32, y: f32, width: f32, height: f32, image: Image) -> f32 {
         let (w, h) = image.size();
         let scale = (width / w as f32).min(height / h as f32);
@@ -185,7 +185,7 @@ impl Sheet {
         }
     }
 
-    /// The document.
+    /// Writes the PDF.
     pub fn finish(self, metadata: Metadata) -> Result<Vec<u8>> {
         let mut document = Document::new();
         document.set_metadata(metadata);

@@ -10,7 +10,7 @@ pub(super) const ACCENT: (u8, u8, u8) = (24, 82, 140);
 pub(super) const TINT: (u8, u8, u8) = (238, 243, 248);
 pub(super) const RULE: (u8, u8, u8) = (214, 220, 228);
 pub(super) const MARGIN: f32 = 54.0;
-/// Room for the foot.
+/// The height reserved for the footer, in points.
 const FOOT: f32 = 64.0;
 
 pub(super) fn color((red, green, blue): (u8, u8, u8)) -> Color {
@@ -44,12 +44,12 @@ impl Money {
         Self { code, digits: u32::from(digits) }
     }
 
-    /// A whole number of them.
+    /// An amount in minor units, rounded.
     pub(super) fn minor(&self, amount: f64) -> i128 {
         (amount * 10_f64.powi(self.digits as i32)).round() as i128
     }
 
-    /// `1,234.50`
+    /// Formats an amount, such as `1,234.50`.
     pub(super) fn print(&self, minor: i128) -> String {
         let unit = 10_i128.pow(self.digits);
         let whole = (minor.abs() / unit).to_string();
@@ -67,23 +67,23 @@ impl Money {
     }
 }
 
-/// Paper that is filled from top to bottom.
+/// A document that is filled from top to bottom.
 pub(super) struct Page {
     pub(super) sheet: Sheet,
-    /// Where the next thing goes.
+    /// The vertical position of the next item.
     pub(super) y: f32,
     /// The width between the margins.
     pub(super) inner: f32,
 }
 
 impl Page {
-    /// Of letter paper or of A4.
+    /// An empty document on letter or A4 paper.
     pub(super) fn new(letter: bool) -> Self {
         let (width, height) = if letter { (612.0, 792.0) } else { (595.28, 841.89) };
         Self { sheet: Sheet::new(width, height), y: MARGIN, inner: width - 2.0 * MARGIN }
     }
 
-    /// Puts a text and answers its height.
+    /// Puts a text and returns its height.
     pub(super) fn put(&mut self, x: f32, y: f32, width: f32, style: Style, text: &str) -> f32 {
         let text = self.sheet.text(text, style, width);
         let height = text.height();
@@ -100,7 +100,7 @@ impl Page {
         self.y = MARGIN;
     }
 
-    /// A paragraph as wide as the page, line by line where it must go over to the next one.
+    /// Adds a paragraph as wide as the page, split where it must continue on the next one.
     pub(super) fn paragraph(&mut self, style: Style, text: &str) {
         for part in text.lines() {
             let mut rest: Vec<&str> = vec![part];
@@ -114,7 +114,7 @@ impl Page {
                     self.next_page();
                     rest.push(part);
                 } else {
-                    // In two, at the blank that is nearest to the middle.
+                    // In two, at the last blank before the middle.
                     let middle = (part.len() / 2..part.len()).find(|n| part.is_char_boundary(*n)).unwrap_or(part.len());
                     let cut = part[..middle].rfind(' ').filter(|n| *n > 0).unwrap_or(middle);
                     let (first, second) = part.split_at(cut);
@@ -125,7 +125,7 @@ impl Page {
         }
     }
 
-    /// The last line of every page, with its number at the right.
+    /// Adds a footer to every page, with the page number on the right.
     pub(super) fn foot(&mut self, left: &str) {
         let pages = self.sheet.pages();
         let y = self.sheet.height - 44.0;

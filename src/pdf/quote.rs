@@ -10,32 +10,32 @@ use krilla::{image::Image, metadata::Metadata};
 use parley::Alignment;
 use serde::Deserialize;
 
-/// What is printed.
+/// The content of the quote.
 #[derive(Debug, Deserialize)]
 pub struct Quote {
     /// The quote's number.
     pub number: String,
     /// What it is about.
     pub title: String,
-    /// The price, which the lines explain and do not decide.
+    /// The price, which the lines explain but do not determine.
     pub amount: f64,
     /// `draft`, `sent`, …
     pub status: String,
-    /// The day it was made, `YYYY-MM-DD`.
+    /// The day on which it was created, `YYYY-MM-DD`.
     pub date: String,
-    /// The last day it is good for.
+    /// The last day on which it is valid.
     pub valid_until: Option<String>,
     /// A text above the lines.
     pub description: Option<String>,
-    /// A text below them.
+    /// A text below the lines.
     pub terms: Option<String>,
-    /// When the document was made, for the foot.
+    /// When the document was made, for the footer.
     pub generated: String,
-    /// What it is made of.
+    /// The lines of the quote.
     pub lines: Vec<Line>,
-    /// Who makes it.
+    /// The company that makes the quote.
     pub company: Company,
-    /// Whom it is for.
+    /// The contact that it is for.
     pub client: Option<Client>,
 }
 
@@ -44,13 +44,13 @@ pub struct Quote {
 pub struct Line {
     /// What is sold.
     pub description: String,
-    /// How many; three decimals.
+    /// The quantity, with three decimals.
     pub quantity: f64,
-    /// Of one, in minor units of the currency.
+    /// The price of one, in minor units of the currency.
     pub unit_price: i64,
-    /// Percent of what is left after the discount.
+    /// The tax, in percent of the price after the discount.
     pub tax: f64,
-    /// Percent.
+    /// The discount, in percent.
     pub discount: f64,
 }
 
@@ -59,11 +59,11 @@ pub struct Line {
 #[allow(missing_docs, reason = "a company's fields are those of the contract")]
 pub struct Company {
     pub name: String,
-    /// ISO 4217.
+    /// The currency in ISO 4217.
     pub currency: String,
-    /// A `data:` address of a PNG or JPEG; others are not fetched.
+    /// A `data:` URL of a PNG or JPEG; other URLs are not fetched.
     pub logo_url: Option<String>,
-    /// A PNG or JPEG, which goes before the address.
+    /// A PNG or JPEG, which takes precedence over the URL.
     #[serde(skip)]
     pub logo: Option<Vec<u8>>,
     pub address: Option<String>,
@@ -84,9 +84,9 @@ pub struct Client {
     pub phone: Option<String>,
 }
 
-/// Of a logo at most.
+/// The maximum number of pixels of a logo.
 const PIXELS: usize = 4_000_000;
-/// A line's amounts in minor units, each rounded by itself, so that what is printed adds up.
+/// The amounts of a line in minor units, each rounded, so that what is printed adds up.
 struct Amounts {
     gross: i128,
     discount: i128,
@@ -102,15 +102,14 @@ impl Line {
     }
 }
 
-/// So many of an amount, divided by this: exactly, since a float is a decimal number of four places after rounding; halves are rounded
-/// away from zero.
+/// `amount * number / of`, exact for a `number` rounded to four decimals; halves are rounded away from zero.
 fn share(amount: i128, number: f64, of: i128) -> i128 {
     const PLACES: i128 = 10_000;
     let (product, whole) = (amount * (number * PLACES as f64).round() as i128, PLACES * of);
     (product.abs() + whole / 2) / whole * product.signum()
 }
 
-/// `2.5` and not `2.5000`.
+/// A number without trailing zeros: `2.5` and not `2.5000`.
 fn number(value: f64) -> String {
     let text = format!("{value:.4}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
@@ -120,13 +119,13 @@ fn percent(value: f64) -> String {
     if value == 0.0 { "–".into() } else { format!("{} %", number(value)) }
 }
 
-/// The company's picture, if it is one that can be printed.
+/// The company's logo, if it can be printed.
 fn logo(company: &Company) -> Option<Image> {
     let data = company.logo.clone().or_else(|| {
         let (_, data) = company.logo_url.as_deref()?.strip_prefix("data:image/")?.split_once(";base64,")?;
         BASE64_STANDARD.decode(data).ok()
     })?;
-    // A small file can be an enormous picture.
+    // A small file can contain an enormous picture.
     let size = imagesize::blob_size(&data).ok()?;
     if size.width.checked_mul(size.height).is_none_or(|pixels| pixels > PIXELS) {
         return None;
@@ -139,7 +138,7 @@ fn logo(company: &Company) -> Option<Image> {
     image.ok()
 }
 
-/// The PDF: A4, or letter for a company that reckons in US dollars.
+/// Renders the PDF: A4, or letter for a company whose currency is the US dollar.
 pub fn render(quote: &Quote) -> Result<Vec<u8>> {
     let money = Money::new(&quote.company.currency);
     let mut page = Page::new(money.code == "USD");
@@ -215,7 +214,7 @@ impl Page {
         self.y += 14.0;
     }
 
-    /// The columns of the table: where they begin, how wide they are, and what they are called.
+    /// The columns of the table: position, width and name.
     fn columns(&self) -> [(f32, f32, &'static str); 6] {
         let widths = [0.35, 0.09, 0.15, 0.12, 0.12, 0.17];
         let names = ["Description", "Qty", "Unit price", "Discount", "Tax", "Net"];

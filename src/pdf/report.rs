@@ -7,30 +7,30 @@ use krilla::metadata::Metadata;
 use parley::Alignment;
 use serde::Deserialize;
 
-/// What is printed.
+/// The content of the report.
 #[derive(Debug, Deserialize)]
 pub struct Report {
-    /// The company's name; none for somebody who has no company.
+    /// The company's name; `None` for a user without a company.
     pub company: Option<String>,
-    /// ISO 4217.
+    /// The currency in ISO 4217.
     pub currency: Option<String>,
-    /// The first day on which the deals were made, `YYYY-MM-DD`.
+    /// The first day of the period in which the deals were created, `YYYY-MM-DD`.
     pub first_day: Option<String>,
-    /// The last day.
+    /// The last day of that period.
     pub last_day: Option<String>,
-    /// When the document was made, for the foot.
+    /// When the document was made, for the footer.
     pub generated: String,
-    /// How many deals there are.
+    /// The number of deals.
     pub deals: i64,
-    /// What they are worth.
+    /// Their total value.
     pub value: f64,
-    /// How many were won.
+    /// The number of deals won.
     pub won: i64,
-    /// What these are worth.
+    /// The total value of the deals won.
     pub won_value: f64,
-    /// The stages in which there are deals, in their order.
+    /// The stages that have deals, in order.
     pub stages: Vec<Stage>,
-    /// The last months, in their order.
+    /// The last months, in order.
     pub months: Vec<Month>,
 }
 
@@ -39,28 +39,28 @@ pub struct Report {
 pub struct Stage {
     /// Its name.
     pub name: String,
-    /// How many there are.
+    /// The number of its deals.
     pub deals: i64,
-    /// What they are worth.
+    /// Their total value.
     pub value: f64,
 }
 
-/// The deals that were made in a month.
+/// The deals that were created in a month.
 #[derive(Debug, Deserialize)]
 pub struct Month {
-    /// `YYYY-MM`
+    /// The month, `YYYY-MM`.
     pub month: String,
-    /// What they are worth.
+    /// Their total value.
     pub value: f64,
-    /// What the won ones of them are worth.
+    /// The total value of those that were won.
     pub won: f64,
 }
 
-/// Stages that are drawn; what is beyond them is one bar.
+/// The maximum number of bars; the last one sums up all further stages.
 const BARS: usize = 10;
 const PALE: (u8, u8, u8) = (168, 194, 219);
 
-/// The PDF: A4, or letter for a company that reckons in US dollars.
+/// Renders the PDF: A4, or letter for a company whose currency is the US dollar.
 pub fn render(report: &Report) -> Result<Vec<u8>> {
     let money = Money::new(report.currency.as_deref().unwrap_or("USD"));
     let mut page = Page::new(money.code == "USD");
@@ -76,13 +76,13 @@ pub fn render(report: &Report) -> Result<Vec<u8>> {
     page.sheet.finish(metadata)
 }
 
-/// `$1,234.50`, or `EUR 1,234.50`.
+/// An amount, such as `$1,234.50` or `EUR 1,234.50`.
 fn amount(money: &Money, value: f64) -> String {
     let text = money.print(money.minor(value));
     if money.code == "USD" { format!("${text}").replace("$-", "-$") } else { format!("{} {text}", money.code) }
 }
 
-/// `1.2M`, for the side of a chart.
+/// A short number for the axis of a chart, such as `1.2M`.
 fn short(value: f64) -> String {
     let (scale, unit) = match value.abs() {
         v if v >= 1e12 => (1e12, "T"),
@@ -95,7 +95,7 @@ fn short(value: f64) -> String {
     format!("{}{unit}", text.strip_suffix(".0").unwrap_or(&text))
 }
 
-/// The least round number that is not below.
+/// The smallest round number that is not below `value`.
 fn ceiling(value: f64) -> f64 {
     if value <= 0.0 {
         return 1.0;
@@ -104,7 +104,7 @@ fn ceiling(value: f64) -> f64 {
     [1.0, 2.0, 2.5, 5.0, 10.0].map(|n| n * unit).into_iter().find(|top| *top >= value).unwrap_or(value)
 }
 
-/// How long a bar is; what is worth less than nothing has none.
+/// The length of a bar; 0 for negative values.
 fn length(value: f64, of: f64, room: f32) -> f32 {
     if of > 0.0 { (value.max(0.0) / of).min(1.0) as f32 * room } else { 0.0 }
 }
@@ -148,7 +148,7 @@ impl Page {
         self.y += 24.0;
     }
 
-    /// The heading of a chart that takes so much room.
+    /// Adds the heading of a chart, on a new page unless this much room is left.
     fn heading(&mut self, text: &str, room: f32) {
         if self.room() < room {
             self.next_page();
@@ -156,7 +156,7 @@ impl Page {
         self.y += self.put(MARGIN, self.y, self.inner, bold(12.0, INK), text) + 8.0;
     }
 
-    /// A text on one line; what does not fit is left out.
+    /// Adds a text on one line, shortened to fit.
     fn line(&mut self, x: f32, y: f32, width: f32, style: Style, text: &str) {
         let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
         let mut kept: Vec<char> = text.chars().take(200).collect();
