@@ -58,7 +58,7 @@ async fn the_seed_has_a_canary_in_every_free_text() {
             }
             let sql = format!("select count(*) from {table} where {column} like $1");
             let count: i64 = a.world.value(&sql, &[&format!("%{}%", a.canary)]).await;
-            assert!(count > 0, "no canary in {table}.{column}: fill it in Seeding of tests/it/isolation.rs");
+            assert!(count > 0, "no canary in {table}.{column}: fill it in Seeding of tests/it/support/seed.rs");
         }
     }
 }

@@ -76,7 +76,7 @@ async fn everybody_sees_what_the_old_rules_showed() {
             );
         }
     }
-    let wanted: Vec<&str> = crate::old_database::TABLES.iter().map(|(t, _, _)| *t).collect();
+    let wanted: Vec<&str> = TABLES.iter().map(|(t, _, _)| *t).collect();
     assert!(wanted.iter().all(|t| outcomes.tables.iter().any(|(name, _)| name == t)));
     assert_eq!(outcomes.no_place.get("audit_logs"), Some(&3));
     assert!(outcomes.missing.is_empty(), "{:?}", outcomes.missing);

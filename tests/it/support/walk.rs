@@ -182,7 +182,9 @@ fn sample(route: &Route, id: &dyn Fn(&'static str) -> Uuid) -> Sample {
             | "/api/email-campaigns/{campaign_id}/send",
         ) => return Sample::Nothing,
         (method, path) => {
-            panic!("{method} {path} has no sample: add the body it is called with to `sample` in tests/it/isolation.rs")
+            panic!(
+                "{method} {path} has no sample: add the body it is called with to `sample` in tests/it/support/walk.rs"
+            )
         }
     };
     Sample::Json(body)
@@ -221,7 +223,10 @@ pub async fn call(who: &Person, route: &Route, id: &dyn Fn(&'static str) -> Uuid
         part if part.starts_with('{') => {
             let known = PATH_IDS.iter().find(|known| part.trim_matches(['{', '}']) == **known);
             let known = known.unwrap_or_else(|| {
-                panic!("{}: say in PATH_IDS and Seeded of tests/it/isolation.rs which row {part} is", route.path)
+                panic!(
+                    "{}: say in PATH_IDS, and in Seeded of tests/it/support/seed.rs, which row {part} is",
+                    route.path
+                )
             });
             id(known).to_string()
         }
@@ -374,7 +379,7 @@ pub async fn walk_tables(a: &Seeded, stranger: &mut Client, who: &str, context: 
         if table == "refinery_schema_history" || table == "app.rate_limits" {
             assert!(row.is_none(), "{table} has a company's data");
         } else if !is_partition {
-            assert!(row.is_some(), "{table}: the fixture has no row; seed it in Seeding of tests/it/isolation.rs");
+            assert!(row.is_some(), "{table}: the fixture has no row; seed it in Seeding of tests/it/support/seed.rs");
         }
         let columns = "select attname::text from pg_attribute where attrelid = $1::text::regclass and attnum > 0
             and not attisdropped and attgenerated = ''";
