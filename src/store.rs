@@ -77,7 +77,7 @@ pub async fn watch(app: &App, stop: impl Future<Output = ()>) {
 /// Whether the store belongs to the database to which an administrator is connected. A store without an owner is
 /// claimed for it, if `claim` says so.
 pub async fn is_of(db: &Client, storage: &Storage, claim: Claim) -> anyhow::Result<bool> {
-    asked(db, sql!("ops/identify"), storage, claim).await
+    asked(db, sql!("ops/store/identify"), storage, claim).await
 }
 
 /// Whether a server of the database to which its login is connected may use the store. Nothing is written.
@@ -102,7 +102,7 @@ pub async fn count(db: &Client, storage: &Storage, mut progress: impl FnMut(u64)
         let keys = batch.map_err(|e| e.1)?.into_iter().map(|object| object.location);
         let (ids, keys): (Vec<Uuid>, Vec<String>) =
             keys.filter_map(|key| Some((file_of(&key)?, key.to_string()))).unzip();
-        let known: i64 = db.query_one(sql!("ops/known_objects").text, &[&ids, &keys]).await?.get(0);
+        let known: i64 = db.query_one(sql!("ops/store/known_objects").text, &[&ids, &keys]).await?.get(0);
         counted.objects += keys.len();
         counted.unknown += keys.len().saturating_sub(usize::try_from(known)?);
         progress(counted.objects as u64);
@@ -112,7 +112,7 @@ pub async fn count(db: &Client, storage: &Storage, mut progress: impl FnMut(u64)
 
 /// Makes this database the owner of the store, whichever owned it before.
 pub async fn adopt(db: &Client, storage: &Storage) -> anyhow::Result<()> {
-    storage.set_owner(identity(db, sql!("ops/identify"), &[]).await?.id).await
+    storage.set_owner(identity(db, sql!("ops/store/identify"), &[]).await?.id).await
 }
 
 /// Whether a store without an owner is claimed for the database that asks.

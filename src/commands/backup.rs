@@ -268,7 +268,7 @@ async fn report(client: &Client, logins: &Logins, restored: Restored, started: I
     if !logins.differing.is_empty() {
         say!("With other rights than in the backup, which stay as they are: {}.", logins.differing.join(", "));
     }
-    let operators = client.query(sql!("ops/operators").text, &[]).await?;
+    let operators = client.query(sql!("ops/operator/list").text, &[]).await?;
     let operators = operators.iter().map(|row| (row.get::<_, &str>("name"), row.get::<_, Vec<String>>("companies")));
     let operators = operators.filter(|(_, companies)| !companies.is_empty());
     let operators = Vec::from_iter(operators.map(|(name, companies)| format!("{name} ({})", companies.join(", "))));
@@ -351,7 +351,7 @@ impl Due {
 
 /// Cancels what is due in a copy, of one company or of all.
 pub(crate) async fn cancel_due(db: &impl GenericClient, company: Option<Uuid>, origin: &str) -> anyhow::Result<Due> {
-    let row = db.query_one(sql!("ops/cancel_due").text, &[&company, &origin]).await?;
+    let row = db.query_one(sql!("ops/backup/cancel_due").text, &[&company, &origin]).await?;
     Ok(Due { texts: row.get("texts"), campaigns: row.get("campaigns"), runs: row.get("runs") })
 }
 

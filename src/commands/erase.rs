@@ -220,7 +220,7 @@ pub async fn run(admin_url: &str, erase: &Erase, storage: &Storage) -> anyhow::R
         Erase::Company { company, options } => {
             let found = db::find_company(&db, company).await?;
             let counts = count_company(&db, found.id).await?;
-            let operators = names(&db, sql!("ops/operators_of_company").text, &[&found.id]).await?;
+            let operators = names(&db, sql!("ops/erase/operators_of_company").text, &[&found.id]).await?;
             let last_super_admin = is_last_super_admin(&db, &[], Some(found.id)).await?;
             let question = format!("the company {found}");
             let id = found.id;
@@ -265,7 +265,7 @@ async fn names(db: &Client, statement: &str, params: Params<'_>) -> anyhow::Resu
 
 /// Whether a super admin is among these users, or those of a company, and no other is left.
 async fn is_last_super_admin(db: &Client, users: &[Uuid], company: Option<Uuid>) -> anyhow::Result<bool> {
-    Ok(db.query_one(sql!("ops/last_super_admin").text, &[&users, &company]).await?.get(0))
+    Ok(db.query_one(sql!("ops/erase/last_super_admin").text, &[&users, &company]).await?.get(0))
 }
 
 /// The store, if it belongs to this database: in another one's, a company that has moved has the same keys.
@@ -293,7 +293,7 @@ pub fn summary(counts: &Counts) -> String {
 
 /// The tables of companies, referencing tables before referenced ones, each with whether it references itself.
 async fn tables(db: &Client) -> anyhow::Result<Vec<(String, bool)>> {
-    let tables = db.query(sql!("ops/tables_to_erase").text, &[]).await?;
+    let tables = db.query(sql!("ops/erase/tables_to_erase").text, &[]).await?;
     Ok(tables.iter().map(|row| (row.get("name"), row.get("of_itself"))).collect())
 }
 
@@ -336,15 +336,15 @@ async fn erase_company(db: &mut Client, id: Uuid, mut erasure: Erasure<'_>) -> a
     let users = count_company(db, id).await?.remove("users").unwrap_or_default();
     add(&mut counts, "users", users);
     let tx = db.transaction().await?;
-    for table in tx.query(sql!("ops/company_tables").text, &[]).await? {
+    for table in tx.query(sql!("ops/erase/company_tables").text, &[]).await? {
         tx.execute(&format!("delete from {} where company_id = $1", table.get::<_, String>(0)), &[&id]).await?;
     }
     for statement in [
-        sql!("ops/forget_log"),
-        sql!("ops/forget_members"),
-        sql!("ops/forget_users"),
-        sql!("ops/forget_names"),
-        sql!("ops/forget_company"),
+        sql!("ops/erase/forget_log"),
+        sql!("ops/erase/forget_members"),
+        sql!("ops/erase/forget_users"),
+        sql!("ops/erase/forget_names"),
+        sql!("ops/erase/forget_company"),
     ] {
         tx.execute(statement.text, &[&id]).await?;
     }
@@ -355,7 +355,7 @@ async fn erase_company(db: &mut Client, id: Uuid, mut erasure: Erasure<'_>) -> a
 
 async fn record(db: &impl GenericClient, kind: &str, counts: &Counts) -> anyhow::Result<()> {
     let counts = serde_json::to_value(counts)?;
-    db.execute(sql!("ops/record_erasure").text, &[&kind, &counts]).await?;
+    db.execute(sql!("ops/erase/record_erasure").text, &[&kind, &counts]).await?;
     Ok(())
 }
 
@@ -449,7 +449,8 @@ struct Found {
 
 impl Person {
     async fn of_contact(db: &Client, id: Uuid) -> anyhow::Result<Self> {
-        let row = db.query_opt(sql!("ops/find_contact").text, &[&id]).await?.context("there is no such contact")?;
+        let row =
+            db.query_opt(sql!("ops/erase/find_contact").text, &[&id]).await?.context("there is no such contact")?;
         if let Some(email) = row.get::<_, Option<String>>("email") {
             bail!("this contact has the address {email}: ringfence erase person {email}");
         }
@@ -459,7 +460,7 @@ impl Person {
 
     async fn of_address(db: &Client, email: &str, company: Option<Uuid>) -> anyhow::Result<Self> {
         let mut person = Self { email: Some(email.to_owned()), company, contacts: Vec::new(), users: Vec::new() };
-        for row in db.query(sql!("ops/people_of_address").text, &[&email, &company]).await? {
+        for row in db.query(sql!("ops/erase/people_of_address").text, &[&email, &company]).await? {
             let found = Found { id: row.get("id"), tenant: row.get("tenant_id"), number: row.get("number") };
             match row.get("kind") {
                 "user" => person.users.push(found),
@@ -495,7 +496,7 @@ impl Person {
         let mut counts: Counts = gone.iter().map(|(table, ids)| (table.clone(), ids.len() as u64)).collect();
         let of = |table: &str| Vec::from_iter(gone.get(table).into_iter().flatten());
         let mut objects = 0;
-        for row in db.query(sql!("ops/files_with_content").text, &[&of("files")]).await? {
+        for row in db.query(sql!("ops/erase/files_with_content").text, &[&of("files")]).await? {
             if let Some(storage) = storage {
                 objects += u64::from(storage.has(&object_store::path::Path::parse(row.get::<_, &str>(0))?).await?);
             }
@@ -523,9 +524,9 @@ impl Person {
         for found in self.contacts.iter().chain(&self.users) {
             let (tenant, email, number) = (&found.tenant, &self.email, &found.number);
             let statements: [(&mut BTreeSet<Uuid>, &str, Params<'_>); 3] = [
-                (&mut in_mails, sql!("ops/forget_address").text, &[tenant, email, &mails, &really]),
-                (&mut in_steps, sql!("ops/forget_steps").text, &[tenant, email, number, &runs, &really]),
-                (&mut in_companies, sql!("ops/forget_registration").text, &[tenant, email, number, &really]),
+                (&mut in_mails, sql!("ops/erase/forget_address").text, &[tenant, email, &mails, &really]),
+                (&mut in_steps, sql!("ops/erase/forget_steps").text, &[tenant, email, number, &runs, &really]),
+                (&mut in_companies, sql!("ops/erase/forget_registration").text, &[tenant, email, number, &really]),
             ];
             for (rows, statement, params) in statements {
                 rows.extend(db.query(statement, params).await?.iter().map(|row| row.get::<_, Uuid>("id")));
@@ -540,7 +541,7 @@ impl Person {
     async fn forget_changes(&self, db: &impl GenericClient, really: bool, counts: &mut Counts) -> anyhow::Result<()> {
         let users = Vec::from_iter(self.users.iter().map(|found| found.id));
         let params: Params<'_> = &[&self.email, &users, &self.tenants(), &really];
-        let changes = db.query(sql!("ops/forget_changes").text, params).await?;
+        let changes = db.query(sql!("ops/erase/forget_changes").text, params).await?;
         add(counts, "audit_log, what it says of them", changes.len() as u64);
         Ok(())
     }
@@ -553,14 +554,14 @@ impl Person {
     async fn erase(&self, db: &mut Client, mut erasure: Erasure<'_>) -> anyhow::Result<Counts> {
         // First: once the rows with the address are gone, an interrupted erasure is not found again.
         if let Some(email) = &self.email {
-            db.execute(sql!("ops/keep_erased_address").text, &[&self.company, email]).await?;
+            db.execute(sql!("ops/erase/keep_erased_address").text, &[&self.company, email]).await?;
         }
         for contact in &self.contacts {
             let params = contact.params(&self.email);
             for (table, condition) in of_person() {
                 erasure.delete(db, table, &condition, &params, BATCH).await?;
             }
-            db.execute(sql!("ops/recount_conversations").text, &[&contact.tenant]).await?;
+            db.execute(sql!("ops/erase/recount_conversations").text, &[&contact.tenant]).await?;
         }
         for user in &self.users {
             for (table, condition) in of_user(db, user).await? {
@@ -575,9 +576,9 @@ impl Person {
             add(&mut counts, "contacts", tx.execute("delete from contacts where id = $1", &[&contact.id]).await?);
         }
         for user in &self.users {
-            add(&mut counts, "users", tx.execute(sql!("ops/forget_user").text, &[&user.id]).await?);
+            add(&mut counts, "users", tx.execute(sql!("ops/erase/forget_user").text, &[&user.id]).await?);
         }
-        tx.execute(sql!("ops/forget_answers").text, &[&self.tenants()]).await?;
+        tx.execute(sql!("ops/erase/forget_answers").text, &[&self.tenants()]).await?;
         self.forget_changes(&tx, true, &mut counts).await?;
         record(&tx, "person", &counts).await?;
         tx.commit().await?;

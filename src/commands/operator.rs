@@ -79,13 +79,13 @@ async fn carry_out(command: Command, admin: &Client) -> anyhow::Result<String> {
         Command::List => list(admin).await,
         Command::Grant(Grant { name, company }) => {
             let company = db::find_company(admin, &company).await?;
-            admin.execute(sql!("ops/operator_grant").text, &[&name, &company.id.to_string()]).await?;
+            admin.execute(sql!("ops/operator/grant").text, &[&name, &company.id.to_string()]).await?;
             let choose = format!("select app.use_company('{}');", terminal::plain(&company.name).replace('\'', "''"));
             Ok(format!("{name} has {company} now. Who has several companies, or has lost one, chooses: {choose}"))
         }
         Command::Revoke(Grant { name, company }) => {
             let company = db::find_company(admin, &company).await?;
-            admin.execute(sql!("ops/operator_revoke").text, &[&name, &company.id.to_string()]).await?;
+            admin.execute(sql!("ops/operator/revoke").text, &[&name, &company.id.to_string()]).await?;
             let left = "select from app.operator_grant where db_role = $1::text::name and granted_company_id is not null limit 1";
             let rest = match admin.query_opt(left, &[&name]).await? {
                 Some(_) => {
@@ -96,7 +96,7 @@ async fn carry_out(command: Command, admin: &Client) -> anyhow::Result<String> {
             Ok(format!("{name} no longer has {company}.{rest}"))
         }
         Command::Remove { name } => {
-            admin.execute(sql!("ops/operator_remove").text, &[&name]).await?;
+            admin.execute(sql!("ops/operator/remove").text, &[&name]).await?;
             let is_left = "select from pg_roles where rolname = $1::text::name";
             Ok(match admin.query_opt(is_left, &[&name]).await? {
                 None => format!("{name} is removed."),
@@ -136,7 +136,7 @@ impl Add {
         // As its SCRAM verifier, so that no log of the server can contain the password.
         let verifier = postgres_protocol::password::scram_sha_256(password.as_bytes());
         admin
-            .execute(sql!("ops/operator_add").text, &[&name, &ids, &write, &!no_personal_data, &verifier])
+            .execute(sql!("ops/operator/add").text, &[&name, &ids, &write, &!no_personal_data, &verifier])
             .await
             .map_err(with_hint)?;
         let shown = if generate_password { format!("Password, shown this once: {password}\n") } else { String::new() };
@@ -155,7 +155,7 @@ fn with_hint(e: tokio_postgres::Error) -> anyhow::Error {
 }
 
 async fn list(admin: &Client) -> anyhow::Result<String> {
-    let rows = admin.query(sql!("ops/operators").text, &[]).await?;
+    let rows = admin.query(sql!("ops/operator/list").text, &[]).await?;
     if rows.is_empty() {
         return Ok("There are no operators: `ringfence operator add NAME --company COMPANY` makes one.".into());
     }

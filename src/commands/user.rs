@@ -34,11 +34,11 @@ fn address(given: &str) -> String {
 /// Makes somebody a super admin of the platform; returns what was done.
 pub async fn super_admin(admin: &Client, email: &str) -> anyhow::Result<String> {
     let email = address(email);
-    let user = match admin.query_opt(sql!("ops/find_user").text, &[&email]).await? {
+    let user = match admin.query_opt(sql!("ops/user/find").text, &[&email]).await? {
         Some(row) => row.get::<_, Uuid>("id"),
         None => add_user(admin, &email, "Super", "Admin").await?,
     };
-    let row = admin.query_one(sql!("ops/set_role").text, &[&user, &Some(db::SUPER_ADMIN)]).await?;
+    let row = admin.query_one(sql!("ops/user/set_role").text, &[&user, &Some(db::SUPER_ADMIN)]).await?;
     let lets_in = "update users set status = 'active', is_active = true where id";
     if row.get("may_enter") {
         return Ok(format!("{email} is a super admin now."));
@@ -68,7 +68,7 @@ async fn assign(admin: &mut Client, email: &str, company: &str, role: Option<&st
         _ => {}
     }
     let company = db::find_company(admin, company).await?;
-    let known = admin.query_opt(sql!("ops/find_user").text, &[&email]).await?;
+    let known = admin.query_opt(sql!("ops/user/find").text, &[&email]).await?;
     let left = known
         .as_ref()
         .and_then(|row| Some(Company { id: row.get::<_, Option<_>>("company_id")?, name: row.get("company") }));
@@ -92,7 +92,7 @@ async fn assign(admin: &mut Client, email: &str, company: &str, role: Option<&st
         }
     };
     let tx = admin.transaction().await?;
-    tx.execute(sql!("ops/assign_company").text, &[&user, &company.id]).await.map_err(|e| {
+    tx.execute(sql!("ops/user/assign_company").text, &[&user, &company.id]).await.map_err(|e| {
         match e.as_db_error().filter(|e| *e.code() == SqlState::UNIQUE_VIOLATION) {
             Some(taken) => anyhow::anyhow!(
                 "{} has a row already with a key that one of {email}'s historical rows has, in {} ({}): after `ringfence backfill run` \
@@ -104,7 +104,7 @@ async fn assign(admin: &mut Client, email: &str, company: &str, role: Option<&st
             None => e.into(),
         }
     })?;
-    let role: String = tx.query_one(sql!("ops/set_role").text, &[&user, &role]).await?.get("user_role");
+    let role: String = tx.query_one(sql!("ops/user/set_role").text, &[&user, &role]).await?.get("user_role");
     tx.commit().await?;
     let from = left.map(|left| format!(", and no longer to {left}; what they made there stays there"));
     Ok(format!("{email} belongs to {company} now, with the role {role}{}.", from.unwrap_or_default()))
@@ -121,5 +121,5 @@ async fn add_user(admin: &Client, email: &str, first: &str, last: &str) -> anyho
         bail!("{problem}");
     }
     let hash = passwords::hash_now(&password)?;
-    Ok(admin.query_one(sql!("ops/add_user").text, &[&email, &hash, &first, &last]).await?.get("id"))
+    Ok(admin.query_one(sql!("ops/user/add").text, &[&email, &hash, &first, &last]).await?.get("id"))
 }

@@ -203,7 +203,7 @@ async fn write_objects(
     bar.reset();
     bar.set_message("contents of files");
     let mut missing = Vec::new();
-    let mut files = pin!(tx.query_raw(sql!("ops/objects").text, [company]).await?);
+    let mut files = pin!(tx.query_raw(sql!("ops/archive/objects").text, [company]).await?);
     while let Some(row) = files.try_next().await? {
         let (id, key): (Uuid, String) = (row.get("id"), row.get("object_key"));
         let Some(mut content) = storage.read(&key, None).await? else {

@@ -92,7 +92,8 @@ pub async fn import(admin_url: &str, from: &Path, options: Options, storage: &St
     let lock = "select pg_try_advisory_xact_lock(hashtextextended($1, 0))";
     let is_alone: bool = tx.query_one(lock, &[&format!("archive of {}", manifest.company_id)]).await?.get(0);
     ensure!(is_alone, "an import of this company is going on already: wait for its end");
-    let there = tx.query_opt(sql!("ops/company_there").text, &[&manifest.company_id, &manifest.company]).await?;
+    let there =
+        tx.query_opt(sql!("ops/archive/company_there").text, &[&manifest.company_id, &manifest.company]).await?;
     if there.is_some() {
         bail!(
             "this company is in this database already, or another company has its name, or a user has its id: archive import adds \
@@ -117,7 +118,9 @@ pub async fn import(admin_url: &str, from: &Path, options: Options, storage: &St
     bar.set_message("settling");
     // From here on, triggers must do their work for changes.
     tx.batch_execute("set local app.restoring = 'off'").await?;
-    for statement in [sql!("ops/unusable_passwords"), sql!("ops/no_super_admins"), sql!("ops/end_tokens")] {
+    for statement in
+        [sql!("ops/archive/unusable_passwords"), sql!("ops/archive/no_super_admins"), sql!("ops/end_tokens")]
+    {
         tx.execute(statement.text, &[&manifest.company_id]).await?;
     }
     let mut due = None;
@@ -129,7 +132,7 @@ pub async fn import(admin_url: &str, from: &Path, options: Options, storage: &St
     }
     tx.batch_execute("set constraints all immediate").await?;
     let elsewhere = users_elsewhere(&tx, &mut zip, manifest.company_id).await?;
-    let erased = tx.query(sql!("ops/erased_addresses").text, &[&manifest.company_id]).await?;
+    let erased = tx.query(sql!("ops/archive/erased_addresses").text, &[&manifest.company_id]).await?;
     let erased = erased.iter().map(|row| row.get("address")).collect();
     drop(bar);
     read_objects(&tx, &mut zip, &manifest, storage).await?;
@@ -154,7 +157,7 @@ async fn users_elsewhere(
     });
     let users = users.collect::<anyhow::Result<BTreeMap<Uuid, String>>>()?;
     let ids = Vec::from_iter(users.keys());
-    let elsewhere = tx.query(sql!("ops/users_elsewhere").text, &[&ids, &company]).await?;
+    let elsewhere = tx.query(sql!("ops/archive/users_elsewhere").text, &[&ids, &company]).await?;
     let told = elsewhere.iter().map(|row| {
         let (id, email, whose): (Uuid, &str, String) = (row.get("id"), row.get("email"), row.get("whose"));
         match users.get(&id).filter(|other| *other != email) {
@@ -295,7 +298,7 @@ impl Insert {
                 add(&columns, "tenant_id", "on conflict do nothing"),
             ],
             _ => {
-                let row = tx.query_one(sql!("ops/insists_on_company").text, &[&table]).await?;
+                let row = tx.query_one(sql!("ops/archive/insists_on_company").text, &[&table]).await?;
                 let is_claimed = is_elsewhere(row.get("owner"));
                 let whose = if row.get("insists") {
                     "$2::uuid".to_owned()
@@ -362,7 +365,7 @@ async fn read_objects(
 ) -> anyhow::Result<()> {
     let tracker = TaskTracker::new();
     let bar = terminal::progress("contents of files", Measure::BytesOf(manifest.bytes(OBJECTS)));
-    for row in tx.query(sql!("ops/objects").text, &[&manifest.company_id]).await? {
+    for row in tx.query(sql!("ops/archive/objects").text, &[&manifest.company_id]).await? {
         let (id, key): (Uuid, String) = (row.get("id"), row.get("object_key"));
         let name = format!("{OBJECTS}{id}");
         if !manifest.entries.contains_key(&name) {

@@ -151,7 +151,7 @@ impl Manifest {
 /// The tables of a company, each with the condition on its rows; `$1` is the company.
 async fn tables(db: &impl GenericClient) -> anyhow::Result<Vec<(String, &'static str)>> {
     let mut tables = vec![("companies".to_owned(), "id = $1")];
-    for row in db.query(sql!("ops/tenant_tables").text, &[]).await? {
+    for row in db.query(sql!("ops/archive/tenant_tables").text, &[]).await? {
         tables.push((row.get(0), "tenant_id = $1"));
     }
     // Users and members come last: a company's first member creates a pipeline, unless there is one.

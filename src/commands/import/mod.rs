@@ -288,7 +288,7 @@ impl Run<'_> {
         for row in db.query(sql!("import/detached_users").text, &[]).await? {
             let (user, company): (Uuid, Uuid) = (row.get("id"), row.get("company_id"));
             let tx = db.transaction().await?;
-            let (action, reason) = match tx.execute(sql!("ops/assign_company").text, &[&user, &company]).await {
+            let (action, reason) = match tx.execute(sql!("ops/user/assign_company").text, &[&user, &company]).await {
                 Ok(_) => {
                     tx.commit().await?;
                     ("changed", "its company has come over since: it belongs to it now")
