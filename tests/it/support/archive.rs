@@ -1,4 +1,4 @@
-//! Archives of companies.
+//! Helpers for company archives.
 
 use ringfence::commands::archive::Options;
 use std::{collections::BTreeMap, path::PathBuf};
@@ -11,7 +11,7 @@ pub fn file() -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{}.zip", Uuid::new_v4().simple()))
 }
 
-/// The company's rows of each table, as text; but for what ends their users' tokens.
+/// The company's rows per table, as text, without the users' `token_version`.
 pub async fn rows(db: &Client, company: Uuid) -> BTreeMap<String, Vec<String>> {
     let tables = "select table_name from app.protected_table union all values ('notifications'), ('members')";
     let mut all = BTreeMap::new();

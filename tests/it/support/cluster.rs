@@ -1,4 +1,4 @@
-//! PostgreSQL clusters of a test's own.
+//! Helpers for tests that start their own PostgreSQL cluster.
 
 use std::{
     os::unix::{
@@ -10,7 +10,7 @@ use std::{
 };
 use tokio_postgres::config::Host;
 
-/// A command as the user whose the folder is: neither PostgreSQL nor PgBouncer runs as root.
+/// A command that runs as the owner of this folder: neither PostgreSQL nor PgBouncer runs as root.
 pub fn as_owner(of: &Path, program: &Path) -> Command {
     let owner = of.metadata().unwrap();
     let mut command = Command::new(program);
@@ -21,7 +21,7 @@ pub fn as_owner(of: &Path, program: &Path) -> Command {
     command
 }
 
-/// A new private folder of the owner of another one.
+/// Creates a private folder with the same owner as another one.
 pub fn folder_like(of: &Path, folder: &Path) {
     std::fs::DirBuilder::new().mode(0o700).create(folder).unwrap();
     let owner = of.metadata().unwrap();

@@ -9,7 +9,7 @@ use std::{
     process::{Child, Command, Output, Stdio},
 };
 
-/// The program with the addresses of this database and its store, and nothing else of this environment that it reads.
+/// The program with the URLs of this database and its store, and no other `RINGFENCE_` setting of the environment.
 pub fn ringfence(own: &OwnDatabase, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ringfence"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("RINGFENCE_")) {
@@ -28,7 +28,7 @@ pub fn configured(own: &OwnDatabase, arguments: &[&str]) -> Command {
     command
 }
 
-/// Starts a server and waits until it serves; its address.
+/// Starts a server, waits until it serves, and returns its address.
 pub fn serve(command: &mut Command) -> (Child, String) {
     let mut server = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(server.stdout.take().unwrap()).lines();
@@ -38,7 +38,7 @@ pub fn serve(command: &mut Command) -> (Child, String) {
     (server, base)
 }
 
-/// Runs it to its end with this on standard input.
+/// Runs a command to its end with this standard input.
 pub fn run(mut command: Command, input: &str) -> Output {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
@@ -49,7 +49,7 @@ pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// psql's own answers, as a person gets them.
+/// What psql prints for this input.
 pub fn psql(url: &str, input: &str) -> String {
     use std::io::Write;
     let mut child = Command::new("psql")

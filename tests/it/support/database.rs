@@ -1,4 +1,4 @@
-//! Databases of a test's own, and ways to wait for what happens in one.
+//! Databases of single tests, and functions that wait for what happens in them.
 
 use crate::support::server::{admin_url, api_url, store_of};
 use ringfence::{
@@ -21,14 +21,14 @@ pub struct OwnDatabase {
 }
 
 impl OwnDatabase {
-    /// A freshly migrated one.
+    /// Creates a freshly migrated database.
     pub async fn new() -> Self {
         let own = Self::empty().await;
         migrate::migrate(&own.admin, None).await.unwrap();
         own
     }
 
-    /// One without anything.
+    /// Creates an empty database.
     pub async fn empty() -> Self {
         let name = format!("own_{}", Uuid::new_v4().simple());
         let cluster = db::connect(&admin_url()).await.unwrap();
@@ -36,7 +36,7 @@ impl OwnDatabase {
         Self { admin: with_database(&admin_url(), &name), api: with_database(&api_url(), &name), name }
     }
 
-    /// Its store of files.
+    /// The database's file store.
     pub fn store(&self) -> Storage {
         Storage::open(&store_of(&self.api)).unwrap()
     }
@@ -48,19 +48,19 @@ impl OwnDatabase {
     }
 }
 
-/// The same address with another database.
+/// The same URL with another database name.
 pub fn with_database(url: &str, name: &str) -> String {
     let (before, after) = url.rsplit_once('/').filter(|(b, _)| !b.ends_with('/')).unwrap_or((url, ""));
     let query = after.split_once('?').map(|(_, q)| format!("?{q}")).unwrap_or_default();
     format!("{before}/{name}{query}")
 }
 
-/// What makes a transaction one of this company and user, as the server does for each request.
+/// The statement that sets a transaction's company and user, as the server does for each request.
 pub fn enter(company: impl Display, user: impl Display) -> String {
     format!("select set_config('app.company_id', '{company}', true), set_config('app.user_id', '{user}', true)")
 }
 
-/// Waits so long at most until this is so.
+/// Waits until the condition holds; panics after `limit`.
 pub async fn within(limit: Duration, what: &str, is_so: impl AsyncFn() -> bool) {
     let start = Instant::now();
     while !is_so().await {
@@ -69,12 +69,12 @@ pub async fn within(limit: Duration, what: &str, is_so: impl AsyncFn() -> bool) 
     }
 }
 
-/// Waits until this is so: longer than it takes a busy machine, and a worker that looks for work every two seconds.
+/// Waits until the condition holds, long enough for a busy machine and for a worker that polls every two seconds.
 pub async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
     within(Duration::from_secs(60), what, is_so).await;
 }
 
-/// Waits until somebody waits for what this connection has locked, and says who.
+/// Waits until a backend is blocked by a lock of this connection, and returns its process id.
 pub async fn waiting_for(holder: &Client, watch: &Client) -> i32 {
     let me: i32 = holder.query_one("select pg_backend_pid()", &[]).await.unwrap().get(0);
     let waiting = "select pid from pg_stat_activity where $1 = any (pg_blocking_pids(pid))";
@@ -87,7 +87,7 @@ pub async fn waiting_for(holder: &Client, watch: &Client) -> i32 {
     found.into_inner().unwrap()
 }
 
-/// Waits until so many wait for what this connection has locked, or for each other in the queue for it.
+/// Waits until this many backends are blocked by a lock of this connection, or by each other in the queue for it.
 pub async fn waiting_behind(holder: &Client, watch: &Client, number: i64) {
     let me: i32 = holder.query_one("select pg_backend_pid()", &[]).await.unwrap().get(0);
     let waiting = "select count(*) from pg_stat_activity a where $1 = any (pg_blocking_pids(a.pid))
@@ -96,7 +96,7 @@ pub async fn waiting_behind(holder: &Client, watch: &Client, number: i64) {
     until("they wait", async || count().await == number).await;
 }
 
-/// How many in a client's database wait for a lock.
+/// The number of backends in the client's database that wait for a lock.
 pub async fn waiting_for_locks(client: &Client) -> i64 {
     let count = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
     client.query_one(count, &[]).await.unwrap().get(0)

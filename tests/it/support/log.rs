@@ -1,5 +1,5 @@
-//! The log of the whole suite holds nothing private: all that tests send is remembered, and a line of a server of theirs
-//! that has some of it ends the test's process.
+//! Checks that the log of the whole suite contains nothing private: everything that tests send is remembered, and a log
+//! line of a test server that contains any of it aborts the test process.
 
 use crate::support::{
     server::config,
@@ -16,13 +16,13 @@ use std::{
 use tracing_subscriber::EnvFilter;
 use uuid::Uuid;
 
-/// Texts shorter than this are words that a line may well have for another reason.
+/// Minimum length of a remembered text, in bytes: a shorter one may be in a line for another reason.
 const SHORTEST: usize = 12;
 
 /// How a signed token begins: the base64 of `{"`.
 const TOKEN: &str = "eyJ";
 
-/// What is private, by how it begins.
+/// Private texts, by their first bytes.
 type Private = HashMap<[u8; SHORTEST], HashSet<String>>;
 
 static PRIVATE: LazyLock<Mutex<Private>> = LazyLock::new(|| {
@@ -33,7 +33,7 @@ static PRIVATE: LazyLock<Mutex<Private>> = LazyLock::new(|| {
     Mutex::new(private)
 });
 
-/// Adds it as it is and as it is written in JSON, as which lines are.
+/// Adds the text as it is and as JSON escapes it, because log lines are JSON.
 fn add(private: &mut Private, text: String) {
     let written = Value::from(text.as_str()).to_string();
     for text in [written[1..written.len() - 1].to_owned(), text] {
@@ -43,7 +43,7 @@ fn add(private: &mut Private, text: String) {
     }
 }
 
-/// Starts the log of this process as the program does, in more detail than it has unless asked.
+/// Starts the log of this process as the program does, but at debug level.
 pub fn watch() {
     static STARTED: Once = Once::new();
     STARTED.call_once(|| {
@@ -52,11 +52,12 @@ pub fn watch() {
     });
 }
 
-/// Remembers what this request sends: its token, its path's and query's long parts, and every text of its body.
+/// Remembers what this request sends: its token, the long segments of its path, its query values, and all texts in its
+/// body.
 pub fn remember(request: &RequestBuilder) {
     let Some(request) = request.try_clone().and_then(|request| request.build().ok()) else { return };
     let url = request.url();
-    // A shorter part of a path may be one of the API's own words.
+    // A shorter segment may be one of the API's own words.
     let parts = url.path_segments().into_iter().flatten().filter(|part| part.len() > 24).map(str::to_owned);
     let mut texts: Vec<String> = parts.chain(url.query_pairs().map(|(_, value)| value.into_owned())).collect();
     if let Some(token) = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok()) {
@@ -81,13 +82,13 @@ fn collect(json: &Value, texts: &mut Vec<String>) {
     }
 }
 
-/// Ids and times are what a log is for; a word of the API, such as a role or a trigger, says nothing about anybody.
+/// Ids and times belong in a log; a word of the API, such as a role or a trigger, says nothing about anybody.
 fn is_harmless(text: &str) -> bool {
     let is_word = text.len() < 32 && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
     is_word || Uuid::try_parse(text).is_ok() || text.parse::<jiff::Timestamp>().is_ok()
 }
 
-/// What is private of a line.
+/// The private text in a line, if there is one.
 fn private_part(line: &str) -> Option<String> {
     let private = PRIVATE.lock().unwrap();
     let starts = line.as_bytes().windows(SHORTEST).enumerate();
@@ -96,7 +97,7 @@ fn private_part(line: &str) -> Option<String> {
     found.cloned().or_else(|| line.contains(TOKEN).then(|| TOKEN.to_owned()))
 }
 
-/// Standard error, which tests capture, for what the program writes unless asked for more; every line is looked at.
+/// Checks every line, and writes those above debug level to standard error, which tests capture.
 struct Watch;
 
 const DEBUG: &[u8] = br#""level":"DEBUG""#;
@@ -106,7 +107,7 @@ const WARN: &str = r#""level":"WARN""#;
 /// The warnings of this process.
 static WARNINGS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
-/// Whether a server in this process has warned so.
+/// Whether a server in this process has logged a warning that contains this text.
 pub fn has_warned(what: &str) -> bool {
     WARNINGS.lock().unwrap().iter().any(|line| line.contains(what))
 }

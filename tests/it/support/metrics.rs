@@ -1,4 +1,4 @@
-//! Reads what Prometheus would read.
+//! Reads metrics as Prometheus does.
 
 use std::net::SocketAddr;
 

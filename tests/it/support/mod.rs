@@ -1,4 +1,4 @@
-//! What tests are made with: companies, servers, databases, providers that listen, and the walk of the whole API.
+//! Building blocks of the tests: companies, servers, databases, fake providers, and the walk of the whole API.
 
 pub mod archive;
 pub mod cluster;

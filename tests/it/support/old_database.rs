@@ -1,4 +1,4 @@
-//! A database of the old backend, and the import of it.
+//! A database of the old backend, and its import.
 
 use crate::support::{
     database::{OwnDatabase, with_database},
@@ -30,7 +30,7 @@ impl Old {
         Self::with(scale, "").await
     }
 
-    /// In a database that was created so.
+    /// Creates the database with these options of `create database`.
     pub async fn with(scale: usize, how: &str) -> Self {
         let name = format!("old_{}", Uuid::new_v4().simple());
         db::connect(&admin_url()).await.unwrap().batch_execute(&format!("create database {name} {how}")).await.unwrap();
@@ -81,7 +81,7 @@ pub async fn bring(own: &OwnDatabase, options: &Options) -> Outcomes {
     try_to_bring(own, options).await.unwrap_or_else(|e| panic!("{e:?}"))
 }
 
-/// Reports in the place of the last one.
+/// Imports; the report replaces the last one.
 pub async fn try_to_bring(own: &OwnDatabase, options: &Options) -> anyhow::Result<Outcomes> {
     let _ = std::fs::remove_file(&options.report);
     import_into(own, options).await
@@ -92,8 +92,8 @@ pub async fn import_into(own: &OwnDatabase, options: &Options) -> anyhow::Result
     import::run(&own.admin, options, &sealer, &own.store()).await
 }
 
-/// Conversations that do not say of their texts what there is to say, and companies' texts that are in none with their
-/// customer.
+/// Number of conversations whose counters do not match their texts, plus company texts that are not in the conversation
+/// with their customer.
 pub async fn miscounted(db: &Client) -> i64 {
     let wrong = "select (select count(*) from conversations c, lateral (
             select count(*) as texts, count(*) filter (where m.direction = 'inbound' and m.read_at is null) as unread, max(m.created_at) as last_at
@@ -105,7 +105,7 @@ pub async fn miscounted(db: &Client) -> i64 {
     db.query_one(wrong, &[]).await.unwrap().get(0)
 }
 
-/// A file of a company as the old database has it; answers its id.
+/// Adds a file of a company to the old database; returns its id.
 pub async fn add_file(old: &Old, company: i32, path: &str, size: i64) -> Uuid {
     let add = "insert into files (id, name, original_name, size, storage_path, owner_id, company_id, created_at, updated_at, is_active, is_deleted)
         values (gen_random_uuid(), $2, $2, $3, $2, md5('user' || ($1::int - 1) * 6 + 1)::uuid, md5('company' || $1::int)::uuid, '2025-01-01', '2025-01-01', true, false)

@@ -1,4 +1,5 @@
--- The database of the old backend: its enum types, tables and columns. Without its keys, so that rows of every kind of dirt fit.
+-- Schema of the old backend's database: enum types, tables and columns, but no keys, so that dirty rows of every kind
+-- fit.
 
 create type activitystatus as enum ('PENDING', 'COMPLETED', 'OVERDUE', 'CANCELLED');
 create type activitytype as enum ('CALL', 'EMAIL', 'MEETING', 'TASK', 'NOTE', 'DEADLINE');

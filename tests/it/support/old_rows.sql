@@ -1,4 +1,4 @@
--- Rows of the old backend: {companies} companies, {scale} times a few rows each, and dirt of every kind.
+-- Rows of the old backend: {companies} companies, {scale} times a few rows each, and dirty rows of every kind.
 -- The id of the n-th row of a kind.
 create function pg_temp.id(kind text, n bigint) returns uuid language sql immutable as $$ select md5(kind || n)::uuid $$;
 create function pg_temp.pick(n bigint, of bigint) returns bigint language sql immutable
@@ -10,7 +10,7 @@ select pg_temp.id('company', i), 'Company ' || case when i = 7 then 6 else i end
   case when i = 5 then 'unused' end, timestamp '2024-01-01' + i * interval '1 hour', '2025-01-01', i <> 8, false
 from generate_series(1, {companies}) i;
 
--- Six for each company, and others who have none.
+-- Six for each company, and some without company.
 insert into users (id, company_id, user_role, status, email, hashed_password, first_name, last_name, team_id, last_login, role, created_at, updated_at, is_active, is_deleted)
 select pg_temp.id('user', i), case when i <= {companies} * 6 then pg_temp.id('company', 1 + (i - 1) / 6) end,
   case when i % 6 = 1 then 'company_admin' when i = 9 then 'super_admin' when i = 10 then 'Super Admin' when i = {companies} * 6 + 2 then 'super_admin' else 'company_user' end,
@@ -26,7 +26,7 @@ insert into teams (id, name, description, team_lead_id, created_at, updated_at, 
 select pg_temp.id('team', i), 'Team ' || i, 'Of company ' || i, case when i % 2 = 0 then pg_temp.id('user', i * 6 - 4) end, '2024-02-01', '2024-02-01', true, false
 from generate_series(1, {companies} + 1) i;
 
--- Two for each company, both its default in one; one that is nobody's and used by one company, one by all.
+-- Two for each company, in company 2 both the default; plus two without company: company 2 uses one, all use the other.
 insert into pipelines (id, name, is_default, order_index, company_id, created_at, updated_at, is_active, is_deleted)
 select pg_temp.id('pipeline', i), 'Pipeline ' || i, i % 2 = 1 or i = 4, i, case when i <= {companies} * 2 then pg_temp.id('company', 1 + (i - 1) / 2) end,
   '2024-02-01', '2024-02-01', true, false
@@ -36,8 +36,8 @@ select pg_temp.id('stage', i), pg_temp.id('pipeline', 1 + (i - 1) / 4), (array['
   case when i = 5 then 150 when i % 4 = 3 then 100 else 20 end, i % 4 in (3, 0), i % 4 = 3, '2024-02-01', '2024-02-01', true, false
 from generate_series(1, {companies} * 8 + 12) i;
 
--- Whose the n-th row of a table is: mostly a company's and a user of it. Every 17th has no company, every 101st a user of another one,
--- every 211th a user or company that does not exist.
+-- Company and owner of the n-th row of a table: usually a company and one of its users. Every 17th row has no company,
+-- every 101st has an owner from another company, every 211th a company or owner that does not exist.
 create function pg_temp.company(n bigint) returns uuid language sql immutable as $$
   select case when n % 17 = 0 then null when n % 211 = 1 then pg_temp.id('company', -1) else pg_temp.id('company', pg_temp.pick(n, {companies})) end $$;
 create function pg_temp.owner(n bigint) returns uuid language sql immutable as $$
@@ -45,7 +45,7 @@ create function pg_temp.owner(n bigint) returns uuid language sql immutable as $
     when n % 101 = 0 then pg_temp.id('user', pg_temp.pick(n + 1, {companies}) * 6)
     when n % 34 = 0 then pg_temp.id('user', {companies} * 6 + 1 + n % 5)
     else pg_temp.id('user', (pg_temp.pick(n, {companies}) - 1) * 6 + 1 + n % 6) end $$;
--- A row of the same company, but for every 53rd.
+-- A row of the same company, except for every 53rd.
 create function pg_temp.related(kind text, n bigint, total bigint) returns uuid language sql immutable as $$
   select case when n % 3 = 0 then null when n % 53 = 0 then pg_temp.id(kind, pg_temp.pick(n, total)) when n % 59 = 0 then pg_temp.id(kind, -1)
     else pg_temp.id(kind, 1 + (n - 1) % greatest(total, 1)) end $$;
@@ -80,7 +80,7 @@ select pg_temp.id('quote', i), 'QT-2024-' || lpad(case when i % 61 = 0 then 1 el
   timestamp '2024-06-01' + i * interval '1 second', '2025-01-01', true, i % 37 = 0
 from generate_series(1, {scale} * 20) i;
 
--- Every 40th folder is in one that is in it.
+-- Every 40th folder and the next one contain each other.
 insert into folders (id, name, parent_id, owner_id, company_id, tags, created_at, updated_at, is_active, is_deleted)
 select pg_temp.id('folder', i), 'Folder ' || i, case when i % 40 = 0 then pg_temp.id('folder', i + 1) when i % 40 = 1 and i > 1 then pg_temp.id('folder', i - 1)
     when i % 4 = 0 then pg_temp.id('folder', i / 4) end,

@@ -13,7 +13,7 @@ pub async fn plan(api: &Client, statement: Sql, parameters: &[&str]) -> Value {
     explain(api, statement, parameters, "format json").await
 }
 
-/// The same with what `explain` is told.
+/// What `explain` prints with these options for a statement, planned as its callers get it.
 pub async fn explain(api: &Client, statement: Sql, parameters: &[&str], options: &str) -> Value {
     let mode = match statement.plan {
         Plan::Auto => "auto",
@@ -39,7 +39,7 @@ pub async fn explain(api: &Client, statement: Sql, parameters: &[&str], options:
     plan[0]["Plan"].clone()
 }
 
-/// Every node of a plan that is carried out, the subplans of policies too.
+/// Every node of a plan that is executed, the subplans of policies too.
 pub fn nodes(plan: &Value) -> Vec<&Value> {
     if is_idle(plan) {
         return Vec::new();
@@ -51,13 +51,14 @@ pub fn below(plan: &Value) -> &[Value] {
     plan["Plans"].as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
-/// Whether a filter that is known before, such as that on the kind of a message, leaves nothing to do.
+/// Whether a filter that is evaluated first, such as that on the kind of a message, is false, so that nothing is
+/// executed.
 fn is_idle(plan: &Value) -> bool {
     let outer = below(plan).iter().find(|node| node["Parent Relationship"] == "Outer");
     plan["One-Time Filter"] == "false" || outer.is_some_and(is_idle)
 }
 
-/// Fills a database with so many companies, of which the first is the largest, and about so many rows of each kind.
+/// Fills a database with this many companies, the first of them the largest, and about `of_each` rows of each kind.
 pub async fn fill(own: &OwnDatabase, companies: u32, of_each: u64) -> Client {
     let amounts = demo::Amounts {
         contacts: of_each,

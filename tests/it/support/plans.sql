@@ -1,4 +1,4 @@
--- What a database to plan on has besides what `ringfence demo` makes up: as much of each kind, of companies of every size.
+-- What a database for plans has in addition to `ringfence demo`: as many rows of each kind, of companies of every size.
 insert into calls (tenant_id, company_id, user_id, direction, status, from_address, to_address, created_at)
 select tenant_id, company_id, user_id, direction, 'completed', from_address, to_address, created_at from sms_messages;
 insert into emails (tenant_id, company_id, user_id, direction, status, from_email, to_email, subject, body, created_at)

@@ -1,4 +1,4 @@
-//! A TCP proxy that does to connections what networks do.
+//! A TCP proxy that simulates network faults.
 
 use crate::support::{
     database::{OwnDatabase, until, waiting_for},
@@ -19,24 +19,24 @@ use tokio::{
 };
 use tokio_postgres::config::Host;
 
-/// What becomes of what is sent through it.
+/// What the proxy does with data.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Mode {
-    /// It arrives.
+    /// Forwards it.
     Pass,
-    /// It arrives when the mode is another one.
+    /// Holds it until the mode changes.
     Stall,
-    /// What comes back arrives so much later.
+    /// Delays responses by this much.
     Slow(Duration),
-    /// One time in four, an arbitrary part of it arrives and the connection ends.
+    /// Forwards only a random part of one chunk in four, and ends the connection.
     Cut,
-    /// What comes back does not arrive, and the connection ends.
+    /// Drops the response and ends the connection.
     Mute,
-    /// Nobody listens, and the connections that there were have ended.
+    /// Refuses connections and ends the open ones.
     Gone,
 }
 
-/// Where it leads.
+/// Where the proxy connects to.
 #[derive(Clone, Debug)]
 pub enum Target {
     Socket(PathBuf),
@@ -96,7 +96,7 @@ async fn connect(client: TcpStream, target: Target, mode: watch::Receiver<Mode>)
     }
 }
 
-/// Until either side, or the mode, ends it.
+/// Forwards data until either side, or the mode, ends the connection.
 async fn pass(client: TcpStream, server: impl AsyncRead + AsyncWrite, mode: watch::Receiver<Mode>) -> io::Result<()> {
     let (from_client, to_client) = tokio::io::split(client);
     let (from_server, to_server) = tokio::io::split(server);
@@ -133,8 +133,8 @@ async fn pump(
     }
 }
 
-/// A server in a database of its own whose connections to it can be cut, and where the commit of a file waits for a lock that
-/// the world's connection has.
+/// A server with its own database, in which the commit of a file waits for a lock that the world's connection holds,
+/// and the proxy between them, which can cut the server's connections.
 pub struct LostCommit {
     pub own: OwnDatabase,
     pub world: World,
@@ -164,7 +164,7 @@ impl LostCommit {
         Self { own, world, base, proxy }
     }
 
-    /// Loses the connection while this request commits, which is done all the same.
+    /// Loses the connection while this request commits; the commit succeeds all the same.
     pub async fn lose(&self, request: impl Future<Output = Answer> + Send + 'static) {
         let watch = db::connect(&self.own.admin).await.unwrap();
         let request = tokio::spawn(request);

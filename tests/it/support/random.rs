@@ -1,8 +1,8 @@
-//! Reproducible randomness.
+//! Random numbers, from a seed where a failure must be reproducible.
 
 use uuid::Uuid;
 
-/// An arbitrary number below this one.
+/// A random number below `n`.
 pub fn below(n: usize) -> usize {
     (Uuid::new_v4().as_u128() % n.max(1) as u128) as usize
 }
@@ -11,7 +11,7 @@ pub fn below(n: usize) -> usize {
 pub struct Dice(u64);
 
 impl Dice {
-    /// Of a seed that a failed test prints, so that it can be given again.
+    /// Takes the seed from `RINGFENCE_TEST_SEED`, or a random one; prints it, so that a failed test can be repeated.
     pub fn new() -> Self {
         let given = std::env::var("RINGFENCE_TEST_SEED").ok().and_then(|s| s.parse().ok());
         let seed = given.unwrap_or_else(|| Uuid::new_v4().as_u64_pair().0);
@@ -19,7 +19,7 @@ impl Dice {
         Self(seed)
     }
 
-    /// SplitMix64.
+    /// A number below `end`, by SplitMix64.
     pub fn below(&mut self, end: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;

@@ -19,7 +19,7 @@ pub fn files(folder: &str, ending: &str) -> Vec<PathBuf> {
     found
 }
 
-/// `sql/contacts/list.sql` is `contacts/list`.
+/// The name of a statement: `contacts/list` for `sql/contacts/list.sql`.
 pub fn name(path: &Path) -> String {
     let path = path.strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("sql")).unwrap();
     path.with_extension("").to_string_lossy().into_owned()

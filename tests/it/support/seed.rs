@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use tokio_postgres::Client;
 use uuid::Uuid;
 
-/// What an operator of the company has, of a name that is no login.
+/// Adds the rows of an operator of the company; no login with this name is needed.
 pub async fn add_operator_rows(db: &Client, name: &str, company: Uuid) {
     db.execute("insert into app.operator_grant values ($1::text::name, $2)", &[&name, &company]).await.unwrap();
     db.execute("insert into app.operator_choice values ($1::text::name, $1, $2)", &[&name, &company]).await.unwrap();
@@ -18,7 +18,7 @@ pub async fn add_operator_rows(db: &Client, name: &str, company: Uuid) {
 pub struct Seeded {
     pub world: World,
     pub canary: String,
-    /// The id that stands for each `{…_id}` of a path and each `…_id` of a body.
+    /// The id for each `{…_id}` in a path and each `…_id` in a body.
     pub ids: BTreeMap<&'static str, Uuid>,
 }
 
@@ -27,7 +27,7 @@ impl Seeded {
         Self::within(&admin_url()).await
     }
 
-    /// The same in another database.
+    /// Seeds a company in another database.
     pub async fn within(database: &str) -> Self {
         let canary = format!("canary{}", Uuid::new_v4().simple());
         let world = World::within(database, &canary).await;
@@ -50,7 +50,7 @@ impl Seeded {
         Self { world: World { db, ..self.world }, ..self }
     }
 
-    /// Everything the company has, as one number for each table.
+    /// A checksum of the company's rows in each table.
     pub async fn checksums(&self) -> BTreeMap<String, String> {
         let mut sums = BTreeMap::new();
         for table in tables(&self.world.db).await {
@@ -63,7 +63,7 @@ impl Seeded {
         sums
     }
 
-    /// What tells this company's rows in any table: its canary, its id, and its people's ids.
+    /// Patterns that match the company's rows in any table: its canary, its id, and its users' ids.
     pub async fn marks(&self) -> Vec<String> {
         let members = "select user_id from members where tenant_id = $1";
         let people = self.world.db.query(members, &[&self.world.company]).await.unwrap();
@@ -84,7 +84,7 @@ pub struct Seeding<'a> {
 }
 
 impl Seeding<'_> {
-    /// The id of the row that this makes or finds.
+    /// Runs a statement that inserts or finds a row; returns its id.
     async fn row(&self, sql: &str, params: &[&(dyn tokio_postgres::types::ToSql + Sync)]) -> Uuid {
         self.db.query_one(sql, params).await.unwrap_or_else(|e| panic!("{sql}: {e:?}")).get(0)
     }
@@ -144,7 +144,7 @@ impl Seeding<'_> {
         self.ids.extend([("contact_id", contact)]);
     }
 
-    /// Texts, calls, and the account at Twilio.
+    /// Texts, calls, and the Twilio account.
     async fn telephony(&mut self) {
         let Self { company: a, admin, member, canary: c, .. } = *self;
         let contact = self.ids["contact_id"];
@@ -195,7 +195,7 @@ impl Seeding<'_> {
         ]);
     }
 
-    /// Mails, campaigns, and whom nothing is sent to.
+    /// Mails, campaigns, and suppressions.
     async fn mail(&mut self) {
         let Self { company: a, admin, member, canary: c, .. } = *self;
         let contact = self.ids["contact_id"];
@@ -350,7 +350,7 @@ impl Seeding<'_> {
         self.ids.extend([("folder_id", folder), ("file_id", file)]);
     }
 
-    /// What is the platform's to keep, in `app` and in the audit log.
+    /// What the platform keeps about the company, in `app` and in the audit log.
     async fn platform(&mut self) {
         let Self { db, company: a, admin, canary: c, .. } = *self;
         db.execute(

@@ -1,4 +1,4 @@
-//! Servers of the product, each with settings for tests, on this process's threads.
+//! Servers of the product with settings for tests, on threads of the test process.
 
 use crate::support::log;
 use ringfence::{
@@ -58,8 +58,8 @@ pub fn config() -> Config {
     }
 }
 
-/// The store of files of the database at this address: a store is one database's. That of the database that all tests share
-/// stays from run to run, is each run's database's in turn, and nobody sweeps it.
+/// URL of the file store of the database at this URL. Each database has its own store; the store of the shared database
+/// is kept between runs, adopted by the database of each run in turn, and never swept.
 pub fn store_of(database: &str) -> String {
     let name = database.split('?').next().and_then(|url| url.rsplit('/').next()).unwrap_or_default();
     match name.starts_with("own_") {
@@ -68,9 +68,9 @@ pub fn store_of(database: &str) -> String {
     }
 }
 
-/// A server on a thread and a runtime of its own, so that it outlives the test that started it. On the database that all
-/// tests share it runs no jobs, because a test that ends would take other tests' jobs with it: whoever waits for jobs is
-/// [`World::alone`].
+/// Starts a server on its own thread and runtime, so that it outlives the test that started it. On the shared database
+/// it runs no jobs, because a test process that ends would take other tests' jobs with it: a test that waits for jobs
+/// uses [`World::alone`].
 pub fn start_server(mut config: Config, database: &str) -> String {
     log::watch();
     if database == api_url() {
@@ -81,7 +81,7 @@ pub fn start_server(mut config: Config, database: &str) -> String {
     }
     let is_shared = config.storage_url == Some(store_of(""));
     let db = Db::of(database, &config).unwrap();
-    // The program that holds the tests cannot read workbooks.
+    // The test binary cannot read workbooks.
     let _ = workbook::PROGRAM.set(env!("CARGO_BIN_EXE_ringfence").into());
     let (address, started) = mpsc::channel();
     std::thread::spawn(move || {
@@ -99,19 +99,19 @@ pub fn start_server(mut config: Config, database: &str) -> String {
     format!("http://{}", started.recv().unwrap())
 }
 
-/// The server of the database that all tests share: one that runs already, at `TEST_SERVER`, or one of their own.
+/// URL of the server of the shared database: of a running one, `TEST_SERVER`, or of one that is started.
 pub static SERVER: LazyLock<String> =
     LazyLock::new(|| std::env::var("TEST_SERVER").unwrap_or_else(|_| start_server(config(), &api_url())));
 
-/// The server of those who are at no other one.
+/// URL of the server of all tests that do not start their own.
 pub fn shared_server() -> &'static str {
     &SERVER
 }
 
-/// An address at which a server can listen, and which nobody else is given meanwhile.
+/// An address for a server to listen on, kept reserved so that no other socket gets it.
 pub fn free() -> SocketAddr {
     let socket = TcpSocket::new_v4().unwrap();
-    // Servers set the same, and so can bind it once more.
+    // Servers set SO_REUSEADDR, too, and can therefore bind this address again.
     socket.set_reuseaddr(true).unwrap();
     socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
     let address = socket.local_addr().unwrap();

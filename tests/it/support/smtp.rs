@@ -1,4 +1,4 @@
-//! A listening SMTP server (RFC 5321) that keeps what it is given.
+//! A fake SMTP server (RFC 5321) that keeps the mails it receives.
 
 use std::sync::{Arc, Mutex as StdMutex};
 use tokio::{
@@ -8,20 +8,20 @@ use tokio::{
     time::{Duration, timeout},
 };
 
-/// One mail as it came over the wire.
+/// One received mail.
 #[derive(Debug)]
 pub struct Mail {
     pub from: String,
     pub to: String,
-    /// The number of the connection by which it came.
+    /// Number of the connection over which the mail came.
     pub connection: usize,
-    /// Headers and body, with the body's transfer encoding of quoted-printable undone.
+    /// Headers and body, the body decoded from quoted-printable.
     pub data: String,
 }
 
 pub struct Inbox {
     port: u16,
-    /// What is answered to the sender of a mail.
+    /// Response to MAIL FROM.
     sender: Arc<StdMutex<&'static str>>,
     connections: Arc<Semaphore>,
     room: Arc<Semaphore>,
@@ -29,7 +29,7 @@ pub struct Inbox {
     answers: Arc<Semaphore>,
 }
 
-/// A port that is nobody else's, at which nobody listens yet.
+/// A reserved port at which nothing listens yet.
 pub fn kept_port() -> (TcpSocket, u16) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
@@ -38,22 +38,22 @@ pub fn kept_port() -> (TcpSocket, u16) {
 }
 
 impl Inbox {
-    /// Listens on a port of its own and takes every mail.
+    /// Listens on a port of its own and accepts every mail.
     pub async fn open() -> Self {
         Self::answering("250 ok").await
     }
 
-    /// Answers the end of each mail so.
+    /// Responds to the end of each mail with `reply`.
     pub async fn answering(reply: &'static str) -> Self {
         Self::with(TcpListener::bind("127.0.0.1:0").await.unwrap(), Semaphore::MAX_PERMITS, reply)
     }
 
-    /// Takes so many mails, and answers the end of no further one before it is let go on.
+    /// Accepts this many mails, and holds the response to the end of each further one until [`Inbox::release`].
     pub async fn held_after(answers: usize) -> Self {
         Self::with(TcpListener::bind("127.0.0.1:0").await.unwrap(), answers, "250 ok")
     }
 
-    /// Listens from now on.
+    /// Listens on this reserved port from now on.
     pub fn at(socket: TcpSocket) -> Self {
         Self::with(socket.listen(128).unwrap(), Semaphore::MAX_PERMITS, "250 ok")
     }
@@ -80,24 +80,24 @@ impl Inbox {
         Self { port, sender: to_senders, connections, room, mails: Mutex::new(mails), answers }
     }
 
-    /// Keeps so many connections from now on, and closes others before a word is said.
+    /// From now on, serves this many connections at a time, and closes others without a greeting.
     pub fn serves(&self, connections: usize) {
         self.connections.forget_permits(Semaphore::MAX_PERMITS);
         self.connections.add_permits(connections);
     }
 
-    /// Answers so to who sends a mail.
+    /// From now on, responds with this to MAIL FROM.
     pub fn says_to_senders(&self, answer: &'static str) {
         *self.sender.lock().unwrap() = answer;
     }
 
-    /// Takes so many mails from now on, and defers those that are begun beyond that.
+    /// From now on, accepts this many mails, and defers each further one at MAIL FROM.
     pub fn takes(&self, mails: usize) {
         self.room.forget_permits(Semaphore::MAX_PERMITS);
         self.room.add_permits(mails);
     }
 
-    /// Answers what was held, and whatever comes.
+    /// Responds to the held mails, and to all mails from now on.
     pub fn release(&self) {
         self.answers.add_permits(Semaphore::MAX_PERMITS / 2);
     }
@@ -106,7 +106,7 @@ impl Inbox {
         format!("smtp://127.0.0.1:{}", self.port)
     }
 
-    /// All mails that have come since the last one was looked at.
+    /// All mails that came since mails were last taken.
     pub async fn rest(&self) -> Vec<Mail> {
         let mut mails = self.mails.lock().await;
         std::iter::from_fn(|| mails.try_recv().ok()).collect()
@@ -118,11 +118,11 @@ impl Inbox {
     }
 }
 
-/// How clients are spoken with.
+/// How to respond to clients.
 #[derive(Clone)]
 pub struct Ways {
     mails: mpsc::UnboundedSender<Mail>,
-    /// The answer to the end of each mail uses up a permit.
+    /// Each response to the end of a mail uses up a permit.
     answers: Arc<Semaphore>,
     reply: &'static str,
     room: Arc<Semaphore>,
@@ -130,7 +130,7 @@ pub struct Ways {
 }
 
 impl Ways {
-    /// Takes every mail.
+    /// Accepts every mail.
     pub fn taking(mails: mpsc::UnboundedSender<Mail>) -> Self {
         let without_end = || Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
         let sender = Arc::new(StdMutex::new("250 ok"));
@@ -138,7 +138,7 @@ impl Ways {
     }
 }
 
-/// Speaks with one client.
+/// Speaks SMTP with one client.
 pub async fn converse(stream: TcpStream, connection: usize, ways: &Ways) -> std::io::Result<()> {
     let mut stream = BufReader::new(stream);
     stream.write_all(b"220 test\r\n").await?;
@@ -171,7 +171,7 @@ pub async fn converse(stream: TcpStream, connection: usize, ways: &Ways) -> std:
                     }
                     mail.data += line.strip_prefix('.').unwrap_or(&line);
                 }
-                // Not in the head, where an encoded word ends in `=`.
+                // The head is not decoded: an encoded word in it ends in `=`.
                 let data = std::mem::take(&mut mail.data);
                 let (head, body) = data.split_once("\r\n\r\n").unwrap_or((&data, ""));
                 let data = format!("{head}\r\n\r\n{}", body.replace("=\r\n", "").replace("=3D", "="));

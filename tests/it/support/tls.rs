@@ -1,4 +1,4 @@
-//! Servers with certificates of an authority that only the tests know.
+//! HTTPS servers with certificates of an authority that only tests trust.
 
 use hyper::{
     Request, Response,
@@ -25,14 +25,14 @@ impl Authority {
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
-    /// Its certificate in a file, for `SSL_CERT_FILE` of a program that is to trust it.
+    /// Writes the authority's certificate to a file, for `SSL_CERT_FILE` of a program that is to trust it.
     pub fn file(&self) -> PathBuf {
         let file = PathBuf::from(format!("{}/{}.pem", env!("CARGO_TARGET_TMPDIR"), Uuid::new_v4()));
         std::fs::write(&file, self.0.pem()).unwrap();
         file
     }
 
-    /// Serves https on a port of its own, with a certificate for this name.
+    /// Serves HTTPS on a port of its own, with a certificate for this name.
     pub async fn serve<S, B>(&self, name: &str, service: S) -> u16
     where
         S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
@@ -55,7 +55,7 @@ impl Authority {
             while let Ok((stream, _)) = listener.accept().await {
                 let (acceptor, service) = (acceptor.clone(), service.clone());
                 tokio::spawn(async move {
-                    // A client that does not trust the certificate breaks off.
+                    // A client that does not trust the certificate aborts the handshake.
                     if let Ok(stream) = acceptor.accept(stream).await {
                         let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
                     }

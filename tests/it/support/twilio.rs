@@ -1,5 +1,5 @@
-//! A listening server that speaks Twilio's REST API and SendGrid's mail API: it checks who asks and keeps what it is given. The end of the
-//! recipient's number decides how it behaves.
+//! A fake of Twilio's REST API and SendGrid's mail API: checks credentials and records requests. The last four digits
+//! of the recipient's number determine the response.
 
 use crate::support::world::{Answer, Person, World, answer};
 use axum::{
@@ -34,7 +34,7 @@ pub const PUBLIC_URL: &str = "https://crm.example";
 
 type Form = BTreeMap<String, String>;
 
-/// Answers that are held until they are released.
+/// Holds an account's responses until it is released.
 #[derive(Clone)]
 pub struct Slow {
     asked: Arc<Semaphore>,
@@ -47,12 +47,12 @@ impl Slow {
         let _permit = self.released.acquire().await.unwrap();
     }
 
-    /// Waits until the account is asked for something.
+    /// Waits until the account gets a request.
     pub async fn asked(&self) {
         self.asked.acquire().await.unwrap().forget();
     }
 
-    /// What was asked is answered, and whatever is asked from now on at once.
+    /// Responds to the held requests, and to all from now on at once.
     pub fn release(&self) {
         self.released.add_permits(Semaphore::MAX_PERMITS);
     }
@@ -66,7 +66,7 @@ async fn slowly(account: &str) {
     }
 }
 
-/// What it knows of each account.
+/// What the fake knows about an account.
 #[derive(Default)]
 struct Known {
     token: String,
@@ -138,15 +138,15 @@ async fn create(State(()): State<()>, Path(account): Path<String>, headers: Head
 
 static MAILS: LazyLock<Mutex<HashMap<String, Vec<Value>>>> = LazyLock::new(Default::default);
 
-/// What was sent with this SendGrid key, in order.
+/// The mails sent with this SendGrid key, in order.
 pub fn mails(key: &str) -> Vec<Value> {
     MAILS.lock().unwrap().get(key).cloned().unwrap_or_default()
 }
 
-/// By key, what it answers from now on to mails to these.
+/// The status for each SendGrid key, and the beginning of the recipient addresses that it applies to.
 static SAYS: LazyLock<Mutex<HashMap<String, (StatusCode, &str)>>> = LazyLock::new(Default::default);
 
-/// From now on SendGrid answers mails with this key so, those to addresses that begin so.
+/// From now on, SendGrid responds with this status to mails with this key to addresses that begin with `to`.
 pub fn sendgrid_says(key: &str, status: u16, to: &'static str) {
     SAYS.lock().unwrap().insert(key.into(), (StatusCode::from_u16(status).unwrap(), to));
 }
@@ -193,7 +193,7 @@ pub fn number() -> String {
     format!("+1{}{:07}9", 20 + random % 70, (random >> 64) % 10_000_000)
 }
 
-/// An account at the server.
+/// An account at the fake Twilio.
 pub struct Account {
     pub sid: String,
     pub token: String,
@@ -221,24 +221,24 @@ impl Account {
         account
     }
 
-    /// From now on nothing is known of it.
+    /// Removes the account: Twilio does not know it any more.
     pub fn is_away(&self) {
         ACCOUNTS.lock().unwrap().remove(&self.sid);
     }
 
-    /// From now on it answers what it is asked when that is released.
+    /// From now on, responses of the account are held until they are released.
     pub fn is_slow(&self) -> Slow {
         let slow = Slow { asked: Arc::new(Semaphore::new(0)), released: Arc::new(Semaphore::new(0)) };
         ACCOUNTS.lock().unwrap().get_mut(&self.sid).unwrap().slow = Some(slow.clone());
         slow
     }
 
-    /// What was asked of it, in order.
+    /// The requests to the account, in order.
     pub fn asked(&self) -> Vec<Form> {
         ACCOUNTS.lock().unwrap()[&self.sid].asked.clone()
     }
 
-    /// The numbers that it has from now on.
+    /// Sets the account's phone numbers.
     pub fn has(&self, numbers: &[&str]) {
         let number = |n: &&str| {
             json!({"sid": format!("PN{n}"), "phone_number": n, "friendly_name": "Line",
@@ -252,7 +252,7 @@ impl Account {
         signed_with(&self.token, path, fields).await
     }
 
-    /// The same at another server than the shared one.
+    /// Calls a webhook like [`Account::tells`], but of another server than the shared one.
     pub async fn tells_at(&self, base: &str, path: &str, fields: &[(&str, &str)]) -> Answer {
         signed_at(&Person::visitor(base), &self.token, path, fields).await
     }

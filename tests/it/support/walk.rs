@@ -1,4 +1,4 @@
-//! Walks every route and every table as a stranger.
+//! Tries every route and every table as somebody else.
 
 use crate::support::{
     seed::{Seeded, tables},
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio_postgres::{Client, error::SqlState};
 use uuid::Uuid;
 
-/// What a route is called with. `id` gives the id of each name: the other company's, or an unknown one.
+/// The body that a route is called with.
 enum Sample {
     Nothing,
     Json(Value),
@@ -190,7 +190,7 @@ fn sample(route: &Route, id: &dyn Fn(&'static str) -> Uuid) -> Sample {
     Sample::Json(body)
 }
 
-/// The ids in paths; queries get all of them too.
+/// Names of ids in paths. Queries get all of them, too.
 const PATH_IDS: &[&str] = &[
     "contact_id",
     "user_id",
@@ -235,7 +235,7 @@ pub async fn call(who: &Person, route: &Route, id: &dyn Fn(&'static str) -> Uuid
     let mut path = route.path.split('/').map(part).collect::<Vec<_>>().join("/");
     let ids: Vec<String> = PATH_IDS.iter().chain(&["owner_id"]).map(|name| format!("{name}={}", id(name))).collect();
     path += &format!("?enabled=true&{}&stage={}&parent_id={}", ids.join("&"), id("stage_id"), id("folder_id"));
-    // The same id for both of two answers that must not differ.
+    // Both of two responses that must not differ get the same request id.
     let request = who.request(route.method, &path).header("x-request-id", "isolation");
     let file = |name: &str, bytes: Vec<u8>| {
         multipart::Form::new()
@@ -259,7 +259,7 @@ fn has_id(route: &Route) -> bool {
     route.path.contains("_id}")
 }
 
-/// Every route of this server, as everybody who is not of the company.
+/// Calls every route of this server as everybody who is not of the company.
 pub async fn walk_routes(a: &Seeded, b: &World, server: &str) {
     let before = a.checksums().await;
     let theirs = |name: &'static str| a.ids[name];
@@ -272,7 +272,7 @@ pub async fn walk_routes(a: &Seeded, b: &World, server: &str) {
             assert!(!answer.text.contains(&a.canary), "{name} shows {who} another company's row: {}", answer.text);
             assert!(answer.status < 500, "{name} as {who}: {} {}", answer.status, answer.text);
         };
-        // What sends looks at the ids that it is given when it could send.
+        // Routes that send check the ids only once they could send.
         if route.path == "/api/sms/send" {
             Account::of(b).await;
         }
@@ -283,7 +283,7 @@ pub async fn walk_routes(a: &Seeded, b: &World, server: &str) {
         }
         assert!([401, 403].contains(&nobody.status), "{name} without a token: {}", nobody.status);
 
-        // Fresh people for each route: some of them end the token or the account that calls.
+        // New users for each route, because some routes end the caller's token or account.
         for role in ["company_admin", "company_user", "Super Admin"] {
             let (one, other) = (b.person(role).await.at(server), b.person(role).await.at(server));
             let answer = call(&one, route, &theirs).await;
@@ -297,7 +297,7 @@ pub async fn walk_routes(a: &Seeded, b: &World, server: &str) {
                     answer.text
                 );
             }
-            // The one row that a company has is gone for the second who deletes it.
+            // A company has a single row of settings, which a second delete does not find.
             let is_settings = route.path.starts_with("/api/twilio-settings");
             if !is_settings && (has_id(route) || answer.status == 404 || same.status == 404) {
                 assert_eq!(answer.text, same.text, "{name} as {role}: a foreign id must answer as an unknown one");
@@ -337,7 +337,7 @@ pub async fn walk_routes(a: &Seeded, b: &World, server: &str) {
     }
 }
 
-/// Every reading route answers the company's own admin at one server what it answers at the other.
+/// Checks that every reading route responds alike at two servers to the company's own admin.
 pub async fn same_reads(a: &Seeded, one: &str, other: &str) {
     for route in api::routes().filter(|r| r.method == "get" && r.access != Access::public) {
         let ids = |name: &'static str| a.ids[name];
@@ -349,7 +349,7 @@ pub async fn same_reads(a: &Seeded, one: &str, other: &str) {
     }
 }
 
-/// Of an answer what does not depend on when it was made.
+/// The body without what depends on the time.
 fn without_moment(mut body: Value) -> Value {
     if let Some(summary) = body.get_mut("summary").and_then(Value::as_object_mut) {
         summary.remove("generated_at");
@@ -357,13 +357,13 @@ fn without_moment(mut body: Value) -> Value {
     body
 }
 
-/// Tables without row-level security, which everybody at this door may read. The list only shrinks.
+/// Tables without row-level security that every login may read. The list must only shrink.
 const READABLE: [&str; 2] = ["app.caller", "refinery_schema_history"];
 
-/// Every table the catalog knows, every command, as somebody else.
+/// Tries every command on every table in the catalog as somebody else.
 pub async fn walk_tables(a: &Seeded, stranger: &mut Client, who: &str, context: &[String]) {
     let marks = a.marks().await;
-    // A standby says of each change that it takes none, before it looks whose it is, and does not have unlogged tables.
+    // A standby refuses every write before it checks whose the row is, and has no unlogged tables.
     let is_standby: bool = stranger.query_one("select pg_is_in_recovery()", &[]).await.unwrap().get(0);
     let is_refusal = |code: Option<&SqlState>| {
         code == Some(&SqlState::INSUFFICIENT_PRIVILEGE)
@@ -393,7 +393,7 @@ pub async fn walk_tables(a: &Seeded, stranger: &mut Client, who: &str, context: 
             commands.push(format!(
                 "with t as (update {table} set {column} = {column} returning *) select count(*) from t where {is_theirs}"
             ));
-            // Refused by the missing grant on the columns that say whose a row is, and by the policy on all others.
+            // Columns that say whose a row is are refused by the missing grant, all others by the policy.
             commands.push(format!("with t as (update {table} t set {column} = {column} where {is_theirs} returning *) select count(*) from t where {is_theirs}"));
         }
         for command in commands {

@@ -1,5 +1,5 @@
-//! A company to test with, and HTTP clients that are its people. Each test makes its own company in one shared database,
-//! so the suite is itself a test of isolation.
+//! A company to test with, and HTTP clients for its users. Each test creates its own company in a shared database, so
+//! the suite itself is a test of isolation.
 
 use crate::support::{
     database::OwnDatabase,
@@ -22,14 +22,14 @@ use tokio::{
 use tokio_postgres::{Client, types::ToSql};
 use uuid::Uuid;
 
-/// Everybody's password.
+/// The password of every user in tests.
 pub const PASSWORD: &str = "Correct-Horse-7";
 
 pub static KEYS: LazyLock<Keys> = LazyLock::new(|| Keys::new(&config().jwt_secret).unwrap());
 
 pub static HASH: LazyLock<String> = LazyLock::new(|| passwords::hash_now(PASSWORD).unwrap());
 
-/// Somebody with a token, or nobody.
+/// A user with a token, or a client without one.
 #[derive(Clone)]
 pub struct Person {
     pub id: Uuid,
@@ -39,25 +39,25 @@ pub struct Person {
     http: reqwest::Client,
 }
 
-/// What a request was answered.
+/// The response to a request.
 #[derive(Debug, Clone)]
 pub struct Answer {
     pub status: u16,
-    /// The body as JSON; null when it is none.
+    /// The body as JSON; null if it is not JSON.
     pub body: Value,
     pub text: String,
     pub headers: HeaderMap,
 }
 
 impl Answer {
-    /// The body of an answer that must have this status.
+    /// Checks the status, and returns the body.
     #[track_caller]
     pub fn expect(self, status: u16) -> Value {
         assert_eq!(self.status, status, "{}", self.text);
         self.body
     }
 
-    /// The sentence of an error that must have this status.
+    /// Checks the status of an error, and returns its `detail`.
     #[track_caller]
     pub fn detail(&self, status: u16) -> String {
         assert_eq!(self.status, status, "{}", self.text);
@@ -71,12 +71,12 @@ impl Person {
         Self { id, email: email.into(), token, base: base.into(), http: reqwest::Client::new() }
     }
 
-    /// Somebody without a token.
+    /// A client without a token.
     pub fn nobody() -> Self {
         Self::new(Uuid::nil(), "", None, &SERVER)
     }
 
-    /// Somebody without a token, at this server.
+    /// A client of this server without a token.
     pub fn visitor(base: &str) -> Self {
         Self::new(Uuid::nil(), "", None, base)
     }
@@ -129,7 +129,7 @@ impl Person {
         self.base.trim_start_matches("http://")
     }
 
-    /// A connection to the server, for what no HTTP client would send.
+    /// Opens a connection to the server, for what no HTTP client would send.
     pub async fn connect(&self) -> TcpStream {
         TcpStream::connect(self.address()).await.unwrap()
     }
@@ -156,7 +156,7 @@ impl Person {
     }
 }
 
-/// Sends a request and reads its answer.
+/// Sends a request and reads the response.
 pub async fn answer(request: reqwest::RequestBuilder) -> Answer {
     log::remember(&request);
     let response = request.send().await.unwrap();
@@ -195,12 +195,12 @@ impl World {
         Self { admin: world.admin.at(base), member: world.member.at(base), ..world }
     }
 
-    /// A company whose name and people's addresses begin so.
+    /// A company whose name and users' addresses begin with `start`.
     pub async fn named(start: &str) -> Self {
         Self::within(&admin_url(), start).await
     }
 
-    /// A company in this database, whose people are at the shared server.
+    /// A company in this database, whose users call the shared server.
     pub async fn within(database: &str, start: &str) -> Self {
         let db = db::connect(database).await.unwrap();
         let name = format!("{start} {}", Uuid::new_v4().simple());
@@ -233,21 +233,21 @@ impl World {
         self.admin.post("/api/contacts/", body).await.expect(200)
     }
 
-    /// An active workflow without actions for each of these, so that what happens is noted.
+    /// Adds an active workflow without actions for each of these triggers, so that events are recorded.
     pub async fn listen(&self, triggers: &[&str]) {
         let insert = "insert into workflows (tenant_id, company_id, owner_id, name, trigger, status)
             select $1, $1, $2, 'Listens to ' || t, t, 'active' from unnest($3::text[]) t";
         self.db.execute(insert, &[&self.company, &self.admin.id, &triggers]).await.unwrap();
     }
 
-    /// A historical SMS (without company) of one of the company's people.
+    /// A historical SMS (without company) of one of the company's users.
     pub async fn historical_sms(&self, of: &Person, body: &str) -> Uuid {
         let insert = "insert into sms_messages (tenant_id, company_id, user_id, direction, status, from_address, to_address, body)
             values ($1, null, $2, 'inbound', 'received', '+15550100', '+15550101', $3) returning id";
         self.db.query_one(insert, &[&self.company, &of.id, &body]).await.unwrap().get(0)
     }
 
-    /// Makes it the turn of all jobs of a kind in the database. A worker that has one of them may still put it off.
+    /// Makes all jobs of a kind in the database due. A worker that already has one of them may still postpone it.
     pub async fn make_due(&self, kind: &str) {
         self.db.execute("update jobs set run_at = now() where kind = $1", &[&kind]).await.unwrap();
     }
@@ -271,7 +271,7 @@ pub async fn add_person(db: &Client, start: &str, role: &str, company: Option<Uu
     Person::new(id, &email, Some(KEYS.issue(TokenKind::Access, id, 1).unwrap()), &SERVER)
 }
 
-/// Quiet hours of all the day but a minute that has just been, in this time zone.
+/// Quiet hours that are the whole day in this time zone except for one minute, which has just passed.
 pub async fn night_in(world: &World, zone: &str) -> Value {
     let hours = "select to_char(t - interval '2 minutes', 'HH24:MI'), to_char(t - interval '3 minutes', 'HH24:MI')
         from (select now() at time zone $1) here (t)";
@@ -279,7 +279,7 @@ pub async fn night_in(world: &World, zone: &str) -> Value {
     json!({"from": hours.get::<_, String>(0), "to": hours.get::<_, String>(1)})
 }
 
-/// Adds an active workflow; its path.
+/// Adds an active workflow; returns its path.
 pub async fn workflow(who: &Person, trigger: &str, actions: Value) -> String {
     let new = json!({"name": Uuid::new_v4(), "trigger_type": trigger, "is_active": true, "actions": actions});
     format!("/api/workflows/{}", who.post("/api/workflows/", new).await.expect(200)["id"].as_str().unwrap())
