@@ -1,4 +1,4 @@
-//! A company in a file, and back.
+//! Exports a company to a file, and imports it again.
 
 use crate::support::{
     archive::{AS_IT_WAS, file, rows},
@@ -27,7 +27,7 @@ use uuid::Uuid;
 
 const SUSPENDED: Options = Options { active: false, keep_due: false };
 
-/// Gives a file of the company content in a store.
+/// Adds content in the store to a file of the company.
 async fn with_content(seeded: &Seeded, storage: &Storage) -> Uuid {
     let world = &seeded.world;
     let id: Uuid = world.value("select id from files where tenant_id = $1 limit 1", &[&world.company]).await;
@@ -45,7 +45,7 @@ async fn a_company_comes_back_byte_for_byte() {
     let (from, to) = (OwnDatabase::new().await, OwnDatabase::new().await);
     let seeded = Seeded::within(&from.admin).await;
     let (world, company) = (&seeded.world, seeded.world.company);
-    // Somebody else's rows in the same database, and somebody who has left the company.
+    // Another company's rows in the same database, and a user who has left the company.
     let other = Seeded::within(&from.admin).await;
     let leaver = world.person("company_user").await;
     let theirs =
@@ -61,7 +61,7 @@ async fn a_company_comes_back_byte_for_byte() {
     assert_eq!(manifest.lack(), None);
     let refused = archive::export(&from.admin, &world.name, &path, &here).await.unwrap_err().to_string();
     assert!(refused.ends_with("exists already: choose a new file"), "{refused}");
-    // One that is killed leaves no archive.
+    // An export that is killed leaves no archive.
     let cut = file();
     std::fs::write(cut.with_added_extension("partial"), "PK").unwrap();
     let refused = archive::export(&from.admin, &world.name, &cut, &here).await.unwrap_err().to_string();
@@ -69,7 +69,7 @@ async fn a_company_comes_back_byte_for_byte() {
     std::fs::remove_file(cut.with_added_extension("partial")).unwrap();
     let lacking = archive::export(&from.admin, &world.name, &file(), &there).await.unwrap().lack();
     assert!(lacking.unwrap().contains("in the store: 1;"));
-    // Every protected table is in it, and nothing of the other company.
+    // The archive has every protected table, and nothing of the other company.
     let mut zip = zip::ZipArchive::new(std::fs::File::open(&path).unwrap()).unwrap();
     let protected = world.db.query("select table_name from app.protected_table", &[]).await.unwrap();
     for table in protected.iter().map(|r| r.get::<_, String>(0)) {
@@ -113,7 +113,7 @@ async fn a_database_without_historical_rows_takes_an_archive() {
     let (from, to) = (OwnDatabase::new().await, OwnDatabase::new().await);
     let seeded = Seeded::within(&from.admin).await;
     let (world, company) = (&seeded.world, seeded.world.company);
-    // Historical rows that are like one of the company cannot get it; this one can.
+    // Historical rows that duplicate a row of the company cannot get it; this one can.
     let clear = "do $$ declare t record; begin set constraints all deferred; for t in select target from app.protected_table loop
         execute format('delete from %s where company_id is null', t.target); end loop; end $$";
     world.db.batch_execute(clear).await.unwrap();
@@ -138,7 +138,7 @@ async fn a_database_without_historical_rows_takes_an_archive() {
     to.drop().await;
 }
 
-/// Where historical rows get their company, two rows may want the same key: each is named, and nothing comes in.
+/// When historical rows get their company, two may have the same unique key: each is named, and nothing is imported.
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_whose_unique_key_is_taken_are_named() {
     let (from, to) = (OwnDatabase::new().await, OwnDatabase::new().await);
@@ -156,7 +156,7 @@ async fn rows_whose_unique_key_is_taken_are_named() {
     let target = db::connect(&to.admin).await.unwrap();
     target.batch_execute("call app.finish_backfill()").await.unwrap();
     let refused = archive::import(&to.admin, &path, AS_IT_WAS, &to.store()).await.unwrap_err().to_string();
-    // Of the two that want a key, the one that comes second is named.
+    // Of two rows with the same key, the second one is named.
     for (own, historical) in pairs {
         let named = [format!("contacts {historical}: it is historical"), format!("contacts {own}: another row has")];
         assert!(named.iter().filter(|line| refused.contains(*line)).count() == 1, "{refused}");
@@ -179,7 +179,7 @@ async fn a_full_disk_is_told_once() {
     world.db.execute(many, &[&world.company, &world.admin.id]).await.unwrap();
     let path = file();
     let program = ringfence(&own, &["archive", "export", "--company", &world.name, "--to", path.to_str().unwrap()]);
-    // No file may be longer than so many blocks, which the program is told like a full disk.
+    // Limits the size of files, which the program sees like a full disk.
     let mut limited = Command::new("sh");
     limited.args(["-c", "trap '' XFSZ; ulimit -f 64; exec \"$@\"", "sh"]).arg(program.get_program());
     limited.args(program.get_args()).env("DATABASE_URL", &own.api).env("DATABASE_ADMIN_URL", &own.admin);
@@ -206,7 +206,7 @@ async fn a_company_comes_in_suspended_and_a_broken_archive_not_at_all() {
     copy_with(&path, &broken, "tables/contacts.ndjson", "\n");
     let refused = archive::import(&to.admin, &broken, SUSPENDED, &to.store()).await.unwrap_err();
     assert!(refused.to_string().contains("contacts.ndjson is not what the manifest says"), "{refused}");
-    // The manifest says how long an entry is; a line that is longer than a row can be is not read.
+    // The manifest says how long an entry is; a line longer than any row can be is not read.
     endless(&path, &broken);
     let refused = archive::import(&to.admin, &broken, SUSPENDED, &to.store()).await.unwrap_err();
     assert!(format!("{refused:#}").contains("has no end, or more than 1 GiB"), "{refused:#}");
@@ -240,7 +240,7 @@ async fn a_company_comes_in_suspended_and_a_broken_archive_not_at_all() {
     to.drop().await;
 }
 
-/// Two companies have rows of one person, and one of them has the person: in every order, and after an erasure.
+/// Two companies have rows of one user, who is in one of them: imported in every order, and after an erasure.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_moved_comes_back_with_their_company() {
     let own = OwnDatabase::new().await;
@@ -297,7 +297,7 @@ async fn who_moved_comes_back_with_their_company() {
     own.drop().await;
 }
 
-/// What an archive has of what was done meanwhile where it came from, and what was done here before it came.
+/// The archive has what was since sent or ended at its source, and what was erased here before the import.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_due_sent_ended_or_erased_does_not_come_back_in_silence() {
     let (from, to, again) = (OwnDatabase::new().await, OwnDatabase::new().await, OwnDatabase::new().await);
@@ -360,7 +360,7 @@ async fn what_was_due_sent_ended_or_erased_does_not_come_back_in_silence() {
     }
 }
 
-/// Whoever has an account here keeps it as it is, whatever an archive says of them, and sees nothing of what comes in.
+/// A user who has an account here keeps it unchanged, whatever the archive says of them, and sees no imported rows.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_another_companys_stays_it() {
     let own = OwnDatabase::new().await;
@@ -394,7 +394,7 @@ async fn who_is_another_companys_stays_it() {
     };
     let (theirs, of_was) = (accounts().await, rows(&is.db, was.company).await);
 
-    // The member's account names the other company's admin: whoever makes up an archive gains nobody.
+    // The forged archive has the other company's admin in place of the member: this gains its author no account.
     forged(&path, &forged_path, |name, bytes| {
         let text = String::from_utf8(std::mem::take(bytes))
             .unwrap()
@@ -413,14 +413,14 @@ async fn who_is_another_companys_stays_it() {
         for user in &elsewhere {
             assert!(told.iter().any(|line| line.starts_with(&user.email)), "{told:?}");
         }
-        // Another address is told, as it may be another person's id.
+        // A different address is reported, because the id may be another person's.
         let other =
             format!("{} of {}, in the archive \"evil@example.com\": is it the same person?", tom.email, was.name);
         assert_eq!(told.contains(&other), file == &forged_path, "{told:?}");
         assert_eq!(accounts().await, theirs);
         assert_eq!(rows(&is.db, was.company).await, of_was);
         assert_eq!(is.value::<i64>("select count(*) from users where email = 'evil@example.com'", &[]).await, 0);
-        // What they made is the company's now, and that of its own users is as it was.
+        // Rows that they made are the company's now, and those of its own users are unchanged.
         let made = "select count(*) filter (where company_id is null) from activities where tenant_id = $1 and owner_id = any ($2)";
         let of: Vec<Uuid> = elsewhere.iter().map(|user| user.id).collect();
         assert_eq!(is.value::<i64>(made, &[&is.company, &of]).await, 0);
@@ -430,7 +430,7 @@ async fn who_is_another_companys_stays_it() {
         assert_eq!(is.value::<i64>(used, &[&is.company]).await, 5 * i64::try_from(elsewhere.len()).unwrap());
         let notes = "select count(*) from notifications where tenant_id = $1 and user_id = any ($2)";
         assert_eq!(is.value::<i64>(notes, &[&is.company, &of]).await, 0);
-        // Neither sees the other. The tokens of those who came in have ended.
+        // Neither sees the other's rows. Tokens of the imported users have ended.
         assert_eq!(is.admin.get("/api/activities/").await.status, 401);
         let again = "update users set token_version = 1 where id = $1";
         is.db.execute(again, &[&is.admin.id]).await.unwrap();
@@ -449,7 +449,7 @@ async fn who_is_another_companys_stays_it() {
         assert_eq!(accounts().await, theirs);
     }
 
-    // The rows of a user without company are below their id, which no company of an archive can have.
+    // The tenant of a user without company is their own id, which no company in an archive may have.
     forged(&path, &forged_path, |_, bytes| {
         *bytes = String::from_utf8(std::mem::take(bytes))
             .unwrap()
@@ -470,7 +470,7 @@ async fn who_is_another_companys_stays_it() {
     own.drop().await;
 }
 
-/// The same zip with more at the end of one entry.
+/// Copies a zip, with more at the end of one entry.
 fn copy_with(from: &Path, to: &Path, changed: &str, more: &str) {
     let mut zip = zip::ZipArchive::new(std::fs::File::open(from).unwrap()).unwrap();
     let mut out = zip::ZipWriter::new(std::fs::File::create(to).unwrap());
@@ -488,7 +488,7 @@ fn copy_with(from: &Path, to: &Path, changed: &str, more: &str) {
     out.finish().unwrap();
 }
 
-/// The same zip with an endless line for contacts, which its manifest confirms.
+/// Copies a zip, with an endless line of contacts that its manifest confirms.
 fn endless(from: &Path, to: &Path) {
     forged(from, to, |name, bytes| {
         if name == "tables/contacts.ndjson" {
@@ -501,13 +501,13 @@ fn endless(from: &Path, to: &Path) {
     });
 }
 
-/// The same zip with other entries, whose lengths and checksums its manifest confirms.
+/// Copies a zip with changed entries, whose lengths and checksums its manifest confirms.
 fn forged(from: &Path, to: &Path, change: impl Fn(&str, &mut Vec<u8>)) {
     use sha2::{Digest, Sha256};
     let mut zip = zip::ZipArchive::new(std::fs::File::open(from).unwrap()).unwrap();
     let mut out = zip::ZipWriter::new(std::fs::File::create(to).unwrap());
     let mut sums = Vec::new();
-    // The manifest is the last one.
+    // The manifest is the last entry.
     for i in 0..zip.len() {
         let mut entry = zip.by_index(i).unwrap();
         let name = entry.name().unwrap().into_owned();
@@ -531,7 +531,7 @@ fn forged(from: &Path, to: &Path, change: impl Fn(&str, &mut Vec<u8>)) {
     out.finish().unwrap();
 }
 
-/// What export writes, import takes: a mail of quotes is twice as long in JSON.
+/// Import accepts whatever export writes: a mail full of quotation marks is twice as long in JSON.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_very_long_row_comes_back() {
     const LENGTH: i32 = 40_000_000;

@@ -1,4 +1,5 @@
-//! Logging in and out, accounts that people make for themselves, forgotten passwords (contract: auth; tests/README.md, promises 1 to 9).
+//! Login and logout, accounts without a company, forgotten passwords (contract: auth; tests/README.md, promises 1 to
+//! 9).
 
 use crate::support::{
     database::{until, waiting_for},
@@ -87,7 +88,7 @@ async fn a_login_does_not_bring_back_a_password_that_was_changed_meanwhile() {
     let person = acme.person("company_user").await;
     let set = "update app.credentials set password_hash = $2 where user_id = $1";
     acme.db.execute(set, &[&person.id, &bcrypt::hash("Old-Horse-5", 4).unwrap()]).await.unwrap();
-    // It reads the old hash, and waits for the row to replace it.
+    // The login reads the old hash, and waits for the row to replace it.
     acme.db.batch_execute("begin").await.unwrap();
     acme.db.execute(set, &[&person.id, &bcrypt::hash("New-Horse-6", 4).unwrap()]).await.unwrap();
     let overtaken = tokio::spawn({
@@ -98,7 +99,7 @@ async fn a_login_does_not_bring_back_a_password_that_was_changed_meanwhile() {
     acme.db.batch_execute("commit").await.unwrap();
     assert_eq!(overtaken.await.unwrap(), 401);
     login(&person.email, "Old-Horse-5").await.expect(401);
-    // Two who come first with the right one both come in, though either replaces the hash.
+    // Two simultaneous first logins with the right password both succeed, though each replaces the hash.
     let (one, two) = tokio::join!(login(&person.email, "New-Horse-6"), login(&person.email, "New-Horse-6"));
     assert_eq!((one.status, two.status), (200, 200));
 }
@@ -258,7 +259,7 @@ async fn registration_checks_its_fields() {
         let mut body = account(&fresh(), "x", json!(null));
         body["password"] = json!(password);
         assert!(nobody.post("/api/auth/register", body.clone()).await.detail(400).contains("common"), "{password}");
-        // The password that a team gives its new members is not theirs to choose.
+        // A password that a team may give to new members is refused here.
         body["company_id"] = json!(acme.company);
         nobody.post("/api/auth/register", body).await.expect(200);
     }
@@ -308,7 +309,7 @@ async fn registration_checks_its_fields() {
                 .contains("already")
         );
     }
-    // A deleted user's address is free, and the account is a new one.
+    // A deleted user's address is free again, and gets a new account.
     acme.db.execute("update users set is_deleted = true where id = $1", &[&acme.member.id]).await.unwrap();
     let made = nobody.post("/api/auth/register", account(&acme.member.email, "x", json!(null))).await.expect(200);
     assert_ne!(made["user"]["id"], json!(acme.member.id));
@@ -332,7 +333,7 @@ async fn an_old_address_of_any_form_logs_in() {
     }
 }
 
-/// An earlier code is void by then, so the mail must arrive.
+/// By then the previous code is void, so the mail must arrive.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_code_that_the_mail_server_does_not_take_at_once_is_mailed_later() {
     let inbox = Inbox::open().await;
@@ -381,7 +382,7 @@ async fn a_forgotten_password_is_reset_by_the_mailed_code() {
     login(&acme.admin.email, PASSWORD).await.expect(401);
     login(&acme.admin.email, "New-Horse-99").await.expect(200);
 
-    // Five wrong codes and the right one is void; so is an old one.
+    // After five wrong codes the right one is void; so is an old code.
     nobody.post("/api/auth/forgot-password", json!({"email": acme.member.email})).await.expect(200);
     let code: String = inbox.next().await.data.split("password is ").nth(1).unwrap().chars().take(6).collect();
     let wrong = if code == "000000" { "000001" } else { "000000" };
@@ -396,7 +397,8 @@ async fn a_forgotten_password_is_reset_by_the_mailed_code() {
     reset(&acme.member.email, &code, "New-Horse-99").await.expect(400);
 }
 
-/// What is written for an account alone is not waited for, so the time of the answer does not tell of it.
+/// Work that is done only if there is an account happens after the response, so that its time does not reveal the
+/// account.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reset_is_begun_behind_the_answer() {
     let inbox = Inbox::open().await;
@@ -413,7 +415,7 @@ async fn a_reset_is_begun_behind_the_answer() {
     nobody.post("/api/auth/forgot-password", json!({"email": acme.admin.email})).await.expect(200);
     let watch = db::connect(&admin_url()).await.unwrap();
     waiting_for(&acme.db, &watch).await;
-    // A stop waits for it.
+    // A stop waits for this work.
     stop.send(()).unwrap();
     acme.db.batch_execute("rollback").await.unwrap();
     assert!(inbox.next().await.to.contains(&acme.admin.email));
@@ -429,14 +431,14 @@ async fn attempts_are_limited_by_address_and_account_over_all_servers() {
     let acme = World::new().await;
     let attempt = async |server: usize, from: &str, email: &str, password: &str| {
         let request = Person::nobody().at(&servers[server]).request("post", "/api/auth/login");
-        // What a client writes itself stands before what the proxy adds, and does not count.
+        // What a client writes itself precedes what the proxy adds, and is ignored.
         let forwarded = format!("203.0.113.{}, {from}", rand_byte());
         crate::support::world::answer(
             request.header("x-forwarded-for", forwarded).json(&json!({"email": email, "password": password})),
         )
         .await
     };
-    // One customer's network, from which each attempt comes by another address.
+    // The network of one customer, where each attempt comes from another address.
     let network = format!("2001:db8:{:x}:{:x}", std::process::id() & 0xffff, rand_byte());
     let here = format!("{network}::1");
     for i in 0..10 {
@@ -448,7 +450,7 @@ async fn attempts_are_limited_by_address_and_account_over_all_servers() {
     assert!((1..=900).contains(&wait));
     attempt(1, "2001:db8:0:ffff::1", &acme.admin.email, PASSWORD).await.expect(200);
     attempt(1, &here, &acme.member.email, PASSWORD).await.expect(200);
-    // Who knows the password does not guess.
+    // Somebody who knows the password is not guessing.
     for i in 0..12 {
         attempt(i % 2, "203.0.113.7", &acme.member.email, PASSWORD).await.expect(200);
     }
@@ -457,7 +459,7 @@ async fn attempts_are_limited_by_address_and_account_over_all_servers() {
         .await;
     assert_eq!(names, 0, "buckets are hashes");
 
-    // Where there is no account, the address has what one account has.
+    // Where there is no account, an address has the limit that an account has.
     let ask = async |from: &str, path: &str| {
         crate::support::world::answer(
             Person::nobody().at(&servers[0]).request("get", path).header("x-forwarded-for", from),
@@ -471,7 +473,7 @@ async fn attempts_are_limited_by_address_and_account_over_all_servers() {
     assert_eq!(ask(&there, "/api/register/check-company/Acme").await.status, 429);
     ask("203.0.113.9", &path).await.expect(200);
 
-    // One's own address is no question.
+    // Giving one's own address does not count.
     let me = acme.member.at(&servers[0]);
     let ask = async |email: &str| me.put("/api/users/me", json!({"email": email, "bio": "B"})).await;
     for _ in 0..20 {
@@ -480,7 +482,7 @@ async fn attempts_are_limited_by_address_and_account_over_all_servers() {
     }
     assert_eq!(ask(&acme.admin.email).await.status, 429);
     ask(&acme.member.email).await.expect(200);
-    // Nor does an admin learn more by giving addresses to others.
+    // Nor does an admin learn more by giving addresses to other users.
     let (path, admin) = (format!("/api/users/{}", acme.member.id), acme.admin.at(&servers[1]));
     for _ in 0..20 {
         admin.put(&path, json!({"email": acme.admin.email})).await.expect(400);
@@ -493,7 +495,7 @@ fn rand_byte() -> u8 {
     ringfence::auth::random::<1>()[0]
 }
 
-/// Hashing has threads of its own, fewer than there are processors, so reads are answered while many people log in.
+/// Hashing has its own threads, fewer than there are processors, so reads get responses while many users log in.
 #[tokio::test(flavor = "multi_thread")]
 async fn logins_do_not_keep_reads_waiting() {
     const LOGINS: usize = 100;
@@ -536,7 +538,7 @@ async fn only_so_many_wait_for_their_password_to_be_looked_at() {
     };
     assert!(matches!(busy, Some(Error::Busy(_))), "{busy:?}");
     assert!(waiting.len() >= 256, "a company that comes to work at once");
-    // Who has gone leaves room, and nobody hashes for them.
+    // Cancelled logins make room, and are not hashed.
     drop(waiting);
     hasher.hash(PASSWORD).await.unwrap();
 }
@@ -560,7 +562,7 @@ async fn hashing_comes_after_everything_else() {
             })
             .collect()
     };
-    // One that another test has just started may not be there yet.
+    // A thread that another test has just started may not have its priority yet.
     until("they come after everything else", async || {
         let (hashing, others): (Vec<_>, Vec<_>) = threads().into_iter().partition(|(name, _)| name == HASHING);
         let most = others.iter().map(|(_, niceness)| *niceness).max().unwrap();

@@ -1,4 +1,4 @@
-//! Historical rows get their company: killed twice, resumed, checked, undone, finished; and nobody sees another company's.
+//! Historical rows get their company: killed twice, resumed, verified, undone, finished, and isolated throughout.
 
 use crate::support::{
     command::{configured, psql, ringfence, run, text},
@@ -28,7 +28,7 @@ const TABLES: [(&str, &str); 10] = [
     ("workflows", "owner_id"),
 ];
 
-/// Historical rows of every kind for a user, whose tenant this is.
+/// Adds historical rows of every kind of a user in this tenant.
 async fn add_historical(db: &Client, tenant: Uuid, user: Uuid, amount: i32) {
     let ids: [&(dyn tokio_postgres::types::ToSql + Sync); 3] = [&tenant, &user, &amount];
     for insert in [
@@ -38,12 +38,12 @@ async fn add_historical(db: &Client, tenant: Uuid, user: Uuid, amount: i32) {
            select $1, null, $2, 'outbound', 'initiated', '+1', '+2' from generate_series(1, $3 / 10 + 1) n",
         "insert into contacts (tenant_id, company_id, owner_id, first_name, last_name, email)
            select $1, null, $2, 'Old', n::text, n || $2::uuid::text || '@example.com' from generate_series(1, $3 / 10 + 1) n",
-        // A completed one without its time and an open one with it: a trigger that ran would put them right.
+        // Completed activities without a time and open ones with one: a trigger, if it ran, would correct them.
         "insert into activities (tenant_id, company_id, owner_id, type, subject, status, due_date)
            select $1, null, $2, 'call', 'old ' || n, case n % 2 when 0 then 'pending' else 'completed' end, now() + interval '1 day' from generate_series(1, $3 / 10 + 1) n",
         "insert into files (tenant_id, company_id, owner_id, name, original_name, size)
            select $1, null, $2, 'old ' || n, 'old', 10 from generate_series(1, $3 / 10 + 1) n",
-        // In the stages of the company; who has none has no deals.
+        // In the stages of the company; a user without company has no deals.
         "insert into deals (tenant_id, company_id, owner_id, title, value, pipeline_id, stage_id, status)
            select $1, null, $2, 'old ' || n, n, s.pipeline_id, s.id, case n % 3 when 0 then 'won' else 'open' end
            from generate_series(1, $3 / 10 + 1) n, (select pipeline_id, id from pipeline_stages where tenant_id = $1 order by id limit 1) s",
@@ -61,7 +61,7 @@ async fn add_historical(db: &Client, tenant: Uuid, user: Uuid, amount: i32) {
     db.batch_execute("set session_replication_role = replica; update activities set completed_at = case status when 'pending' then now() end where company_id is null; reset session_replication_role").await.unwrap();
 }
 
-/// Two companies with people who have historical rows, people without company, and colleagues who have none.
+/// Two companies with users who have historical rows, users without company, and colleagues without historical rows.
 async fn companies(own: &OwnDatabase, amount: i32) -> (World, World, Vec<Uuid>) {
     let (a, b) = (World::within(&own.admin, "Alpha").await, World::within(&own.admin, "Beta").await);
     let lone = [
@@ -84,7 +84,7 @@ async fn companies(own: &OwnDatabase, amount: i32) -> (World, World, Vec<Uuid>) 
 async fn contents(db: &Client) -> BTreeMap<String, String> {
     let mut all = BTreeMap::new();
     for table in crate::support::seed::tables(db).await.into_iter().filter(|t| !t.starts_with("app.backfill")) {
-        // The sums are what their rows add up to.
+        // Of sums, only their totals count.
         let rows = match table.as_str() {
             "deal_sums" => "(select tenant_id, company_id, owner_id, week, pipeline_id, stage_id, status, sum(deals), sum(value), sum(stage_seconds),
                 sum(running), sum(closed), sum(closed_seconds) from deal_sums group by 1, 2, 3, 4, 5, 6, 7 having sum(deals) <> 0)",
@@ -105,7 +105,7 @@ async fn indexes(db: &Client) -> BTreeMap<String, String> {
 
 type Visible = BTreeMap<Uuid, BTreeSet<(String, Uuid, Uuid)>>;
 
-/// What each of these people sees through the policies: table, id, and whose it is.
+/// What each of these users sees through the policies: table, id, and owner.
 async fn visible(own: &OwnDatabase, admin: &Client, people: &[Uuid]) -> Visible {
     let mut api = db::connect(&own.api).await.unwrap();
     let mut all = Visible::new();
@@ -125,7 +125,7 @@ async fn visible(own: &OwnDatabase, admin: &Client, people: &[Uuid]) -> Visible 
     all
 }
 
-/// For each user the set only grows, and by rows of colleagues.
+/// Checks that each user sees all that they saw before, and in addition only rows of colleagues.
 fn assert_grown_by_colleagues(before: &Visible, after: &Visible, company_of: &BTreeMap<Uuid, Option<Uuid>>) {
     for (user, was) in before {
         let is_now = &after[user];
@@ -170,7 +170,7 @@ async fn a_backfill_that_is_killed_twice_loses_nothing_and_can_be_undone() {
         let mut command =
             ringfence(&own, &["backfill", "run", "--batch", "100", "--rate", "1500", "--stand-ins-from", "1000"]);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        // Killed in the middle of its work, whenever that is on this machine.
+        // Kills it in the middle of its work, whenever that is on this machine.
         let waiting = done;
         while a.value::<i64>(in_company, &[]).await < waiting + 500 {
             assert!(child.try_wait().unwrap().is_none(), "it was done before it could be killed");
@@ -181,7 +181,7 @@ async fn a_backfill_that_is_killed_twice_loses_nothing_and_can_be_undone() {
         done = a.value(in_company, &[]).await;
     }
     assert!(done < 5000, "{done}");
-    // Of the messages, which are many, another index stands in until the end.
+    // The table of messages is large, so other indexes stand in for its own until the end.
     let stand_ins: Vec<_> = self::indexes(&a.db).await.into_keys().filter(|name| !indexes.contains_key(name)).collect();
     assert_eq!(stand_ins, ["sms_messages_feed_stand_in", "sms_messages_sid_key_stand_in"]);
     // Two at once, from here on.
@@ -198,7 +198,7 @@ async fn a_backfill_that_is_killed_twice_loses_nothing_and_can_be_undone() {
     assert!(after[&b.admin.id].len() > 1500, "colleagues see them now");
     let left: i64 = a.value("select count(*) from sms_messages where company_id is null", &[]).await;
     assert_eq!(left, 20, "only those that cannot be decided");
-    // Nothing was started, written down or sent because of it.
+    // Nothing else was started, logged or sent because of it.
     let now = contents(&a.db).await;
     for (table, was) in &before {
         let may_change = ["deal_sums", "conversations", "jobs"].contains(&table.as_str())
@@ -223,7 +223,7 @@ async fn a_backfill_that_is_killed_twice_loses_nothing_and_can_be_undone() {
         "{}",
         text(&verified.stdout)
     );
-    // What people did since is told, and a row that another company has got is found, also where one was deleted there.
+    // Later changes by users are reported; a row moved to another company is found, also if one was deleted there.
     let give =
         "update calls set user_id = $1 where id = (select id from calls where user_id = $2 limit 1) returning id";
     let given: Uuid = a.value(give, &[&a.admin.id, &a.member.id]).await;
@@ -272,7 +272,7 @@ async fn the_same_is_done_at_psql_and_finished() {
     let plain = |name: &str| {
         std::fs::read_to_string(format!("{}/sql/ops/backfill/{name}.sql", env!("CARGO_MANIFEST_DIR"))).unwrap()
     };
-    // A contact whose address the company has already, and two historical ones with the same.
+    // A contact whose address the company already has, and two historical ones with the same address.
     for (company, email) in [
         (Some(a.company), "twice@example.com"),
         (None, "twice@example.com"),
@@ -283,7 +283,7 @@ async fn the_same_is_done_at_psql_and_finished() {
         a.db.execute(insert, &[&a.company, &company, &a.admin.id, &email]).await.unwrap();
     }
 
-    // Not as somebody to whom the policies show nothing.
+    // Refused to a role that sees no rows through the policies.
     for role in ["ringfence_owner", "ringfence_platform"] {
         let weak = db::connect(&own.admin).await.unwrap();
         weak.batch_execute(&format!("grant execute on function app.require_bypass(), app.open_backfill(int), app.backfill_step(int), app.undo_backfill_step(), app.backfill_plan() to {role}; set role {role}"))
@@ -319,7 +319,7 @@ async fn the_same_is_done_at_psql_and_finished() {
         a.value("select count(*) from contacts where company_id is null and tenant_id = $1", &[&a.company]).await;
     assert_eq!(stayed, 2);
 
-    // What was settled is taken up by the next run.
+    // Rows whose collision was resolved are included in the next run.
     a.db.execute(
         "update contacts set email = 'settled@example.com' where company_id is null and email = 'both@example.com'",
         &[],
@@ -331,14 +331,14 @@ async fn the_same_is_done_at_psql_and_finished() {
         where x.company_id is null and x.tenant_id = $1";
     assert_eq!(a.value::<String>(stayed, &[&a.company]).await, "twice@example.com");
 
-    // A user who gets a company later brings rows along; the next run takes them up.
+    // A user who gets a company later brings their rows along; the next run includes them.
     a.db.execute("select app.assign_company($1, $2)", &[&lone, &a.company]).await.unwrap();
     dba.batch_execute(&plain("run")).await.unwrap();
     assert_eq!(a.value::<i64>("select count(*) from sms_messages where company_id is null", &[]).await, 0);
     let verified = dba.query(plain("verify").trim().trim_end_matches(';'), &[]).await.unwrap();
     assert!(verified.iter().all(|r| r.get::<_, Option<String>>("problem").is_none()), "{verified:?}");
 
-    // Rows of somebody who has left stay with the company: as historical ones nobody would see them.
+    // Rows of a user who has left stay with the company: as historical rows, nobody would see them.
     a.db.execute("update users set company_id = null where id = $1", &[&lone]).await.unwrap();
     dba.batch_execute(&plain("undo")).await.unwrap();
     assert_eq!(
@@ -355,7 +355,7 @@ async fn the_same_is_done_at_psql_and_finished() {
         assert_eq!(a.value::<i64>(&sql, &[&lone]).await, 0, "{table}");
     }
 
-    // Finishing leaves tables alone that have historical rows, and the others insist on a company from then on.
+    // `finish` leaves out tables that have historical rows; the others require a company from then on.
     a.db.batch_execute(&plain("finish")).await.unwrap();
     let open = "select count(*) from pg_attribute where attrelid = 'sms_messages'::regclass and attname = 'company_id' and not attnotnull";
     assert_eq!(a.value::<i64>(open, &[]).await, 1);
@@ -368,7 +368,7 @@ async fn the_same_is_done_at_psql_and_finished() {
     let findings = doctor::findings(&api, doctor::rules()).await.unwrap();
     assert!(findings.is_empty(), "{findings:#?}");
     doctor::check_before_serving(&own.api).await.unwrap();
-    // The API goes on with the plain policy.
+    // The API goes on with the simple policy.
     let world = World::alone(&own).await;
     world.contact("After", "Finish").await;
     assert_eq!(world.member.get("/api/contacts/").await.expect(200)[0]["first_name"], "After");
@@ -390,7 +390,7 @@ async fn who_gets_a_company_during_a_run_makes_it_no_wrong_one() {
     let verified = verify();
     let said = text(&verified.stdout);
     assert!(verified.status.success() && said.contains("(came with a user who had no company before: 20)"), "{said}");
-    // Of anybody else it is found as before.
+    // Such rows of any other user are still found.
     let unbound = db::connect(&own.admin).await.unwrap();
     unbound.batch_execute("set session_replication_role = replica").await.unwrap();
     let stolen = "update calls set tenant_id = $1, company_id = $1, user_id = $2 where user_id = $3";
@@ -402,7 +402,7 @@ async fn who_gets_a_company_during_a_run_makes_it_no_wrong_one() {
     own.drop().await;
 }
 
-/// A number is one company's; that another one has it, too, is nobody's mistake.
+/// A number can be in use by only one company; that another company has it, too, is nobody's mistake.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_number_that_another_company_uses_is_switched_off_when_it_gets_its_company() {
     let own = OwnDatabase::new().await;
@@ -415,7 +415,7 @@ async fn a_number_that_another_company_uses_is_switched_off_when_it_gets_its_com
     for number in ["used", "moved"] {
         a.db.execute(add, &[&b.company, &Some(b.company), &b.admin.id, &number]).await.unwrap();
     }
-    // Whoever moves leaves their number with the company, too.
+    // A user who moves leaves their number with the company, too.
     let moved = run(ringfence(&own, &["user", "assign", &a.member.email, "--company", &b.name]), "");
     assert!(moved.status.success(), "{}", text(&moved.stderr));
     let planned = run(ringfence(&own, &["backfill", "plan"]), "");
@@ -432,7 +432,7 @@ async fn a_number_that_another_company_uses_is_switched_off_when_it_gets_its_com
     own.drop().await;
 }
 
-/// Whoever is given the role ringfence_dba and nothing else.
+/// As a login with the role ringfence_dba and nothing else.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dba_who_owns_nothing_backfills_and_takes_it_back() {
     let own = OwnDatabase::new().await;
@@ -452,7 +452,7 @@ async fn a_dba_who_owns_nothing_backfills_and_takes_it_back() {
     own.drop().await;
 }
 
-/// An import that goes on beside a run, or between one that was broken off and the next, and a company that comes back.
+/// Imports during a run or between an interrupted run and the next, and a company that is restored.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_comes_in_since_a_run_began_is_no_difference() {
     let own = OwnDatabase::new().await;
@@ -462,7 +462,7 @@ async fn what_comes_in_since_a_run_began_is_no_difference() {
         assert!(done.status.success(), "{arguments:?}: {}{}", text(&done.stdout), text(&done.stderr));
         text(&done.stdout)
     };
-    // On the last page, which the run comes to.
+    // On the last page, which the run still reaches.
     a.db.execute("select app.open_backfill(1, true)", &[]).await.unwrap();
     add_historical(&a.db, a.company, a.member.id, 7).await;
     while !a.value::<bool>("select is_done from app.backfill_step(1000)", &[]).await {}
@@ -475,7 +475,7 @@ async fn what_comes_in_since_a_run_began_is_no_difference() {
         "{said}"
     );
 
-    // The whole company goes, and comes back under its ids.
+    // The whole company is erased, and restored with its ids.
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("verified-{}", own.name));
     std::fs::create_dir(&folder).unwrap();
     let zip = folder.join("b.zip");
@@ -500,11 +500,11 @@ async fn undo_takes_back_what_was_not_finished() {
     };
     let (contacts, messages) = (historical("contacts").await, historical("sms_messages").await);
     assert!(go("run").status.success());
-    // Deals are finished, and the others keep the rows of somebody without a company.
+    // Deals are finished; the other tables keep the rows of a user without company.
     let finished = go("finish");
     assert!(finished.status.success(), "{}", text(&finished.stderr));
     assert_eq!(historical("contacts").await, 3);
-    // As a `finish` leaves a table that is broken off in it.
+    // As an interrupted `finish` leaves a table.
     let broken_off =
         "alter table sms_messages add constraint backfill_finished check (company_id is not null) not valid";
     a.db.batch_execute(broken_off).await.unwrap();
@@ -517,7 +517,7 @@ async fn undo_takes_back_what_was_not_finished() {
     let nothing = text(&go("undo").stderr);
     assert!(nothing.contains("deals was finished"), "{nothing}");
 
-    // At psql nobody hears of what was not there.
+    // psql prints no notices about what does not exist.
     a.db.execute("delete from sms_messages where user_id = $1", &[&people[4]]).await.unwrap();
     assert!(go("run").status.success());
     let said = psql(&own.admin, "\\i sql/ops/backfill/finish.sql\n");
@@ -527,7 +527,7 @@ async fn undo_takes_back_what_was_not_finished() {
     own.drop().await;
 }
 
-/// A historical row is seen by its user alone, so what it would hide or show to somebody else stays the company's.
+/// Only its user sees a historical row, so a row that undo would hide from or show to others keeps its company.
 #[tokio::test(flavor = "multi_thread")]
 async fn undo_leaves_what_is_a_colleagues_by_now() {
     let own = OwnDatabase::new().await;
@@ -593,7 +593,7 @@ async fn a_run_and_an_undo_do_not_go_on_together() {
     let alone = "select pg_try_advisory_lock(hashtext('ringfence backfill'), 1)";
     until("its session has ended", async || a.value::<bool>(alone, &[]).await).await;
 
-    // And the other way round, with the lock of an undo.
+    // The other way round: an undo holds the lock.
     let sentence = "a backfill is being undone by process";
     let refused = run(ringfence(&own, &["backfill", "run"]), "");
     assert!(text(&refused.stderr).contains(sentence), "{}", text(&refused.stderr));
@@ -601,7 +601,7 @@ async fn a_run_and_an_undo_do_not_go_on_together() {
     assert!(refused.as_db_error().unwrap().message().contains(sentence), "{refused:?}");
     a.db.batch_execute("select pg_advisory_unlock_all()").await.unwrap();
     assert!(undo().status.success());
-    // Neither is held when it has ended.
+    // Neither lock is held after the end.
     dba.batch_execute("call app.run_backfill()").await.unwrap();
     assert!(undo().status.success());
     dba.batch_execute("call app.undo_backfill()").await.unwrap();
@@ -671,7 +671,7 @@ async fn rows_of_large_tables_stay_on_their_pages() {
     assert_eq!(value(options).await, 0, "what comes from now on fills the pages");
     assert!(run(ringfence(&own, &["backfill", "undo"]), "").status.success());
 
-    // At psql; and contacts keep their indexes, for a unique key would hold for rows that their writers cannot see.
+    // With psql. Contacts keep their indexes, because their unique key would apply to rows that writers cannot see.
     db.batch_execute(
         "insert into contacts (tenant_id, company_id, owner_id, first_name, last_name, email)
          select tenant_id, null, user_id, 'Ada', n::text, greatest(n, 2) || '@example.com'
@@ -688,7 +688,7 @@ async fn rows_of_large_tables_stay_on_their_pages() {
     psql(&own.admin, "set role ringfence_dba;\n\\i sql/ops/backfill/run.sql\n");
     assert_eq!(value("select count(*) from sms_messages where company_id is null").await, 0);
     assert_eq!(value("select count(*) from contacts where company_id is null").await, 1);
-    // As a crash of an earlier one would have left it.
+    // As a crashed earlier attempt would have left it.
     db.batch_execute("create index sms_messages_feed on sms_messages (tenant_id, created_at desc, id desc) include (company_id, user_id)")
         .await
         .unwrap();
@@ -762,7 +762,7 @@ async fn who_moves_while_a_backfill_is_undone_leaves_no_rows_behind() {
     own.drop().await;
 }
 
-/// Texts of companies that are in no conversation, and conversations that count others than they have.
+/// The number of company texts without a conversation, plus conversations whose counters do not match their texts.
 const OUT_OF_CONVERSATION: &str = "select (select count(*) from sms_messages where company_id is not null and conversation_id is null)
   + (select count(*) from conversations c
      left join lateral (select count(*) as texts, count(*) filter (where direction = 'inbound' and read_at is null) as unread, max(created_at) as last_at
@@ -774,7 +774,7 @@ async fn texts_that_get_their_company_are_in_its_conversations() {
     let own = OwnDatabase::new().await;
     let (a, _, _) = companies(&own, 60).await;
     let go = |command: &str| run(ringfence(&own, &["backfill", command]), "");
-    // One with whom the company has spoken since, and one with whom it has not.
+    // One customer who has texted the company since, and one who has not.
     let insert = "insert into sms_messages (tenant_id, company_id, user_id, direction, status, from_address, to_address, body, created_at)
         values ($1, $2, $3, 'inbound', 'received', $4, '+1', 'T', now() - $5::int * interval '1 day')";
     for (company, from, days) in [(Some(a.company), "+2", 9), (None, "+2", 3), (None, "+3", 1)] {
@@ -784,7 +784,7 @@ async fn texts_that_get_their_company_are_in_its_conversations() {
     let numbers = "select string_agg(to_number || ' ' || message_count, ', ' order by to_number) from conversations where tenant_id = $1";
     assert_eq!(a.value::<String>(numbers, &[&a.company]).await, "+2 1");
 
-    // Broken off when the rows have their company, and before their conversations are made.
+    // Interrupted after the rows have their company, and before their conversations are made.
     a.db.execute("select app.open_backfill(1, true)", &[]).await.unwrap();
     while !a.value::<bool>("select is_done from app.backfill_step(10)", &[]).await {}
     a.db.execute("select app.backfill_conversations_step()", &[]).await.unwrap();
@@ -793,7 +793,7 @@ async fn texts_that_get_their_company_are_in_its_conversations() {
     assert!(!verified.status.success() && said.contains("texts in no conversation, for another run"), "{said}");
     assert!(go("run").status.success());
     assert_eq!(a.value::<i64>(OUT_OF_CONVERSATION, &[]).await, 0);
-    // Those of the admin, a third as many of the member, and these three.
+    // 60 texts of the admin, a third as many of the member, and these three.
     assert_eq!(a.value::<String>(numbers, &[&a.company]).await, "+2 82, +3 1");
     let verified = go("verify");
     assert!(verified.status.success(), "{}", text(&verified.stdout));
@@ -805,7 +805,7 @@ async fn texts_that_get_their_company_are_in_its_conversations() {
     assert!(!verified.status.success() && said.contains("count other texts than they have: 1"), "{said}");
     a.db.execute("update conversations set message_count = message_count - 1 where id = $1", &[&one]).await.unwrap();
 
-    // What comes in stays where it is when the others go.
+    // Texts that came in later stay in their conversation when the others leave it.
     let undone = go("undo");
     assert!(undone.status.success(), "{}", text(&undone.stderr));
     assert_eq!(contents(&a.db).await, before, "byte for byte");
@@ -815,7 +815,7 @@ async fn texts_that_get_their_company_are_in_its_conversations() {
     assert_eq!(a.value::<i64>(OUT_OF_CONVERSATION, &[]).await, 0);
     assert_eq!(a.value::<String>(numbers, &[&a.company]).await, "+2 1, +3 1");
 
-    // At psql, and what was given its company by hand.
+    // With psql, and for rows that got their company by hand.
     a.db.execute(
         "update sms_messages set company_id = tenant_id where tenant_id = $1 and user_id = $2",
         &[&a.company, &a.member.id],
@@ -839,7 +839,7 @@ async fn who_moves_leaves_texts_in_the_companys_conversations() {
     own.drop().await;
 }
 
-/// It was switched on before it had a company, and then nobody has to switch it off and on again.
+/// It was switched on before it had a company; nobody has to switch it off and on again.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_active_workflow_by_the_clock_runs_when_it_has_its_company() {
     let own = OwnDatabase::new().await;
@@ -867,7 +867,7 @@ async fn an_active_workflow_by_the_clock_runs_when_it_has_its_company() {
     own.drop().await;
 }
 
-/// What it insists on is this program's schema.
+/// The commands require the schema of this program's version.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_command_works_on_another_versions_tables() {
     let own = OwnDatabase::new().await;

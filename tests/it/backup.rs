@@ -1,4 +1,4 @@
-//! A backup that is restored has every row, every rule, and keeps companies apart.
+//! A restored backup has every row and every rule, and keeps companies apart.
 
 use crate::support::{
     command::{ringfence, run, text},
@@ -17,9 +17,9 @@ use uuid::Uuid;
 
 async fn contents(client: &Client) -> BTreeMap<String, String> {
     let mut all = BTreeMap::new();
-    // A copy is another database than the original.
+    // A copy has another identity than the original.
     for table in tables(client).await.into_iter().filter(|table| table != "ops.database_identity") {
-        // A restore ends the tokens.
+        // A restore ends all tokens.
         let row = match table.as_str() {
             "users" | "app.caller" => "(to_jsonb(t) - 'token_version')",
             _ => "t",
@@ -32,7 +32,7 @@ async fn contents(client: &Client) -> BTreeMap<String, String> {
     all
 }
 
-/// The backup as another server sees it.
+/// Makes the backup look as if it came from another server.
 fn to_another_server(backup: &Path) {
     let path = backup.join("logins.json");
     let mut logins: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
@@ -55,7 +55,7 @@ async fn a_restore_changes_no_login_that_is_there() {
     let made = run(ringfence(&own, &["backup", path]), "");
     assert!(made.status.success(), "{}", text(&made.stderr));
 
-    // What is taken from somebody after the backup is theirs again in the copy, which says so.
+    // What is revoked after the backup is granted again in the copy, and the restore says so.
     acme.db.execute("select app.revoke_operator($1::text::name, $2)", &[same, &acme.name]).await.unwrap();
     for name in [bob, gone] {
         acme.db.execute("select app.remove_operator($1::text::name)", &[name]).await.unwrap();
@@ -74,7 +74,7 @@ async fn a_restore_changes_no_login_that_is_there() {
         client.query_one("select count(id) from companies", &[]).await.unwrap().get(0)
     };
 
-    // On the same server: who was removed stays so, and who has a name again is somebody else.
+    // On the same server, a removed login stays removed, and a recreated one belongs to somebody else.
     let copy = OwnDatabase::empty().await;
     let restored = run(ringfence(&copy, &["restore", path]), "");
     assert!(restored.status.success(), "{}", text(&restored.stderr));
@@ -89,7 +89,7 @@ async fn a_restore_changes_no_login_that_is_there() {
     assert_eq!((companies(&copy, same).await, companies(&copy, bob).await), (1, 0));
     copy.drop().await;
 
-    // On another one: who has such a name is not known, and the others are made.
+    // On another server, it is unknown whose such a login is; missing ones are created.
     to_another_server(&folder);
     let copy = OwnDatabase::empty().await;
     let restored = run(ringfence(&copy, &["restore", path]), "");
@@ -105,7 +105,7 @@ async fn a_restore_changes_no_login_that_is_there() {
     acme.db.execute("select app.remove_operator($1::text::name)", &[gone]).await.unwrap();
     copy.drop().await;
 
-    // Statements of another backup are not run.
+    // SQL in a backup from elsewhere is not run.
     std::fs::write(folder.join("roles.sql"), format!("create role {gone} login;")).unwrap();
     let copy = OwnDatabase::empty().await;
     let restored = run(ringfence(&copy, &["restore", path]), "");
@@ -131,8 +131,8 @@ async fn a_restored_copy_has_every_row_and_keeps_companies_apart() {
     b.db.execute(add, &[&operator, &b.name]).await.unwrap();
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("backup-{}", own.name));
     let path = folder.to_str().unwrap();
-    // One that fails leaves nothing of anybody, and is no obstacle to the next one.
-    // Its signature is another one from PostgreSQL 17 on, where a dump that names it could not be restored.
+    // A failed backup leaves nothing behind, and does not prevent the next one. From PostgreSQL 17 on, the function has
+    // another signature: a dump that names it could not be restored.
     let acl = "select proacl is null or has_function_privilege('public', oid, 'execute') or current_setting('server_version_num')::int >= 170000 from pg_proc where proname = 'pg_logical_emit_message' limit 1";
     let admin = db::connect(&own.admin).await.unwrap();
     assert!(admin.query_one(acl, &[]).await.unwrap().get::<_, bool>(0));
@@ -155,7 +155,7 @@ async fn a_restored_copy_has_every_row_and_keeps_companies_apart() {
     let due =
         "update jobs set run_at = now() - interval '1 minute' where tenant_id = $1 and kind = 'workflow_schedule'";
     assert_eq!(b.db.execute(due, &[&b.company]).await.unwrap(), 1);
-    // What a worker is at, and a run that waits.
+    // Work that a worker has claimed, and a run that waits.
     let claimed = "with s as (
             insert into scheduled_sms (tenant_id, company_id, user_id, from_address, to_address, body, scheduled_at)
             values ($1, $1, $2, '+14155550100', '+14155550101', 'claimed', now() - interval '1 hour') returning id
@@ -200,7 +200,7 @@ async fn a_restored_copy_has_every_row_and_keeps_companies_apart() {
     for part in ["scheduled texts", "Who was erased since the backup is there again"] {
         assert!(text(&restored.stdout).contains(part), "{}", text(&restored.stdout));
     }
-    // What may have left does not leave again, and what is to leave later does.
+    // What may already have been sent is not sent again; what is to be sent later is.
     let copied = db::connect(&copy.admin).await.unwrap();
     let left = "select coalesce(string_agg(what, ' ' order by what), '') from (
             select 'text ' || body from scheduled_sms where tenant_id = $1 and not is_sent and not is_cancelled
@@ -228,7 +228,7 @@ async fn a_restored_copy_has_every_row_and_keeps_companies_apart() {
 
     let copied = db::connect(&copy.admin).await.unwrap();
     let mut after = contents(&copied).await;
-    // The role is another one there, and the canary is none.
+    // The role has another oid there, and the canary is not a login.
     for table in ["app.operator_grant", "app.operator_choice"] {
         assert_ne!(after.remove(table), before.remove(table), "{table}");
     }
@@ -253,7 +253,7 @@ async fn a_restored_copy_has_every_row_and_keeps_companies_apart() {
     std::fs::remove_dir_all(folder).unwrap();
 }
 
-/// What was due before it may have been done since.
+/// What was due before the backup may have been done since.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restore_that_is_killed_leaves_nothing_to_be_done_again() {
     let own = OwnDatabase::new().await;
@@ -267,7 +267,7 @@ async fn a_restore_that_is_killed_leaves_nothing_to_be_done_again() {
     assert!(made.status.success(), "{}", text(&made.stderr));
 
     let copy = OwnDatabase::empty().await;
-    // Somebody holds a table that is counted, as soon as it is there.
+    // Locks a table that the restore counts as soon as it exists.
     let (holder, watch) = (db::connect(&copy.admin).await.unwrap(), db::connect(&copy.admin).await.unwrap());
     let mut restore = ringfence(&copy, &["restore", path]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     while holder.batch_execute("begin; lock table sms_templates in access exclusive mode").await.is_err() {
@@ -293,7 +293,7 @@ async fn a_restore_that_is_killed_leaves_nothing_to_be_done_again() {
     drop((holder, watch));
     copy.drop().await;
 
-    // One that has ended is served, and one that cannot begin leaves the database as it was.
+    // A restore that has ended is served, and one that cannot begin leaves the database unchanged.
     let copy = OwnDatabase::empty().await;
     let dump = folder.join("database.dump");
     let sound = std::fs::read(&dump).unwrap();
@@ -313,7 +313,7 @@ async fn a_restore_that_is_killed_leaves_nothing_to_be_done_again() {
     std::fs::remove_dir_all(folder).unwrap();
 }
 
-/// The copy is there, and so is whoever serves it.
+/// The copy exists, and a server may already be serving it.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_due_is_cancelled_also_where_a_restore_fails() {
     let own = OwnDatabase::new().await;
@@ -349,7 +349,7 @@ async fn what_was_due_is_cancelled_also_where_a_restore_fails() {
     std::fs::remove_dir_all(folder).unwrap();
 }
 
-/// With a sentence that says what is needed.
+/// Each with a message that says what is needed.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_backed_up_or_restored_is_told() {
     let (own, copy) = (OwnDatabase::new().await, OwnDatabase::empty().await);
@@ -363,7 +363,7 @@ async fn what_cannot_be_backed_up_or_restored_is_told() {
         let refused = text(&run(backup, "").stderr);
         assert!(refused.contains("sslmode=require verifies") && refused.contains("SSL_CERT_FILE"), "{refused}");
     }
-    // The first of two hosts is not there.
+    // The first of two hosts does not exist.
     let mut backup = ringfence(&own, &["backup", path]);
     backup.env("DATABASE_ADMIN_URL", own.admin.replacen("host=", "host=/nowhere&host=", 1));
     let made = run(backup, "");
@@ -382,7 +382,7 @@ async fn what_cannot_be_backed_up_or_restored_is_told() {
     std::fs::remove_dir_all(folder).unwrap();
 }
 
-/// Its rules are not this program's to know.
+/// This program does not know the rules of a newer version.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_of_a_newer_version_is_left_to_its_program_to_examine() {
     let own = OwnDatabase::new().await;

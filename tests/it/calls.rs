@@ -69,7 +69,7 @@ async fn the_caller_has_two_names() {
     assert!(account.asked().iter().all(|call| call["From"] == account.number));
 }
 
-/// Twilio made the call, though its answer was lost: its callbacks tell so, before or after that.
+/// Twilio made the call although its response was lost: its callbacks say so, before or after that.
 #[tokio::test]
 async fn a_call_that_goes_on_has_no_end() {
     let acme = World::new().await;
@@ -111,7 +111,7 @@ async fn a_call_that_goes_on_has_no_end() {
     assert_eq!(shown().await, ("completed".into(), true, false));
 }
 
-/// What becomes of it is written to its row.
+/// Its outcome is still to be written to its row.
 #[tokio::test]
 async fn a_call_that_is_being_made_is_not_deleted() {
     let acme = World::new().await;
@@ -130,7 +130,7 @@ async fn a_call_that_is_being_made_is_not_deleted() {
     let path = format!("/api/calls/{}", made.expect(200)["call_id"].as_str().unwrap());
     acme.member.delete(&path).await.expect(200);
     assert_eq!(acme.member.delete(&path).await.detail(404), "Call not found");
-    // One from before there were answers has no end of its own.
+    // A call that never got a response can be deleted after five minutes.
     let insert = "insert into calls (tenant_id, company_id, user_id, direction, status, from_address, to_address, created_at)
         values ($1, $1, $2, 'outbound', 'initiated', '+15550100', '+15550101', now() - interval '6 minutes') returning id";
     let old: uuid::Uuid = acme.value(insert, &[&acme.company, &acme.member.id]).await;

@@ -1,4 +1,4 @@
-//! Campaigns (contract: bulk-email-campaigns): what is sent, to whom, and what is known of it; also when a worker dies.
+//! Campaigns (contract: bulk-email-campaigns): what is sent, to whom, and what is recorded; also when a worker dies.
 
 use crate::support::{
     cluster::socket,
@@ -54,7 +54,7 @@ async fn states(who: &Person, path: &str) -> BTreeMap<String, String> {
     recipients.as_array().unwrap().iter().map(|r| (text(&r["recipient_email"]), text(&r["state"]))).collect()
 }
 
-/// The address between these brackets or quotes, without the server's own.
+/// The path of the link in a mail between `before` and `end`, without the server's public URL.
 fn link<'a>(mail: &'a str, before: &str, end: char) -> &'a str {
     let (_, rest) = mail.split_once(before).unwrap_or_else(|| panic!("no {before} in {mail}"));
     rest.split(end).next().unwrap().strip_prefix("https://crm.example").unwrap()
@@ -130,7 +130,7 @@ async fn recipients_unsubscribe_with_one_click_and_are_left_out_from_then_on() {
     let unsubscribe = link(&head, "List-Unsubscribe: <", '>');
     assert!(!bob.data.contains(unsubscribe.rsplit('/').next().unwrap()), "a token of each recipient's own");
 
-    // Whoever looks at a mail follows its links.
+    // Programs that scan a mail follow its links, which must not unsubscribe.
     let nobody = acme.member.with_token("").clone();
     let page = nobody.get(unsubscribe).await;
     assert_eq!(page.status, 200);
@@ -143,7 +143,7 @@ async fn recipients_unsubscribe_with_one_click_and_are_left_out_from_then_on() {
     assert!(policy.starts_with("default-src 'none'; style-src 'sha256-"), "{policy}");
     assert_eq!(acme.admin.get("/api/suppressions/").await.expect(200).as_array().unwrap().len(), 1);
 
-    // That it counts does not depend on the company's account.
+    // Opting out works whatever the state of the company's account.
     let suspend = "update companies set status = $1";
     acme.db.execute(suspend, &[&"suspended"]).await.unwrap();
     assert_eq!(nobody.get(unsubscribe).await.status, 200);
@@ -167,7 +167,7 @@ async fn recipients_unsubscribe_with_one_click_and_are_left_out_from_then_on() {
     let to: Vec<String> = inbox.rest().await.iter().map(address).collect();
     assert_eq!(to, ["bob@x.example"]);
 
-    // The picture counts, once for the campaign and only for its recipient.
+    // The open is counted once for the campaign, and only for its recipient.
     let picture = link(&bob.data, "<img src=\"", '"');
     for _ in 0..2 {
         let shown = nobody.get(picture).await;
@@ -193,7 +193,7 @@ async fn no_campaign_leaves_while_its_recipients_could_not_unsubscribe() {
     let refused = send(&acme.member.at(&nowhere), &path).await;
     assert!(refused.detail(400).contains("RINGFENCE_PUBLIC_URL"), "{}", refused.text);
     assert_eq!(acme.member.get(&path).await.expect(200)["status"], "draft");
-    // Sent by way of a server that is reached, and carried out by one that is not.
+    // Started on a server with a public URL, and processed by one without.
     send(&acme.member, &path).await.expect(200);
     paused(&acme, 26..=31).await;
     assert_eq!(acme.member.get(&path).await.expect(200)["status"], "sending");
@@ -227,7 +227,7 @@ async fn a_scheduled_campaign_waits_for_its_time_and_a_deleted_one_never_leaves(
     assert!(inbox.rest().await.is_empty());
 }
 
-/// One that was imported has a time before it is started.
+/// An imported campaign has a time before it is started.
 #[tokio::test]
 async fn a_campaign_that_gets_its_time_before_it_is_started_waits_for_it() {
     let (own, inbox) = (OwnDatabase::new().await, Inbox::open().await);
@@ -238,7 +238,7 @@ async fn a_campaign_that_gets_its_time_before_it_is_started_waits_for_it() {
     assert_eq!(send(&acme.member, &path).await.expect(200)["status"], "scheduled");
     let waits = "select count(*) from jobs where tenant_id = $1 and kind = 'campaign' and run_at = '2099-01-01 00:00Z'";
     assert_eq!(acme.value::<i64>(waits, &[&acme.company]).await, 1);
-    // Nobody would carry one out that has no company.
+    // A campaign without a company would never be processed.
     let historical =
         "insert into campaigns (tenant_id, company_id, user_id, campaign_name, subject, body, status, total_recipients)
         values ($1, null, $2, 'C', 'S', 'B', 'draft', 0) returning id";
@@ -248,7 +248,7 @@ async fn a_campaign_that_gets_its_time_before_it_is_started_waits_for_it() {
     assert_eq!(acme.member.get(&path).await.expect(200)["status"], "draft");
 }
 
-/// A job that comes too early, as after a clock that was set back, leaves the campaign as it is and waits for its time.
+/// A job that runs too early, as after a clock was set back, leaves the campaign as it is and waits for its time.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_early_campaign_is_kept_until_its_time() {
     let (own, inbox) = (OwnDatabase::new().await, Inbox::open().await);
@@ -268,7 +268,7 @@ async fn an_early_campaign_is_kept_until_its_time() {
     assert!(inbox.rest().await.is_empty());
 }
 
-/// What a provider answered while the database was away is written down when it is back, and the mail is not sent again.
+/// A provider's response that came while the database was away is recorded once it is back; the mail is not sent again.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_cannot_be_written_down_is_tried_again_and_counts_once() {
     let (own, inbox) = (OwnDatabase::new().await, Inbox::held_after(0).await);
@@ -285,7 +285,7 @@ async fn an_answer_that_cannot_be_written_down_is_tried_again_and_counts_once() 
     let end =
         "select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = $1 and usename = 'ringfence_api'";
     cluster.execute(end, &[&own.name]).await.unwrap();
-    // A connection that is refused is known to nobody but the program, whose log says so.
+    // Only the program knows that a connection was refused, and logs it.
     inbox.release();
     until("it is tried in vain", async || log::has_warned("cannot be written down yet")).await;
     // Longer than a request would wait.
@@ -297,7 +297,7 @@ async fn an_answer_that_cannot_be_written_down_is_tried_again_and_counts_once() 
     assert!(states(&acme.member, &path).await.values().all(|state| state == "sent"));
     assert!(inbox.rest().await.is_empty(), "nobody is sent to again");
 
-    // The same answers once more, as of a worker that did not hear that they were written.
+    // The same results once more, as from a worker that does not know that they were recorded.
     let mut api = db::connect(&own.api).await.unwrap();
     let tx = api.transaction().await.unwrap();
     tx.batch_execute(&enter(acme.company, acme.member.id)).await.unwrap();
@@ -310,7 +310,7 @@ async fn an_answer_that_cannot_be_written_down_is_tried_again_and_counts_once() 
     tx.commit().await.unwrap();
     assert!(states(&acme.member, &path).await.values().all(|state| state == "sent"));
 
-    // And as of one who put them back, while another worker has them.
+    // And as from one that returns them, while another worker has claimed them.
     let claimed_anew = "update campaign_recipients set state = 'sending', tried_at = now()";
     acme.db.batch_execute(claimed_anew).await.unwrap();
     let tx = api.transaction().await.unwrap();
@@ -319,7 +319,7 @@ async fn an_answer_that_cannot_be_written_down_is_tried_again_and_counts_once() 
     assert!(tx.query(again, &[&ids, &claimed, &later, &none, &none]).await.unwrap().is_empty());
 }
 
-/// A worker that does not hear whether it has claimed somebody has asked nobody for them.
+/// A worker that does not learn whether its claim succeeded has sent nothing to those recipients.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_claim_that_was_not_heard_of_is_given_back() {
     let (own, inbox) = (OwnDatabase::new().await, Inbox::open().await);
@@ -348,7 +348,7 @@ async fn a_claim_that_was_not_heard_of_is_given_back() {
     assert_eq!(acme.value::<i64>(attempts, &[]).await, 1);
 }
 
-/// The answer of a conversation that nobody waited for is read by nobody else.
+/// The late response to an abandoned mail must not be read as the response to another mail.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mail_that_is_given_up_takes_its_connection_along() {
     let inbox = Inbox::held_after(0).await;
@@ -371,7 +371,7 @@ async fn a_mail_that_is_given_up_takes_its_connection_along() {
     assert_eq!(others[1], others[0], "one over which all was said is used again");
 }
 
-/// What fails before a mail is said to its end has certainly not arrived.
+/// A mail whose transmission fails before its end has certainly not arrived.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_relay_that_serves_few_connections_gets_all_of_a_campaign() {
     let (own, inbox) = (OwnDatabase::new().await, Inbox::open().await);
@@ -389,7 +389,7 @@ async fn a_relay_that_serves_few_connections_gets_all_of_a_campaign() {
     assert_eq!(inbox.rest().await.len(), 20);
 }
 
-/// Nor is that any recipient's matter.
+/// Nor is a refused sender any recipient's fault.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_campaign_whose_sender_the_relay_refuses_goes_on_when_it_does_not() {
     let (own, inbox) = (OwnDatabase::new().await, Inbox::open().await);
@@ -406,7 +406,7 @@ async fn a_campaign_whose_sender_the_relay_refuses_goes_on_when_it_does_not() {
     assert_eq!(becomes(&acme.member, &path, "sent").await["total_sent"], 2);
 }
 
-/// Who takes the connection and never says a word is away like one who does not take it.
+/// A server that accepts the connection and stays silent counts as unreachable.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mail_server_that_says_nothing_is_not_waited_for() {
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -445,7 +445,7 @@ async fn a_campaign_waits_for_a_relay_that_is_away() {
     assert!(inbox.rest().await.is_empty());
 }
 
-/// SendGrid takes a mail before it looks at its recipient, so what it does not take at the moment is no recipient's matter.
+/// SendGrid accepts a mail before it looks at the recipient, so a temporary refusal says nothing about the recipient.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_campaign_waits_for_sendgrid_however_long_that_takes() {
     let own = OwnDatabase::new().await;
@@ -458,7 +458,7 @@ async fn a_campaign_waits_for_sendgrid_however_long_that_takes() {
         paused(&acme, 26..=31).await;
         acme.make_due("campaign").await;
     }
-    // It is longer each time, and not longer than ten minutes.
+    // Pauses get longer, up to ten minutes.
     for (minutes, seconds) in [(4, 240), (50, 600)] {
         acme.db.execute("update campaigns set sent_at = now() - make_interval(mins => $1)", &[&minutes]).await.unwrap();
         acme.make_due("campaign").await;
@@ -472,7 +472,7 @@ async fn a_campaign_waits_for_sendgrid_however_long_that_takes() {
     assert_eq!(mails(&key).len(), 2);
 }
 
-/// A key that is refused and an account without credits are no recipient's fault either.
+/// A refused key and an account without credits are no recipient's fault either.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_campaign_that_failed_goes_on_with_those_who_wait() {
     let own = OwnDatabase::new().await;
@@ -537,14 +537,14 @@ async fn a_server_that_takes_nothing_is_asked_again_and_one_that_refuses_is_not(
     assert!(refusing.rest().await.is_empty());
 }
 
-/// The seconds until a campaign is gone on with; or, while a worker has it, until that counts as dead.
+/// The seconds until a campaign continues or, while a worker has claimed it, until that claim ends.
 const PAUSE: &str = "select coalesce(max(extract(epoch from run_at - now()))::int, 0) from jobs where kind = 'campaign' and attempts = 0";
 
 async fn paused(acme: &World, seconds: RangeInclusive<i32>) {
     until("a pause", async || seconds.contains(&acme.value::<i32>(PAUSE, &[]).await)).await;
 }
 
-/// Whom a relay does not take because it has taken too many loses nothing by it.
+/// A recipient whom a relay defers because it has accepted too many mails is not lost.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_relay_that_takes_so_many_at_a_time_gets_them_all() {
     let (own, inbox) = (OwnDatabase::new().await, Inbox::open().await);
@@ -555,7 +555,7 @@ async fn a_relay_that_takes_so_many_at_a_time_gets_them_all() {
     send(&acme.member, &path).await.expect(200);
     let mut sent = 0;
     paused(&acme, 1..=5).await;
-    // Four times it takes some, and four times nothing.
+    // Four times it accepts some, and four times none.
     for takes in [3, 0].repeat(4) {
         sent += takes;
         paused(&acme, 1..=31).await;
@@ -573,7 +573,7 @@ async fn a_relay_that_takes_so_many_at_a_time_gets_them_all() {
     assert_eq!(once, all.into_iter().collect());
 }
 
-/// As it may elsewhere: one that looks into a mail while its sender waits.
+/// A relay may be slow, because it scans a mail while the sender waits.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_relay_has_time_to_look_at_a_mail() {
     let (own, inbox) = (OwnDatabase::new().await, Inbox::held_after(0).await);
@@ -604,7 +604,7 @@ async fn a_killed_worker_loses_nothing_and_sends_nothing_twice() {
     send(&acme.member, &path).await.expect(200);
 
     let mut first = worker(&own, &inbox);
-    // Of those that are being sent to, one waits for its answer, and so nothing is written down of any of them.
+    // One of the mails being sent waits for its response, so nothing is recorded of any of them.
     let mut received = Vec::new();
     while received.len() <= 100 {
         received.push(address(&inbox.next().await));
@@ -616,7 +616,7 @@ async fn a_killed_worker_loses_nothing_and_sends_nothing_twice() {
     let in_flight: i64 = acme.value(sending, &[]).await;
     assert!((1..=64).contains(&in_flight), "{in_flight} were in doubt");
 
-    // Nobody touches them while a worker without its database might still write down what became of them; the others follow.
+    // They are left alone while a worker without its database might still record their results; the others are sent.
     let later = |minutes: u8| {
         format!(
             "update campaign_recipients set tried_at = tried_at - interval '{minutes} minutes' where state = 'sending'"
@@ -630,7 +630,7 @@ async fn a_killed_worker_loses_nothing_and_sends_nothing_twice() {
     assert_eq!(acme.value::<i64>(sending, &[]).await, in_flight);
     acme.db.batch_execute(&later(5)).await.unwrap();
     until("they have their state", async || {
-        // A worker that has the job at this moment puts it off.
+        // A worker that has the job at this moment may postpone it.
         acme.make_due("campaign").await;
         acme.value::<i64>(left, &[]).await == 0
     })
@@ -687,7 +687,7 @@ async fn sendgrid_sends_and_tells_what_became_of_each() {
         event("eve", "bounce"), {"event": "delivered"}, event("ada", "processed"), "nonsense",
         {"event": "delivered", "email": "ada@x.example", "timestamp": -62_200_000_000_i64, "mail": uuid::Uuid::new_v4()}]);
     let nobody = acme.member.with_token("");
-    // Of a suspended company the opt-outs are heard, and the rest when it is told again.
+    // For a suspended company, opt-outs count at once, and the other events when they are repeated.
     acme.db.execute("update companies set status = 'suspended'", &[]).await.unwrap();
     nobody.post(url, events.clone()).await.expect(200);
     let known: Vec<i64> = acme
@@ -719,7 +719,7 @@ async fn sendgrid_sends_and_tells_what_became_of_each() {
     assert_eq!(nobody.post(&format!("{url}x"), events).await.status, 403);
 }
 
-/// What was said of the answers is no longer true when the mails are known to have arrived.
+/// A campaign that failed by its responses has not failed once its mails are known to have arrived.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_campaign_whose_mails_arrive_has_not_failed() {
     let own = OwnDatabase::new().await;
@@ -750,7 +750,7 @@ async fn a_campaign_whose_mails_arrive_has_not_failed() {
     for recipient in recipients.as_array().unwrap() {
         assert_eq!([&recipient["state"], &recipient["error_message"]], [&json!("sent"), &Value::Null]);
     }
-    // Of one that has not been sent to all, those who wait decide.
+    // The state of a campaign with pending recipients does not change.
     let waiting = "update campaigns set status = 'failed', total_sent = 0;
         update campaign_recipients set state = case when email like 'ada%' then 'failed' else 'pending' end, delivered_at = null";
     acme.db.batch_execute(waiting).await.unwrap();
@@ -759,7 +759,7 @@ async fn a_campaign_whose_mails_arrive_has_not_failed() {
     assert_eq!(acme.member.get(&path).await.expect(200)["status"], "failed");
 }
 
-/// By the clock that makes its job: otherwise it would have none, and wait for ever.
+/// By the clock that makes its job: otherwise the campaign would have no job, and wait for ever.
 #[tokio::test]
 async fn a_campaign_whose_time_comes_before_it_is_made_is_not_made() {
     let own = OwnDatabase::new().await;
@@ -779,8 +779,8 @@ async fn a_campaign_whose_time_comes_before_it_is_made_is_not_made() {
     assert!(acme.value::<bool>(with_a_job, &[]).await);
 }
 
-/// Mail must not bear the address of somebody who has left, nor that which they have at another company; and what a run
-/// makes would be nobody's work. A campaign of theirs is whose who sends it, or an admin's when its time comes by itself.
+/// Mail must not be sent in the name of a user who has left, nor with their address at another company; runs would make
+/// rows that nobody owns. Their campaign belongs to whoever sends it, or to an admin when its time comes.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_not_in_the_company_any_more_sends_nothing_for_it() {
     let (own, inbox) = (OwnDatabase::new().await, Inbox::open().await);
@@ -816,7 +816,7 @@ async fn who_is_not_in_the_company_any_more_sends_nothing_for_it() {
     acme.db.execute("update jobs set run_at = now() where record_id = $1::text::uuid", &[&id(&due)]).await.unwrap();
     assert_eq!(becomes(&acme.admin, &due, "sent").await["total_sent"], 1);
     assert!(inbox.next().await.from.contains(&acme.admin.email));
-    // Who sends it then is its sender.
+    // Whoever sends it becomes its sender.
     assert_eq!(send(&acme.admin, &kept).await.expect(200)["status"], "scheduled");
     let whose = "select user_id from jobs where record_id = $1::text::uuid";
     assert_eq!(acme.value::<uuid::Uuid>(whose, &[&id(&kept)]).await, acme.admin.id);

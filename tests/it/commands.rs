@@ -1,4 +1,4 @@
-//! The program as its operators run it: real processes, against a database of their own.
+//! The program as its operators run it: real processes, each test with its own database.
 
 use crate::support::{
     command::{configured, ringfence, run, serve, text},
@@ -22,12 +22,12 @@ use std::{
 };
 use uuid::Uuid;
 
-/// The same with a terminal as its standard error: what is drawn there.
+/// Runs a command with a terminal as its standard error, and returns what is drawn there.
 fn at_terminal(mut command: Command) -> String {
     let size = Winsize { ws_row: 24, ws_col: 120, ws_xpixel: 0, ws_ypixel: 0 };
     let terminal = openpty(&size, None).unwrap();
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(terminal.slave).spawn().unwrap();
-    // It has the other end, too, and reading ends when nobody has it any more: with an error.
+    // The command holds the other end, too; once nobody does any more, reading ends with an error.
     drop(command);
     let mut drawn = Vec::new();
     let _ = File::from(terminal.master).read_to_end(&mut drawn);
@@ -35,7 +35,7 @@ fn at_terminal(mut command: Command) -> String {
     text(&drawn)
 }
 
-/// What `ringfence local` runs finds its PostgreSQL again when that was killed.
+/// A program run by `ringfence local` can reach its PostgreSQL again after that was killed.
 #[test]
 fn a_private_postgresql_that_is_killed_comes_back() {
     let script = r#"kill -9 "$(head -n 1 "$PGHOST/../data/postmaster.pid")" || exit 2
@@ -47,14 +47,14 @@ fn a_private_postgresql_that_is_killed_comes_back() {
     assert_eq!(told.status.code(), Some(0), "{}", text(&told.stderr));
 }
 
-/// A supervisor ends the command by ending the program that runs it.
+/// A supervisor ends the command by signalling the program that runs it.
 #[test]
 fn a_signal_reaches_what_is_run_with_a_private_postgresql() {
     for (signal, name) in [(Signal::SIGTERM, "TERM"), (Signal::SIGINT, "INT")] {
         let script = format!("trap 'echo told; exit 7' {name}; echo ready; while :; do sleep 0.1; done");
         let mut command = Command::new(env!("CARGO_BIN_EXE_ringfence"));
         command.args(["local", "--temporary", "--", "sh", "-c", &script]).env_remove("RUST_LOG");
-        // Of a group of its own, so that no terminal has told the command already.
+        // In its own process group, so that the command gets no signal from a terminal.
         let mut child = command.process_group(0).stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         assert_eq!(lines.next().unwrap().unwrap(), "ready");
@@ -64,7 +64,7 @@ fn a_signal_reaches_what_is_run_with_a_private_postgresql() {
     }
 }
 
-/// psql is where the server is on some systems, and nowhere else.
+/// On some systems psql is only in the server's folder.
 #[test]
 fn commands_find_the_programs_of_a_private_postgresql() {
     let arguments = [
@@ -79,7 +79,7 @@ fn commands_find_the_programs_of_a_private_postgresql() {
     assert!(told.status.success() && text(&told.stdout).trim().parse::<i32>().is_ok(), "{told:?}");
 }
 
-/// The lock without which PostgreSQL cannot be stopped goes away once the command has opened the database.
+/// The lock that is needed to stop PostgreSQL is broken once the command has opened the database.
 #[test]
 fn an_error_of_the_work_is_told_rather_than_one_of_the_closing() {
     let script = r#"lock="$PGHOST/../start.lock"
@@ -114,7 +114,7 @@ async fn the_demo_says_when_it_adds_nothing() {
     own.drop().await;
 }
 
-/// `ringfence … | head` is no accident, and never ends what is under way.
+/// `ringfence … | head` is not an error, and never interrupts work in progress.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_reads_may_stop() {
     let own = OwnDatabase::new().await;
@@ -230,12 +230,12 @@ async fn people_get_a_role_and_a_company() {
     }
     let moved = run(ringfence(&own, &["user", "assign", "eve@example.com", "--company", "Other"]), "");
     assert!(text(&moved.stdout).contains("no longer to Acme"), "{}", text(&moved.stdout));
-    // Who was an admin of one company is none of the next.
+    // An admin who moves to another company is not an admin there.
     admin.batch_execute("update users set user_role = 'company_admin' where email = 'eve@example.com'").await.unwrap();
     let moved = run(ringfence(&own, &["user", "assign", "eve@example.com", "--company", "Acme"]), "");
     assert!(moved.status.success(), "{}", text(&moved.stderr));
     assert_eq!(role("eve@example.com").await, ("company_user".into(), Some(company)));
-    // A super admin is one wherever they are, unless it is said otherwise.
+    // A super admin stays one when they move, unless the command says otherwise.
     for (to, more, is) in [
         ("Acme", [].as_slice(), "super_admin"),
         ("Other", &[], "super_admin"),
@@ -248,7 +248,7 @@ async fn people_get_a_role_and_a_company() {
         assert!(said.contains(&company) && said.contains(&role_is), "{said}{}", text(&moved.stderr));
         assert_eq!(role("root@example.com").await.0, is);
     }
-    // Nor does one leave who was all the admin there was, or become less.
+    // The last admin of a company can neither leave nor be demoted.
     let alone =
         "update users set user_role = case email when 'root@example.com' then 'super_admin' else 'company_user' end
         where company_id = $1";
@@ -260,7 +260,7 @@ async fn people_get_a_role_and_a_company() {
     let stays = run(ringfence(&own, &["user", "assign", "root@example.com", "--company", "Acme"]), "");
     assert!(stays.status.success(), "{}", text(&stays.stderr));
     admin.batch_execute("update users set user_role = 'company_admin' where email = 'bob@example.com'").await.unwrap();
-    // What they made before companies stays with the company that they leave, unless it has such a row: it is said which.
+    // A user's historical rows stay with the company that they leave, unless it has such a row; those are listed.
     let same = "with kim as (insert into users (email, first_name, last_name, company_id)
           select 'kim@example.com', 'Kim', 'K', id from companies where name = 'Acme' returning id, company_id)
         insert into contacts (tenant_id, company_id, owner_id, first_name, last_name, email)
@@ -275,7 +275,7 @@ async fn people_get_a_role_and_a_company() {
     own.drop().await;
 }
 
-/// Names are the companies' own to choose, and rows go where a name leads.
+/// Companies choose their names themselves, and rows go where a name leads.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_that_can_mean_another_company_is_refused() {
     let own = OwnDatabase::new().await;
@@ -305,7 +305,7 @@ async fn a_name_that_can_mean_another_company_is_refused() {
     rename(&stranger, &name).await;
     refused(&name);
     rename(&stranger, "Stranger").await;
-    // Nobody has it now.
+    // Nobody has the name now.
     let renamed = run(ringfence(&own, &["user", "assign", &lone.email, "--company", &name]), "");
     assert!(
         text(&renamed.stderr).contains(&format!("{} is \"{name} GmbH\"", acme.company)),
@@ -384,7 +384,7 @@ async fn it_serves_and_stops_with_a_sentence_for_what_is_wrong() {
     secrets(&mut server);
     server.env("RUST_LOG", "debug");
     let mut child = server.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    // Read all along: a full pipe would stop the server.
+    // The log is read continuously, because a full pipe would block the server.
     let mut log = child.stderr.take().unwrap();
     let log = std::thread::spawn(move || {
         let mut text = String::new();
@@ -435,7 +435,7 @@ async fn it_serves_and_stops_with_a_sentence_for_what_is_wrong() {
     own.drop().await;
 }
 
-/// Nobody is to look for the files of a database in the folder where a command happens to run.
+/// A command must not look for a database's files in the folder in which it happens to run.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_is_given_needs_a_store_that_is_given() {
     let own = OwnDatabase::new().await;
@@ -457,7 +457,7 @@ async fn a_database_that_is_given_needs_a_store_that_is_given() {
     own.drop().await;
 }
 
-/// Each is a flag of every command, and shown for those that serve.
+/// Each setting is a flag of every command, and shown in the help of the commands that serve.
 #[tokio::test(flavor = "multi_thread")]
 async fn settings_are_flags_before_a_command_and_behind_it() {
     let own = OwnDatabase::new().await;
@@ -517,7 +517,7 @@ fn addresses_that_lead_nowhere_are_refused() {
     }
 }
 
-/// Nor is a part of the password taken for the host, and said.
+/// Nor is a part of the password mistaken for the host, and printed.
 #[tokio::test]
 async fn a_password_that_breaks_its_address_is_not_told() {
     for url in ["postgres://ringfence_api:p@ss#w@127.0.0.1:1/crm", "postgres://ringfence_api:pass#w@127.0.0.1:1/crm"] {
@@ -550,7 +550,7 @@ fn origins_are_written_as_browsers_do_or_refused() {
     }
 }
 
-/// Makes requests of every kind; answers what no log may hold.
+/// Makes requests of every kind; returns the texts that no log may contain.
 async fn speak_of_secrets(nobody: &Person) -> Vec<String> {
     let (email, password) = ("ann.person@secret.example", "Spoken-Horse-1");
     let company = json!({"company_name": "Secretive", "admin_email": email, "admin_password": password, "admin_first_name": "Anneliese", "admin_last_name": "B"});
@@ -623,7 +623,7 @@ async fn a_company_is_archived_erased_and_brought_back() {
     own.drop().await;
 }
 
-/// Who waits at a terminal sees that it goes on, and no file or pipe is drawn into.
+/// A person at a terminal sees progress; nothing is drawn into a file or pipe.
 #[tokio::test(flavor = "multi_thread")]
 async fn long_commands_tell_how_far_they_are() {
     let own = OwnDatabase::new().await;
@@ -634,7 +634,7 @@ async fn long_commands_tell_how_far_they_are() {
     let path = |name: &str| format!("{}/{name}-{}", env!("CARGO_TARGET_TMPDIR"), own.name);
     let (zip, folder) = (path("progress.zip"), path("progress"));
     let copy = OwnDatabase::empty().await;
-    // Of stages that follow each other quickly not all are drawn: it is asked for the first of each line.
+    // Stages that follow each other quickly are not all drawn, so only the first of each line is expected.
     let commands = [
         (&own, &["archive", "export", "--company", &acme.name, "--to", &zip][..], &["reading", "companies", "/s"][..]),
         (&own, &["backup", &folder], &["tables counted: ", "B/s"]),
@@ -689,8 +689,8 @@ fn help_and_the_document_need_no_database() {
     assert!(!wrong.status.success() && text(&wrong.stderr).contains("serve"), "{}", text(&wrong.stderr));
 }
 
-/// Somebody who opens connections and says nothing does not keep others out for long: they are as many as the system allows, and where
-/// it allows few, those that are too many are closed soon.
+/// Clients that open connections and send nothing do not keep others out for long: the server takes as many as the
+/// system allows, and where it allows few, it closes the excess soon.
 #[tokio::test(flavor = "multi_thread")]
 async fn idle_connections_keep_nobody_out() {
     let own = OwnDatabase::new().await;

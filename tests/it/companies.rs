@@ -169,7 +169,7 @@ async fn what_breaks_a_rule_can_be_saved_as_it_is_stored() {
     }
 }
 
-/// The migration makes stored domains lower, but for those that another company has.
+/// The migration lowercases stored domains, except those that another company has.
 #[tokio::test]
 async fn stored_domains_become_lower_where_nobody_else_has_them() {
     let own = OwnDatabase::new().await;
@@ -209,7 +209,7 @@ async fn names_and_domains_are_taken_once() {
     assert!(staff.post("/api/companies/", json!({"name": acme.name})).await.detail(400).contains("already exists"));
 }
 
-/// By its name a company is told from others at a terminal.
+/// At a terminal, companies are told apart by their names.
 #[tokio::test]
 async fn a_name_is_what_it_looks_like() {
     let acme = World::new().await;
@@ -359,7 +359,7 @@ async fn a_company_goes_with_all_it_owned_when_nobody_is_in_it() {
     assert_eq!(acme.value::<Vec<String>>(log, &[&acme.company]).await, ["companies", "company_secrets"]);
 }
 
-/// What takes longer than a statement may is done by the command, in as many transactions as it takes.
+/// Deletions that take longer than a statement may are left to the command, which uses several transactions.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_company_that_is_too_large_is_left_to_the_command() {
     let own = OwnDatabase::new().await;
@@ -471,7 +471,7 @@ async fn admins_make_accounts_for_colleagues() {
     assert_eq!(role, "company_user");
 }
 
-/// Nobody of a company whose subscription has ended gets in, and no other route changes that.
+/// Users of a company whose subscription has ended cannot get in, and no other route changes that.
 #[tokio::test]
 async fn a_company_that_a_super_admin_makes_active_lets_its_people_in() {
     let acme = World::new().await;

@@ -125,7 +125,7 @@ async fn a_conversation_goes_on_by_another_number_when_its_own_has_gone() {
     for message in ["Two", "Three"] {
         assert_eq!(start(json!(message)).await.expect(200)["from_twilio_number"], json!(other));
     }
-    // The number that the settings name is the company's, too.
+    // The number in the settings is the company's, too.
     let in_settings = "with gone as (update phone_numbers set is_deleted = true where company_id = $1)
         update twilio_settings set phone_number = $2 where company_id = $1";
     acme.db.execute(in_settings, &[&acme.company, &other]).await.unwrap();
@@ -158,7 +158,7 @@ async fn a_historical_conversation_is_not_the_companys() {
     assert_eq!(overview().await["phone_numbers"]["numbers"][0]["active_conversations"], 1);
 }
 
-/// What PostgreSQL can hold and a calendar cannot is shown as in any other answer.
+/// Times that PostgreSQL can store but a calendar cannot are shown as in any other response.
 #[tokio::test]
 async fn times_beyond_the_calendar_are_shown_as_the_nearest() {
     let acme = World::new().await;

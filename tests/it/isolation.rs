@@ -1,5 +1,5 @@
-//! Walks every route and every table as somebody else. Routes come from the route table and tables from the catalog, so a
-//! new one is in these tests the moment it exists; what fails then says what is missing.
+//! Tries every route and every table as somebody else. Routes come from the route table and tables from the catalog, so
+//! new ones are tested at once; a failure says what is missing.
 
 use crate::support::{
     database::{enter, until},
@@ -136,7 +136,7 @@ async fn an_operator_is_held_to_the_company_of_the_login() {
     let context = [format!("set local app.company_id = '{}'", a.world.company)];
     walk_tables(&a, &mut operator, "another company's operator", &context).await;
 
-    // Historical rows are counted for the operator and not shown.
+    // An operator can count historical rows, but not see them.
     b.historical_sms(&b.member, "historical").await;
     let seen: i64 = operator.query_one("select count(*) from sms_messages", &[]).await.unwrap().get(0);
     let counted: i64 = operator
@@ -170,7 +170,7 @@ async fn historical_rows_are_seen_by_their_user_only() {
     assert_eq!(bodies(&a.admin).await, ["of the admin"]);
     assert_eq!(bodies(&a.person("company_user").await).await, [""; 0]);
 
-    // Nobody makes new ones, or takes a row's company away, or gives it one.
+    // Nobody can add historical rows, or remove or set the company of a row.
     let mut api = db::connect(&api_url()).await.unwrap();
     let tx = api.transaction().await.unwrap();
     tx.batch_execute(&enter(a.company, a.member.id)).await.unwrap();
@@ -226,18 +226,18 @@ async fn platform_functions_are_those_of_platform_rs() {
         .await
         .unwrap();
     assert!(!names.is_empty());
-    // `lock_name` and `lock_admins` tell nothing, and triggers and defaults call them; `lost_grants` is the doctor's,
-    // and `numbers_taken` is what the program before V0086 asks.
+    // `lock_name` and `lock_admins` reveal nothing, and triggers and defaults call them; the doctor calls
+    // `lost_grants`, and programs from before V0086 `numbers_taken`.
     let elsewhere = ["lock_name", "lock_admins", "lost_grants", "numbers_taken"];
     for name in names.iter().map(|r| r.get::<_, String>(0)).filter(|name| !elsewhere.contains(&name.as_str())) {
-        // `company_state` is what platform/enter_job reads.
+        // platform/enter_job reads `company_state`.
         let file = if name == "company_state" { "enter_job".to_owned() } else { name.clone() };
         assert!(
             source.contains(&format!("sql!(\"platform/{file}\")")),
             "app.{name} may be called by the API and src/db/platform.rs does not name it"
         );
     }
-    // What the functions touch is what their owner may touch: grants and policies are the same list of tables.
+    // The functions' owner may access only what they use: grants and policies must name the same tables.
     let lists = "select c.oid::regclass::text,
         exists (select from pg_policy p where p.polrelid = c.oid and 'ringfence_platform'::regrole = any (p.polroles)),
         exists (select from aclexplode(c.relacl) x where x.grantee = 'ringfence_platform'::regrole)

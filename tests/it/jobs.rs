@@ -1,4 +1,4 @@
-//! The queue, and the reminder of an activity that is due.
+//! The queue, and reminders of activities that are due.
 
 use crate::support::{
     command::configured,
@@ -43,7 +43,7 @@ async fn make_due(world: &World, activity: &Value) {
 async fn an_activity_that_is_due_notifies_its_owner_once() {
     let own = OwnDatabase::new().await;
     let acme = World::alone(&own).await;
-    // Several workers beside the server's own.
+    // Several workers in addition to the server's own.
     let app = App::new(Db::new(&own.api, 4).unwrap(), config()).unwrap();
     let (stop, _) = tokio::sync::watch::channel(());
     for _ in 0..3 {
@@ -101,7 +101,7 @@ async fn a_reminder_follows_its_activity() {
     );
 }
 
-/// Whoever does so at psql gives an activity to a colleague and leaves its job as it is.
+/// Giving an activity to a colleague at psql leaves its job unchanged.
 #[tokio::test]
 async fn a_reminder_reaches_whom_the_activity_was_given_to() {
     let own = OwnDatabase::new().await;
@@ -115,7 +115,7 @@ async fn a_reminder_reaches_whom_the_activity_was_given_to() {
     own.drop().await;
 }
 
-/// A client that never ends its request holds a stop up for as long as that may take, and meanwhile jobs are others' to do.
+/// A client that never ends its request delays a stop up to the time limit; meanwhile jobs are left to other workers.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_stops_begins_no_job_and_ends_in_time() {
     let own = OwnDatabase::new().await;
@@ -128,7 +128,7 @@ async fn a_server_that_stops_begins_no_job_and_ends_in_time() {
     let told = activity(&acme.member, "2099-01-01").await;
     make_due(&acme, &told).await;
     until("a notification by this server", async || notes(&acme.member).await.len() == 1).await;
-    // Neither the client nor the work behind a request comes to an end.
+    // Neither the client nor the request's background work ends.
     app.background.spawn(std::future::pending::<()>());
     let member = acme.member.at(&format!("http://{address}"));
     let _half = member.begin("/api/contacts/", "application/json", 100).await;
@@ -170,7 +170,8 @@ async fn a_worker_that_stops_waits_for_a_job_no_longer_than_a_server() {
     own.drop().await;
 }
 
-/// A worker that has claimed the reminder waits for who moves the activity, and then leaves the reminder to its new time.
+/// A worker that has claimed the reminder waits for the change of the activity, and leaves the reminder to its new
+/// time.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reminder_whose_activity_is_moved_while_it_is_told_waits_for_its_new_time() {
     let own = OwnDatabase::new().await;
@@ -183,7 +184,7 @@ async fn a_reminder_whose_activity_is_moved_while_it_is_told_waits_for_its_new_t
     let api = db::connect(&own.api).await.unwrap();
     let begin = format!("begin; {}", enter(acme.company, acme.admin.id));
     let (hold, tell) = (ringfence::sql!("jobs/hold").text, ringfence::sql!("jobs/activity_due").text);
-    // Told too early, as by a claim whose end is not known.
+    // Too early, as by a claim whose end is not known.
     api.batch_execute(&begin).await.unwrap();
     assert_eq!(api.query(hold, &[&job]).await.unwrap().len(), 1);
     assert!(api.query(tell, &[&job]).await.unwrap().is_empty());
@@ -227,7 +228,7 @@ async fn company_and_user(admin: &tokio_postgres::Client) -> (Uuid, Uuid) {
     (company, user)
 }
 
-/// Own databases, in which no other worker takes the job.
+/// In databases of their own, in which no other worker takes the job.
 #[tokio::test]
 async fn a_claimed_job_of_a_dead_worker_comes_back_and_a_failing_one_is_given_up() {
     let own = OwnDatabase::new().await;
@@ -246,12 +247,13 @@ async fn a_claimed_job_of_a_dead_worker_comes_back_and_a_failing_one_is_given_up
     assert!(platform.claim_jobs(jobs::KINDS, 10, &[]).await.unwrap().is_empty(), "it is somebody's for five minutes");
     assert!(platform.claim_jobs(&["unheard_of"], 10, &[]).await.unwrap().is_empty());
 
-    // The worker died; the claim ends. Meanwhile the company is suspended: the job fails, is kept, and goes on after.
+    // The worker died, and its claim ends. Meanwhile the company is suspended: the job fails, is kept, and continues
+    // later.
     let work = async || {
         admin.execute("update jobs set run_at = now()", &[]).await.unwrap();
         let left = "select count(*) from jobs where run_at <= now() and failed_at is null";
         let claimed = until("an attempt", async || admin.query_one(left, &[]).await.unwrap().get::<_, i64>(0) == 0);
-        // It returns when what was claimed is done.
+        // Returns when the claimed jobs are done.
         jobs::work(&app, claimed).await;
     };
     admin.execute("update companies set status = 'suspended'", &[]).await.unwrap();
@@ -265,14 +267,14 @@ async fn a_claimed_job_of_a_dead_worker_comes_back_and_a_failing_one_is_given_up
         "it does not count"
     );
     assert!(!error.contains("Secret"), "{error}");
-    // One that was asked for anew during the attempt has had none, and no less.
+    // A job that was requested anew during the attempt has no attempts, and not fewer than none.
     let anew: Uuid = admin.query_one("update jobs set attempts = 0 returning id", &[]).await.unwrap().get(0);
     platform.retry_job(anew, "suspended").await.unwrap();
     let attempts: i32 =
         admin.query_one("update jobs set attempts = attempts + 1 returning attempts", &[]).await.unwrap().get(0);
     assert_eq!(attempts, 1);
     admin.execute("update companies set status = 'active'", &[]).await.unwrap();
-    // Something that fails at each attempt.
+    // Makes each attempt fail.
     admin.batch_execute("revoke insert on notifications from ringfence_api").await.unwrap();
     work().await;
     let job = admin.query_one("select attempts, last_error, failed_at is null from jobs", &[]).await.unwrap();
@@ -294,7 +296,7 @@ async fn a_claimed_job_of_a_dead_worker_comes_back_and_a_failing_one_is_given_up
     assert_eq!((told, left), (1, 0));
 }
 
-/// Such as one that ends its worker each time, and so is never put back.
+/// Such as a job that kills its worker each time, and therefore is never put back.
 #[tokio::test]
 async fn a_job_that_was_claimed_ten_times_is_given_up() {
     let own = OwnDatabase::new().await;
@@ -330,7 +332,7 @@ async fn what_a_job_that_is_given_up_was_about_says_so() {
       )
       insert into scheduled_sms (tenant_id, company_id, user_id, from_address, to_address, body, scheduled_at)
         values ($1, $1, $2, '+14155550100', '+14155550101', 'Text', now())";
-    // By the claim that is one too many, and by the failure of the last attempt.
+    // By a claim too many, and by the failure of the last attempt.
     for by_claim in [true, false] {
         acme.db.execute(insert, &[&acme.company, &acme.admin.id]).await.unwrap();
         acme.db.execute("update campaigns set status = 'sending' where status = 'draft'", &[]).await.unwrap();
@@ -394,7 +396,7 @@ async fn a_claim_reads_few_jobs_when_many_have_just_come_due() {
     for statement in later.split(';') {
         admin.batch_execute(statement).await.unwrap();
     }
-    // The statistics know nothing of these.
+    // The statistics do not include these rows.
     let due = "insert into jobs (tenant_id, company_id, user_id, kind, record_id)
         select company_id, company_id, id, 'workflow_run', gen_random_uuid()
         from (select id, company_id from users limit 1) u, generate_series(1, 5000)";
@@ -425,7 +427,7 @@ async fn a_company_with_many_jobs_does_not_hold_up_another() {
         admin.execute(due, &[&company, &user, &jobs]).await.unwrap();
         companies.push(company);
     }
-    // A historical row is nobody's work.
+    // No worker takes a historical row.
     let historical = "insert into jobs (tenant_id, company_id, user_id, kind, record_id, run_at)
         select tenant_id, null, user_id, kind, gen_random_uuid(), now() - interval '1 day' from jobs where tenant_id = $1 limit 1";
     assert_eq!(admin.execute(historical, &[&companies[1]]).await.unwrap(), 1);
@@ -458,7 +460,7 @@ async fn a_company_with_many_jobs_does_not_hold_up_another() {
     let others = ["campaign", "scheduled_sms", "workflow_run"].map(String::from);
     assert_eq!(kinds(claim(&reminders(16)).await), BTreeSet::from(others), "however many of one kind are under way");
 
-    // As a program of before migration 88 asks.
+    // As a program from before migration 88 claims jobs.
     let older = "select count(*) from app.claim_jobs($1, 8, $2::uuid[])";
     let before = async |busy: &[Uuid]| -> i64 {
         let api = db::connect(&own.api).await.unwrap();

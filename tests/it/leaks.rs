@@ -1,5 +1,4 @@
-//! The leaks that were reproduced on the backend which this one replaces, by their numbers: each is refused here, and A's
-//! rows stay as they were.
+//! Leaks that were reproduced on the old backend, by their numbers: each is refused here, and A's rows stay unchanged.
 
 use crate::support::{
     twilio::{Account, number},
@@ -51,7 +50,7 @@ async fn l4_l38_figures_are_of_the_own_company() {
     }
 }
 
-/// What every report and export tells somebody, with this query; the figures of one moment and not of its clock.
+/// What every report and export shows a user for this query, without what depends on the time of the request.
 async fn reports(who: &Person, query: &str) -> Vec<String> {
     let mut told = Vec::new();
     for report in [
@@ -106,7 +105,7 @@ async fn l14_l38_l39_reports_tell_nothing_of_another_company() {
                 }
             }
         }
-        // Each by itself is an id that nobody has.
+        // Each one alone gives the same result as an unknown id.
         for (name, foreign) in
             [("user_id", &*a.admin.id.to_string()), ("pipeline_id", id), ("team_id", &team.to_string())]
         {
@@ -118,7 +117,7 @@ async fn l14_l38_l39_reports_tell_nothing_of_another_company() {
         }
     }
 
-    // What one company does changes no figure of another.
+    // Nothing that one company does changes another's figures.
     let before = reports(&b.member, "").await;
     a.admin
         .post("/api/deals/", json!({"title": "More", "value": 9, "stage_id": "Lead", "status": "won"}))
@@ -128,7 +127,7 @@ async fn l14_l38_l39_reports_tell_nothing_of_another_company() {
     a.contact("More", "More").await;
     a.db.execute("select app.fold_deal_sums($1)", &[&a.company]).await.unwrap();
     let after = reports(&b.member, "").await;
-    // But for the time that has passed in a stage, which is rounded to a tenth of a day.
+    // Except for the time in a stage, which is rounded to a tenth of a day.
     assert_eq!(after, before);
 }
 
@@ -151,13 +150,13 @@ async fn an_id_of_another_company_in_a_query_is_not_found() {
         ("files/folders", "parent_id", &folder, "Folder"),
         ("audit/", "user_id", &user, "User"),
     ];
-    // What was deleted is still the company's.
+    // Ids of deleted rows are still accepted.
     for path in
         [format!("/api/files/folders/{folder}"), format!("/api/contacts/{contact}"), format!("/api/deals/{deal}")]
     {
         a.admin.delete(&path).await.expect(200);
     }
-    // So are those of who has left it.
+    // So are ids of users who have left the company.
     let former = b.person("company_user").await;
     let moved = "update users set company_id = $2 where id = $1";
     b.db.execute(moved, &[&former.id, &a.company]).await.unwrap();
@@ -303,13 +302,13 @@ async fn l48_a_refresh_token_opens_nothing() {
     refresh.send("POST", "/api/auth/refresh", None).await.expect(200);
 }
 
-/// A deal of a company in its first stage, which is in its only pipeline.
+/// Adds a deal in the first stage of the company's only pipeline.
 async fn selling(world: &World) -> Value {
     let new = json!({"title": "Secret deal", "value": 1, "stage_id": "Lead"});
     world.admin.post("/api/deals/", new).await.expect(200)
 }
 
-/// Everything of the company in the areas with which it sells, as text.
+/// All of the company's pipelines, stages, deals and activities, as text.
 async fn state(world: &World) -> String {
     let sql = "select (select jsonb_agg(to_jsonb(t) order by t.id) from pipelines t where tenant_id = $1)::text
         || (select jsonb_agg(to_jsonb(t) order by t.id) from pipeline_stages t where tenant_id = $1)::text
@@ -379,7 +378,7 @@ async fn l15_to_l20_pipelines_and_stages_of_another_company_are_unknown_ones() {
         assert_eq!(b.admin.patch(&path, json!({"name": "Taken"})).await.detail(404), "Stage not found");
         assert_eq!(b.admin.delete(&path).await.detail(404), "Stage not found");
     }
-    // A stage of theirs among the own ones is skipped.
+    // Another company's stage in the list is skipped.
     let own = b.admin.get("/api/pipelines").await.expect(200);
     let reorder = format!("/api/pipelines/{}/reorder-stages", own[0]["id"].as_str().unwrap());
     b.admin.patch(&reorder, json!({"stages": [{"id": deal["stage_id"], "order_index": 9}]})).await.expect(200);
@@ -390,7 +389,7 @@ async fn l15_to_l20_pipelines_and_stages_of_another_company_are_unknown_ones() {
 async fn l21_another_companys_deals_neither_block_nor_count() {
     let (a, b) = (World::new().await, World::new().await);
     let theirs = selling(&a).await;
-    // Past every guard of the API and the keys, which only a superuser can be.
+    // Bypasses every check of the API and the foreign keys, as only a superuser can.
     a.db.batch_execute("begin; set local session_replication_role = replica").await.unwrap();
     let forged = "insert into deals (tenant_id, company_id, owner_id, title, pipeline_id, stage_id, stage_entered_at)
         values ($1, $1, $2, 'Forged', $3::text::uuid, $4::text::uuid, now())";
@@ -498,7 +497,7 @@ async fn l27_l28_l29_a_file_refers_to_nothing_of_another_company() {
         )
         .await;
     assert_eq!(fired, 0);
-    // B's own signature starts nothing of A's.
+    // A signature of B starts no workflow of A.
     b.admin.post("/api/files/webhook/document-signed", json!({"document_id": "d"})).await.expect(200);
     let run = "select array_agg(distinct tenant_id) from workflow_executions where event = 'document_signed' and tenant_id in ($1, $2)";
     assert_eq!(a.value::<Vec<Uuid>>(run, &[&a.company, &b.company]).await, [b.company]);
@@ -538,7 +537,7 @@ async fn l43_l44_a_webhook_needs_the_signature_of_the_company_it_concerns() {
     assert_eq!(own.tells("/api/calls/webhook", &call).await.status, 403);
     assert_eq!(own.tells("/api/calls/webhook", &own_call).await.status, 403);
     assert_eq!(own.tells(&named, &call).await.status, 403);
-    // A token of their own does not help either.
+    // A token of their own account does not help either.
     for path in ["/api/sms/webhook/incoming", "/api/calls/webhook"] {
         assert_eq!(answer(b.admin.request("post", path).form(&text)).await.status, 403);
     }
@@ -548,7 +547,8 @@ async fn l43_l44_a_webhook_needs_the_signature_of_the_company_it_concerns() {
     assert!(b.admin.get("/api/calls/").await.expect(200).as_array().unwrap().is_empty());
 }
 
-/// Read on the old backend, where they failed earlier: an id alone counted, and an address alone chose the company.
+/// Found by reading the old backend, where the requests failed earlier: an id alone counted an open, and an address
+/// alone chose the company.
 #[tokio::test]
 async fn another_companys_mail_is_neither_counted_nor_received() {
     let (a, b) = (World::new().await, World::new().await);

@@ -1,4 +1,4 @@
-//! Every integration test, in one binary. One file an area; each test is a new company in one shared database.
+//! Every integration test, in one binary: one file per area, and a new company per test in a shared database.
 #![allow(
     missing_docs,
     unreachable_pub,

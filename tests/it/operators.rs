@@ -1,4 +1,4 @@
-//! People at psql: operators see their company whatever they try, write it when they may, and staff see lists only.
+//! People at psql: operators see only their company, write only where they may, and staff see only lists.
 
 use crate::support::{
     command::{psql, ringfence, run, text},
@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use tokio_postgres::{Client, SimpleQueryMessage, error::SqlState};
 use uuid::Uuid;
 
-/// A login that is dropped at the end of its test.
+/// A login that its test drops at the end.
 struct Login {
     name: String,
     database: String,
@@ -34,7 +34,7 @@ impl Login {
         db::connect(&self.database.replace("ringfence_admin", &self.name)).await.unwrap()
     }
 
-    /// An operator of these companies.
+    /// Adds an operator of these companies.
     async fn operator(world: &World, companies: &[&str], write: bool, personal_data: bool) -> Self {
         let login = Self::new(&admin_url());
         let add = "select app.add_operator($1::text::name, $2, $3, $4)";
@@ -47,7 +47,7 @@ impl Login {
     }
 }
 
-/// All that a statement answers, as one text; what is refused is the text of the refusal.
+/// Everything that a statement returns, as one text; for a refused one, the text of the error.
 async fn said(client: &Client, sql: &str) -> String {
     let rows = |messages: Vec<SimpleQueryMessage>| {
         let mut all = String::new();
@@ -74,7 +74,7 @@ async fn whatever_an_operator_tries_they_see_their_company() {
         let (company, user, canary) = (a.world.company, a.world.admin.id, &a.canary);
         let marks = [canary.clone(), company.to_string(), user.to_string()];
 
-        // Another one's statement is under way, with a literal in it.
+        // Another session runs a statement with a literal in it.
         let api = db::connect(&crate::support::server::api_url()).await.unwrap();
         api.simple_query(&format!("select '{canary}'")).await.unwrap();
 
@@ -124,7 +124,7 @@ async fn whatever_an_operator_tries_they_see_their_company() {
         }
         for statement in tries {
             let said = said(&operator, &statement).await;
-            // What they typed themselves comes back in an error or a plan.
+            // What the operator typed may come back in an error or a plan.
             let shown = if statement.contains(canary.as_str()) { said.replace(canary.as_str(), "") } else { said };
             let shown = if statement.contains(&marks[1]) { shown.replace(&marks[1], "") } else { shown };
             for mark in &marks {
@@ -190,7 +190,7 @@ async fn whatever_an_operator_tries_they_see_their_company() {
         drop(operator);
         login.remove(&b).await;
     }
-    // Nobody can listen to what is never said.
+    // No function of `app` notifies, so there is nothing to listen to.
     let speaks = "select count(*) from pg_proc where pronamespace = 'app'::regnamespace and coalesce(prosrc, '') || coalesce(pg_get_function_sqlbody(oid), '') ilike '%pg\\_notify%'";
     assert_eq!(b.value::<i64>(speaks, &[]).await, 0);
 }
@@ -208,7 +208,7 @@ async fn an_operator_who_writes_writes_their_company_and_nothing_else() {
     assert_eq!((row.get::<_, Uuid>(0), row.get::<_, Uuid>(1)), (b.company, b.company));
     let seen = b.member.get("/api/contacts/").await.expect(200);
     assert_eq!(seen[0]["first_name"], "By", "colleagues see it: {seen}");
-    // Triggers and defaults of tables that do more work for them, too.
+    // Also on tables whose triggers and defaults do more.
     for statement in [
         "insert into quotes (owner_id, title, amount) values ($1, 'Quote', 1)",
         "insert into activities (owner_id, type, subject, due_date) values ($1, 'call', 'Call', now())",
@@ -230,7 +230,7 @@ async fn an_operator_who_writes_writes_their_company_and_nothing_else() {
     );
     let reminders = "select count(*) from jobs where tenant_id = $1 and kind = 'activity_due'";
     assert_eq!(b.value::<i64>(reminders, &[&b.company]).await, 0, "what is completed is not due any more");
-    // Whoever they say they are.
+    // Whoever the operator claims to be.
     b.listen(&["contact_created", "deal_created"]).await;
     let context = format!("set app.user_id = '{0}'", b.admin.id);
     operator.batch_execute(&context).await.unwrap();
@@ -247,7 +247,7 @@ async fn an_operator_who_writes_writes_their_company_and_nothing_else() {
         assert_eq!(b.value::<i64>(&started, &[&b.company]).await, 0, "{table}");
     }
     operator.batch_execute("reset app.user_id").await.unwrap();
-    // Nor does it help to say that an archive comes in.
+    // Nor does it help to claim that an archive is being restored.
     let suppress = "insert into suppressions (user_id, channel, address, reason) values
         ($1, 'email', e' No@Example.com\\u2003', 'unsubscribe'), ($1, 'sms', '+1 (415) 555-0177', 'stop')";
     operator.execute(suppress, &[&b.admin.id]).await.unwrap();
@@ -260,7 +260,7 @@ async fn an_operator_who_writes_writes_their_company_and_nothing_else() {
     assert!(refused.as_db_error().unwrap().message().contains("has unsubscribed"), "{refused:?}");
     operator.batch_execute("reset app.restoring").await.unwrap();
 
-    // Into folders of the company only, which are those that they see.
+    // Only into folders of the company, which are those that the operator sees.
     let folder = "insert into folders (tenant_id, company_id, owner_id, name) values ($1, $2, $3, 'F') returning id";
     let seen: Uuid = b.value(folder, &[&b.company, &Some(b.company), &b.member.id]).await;
     let hidden: Uuid = b.value(folder, &[&b.company, &None::<Uuid>, &b.member.id]).await;
@@ -306,7 +306,7 @@ async fn an_operator_who_writes_writes_their_company_and_nothing_else() {
     login.remove(&b).await;
 }
 
-/// What the server acts upon in a member's name is not an operator's to write, neither new nor as a change.
+/// The server acts on some rows in a member's name: an operator can neither add such rows nor change rows into them.
 #[tokio::test]
 async fn what_an_operator_writes_starts_and_sends_nothing() {
     let own = OwnDatabase::new().await;
@@ -370,7 +370,7 @@ async fn what_an_operator_writes_starts_and_sends_nothing() {
         assert_eq!(refused.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{statement}: {refused:?}");
     }
 
-    // An activity reminds its owner, also when its time is changed; its job becomes no other.
+    // An activity reminds its owner, also when its time changes; its job cannot be turned into another one.
     let add = "insert into activities (owner_id, type, subject, due_date) values ($1, 'call', 'Call', now() + interval '1 day')";
     operator.execute(add, &[&acme.admin.id]).await.unwrap();
     operator.execute("update activities set due_date = due_date + interval '1 hour'", &[]).await.unwrap();
@@ -389,7 +389,7 @@ async fn what_an_operator_writes_starts_and_sends_nothing() {
     own.drop().await;
 }
 
-/// What is in it stays where people see it, in whoever's name the operator says that they delete it.
+/// Contents stay where users see them, whoever the operator claims to be when they delete.
 #[tokio::test]
 async fn what_an_operator_deletes_takes_nothing_along() {
     let acme = World::new().await;
@@ -451,7 +451,7 @@ async fn an_operator_has_ten_connections() {
     let limit = "select rolconnlimit from pg_roles where rolname = $1";
     assert_eq!(acme.value::<i32>(limit, &[&login.name]).await, 10);
 
-    // The migration does it to one who was there before.
+    // The migration sets the limit for existing operators, too.
     acme.db.batch_execute(&format!("alter role {} connection limit -1", login.name)).await.unwrap();
     let migration = include_str!("../../migrations/V0060__what_operators_start.sql");
     let limits = migration.find("-- Not as the owner of the tables").unwrap();
@@ -486,7 +486,7 @@ async fn the_content_of_a_file_is_nobodys_to_choose() {
     }
     let add = "insert into files (owner_id, name, original_name) values ($1, 'x', 'x')";
     assert_eq!(operator.execute(add, &[&owner]).await.unwrap(), 1, "a file without content is theirs to add");
-    // Nor is it theirs to say that a file was deleted so long ago that the sweep deletes its content.
+    // Nor may an operator say that a file was deleted long ago, upon which the sweep would delete its content.
     for statement in [
         "update files set is_deleted = true, deleted_at = '2000-01-01'".into(),
         "update files set deleted_at = '2000-01-01'".into(),
@@ -503,7 +503,7 @@ async fn the_content_of_a_file_is_nobodys_to_choose() {
     let api = db::connect(&crate::support::server::api_url()).await.unwrap();
     let refused = api.batch_execute("update files set object_key = null").await.unwrap_err();
     assert_eq!(refused.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE));
-    // Whoever writes it: another file's key, and one that ends as the own one does.
+    // Whoever writes it: another file's key, a key that begins like it, and an empty one.
     for key in [key.clone(), format!("{key}{}", Uuid::nil()), String::new()] {
         let set = "update files set object_key = $2 where tenant_id = $1";
         let refused = b.world.db.execute(set, &[&b.world.company, &key]).await.unwrap_err();
@@ -517,7 +517,7 @@ async fn the_content_of_a_file_is_nobodys_to_choose() {
 async fn an_operator_holds_up_no_other_company() {
     let (a, b, c) = (World::new().await, World::new().await, World::new().await);
     let one = Login::operator(&b, &[&b.name], true, true).await;
-    // Who has not chosen a company yet, and so has none.
+    // An operator who has not chosen a company yet, and therefore has none.
     let two = Login::operator(&b, &[&b.name, &c.name], true, true).await;
     let year: String = a.value("select to_char(now(), 'YYYY')", &[]).await;
     for login in [&one, &two] {
@@ -543,7 +543,7 @@ async fn an_operator_holds_up_no_other_company() {
             operator.batch_execute("rollback").await.unwrap();
         }
     }
-    // Nor do they claim or lock a number, which is in use once for all companies.
+    // Nor may they claim or lock a phone number, which can be in use only once among all companies.
     let operator = one.connect().await;
     for statement in [
         "insert into phone_numbers (user_id, phone_number, is_active) select id, '+14155550167', true from users limit 1",
@@ -555,7 +555,7 @@ async fn an_operator_holds_up_no_other_company() {
         assert_eq!(refused.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{statement}: {refused:?}");
         operator.batch_execute("rollback").await.unwrap();
     }
-    // Nor do they take up the room for locks, which is the whole server's.
+    // Nor may they fill the lock table, which the whole cluster shares.
     let takes = |names: i32| {
         format!("do $$ begin for n in 1..{names} loop perform app.lock_name('quote', n::text); end loop; end $$")
     };
@@ -565,7 +565,7 @@ async fn an_operator_holds_up_no_other_company() {
     assert_eq!(refused.code(), Some(&SqlState::PROGRAM_LIMIT_EXCEEDED), "{refused:?}");
     let api = db::connect(&crate::support::server::api_url()).await.unwrap();
     api.batch_execute(&takes(200)).await.unwrap();
-    // Their own company waits for them, as for everybody who numbers a quote.
+    // Their own company waits for them, as for anybody who numbers a quote.
     let operator = one.connect().await;
     operator.batch_execute(&format!("begin; select app.lock_name('quote number', '{year}')")).await.unwrap();
     let api = db::connect(&crate::support::server::api_url()).await.unwrap();
@@ -576,7 +576,8 @@ async fn an_operator_holds_up_no_other_company() {
     drop(operator);
     two.remove(&b).await;
 
-    // Nothing waits for the lock of a table, with everybody behind it, before it is refused, and nobody takes the others' rights.
+    // A statement is refused before it waits for a table's lock, with others behind it; no rights of others are
+    // dropped.
     let three = Login::operator(&b, &[&b.name], false, false).await;
     for login in [&one, &three] {
         let (reader, operator) = (login.connect().await, login.connect().await);
@@ -614,7 +615,7 @@ async fn an_operator_holds_up_no_other_company() {
     three.remove(&b).await;
 }
 
-/// Where there was no event trigger: a member of a group can take the rights of all its members.
+/// Before there was an event trigger, a member of a group could drop the rights of all its members.
 #[tokio::test]
 async fn what_all_operators_have_lost_is_given_back_by_a_migration() {
     let own = OwnDatabase::new().await;
@@ -650,7 +651,7 @@ async fn what_all_operators_have_lost_is_given_back_by_a_migration() {
     own.drop().await;
 }
 
-/// Everybody sees the keys of all locks; nobody can make the key of a name to compare them with.
+/// Everybody sees the keys of all locks, but nobody can compute the key of a name to compare them with.
 #[tokio::test]
 async fn keys_of_locks_cannot_be_guessed() {
     let (a, b) = (World::new().await, World::new().await);
@@ -678,7 +679,7 @@ async fn keys_of_locks_cannot_be_guessed() {
     spy.remove(&b).await;
 }
 
-/// What `explain analyze` tells must be the same for a value that another company has and for one that nobody has.
+/// `explain analyze` must print the same for a value that another company has and for one that nobody has.
 #[tokio::test]
 async fn a_guess_finds_nothing_out_by_its_plan() {
     let own = OwnDatabase::new().await;
@@ -715,7 +716,7 @@ async fn a_guess_finds_nothing_out_by_its_plan() {
                 );
                 let plan = said(&operator, &ask).await;
                 assert!(plan.contains("actual rows=0"), "{plan}");
-                // The plan itself follows the samples of columns that are open to all operators; the rows must not.
+                // The plan may depend on samples of columns that are open to all operators; the counts must not.
                 removed.push(
                     plan.split('|').filter(|line| line.contains("Rows Removed")).map(str::to_owned).collect::<Vec<_>>(),
                 );
@@ -730,7 +731,7 @@ async fn a_guess_finds_nothing_out_by_its_plan() {
     own.drop().await;
 }
 
-/// `explain` estimates from samples of the whole table, so there must be none of what is nobody else's to know.
+/// `explain` estimates from samples of the whole table, so personal columns must not be sampled.
 #[tokio::test]
 async fn personal_columns_are_sampled_only_where_searches_need_it() {
     let own = OwnDatabase::new().await;
@@ -789,7 +790,7 @@ async fn an_operator_of_several_companies_works_for_one_at_a_time() {
     assert!(choose(&one, &c).await.contains("is no operator of a company named"));
     assert_eq!(seen(&one).await, "A|");
 
-    // The token of another login is worth nothing, and one's own names a company that was granted.
+    // The token of another login has no effect, and one's own only names a company that was granted.
     let stranger = Login::operator(&c, &[&c.name, &b.name], false, true).await;
     let theirs = stranger.connect().await;
     choose(&theirs, &c).await;
@@ -799,7 +800,7 @@ async fn an_operator_of_several_companies_works_for_one_at_a_time() {
     choose(&one, &a).await;
 
     a.db.execute("select app.revoke_operator($1::text::name, $2)", &[&login.name, &b.name]).await.unwrap();
-    // Nobody who had chosen it is at work for the other one by that: they log in again, and choose.
+    // A connection that had chosen it does not go on in the other company: the operator logs in again, and chooses.
     until("their connections end", async || one.is_closed() && two.is_closed()).await;
     let again = login.connect().await;
     assert_eq!(seen(&again).await, "|");
@@ -810,7 +811,7 @@ async fn an_operator_of_several_companies_works_for_one_at_a_time() {
     stranger.remove(&a).await;
 }
 
-/// Names are the companies' own to choose.
+/// Companies choose their names themselves.
 #[tokio::test]
 async fn an_operator_chooses_by_the_id_whatever_companies_call_themselves() {
     let (a, b) = (World::new().await, World::new().await);
@@ -824,7 +825,7 @@ async fn an_operator_chooses_by_the_id_whatever_companies_call_themselves() {
     b.db.execute(rename, &[&b.company, &a.company.to_string()]).await.unwrap();
     assert_eq!(choose(&a.company.to_string()).await, format!("{}|", a.name));
     assert_eq!(said(&operator, "select first_name from contacts").await, "A|");
-    // Who was called so before is meant as well.
+    // A company's former name may be meant as well.
     let was = a.name.clone();
     a.db.execute(rename, &[&a.company, &format!("{was} GmbH")]).await.unwrap();
     for name in [was.clone(), format!("{}\u{200b}", was.to_uppercase())] {
@@ -849,7 +850,7 @@ async fn an_operator_fills_no_disk() {
     assert_eq!(said(&operator, "show temp_file_limit").await, "1GB|");
     let refused = operator.batch_execute("set temp_file_limit = -1").await.unwrap_err();
     assert_eq!(refused.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{refused:?}");
-    // What an administrator has said stays.
+    // A limit set by an administrator stays.
     acme.db.batch_execute(&format!("alter role {} set temp_file_limit = '1MB'", login.name)).await.unwrap();
     acme.db.execute("select app.settle_operator($1::text::name)", &[&login.name]).await.unwrap();
     let operator = login.connect().await;
@@ -860,7 +861,7 @@ async fn an_operator_fills_no_disk() {
     login.remove(&acme).await;
 }
 
-/// Companies of before there was a rule may be called anything.
+/// Companies from before the rule for names may have any name.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_companys_name_says_nothing_at_a_terminal() {
     let own = OwnDatabase::new().await;
@@ -893,7 +894,7 @@ async fn a_companys_name_says_nothing_at_a_terminal() {
     own.drop().await;
 }
 
-/// In a connection that nobody could end, in one that was opened meanwhile, and in the next one, such as psql makes by itself.
+/// In a connection that could not be ended, in one opened meanwhile, and in the next one, as psql makes by itself.
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_loses_a_company_chooses_before_they_go_on() {
     let own = OwnDatabase::new().await;
@@ -942,7 +943,7 @@ async fn whoever_loses_a_company_chooses_before_they_go_on() {
     let listed = text(&run(ringfence(&own, &["operator", "list"]), "").stdout);
     assert!(listed.contains(&format!("{}, to be chosen", a.name)), "{listed}");
 
-    // Nor does one who has none for a while go on in the one that they get then.
+    // Nor does an operator without any company go straight on in the one that is granted next.
     let revoked = run(ringfence(&own, &["operator", "revoke", &login.name, "--company", &a.name]), "");
     assert!(text(&revoked.stdout).contains("Nothing is left here"), "{}", text(&revoked.stderr));
     let listed = text(&run(ringfence(&own, &["operator", "list"]), "").stdout);
@@ -960,7 +961,7 @@ async fn whoever_loses_a_company_chooses_before_they_go_on() {
     own.drop().await;
 }
 
-/// Open and personal columns of a table.
+/// Open columns and personal columns of a table.
 type Decided = (Vec<String>, Vec<String>);
 
 /// The decisions in sql/platform/operators.sql.
@@ -1029,7 +1030,7 @@ async fn an_operator_without_personal_data_reads_the_open_columns() {
     login.remove(&a.world).await;
 }
 
-/// A login of this name that was dropped by other means was another person's.
+/// A login of this name that was dropped by other means belonged to another person.
 #[tokio::test]
 async fn an_operator_made_anew_has_the_companies_that_are_named() {
     let (a, b) = (World::new().await, World::new().await);
@@ -1042,7 +1043,7 @@ async fn an_operator_made_anew_has_the_companies_that_are_named() {
     login.remove(&a).await;
 }
 
-/// Logins are the server's: somebody else may have a name when it is still granted something in another database.
+/// Logins belong to the cluster: a new person may get a name that still has grants in another database.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_database_granted_to_a_login_is_not_its_successors() {
     let (one, two) = (OwnDatabase::new().await, OwnDatabase::new().await);
@@ -1072,13 +1073,13 @@ async fn what_a_database_granted_to_a_login_is_not_its_successors() {
     let refused = said(&second, &use_harbor).await;
     assert!(refused.contains("is no operator of a company named"), "{refused}");
     assert_eq!(said(&second, count).await, "0|");
-    // The doctor tells, and the list has nobody.
+    // The doctor reports it, and the list is empty.
     let doctor = text(&run(ringfence(&two, &["doctor"]), "").stdout);
     assert!(doctor.contains(&format!("2 companies of the operator {}", eve.name)), "{doctor}");
     let listed = text(&run(ringfence(&two, &["operator", "list"]), "").stdout);
     assert!(listed.contains("There are no operators"), "{listed}");
 
-    // She has what is granted to her, and nothing of her predecessor's.
+    // The new login has what was granted to it, and nothing of its predecessor's.
     harbor.db.execute(grant, &[&eve.name, &other.name]).await.unwrap();
     let companies = said(&second, "select company from app.my_companies()").await;
     assert_eq!(companies, format!("{}|", other.name));
@@ -1132,9 +1133,9 @@ async fn staff_get_lists_across_companies_and_leave_a_trace() {
     for change in ["update app.staff_log set report = 'x'", "delete from app.staff_log", "truncate app.staff_log"] {
         assert!(a.world.db.batch_execute(change).await.unwrap_err().to_string().contains("db error"), "{change}");
     }
-    // A report that is not written down is not given.
+    // A report that cannot be logged is not given.
     assert!(staff.batch_execute("begin read only; select * from app.staff_companies()").await.is_err());
-    // Nor does one who takes it back keep it to themselves.
+    // Nor is it kept secret by rolling back.
     let url = login.database.replace("ringfence_admin", &login.name);
     let said =
         psql(&url, "set client_min_messages = log;\nbegin;\nselect count(*) from app.staff_companies();\nrollback;\n");
@@ -1143,7 +1144,7 @@ async fn staff_get_lists_across_companies_and_leave_a_trace() {
     a.world.db.batch_execute(&format!("drop role {}", login.name)).await.unwrap();
 }
 
-/// Who a person at psql says they are is not believed.
+/// What an operator says about who they are is not believed.
 #[tokio::test]
 async fn an_operator_speaks_in_nobodys_name() {
     let (acme, other) = (World::new().await, World::new().await);
@@ -1162,7 +1163,7 @@ async fn an_operator_speaks_in_nobodys_name() {
     login.remove(&acme).await;
 }
 
-/// Whom the API refuses something is known to the operators of their company and to staff, and to nobody else.
+/// Refusals of the API are shown to the operators of the company and to staff, and to nobody else.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_was_refused_what_is_known_to_operators_of_their_company_and_to_staff() {
     let own = OwnDatabase::new().await;
@@ -1271,7 +1272,7 @@ async fn the_command_makes_lists_and_removes_operators() {
     let generated = go(&["add", name, "--company", "Acme", "--generate-password", "--no-personal-data"], "");
     let password = text(&generated.stdout).lines().next().unwrap().rsplit(' ').next().unwrap().to_owned();
     assert!(password.len() >= 24 && !text(&go(&["list"], "").stdout).contains(&password));
-    // Something that they have of their own keeps no access alive.
+    // Privileges of its own on objects do not keep the login alive.
     admin.batch_execute(&format!("grant select on app.staff_log to \"{}\"", name.replace('"', "\"\""))).await.unwrap();
     let (operator, connection) = config.password(&password).connect(tokio_postgres::NoTls).await.unwrap();
     tokio::spawn(connection);
@@ -1300,7 +1301,7 @@ async fn an_administrator_is_told_what_they_lack() {
         let refused = text(&run(command, "").stderr);
         assert!(refused.contains(missing), "{arguments:?}: {refused}");
     }
-    // Whoever has the role and no other right sees what is there, and is told what they may not do.
+    // A member of this role without further rights sees what there is, and is told what they may not do.
     let acme = World::within(&own.admin, "Acme").await;
     let (operator, dba) = (Login::new(&own.admin), format!("dba_{}", Uuid::new_v4().simple()));
     acme.db.execute("select app.add_operator($1::text::name, array[$2])", &[&operator.name, &acme.name]).await.unwrap();
@@ -1365,7 +1366,7 @@ async fn the_questions_of_operator_psql_are_answered() {
     assert!(!staff.contains("ERROR") && staff.contains("Data of: all companies"), "{staff}");
     login.remove(&b).await;
 
-    // One who sees no personal data is told so, and gets the rest.
+    // An operator who sees no personal data is told so, and gets the rest.
     let limited = Login::operator(&b, &[&b.name], false, false).await;
     let url = limited.database.replace("ringfence_admin", &limited.name);
     let input = format!(
@@ -1376,7 +1377,7 @@ async fn the_questions_of_operator_psql_are_answered() {
     assert!(!answers.contains("ERROR") && answers.contains("does not see personal data"), "{answers}");
     limited.remove(&b).await;
 
-    // Who may not ask something is told whom it is for.
+    // A refused question tells whom it is for.
     let reader = Login::operator(&b, &[&b.name], false, true).await;
     let url = reader.database.replace("ringfence_admin", &reader.name);
     let answers = psql(&url, &format!("{start}:users_without_company\n"));
@@ -1394,7 +1395,7 @@ async fn the_questions_of_operator_psql_are_answered() {
     }
     b.db.batch_execute(&format!("drop role {}", staff.name)).await.unwrap();
 
-    // A login of this cluster has nothing in another database of it.
+    // A login of this cluster has no rights in another database of it.
     let own = OwnDatabase::new().await;
     Seeded::within(&own.admin).await;
     let login = Login::operator(&b, &[&b.name], false, true).await;

@@ -1,4 +1,4 @@
-//! A large table that is partitioned by company is what it was, and its partitions are no way around the policies.
+//! A large table that is partitioned by company works as before, and its partitions are no way around the policies.
 
 use crate::support::{
     archive::{self, AS_IT_WAS},
@@ -33,7 +33,7 @@ async fn the_matrix_holds_where_large_tables_are_partitioned() {
         b.db.batch_execute(&settings).await.unwrap();
         b.db.batch_execute(script).await.unwrap_or_else(|e| panic!("{table}: {e:?}"));
     }
-    // What functions hold on to is left alone.
+    // A table that functions depend on is not partitioned.
     b.db.batch_execute("set ops.target = 'contacts'").await.unwrap();
     let refused = b.db.batch_execute(script).await.unwrap_err();
     assert!(refused.as_db_error().unwrap().message().contains("app.contacts_containing"), "{refused:?}");
@@ -44,7 +44,7 @@ async fn the_matrix_holds_where_large_tables_are_partitioned() {
     }
     let mut api = db::connect(&own.api).await.unwrap();
     let mut findings = doctor::findings(&api, doctor::rules()).await.unwrap();
-    // The canary is no login.
+    // The canary is not a login.
     findings.retain(|found| found.rule != "lint/operator_grants");
     assert!(findings.is_empty(), "{findings:#?}");
     doctor::check_before_serving(&own.api).await.unwrap();
@@ -56,7 +56,7 @@ async fn the_matrix_holds_where_large_tables_are_partitioned() {
     b.db.batch_execute(&off.replace("disable", "enable")).await.unwrap();
     doctor::check_before_serving(&own.api).await.unwrap();
 
-    // A page of messages reads the partition of its company alone.
+    // A page of messages reads only the partition of its company.
     let rows = "select count(*) from pg_partition_tree('sms_messages') where isleaf";
     assert_eq!(b.value::<i64>(rows, &[]).await, 4);
     let tx = api.transaction().await.unwrap();
@@ -67,7 +67,7 @@ async fn the_matrix_holds_where_large_tables_are_partitioned() {
     assert_eq!(plan.iter().filter(read).count(), 1, "{plan:#?}");
     tx.rollback().await.unwrap();
 
-    // A server whose statements were prepared before goes on, and one that is started now says the same.
+    // A server with older prepared statements goes on, and one that is started now responds alike.
     let fresh = start_server(Config { worker: Switch::Off, ..config() }, &own.api);
     same_reads(&a, &fresh, &server).await;
     let activity = json!({"type": "call", "subject": "S", "due_date": "2999-01-01T00:00:00Z"});
@@ -80,7 +80,7 @@ async fn the_matrix_holds_where_large_tables_are_partitioned() {
     let plan = text(&run(ringfence(&own, &["backfill", "plan"]), "").stdout);
     assert!(plan.contains("calls is partitioned"), "{plan}");
 
-    // A company goes into a file and out of the database, and comes back.
+    // A company is exported, erased, and imported again.
     let (path, kept, before) = (archive::file(), a.checksums().await, archive::rows(&b.db, b.company).await);
     archive_command::export(&own.admin, &b.name, &path, &own.store()).await.unwrap();
     let options = erase::Options { dry_run: false, yes: true };

@@ -60,7 +60,7 @@ async fn a_company_starts_with_the_default_pipeline() {
         }
         assert_eq!(stages.len(), 6);
     }
-    // A second member does not bring a second one, and a company made by the platform gets its own with the first.
+    // A second member brings no second pipeline; a company created by the platform gets one with its first user.
     let root = world.super_admin().await;
     let made = root.post("/api/companies/", json!({"name": format!("Made {}", Uuid::new_v4())})).await.expect(200);
     let add = "select id from app.add_user($1, 'x', 'A', 'B', 'company_user', $2, 'active')";
@@ -142,7 +142,7 @@ async fn stages_are_made_changed_ordered_and_deleted() {
         acme.member.patch(&stage, refused).await.expect(422);
     }
 
-    // Reversed; what is of another pipeline or unknown is skipped.
+    // Reversed; unknown stages and stages of another pipeline are skipped.
     let other = acme.admin.post("/api/pipelines", json!({"name": "Other"})).await.expect(200);
     let theirs = format!("/api/pipelines/{}/stages", id(&other));
     let theirs = acme.admin.post(&theirs, json!({"name": "Theirs", "order_index": 4})).await.expect(200);
@@ -165,7 +165,7 @@ async fn stages_are_made_changed_ordered_and_deleted() {
     assert_eq!(acme.member.delete(&stage).await.detail(404), "Stage not found");
     assert_eq!(acme.member.patch(&stage, json!({})).await.detail(404), "Stage not found");
     assert!(!names(&stages(&acme.admin, &pipeline).await).contains(&json!("Trial")));
-    // A stage goes with its pipeline.
+    // A stage is deleted with its pipeline.
     acme.admin.delete(&format!("/api/pipelines/{}", id(&other))).await.expect(200);
     let gone = format!("/api/pipeline-stages/{}", id(&theirs));
     assert_eq!(acme.member.patch(&gone, json!({"name": "Ours"})).await.detail(404), "Stage not found");
@@ -240,7 +240,7 @@ async fn a_pipeline_is_not_deleted_under_a_deal_on_its_way() {
     assert_eq!(acme.value::<i64>(lost, &[&acme.company]).await, 0);
 }
 
-/// From before there were companies: only who made it sees it.
+/// Historical means from before there were companies: only its creator sees it.
 #[tokio::test]
 async fn a_companys_deal_goes_into_no_historical_pipeline() {
     let acme = World::new().await;
@@ -255,7 +255,7 @@ async fn a_companys_deal_goes_into_no_historical_pipeline() {
     let path = format!("/api/deals/{}", deal["id"].as_str().unwrap());
     let moved = acme.member.patch(&path, json!({"pipeline_id": pipeline, "stage_id": stage})).await;
     assert_eq!(moved.detail(404), "Pipeline not found");
-    // What is historical itself may be there.
+    // A historical deal may stay in it.
     let add = "insert into deals (tenant_id, owner_id, title, value, pipeline_id, stage_id) select $1, $2, 'Old deal', 1, p.pipeline_id, p.id
         from pipeline_stages p where p.id = $3 returning id";
     let old: Uuid = acme.value(add, &[&acme.company, &acme.member.id, &stage]).await;
@@ -281,7 +281,7 @@ async fn a_historical_pipeline_is_not_the_first() {
     assert_eq!(names, ["Sales Pipeline", "Historical"]);
 }
 
-/// Only who made them sees them, and where they are is deleted by a colleague.
+/// Only their owners see them, and a colleague deletes the stage or pipeline that they are in.
 #[tokio::test]
 async fn historical_deals_stay_where_they_are_seen() {
     let acme = World::new().await;
@@ -308,7 +308,7 @@ async fn historical_deals_stay_where_they_are_seen() {
     assert_eq!([stage_of(&moved).await, stage_of(&kept).await], ["First", "Third"]);
     acme.member.patch(&format!("{moved}/move"), json!({"to_stage_id": "Third"})).await.expect(200);
 
-    // One's own are told of, as ever.
+    // The caller's own deals are counted in the refusal, as always.
     let refused = acme.admin.delete(&path).await.detail(400);
     assert_eq!(refused, "The pipeline cannot be deleted: 1 deal is in it");
     acme.admin.delete(&own).await.expect(200);
@@ -326,7 +326,7 @@ async fn historical_deals_stay_where_they_are_seen() {
         .await;
     assert_eq!(events, 0);
 
-    // Those that were left behind before.
+    // The migration moves deals that were left behind earlier.
     let behind = "update deals d set stage_id = s.id, pipeline_id = s.pipeline_id from pipeline_stages s where d.owner_id = $1 and s.id::text = $2";
     acme.db.execute(behind, &[&acme.member.id, &id(&made[2])]).await.unwrap();
     let migration = include_str!("../../migrations/V0078__numbers_and_conversations.sql");

@@ -129,7 +129,7 @@ async fn fifty_at_once_get_fifty_consecutive_numbers_in_each_company() {
             .collect();
         assert_eq!(numbers, (1..=50).map(number).collect());
     }
-    // What fails uses no number, and what is deleted keeps its own.
+    // A request that fails uses no number, and a deleted quote keeps its number.
     assert!(
         acme.admin
             .post("/api/quotes/", json!({"title": "Q0", "amount": 1}))
@@ -148,7 +148,7 @@ async fn fifty_at_once_get_fifty_consecutive_numbers_in_each_company() {
     acme.db.execute(forged, &[&acme.company, &acme.admin.id, &number(999)]).await.unwrap();
     assert_eq!(quote(&acme.admin, json!({})).await["quote_number"], json!(number(1000)));
     assert_eq!(quote(&acme.admin, json!({})).await["quote_number"], json!(number(1001)));
-    // Behind the last one there is come those that were left out.
+    // After the last possible number come those that were skipped.
     acme.db.execute(forged, &[&acme.company, &acme.admin.id, &number(999_999_999)]).await.unwrap();
     assert_eq!(quote(&acme.admin, json!({})).await["quote_number"], json!(number(53)));
     assert_eq!(quote(&acme.admin, json!({})).await["quote_number"], json!(number(54)));
@@ -232,12 +232,12 @@ async fn any_member_changes_a_quote() {
     }
 }
 
-/// A text without its blanks: where a PDF has them depends on how its letters are spaced.
+/// A text without whitespace, which in a PDF depends on the spacing of letters.
 fn dense(text: &str) -> String {
     text.split_whitespace().collect()
 }
 
-/// The pages of a PDF as text without blanks.
+/// The pages of a PDF as text without whitespace.
 async fn printed(who: &Person, quote: &Value) -> Vec<String> {
     let response = who.request("GET", &format!("{}/download", path(quote))).send().await.unwrap();
     assert_eq!(response.status(), 200);
@@ -250,7 +250,7 @@ async fn printed(who: &Person, quote: &Value) -> Vec<String> {
     pages.iter().map(|page| dense(&document.extract_text(&[*page]).unwrap())).collect()
 }
 
-/// A red picture of one pixel.
+/// A red image of one pixel.
 fn png() -> Vec<u8> {
     use base64::{Engine, prelude::BASE64_STANDARD};
     let text = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg==";
@@ -317,7 +317,7 @@ async fn the_pdf_prints_the_quote() {
     acme.admin.delete(&format!("/api/files/{}", file["id"].as_str().unwrap())).await.expect(200);
     assert_eq!(printed(&acme.admin, &bare).await.len(), 1, "without the file it prints all the same");
 
-    // So it does while the store cannot read it: a link that leads to itself is neither there nor not there.
+    // Nor does a logo that the store cannot read prevent printing: here, a symbolic link to itself.
     let store = format!("{}/logos-{}", env!("CARGO_TARGET_TMPDIR"), acme.company);
     let config = Config { storage_url: Some(format!("file://{store}")), ..config() };
     let admin = acme.admin.at(&start_server(config, &api_url()));
@@ -331,7 +331,7 @@ async fn the_pdf_prints_the_quote() {
     admin.get(logo["url"].as_str().unwrap()).await.detail(502);
     assert_eq!(printed(&admin, &bare).await.len(), 1);
 
-    // Many lines go over pages; another currency has other digits; names of any script print.
+    // Many lines take several pages; another currency has other digits; names in any script print.
     acme.db
         .execute(
             "update companies set currency = 'JPY', name = name || ' Αθήνα 東京 القاهرة' where id = $1",
@@ -357,7 +357,7 @@ async fn the_pdf_prints_the_quote() {
     );
 }
 
-/// Sums are exact, percents have four decimals, and days are the company's.
+/// Totals are exact, percentages have four decimals, and days are in the company's time zone.
 #[tokio::test]
 async fn a_quote_is_printed_as_it_was_made() {
     let acme = World::new().await;
@@ -394,7 +394,7 @@ async fn documents_of_one_company_do_not_hold_up_anothers() {
         let request = who.request("GET", &format!("{}/download", path(quote)));
         tokio::spawn(async move { request.send().await.unwrap().status().as_u16() })
     };
-    // As a document that takes long: what the company asks for meanwhile waits, and there is a turn for others.
+    // As while a long document is made: other requests of the company wait, and those of others do not.
     let long = ringfence::pdf::permit(acme.company).await.unwrap();
     let many: Vec<_> = (0..6).map(|_| print(&acme.admin, &own)).collect();
     assert_eq!(print(&other.admin, &others).await.unwrap(), 200);
@@ -405,7 +405,7 @@ async fn documents_of_one_company_do_not_hold_up_anothers() {
     }
 }
 
-/// What PostgreSQL can hold and a calendar cannot is shown as the nearest, and what has no end as none.
+/// Days that PostgreSQL can store but a calendar cannot are shown as the nearest one, and infinity as no day.
 #[tokio::test]
 async fn days_beyond_the_calendar_are_shown_and_printed() {
     let acme = World::new().await;
@@ -426,7 +426,7 @@ async fn days_beyond_the_calendar_are_shown_and_printed() {
     }
 }
 
-/// What a database says of its sessions is another program's wish.
+/// Settings of the database for sessions are meant for other programs.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_day_is_written_the_same_whatever_the_database_says() {
     let own = OwnDatabase::new().await;

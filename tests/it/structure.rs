@@ -1,4 +1,4 @@
-//! Rules of the code's shape, so that a newcomer finds the place: what is easy to forget fails here and says what to do.
+//! Rules for the structure of the code: what is easy to forget fails here, and the message says what to do.
 
 use crate::support::{
     command::text,
@@ -47,7 +47,7 @@ fn every_area_has_its_folder_and_its_tests() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     for area in areas() {
         assert!(root.join(format!("tests/it/{area}.rs")).exists(), "tests/it/{area}.rs is missing");
-        // Registration and its kin run before a company exists, by the statements of sql/platform.
+        // Registration runs before a company exists, with statements in sql/platform.
         let folder = root.join(format!("sql/{area}"));
         assert!(folder.exists() || area == "registration", "sql/{area}/ is missing");
     }
@@ -102,7 +102,7 @@ fn only_the_database_module_can_connect() {
     }
 }
 
-/// A task of its own does not see what its request has not committed.
+/// A separate task does not see what its request has not committed.
 #[test]
 fn requests_go_on_elsewhere_only_after_a_commit() {
     let allowed = [
@@ -134,7 +134,7 @@ fn requests_go_on_elsewhere_only_after_a_commit() {
     }
 }
 
-/// Of a suspended company nothing works but that somebody wants no more from it, and what a provider says of what has left.
+/// In a suspended company nothing works except opt-outs, and providers' responses about what was already sent.
 #[test]
 fn only_opt_outs_and_answers_enter_a_suspended_company() {
     let opt_outs = [("webhooks/twilio.rs", 1), ("webhooks/sendgrid.rs", 2), ("webhooks/tracking.rs", 1)];
@@ -171,7 +171,8 @@ fn the_context_is_set_for_a_transaction_and_in_one_place() {
     }
 }
 
-/// The policy filters and the default fills; a filter beside them is a table that lacks protection.
+/// The policy filters and the default fills in the company; a filter in a statement suggests a table without
+/// protection.
 #[test]
 fn area_statements_do_not_filter_by_company() {
     for path in files("sql", "sql") {
@@ -201,7 +202,7 @@ fn statements_and_areas_stay_small() {
     }
 }
 
-/// The words of a text that begin so, of these characters and more.
+/// The words in a text that begin with `start` and continue with such characters.
 fn words<'a>(text: &'a str, start: &'a str, is_part: impl Fn(char) -> bool + 'a) -> impl Iterator<Item = &'a str> {
     text.match_indices(start).map(move |(place, _)| {
         let rest = &text[place..];
@@ -262,14 +263,14 @@ fn migrations() -> impl Iterator<Item = (u32, String, String)> {
     })
 }
 
-/// Servers of the version before go on while a migration runs and after it, unless it says that they cannot.
+/// Servers of the previous version go on during and after a migration, unless it says that they cannot.
 #[test]
 fn migrations_that_break_older_programs_say_so() {
     for (number, name, sql) in migrations() {
         let sql = sql.to_lowercase();
         let code: String =
             sql.lines().filter(|line| !line.trim_start().starts_with("--")).collect::<Vec<_>>().join("\n");
-        // A number that may have more digits is read as before, and no table is written anew.
+        // A numeric column that gets more digits is read as before, and its table is not rewritten.
         let code = code.replace(" type numeric,", "").replace(" type numeric;", "");
         if number <= 38 || code.contains("app.oldest_program()") {
             continue;
@@ -284,7 +285,7 @@ fn migrations_that_break_older_programs_say_so() {
     }
 }
 
-/// The lists that are named in a source: which, and how each is planned.
+/// The name of each list in a source, and how it is planned.
 fn planned_lists(source: &str) -> impl Iterator<Item = (&str, &str)> {
     source.split("list!(\"").skip(1).map(|call| {
         let (name, rest) = call.split_once('"').unwrap();
@@ -293,8 +294,8 @@ fn planned_lists(source: &str) -> impl Iterator<Item = (&str, &str)> {
     })
 }
 
-/// One plan for all that filters may be, null among it, expects few rows of any of them, and reads and sorts the whole company.
-/// A plan that PostgreSQL may choose again does so for the first requests of a connection.
+/// A single plan for all values of the filters, including null, expects few rows for each, and reads and sorts the
+/// whole company. If PostgreSQL may choose, it uses a custom plan only for the first requests of a connection.
 #[test]
 fn lists_say_how_they_are_planned() {
     let scale = include_str!("scale.rs");
@@ -313,7 +314,7 @@ fn lists_say_how_they_are_planned() {
     assert!(seen > 30, "{seen}");
 }
 
-/// On a large database, indexes are built before the migration, without keeping writers out.
+/// On a large database, indexes are built before the migration, without blocking writers.
 #[test]
 fn indexes_may_be_there_before_their_migration() {
     for (_, name, sql) in migrations().filter(|(number, ..)| *number >= 65) {
@@ -328,7 +329,7 @@ fn indexes_may_be_there_before_their_migration() {
     }
 }
 
-/// What several test files need is support: nobody looks for it in the tests of an area.
+/// Code that several test files need belongs in support: nobody looks for it in the tests of an area.
 #[test]
 fn test_files_use_support_and_not_each_other() {
     for (path, text) in sources("tests/it") {

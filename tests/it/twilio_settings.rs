@@ -29,7 +29,7 @@ async fn settings_are_entered_once_verified_and_show_no_secret() {
     assert!(!entered.to_string().contains(&account.token) && !entered.to_string().contains("a-key"), "{entered}");
     assert!(acme.admin.post("/api/twilio-settings/", new.clone()).await.detail(400).contains("already exist"));
 
-    // A key as it is shown and an empty token stay what they were; a wrong token is stored and not verified.
+    // A key as it is shown and an empty token change nothing; a wrong token is stored and not verified.
     let sealed = "select count(*) from app.company_secrets where company_id = $1";
     let put = json!({"sendgrid_api_key": " ****1234", "auth_token": "", "email_enabled": true});
     let changed = acme.admin.put("/api/twilio-settings/", put).await.expect(200);
@@ -85,7 +85,7 @@ async fn what_is_switched_off_stays_verified_and_is_not_asked_about() {
     let numbers = acme.member.get("/api/twilio-settings/phone-numbers").await;
     assert!(numbers.detail(400).contains("switch them on first"));
     assert_eq!(put(json!({"is_active": true})).await["is_verified"], true);
-    // Another account is unknown until it is switched on.
+    // Another account is not verified until the settings are switched on.
     let other = Account::new();
     let off = json!({"is_active": false, "account_sid": other.sid, "auth_token": other.token});
     assert_eq!(put(off).await["is_verified"], false);
@@ -99,7 +99,7 @@ async fn what_the_settings_show_is_nothing_new() {
     let new = json!({"account_sid": account.sid, "auth_token": account.token, "sendgrid_api_key": "****1234"});
     let entered = acme.admin.post("/api/twilio-settings/", new).await.expect(201);
     assert_eq!(entered["sendgrid_api_key"], Value::Null);
-    // From before numbers were judged.
+    // A number from before numbers were checked.
     let old = "update twilio_settings set phone_number = '5551' where company_id = $1";
     acme.db.execute(old, &[&acme.company]).await.unwrap();
     let changed = acme.admin.put("/api/twilio-settings/", json!({"phone_number": "5551", "email_enabled": true})).await;
@@ -121,7 +121,7 @@ async fn what_the_company_is_told_of_the_account_is_to_be_verified_again() {
     let key = json!({"sendgrid_api_key": "SG.a-key-that-is-long-1234"});
     tell(&acme.admin, key).await;
     assert_eq!(settings().await["sendgrid_api_key"], "****1234");
-    // As they are shown they are no others, and what is not there cannot be taken away.
+    // Secrets sent back as they are shown change nothing, and a missing one cannot be removed.
     let kept = "select md5(string_agg(sealed::text, '' order by name)) from app.company_secrets where company_id = $1";
     let before: String = acme.value(kept, &[&acme.company]).await;
     for who in [&acme.admin, &staff] {
@@ -144,7 +144,7 @@ async fn what_the_company_is_told_of_the_account_is_to_be_verified_again() {
             tell(who, other).await;
             assert_eq!(settings().await["is_verified"], false);
             assert_eq!(settings().await["account_sid"], *sid);
-            // As it is, it is no other.
+            // Entered as it was, the account is verified again.
             let back = json!({"twilio_account_sid": account.sid, "twilio_auth_token": account.token});
             tell(who, back).await;
             assert_eq!((verify().await, settings().await["is_verified"].clone()), (json!(true), json!(true)));
@@ -166,7 +166,7 @@ async fn what_the_company_is_told_of_the_account_is_to_be_verified_again() {
         assert!(who.put(&to_bare, given).await.detail(400).contains("no Twilio settings"));
         assert_eq!(who.get(&to_bare).await.expect(200)["city"], Value::Null);
     }
-    // Without a token the settings are there, and nothing can be done with them.
+    // Without a token the settings exist, but nothing can be done with them.
     tell(&acme.admin, json!({"twilio_auth_token": ""})).await;
     assert_eq!((settings().await["is_verified"].clone(), verify().await), (json!(false), json!(false)));
     assert!(acme.member.get("/api/twilio-settings/phone-numbers").await.detail(400).contains("not verified"));
@@ -181,7 +181,7 @@ async fn numbers_are_taken_over_from_the_account() {
     let account = Account::new();
     assert_eq!(acme.admin.post("/api/twilio/sync/phone-numbers", json!({})).await.status, 400);
     let settings = json!({"account_sid": account.sid, "auth_token": account.token});
-    // Another company has the same account, and the first of the two keeps a number.
+    // Another company has the same account; the first company to add a number keeps it.
     for company in [&acme, &other] {
         company.admin.post("/api/twilio-settings/", settings.clone()).await.expect(201);
     }
@@ -198,7 +198,7 @@ async fn numbers_are_taken_over_from_the_account() {
     };
     assert_eq!([active(&one), active(&two), active(&three)], [None, Some(json!(true)), Some(json!(false))]);
     assert_eq!(acme.member.post("/api/twilio/sync/phone-numbers", json!({})).await.status, 403);
-    // One that the admin has from before there were companies becomes the company's.
+    // A historical number of the admin becomes the company's.
     let old = number();
     let historical = "insert into phone_numbers (tenant_id, company_id, user_id, phone_number, is_active) values ($1, null, $2, $3, true)";
     acme.db.execute(historical, &[&acme.company, &acme.admin.id, &old]).await.unwrap();
@@ -212,7 +212,7 @@ async fn numbers_are_taken_over_from_the_account() {
     assert_eq!(live["phone_numbers"].as_array().unwrap().len(), 3);
 }
 
-/// What the removal of the settings switches off comes back with their account; what somebody has switched off does not.
+/// Numbers that removing the settings switched off come back with their account; those that a user switched off do not.
 #[tokio::test]
 async fn numbers_come_back_with_their_account() {
     let (acme, other) = (World::new().await, World::new().await);
@@ -245,7 +245,7 @@ async fn numbers_come_back_with_their_account() {
     assert_eq!(active().await, [one.as_str()]);
     text().await.expect(200);
 
-    // Another account brings no numbers of this one, unless Twilio or an admin says so.
+    // Another account brings back none of these numbers, unless Twilio or an admin says so.
     remove().await;
     let elsewhere = Account::new();
     enter(&elsewhere).await;
@@ -261,13 +261,13 @@ async fn numbers_come_back_with_their_account() {
     account.has(&[one, &off]);
     acme.admin.post("/api/twilio/sync/phone-numbers", json!({})).await.expect(200);
     assert_eq!(active().await, [one.as_str()]);
-    // Also when the account is entered in place of another one.
+    // Also when the account replaces another one.
     remove().await;
     enter(&elsewhere).await;
     let corrected = json!({"account_sid": account.sid, "auth_token": account.token});
     acme.admin.put("/api/twilio-settings/", corrected).await.expect(200);
     assert_eq!(active().await, [one.as_str()]);
-    // What is switched off by hand stays so.
+    // A number that is switched off by hand stays so.
     remove().await;
     acme.member.send("PATCH", &switch, None).await.expect(200);
     let id = rows().await.iter().find(|n| n["phone_number"] == **one).unwrap()["id"].as_str().unwrap().to_owned();
@@ -278,7 +278,7 @@ async fn numbers_come_back_with_their_account() {
     assert!(active().await.is_empty());
 }
 
-/// Whether a company uses this number, and what its log says that became of it.
+/// Whether a company uses this number, and how its log says that this changed.
 async fn uses(world: &World, number: &str) -> (bool, Vec<String>) {
     let used =
         "select bool_or(is_active) from phone_numbers where company_id = $1 and phone_number = $2 and not is_deleted";
@@ -291,7 +291,7 @@ async fn uses(world: &World, number: &str) -> (bool, Vec<String>) {
 async fn a_number_is_whose_twilio_says_it_is() {
     let off = || vec!["false".to_owned()];
     let sync = async |world: &World| world.admin.post("/api/twilio/sync/phone-numbers", json!({})).await.expect(200);
-    // What a stranger says of an account that Twilio does not know, or of one that does not have the number, is only said.
+    // A stranger's claim has no effect if Twilio does not know the account, or the account does not have the number.
     for is_known in [false, true] {
         let (acme, late, stranger) = (World::new().await, World::new().await, World::new().await);
         let said = Account::new();
@@ -318,7 +318,7 @@ async fn a_number_is_whose_twilio_says_it_is() {
             "This phone number was already added"
         );
 
-        // Nor does a number that was switched off, or is added by hand, need more than Twilio's word.
+        // To switch on a number or to add it by hand, Twilio's confirmation is enough, too.
         let account = Account::of(&late).await;
         account.has(&[&account.number]);
         assert!(
