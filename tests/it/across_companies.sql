@@ -1,4 +1,4 @@
--- Rows that name a row of another company, where the owner counts as a member.
+-- The number of rows that refer to a row of another company, where an owner counts as a member.
 select (select count(*) from sms_messages m join contacts c on c.id = m.contact_id where c.tenant_id <> m.tenant_id)
   + (select count(*) from activities m join contacts c on c.id = m.contact_id where c.tenant_id <> m.tenant_id)
   + (select count(*) from activities m join deals c on c.id = m.deal_id where c.tenant_id <> m.tenant_id)

@@ -234,7 +234,7 @@ async fn completing_toggles_and_fires_once() {
     assert_eq!(fired().await, 2);
 }
 
-/// The edit form has days without times, and sends back all that it was shown.
+/// The edit form shows days without times, and sends back everything that it was shown.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_day_that_is_shown_keeps_its_time() {
     let own = OwnDatabase::new().await;
@@ -251,7 +251,7 @@ async fn the_day_that_is_shown_keeps_its_time() {
     assert_eq!([&saved["subject"], &saved["due_date"]], [&json!("New"), &json!(due)]);
     let jobs = "select count(*) from jobs where kind = 'activity_due'";
     assert_eq!((acme.value::<i64>(jobs, &[]).await, reminded().await), (0, 1));
-    // Another day is that day, and so is this one when its time is said.
+    // Another day is taken as given, and so is this one if it has a time.
     for (given, then) in [
         ("2027-03-01", "2027-03-01T00:00:00"),
         ("2027-03-02T09:30", "2027-03-02T09:30:00"),

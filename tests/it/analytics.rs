@@ -1,4 +1,4 @@
-//! Analytics (contract: analytics): every figure against a computation of its own, from rows that the test made.
+//! Analytics (contract: analytics): compares each figure with an independent computation from the test's own rows.
 
 use crate::support::{
     random::Dice,
@@ -86,7 +86,7 @@ struct Mail {
     clicked: Option<Timestamp>,
 }
 
-/// One of whom a campaign was for.
+/// A recipient of a campaign.
 #[derive(Clone)]
 struct Recipient {
     user: Uuid,
@@ -99,12 +99,12 @@ struct Recipient {
     historical: bool,
 }
 
-/// A company with rows of every kind, and what was put into it.
+/// A company with rows of every kind, and what was inserted.
 struct Filled {
     world: World,
     zone: TimeZone,
     people: Vec<Person>,
-    /// Id, pipeline, name and place.
+    /// Id, pipeline, name and position.
     stages: Vec<(Uuid, Uuid, String, i32)>,
     deals: Vec<Deal>,
     activities: Vec<Activity>,
@@ -190,7 +190,7 @@ impl Filled {
             };
             let sent = (status != "draft" && !inbound).then(|| dice.moment(300));
             let clicked = (status == "clicked").then(|| dice.moment(300));
-            // One that was opened before that was noted has no time.
+            // Mails that were opened before opens were recorded have no time.
             let opened = (["opened", "clicked"].contains(&status) && dice.chance(90)).then(|| dice.moment(300));
             let clicked = clicked.filter(|_| opened.is_some());
             self.mails.push(Mail { user: dice.one(&people), status, inbound, sent, opened, clicked });
@@ -302,7 +302,7 @@ impl Filled {
         from.is_none_or(|from| day >= from) && to.is_none_or(|to| day <= to)
     }
 
-    /// The deals that somebody sees, by the filters of a query.
+    /// The deals that a user sees with these filters.
     fn deals(&self, who: &Person, owner: Option<Uuid>, pipeline: Option<Uuid>) -> Vec<&Deal> {
         let seen = self.deals.iter().filter(|d| !d.deleted && (!d.historical || d.owner == who.id));
         seen.filter(|d| owner.is_none_or(|o| d.owner == o) && pipeline.is_none_or(|p| d.pipeline == p)).collect()
@@ -314,7 +314,7 @@ fn number(value: &Value) -> f64 {
     value.as_f64().unwrap_or_else(|| panic!("{value} is no number"))
 }
 
-/// Whether a figure is what was expected, but for what rounding to so many decimals does.
+/// Checks that a figure is as expected, except for rounding to this many decimals.
 #[track_caller]
 fn close(figure: &Value, expected: f64, decimals: i32) {
     let slack = 0.5 * 10_f64.powi(-decimals) + 1e-6;
@@ -350,7 +350,7 @@ fn query(range: Range, owner: Option<Uuid>, pipeline: Option<Uuid>) -> String {
     text
 }
 
-/// Ranges that begin and end somewhere in the data, one without days, and ones that are open at an end.
+/// Ranges that begin and end within the data, an empty one, and ones with an open end.
 fn ranges(dice: &mut Dice, today: Date) -> Vec<Range> {
     let mut day = |within: usize| today.checked_sub(Span::new().days(dice.pick(within) as i64)).unwrap();
     let (a, b, c) = (day(300), day(300), day(20));
@@ -425,8 +425,8 @@ fn dashboard(acme: &Filled, said: &Value, owner: Option<Uuid>, range: Range, all
     let from_zero = |now: f64, before: f64| if before == 0.0 && now > 0.0 { 100.0 } else { growth(now, before) };
     close(&k["pipeline_growth"], from_zero(money(&new), money(&old)), 1);
     close(&k["deal_growth"], from_zero(new.len() as f64, old.len() as f64), 1);
-    // Who asks sees their own historical ones; the caller of these figures is never the third person.
-    // The day of an activity is the one that was given, wherever the company is.
+    // Users see their own historical activities; the caller here is never the third user. The day of an activity is as
+    // given, whatever the company's time zone.
     let given = |due: Timestamp| due.to_zoned(TimeZone::UTC).date();
     let due = |a: &&Activity| a.due.is_some_and(|due| given(due) == today) && owner.is_none_or(|o| a.owner == o);
     let most = acme.activities.iter().filter(due).count() as f64;
@@ -860,7 +860,7 @@ async fn a_team_has_the_figures_of_its_members() {
     assert_eq!((number(&own["results"]["revenue"]), number(&own["results"]["deals"])), (10.0, 1.0));
 }
 
-/// The same keys all the way down, whatever the figures; a list's members have those of its first one.
+/// Checks that all keys are the same, whatever the figures; items of a list must have the keys of its first item.
 #[track_caller]
 fn same_shape(one: &Value, other: &Value, at: &str) {
     match (one, other) {
@@ -901,7 +901,7 @@ async fn nothing_is_zero_in_the_same_shape() {
             same_shape(&full, &empty, report);
             assert_eq!(sum_of_numbers(&empty), 0.0, "{report}: {empty}");
         }
-        // What another company has is as what nobody has: nothing (contract: analytics).
+        // An id of another company gives the same as an unknown one: nothing (contract: analytics).
         if !["revenue", "users", "contacts", "documents"].contains(&report) {
             for id in [other.admin.id, Uuid::now_v7()] {
                 let nobodys = acme.people[0].get(&format!("{path}?user_id={id}")).await.expect(200);
@@ -980,7 +980,7 @@ async fn a_zone_that_is_none_counts_by_utc() {
     }
 }
 
-/// IANA has zones with digits in their names, and some that PostgreSQL takes for an offset without summer time.
+/// IANA has zones with digits in their names, some of which PostgreSQL reads as an offset without daylight saving time.
 #[tokio::test]
 async fn a_day_is_that_of_the_companys_zone_whatever_its_name() {
     let world = World::new().await;
@@ -1107,7 +1107,7 @@ async fn the_sums_follow_whatever_happens_to_deals() {
             8 => format!("update deals set company_id = tenant_id where {some} and company_id is null"),
             9 => format!("select app.fold_deal_sums('{company}')"),
             _ => {
-                // One who has no company makes deals, and comes into this one; or goes to another.
+                // A user without company adds deals, and then joins this company; or a user leaves for another.
                 match newcomers.pop() {
                     None => {
                         let lone = acme.world.lone().await.id;
@@ -1162,7 +1162,7 @@ async fn writers_at_once_lose_no_figure_and_do_not_wait() {
     assert_eq!(differences(&world).await, 0);
     let k = &world.admin.get("/api/analytics/dashboard").await.expect(200)["kpis"];
     assert_eq!((number(&k["deals_won"]), number(&k["total_revenue"])), (48.0, 48.0 * 25.0));
-    // A transaction that is open with a new deal in it holds up no other writer.
+    // An open transaction with a changed deal blocks no other writer.
     let open = ringfence::db::connect(&crate::support::server::admin_url()).await.unwrap();
     let begin =
         format!("begin; update deals set value = value + 1 where tenant_id = '{}' and title = '0 1'", world.company);
@@ -1188,7 +1188,7 @@ async fn the_table_is_whole_and_harmless() {
     let stage = "select id, pipeline_id from pipeline_stages where tenant_id = $1 and name = 'Proposal'";
     let stage = acme.db.query_one(stage, &[&acme.company]).await.unwrap();
     let (stage, pipeline): (Uuid, Uuid) = (stage.get(0), stage.get(1));
-    // Many at the same moment, so that a part ends between them.
+    // Many at the same moment, so that a batch ends between them.
     let many = "insert into deals (tenant_id, company_id, owner_id, title, value, pipeline_id, stage_id, created_at)
         select $1, $1, $2, 'Many ' || n, n, $3, $4, timestamptz '2026-01-01' + (n / 700) * interval '1 second' from generate_series(1, 4500) n";
     acme.db.execute(many, &[&acme.company, &acme.admin.id, &pipeline, &stage]).await.unwrap();

@@ -1,4 +1,5 @@
-//! The audit log: everything that an admin answers for is in it, in whoever's name it was done, and it stays.
+//! The audit log: it has everything that an admin is responsible for, in whoever's name it was done, and is
+//! append-only.
 
 use crate::support::{
     database::OwnDatabase,
@@ -87,7 +88,7 @@ async fn deletions_are_noted_without_content_and_credentials_without_secrets() {
         assert!(!log.text.contains(secret), "{}", log.text);
     }
 
-    // What is long is cut, and a change of nothing is none.
+    // Long values are cut, and an update that changes nothing is not logged.
     let long = json!({"settings": {"auto_reply": "x".repeat(1000)}});
     let path = format!("/api/companies/{}", acme.company);
     for _ in 0..2 {
@@ -143,7 +144,7 @@ async fn jobs_and_people_at_psql_are_named() {
     assert_eq!(seen[1]["request_id"], json!(null));
 }
 
-/// What a historical row says is its owner's, also in the log.
+/// A historical row is visible only to its owner, also in the log.
 #[tokio::test]
 async fn a_historical_row_is_not_in_the_companys_log() {
     let acme = World::new().await;

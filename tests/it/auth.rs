@@ -1,5 +1,4 @@
-//! Login and logout, accounts without a company, forgotten passwords (contract: auth; tests/README.md, promises 1 to
-//! 9).
+//! Login, logout, registration and forgotten passwords (contract: auth; tests/README.md, promises 1 to 9).
 
 use crate::support::{
     database::{until, waiting_for},
@@ -259,7 +258,7 @@ async fn registration_checks_its_fields() {
         let mut body = account(&fresh(), "x", json!(null));
         body["password"] = json!(password);
         assert!(nobody.post("/api/auth/register", body.clone()).await.detail(400).contains("common"), "{password}");
-        // A password that a team may give to new members is refused here.
+        // Accepted with a company, where the team chooses the passwords of its new members.
         body["company_id"] = json!(acme.company);
         nobody.post("/api/auth/register", body).await.expect(200);
     }
@@ -397,8 +396,7 @@ async fn a_forgotten_password_is_reset_by_the_mailed_code() {
     reset(&acme.member.email, &code, "New-Horse-99").await.expect(400);
 }
 
-/// Work that is done only if there is an account happens after the response, so that its time does not reveal the
-/// account.
+/// Work that only an existing account causes follows the response, so that its time does not reveal the account.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reset_is_begun_behind_the_answer() {
     let inbox = Inbox::open().await;

@@ -131,8 +131,8 @@ async fn a_restored_copy_has_every_row_and_keeps_companies_apart() {
     b.db.execute(add, &[&operator, &b.name]).await.unwrap();
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("backup-{}", own.name));
     let path = folder.to_str().unwrap();
-    // A failed backup leaves nothing behind, and does not prevent the next one. From PostgreSQL 17 on, the function has
-    // another signature: a dump that names it could not be restored.
+    // A failed backup leaves nothing behind, and is no obstacle to the next one. From PostgreSQL 17 on,
+    // `pg_logical_emit_message` has another signature: a dump that names it could not be restored.
     let acl = "select proacl is null or has_function_privilege('public', oid, 'execute') or current_setting('server_version_num')::int >= 170000 from pg_proc where proname = 'pg_logical_emit_message' limit 1";
     let admin = db::connect(&own.admin).await.unwrap();
     assert!(admin.query_one(acl, &[]).await.unwrap().get::<_, bool>(0));

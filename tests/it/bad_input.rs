@@ -1,4 +1,4 @@
-//! Whatever is sent, the answer is a 4xx in the contract's shape, and nothing has changed.
+//! Whatever is sent, the response is a 4xx in the contract's shape, and nothing has changed.
 
 use crate::support::world::{Answer, Person, World, answer};
 use ringfence::api::{self, Access, Route};
@@ -11,7 +11,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
-/// A row for each name in a path.
+/// The path of a route, with the id of a row for each name in it.
 async fn path(route: &Route, world: &World, person: &Person) -> String {
     let mut path = String::new();
     for part in route.path.split('/').skip(1) {
@@ -33,7 +33,7 @@ async fn path(route: &Route, world: &World, person: &Person) -> String {
     path
 }
 
-/// A row of the company, by the name that paths have for its id.
+/// Adds a row of the company, by the name that paths have for its id.
 async fn row(name: &str, world: &World, person: &Person) -> Uuid {
     let table = match name {
         "{pipeline_id}" => "pipelines",
@@ -101,7 +101,7 @@ fn refused(answer: &Answer, what: &str) {
     shaped(answer, what);
 }
 
-/// An answer that is an error has the contract's shape and no word of the database.
+/// Checks that a response is no 5xx, and that an error has the contract's shape and nothing of the database.
 #[track_caller]
 fn shaped(answer: &Answer, what: &str) {
     assert!(answer.status < 500, "{what}: {} {}", answer.status, answer.text);
@@ -127,7 +127,7 @@ fn shaped(answer: &Answer, what: &str) {
     }
 }
 
-/// The methods that carry a body, with the fields that any body of theirs may have.
+/// The routes with a body.
 fn writing() -> impl Iterator<Item = &'static Route> {
     api::routes().filter(|r| ["post", "put", "patch"].contains(&r.method))
 }
@@ -139,7 +139,7 @@ async fn caller(world: &World, route: &Route) -> Person {
     }
 }
 
-/// The schema of a route's JSON body, from the OpenAPI document.
+/// The fields of a route's JSON body, from the OpenAPI document.
 fn fields(document: &Value, route: &Route) -> Option<Vec<String>> {
     let schema = &document["paths"][route.path][route.method]["requestBody"]["content"]["application/json"]["schema"];
     let schema = match schema["$ref"].as_str() {
@@ -182,7 +182,7 @@ fn good(route: &Route, fields: &[String]) -> Value {
     body
 }
 
-/// What anybody may send is kept before anything is known of them, so it is little.
+/// Bodies of unauthenticated requests are read before anything is known of the client, so they must be small.
 #[tokio::test]
 async fn bodies_of_strangers_are_small() {
     let nobody = Person::nobody();
@@ -191,7 +191,7 @@ async fn bodies_of_strangers_are_small() {
         ("/api/sms/webhook/incoming", 64 << 10),
         ("/api/sms/webhook/status", 64 << 10),
         ("/api/calls/webhook", 64 << 10),
-        // These are read when the key in the address has proved whose they are.
+        // These are read only once the key in the URL has proved who sends them.
         ("/api/emails/webhook/inbound", 32 << 20),
         ("/api/emails/webhook/events", 1 << 20),
     ];
@@ -226,7 +226,7 @@ async fn malformed_bodies_are_refused_everywhere() {
         };
         for body in ["", "{", "[]", "null", "1", "\"x\"", "{\"a\":1}}", "{\"a\" 1}", "\u{feff}{}"] {
             let answer = send(body.as_bytes().to_vec(), "application/json").await;
-            // An empty change is a change of nothing.
+            // An empty change changes nothing.
             assert!((400..500).contains(&answer.status), "{name} with {body:?}: {} {}", answer.status, answer.text);
             shaped(&answer, &format!("{name} with {body:?}"));
         }
@@ -273,7 +273,7 @@ async fn no_value_of_any_field_breaks_a_route() {
             let who = caller(&world, route).await;
             let path = path(route, &world, &who).await;
             for value in &values {
-                // Otherwise good, so that the field under test decides.
+                // All other fields are valid, so that the field under test decides.
                 let mut body = good(route, &fields);
                 body[field] = value.clone();
                 let answer = who.send(route.method, &path, Some(&body)).await;
@@ -311,13 +311,13 @@ async fn no_path_or_query_breaks_a_route() {
                 let answer = who
                     .send(route.method, &path, ["post", "put", "patch"].contains(&route.method).then_some(&json!({})))
                     .await;
-                // Whoever follows a link in a mail gets a page.
+                // A link in a mail leads to a page.
                 if route.path.starts_with("/api/unsubscribe/") && text != ".." {
                     assert!(answer.status < 500 && answer.text.contains("</html>"), "{} {path}", route.method);
                     continue;
                 }
                 shaped(&answer, &format!("{} {path}", route.method));
-                // A picture in a mail is never an error.
+                // An image in a mail is never an error.
                 let never = route.path.contains("/track/");
                 if route.path.contains("_id}") && !text.contains("..") && !never {
                     refused(&answer, &format!("{} {path}", route.method));
@@ -351,7 +351,7 @@ async fn no_path_or_query_breaks_a_route() {
     }
 }
 
-/// A screen sends a filter that nobody has filled in.
+/// A screen sends filters that nobody has filled in.
 #[tokio::test]
 async fn a_blank_parameter_of_a_list_counts_as_none() {
     let world = World::new().await;
@@ -369,7 +369,7 @@ async fn a_blank_parameter_of_a_list_counts_as_none() {
     }
 }
 
-/// Numbers that look random, and are the same each time (Marsaglia's xorshift).
+/// Pseudo-random numbers that are the same each time (Marsaglia's xorshift).
 struct Dice(u64);
 
 impl Dice {
@@ -380,7 +380,7 @@ impl Dice {
         (self.0 % end.max(1) as u64) as usize
     }
 
-    /// Breaks something of these bytes.
+    /// Corrupts some of these bytes.
     fn harm(&mut self, bytes: &mut Vec<u8>) {
         const ODD: [&[u8]; 14] = [
             b"\0",
@@ -416,10 +416,10 @@ impl Dice {
     }
 }
 
-/// Sends these bytes; what comes back until the end. A server that waits for more is told that no more will come.
+/// Sends these bytes and reads to the end; then closes its side if the server waits for more.
 async fn say(address: &str, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    // Whoever does not like the beginning does not read to the end.
+    // A server that rejects the beginning does not read to the end.
     let _ = stream.write_all(bytes).await;
     let mut said = Vec::new();
     let end = tokio::time::timeout(Duration::from_millis(200), stream.read_to_end(&mut said)).await;
@@ -431,7 +431,7 @@ async fn say(address: &str, bytes: &[u8]) -> String {
     String::from_utf8_lossy(&said).into_owned()
 }
 
-/// Requests that are good but for what is broken in their bytes, of the head or of the body: on the wire as they are.
+/// Valid requests in which some bytes of the head or the body are corrupted, sent as they are.
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_malformed_requests_break_nothing() {
     const REQUESTS: usize = 10_000;
@@ -513,7 +513,7 @@ async fn a_refused_change_changes_nothing() {
     assert_eq!(world.admin.get(&path).await.expect(200), made);
 }
 
-/// Records are older than rules, and clients send back all that they were shown.
+/// Records may be older than rules, and clients send back everything that they were shown.
 #[tokio::test]
 async fn what_breaks_a_rule_can_be_saved_as_it_is_stored() {
     let acme = World::new().await;
@@ -581,7 +581,7 @@ async fn what_breaks_a_rule_can_be_saved_as_it_is_stored() {
         other[field] = if stored.is_string() { json!("x".repeat(256)) } else { json!(vec!["other"; 102]) };
         let refused = who.send(method, &path, Some(&other)).await.expect(422);
         assert_eq!(refused["detail"][0]["loc"], json!(["body", field]), "{path}");
-        // Somebody else's record says nothing of what is stored.
+        // Another company's record reveals nothing of what is stored.
         let refused = stranger.send(method, &path, Some(&record)).await.expect(422);
         let problems = refused["detail"].as_array().unwrap();
         assert!(problems.iter().any(|problem| problem["loc"][1] == json!(field)), "{path}: {refused}");

@@ -17,7 +17,7 @@ async fn create_answers_the_contact_and_lists_it() {
     assert_eq!(acme.admin.get(&format!("/api/contacts/{id}")).await.expect(200), made);
 }
 
-/// What PostgreSQL can hold and a calendar cannot breaks no list.
+/// A time that PostgreSQL can store but a calendar cannot breaks no list.
 #[tokio::test]
 async fn times_beyond_the_calendar_are_shown_as_the_nearest() {
     let acme = World::new().await;
@@ -67,7 +67,7 @@ async fn update_changes_the_given_fields_only() {
     assert!(acme.member.patch(&path, json!({"email": "none"})).await.detail(400).contains("email"));
 }
 
-/// An import brings addresses of any form, and the edit form sends back all that it was shown.
+/// An import adds addresses of any form, and the edit form sends back everything that it was shown.
 #[tokio::test]
 async fn an_old_address_stays_and_no_new_one_is_like_it() {
     let acme = World::new().await;
@@ -182,7 +182,7 @@ async fn summary_counts_the_own_company_only() {
     assert_eq!(summary, json!({"total_contacts": 3, "total_companies": 1, "companies_breakdown": {"Initech": 2}}));
 }
 
-/// Each contact starts them all, and a statement ends after half a minute.
+/// Each contact starts all workflows, and a statement times out after half a minute.
 #[tokio::test]
 async fn an_import_for_many_workflows_takes_more_statements() {
     let acme = World::new().await;

@@ -1,5 +1,5 @@
-//! The wire as the frontend knows it: every endpoint, the conventions common to all (contract: conventions), and the
-//! OpenAPI document.
+//! The API as the frontend knows it: every endpoint, the common conventions (contract: conventions), and the OpenAPI
+//! document.
 
 use crate::support::{
     server::{api_url, config, start_server},
@@ -84,7 +84,7 @@ async fn the_docs_page_loads_nothing_from_elsewhere() {
     let html = page.text.split("<script>").next().unwrap();
     assert!(!html.contains("src=\"http") && !html.contains("href=\"http"), "{html}");
     assert!(page.text.contains("/openapi.json"));
-    // What is added to the library's page is there.
+    // The page has what is added to the library's page.
     let start = page.text.rsplit("<script>").next().unwrap();
     assert!(html.contains("name=\"viewport\"") && start.contains("\"docExpansion\": \"none\""), "{start}");
 }
@@ -198,7 +198,7 @@ async fn errors_have_the_contracts_shape_and_the_request_id() {
     assert_eq!(bad.headers["x-content-type-options"], "nosniff");
     let own = world.admin.get("/api/auth/me").await;
     assert!(own.headers["x-request-id"].len() > 10);
-    // As a job in the audit log has it.
+    // A request id like those of jobs in the audit log.
     let posing = answer(world.admin.request("get", "/api/auth/me").header("x-request-id", "job 123")).await;
     assert_ne!(posing.headers["x-request-id"], "job 123");
     assert_eq!(own.headers["cache-control"], "no-store");

@@ -24,7 +24,7 @@ fn path(deal: &Value) -> String {
     format!("/api/deals/{}", id(deal))
 }
 
-/// What workflows would see of a deal.
+/// The workflow events of a deal.
 async fn events(world: &World, deal: &Value) -> Vec<String> {
     let sql = "select event from workflow_events where record_id = $1 order by created_at, id";
     world.db.query(sql, &[&id(deal)]).await.unwrap().iter().map(|r| r.get(0)).collect()
@@ -90,7 +90,7 @@ async fn stages_are_named_by_id_or_by_name() {
     assert!(refused(json!({"stage_id": theirs["id"]})).await.detail(400).contains("another pipeline"));
     let there = deal(&acme.admin, json!({"stage_id": "Theirs", "pipeline_id": other["id"]})).await;
     assert_eq!(there["pipeline_id"], other["id"]);
-    // What is no id of a pipeline or a contact means none; what is no status is open.
+    // An invalid id of a pipeline or contact is ignored; an unknown status means open.
     let lenient = json!({"pipeline_id": "none", "contact": "Ada", "status": "whatever", "value": "12.50"});
     let lenient = deal(&acme.admin, lenient).await;
     assert_eq!(
@@ -134,7 +134,7 @@ async fn a_title_is_used_once_by_an_owner_also_at_once() {
     acme.member.post("/api/deals/", new).await.expect(200);
 }
 
-/// A deal that has more of them from before can be changed all the same.
+/// A deal with more tags from earlier can still be changed.
 #[tokio::test]
 async fn a_deal_has_a_hundred_short_tags() {
     let acme = World::new().await;
@@ -264,7 +264,7 @@ async fn closing_dates_are_right_on_every_path() {
     assert_eq!(status("nonsense").await["status"], json!("open"));
     assert_eq!(events(&acme, &made).await, ["deal_created", "deal_won", "deal_lost"]);
 
-    // The stage's own time moves with the stage and with nothing else.
+    // The time in the stage starts anew with the stage, and with nothing else.
     let entered = async || -> String {
         acme.value("select stage_entered_at::text from deals where id = $1", &[&id(&made)]).await
     };
@@ -286,7 +286,7 @@ async fn closing_dates_are_right_on_every_path() {
     assert_eq!(events(&acme, &made).await.len(), 4);
     let moves: i64 = acme.value("select count(*) from deal_stage_history where deal_id = $1", &[&id(&made)]).await;
     assert_eq!(moves, 3);
-    // What is refused leaves no event.
+    // A refused request leaves no event.
     acme.member.patch(&path(&made), json!({"status": "lost", "contact": Uuid::now_v7()})).await.expect(404);
     assert_eq!(events(&acme, &made).await.len(), 4);
 }
@@ -311,7 +311,7 @@ async fn a_number_that_cannot_be_read_back_is_refused() {
     );
 }
 
-/// The database writes three hundred digits for such a number, which an answer of one row does not.
+/// PostgreSQL writes three hundred digits for such a number; a response of one row does not.
 #[tokio::test]
 async fn a_long_row_is_answered_as_short_as_it_was_sent() {
     let acme = World::new().await;
@@ -350,7 +350,7 @@ async fn what_names_a_row_that_is_gone_can_be_saved_as_it_is() {
     acme.admin.patch(&quote, references).await.expect(200);
     let saved = acme.admin.patch(&kept, json!({"owner_id": colleague.id, "first_name": "Bo"})).await.expect(200);
     assert_eq!((&saved["owner_id"], &saved["first_name"]), (&json!(colleague.id), &json!("Bo")));
-    // As an import brings deals in stages, and files in folders, that are deleted.
+    // As an import adds deals in deleted stages, and files in deleted folders.
     let old = self::deal(&acme.admin, json!({})).await;
     let new = self::deal(&acme.admin, json!({"stage_id": "Qualified"})).await;
     let folder = acme.admin.post("/api/files/folders", json!({"name": "F"})).await.expect(200)["id"].clone();
@@ -373,12 +373,12 @@ async fn what_names_a_row_that_is_gone_can_be_saved_as_it_is() {
     let saved = acme.admin.patch(&below, json!({"parent_id": folder, "name": "H"})).await.expect(200);
     assert_eq!((&saved["parent_id"], &saved["name"]), (&folder, &json!("H")));
 
-    // And nothing else can be made to name them.
+    // Nothing else can be changed to refer to them.
     let other = acme.contact("Cy", "N").await["id"].as_str().unwrap().to_owned();
     acme.admin.patch(&format!("/api/contacts/{other}"), json!({"owner_id": colleague.id})).await.expect(404);
 }
 
-/// The list shows a deal without its contact's name where the contact is a colleague's historical one, or has none.
+/// The list shows a deal without its contact's name if the contact is a colleague's historical one, or has none.
 #[tokio::test]
 async fn a_deal_that_comes_back_as_it_was_shown_keeps_its_contact() {
     let acme = World::new().await;
@@ -395,7 +395,7 @@ async fn a_deal_that_comes_back_as_it_was_shown_keeps_its_contact() {
             let saved = acme.admin.patch(&path(&made), listed.clone()).await.expect(200);
             assert_eq!(saved["contact_id"], contact);
         }
-        // Blanks are no contact and not none.
+        // Whitespace neither names a contact nor removes it.
         let saved = acme.admin.patch(&path(&made), json!({"contact": " "})).await.expect(200);
         assert_eq!(saved["contact_id"], contact);
         let another = json!({"contact": "", "contact_id": Uuid::now_v7()});

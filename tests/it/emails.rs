@@ -119,7 +119,7 @@ async fn a_mail_to_somebody_who_wants_none_is_refused_however_its_row_is_written
     }
 }
 
-/// Who writes a text for the first time becomes a contact, which must have an address.
+/// The first text from an unknown sender adds a contact, which must have an address: here, a placeholder.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_sent_to_an_address_that_stands_for_none() {
     let own = OwnDatabase::new().await;
@@ -179,8 +179,8 @@ async fn a_company_without_a_key_sends_through_the_relay() {
     assert!(mail.data.contains(&format!("Message-ID: <{}@", sent["id"].as_str().unwrap())), "{}", mail.data);
 }
 
-/// A carriage return or line feed that stands alone is the end of a line to some servers, and a dot on such a line that of the
-/// mail (RFC 5321, 2.3.8).
+/// Some servers take a single carriage return or line feed as the end of a line, and a dot alone on such a line as the
+/// end of the mail (RFC 5321, 2.3.8).
 #[tokio::test]
 async fn lines_of_a_mail_end_in_one_way() {
     let inbox = Inbox::open().await;
@@ -246,7 +246,7 @@ async fn an_id_of_a_mail_is_of_ascii() {
     assert!(id.contains(&kept), "{kept}");
 }
 
-/// By another way it would bear the address of whoever sends it.
+/// Sent by another way, it would have the address of the user who sends it.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_mail_leaves_while_the_settings_of_its_sender_are_switched_off() {
     let (own, inbox) = (OwnDatabase::new().await, Inbox::open().await);
@@ -278,12 +278,12 @@ async fn no_mail_leaves_while_the_settings_of_its_sender_are_switched_off() {
     assert!(step["error_message"].as_str().unwrap().contains("switched off"), "{step}");
     until("the end of the campaign", async || acme.member.get(&campaign).await.expect(200)["status"] == "failed").await;
     assert!(acme.value::<String>("select error_message from campaigns", &[]).await.contains("switched off"));
-    // The relay bears the address of the settings, too.
+    // A mail by relay has the address in the settings, too.
     put(json!({"sendgrid_api_key": null})).await;
     assert!(send().await.detail(400).contains("switched off"));
     assert!(mails(&key).is_empty() && inbox.rest().await.is_empty());
 
-    // What has no sender of its own leaves as before, and what the settings say of mail besides switches nothing.
+    // A mail without a sender in the settings is sent as before; other settings about mail do not stop it.
     put(json!({"sendgrid_from_email": null})).await;
     send().await.expect(201);
     assert!(inbox.next().await.data.contains(&acme.member.email));
@@ -326,7 +326,7 @@ async fn received_mail_is_read_kept_and_thrown_away() {
     assert_eq!(acme.admin.get("/api/emails/x").await.status, 422);
 }
 
-/// A company with a key for SendGrid, and the paths that it may tell things at.
+/// Gives a company a webhook key for SendGrid; returns the paths of its webhooks.
 async fn hooked(world: &World) -> (String, String) {
     let made = world.admin.send("POST", "/api/emails/webhook/settings", None).await.expect(200);
     let path = |name: &str| made[name].as_str().unwrap().strip_prefix("https://crm.example").unwrap().to_owned();
@@ -362,7 +362,7 @@ async fn tell_at(server: &Person, path: &str, fields: Vec<(&'static str, String)
     answer(server.request("post", path).multipart(form)).await
 }
 
-/// Each may be as large as the mail, and what is not kept is told in it.
+/// A file may be as large as the mail; files that are not kept are named in it.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_mail_brings_is_kept_or_told() {
     let acme = World::new().await;
@@ -390,7 +390,7 @@ async fn what_a_mail_brings_is_kept_or_told() {
     assert!(body.contains("y\n\n[Of this text (1.0 MiB) only the beginning was kept]"), "{body}");
 }
 
-/// SendGrid refuses a mail that goes to somebody twice, and one with a part that says nothing.
+/// SendGrid refuses a mail that names a recipient twice, and one with an empty part.
 #[tokio::test]
 async fn nobody_gets_a_mail_twice_and_no_part_is_empty() {
     let acme = World::new().await;
@@ -416,7 +416,7 @@ async fn nobody_gets_a_mail_twice_and_no_part_is_empty() {
     assert_eq!(parts("", ""), (Some(" ".into()), None));
 }
 
-/// The provider, who was told nothing of it, tells the mail again.
+/// The provider got no confirmation, and sends the mail again.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_mail_brings_stays_when_the_connection_is_lost_at_the_commit() {
     let lost = LostCommit::new().await;
@@ -485,7 +485,7 @@ async fn a_mail_that_comes_in_is_stored_once_in_its_thread_with_what_it_brings()
     assert_eq!(acme.value::<i64>(theirs, &[&acme.company, &contact["id"].as_str()]).await, 2, "they are the sender's");
     assert_eq!(acme.value::<i64>("select count(*) from files where tenant_id = $1", &[&acme.company]).await, 2);
 
-    // An answer to the answer, which bears all that was before.
+    // A reply to the reply refers to all earlier mails.
     let reply = json!({"to_email": "ada@example.com", "subject": "Re: Re: Hi", "body": "B", "in_reply_to": mail["id"],
         "attachments": [attached[0]]});
     let reply = acme.admin.post("/api/emails/", reply).await.expect(201);
@@ -503,7 +503,7 @@ async fn a_mail_that_comes_in_is_stored_once_in_its_thread_with_what_it_brings()
         assert_eq!(ids, [&first["id"], &mail["id"], &reply["id"]]);
     }
 
-    // The same id and thread elsewhere are another company's business.
+    // The same id and thread in another company are unrelated.
     let (theirs, _) = hooked(&other).await;
     tell(&theirs, told(&id, &sent_id), &[]).await.expect(200);
     let elsewhere = other.admin.get("/api/emails/").await.expect(200);
@@ -511,7 +511,7 @@ async fn a_mail_that_comes_in_is_stored_once_in_its_thread_with_what_it_brings()
     assert_eq!(elsewhere[0]["thread_id"], elsewhere[0]["id"]);
 }
 
-/// A form sends the same words each day, and a program that heard no answer sends them again at once.
+/// A form sends the same text each day, and a program that got no response sends it again at once.
 #[tokio::test]
 async fn the_same_words_are_one_mail_for_an_hour() {
     let acme = World::new().await;
@@ -523,7 +523,7 @@ async fn the_same_words_are_one_mail_for_an_hour() {
     };
     assert_eq!([says(&told).await, says(&told).await], ["Email received", "The email is known already"]);
     let ago = async |minutes: i32| {
-        // As it was written down then.
+        // As it would have been stored at that time.
         let ago = "update emails set created_at = now() - make_interval(mins => $2),
             message_id = split_part(message_id, '.', 1) || '.' || floor(extract(epoch from now()) / 3600 - $2 / 60.0)::bigint || '@received.invalid'
             where tenant_id = $1 and created_at = (select max(created_at) from emails where tenant_id = $1)";
@@ -541,7 +541,7 @@ async fn the_same_words_are_one_mail_for_an_hour() {
     assert_eq!(says(&dated).await, "The email is known already");
 }
 
-/// What its sender calls a file is no reason to lose a mail.
+/// Odd names of files are no reason to lose a mail.
 #[tokio::test]
 async fn a_mail_is_kept_whatever_its_files_are_called() {
     let acme = World::new().await;
@@ -591,7 +591,7 @@ async fn a_mail_keeps_its_letters_and_needs_no_recipient_in_its_head() {
         ["bob@example.com", "sales@acme.example", "Grüße", "Grüße, Anna"]
     );
 
-    // A character set that nobody reads any more leaves the bytes, an unclear value the rest, and a name may be a comment.
+    // An obsolete character set leaves the bytes, an unclear value the rest, and a name may be a comment.
     let form = [
         part("from", b"jo@example.com (Jo Doe)"),
         part("to", b"sales@acme.example"),
@@ -669,7 +669,7 @@ async fn an_opened_mail_is_counted_and_told_to_its_owner_only() {
     assert_eq!(events.len(), 1, "the first time");
     assert_eq!((events[0].get::<_, Uuid>(0), json!(events[0].get::<_, Uuid>(1))), (acme.member.id, sent["id"].clone()));
 
-    // What is no token of ours changes nothing and is no error: an id, another row's signature, nonsense.
+    // Anything but a valid token changes nothing and is no error: an id, another row's signature, nonsense.
     let token = path.rsplit('/').next().unwrap();
     let altered = format!("{}{}{}", &token[..60], if &token[60..61] == "A" { "B" } else { "A" }, &token[61..]);
     for wrong in [untouched["id"].as_str().unwrap(), &altered, "x", "%00", &token[..token.len() - 2]] {
@@ -718,12 +718,12 @@ async fn what_sendgrid_tells_of_a_mail_moves_it_forward_in_any_order() {
     nobody.post(&events, json!([0, {}, event("processed")[0], "x", [[]], null])).await.expect(200);
     nobody.post(&events, json!(vec![0; 5_000])).await.expect(200);
     assert!(nobody.post(&events, json!(vec![0; 5_001])).await.text.contains("at most 5000"));
-    // By another company's key nothing is known of it.
+    // With another company's key, the mail is unknown.
     let (_, theirs) = hooked(&other).await;
     nobody.post(&theirs, event("spamreport")).await.expect(200);
     assert!(other.admin.get("/api/suppressions/").await.expect(200).as_array().unwrap().is_empty());
 
-    // Once SendGrid's public key is entered, its signature is needed besides.
+    // Once SendGrid's public key is entered, its signature is required, too.
     let signer = SigningKey::from_slice(&[7; 32]).unwrap();
     let public = signer.verifying_key().to_public_key_der().unwrap();
     let public = json!({"verification_key": BASE64_STANDARD.encode(public.as_bytes())});
@@ -750,7 +750,7 @@ async fn what_sendgrid_tells_of_a_mail_moves_it_forward_in_any_order() {
     assert_eq!([&list[0]["address"], &list[0]["reason"]], [&json!("ada@example.com"), &json!("bounce")]);
 }
 
-/// Whoever wants no more, or cannot be reached, is no less so when nobody keeps the mail; only the company that wrote it hears of it.
+/// Opt-outs and bounces count even if the mail was deleted; only the company that sent it learns of them.
 #[tokio::test]
 async fn what_is_told_of_a_deleted_mail_suppresses_its_recipient() {
     let (acme, other) = (World::new().await, World::new().await);
@@ -778,7 +778,7 @@ async fn what_is_told_of_a_deleted_mail_suppresses_its_recipient() {
     }
 }
 
-/// What was given up as unclear may have left.
+/// A mail that was given up as unclear may have been sent.
 #[tokio::test]
 async fn a_failed_mail_that_arrives_counts_as_sent() {
     let acme = World::new().await;
@@ -808,7 +808,7 @@ async fn a_failed_mail_that_arrives_counts_as_sent() {
     );
 }
 
-/// What became of a mail may be known before the answer of who took it, which may never come.
+/// The outcome of a mail may be known before the provider's response, which may never come.
 #[tokio::test]
 async fn a_mail_that_has_arrived_is_not_failed_by_the_answer() {
     let own = OwnDatabase::new().await;
@@ -863,7 +863,7 @@ async fn the_key_for_sendgrid_is_an_admins_and_shown_once() {
     assert_eq!(nobody.post(&new, text).await.status, 403);
 }
 
-/// What one answer carries has an end, and nothing is left out by paging on.
+/// The size of a response is limited, and paging on leaves nothing out.
 #[tokio::test]
 async fn a_page_of_long_mails_ends_early() {
     let acme = World::new().await;
@@ -887,10 +887,10 @@ async fn a_page_of_long_mails_ends_early() {
     assert_eq!((latest.len(), &latest[15]["subject"]), (16, &json!("40")));
 }
 
-/// The turns of mails are the whole program's, so tests that fill them do so one after the other.
+/// The whole program shares the turns for mails, so tests that fill them run one after the other.
 static TURNS: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
-/// A company that is slow to give its mails holds up nobody but itself.
+/// A company that sends its mails slowly delays only itself.
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_mails_of_one_company_do_not_hold_up_anothers() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -909,7 +909,7 @@ async fn slow_mails_of_one_company_do_not_hold_up_anothers() {
         }
         tell(&ours, told(&format!("{}@x", Uuid::new_v4()), ""), &[]).await.expect(200);
         let is_before = held.iter().all(|stream| stream.readable().now_or_never().is_none());
-        // Each of the slow ones ends by itself.
+        // Each of the slow requests ends by itself.
         for mut stream in held {
             let mut answer = [0; 12];
             let read = tokio::time::timeout(std::time::Duration::from_secs(60), stream.read_exact(&mut answer)).await;
@@ -918,7 +918,7 @@ async fn slow_mails_of_one_company_do_not_hold_up_anothers() {
         }
         is_before
     };
-    // A machine may be busy for longer than a slow sender keeps a turn, but not each time.
+    // A machine may be busy for longer than a slow sender keeps a turn, but not every time.
     let mut tries = 0;
     while !is_before_all().await {
         tries += 1;
@@ -926,7 +926,7 @@ async fn slow_mails_of_one_company_do_not_hold_up_anothers() {
     }
 }
 
-/// Senders who give a byte now and then have the turns of all companies for some seconds, and no longer.
+/// Senders that send a byte now and then have the turns of all companies for some seconds, and no longer.
 #[tokio::test(flavor = "multi_thread")]
 async fn mails_that_trickle_in_lose_their_turn() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -941,7 +941,7 @@ async fn mails_that_trickle_in_lose_their_turn() {
             let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\nContent-Length: 100000\r\n\r\n--b\r\nContent-Disposition: form-data; name=\"text\"\r\n\r\n");
             stream.write_all(head.as_bytes()).await.unwrap();
             let mut answer = Vec::with_capacity(4096);
-            // It would take hours to send all of it.
+            // Sending all of it would take hours.
             for _ in 0..120 {
                 let read = tokio::time::timeout(std::time::Duration::from_millis(500), stream.read_buf(&mut answer)).await;
                 match read {

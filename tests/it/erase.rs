@@ -1,4 +1,4 @@
-//! Erasure of a company and of a person: all of it, nothing of anybody else, and a record without names.
+//! Erasure of a company and of a person: everything of theirs, nothing of anybody else's, and a record without names.
 
 use crate::support::{
     database::OwnDatabase,
@@ -17,7 +17,7 @@ use tokio_postgres::Client;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-/// Says whose the store is, before there are objects in it of which the database knows nothing.
+/// Claims the store, before it has objects that the database does not know.
 async fn claim(own: &OwnDatabase) {
     let db = db::connect(&own.admin).await.unwrap();
     assert!(store::is_of(&db, &own.store(), Claim::IfUnowned).await.unwrap());
@@ -30,7 +30,7 @@ async fn put(storage: &Storage, key: &str) {
     writing.keep();
 }
 
-/// Every row that speaks of one of these, by table.
+/// The number of rows in each table that contain one of these texts.
 async fn mentions(db: &Client, marks: &[String]) -> BTreeMap<String, i64> {
     let marks: Vec<String> = marks.iter().map(|mark| format!("%{mark}%")).collect();
     let tables = "select c.oid::regclass::text from pg_class c where c.relkind in ('r', 'p')
@@ -41,7 +41,7 @@ async fn mentions(db: &Client, marks: &[String]) -> BTreeMap<String, i64> {
         let sql = format!("select count(*) from {table} t where to_jsonb(t)::text like any ($1)");
         found.insert(table, db.query_one(&sql, &[&marks]).await.unwrap().get(0));
     }
-    // The records of backfills and of the staff's questions hold no company's rows.
+    // The records of backfills and of reports to staff have no rows of companies.
     let kept = |table: &str| table.starts_with("app.backfill") || table == "app.staff_log";
     found.retain(|table, rows| *rows > 0 && !kept(table));
     found
@@ -50,12 +50,12 @@ async fn mentions(db: &Client, marks: &[String]) -> BTreeMap<String, i64> {
 const NOW: Options = Options { dry_run: false, yes: true };
 const DRY: Options = Options { dry_run: true, yes: false };
 
-/// The erasure of whoever has an address, everywhere and at once.
+/// The erasure of everybody with this address, in all companies.
 fn person(email: &str) -> Erase {
     Erase::Person { email: Some(email.to_owned()), company: None, contact: None, options: NOW }
 }
 
-/// Erases; of a person a dry run must have told exactly what goes.
+/// Erases; for a person, a dry run must have announced exactly the same counts.
 async fn erased(own: &OwnDatabase, what: Erase) -> Counts {
     let run = async |what: &Erase| erase::run(&own.admin, what, &own.store()).await.unwrap_or_else(|e| panic!("{e:?}"));
     let Erase::Person { email, company, contact, .. } = what.clone() else { return run(&what).await.counts };
@@ -71,7 +71,7 @@ async fn a_company_goes_with_everything() {
     let (gone, stays) = (Seeded::within(&own.admin).await, Seeded::within(&own.admin).await);
     let admin = db::connect(&own.admin).await.unwrap();
     let name = gone.world.name.clone();
-    // One who was in the other company before has rows there.
+    // A user who was in the other company earlier has rows there.
     let mover = stays.world.person("company_user").await;
     let theirs =
         "insert into activities (tenant_id, company_id, owner_id, type, subject) values ($1, $1, $2, 'note', 'Stays')";
@@ -89,7 +89,7 @@ async fn a_company_goes_with_everything() {
     assert!(dry["contacts"] > 0 && dry["users"] > 0, "{dry:?}");
     let counts = erased(&own, Erase::Company { company: name.clone(), options: NOW }).await;
     for (table, rows) in dry {
-        // Some rows go with those that they belong to.
+        // Some rows are deleted with the rows that they belong to.
         assert!(
             counts[&table] >= 1
                 || rows == 0
@@ -107,7 +107,7 @@ async fn a_company_goes_with_everything() {
     assert!(own.store().read_all(&theirs).await.unwrap().is_some());
     let mut after = stays.checksums().await;
     let mut before = of_others;
-    // The one who moved is nobody any more, and the other company's rows stay theirs.
+    // The user who moved is anonymous, and the other company's rows stay.
     for table in ["users", "app.credentials", "app.caller", "members", "audit_log"] {
         before.remove(table);
         after.remove(table);
@@ -117,7 +117,7 @@ async fn a_company_goes_with_everything() {
     assert_eq!((moved.get::<_, String>(0), moved.get::<_, bool>(1)), ("Deleted".into(), true));
     let record = admin.query_one("select kind, counts from ops.erasures", &[]).await.unwrap();
     let (kind, counts): (String, Value) = (record.get(0), record.get(1));
-    // What no row names; of the files none has content in the store.
+    // An object that no row names; none of the files has content in the store.
     assert_eq!((kind.as_str(), counts["contacts"].as_u64(), counts["objects"].as_u64()), ("company", Some(1), Some(1)));
     assert!(admin.execute("delete from ops.erasures", &[]).await.is_err(), "the record is only added to");
     assert!(erase::run(&own.admin, &Erase::Company { company: name, options: NOW }, &own.store()).await.is_err());
@@ -149,7 +149,7 @@ async fn a_person_goes_and_the_companys_records_stay() {
     };
     let refused = erase::run(&own.admin, &unasked, &own.store()).await.unwrap_err().to_string();
     assert!(refused.contains("--yes"), "{refused}");
-    // With marks that mean something in a pattern, and no job.
+    // A name with characters that are special in patterns, and no job.
     let name = "Zoe (A.) Quill";
     let rename = "update contacts set title = null, first_name = 'Zoe (A.)', last_name = 'Quill', phone = '+1 555 010 7788' where tenant_id = $1";
     world.db.execute(rename, &[&company]).await.unwrap();
@@ -181,7 +181,7 @@ async fn a_person_goes_and_the_companys_records_stay() {
     }
     assert_eq!(mentions(&world.db, std::slice::from_ref(&email)).await, BTreeMap::new());
 
-    // A user: no name, no way in, and no trace of the address.
+    // A user: no name, no login, and no trace of the address.
     let address = world.admin.email.clone();
     erased(
         &own,
@@ -214,7 +214,7 @@ async fn a_person_goes_where_only_the_address_or_number_says_so() {
             "insert into contacts (tenant_id, company_id, owner_id, first_name, last_name, email, phone) values ($1, $1, $2, 'Ada', 'Gone', $3, replace($4, '+1 ', '001'))",
             "insert into invitations (tenant_id, company_id, user_id, email, first_name, last_name, user_role, token_hash, expires_at)
                values ($1, $1, $2, $3, 'Ada', 'Gone', 'company_user', sha256(uuid_send(gen_random_uuid())), case $4::text when '' then null else now() end)",
-            // A text from the number, and all that a workflow noted of it.
+            // A text from the number, and everything that a workflow recorded of it.
             "with text as (
                insert into sms_messages (tenant_id, company_id, user_id, direction, status, from_address, to_address, body)
                values ($1, $1, $2, 'inbound', 'received', $4, '+15550100000', 'I am ' || $3) returning id
@@ -229,7 +229,7 @@ async fn a_person_goes_where_only_the_address_or_number_says_so() {
              )
              insert into workflow_steps (tenant_id, company_id, user_id, execution_id, position, action, status, input)
              select $1, $1, $2, r.id, 0, 'send_sms', 'success', r.trigger_data from run r",
-            // The company's own mails, which name the address: copies, and one that the person sent as a colleague.
+            // The company's own mails that contain the address: copies, and one that the person sent as a colleague.
             r#"insert into emails (tenant_id, company_id, user_id, direction, status, from_email, to_email, subject, body, cc, bcc)
                select $1, $1, $2, 'outbound', 'sent', f, 'bob@else.example', 'Ours', left($4, 0),
                  'eve@else.example, Ada <' || upper($3) || '>, "Else, Bob" <bob@else.example>,"Gone, \"Ada\", <x>" <' || $3 || '>', c
@@ -282,7 +282,7 @@ async fn a_person_goes_where_only_the_address_or_number_says_so() {
         r#"erased@deleted.invalid|eve@else.example, "Else, Bob" <bob@else.example>|xada@gone.example;sales@alpha.example|eve@else.example, "Else, Bob" <bob@else.example>"#
     );
 
-    // The rest; then it is unknown, and where nothing but an invitation knows it, that goes too.
+    // The rest; then the address is unknown. If only an invitation has it, that is erased, too.
     erased(&own, person(None, NOW)).await;
     let others = "update emails set bcc = null where bcc = $1";
     a.db.execute(others, &[&format!("x{email}")]).await.unwrap();
@@ -309,7 +309,7 @@ async fn a_person_goes_from_logs_and_runs_and_from_what_a_company_registered_wit
         world.db.query_one(sql, &all).await.unwrap_or_else(|e| panic!("{sql}: {e:?}")).get(0)
     };
 
-    // An invitation that was made and withdrawn is in the audit log only.
+    // An invitation that was withdrawn is only in the audit log.
     let invite = "insert into invitations (tenant_id, company_id, user_id, email, first_name, last_name, user_role, token_hash, expires_at)
         values ($1, $1, $2, $3, 'Ann', 'Gone', 'company_user', sha256($3::text::bytea), now()) returning id";
     for email in ["ann@gone.example", "joann@gone.example"] {
@@ -326,7 +326,7 @@ async fn a_person_goes_from_logs_and_runs_and_from_what_a_company_registered_wit
     assert_eq!(left, 1, "the other address is another person's");
     assert!(erase::run(&own.admin, &person("ann@gone.example"), &own.store()).await.is_err());
 
-    // Who signed a document, and whom a workflow wrote to, need not be contacts.
+    // Signers of documents and recipients of workflows need not be contacts.
     let flow = "insert into workflows (tenant_id, company_id, owner_id, name, trigger) values ($1, $1, $2, $3, 'document_signed') returning id";
     let flow = add(flow, &[&"Signed"]).await;
     let event = "insert into workflow_events (tenant_id, company_id, user_id, event, details)
@@ -349,7 +349,7 @@ async fn a_person_goes_from_logs_and_runs_and_from_what_a_company_registered_wit
     let counts = erased(&own, person("partner@step.example")).await;
     assert_eq!((counts["workflow_executions"], counts["workflow_steps, what they did"]), (0, 1), "{counts:?}");
 
-    // The company's own address and number are those of the one who registered it.
+    // The company's own address and number are those of the user who registered it.
     let register = "update companies set email = 'Ada@Gone.example', phone = '(555) 010-7788' where id = $1";
     world.db.execute(register, &[&world.company]).await.unwrap();
     let contact = "insert into contacts (tenant_id, company_id, owner_id, first_name, last_name, email, phone)
@@ -358,11 +358,11 @@ async fn a_person_goes_from_logs_and_runs_and_from_what_a_company_registered_wit
     let mail = "insert into emails (tenant_id, company_id, user_id, direction, status, from_email, to_email, subject, body)
         values ($1, $1, $2, 'inbound', 'received', 'Ada Gone <Ada@gone.example>', 'sales@company.example', 'S', 'B') returning id";
     add(mail, &[]).await;
-    // Its last ten digits are the same, and it is another country's.
+    // A number with the same last ten digits in another country.
     let foreign = "insert into calls (tenant_id, company_id, user_id, direction, status, from_address, to_address)
         values ($1, $1, $2, 'inbound', 'completed', '+495550107788', '+15550100000') returning id";
     add(foreign, &[]).await;
-    // A run that has not begun has the contact of its deal as it was, who is another one by now.
+    // A run that has not begun has the earlier contact of its deal, which has another one by now.
     let waiting = "insert into workflow_executions (tenant_id, company_id, user_id, workflow_id, event, at_event)
         select $1, $1, $2, $3, 'deal_created', jsonb_build_object('contact', to_jsonb(c)) from contacts c where c.tenant_id = $1 returning id";
     add(waiting, &[&flow]).await;
@@ -478,7 +478,7 @@ async fn a_company_goes_whose_users_had_notifications_before_they_were_in_it() {
     let in_company = "select count(*) from notifications where tenant_id = $1 and company_id is null";
     world.db.execute("select app.assign_company($1, $2)", &[&lone.id, &world.company]).await.unwrap();
     assert_eq!(world.value::<i64>(in_company, &[&world.company]).await, 1, "it follows its user");
-    // One that an earlier version left behind is found by the migration.
+    // The migration finds a row that an earlier version left behind.
     let behind = "update notifications set tenant_id = user_id where user_id = $1";
     world.db.execute(behind, &[&lone.id]).await.unwrap();
     let migration = include_str!("../../migrations/V0073__what_follows_a_user.sql");
@@ -492,7 +492,7 @@ async fn a_company_goes_whose_users_had_notifications_before_they_were_in_it() {
     own.drop().await;
 }
 
-/// Nobody keeps somebody from being erased, and what is to be done then is told.
+/// Nobody's role prevents their erasure; the command says what is to be done then.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_left_without_an_admin_or_a_company_is_named() {
     let own = OwnDatabase::new().await;
@@ -503,7 +503,7 @@ async fn who_is_left_without_an_admin_or_a_company_is_named() {
     assert!(erased.told().contains("ringfence user assign"), "{}", erased.told());
     let erased = run(person(&other.member.email)).await;
     assert!(erased.without_admin.is_empty() && erased.told().is_empty(), "{erased:?}");
-    // The last super admin who could come in.
+    // The last super admin who can log in.
     let [first, second] = [acme.super_admin().await, acme.super_admin().await];
     acme.db.execute("update users set status = 'suspended' where id = $1", &[&second.id]).await.unwrap();
     let erased = run(person(&first.email)).await;
@@ -511,7 +511,7 @@ async fn who_is_left_without_an_admin_or_a_company_is_named() {
     acme.db.execute("update users set status = 'active' where id = $1", &[&second.id]).await.unwrap();
     let third = acme.super_admin().await;
     assert!(!run(person(&third.email)).await.last_super_admin);
-    // Nobody is left whose admin they could be.
+    // No users are left who would need an admin.
     assert!(run(person(&other.admin.email)).await.without_admin.is_empty());
 
     let [one, both] = ["one", "both"].map(|start| format!("{start}_{}", Uuid::new_v4().simple()));

@@ -64,7 +64,7 @@ async fn download(who: &Person, file: &Value, headers: &[(&str, &str)]) -> reqwe
     request.send().await.unwrap()
 }
 
-/// Objects of a company in the store.
+/// The objects of a company in the store.
 fn objects(company: Uuid) -> Vec<String> {
     let folder = format!("{}/files/{company}", env!("CARGO_TARGET_TMPDIR"));
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
@@ -227,7 +227,7 @@ async fn what_is_refused_leaves_nothing_behind() {
     let named =
         answer(request.header("content-type", "multipart/form-data; boundary=b").body(extended)).await.expect(200);
     assert_eq!(named["original_name"], "é.txt");
-    // A sender who breaks off.
+    // A client that disconnects during its upload.
     let (address, token) = (acme.admin.address().to_owned(), acme.admin.token.clone().unwrap());
     let sent = tokio::task::spawn_blocking(move || {
         use std::io::Write;
@@ -247,12 +247,12 @@ async fn what_is_refused_leaves_nothing_behind() {
     }
 }
 
-/// What a client who has gone away has begun comes to its end: a row with its content, or neither.
+/// When a client disconnects, what it has begun is finished: there is a row with its content, or neither.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_whose_client_goes_away_is_whole_or_nothing() {
     let acme = World::new().await;
     let watch = db::connect(&admin_url()).await.unwrap();
-    // The second finds the name taken.
+    // The second upload finds the name taken.
     for _ in 0..2 {
         let lock =
             format!("begin; set local app.company_id = '{}'; select app.lock_name('file', 'late.txt')", acme.company);
@@ -285,7 +285,7 @@ async fn the_content_stays_when_the_connection_is_lost_at_the_commit() {
     lost.own.drop().await;
 }
 
-/// Senders who give a byte now and then hold up nobody, not even their own companies.
+/// Clients that send a byte now and then delay nobody, not even their own companies.
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_uploads_of_many_companies_hold_up_nobody() {
     let (mut slow_ones, acme, other) = (Vec::new(), World::new().await, World::new().await);
@@ -331,7 +331,7 @@ async fn slow_uploads_of_many_companies_hold_up_nobody() {
     }
 }
 
-/// The content is kept under the name of a company, and so is the row.
+/// Content is stored under the company's id, and so is the row.
 #[tokio::test]
 async fn who_moves_while_a_file_goes_up_uploads_it_again() {
     let table = "email,first_name,last_name\nada@x.example,Ada,L\n";
@@ -340,12 +340,12 @@ async fn who_moves_while_a_file_goes_up_uploads_it_again() {
     moves("/api/contacts/upload-csv", "a.csv", [table.to_owned(), more], "/api/contacts/").await;
 }
 
-/// Has somebody upload a file in two parts, with the move to another company between them.
+/// A user uploads a file in two parts, and moves to another company in between.
 async fn moves(path: &str, name: &str, [first, rest]: [String; 2], list: &str) {
     let (acme, other) = (World::new().await, World::new().await);
     let first = format!("--b\r\ncontent-disposition: form-data; name=\"file\"; filename=\"{name}\"\r\n\r\n{first}");
     let rest = format!("{rest}\r\n--b--\r\n");
-    // Who may upload is looked at before the body is.
+    // The right to upload is checked before the body is read.
     let mut stream = acme.member.begin(path, "multipart/form-data; boundary=b", first.len() + rest.len()).await;
     stream.write_all(first.as_bytes()).await.unwrap();
     let moved = "update users set company_id = $2 where id = $1";
@@ -480,7 +480,7 @@ async fn folders_hold_folders_and_files() {
         "Folder not found"
     );
 
-    // Deleting takes the tree and its files, and nothing else.
+    // Deleting a folder deletes its tree with all files, and nothing else.
     upload(&acme.admin, "deep", "1", &[("folder_id", id(&a))]).await.expect(200);
     upload(&acme.admin, "outside", "1", &[]).await.expect(200);
     assert_eq!(usage(&acme.admin).await, (3, 7));
@@ -494,7 +494,7 @@ async fn folders_hold_folders_and_files() {
     assert_eq!(upload(&acme.admin, "late", "1", &[("folder_id", id(&a))]).await.detail(404), "Folder not found");
 }
 
-/// A colleague who deletes a folder does not see the historical ones in it.
+/// A colleague who deletes a folder does not see the historical rows in it.
 #[tokio::test]
 async fn historical_files_and_folders_stay_when_a_colleague_deletes_their_folder() {
     let own = OwnDatabase::new().await;
@@ -524,7 +524,7 @@ async fn historical_files_and_folders_stay_when_a_colleague_deletes_their_folder
     assert_eq!(names(&acme.admin, "/api/files/").await, ["deep", "kept"]);
     assert_eq!(acme.admin.get("/api/files/").await.expect(200)[1]["folder_id"], json!(null));
 
-    // Those that a folder had lost before.
+    // The migration moves rows that were left in a deleted folder earlier.
     let lost = "update files set folder_id = $2 where id = $1";
     acme.db.execute(lost, &[&kept, &id(&top).parse::<Uuid>().unwrap()]).await.unwrap();
     let lost = "update folders set parent_id = $2 where id = $1";
@@ -535,7 +535,7 @@ async fn historical_files_and_folders_stay_when_a_colleague_deletes_their_folder
     assert_eq!(folder_id(kept).await, json!(null));
     assert_eq!(names(&acme.admin, "/api/files/folders").await, ["Below"]);
 
-    // Their own are deleted with the folder.
+    // The colleague's own files are deleted with the folder.
     let mine = folder(&acme.member, "Mine", None).await;
     acme.admin.patch(&format!("/api/files/{kept}"), json!({"folder_id": mine["id"]})).await.expect(200);
     delete(&acme.admin, &mine).await;
@@ -544,7 +544,7 @@ async fn historical_files_and_folders_stay_when_a_colleague_deletes_their_folder
     own.drop().await;
 }
 
-/// Nobody else would find it there.
+/// No other user would find it there.
 #[tokio::test]
 async fn what_is_the_companys_goes_into_no_historical_folder() {
     let acme = World::new().await;
@@ -567,7 +567,7 @@ async fn what_is_the_companys_goes_into_no_historical_folder() {
     ] {
         assert_eq!(refused.detail(404), "Folder not found");
     }
-    // What is historical may be in either, and is seen by nobody else there.
+    // Historical rows may be in either folder, and other users do not see them there.
     let (mine, below) = (format!("/api/files/{mine}"), format!("/api/files/folders/{below}"));
     for place in [json!(hidden), shared["id"].clone()] {
         member.patch(&mine, json!({"folder_id": place})).await.expect(200);
@@ -577,7 +577,7 @@ async fn what_is_the_companys_goes_into_no_historical_folder() {
     assert_eq!((names(member, &in_shared).await, names(&other, &in_shared).await), (vec!["Older".to_owned()], vec![]));
     assert_eq!(names(&other, "/api/files/").await, ["plan"]);
 
-    // From before this was refused, or while a backfill goes on: what is the company's stays when the folder is deleted.
+    // From before this was refused, or during a backfill: the company's rows stay when the folder is deleted.
     let id_of = |row: &Value| id(row).parse::<Uuid>().unwrap();
     acme.db.execute("update folders set parent_id = $2 where id = $1", &[&id_of(&shared), &hidden]).await.unwrap();
     let loose = upload(&other, "loose", "1", &[]).await.expect(200);
@@ -628,7 +628,7 @@ async fn usage_is_right_whoever_changes_the_rows() {
     assert_eq!(usage(&acme.admin).await, (0, 0));
 }
 
-/// A historical file is its owner's and counts when the company gets it.
+/// A historical file belongs to its owner, and counts once the company gets it.
 #[tokio::test]
 async fn a_historical_file_counts_once_it_is_the_companys() {
     let acme = World::new().await;
@@ -658,7 +658,7 @@ async fn a_sweep_deletes_what_no_file_needs() {
     for path in [&orphan, &part, &format!("{folder}/not-ours.txt")] {
         std::fs::write(path, "x").unwrap();
     }
-    // A store of its own: the others in the shared one are young.
+    // A separate store: the objects in the shared one are too new.
     let root = format!("{}/swept-{}", env!("CARGO_TARGET_TMPDIR"), Uuid::new_v4());
     for company in [acme.company, other.company] {
         std::fs::create_dir_all(format!("{root}/{company}")).unwrap();
@@ -671,7 +671,7 @@ async fn a_sweep_deletes_what_no_file_needs() {
         }
     }
     let config = Config { storage_url: Some(format!("file://{root}")), ..config() };
-    // What another store has that is below this one, and what nobody here calls so.
+    // Objects of another store below this one, and names that this program does not use.
     let [below, above] = [format!("copy/{}/{}", acme.company, Uuid::now_v7()), Uuid::now_v7().to_string()];
     let elsewhere =
         [below, above, format!("{}/{}", acme.company, Uuid::now_v7().simple())].map(|key| format!("{root}/{key}"));
@@ -708,7 +708,7 @@ async fn a_sweep_deletes_what_no_file_needs() {
     }
 }
 
-/// What another database does not know stays, and so does what it would erase.
+/// Another database neither sweeps nor erases objects.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_is_one_databases() {
     let (own, other) = (OwnDatabase::new().await, OwnDatabase::new().await);
@@ -731,7 +731,7 @@ async fn a_store_is_one_databases() {
     assert!(exported, "{said}");
     let twin = db::connect(&other.admin).await.unwrap();
     twin.execute("insert into companies (id, name) values ($1, 'Twin')", &[&acme.company]).await.unwrap();
-    // At first the store does not say whose it is, unless the server has looked, and then it does.
+    // Without its mark the store has no owner, until a server that has checked it marks it again.
     std::fs::remove_file(store.join("ringfence-database")).unwrap();
     for _ in 0..2 {
         for arguments in
@@ -748,14 +748,14 @@ async fn a_store_is_one_databases() {
         assert!(done && said.contains("2 objects looked at, 0 deleted"), "{said}");
     }
     assert!(at_the_store(&own, &["doctor"]).1.contains("ok      store of files"));
-    // Of those who claim it at once, one has it.
+    // Of several simultaneous claims, one succeeds.
     let empty = format!("file://{}/claimed-{}", env!("CARGO_TARGET_TMPDIR"), Uuid::new_v4());
     let empty = Storage::open(&empty).unwrap();
     let claims = futures_util::future::join_all((0..8).map(|_| empty.claim(Uuid::new_v4()))).await;
     let owners: std::collections::BTreeSet<Uuid> = claims.into_iter().map(Result::unwrap).collect();
     assert_eq!(owners.len(), 1);
 
-    // Who says so on purpose has it, and is told before what it would delete. A server of the other one sees that.
+    // A deliberate adoption succeeds, and says first what would be deleted. A server of the other database notices.
     let told = "2 objects are in the store. This database does not know 2 of them";
     for (arguments, is_done) in [(&["files", "adopt"][..], false), (&["files", "adopt", "--dry-run"], true)] {
         let (done, said) = at_the_store(&other, arguments);
@@ -775,7 +775,7 @@ async fn a_store_is_one_databases() {
     assert!(at_the_store(&own, &["files", "adopt", "--yes"]).0);
     until("the server is ready again", async || ready().await.status == 200).await;
     upload(&acme.admin, "more", "x", &[]).await.expect(200);
-    // What is not there is not erased.
+    // Missing objects do not prevent an erasure.
     std::fs::remove_file(place(&gone)).unwrap();
     let (done, said) = at_the_store(&own, &["erase", "company", &acme.name, "--yes"]);
     assert!(done && said.contains("2 objects") && said.contains("3 files"), "{said}");
@@ -786,7 +786,7 @@ async fn a_store_is_one_databases() {
     other.drop().await;
 }
 
-/// A server may start while the store does not say whose it is, and takes no files before it has.
+/// A server may start while the store's owner is unknown, and accepts no files until it is known.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_stored_before_the_store_has_said_whose_it_is() {
     let own = OwnDatabase::new().await;
@@ -811,7 +811,7 @@ async fn nothing_is_stored_before_the_store_has_said_whose_it_is() {
     own.drop().await;
 }
 
-/// An administrator's commands run as root, and the server as somebody else.
+/// Administrators run commands as root, and the server runs as another user.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_root_makes_in_a_store_is_the_users_whose_store_it_is() {
     if !nix::unistd::geteuid().is_root() {
@@ -890,7 +890,7 @@ async fn files_are_kept_in_an_s3_store() {
     let other = World::alone_at(&own, &base).await;
     assert_eq!(download(&other.admin, &large, &[]).await.status(), 404);
 
-    // What nobody needs any more goes, and what is not ours stays.
+    // Objects without a use are deleted, and objects of others stay.
     let gone = upload(&acme.admin, "gone.txt", "gone", &[]).await.expect(200);
     acme.admin.delete(&format!("/api/files/{}", id(&gone))).await.expect(200);
     acme.db.execute("update files set deleted_at = now() - interval '31 days' where is_deleted", &[]).await.unwrap();
@@ -908,7 +908,7 @@ async fn files_are_kept_in_an_s3_store() {
     assert!(root.join("bucket/not-ours").exists());
     served.kill().unwrap();
 
-    // Another key, and a store that is not trusted, are told of in time.
+    // A wrong key and an untrusted store are reported in time.
     for (name, value) in [("AWS_SECRET_ACCESS_KEY", "another"), ("SSL_CERT_FILE", "/dev/null")] {
         let (mut served, base) = serve(stored(configured(&own, &["serve"])).env(name, value));
         let refused = upload(&acme.admin.at(&base), "more.txt", "more", &[]).await;
@@ -965,7 +965,7 @@ async fn a_signed_document_is_noted_for_workflows() {
     assert_eq!(acme.member.post(path, json!({"contact_id": Uuid::now_v7()})).await.detail(404), "Contact not found");
 }
 
-/// Memory of this process stays small while a file goes up and down that is larger than what it may take.
+/// The process needs little memory while a file goes up and down that is larger than that.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_file_is_streamed() {
     const SIZE: usize = 160 << 20;

@@ -1,4 +1,4 @@
-//! The header Idempotency-Key: once is enough, nothing is done twice, and nobody gets somebody else's answer.
+//! The header Idempotency-Key: nothing is done twice, and nobody gets another client's response.
 
 use crate::support::{
     database::{OwnDatabase, until, waiting_for},
@@ -43,7 +43,7 @@ async fn notes(world: &World) -> i64 {
     world.value("select count(*) from activities where tenant_id = $1", &[&world.company]).await
 }
 
-/// A workflow of the company, whose switch tells how often it was used.
+/// Adds a workflow, whose state shows how often it was toggled.
 async fn switch(world: &World) -> (Uuid, String) {
     let insert = "insert into workflows (tenant_id, company_id, owner_id, name, trigger, status)
         values ($1, $1, $2, 'Switch ' || gen_random_uuid(), 'deal_won', 'inactive') returning id";
@@ -55,7 +55,7 @@ async fn status(world: &World, id: Uuid) -> String {
     world.value("select status from workflows where id = $1", &[&id]).await
 }
 
-/// Locks the company's workflows by a connection of its own.
+/// Locks the company's workflows on a separate connection.
 async fn hold(database: &str, world: &World) -> Client {
     let holder = db::connect(database).await.unwrap();
     let lock = format!("begin; select from workflows where tenant_id = '{}' for update", world.company);
@@ -80,7 +80,7 @@ async fn a_repeat_is_answered_like_the_first_and_does_nothing() {
     }
     assert_eq!(notes(&acme).await, 1);
 
-    // Without the header each request is one, and a refusal is an answer too.
+    // Without the header each request is separate; with it, a refusal is stored, too.
     for subject in ["Each", "Other"] {
         assert!(!is_replayed(&acme.member.post(NOTE, note(subject)).await));
     }
@@ -114,7 +114,7 @@ async fn a_key_is_of_one_request_route_user_and_company() {
     let made = with_key(&acme.member, "/api/pipelines", &key, &pipeline).await;
     assert!(!is_replayed(&made) && made.status < 300, "{}", made.text);
 
-    // The same path with other ids in it is another request.
+    // The same path with other ids is another request.
     let ((one, path), (_, elsewhere)) = (switch(&acme).await, switch(&acme).await);
     with_key(&acme.member, &path, &key, &json!({})).await.expect(200);
     assert_eq!(with_key(&acme.member, &elsewhere, &key, &json!({})).await.status, 422);
@@ -197,7 +197,7 @@ async fn a_key_is_given_back_only_when_nothing_was_done() {
         tokio::spawn(async move { with_key(&who, &path, &key, &json!({})).await })
     };
 
-    // It waited for a lock in vain: the same key may try again.
+    // The request timed out waiting for a lock: the key may be used again.
     let holder = hold(&own.admin, &acme).await;
     send(&busy).await.unwrap().detail(503);
     holder.batch_execute("rollback").await.unwrap();
@@ -205,7 +205,7 @@ async fn a_key_is_given_back_only_when_nothing_was_done() {
     assert!(!is_replayed(&again));
     assert_eq!(again.expect(200)["status"], "active");
 
-    // The connection broke under it, and with it went what it had done.
+    // The connection broke during the request, which was rolled back.
     let holder = hold(&own.admin, &acme).await;
     let first = send(&broken);
     let pid = waiting_for(&holder, &acme.db).await;
@@ -242,7 +242,7 @@ async fn a_key_under_which_nothing_was_committed_goes_to_the_next() {
     let state = "update app.idempotency_keys set status = null, body = null, committed = $2 where tenant_id = $1";
     let send = async || with_key(&acme.member, &path, "a", &json!({})).await;
     send().await.expect(200);
-    // A server that died before the commit left this, one that died between two commits that.
+    // As left by a server that died between two commits, and by one that died before the commit.
     acme.db.execute(state, &[&acme.company, &true]).await.unwrap();
     let unknown = send().await.detail(409);
     assert!(unknown.contains("may have been carried out"), "{unknown}");
@@ -254,7 +254,7 @@ async fn a_key_under_which_nothing_was_committed_goes_to_the_next() {
     assert!(is_replayed(&send().await));
     assert_eq!(status(&acme, id).await, "inactive");
 
-    // A program from before says nothing of what it commits.
+    // A program from before that does not say that it commits.
     let take = "select holder from app.take_idempotency_key($1, 'x', 'k', 'asked')";
     let context = format!(
         "set role ringfence_api; set app.user_id = '{}'; set app.company_id = '{}'",
@@ -272,7 +272,7 @@ async fn what_is_to_be_sent_is_committed_before_it_leaves() {
     let own = OwnDatabase::new().await;
     let acme = World::alone(&own).await;
     let account = Account::of(&acme).await;
-    // The provider's answer cannot be written down while this is locked.
+    // Twilio's response cannot be recorded while this is locked.
     acme.db
         .batch_execute(
             "create function public.wait() returns trigger language plpgsql as $$ begin perform pg_advisory_xact_lock(7); return new; end $$;
@@ -312,7 +312,7 @@ async fn a_text_is_sent_once_and_a_failure_is_not_tried_again() {
     let again = send("+14155550123", "a").await;
     assert_eq!((first.status, is_replayed(&again)), (200, true));
     assert_eq!(first.text, again.text);
-    // The provider drops the connection: it may have been sent.
+    // Twilio drops the connection: the text may have been sent.
     let unclear = send("+14155550002", "b").await;
     let again = send("+14155550002", "b").await;
     assert_eq!((unclear.status, is_replayed(&again)), (502, true));
@@ -332,7 +332,7 @@ async fn after_a_day_a_key_is_free_again() {
     fresh.expect(200);
     assert!(is_replayed(&with_key(&acme.member, NOTE, "old", &note("B")).await));
     assert_eq!(notes(&acme).await, 3);
-    // What is old goes, a few at a time and the oldest first.
+    // Old keys are deleted, a few at a time and the oldest first.
     let old =
         "select count(*) from app.idempotency_keys where tenant_id = $1 and created_at < now() - interval '24 hours'";
     until("what is old goes", async || {
@@ -362,7 +362,7 @@ async fn a_key_that_is_none_and_a_route_that_takes_none_are_refused() {
     assert!(answer(import).await.detail(400).contains("file"));
     assert_eq!(notes(&acme).await, 0);
 
-    // Whoever may not come in takes no key, and neither does what is no route.
+    // Refused clients and unknown routes store no key.
     with_key(&Person::nobody(), NOTE, "a", &note("A")).await.expect(403);
     with_key(&acme.member.with_token("wrong"), NOTE, "a", &note("A")).await.expect(401);
     with_key(&acme.member, "/api/nowhere", "a", &note("A")).await.expect(404);
@@ -371,7 +371,7 @@ async fn a_key_that_is_none_and_a_route_that_takes_none_are_refused() {
     let taken = "select count(*) from app.idempotency_keys where tenant_id = $1";
     assert_eq!(acme.value::<i64>(taken, &[&acme.company]).await, 0);
 
-    // The longest one, and one on a route that is no POST, where it says nothing.
+    // The longest key, and one on a route that is not a POST, where it is ignored.
     with_key(&acme.member, NOTE, &"x".repeat(255), &note("A")).await.expect(200);
     let get = acme.member.request("GET", NOTE).header("idempotency-key", "");
     assert_eq!(answer(get).await.status, 200);
@@ -388,7 +388,7 @@ async fn somebody_without_company_and_somebody_who_changes_their_password_have_k
     assert!(is_replayed(&again));
     assert_eq!((again.status, again.text), (first.status, first.text));
 
-    // Its token ends with the first request, and the answer is kept all the same.
+    // The token ends with the first request; its response is stored all the same.
     let change = json!({"current_password": PASSWORD, "new_password": "Another-Horse-8"});
     let path = "/api/users/me/change-password";
     let first = with_key(&acme.member, path, "a", &change).await;
@@ -414,7 +414,7 @@ async fn what_is_kept_cannot_be_read_in_the_database_and_goes_with_a_person() {
     let kept: String = acme.value(kept, &[&acme.company]).await;
     assert!(kept.contains("/api/contacts/") && !kept.to_lowercase().contains("secret"), "{kept}");
 
-    // An answer of another row, or of another database, opens nothing.
+    // A sealed response of another row or another database cannot be opened.
     with_key(
         &acme.member,
         "/api/contacts/",
@@ -443,7 +443,7 @@ async fn what_is_kept_cannot_be_read_in_the_database_and_goes_with_a_person() {
     own.drop().await;
 }
 
-/// A refresh token opens nothing else, also not the store of answers.
+/// A refresh token opens nothing else, not even stored responses.
 #[tokio::test]
 async fn a_refresh_is_done_as_often_as_it_is_asked_for() {
     let acme = World::new().await;

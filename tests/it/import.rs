@@ -1,4 +1,4 @@
-//! Contacts from files (contract: contacts).
+//! Imports contacts from files (contract: contacts).
 
 use crate::support::world::{Answer, Person, World};
 use rust_xlsxwriter::{ExcelDateTime, Format, Workbook};
@@ -118,7 +118,7 @@ async fn good_rows_are_added_in_order_and_bad_ones_told_by_number() {
         json!(acme.member.id),
         json!("NEW"),
     ];
-    // What is no id of an owner is the caller's.
+    // If an owner's id is invalid, the caller is the owner.
     let plain = ["ann", "own", "bea"].map(|name| plain(&format!("{name}@example.com")));
     assert_eq!(contacts(&acme, fields).await, [vec![zoe], plain.to_vec()].concat());
 }
@@ -256,7 +256,7 @@ async fn the_old_format_of_workbooks_is_read_too() {
     );
 }
 
-/// Two sectors, of which the list of files follows itself in a circle: read in the server, it would take all memory.
+/// Two sectors, the chain of the directory being a loop: read in the server, it would take all memory.
 #[tokio::test]
 async fn a_hostile_workbook_ends_its_own_reader_only() {
     let acme = World::new().await;
@@ -281,7 +281,7 @@ async fn an_address_is_in_one_line() {
     let why = "email has a line break or another control character";
     assert_eq!(answer["errors"], json!([format!("Row 2: {why}"), format!("Row 3: {why}")]));
     assert_eq!(contacts(&acme, ["email"]).await, [["ann@x.example"]]);
-    // As one by one.
+    // As for a single contact.
     let contact = json!({"first_name": "A\nB", "last_name": "C", "email": "d@x.example\n,e"});
     assert_eq!(acme.admin.post("/api/contacts/", contact).await.detail(400), format!("The {why}"));
     let several = "email,first_name,company\nf@x.example,\"A\nB\",\"C\nD\"\n";

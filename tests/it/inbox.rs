@@ -32,7 +32,7 @@ async fn texts_mail_and_calls_are_one_list() {
             .collect()
     };
     assert_eq!(kinds(&list("").await), ["sms failed", "voice pending", "email sent", "sms sent"]);
-    // With and without a condition are statements of their own.
+    // With and without a condition are separate statements.
     assert_eq!(list("?direction=outbound").await, list("").await);
     assert_eq!(list("?message_type=&direction=&status=").await, list("").await);
     assert_eq!(kinds(&list("?limit=1&offset=2").await), ["email sent"]);
@@ -44,7 +44,7 @@ async fn texts_mail_and_calls_are_one_list() {
     for bad in ["?limit=101", "?offset=-1", "?status=lost", "?message_type=fax"] {
         assert_eq!(acme.admin.get(&format!("/api/inbox/{bad}")).await.status, 422, "{bad}");
     }
-    // What is in the trash, and what was not sent yet, is not the inbox's to delete.
+    // The inbox cannot delete mails in the trash or unsent ones.
     let mail = list("?message_type=email").await[0]["id"].as_str().unwrap().to_owned();
     let draft = json!({"to_email": "ada@example.com", "subject": "D", "body": "B"});
     let draft = acme.admin.post("/api/emails/draft", draft).await.expect(201);
@@ -91,7 +91,7 @@ async fn a_text_that_is_read_or_deleted_counts_no_more_in_its_conversation() {
     }
     let last = "select c.last_message_at = m.created_at from conversations c, sms_messages m where m.conversation_id = c.id and c.tenant_id = $1";
     assert!(acme.value::<bool>(last, &[&acme.company]).await, "the last message is one that is there");
-    // What was counted wrongly goes no lower than nothing.
+    // A wrong counter does not go below zero.
     acme.db
         .execute("update conversations set message_count = 0, unread_count = 0 where tenant_id = $1", &[&acme.company])
         .await
@@ -102,7 +102,7 @@ async fn a_text_that_is_read_or_deleted_counts_no_more_in_its_conversation() {
     assert_eq!(counts().await, [0, 0]);
 }
 
-/// What becomes of it is written to its row, and to the scheduled text that it is.
+/// Its outcome is still to be written to its row, and to the scheduled text.
 #[tokio::test]
 async fn a_text_that_is_being_sent_is_not_deleted() {
     let acme = World::new().await;
@@ -117,7 +117,7 @@ async fn a_text_that_is_being_sent_is_not_deleted() {
     assert_eq!(acme.member.delete(&path).await.status, 404);
 }
 
-/// Nothing would be left of it, and whoever sends it would hear that it is not there.
+/// There would be no record of it, and its sender would be told that it does not exist.
 #[tokio::test]
 async fn a_mail_that_is_being_sent_is_not_deleted() {
     let acme = World::new().await;

@@ -20,7 +20,7 @@ fn body(email: &str) -> Value {
     json!({"email": email, "first_name": "Ada", "last_name": "Lovelace"})
 }
 
-/// Sends an invitation by a server with a mail server, and answers the mail.
+/// Sends an invitation through a server with a mail server; returns the mail.
 async fn invite(by: &Person, body: Value) -> String {
     let inbox = Inbox::open().await;
     let base = start_server(Config { smtp_url: Some(inbox.url()), ..config() }, &api_url());
@@ -50,7 +50,7 @@ async fn a_mail_to_strangers_has_no_link_but_its_own() {
     assert!(!invite(&acme.admin, new).await.contains('!'));
 }
 
-/// The token of a mail's link.
+/// The token in the link of a mail.
 fn token(mail: &str) -> String {
     let (_, token) = mail.split_once("http://localhost:5173/auth/accept-invitation?token=").unwrap();
     token.split_whitespace().next().unwrap().to_owned()
@@ -73,7 +73,7 @@ async fn an_invitation_becomes_an_account_once() {
     let mail = invite(&acme.admin, body).await;
     let (head, text) = mail.split_once("\r\n\r\n").unwrap();
     assert!(!head.contains("Bcc") && text.contains(&acme.name), "{mail}");
-    // Without the version a reader may show the transfer encoding as it is (RFC 2045, 4).
+    // Without this header, a mail reader may show the transfer encoding undecoded (RFC 2045, 4).
     assert!(head.contains("\r\nMIME-Version: 1.0\r\n"), "{mail}");
     let id = head.lines().find_map(|line| line.strip_prefix("Message-ID: <")).expect(head);
     assert!(id.ends_with("@example.com>"), "{mail}");
@@ -146,7 +146,7 @@ async fn admins_invite_and_others_do_not() {
     }
 }
 
-/// Whoever has an account already is sent no mail, and counts all the same.
+/// No mail is sent to an address with an account, but the attempt counts all the same.
 #[tokio::test]
 async fn no_company_keeps_another_from_inviting_somebody() {
     let (acme, other) = (World::new().await, World::new().await);
@@ -224,7 +224,7 @@ async fn without_a_mail_server_it_leaves_as_the_companys_own_mail_or_is_refused(
     let token = token(mails[0]["content"][0]["value"].as_str().unwrap());
     accept(&token, PASSWORD).await.expect(200);
 
-    // As the company's mail it goes to nobody whom the company may not write to.
+    // As a mail of the company, it is not sent to suppressed addresses.
     let to = email();
     acme.admin.post("/api/suppressions/", json!({"channel": "email", "address": to})).await.expect(200);
     assert!(acme.admin.post(SEND, body(&to)).await.detail(400).contains("not to write"));
@@ -255,7 +255,7 @@ async fn an_invitation_ends_with_the_admin_who_made_it() {
     accept(&token, PASSWORD).await.expect(200);
 }
 
-/// Of several invitations to one person the last one counts, and none of them outlives the account.
+/// Of several invitations to one person the last one counts, and none outlives the account.
 #[tokio::test]
 async fn nobody_comes_back_by_an_older_invitation() {
     let acme = World::new().await;
@@ -294,7 +294,7 @@ async fn nobody_comes_back_by_an_older_invitation() {
         for token in [&second, &sooner, &later] {
             assert_eq!(accept(token, PASSWORD).await.status, 400, "{way}");
         }
-        // A new one is another matter.
+        // A new invitation works.
         accept(&invited(&acme.admin, &email).await, PASSWORD).await.expect(200);
     }
 }

@@ -170,8 +170,7 @@ async fn a_worker_that_stops_waits_for_a_job_no_longer_than_a_server() {
     own.drop().await;
 }
 
-/// A worker that has claimed the reminder waits for the change of the activity, and leaves the reminder to its new
-/// time.
+/// A worker that has claimed the reminder waits for the change of the activity, and leaves it to its new time.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reminder_whose_activity_is_moved_while_it_is_told_waits_for_its_new_time() {
     let own = OwnDatabase::new().await;
@@ -247,8 +246,7 @@ async fn a_claimed_job_of_a_dead_worker_comes_back_and_a_failing_one_is_given_up
     assert!(platform.claim_jobs(jobs::KINDS, 10, &[]).await.unwrap().is_empty(), "it is somebody's for five minutes");
     assert!(platform.claim_jobs(&["unheard_of"], 10, &[]).await.unwrap().is_empty());
 
-    // The worker died, and its claim ends. Meanwhile the company is suspended: the job fails, is kept, and continues
-    // later.
+    // The worker died, and its claim ends. Meanwhile the company is suspended: the job fails, and is kept for later.
     let work = async || {
         admin.execute("update jobs set run_at = now()", &[]).await.unwrap();
         let left = "select count(*) from jobs where run_at <= now() and failed_at is null";

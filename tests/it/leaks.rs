@@ -547,8 +547,7 @@ async fn l43_l44_a_webhook_needs_the_signature_of_the_company_it_concerns() {
     assert!(b.admin.get("/api/calls/").await.expect(200).as_array().unwrap().is_empty());
 }
 
-/// Found by reading the old backend, where the requests failed earlier: an id alone counted an open, and an address
-/// alone chose the company.
+/// Found by reading the old backend: an id alone counted an open, an address alone chose the company.
 #[tokio::test]
 async fn another_companys_mail_is_neither_counted_nor_received() {
     let (a, b) = (World::new().await, World::new().await);

@@ -1,4 +1,4 @@
-//! What is measured: by route, never by company, and at an address of its own only.
+//! Metrics: by route, never by company, and only on their own address.
 
 use crate::support::{
     database::{OwnDatabase, until},
@@ -16,7 +16,7 @@ use ringfence::{
 use serde_json::json;
 use tokio_postgres::error::SqlState;
 
-/// A worker beside servers has what is measured of its jobs.
+/// A worker in its own process has metrics of its jobs.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_is_measured_too() {
     let own = OwnDatabase::new().await;
@@ -37,7 +37,7 @@ async fn requests_pool_queue_and_refusals_are_measured_without_a_company() {
     let at = free();
     let config = Config { metrics_listen: Some(at), worker: Switch::Off, pool_size: Some(3), ..config() };
     let acme = World::served(&own, config).await;
-    // Whoever is answered by the server finds them too.
+    // Every client of the server finds them, too.
     acme.member.get("/livez").await;
     let quiet = scrape(at).await;
     assert!(!quiet.contains("/api/contacts"), "what did not happen is not told:\n{quiet}");
@@ -104,7 +104,7 @@ async fn requests_pool_queue_and_refusals_are_measured_without_a_company() {
     assert!(value(&text, "ringfence_jobs_due").is_nan());
 }
 
-/// Whoever runs a server hears that nothing leaves any more; a recipient whom a provider does not want is no such news.
+/// Operators see that mail is not being sent; a recipient whom a provider refuses is not counted.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_providers_do_not_take_is_counted() {
     let own = OwnDatabase::new().await;

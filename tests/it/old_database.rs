@@ -1,4 +1,4 @@
-//! The database of the old backend comes over: all of it, in its company, and nothing that would be sent.
+//! Imports the database of the old backend: all rows, each in its company, and nothing that would be sent.
 
 use crate::support::{
     command::{configured, run, text},
@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tokio_postgres::Client;
 use uuid::Uuid;
 
-/// Old tables with a company, the table here, and the column with the user there.
+/// Old tables with a company, their tables here, and the column with the user here.
 const TABLES: &[(&str, &str, &str)] = &[
     ("contacts", "contacts", "owner_id"),
     ("deals", "deals", "owner_id"),
@@ -50,7 +50,7 @@ async fn everybody_sees_what_the_old_rules_showed() {
         .map(|[table, id, _, _]| (table, id.parse().unwrap()))
         .collect();
 
-    // Nothing is silent: each old row is here or in the report.
+    // No row is lost silently: each old row is here or in the report.
     for (table, outcome) in &outcomes.tables {
         assert_eq!(outcome.old, outcome.now + outcome.left_out, "{table}");
         assert!(outcome.now > 0, "{table}");
@@ -81,8 +81,8 @@ async fn everybody_sees_what_the_old_rules_showed() {
     assert_eq!(outcomes.no_place.get("audit_logs"), Some(&3));
     assert!(outcomes.missing.is_empty(), "{:?}", outcomes.missing);
 
-    // The old rules in a plain form: the row's company is mine, or it has none and is mine. Who has no company is asked for
-    // as if it were one, which is where its rows wait for one.
+    // The old rules in a simple form: a user sees the rows of their company, and their own rows without one. A user
+    // without company is their own tenant, where their rows wait for a company.
     let mut api = db::connect(&own.api).await.unwrap();
     let people = new.query("select id, company_id from users where not is_deleted", &[]);
     let (mut compared, mut historical, mut of_no_company) = (0, 0, 0);
@@ -108,7 +108,7 @@ async fn everybody_sees_what_the_old_rules_showed() {
     assert!(compared > 10_000 && historical > 30, "{compared} rows compared, {historical} of them historical");
     assert!(of_no_company > 3, "{of_no_company} deals of users without company");
 
-    // A row names rows of its own company only, whatever the old one named.
+    // Rows refer only to rows of their own company, whatever the old rows referred to.
     let across: i64 = new.query_one(include_str!("across_companies.sql"), &[]).await.unwrap().get(0);
     assert_eq!(across, 0);
     let detached: BTreeMap<String, usize> = old
@@ -159,7 +159,7 @@ async fn people_log_in_with_the_old_password_and_nobody_gains_rights() {
         assert_eq!(seen, wanted, "{path}");
     }
     assert_eq!(login("user16@old.example").await.status, 401, "the hash was no bcrypt");
-    // A suspended, deleted or closed one stays outside.
+    // Suspended, deleted and closed accounts cannot log in.
     assert_ne!(login("user11@old.example").await.status, 200);
     assert_ne!(login("user6@old.example").await.status, 200);
 
@@ -167,7 +167,7 @@ async fn people_log_in_with_the_old_password_and_nobody_gains_rights() {
     let roles: Vec<String> = roles.iter().map(|r| r.get(0)).collect();
     assert_eq!(roles, ["Regular User", "Super Admin", "company_admin", "company_user"], "no super_admin");
     assert_eq!(old.report().iter().filter(|l| l[3].contains("was super_admin")).count(), 2);
-    // Two of one name or domain both came, and of two accounts with one address one logs in.
+    // Two companies with one name or domain are both imported; of two accounts with one address, one can log in.
     let companies = new.query_one(
         "select count(*), count(domain), count(*) filter (where name like 'Company 6%') from companies",
         &[],
@@ -222,7 +222,7 @@ async fn what_was_due_is_not_sent_and_what_comes_is() {
     let drafts = old.ids("select id from emails where status = 'SCHEDULED'", &[]).await;
     assert!(!drafts.is_empty() && told == drafts.len(), "{told} of {}", drafts.len());
     assert_eq!(miscounted(&new).await, 0);
-    // Each company that came with pipelines has these and no other.
+    // A company that had pipelines has exactly those.
     assert_eq!(
         count("select count(*) from pipelines where name = 'Sales Pipeline' and company_id is not null").await,
         0
@@ -230,7 +230,7 @@ async fn what_was_due_is_not_sent_and_what_comes_is() {
     let defaults = "select count(*) from (select tenant_id from pipelines where is_default and not is_deleted group by 1 having count(*) > 1) x";
     assert_eq!(count(defaults).await, 0);
 
-    // Secrets are sealed under their company, and files have their content.
+    // Secrets are sealed for their company, and files have their content.
     let sealer = Sealer::new(&config().secret_key).unwrap();
     let sealed = new
         .query("select company_id, sealed from app.company_secrets where name = 'twilio_auth_token'", &[])
@@ -267,7 +267,7 @@ async fn what_was_due_is_not_sent_and_what_comes_is() {
     old.drop().await;
 }
 
-/// Every row of every table that is not the import's own bookkeeping, in one number.
+/// A checksum of every table, including the import's own.
 async fn everything(db: &Client) -> BTreeMap<String, String> {
     let tables = "select c.oid::regclass::text from pg_class c where c.relkind = 'r'
         and c.relnamespace in ('public'::regnamespace, 'app'::regnamespace, 'ops'::regnamespace)";
@@ -297,7 +297,7 @@ async fn a_dry_run_changes_nothing_and_a_second_run_brings_what_is_new() {
     }
     assert_eq!(everything(&new).await, brought, "a second run changes nothing");
 
-    // Changed there, then here, too; deleted here, and new there.
+    // One row changed there, and later here; another one deleted here; and a new one there.
     let both: Uuid = new.query_one("select id from contacts order by id desc limit 1", &[]).await.unwrap().get(0);
     let later = "update contacts set title = 'Here', updated_at = now() where id = $1";
     assert_eq!(new.execute(later, &[&both]).await.unwrap(), 1);
@@ -316,7 +316,7 @@ async fn a_dry_run_changes_nothing_and_a_second_run_brings_what_is_new() {
     let add = "insert into contacts (id, first_name, last_name, email, status, owner_id, company_id, created_at, updated_at, is_active, is_deleted)
         select gen_random_uuid(), 'Brand', 'New', 'new@old.example', 'NEW', u.id, u.company_id, now(), now(), true, false from users u where u.email ilike 'user2@old.example' returning id";
     let added: Uuid = old.db.query_one(add, &[]).await.unwrap().get(0);
-    // In a conversation that is there, and in a new one.
+    // In an existing conversation, and in a new one.
     let texts = "insert into sms_messages (id, direction, status, from_address, to_address, body, user_id, company_id, created_at, updated_at, is_active, is_deleted)
         select gen_random_uuid(), 'INBOUND', 'RECEIVED', n.customer, '+18880000001', 'New', u.id, u.company_id, now(), now(), true, false
         from users u, (select '+18880000001' union all select '+17770000001') n (customer) where u.email ilike 'user2@old.example'";
@@ -346,7 +346,7 @@ async fn a_dry_run_changes_nothing_and_a_second_run_brings_what_is_new() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pipeline_that_somebody_has_made_something_of_stays_when_another_one_comes() {
     let (old, own) = (Old::new(1).await, OwnDatabase::new().await);
-    // One company brings a pipeline with the name of those that are made here, two bring none.
+    // One company has a pipeline with the name of the default one here, two have none.
     let less = "delete from deals; update pipelines set name = 'Sales Pipeline' where id = md5('pipeline5')::uuid;
         delete from pipelines where id in (md5('pipeline6')::uuid)
           or company_id in (md5('company5')::uuid, md5('company6')::uuid)";
@@ -422,7 +422,7 @@ async fn who_was_erased_here_does_not_come_back() {
         let storage = own.store();
         erase::run(&own.admin, &person, &storage).await.unwrap_or_else(|e| panic!("{e:?}"));
     }
-    // Another account, and mails to the address alone and to another one, too.
+    // Another account, a mail to only this address, and one to another address, too.
     let copy = |table: &str, changed: &str, of: &str| {
         format!(
             "insert into {table} select (jsonb_populate_record(t, {changed} || jsonb_build_object('id', gen_random_uuid()))).* from {table} t where {of} limit 1"
@@ -467,7 +467,7 @@ async fn where_the_backfill_is_finished_rows_without_company_get_their_users() {
     for id in &wanted {
         assert!(report.iter().any(|[_, row, action, _]| *row == id.to_string() && action == "changed"), "{id}");
     }
-    // Who has no company has no place for them any more, which is told.
+    // A user without company has no place for them any more, which is reported.
     let of_nobody = "select c.id from contacts c join users u on u.id = c.owner_id where c.company_id is null and u.company_id is null";
     for id in old.ids(of_nobody, &[]).await {
         assert!(report.iter().any(|[_, row, action, _]| *row == id.to_string() && action == "left out"), "{id}");
@@ -481,7 +481,7 @@ async fn where_the_backfill_is_finished_rows_without_company_get_their_users() {
 async fn deals_of_users_without_company_are_left_out_where_the_backfill_of_pipelines_is_finished() {
     let (old, own) = (Old::new(1).await, OwnDatabase::new().await);
     let new = db::connect(&own.admin).await.unwrap();
-    // Where there are historical rows it is not finished.
+    // Tables with historical rows are not finished.
     let historical = "insert into companies (id, name) values (md5('early')::uuid, 'Early');
         insert into users (id, company_id, email, first_name, last_name) values (md5('early')::uuid, md5('early')::uuid, 'early@old.example', 'E', 'E');
         insert into deals (tenant_id, company_id, owner_id, pipeline_id, stage_id, title)
@@ -502,7 +502,7 @@ async fn deals_of_users_without_company_are_left_out_where_the_backfill_of_pipel
     own.drop().await;
 }
 
-/// What came over, by table.
+/// The imported rows: table and id.
 async fn imported(db: &Client) -> BTreeSet<(String, Uuid)> {
     let rows = db.query("select table_name, id from ops.imported", &[]).await.unwrap();
     rows.iter().map(|row| (row.get(0), row.get(1))).collect()
@@ -512,13 +512,13 @@ async fn imported(db: &Client) -> BTreeSet<(String, Uuid)> {
 async fn an_interrupted_import_is_completed_by_the_next_one() {
     let (old, whole, broken) = (Old::new(2).await, OwnDatabase::new().await, OwnDatabase::new().await);
     bring(&whole, &old.options()).await;
-    // What became of rows that came over.
+    // What the report says about imported rows.
     let told = |report: Vec<[String; 4]>| -> BTreeSet<[String; 4]> {
         report.into_iter().filter(|line| ["changed", "detached"].contains(&line[2].as_str())).collect()
     };
     let whole_report = told(old.report());
     let new = db::connect(&broken.admin).await.unwrap();
-    // Its connection ends in the middle of a batch, each time of a later one, and with it what was not committed.
+    // Ends its connection in the middle of a batch, a later one each time; uncommitted work is lost.
     let interrupt = "create sequence batches_left increment -1 minvalue -1000000 maxvalue 1000000;
         create function interrupt() returns trigger language plpgsql security definer as $$ begin
           if nextval('public.batches_left') = 0 then perform pg_terminate_backend(pg_backend_pid()); end if;
@@ -584,11 +584,11 @@ async fn what_is_only_needed_in_the_end_is_looked_at_first() {
     old.drop().await;
 }
 
-/// What an import has changed is told nowhere else.
+/// The report is the only record of what an import has changed.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_report_is_written_over() {
     let (old, own) = (Old::new(1).await, OwnDatabase::new().await);
-    // As of a run that was killed.
+    // As left by a run that was killed.
     std::fs::write(old.folder.join("report.csv"), "").unwrap();
     import_into(&own, &old.options()).await.unwrap_or_else(|e| panic!("{e:?}"));
     let first = old.report();
@@ -649,7 +649,7 @@ async fn a_file_of_the_folder_is_never_the_content_of_another_row() {
         }
         assert!(reason(&old, of_other_size).contains("another size"), "{}", reason(&old, of_other_size));
     }
-    // Nor when it was stored by an earlier run.
+    // Nor when an earlier run stored it.
     let late = add_file(&old, 1, "/srv/report.pdf", 10).await;
     bring(&own, &old.options()).await;
     assert_eq!(stored().await, [theirs]);
@@ -694,7 +694,7 @@ async fn who_opted_out_of_old_campaigns_is_not_written_to() {
         new.query(times, &[]).await.unwrap().iter().map(|row| (row.get(0), row.get(1))).collect();
     assert_eq!(times, [(true, true), (true, false)]);
 
-    // Once: who wants mails again gets them, and who has opted out since is not forgotten.
+    // Only once: a person who wants mails again gets them, and later opt-outs are added.
     new.execute("delete from suppressions where address = 'gone@old.example'", &[]).await.unwrap();
     old.db
         .execute("update bulk_email_analytics set unsubscribed = true where id = md5('still')::uuid", &[])
@@ -751,7 +751,7 @@ async fn values_without_a_place_are_counted_and_changed_ones_are_told() {
         let line = [table, "", "no place", &format!("{name}: {lost} values have no place here")].map(str::to_owned);
         assert!(report.contains(&line), "{line:?}");
     }
-    // What has a place, says nothing, or is made anew.
+    // Columns that have a counterpart, no meaning, or a new value.
     for column in [
         "contacts.first_name",
         "contacts.phone",
@@ -848,7 +848,7 @@ async fn deals_of_users_without_company_have_a_pipeline_and_follow_into_the_firs
     let wrong = old.report().into_iter().find(|l| l[0] == "pipelines" && l[3] == "it has no user");
     assert_eq!(wrong, None);
 
-    // The user gets a company, and finds its deals where they were.
+    // The user gets a company, and finds the deals where they were.
     let (user, company): (Uuid, Uuid) = (
         there[0].get("owner_id"),
         new.query_one("select company_id from users where email = 'user2@old.example'", &[]).await.unwrap().get(0),
@@ -877,7 +877,7 @@ async fn what_comes_after_its_user_has_moved_stays_in_the_company_of_the_old_dat
         .unwrap();
     bring(&own, &old.options()).await;
     let new = db::connect(&own.admin).await.unwrap();
-    // 20 is of company 4 and 50 of company 9; 21 is of one that did not come over, 73 and 74 of none.
+    // 20 is in company 4, and 50 in company 9; 21 is in one that was not imported, and 73 and 74 are in none.
     for (user, companies) in [(20, &[2][..]), (50, &[10]), (21, &[5]), (73, &[2]), (74, &[3, 2])] {
         for company in companies {
             let assign = "select app.assign_company(md5('user' || $1::int)::uuid, md5('company' || $2::int)::uuid)";
@@ -964,7 +964,7 @@ async fn what_comes_after_its_user_has_moved_stays_in_the_company_of_the_old_dat
 async fn what_was_made_in_another_company_there_waits_for_its_user() {
     let (old, own) = (Old::new(1).await, OwnDatabase::new().await);
     bring(&own, &old.options()).await;
-    // From company 4 to 5, and there only.
+    // From company 4 to 5, only in the old database.
     let late = "update users set company_id = md5('company5')::uuid where id = md5('user20')::uuid;
         insert into contacts (id, first_name, last_name, email, status, owner_id, company_id, created_at, updated_at, is_active, is_deleted)
         values (md5('late')::uuid, 'Late', 'Row', 'late@old.example', 'NEW', md5('user20')::uuid, null, now(), now(), true, false)";
@@ -993,7 +993,7 @@ async fn what_was_made_in_another_company_there_waits_for_its_user() {
 async fn rows_follow_a_user_who_gets_a_company_while_they_are_brought() {
     let (old, own) = (Old::new(1).await, OwnDatabase::new().await);
     bring(&own, &old.options()).await;
-    // 19 is of company 4, and 73 of none.
+    // 19 is in company 4, and 73 in none.
     let late = "insert into contacts (id, first_name, last_name, email, status, owner_id, company_id, created_at, updated_at, is_active, is_deleted)
         select md5('late' || i)::uuid, 'Late', 'Row', 'late' || i || '@old.example', 'NEW', md5('user' || i)::uuid, null, now(), now(), true, false
         from unnest(array[19, 73]) i;
@@ -1153,7 +1153,7 @@ async fn texts_in_an_unknown_encoding_are_named_before_anything_comes() {
     old.drop().await;
 }
 
-/// An old installation lacks what came with later versions.
+/// An old installation lacks what later versions added.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_there_is_read_as_empty() {
     let (old, own) = (Old::new(1).await, OwnDatabase::new().await);
@@ -1184,7 +1184,7 @@ async fn what_is_not_there_is_read_as_empty() {
     let tagged = "select count(*) from deals where tags = '[\"a\"]' and stage_entered_at = created_at";
     assert!(new.query_one(tagged, &[]).await.unwrap().get::<_, i64>(0) > 0);
 
-    // Nothing but whose the rows are; and tables that are not there, which others name.
+    // Only the columns with owners and names are left; then tables are missing to which others refer.
     let all = "do $$ declare c record; begin
         for c in select table_name, column_name from information_schema.columns where table_schema = 'public'
             and column_name not in ('id', 'company_id', 'owner_id', 'user_id', 'email', 'hashed_password', 'first_name', 'last_name') loop
@@ -1203,7 +1203,7 @@ async fn what_is_not_there_is_read_as_empty() {
     old.drop().await;
 }
 
-/// A company is much to lose for a time that it can do without.
+/// A company must not be left out for a time that it can do without.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_odd_time_costs_its_row_no_more_than_that() {
     let (old, own) = (Old::new(1).await, OwnDatabase::new().await);
@@ -1228,11 +1228,11 @@ async fn an_odd_time_costs_its_row_no_more_than_that() {
     old.drop().await;
 }
 
-/// What is left out takes nothing from what fits: no address, no name and no domain.
+/// A row that is left out takes no address, name or domain from a row that fits.
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_the_one_that_fits_stays_as_it_is() {
     let (old, own) = (Old::new(1).await, OwnDatabase::new().await);
-    // The first of two with one address and of two with one domain do not fit.
+    // The first of two with one address, and the first of two with one domain, do not fit.
     let unfit = "alter table users alter first_name drop not null; alter table companies alter name type text;
         update users set first_name = null where id = md5('user14')::uuid;
         update companies set name = repeat('x', 256) where id = md5('company1')::uuid";
@@ -1257,7 +1257,7 @@ async fn of_two_the_one_that_fits_stays_as_it_is() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_company_that_comes_later_has_its_people_and_rows() {
     let (old, own, whole) = (Old::new(1).await, OwnDatabase::new().await, OwnDatabase::new().await);
-    // Nobody is in a company whose row is somebody's without one.
+    // A company without users, with a row of a user without company.
     let lonely = "delete from users where company_id = md5('company5')::uuid;
         update contacts set company_id = md5('company5')::uuid, owner_id = md5('user73')::uuid where id = md5('contact7')::uuid";
     old.db.batch_execute(lonely).await.unwrap();

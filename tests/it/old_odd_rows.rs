@@ -1,4 +1,4 @@
-//! Rows of the old backend that are odd in one thing come over with all else that they say.
+//! Odd rows of the old backend are imported with everything except what is odd.
 
 use crate::support::{
     database::OwnDatabase,
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio_postgres::Client;
 use uuid::Uuid;
 
-/// Adds a row of the second user of the first company; answers its id.
+/// Adds a row of the second user of the first company; returns its id.
 async fn add(old: &Old, table: &str, row: Value) -> Uuid {
     let add = format!(
         "insert into {table} select r.* from jsonb_populate_record(null::{table}, jsonb_build_object('id', gen_random_uuid(),
@@ -30,7 +30,7 @@ async fn add_deal(old: &Old, row: Value) -> Uuid {
     add(old, "deals", old.db.query_one(ids, &[&row]).await.unwrap().get(0)).await
 }
 
-/// What the report says of a row: action and reason.
+/// The report's lines about a row: action and reason.
 fn told(old: &Old, id: Uuid) -> Vec<(String, String)> {
     let lines = old.report().into_iter().filter(|line| line[1] == id.to_string());
     lines.map(|[_, _, action, reason]| (action, reason)).collect()
@@ -45,7 +45,7 @@ async fn value(db: &Client, expression: &str, table: &str, id: Uuid) -> Value {
     db.query_one(&value, &[&id]).await.unwrap_or_else(|e| panic!("{value}: {e:?}")).get::<_, Option<Value>>(0).into()
 }
 
-/// Somebody of the first company, logged in.
+/// A user of the first company, logged in.
 async fn member(own: &OwnDatabase) -> Person {
     let nobody = Person::nobody().at(&start_server(Config { worker: Switch::Off, ..config() }, &own.api));
     let login = json!({"email": "user2@old.example", "password": PASSWORD});
@@ -136,7 +136,7 @@ async fn conversations_that_were_imported_as_they_were_written_are_mended() {
     let number = "select phone_number from phone_numbers where id = md5('number1')::uuid";
     assert_eq!(new.query_one(number, &[]).await.unwrap().get::<_, &str>(0), "+18880000001");
     assert_eq!(new.query_one("select max(storage_bytes) from companies", &[]).await.unwrap().get::<_, i64>(0), 0);
-    // A historical text gets into it with its company.
+    // A historical text joins it when it gets its company.
     let tx = new.transaction().await.unwrap();
     let given = "update sms_messages set company_id = tenant_id where id = md5('historical')::uuid";
     tx.execute(given, &[]).await.unwrap();
@@ -223,7 +223,7 @@ async fn what_names_a_second_contact_of_an_address_names_the_first() {
     );
     assert_eq!(value(&new, "contact_id", "deals", of_nameless).await, json!(null), "no address is nobody's");
 
-    // Also when the first one came over before.
+    // Also when the first one was imported earlier.
     let late = add(
         &old,
         "quotes",
@@ -386,7 +386,7 @@ async fn an_address_behind_a_name_is_the_address() {
     assert!(told(&old, nobody).contains(&says("changed", no_address)[0]), "{:?}", told(&old, nobody));
     assert_eq!(old.report().iter().filter(|line| line[3] == no_address).count(), 1);
 
-    // Whoever is erased by it is, and does not come back.
+    // Erasing by this address works, and the rows do not come back.
     let options = erase::Options { dry_run: false, yes: true };
     let person = Erase::Person { email: Some("er@odd.example".into()), company: None, contact: None, options };
     erase::run(&own.admin, &person, &own.store()).await.unwrap_or_else(|e| panic!("{e:?}"));

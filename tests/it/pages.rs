@@ -1,4 +1,4 @@
-//! Pages by a cursor, the number of rows, and compressed answers.
+//! Pages by a cursor, the number of rows, and compressed responses.
 
 use crate::support::{
     server::{api_url, config, start_server},
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use std::{collections::HashSet, io::Read};
 use uuid::Uuid;
 
-/// What the lists of [`fill`] are filtered by.
+/// Ids to filter the lists of [`fill`] by.
 struct Filled {
     contact: Uuid,
     stage: Uuid,
@@ -19,7 +19,7 @@ struct Filled {
     workflow: Uuid,
 }
 
-/// Seven rows of each kind, in twos and threes of one moment.
+/// Adds seven rows of each kind; two or three of them have the same time.
 async fn fill(world: &World) -> Filled {
     let contact: Uuid = world.contact("Zed", "Zorn").await["id"].as_str().unwrap().parse().unwrap();
     let stage = "select id from pipeline_stages where tenant_id = $1 order by order_index limit 1";
@@ -77,7 +77,7 @@ fn next(answer: &Answer) -> Option<String> {
     Some(link.strip_prefix('<').unwrap().strip_suffix(">; rel=\"next\"").unwrap().to_owned())
 }
 
-/// All rows from a page on, by the links.
+/// All rows from a page on, following the links.
 async fn walk(who: &Person, first: &str) -> Vec<Value> {
     let (mut rows, mut page) = (Vec::new(), Some(first.to_owned()));
     while let Some(path) = page {
@@ -296,7 +296,7 @@ async fn a_cursor_goes_on_where_a_page_of_long_mails_ends_early() {
     }
 }
 
-/// An answer as it went over the wire.
+/// A response as it went over the wire.
 async fn raw(who: &Person, path: &str, headers: &[(&str, &str)]) -> (reqwest::header::HeaderMap, Vec<u8>) {
     let request = headers.iter().fold(who.request("GET", path), |request, (name, value)| request.header(*name, *value));
     let response = request.send().await.unwrap();
@@ -354,7 +354,7 @@ async fn what_may_hold_a_secret_or_is_packed_already_is_not_compressed() {
     world.db.execute(settings, &[&world.company, &world.member.id]).await.unwrap();
     let (headers, bytes) = raw(&world.member, "/api/twilio-settings/", &[("accept-encoding", "gzip")]).await;
     assert!(!headers.contains_key("content-encoding") && bytes.len() > 1024, "{}", bytes.len());
-    // What is shown once answers a change, and no change is answered compressed.
+    // Secrets that are shown once are in responses to changes, which are never compressed.
     let new = json!({"type": "call", "subject": "A", "description": "d".repeat(2_000)});
     let change = world.member.request("POST", "/api/activities/").header("accept-encoding", "gzip").json(&new);
     let made = answer(change).await;
@@ -372,14 +372,14 @@ async fn what_may_hold_a_secret_or_is_packed_already_is_not_compressed() {
     assert!(!headers.contains_key("content-encoding") && bytes == content[2..2000]);
 }
 
-/// The most memory that this process has had, in bytes.
+/// Peak memory of this process, in bytes.
 fn peak() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.split_whitespace().next().unwrap().parse::<usize>().unwrap() << 10
 }
 
-/// The status of an answer, its length, its first bytes and its last one; all of it is not held.
+/// Status, length, first bytes and last byte of a response, which is not held as a whole.
 async fn taken(who: &Person, path: &str) -> (u16, usize, Vec<u8>, Option<u8>) {
     let mut answer = who.request("get", path).send().await.unwrap();
     let (status, mut length, mut first, mut last) = (answer.status().as_u16(), 0, Vec::new(), None);
@@ -393,7 +393,7 @@ async fn taken(who: &Person, path: &str) -> (u16, usize, Vec<u8>, Option<u8>) {
     (status, length, first, last)
 }
 
-/// A list that shows all is as long as its company makes it.
+/// The size of a list of all rows depends on the company.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_is_too_large_is_refused_before_it_is_held() {
     const LENGTH: usize = 990_000;
@@ -414,7 +414,7 @@ async fn an_answer_that_is_too_large_is_refused_before_it_is_held() {
         page.as_array().unwrap().iter().map(|deal| deal["description"].as_str().unwrap().len()).collect();
     assert_eq!(lengths, [LENGTH + 1; 10]);
     assert_eq!(page[9]["title"], "Deal 10");
-    // Written and compressed on other threads than small ones.
+    // Large responses are written and compressed on other threads than small ones.
     let (headers, bytes) = raw(&world.member, "/api/deals/?limit=10", &[("accept-encoding", "gzip")]).await;
     assert_eq!(
         (&headers["content-encoding"], &headers["content-type"]),
@@ -422,7 +422,7 @@ async fn an_answer_that_is_too_large_is_refused_before_it_is_held() {
     );
     assert_eq!(serde_json::from_slice::<Value>(&unzip(&bytes)).unwrap(), page);
 
-    // Who waits for a connection is not what this is about.
+    // Waiting for a connection must not matter here.
     let server = start_server(Config { pool_size: Some(20), ..config() }, &api_url());
     let (member, other) = (world.member.at(&server), other.member.at(&server));
     let before = peak();

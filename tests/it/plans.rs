@@ -1,5 +1,5 @@
-//! Plans, not times: lists walk an index in their order and stop, searches read an index, the policy is evaluated once a
-//! statement, for the largest company and a small one alike.
+//! Checks plans, not times: lists walk an index in their order and stop, searches read an index, policies are evaluated
+//! once per statement; for the largest company and a small one alike.
 
 use crate::support::{
     database::{OwnDatabase, enter},
@@ -35,7 +35,7 @@ fn reads(plan: &Value, what: &str, indexes: &[&str], ordered: bool) {
     }
 }
 
-/// The look-ups across companies, by the indexes over app.global_key.
+/// Look-ups across companies read the indexes on app.global_key.
 #[tokio::test]
 async fn look_ups_across_companies_read_their_indexes() {
     let mut admin = db::connect(&admin_url()).await.unwrap();
@@ -58,7 +58,7 @@ async fn look_ups_across_companies_read_their_indexes() {
     }
 }
 
-/// The page behind a row that is far down in a list: it starts in the index and reads no row before it.
+/// The page after a row far down in a list starts in the index and reads no row before it.
 async fn walks(api: &Client, list: List, filters: &[&str], indexes: &[&str]) {
     let name = list.first.name;
     let all = plan(api, list.count, &[filters, &["9223372036854775807", "0"]].concat()).await;
@@ -83,7 +83,7 @@ async fn walks(api: &Client, list: List, filters: &[&str], indexes: &[&str]) {
     let Some(row) = row else { return };
     let values: Vec<&str> = (0..list.key.len()).map(|at| row.get(at).unwrap()).collect();
     let parameters = [filters, &["20", "0"], &values].concat();
-    // Where fewer rows are left than a page has, a bitmap and a sort of these are as good.
+    // Where fewer rows are left than a page has, a bitmap scan and a sort are as good.
     api.batch_execute("set local enable_bitmapscan = off").await.unwrap();
     let plan = plan(api, list.behind, &parameters).await;
     api.batch_execute("set local enable_bitmapscan = on").await.unwrap();
@@ -96,7 +96,7 @@ async fn walks(api: &Client, list: List, filters: &[&str], indexes: &[&str]) {
     }
 }
 
-/// A statement that reads many rows and that nothing here asks for a plan of would be slow unnoticed.
+/// A statement that reads many rows and has no plan here could become slow unnoticed.
 #[test]
 fn every_list_search_and_report_has_a_plan() {
     let (plans, scale) = (include_str!("plans.rs"), include_str!("scale.rs"));
@@ -152,7 +152,7 @@ async fn lists_and_searches_read_their_indexes() {
         let folder = "select min(id::text) from folders where tenant_id = $1 and parent_id is null";
         let folder: String = admin.query_one(folder, &[&id]).await.unwrap().get(0);
         let [stage, deal, workflow, folder] = [stage, deal, workflow, folder].map(|id| format!("'{id}'"));
-        // Once for a page, and once for all rows, which is what the frontend asks for.
+        // Once for a page, and once for all rows, which the frontend requests.
         for limit in ["50", "9223372036854775807"] {
             for (list, parameters, index) in [
                 (sql!("sms/list"), vec![limit, "0"], "sms_messages_feed"),
@@ -194,7 +194,7 @@ async fn lists_and_searches_read_their_indexes() {
             let parameters = [parameters, &["50", "0"]].concat();
             reads(&plan(&api, list.planned_anew(), &parameters).await, list.name, &[index], true);
         }
-        // A handful may be sorted.
+        // A handful of rows may be sorted.
         for (list, filters, index) in [
             (sql!("contacts/filter"), &["'Rare'", "null", "null"][..], "contacts_of_type"),
             (sql!("activities/filter"), &["'deadline'", "null", "null", "null", "null"], "activities_of_type"),
@@ -270,7 +270,7 @@ async fn lists_and_searches_read_their_indexes() {
         api.batch_execute("rollback").await.unwrap();
     }
 
-    // A table of some pages is read as a whole, whatever its indexes are: what counts is that a report could do without.
+    // A table of a few pages is read as a whole, whatever its indexes: what matters is that a report need not do so.
     for company in [&companies[0], companies.last().unwrap()] {
         let (id, user): (Uuid, Uuid) = (company.get(0), company.get(1));
         api.batch_execute("begin; set local enable_seqscan = off").await.unwrap();
@@ -319,7 +319,7 @@ async fn lists_and_searches_read_their_indexes() {
             (sql!("sms/analytics"), vec!["30"], &["sms_messages_feed"]),
             (sql!("conversations/overview"), vec![], &["conversations_feed"]),
             (sql!("notifications/unread_count"), vec![], &["notifications_unread"]),
-            // Lists that have no pages: a company has some dozen of each.
+            // Lists without pages: a company has a few dozen of each.
             (sql!("companies/users"), vec![], &["users_company"]),
             (sql!("users/list"), vec![], &["users_company"]),
             (sql!("teams/list"), vec![], &["users_team"]),
@@ -329,7 +329,7 @@ async fn lists_and_searches_read_their_indexes() {
             (sql!("sms/templates"), vec![], &[]),
             (sql!("files/root_folders"), vec![], &["folders_by_name", "files_folder"]),
             (sql!("files/subfolders"), vec![&folder], &["folders_by_name", "files_folder"]),
-            // What belongs to one row.
+            // Rows that belong to one row.
             (sql!("deals/history"), vec![&deal], &["deal_stage_history_deal"]),
             (sql!("conversations/get"), vec![&conversation, "50"], &["sms_messages_of_conversation"]),
             (sql!("emails/thread"), vec![&email], &["emails_of_thread"]),

@@ -1,5 +1,5 @@
-//! The same through PgBouncer in transaction mode, where each transaction may get another connection of the server: of any
-//! version without prepared statements, and with them where it carries them along (1.21 and newer).
+//! The same through PgBouncer in transaction mode, where each transaction may get another server connection: with any
+//! version without prepared statements, and with prepared statements where it supports them (1.21 and newer).
 
 use crate::support::{
     cluster::{as_owner, folder_like, socket},
@@ -22,7 +22,7 @@ use std::{
 };
 use uuid::Uuid;
 
-/// The version of the PgBouncer that is installed; without one the test says that it did nothing.
+/// The installed PgBouncer and its version; without one, the test says that it was skipped.
 fn installed(what: &str) -> Option<(PathBuf, [u32; 2])> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).chain(["/usr/sbin".into()]);
@@ -38,12 +38,12 @@ fn installed(what: &str) -> Option<(PathBuf, [u32; 2])> {
     Some((program, version))
 }
 
-/// Past the harness, which keeps what passing tests print to itself.
+/// Prints past the harness, which captures the output of passing tests.
 fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-/// Whether a version carries prepared statements along.
+/// Whether this version supports prepared statements.
 fn carries(version: [u32; 2]) -> bool {
     version >= [1, 21]
 }
@@ -56,7 +56,7 @@ struct Pooler {
 }
 
 impl Pooler {
-    /// With so many connections to the server, and room for so many prepared statements where it knows of that.
+    /// Starts with this many server connections, and room for this many prepared statements where it supports them.
     fn start(program: &Path, version: [u32; 2], connections: u32, statements: u32) -> Self {
         let config: tokio_postgres::Config = api_url().parse().unwrap();
         let port = config.get_ports().first().copied().unwrap_or(5432);
@@ -98,7 +98,7 @@ impl Drop for Pooler {
     }
 }
 
-/// The matrix at a server that reaches its database through a pooler with a single connection.
+/// The isolation matrix, against a server whose pooler has a single connection to the database.
 async fn matrix(pooler: &Pooler, prepared_statements: Switch) {
     let settings = Config { worker: Switch::Off, prepared_statements, ..config() };
     db::check_pooler(&pooler.url, &settings).await.unwrap();
@@ -143,7 +143,7 @@ async fn a_pooler_that_loses_prepared_statements_is_refused_at_the_start() {
         for part in ["PgBouncer", "max_prepared_statements", "RINGFENCE_PREPARED_STATEMENTS=off"] {
             assert!(said.contains(part), "{said}");
         }
-        // Each server that is started finds it, also behind one that serves already.
+        // Each server finds this at its start, also next to one that serves already.
         let unnamed = Config { prepared_statements: Switch::Off, worker: Switch::Off, ..config() };
         let acme = World::new().await;
         let base = start_server(unnamed, &pooler.url);

@@ -1,4 +1,4 @@
-//! The request path: one round trip, a clean connection after whatever happened, and revocation that works at once.
+//! The request path: one round trip, a clean connection whatever happened before, and revocation that works at once.
 
 use crate::support::{
     database::{OwnDatabase, until},
@@ -35,10 +35,10 @@ const fn statement(text: &'static str) -> Sql {
     Sql { name: "a statement of this test", text, plan: Plan::Auto }
 }
 
-/// What went over the wire: (from the server, messages that end a command), piece by piece.
+/// What went over the wire, piece by piece: whether the server sent it, and the number of messages that end a command.
 type Wire = Arc<Mutex<Vec<(bool, usize)>>>;
 
-/// A way to the database through a proxy that notes what passes.
+/// A proxy to the database that records what passes.
 struct Tap {
     url: String,
     wire: Wire,
@@ -68,7 +68,7 @@ impl Tap {
         Self { url, wire, folder }
     }
 
-    /// How often the client spoke since the last call, after silence or an answer, with how many commands each time.
+    /// The number of commands in each turn of the client since the last call; a turn follows silence or a response.
     fn turns(&self) -> Vec<usize> {
         let wire = std::mem::take(&mut *self.wire.lock().unwrap());
         let mut turns = Vec::new();
@@ -91,8 +91,8 @@ impl Drop for Tap {
     }
 }
 
-/// Passes bytes on. After a piece of the client's it waits a moment for the server's answer before it reads the client
-/// again, so that two writes in a row are two turns here, as they may be to a server that is quick.
+/// Forwards bytes. After a piece from the client it waits a moment for the server's response before it reads the client
+/// again, so that two writes in a row are two turns here, as they may be to a fast server.
 async fn pass(mut client: UnixStream, mut server: UnixStream, wire: Wire) {
     let (mut sent, mut got) = (vec![0; 1 << 16], vec![0; 1 << 16]);
     loop {
@@ -114,7 +114,7 @@ async fn pass(mut client: UnixStream, mut server: UnixStream, wire: Wire) {
     }
 }
 
-/// How many Sync messages (PostgreSQL, "Message Formats") are in whole messages.
+/// The number of Sync messages (PostgreSQL, "Message Formats") in whole messages.
 fn commands(mut bytes: &[u8]) -> usize {
     let mut found = 0;
     while let [kind, a, b, c, d, ..] = *bytes {
@@ -164,7 +164,7 @@ async fn nothing_that_hangs_in_the_database_holds_a_request_for_long() {
     }
 }
 
-/// Runs a future for so many polls at most, then drops it.
+/// Polls a future at most this many times, then drops it.
 async fn for_polls(future: impl Future<Output = ()>, mut polls: u64) {
     let mut future = pin!(future);
     poll_fn(|cx| {
@@ -177,7 +177,7 @@ async fn for_polls(future: impl Future<Output = ()>, mut polls: u64) {
     .await;
 }
 
-/// The connections of a pool, seen by the administrator.
+/// The connections of a pool, as the administrator sees them.
 struct Watch {
     name: String,
     url: String,
@@ -191,7 +191,7 @@ impl Watch {
         Self { name, url, db: db::connect(&admin_url()).await.unwrap() }
     }
 
-    /// Waits until no connection has a transaction open, which must not need a next request.
+    /// Waits until no connection has a transaction open; this must not need another request.
     async fn is_clean(&self) {
         let busy = "select count(*) from pg_stat_activity where application_name = $1 and (xact_start is not null or state <> 'idle')";
         until("no transaction is open", async || {
@@ -200,7 +200,7 @@ impl Watch {
         .await;
     }
 
-    /// How many contacts the last [`COUNT_INTO_LOCK`] saw.
+    /// The number of contacts that the last [`COUNT_INTO_LOCK`] saw.
     async fn counted(&self) -> Option<u32> {
         let locks = "select l.objid from pg_locks l join pg_stat_activity a using (pid)
             where a.application_name = $1 and l.locktype = 'advisory' and l.classid = 4711";
@@ -209,12 +209,12 @@ impl Watch {
     }
 }
 
-/// What a statement saw whose answer nobody gets is told by the lock that it leaves.
+/// The result of an abandoned statement is read from the lock that it leaves.
 const COUNT_INTO_LOCK: Sql =
     statement("select from (select count(*) as n from contacts) c, pg_advisory_lock(4711, c.n::int)");
 const FORGET_LOCKS: Sql = statement("select pg_advisory_unlock_all()::text = ''");
 
-/// Work of many kinds in the caller's name, some of which fails.
+/// Work of several kinds as a user, some of which fails.
 async fn work(tenant: TenantDb, kind: u64) {
     let slow = statement("select pg_sleep(0.001)::text from contacts");
     let count = statement("select count(*) from contacts");
@@ -240,7 +240,7 @@ async fn work(tenant: TenantDb, kind: u64) {
                 tx.all::<String>(slow, &[]).await?;
                 tokio::time::sleep(Duration::from_millis(1)).await;
                 tx.one::<i64>(count, &[]).await?;
-                // What was added must not stay, so that the count of the next is known.
+                // The new row must not stay, so that the next count is known.
                 Err(Error::Unavailable)
             };
             tenant.tx(several).await
@@ -269,7 +269,7 @@ async fn work(tenant: TenantDb, kind: u64) {
         }
         _ => tenant.tx(async |tx| tx.one::<i64>(count, &[]).await.map(drop)).await,
     };
-    // A reading transaction may end well.
+    // A transaction that only reads may succeed.
     assert!(outcome.is_err() || [0, 2, 7].contains(&kind), "{kind}");
 }
 
@@ -303,7 +303,7 @@ async fn abandon(prepared_statements: Switch, rounds: usize) {
             tokio::time::sleep(Duration::from_micros(dice.below(3000))).await;
             task.abort();
         }
-        // A panic of the work is the work's own, one of an assertion is ours.
+        // A panic of the handler is part of the work; one of an assertion fails the test.
         if let Err(e) = task.await
             && e.is_panic()
         {
@@ -312,12 +312,12 @@ async fn abandon(prepared_statements: Switch, rounds: usize) {
         }
         watch.is_clean().await;
 
-        // One whose context is refused sees nothing of the one before.
+        // A call whose context is refused sees nothing of the previous one.
         let stranger = TenantDb::for_company(&db, Uuid::now_v7(), worlds[who].member.id);
         assert!(matches!(stranger.all::<bool>(COUNT_INTO_LOCK, &[]).await, Err(Error::InvalidToken)));
         assert_eq!(watch.counted().await, Some(0), "round {round}");
 
-        // The next sees its own.
+        // The next call sees its own company.
         let next = (round + 1) % 2;
         tenant(next).all::<Seen>(own, &[]).await.map(|seen| assert_eq!(seen, [Seen([next as i64 + 1; 2])])).unwrap();
         tenant(next).all::<bool>(FORGET_LOCKS, &[]).await.unwrap();
@@ -325,7 +325,7 @@ async fn abandon(prepared_statements: Switch, rounds: usize) {
     watch.is_clean().await;
 }
 
-/// Contacts of the own company, and contacts.
+/// The number of contacts of the own company, and of all visible ones.
 #[derive(Debug, PartialEq)]
 struct Seen([i64; 2]);
 
@@ -425,7 +425,7 @@ async fn a_commit_that_fails_is_an_error() {
     let db = Db::new(&watch.url, 1).unwrap();
     let acme = World::new().await;
     let tenant = TenantDb::for_company(&db, acme.company, acme.member.id);
-    // The owner's key is checked at commit, and this owner is nobody.
+    // The foreign key of the owner is checked at commit, and this owner does not exist.
     let add = statement(
         "insert into contacts (first_name, last_name, email, owner_id) values ('Ada', 'L', 'a@x.io', $1) returning id",
     );
@@ -477,7 +477,7 @@ async fn revocation_works_at_the_next_request_and_nothing_is_written() {
     assert_eq!(names, "Ada");
     acme.db.execute("update companies set status = 'active' where id = $1", &[&acme.company]).await.unwrap();
     assert_eq!(acme.member.get(&path).await.expect(200), contact);
-    // A job of a suspended company does nothing either.
+    // Nor can a job of a suspended company do anything.
     acme.db
         .execute("update companies set subscription_status = 'expired' where id = $1", &[&acme.company])
         .await
@@ -516,12 +516,12 @@ async fn a_failure_to_enter_and_a_changed_table_are_told_for_what_they_are() {
     assert_eq!(code(waiting.await.unwrap().unwrap_err()).as_deref(), Some("57014"));
     acme.db.batch_execute("rollback").await.unwrap();
 
-    // The plan of a prepared statement has the table's old columns: one refusal, and the next one is prepared anew.
+    // The plan of a prepared statement has the table's old columns: one refusal, then it is prepared again.
     acme.db.batch_execute("alter table activities alter location type varchar(200)").await.unwrap();
     assert_eq!(code(tenant.all::<String>(all, &[]).await.unwrap_err()).as_deref(), Some("0A000"));
     tenant.all::<String>(all, &[]).await.unwrap();
 
-    // Without prepared statements nothing is old: the columns are those of this moment.
+    // Without prepared statements nothing is outdated: the columns are always current.
     let unnamed = Config { pool_size: Some(1), prepared_statements: Switch::Off, ..config() };
     let unnamed = TenantDb::for_company(&Db::of(&own.api, &unnamed).unwrap(), acme.company, acme.member.id);
     let first = statement("select * from (select location from activities) a union all select 'here'");
@@ -530,7 +530,7 @@ async fn a_failure_to_enter_and_a_changed_table_are_told_for_what_they_are() {
     assert_eq!(unnamed.all::<String>(first, &[]).await.unwrap(), ["here"]);
     drop(unnamed);
 
-    // A connection that the server closes while it is not used is replaced.
+    // A connection that the server closes while it is idle is replaced.
     let close = "select count(pg_terminate_backend(pid, 5000)) from pg_stat_activity where usename = 'ringfence_api' and datname = current_database()";
     admin.query_one(close, &[]).await.unwrap();
     assert_eq!(tenant.one::<i64>(count, &[]).await.unwrap(), 0);
@@ -544,7 +544,7 @@ async fn a_database_without_room_is_told_and_comes_back() {
     let acme = World::served(&own, Config { pool_size: Some(1), worker: Switch::Off, ..config() }).await;
     acme.admin.get("/api/contacts/").await.expect(200);
     acme.db.batch_execute("begin; lock table contacts in access exclusive mode").await.unwrap();
-    // The first ones wait for the lock until they are given up, one after the other; the last one waits for a connection.
+    // The first ones wait for the lock until they time out, one after the other; the last one waits for a connection.
     let asked = (0..4).map(|_| acme.admin.get("/api/contacts/"));
     let answers = futures_util::future::join_all(asked).await;
     let is_told = |answer: &Answer| answer.status == 503 && answer.headers.contains_key("retry-after");
@@ -554,7 +554,7 @@ async fn a_database_without_room_is_told_and_comes_back() {
     own.drop().await;
 }
 
-/// Reading and writing alike, and the log knows why.
+/// Reads and writes alike, and the log says why.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_waits_for_a_lock_in_vain_hears_that_it_took_too_long() {
     let own = OwnDatabase::new().await;
@@ -571,7 +571,7 @@ async fn who_waits_for_a_lock_in_vain_hears_that_it_took_too_long() {
     assert!(has_warned(r#""error":"SQLSTATE 55P03""#) && has_warned("SQLSTATE 55P03 table=contacts"));
     acme.db.batch_execute("rollback").await.unwrap();
     assert_eq!(acme.admin.get(&path).await.expect(200)["first_name"], "Ada");
-    // So does one whose statement takes too long, whatever for.
+    // So does a request whose statement takes too long for any other reason.
     let limit = "alter role ringfence_api in database $database set statement_timeout = '1s'";
     acme.db.batch_execute(&limit.replace("$database", &own.name)).await.unwrap();
     let again = acme.admin.at(&start_server(Config { worker: Switch::Off, ..config() }, &own.api));
@@ -586,7 +586,7 @@ async fn who_waits_for_a_lock_in_vain_hears_that_it_took_too_long() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_company_does_not_get_all_connections() {
     let own = OwnDatabase::new().await;
-    // More connections than may run something short at a time.
+    // More connections than short statements may use at a time.
     let config = Config { worker: Switch::Off, pool_size: None, ..config() };
     let size = config.connections(&own.api).unwrap();
     let base = start_server(config, &own.api);
@@ -613,7 +613,7 @@ async fn one_company_does_not_get_all_connections() {
     own.drop().await;
 }
 
-/// A form of these parts: the head of each without its name, and its content.
+/// A form with these parts: what follows `form-data; ` in each head, and the content.
 fn form(parts: &[(&str, &[u8])]) -> Vec<u8> {
     let mut form = Vec::new();
     for (head, content) in parts {
@@ -625,7 +625,7 @@ fn form(parts: &[(&str, &[u8])]) -> Vec<u8> {
     form
 }
 
-/// A proxy, or a client that knows no better, reads the answer when it has sent all.
+/// A proxy, or a simple client, reads the response only after it has sent everything.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_sends_all_before_they_read_hears_why_they_are_refused() {
     let acme = World::new().await;
@@ -675,14 +675,14 @@ async fn who_sends_all_before_they_read_hears_why_they_are_refused() {
                 answer.starts_with(&format!("HTTP/1.1 {status} ")) && answer.contains(sentence),
                 "{line}: {answer}"
             );
-            // The connection is as good as before.
+            // The connection is still usable.
             stream.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
             assert!(read_answer(&mut stream).starts_with("HTTP/1.1 200 "), "{line}");
         }
     }
 }
 
-/// One answer with a `content-length`.
+/// Reads one response with a `content-length`.
 fn read_answer(stream: &mut TcpStream) -> String {
     let mut answer = Vec::new();
     let is_whole = |answer: &[u8]| {
@@ -711,7 +711,7 @@ async fn who_asks_before_they_send_is_refused_at_once() {
     assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
 }
 
-/// Who has been answered and goes on sending holds up no stop.
+/// A client that has its response and goes on sending does not delay a stop.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_does_not_wait_for_what_nobody_reads() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -725,12 +725,12 @@ async fn a_stop_does_not_wait_for_what_nobody_reads() {
     stream.read_exact(&mut answer).await.unwrap();
     assert_eq!(&answer, b"HTTP/1.1 200");
     stop.send(()).unwrap();
-    // Before the pace of an upload or the time that a stop gives requests has run out.
+    // Before the time for an upload or for requests during a stop has run out.
     tokio::time::timeout(Duration::from_secs(15), serving).await.unwrap().unwrap().unwrap();
     drop(stream);
 }
 
-/// A stop takes no new connections, and requests that are under way come to their end.
+/// A stop accepts no new connections, and lets current requests finish.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_lets_requests_under_way_finish() {
     let acme = World::new().await;
@@ -807,7 +807,7 @@ async fn an_answer_that_is_too_large_leaves_no_transaction_and_no_bad_connection
         assert!(matches!(tenant.tx(within).await, Err(Error::Database(db::Fault::TooLarge))));
         watch.is_clean().await;
         assert_eq!(tenant.one::<i64>(number, &[]).await.unwrap(), 1);
-        // Given up half-way, the same connection goes on.
+        // The connection survives calls that are abandoned half-way.
         for polls in [2, 5, 20] {
             let few = statement("select repeat('x', 1000000) from generate_series(1, 30)");
             for_polls(async { drop(tenant.all::<String>(few, &[]).await) }, polls).await;

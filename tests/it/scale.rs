@@ -1,5 +1,5 @@
-//! What a page costs grows with the page: not with its company, and not with the other companies. What a report costs may
-//! grow with its company. Rows and blocks that are read are counted, because time tells of the machine.
+//! The cost of a page grows with the page, not with its company or the other companies; that of a report may grow with
+//! its company. Rows and blocks read are counted, because times depend on the machine.
 
 use crate::support::{
     database::{OwnDatabase, enter},
@@ -13,32 +13,33 @@ use std::collections::BTreeMap;
 use tokio_postgres::{Client, SimpleQueryMessage};
 use uuid::Uuid;
 
-/// What it reads may grow with this.
+/// What the cost of a statement may grow with.
 #[derive(Clone, Copy, PartialEq)]
 enum With {
     Page,
     Company,
 }
 
-/// What a statement has read.
+/// What a statement has read, in rows and in blocks.
 #[derive(Clone, Copy, Debug)]
 struct Cost {
     rows: f64,
     blocks: f64,
 }
 
-/// Executes it and counts what is read of tables and indexes, and that what a policy asks for is asked once.
+/// Executes a statement and counts what it reads of tables and indexes; checks that policies evaluate settings only
+/// once.
 async fn cost(api: &Client, statement: Sql, parameters: &[&str]) -> Cost {
     let plan = explain(api, statement, parameters, "analyze, verbose, buffers, timing off, format json").await;
     let mut rows = 0.0;
     for node in nodes(&plan) {
         let number = |name: &str| node[name].as_f64().unwrap_or(0.0);
-        // Not the index below a bitmap: its rows are those of the table above it.
+        // Rows of the index below a bitmap are counted at the table above it.
         if node["Relation Name"].is_string() {
             let removed = number("Rows Removed by Filter") + number("Rows Removed by Index Recheck");
             rows += number("Actual Loops") * (number("Actual Rows") + removed);
         }
-        // The setting that a policy compares with is what a subplan of its own puts out.
+        // A policy gets the setting that it compares with from a subplan.
         let once =
             !node.to_string().contains("current_setting") || node["Plans"].is_array() || number("Actual Loops") <= 1.0;
         assert!(once, "{} evaluates a policy for each row: {plan:#}", statement.name);
@@ -47,13 +48,13 @@ async fn cost(api: &Client, statement: Sql, parameters: &[&str]) -> Cost {
     Cost { rows, blocks: blocks.iter().sum() }
 }
 
-/// A statement's name and its parameters, where an id is `…`, because another database has another one.
+/// The statement's name and parameters, with `…` for ids, which differ between databases.
 fn named(statement: Sql, parameters: &[&str]) -> String {
     let short = parameters.iter().map(|text| if text.len() < 20 { text } else { "…" });
     [statement.name].into_iter().chain(short).collect::<Vec<_>>().join(" ")
 }
 
-/// The values of a list's key in the row that is nine tenths down.
+/// The key of a list in the row nine tenths down.
 async fn far_down(api: &Client, list: List, filters: &[&str]) -> Vec<String> {
     let key: Vec<String> = list.key.iter().map(|column| format!("quote_nullable({column}::text)")).collect();
     let call = format!("execute d ({})", [filters, &["1000000", "0"]].concat().join(", "));
@@ -74,7 +75,7 @@ async fn far_down(api: &Client, list: List, filters: &[&str]) -> Vec<String> {
     (0..list.key.len()).map(|at| row.get(at).unwrap().to_owned()).collect()
 }
 
-/// What the statements cost in the largest company of a database with so many companies, by their names.
+/// Costs of the statements, by name, in the largest company of a database with this many companies.
 async fn costs(companies: u32, of_each: u64) -> BTreeMap<String, (With, Cost)> {
     let own = OwnDatabase::new().await;
     let admin = fill(&own, companies, of_each).await;
@@ -97,7 +98,7 @@ async fn costs(companies: u32, of_each: u64) -> BTreeMap<String, (With, Cost)> {
     let folder: String = admin.query_one(folder, &[&company]).await.unwrap().get(0);
 
     let api = db::connect(&own.api).await.unwrap();
-    // A table of some pages is read as a whole, whatever its indexes are.
+    // PostgreSQL would read a table of a few pages as a whole, whatever its indexes.
     api.batch_execute("begin; set local enable_seqscan = off").await.unwrap();
     api.batch_execute(&enter(company, user)).await.unwrap();
     let mut found = BTreeMap::new();
@@ -157,7 +158,7 @@ async fn costs(companies: u32, of_each: u64) -> BTreeMap<String, (With, Cost)> {
     ] {
         let name = named(list.first, filters);
         add(name.clone(), With::Page, cost(&api, list.first, &[filters, &["20", "0"]].concat()).await);
-        // What belongs to one row is no page of thousands.
+        // The rows that belong to one row do not fill thousands of pages.
         let of_one = filters.contains(&contact.as_str()) || filters.contains(&deal.as_str());
         if of_one || ["contacts/find", "contacts/find_by_prefix"].contains(&list.first.name) {
             continue;
@@ -200,7 +201,7 @@ async fn costs(companies: u32, of_each: u64) -> BTreeMap<String, (With, Cost)> {
         (sql!("sms/analytics"), vec!["30"]),
         (sql!("conversations/overview"), vec![]),
         (sql!("notifications/unread_count"), vec![]),
-        // What the inbox's status is, is made of three tables' states, which no index has.
+        // The status in the inbox is computed from the states in three tables, and no index has it.
         (sql!("inbox/filter").planned_anew(), vec!["null", "null", "'failed'", "20", "0"]),
     ] {
         add(statement.name.to_owned(), With::Company, cost(&api, statement, &parameters).await);
@@ -213,7 +214,7 @@ async fn costs(companies: u32, of_each: u64) -> BTreeMap<String, (With, Cost)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_costs_the_same_in_a_larger_company_and_among_more_companies() {
-    // The largest has 1,000 rows of each kind, 10,000, and 1,000 again.
+    // The largest company has 1,000 rows of each kind, 10,000, and 1,000 again.
     let (small, large, many) = tokio::join!(costs(10, 3_180), costs(10, 31_800), costs(100, 6_430));
     let mut wrong = Vec::new();
     for (name, (with, before)) in &small {
@@ -228,9 +229,10 @@ async fn a_page_costs_the_same_in_a_larger_company_and_among_more_companies() {
                 check("in a company ten times as large", larger, 1.5, 40.0);
                 check("among ten times as many companies", among, 1.5, 40.0);
             }
-            // An index tells the order of rows better or worse, and so a block is read once, or for each of its rows.
+            // Blocks are not compared: depending on the order in the index, a block is read once, or once for each of
+            // its rows.
             With::Company => {
-                // One person's share of a company is not the same in each.
+                // A user's share of a company differs between databases.
                 check("in a company ten times as large", larger, 20.0, f64::INFINITY);
                 check("among ten times as many companies", among, 1.5, f64::INFINITY);
             }
@@ -239,7 +241,7 @@ async fn a_page_costs_the_same_in_a_larger_company_and_among_more_companies() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// Counting finds what it is there for: a statement that reads its whole company.
+/// Checks the counting: a statement that reads its whole company is found.
 #[tokio::test]
 async fn what_reads_a_whole_company_is_seen() {
     let own = OwnDatabase::new().await;

@@ -1,4 +1,4 @@
-//! Holds the database itself to the rules, and each rule to finding what it is there for.
+//! Checks the database against the rules, and that each rule finds what it is for.
 
 use crate::support::{
     database::{OwnDatabase, with_database},
@@ -33,7 +33,7 @@ async fn every_rule_is_run_by_the_doctor() {
     assert_eq!(files, rules, "add the file to VITAL or FURTHER in src/commands/doctor.rs");
 }
 
-/// What each rule is there for: the harm, and the rule that must name it.
+/// Harmful statements, and the rule that must find each.
 const HARM: &[(&str, &str)] = &[
     ("create table notes (id uuid, tenant_id uuid, body text)", "lint/unprotected_tables"),
     ("alter table contacts no force row level security", "lint/unprotected_tables"),
@@ -116,7 +116,7 @@ const HARM: &[(&str, &str)] = &[
     ),
     ("drop trigger b_caller on companies", "lint/triggers"),
     ("alter table users disable trigger guard", "lint/disabled_triggers"),
-    // Those of foreign keys are PostgreSQL's own.
+    // Triggers of foreign keys are PostgreSQL's own.
     ("alter table contacts disable trigger all; alter table contacts enable trigger user", "lint/disabled_triggers"),
     ("alter table contacts enable replica trigger audit", "lint/disabled_triggers"),
     ("create table notes (id uuid primary key, contact_id uuid references contacts)", "lint/foreign_keys"),
@@ -193,7 +193,7 @@ async fn every_rule_finds_what_it_is_there_for() {
     let own = OwnDatabase::new().await;
     let mut admin = db::connect(&own.admin).await.unwrap();
     for (harm, rule) in HARM {
-        // Roles are the cluster's, but an uncommitted change of one is nobody else's.
+        // Roles belong to the cluster, but nobody else sees an uncommitted change.
         let tx = admin.transaction().await.unwrap();
         tx.batch_execute(&harm.replace("$database", &own.name)).await.unwrap_or_else(|e| panic!("{harm}: {e:?}"));
         let text = doctor::rules().find(|r| r.name == *rule).unwrap().text;
@@ -228,7 +228,7 @@ async fn the_server_refuses_an_unsafe_database_or_login() {
         let said = doctor::check_before_serving(&url).await.unwrap_err().to_string();
         assert!(said.contains("member") || said.contains("bypasses"), "{said}");
     }
-    // Also when it becomes so while a server runs.
+    // Also when it gets this right while a server runs.
     let (member, ready) = (format!("create role {role} login in role ringfence_api"), json!({"status": "ready"}));
     admin.batch_execute(&format!("drop role {role}; {member}")).await.unwrap();
     let server = Person::visitor(&start_server(config(), &own.api.replace("ringfence_api", &role)));
@@ -294,7 +294,7 @@ async fn two_addresses_must_lead_to_one_database() {
     own.drop().await;
 }
 
-/// While servers are replaced one after the other, the old ones serve on what the new one's migrations have made.
+/// During a rolling upgrade, old servers serve on the schema that the new one has migrated.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_serves_a_newer_schema_that_says_so() {
     let own = OwnDatabase::new().await;
@@ -305,7 +305,7 @@ async fn a_server_serves_a_newer_schema_that_says_so() {
         "insert into refinery_schema_history (version, name, applied_on, checksum) values (9999, 'later', '', '0')";
     acme.db.batch_execute(newer).await.unwrap();
     assert_eq!((ready().await, refusal().await), (200, None));
-    // Nor does one that was given an administrator's address, which brings the database to its version first, stumble over it.
+    // Nor does a server fail that has the administrator's URL, and therefore migrates first.
     assert_eq!(migrate::migrate(&own.admin, None).await.unwrap(), 9999);
     let newer = "the database is of a newer version than this program: use a newer program";
     assert_eq!(db::connect_as_dba(&own.admin).await.unwrap_err().to_string(), newer);
@@ -321,7 +321,8 @@ async fn a_server_serves_a_newer_schema_that_says_so() {
     own.drop().await;
 }
 
-/// An administrator without superuser rights, as of a managed database: everything but the leakproof twin is the same.
+/// An administrator who is not a superuser, as in managed databases: everything is the same except the leakproof
+/// function.
 #[tokio::test]
 async fn an_administrator_who_is_no_superuser_can_migrate() {
     let cluster = db::connect(&admin_url()).await.unwrap();
@@ -332,13 +333,13 @@ async fn an_administrator_who_is_no_superuser_can_migrate() {
     migrate::migrate(&url, None).await.unwrap();
     let api = with_database(&api_url(), &role);
     let client = db::connect(&api).await.unwrap();
-    // They may make no event trigger, which matters where somebody is at psql.
+    // They cannot create an event trigger, which matters if somebody works at psql.
     let limit = format!("alter role op_{role} set temp_file_limit = '1GB'");
     cluster.batch_execute(&format!("create role op_{role} login in role ringfence_operator; {limit}")).await.unwrap();
     let findings = doctor::findings(&client, doctor::rules()).await.unwrap();
     assert!(matches!(&findings[..], [open] if open.rule == "lint/operator_ddl"), "{findings:#?}");
     client.query("select * from app.contacts_containing(app.contains('x'))", &[]).await.unwrap();
-    // A superuser makes it, and it does not stand in this administrator's way, who is a member of the roles that they made.
+    // A superuser creates it. It does not hinder this administrator, who is a member of the roles that they created.
     migrate::migrate(&with_database(&admin_url(), &role), None).await.unwrap();
     let findings = doctor::findings(&client, doctor::rules()).await.unwrap();
     assert!(findings.is_empty(), "{findings:#?}");
@@ -352,7 +353,7 @@ async fn an_administrator_who_is_no_superuser_can_migrate() {
     cluster.batch_execute(&format!("drop role op_{role}")).await.unwrap();
     drop((client, superuser));
 
-    // What the migration does for companies that exist, it does as such an administrator, too.
+    // What the migration does for existing companies works as such an administrator, too.
     let superuser = db::connect(&with_database(&admin_url(), &role)).await.unwrap();
     let company = "insert into companies (name) values ('A') returning id";
     let company: Uuid = superuser.query_one(company, &[]).await.unwrap().get(0);

@@ -1,4 +1,4 @@
-//! The key of secrets is changed while servers run.
+//! Rotates the key of secrets while servers run.
 
 use crate::support::{
     command::{ringfence, run, text},
@@ -22,7 +22,7 @@ fn key(byte: &str) -> String {
     byte.repeat(32)
 }
 
-/// A server with these keys.
+/// Settings of a server with these keys.
 fn settings(keys: &[&str]) -> Config {
     Config { secret_key: keys.iter().map(|k| key(k)).collect(), worker: Switch::Off, ..config() }
 }
@@ -51,7 +51,7 @@ async fn the_key_of_secrets_is_changed_step_by_step() {
     let first = once(&base).await;
     assert_eq!(first.status, 200, "{}", first.text);
 
-    // Sealed values by place, with the moment at which credentials were entered.
+    // Sealed values by place, with the time at which credentials were entered.
     let sealed = async || {
         let all = "select company_id || name as place, sealed, updated_at::text from app.company_secrets
             union all select id || 'request', request, '' from app.idempotency_keys
@@ -64,7 +64,7 @@ async fn the_key_of_secrets_is_changed_step_by_step() {
     let before = sealed().await;
     let audited: i64 = acme.value("select count(*) from audit_log", &[]).await;
 
-    // Without the key under which they are sealed nothing is done, and one is told.
+    // Without the key under which they are sealed, the command does nothing, and says so.
     let (fine, said) = rotate(&["0b"], &[]);
     assert!(!fine && said.contains("cannot be opened") && !said.contains(&key("0b")), "{said}");
     assert_eq!(sealed().await, before);
@@ -88,7 +88,7 @@ async fn the_key_of_secrets_is_changed_step_by_step() {
     assert!(fine && said.contains("0 providers' credentials, 0 requests"), "{said}");
     assert_eq!(sealed().await, after);
 
-    // A server with the new key alone sends, and knows what was asked.
+    // A server with only the new key sends, and knows the stored responses.
     let base = crate::support::server::start_server(settings(&["0b"]), &own.api);
     let again = once(&base).await;
     assert_eq!((again.status, &again.body), (200, &first.body));
@@ -110,8 +110,8 @@ async fn what_a_server_writes_meanwhile_stays() {
         let (sealed, _) = old.seal(company, &name, &format!("value {n}")).unwrap().unwrap();
         admin.execute(insert, &[&company, &name, &sealed]).await.unwrap();
     }
-    // A server that was not started anew goes on under the old key until the run is well under way; it holds a row that the
-    // run wants and lets go of it with another value.
+    // A server that was not restarted still writes under the old key; it holds a row that the rotation wants, and
+    // releases it with another value.
     let mut server = db::connect(&own.admin).await.unwrap();
     let tx = server.transaction().await.unwrap();
     let (other, _) = old.seal(company, "secret 250", "another value").unwrap().unwrap();
@@ -139,7 +139,7 @@ async fn what_a_server_writes_meanwhile_stays() {
     own.drop().await;
 }
 
-/// One that was not started anew with the newest key fails nothing: another one can do it.
+/// A worker that was not restarted with the newest key fails no job: another worker can do it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_without_the_key_leaves_the_work_to_others() {
     let own = OwnDatabase::new().await;
@@ -155,7 +155,7 @@ async fn a_worker_without_the_key_leaves_the_work_to_others() {
     ] {
         workflow(&acme.admin, "deal_created", json!([action])).await;
     }
-    // Where it leads nowhere, and that is known at once.
+    // An address that is not public, which is known at once.
     let nowhere = "update workflows set actions = replace(actions::text, 'receiver.example', '127.0.0.1')::jsonb";
     acme.db.execute(nowhere, &[]).await.unwrap();
     acme.admin.post("/api/deals/", json!({"title": "D", "value": 1, "stage_id": "Lead"})).await.expect(200);
@@ -193,7 +193,7 @@ async fn a_worker_without_the_key_leaves_the_work_to_others() {
     worker.await.unwrap().unwrap();
     assert_eq!((account.asked().len(), mails(&key).len()), (2, 3));
 
-    // Whoever asks is told, and may ask another server.
+    // A client gets an error, and may try another server.
     let other = acme.member.at(&crate::support::server::start_server(settings(&["0b"]), &own.api));
     let mail = json!({"to": "ada@x.example", "subject": "S", "body": "B"});
     let told = other.post("/api/emails/send", mail).await.detail(502);

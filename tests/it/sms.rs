@@ -76,7 +76,7 @@ async fn a_text_is_sent_by_the_companys_own_number_and_written_down() {
     let template = acme.admin.post("/api/sms/templates", template).await.expect(200);
     send(json!({"to": to, "template_id": template["id"], "variables": {"name": "Ada"}})).await.expect(200);
     assert_eq!(account.asked()[1]["Body"], "Dear Ada, {unknown}");
-    // However often a long value stands in it, no more is made of it than a message has room for.
+    // However often a long value occurs, no more is expanded than fits in a message.
     let many = json!({"name": "Many", "body": "{a}".repeat(500), "is_static": false});
     let many = acme.admin.post("/api/sms/templates", many).await.expect(200);
     let long = send(json!({"to": to, "template_id": many["id"], "variables": {"a": "x".repeat(900_000)}})).await;
@@ -119,7 +119,7 @@ async fn a_provider_that_fails_is_told_of_and_not_asked_twice() {
     assert_eq!(acme.value::<i64>("select count(*) from jobs where tenant_id = $1", &[&acme.company]).await, 0);
 }
 
-/// What has left is written down, whatever becomes of who sent it.
+/// What was sent is recorded, whatever happens to the sender.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_is_kept_when_its_sender_has_logged_out_or_moved_or_is_suspended() {
     let (acme, other) = (World::new().await, World::new().await);
@@ -152,7 +152,7 @@ async fn an_answer_is_kept_when_its_sender_has_logged_out_or_moved_or_is_suspend
     }
 }
 
-/// Whoever sends waits for the text that comes in at that moment, and hears what it said.
+/// Sending waits for an incoming text that is just being stored, and respects what it says.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_text_waits_for_the_stop_that_is_being_written_down() {
     let own = OwnDatabase::new().await;
@@ -206,7 +206,7 @@ async fn a_scheduled_text_leaves_when_its_time_has_come_unless_it_is_cancelled()
     assert_eq!((gone.status, gone.text.contains("already sent")), (400, true), "{}", gone.text);
     assert_eq!(acme.member.get("/api/sms/messages").await.expect(200)[0]["body"], "kept");
 
-    // One that names a contact who has gone by then leaves all the same.
+    // A text whose contact was deleted meanwhile is sent all the same.
     let contact = acme.contact("Ada", "L").await["id"].as_str().unwrap().to_owned();
     let named = json!({"from_number": account.number, "to": number(), "body": "named", "scheduled_at": "2999-01-01T00:00:00", "contact_id": contact});
     acme.member.post("/api/sms/scheduled", named).await.expect(200);
@@ -214,7 +214,7 @@ async fn a_scheduled_text_leaves_when_its_time_has_come_unless_it_is_cancelled()
     acme.make_due("scheduled_sms").await;
     until("it leaves", async || account.asked().len() == 2).await;
 
-    // Nor does one leave while texts are switched off.
+    // None is sent while texts are switched off.
     let late = schedule("late", "2999-01-01T00:00:00").await.expect(200);
     acme.admin.put("/api/twilio-settings/", json!({"sms_enabled": false})).await.expect(200);
     acme.make_due("scheduled_sms").await;
@@ -222,7 +222,7 @@ async fn a_scheduled_text_leaves_when_its_time_has_come_unless_it_is_cancelled()
     let why = "select coalesce(error_message, '') from scheduled_sms where id = $1";
     until("it is given up", async || acme.value::<String>(why, &[&late]).await.contains("switched off")).await;
     assert_eq!(account.asked().len(), 2);
-    // No list has it any more: whoever scheduled it is told.
+    // It is in no list any more: the user who scheduled it gets a notification.
     let to: String = acme.value("select to_address from scheduled_sms where id = $1", &[&late]).await;
     let told = acme.member.get("/api/notifications/").await.expect(200);
     let words = format!("The text to {to} failed: Text messages are switched off in the Twilio settings");
@@ -231,7 +231,7 @@ async fn a_scheduled_text_leaves_when_its_time_has_come_unless_it_is_cancelled()
         (1, &json!(words), &json!("error"))
     );
     assert_eq!(acme.admin.get("/api/notifications/").await.expect(200), json!([]));
-    // Or the admins, when that is nobody of the company any more.
+    // Or the admins, if that user has left the company.
     let left = acme.person("company_user").await;
     let insert =
         "insert into scheduled_sms (tenant_id, company_id, user_id, from_address, to_address, body, scheduled_at)
@@ -245,7 +245,7 @@ async fn a_scheduled_text_leaves_when_its_time_has_come_unless_it_is_cancelled()
     .await;
 }
 
-/// No list of scheduled texts has it any more, whatever became of it.
+/// Whatever its outcome, it is in no list of scheduled texts any more.
 #[tokio::test]
 async fn who_scheduled_a_text_is_told_when_it_fails_at_twilio() {
     let own = OwnDatabase::new().await;
@@ -255,7 +255,7 @@ async fn who_scheduled_a_text_is_told_when_it_fails_at_twilio() {
     let insert =
         "insert into scheduled_sms (tenant_id, company_id, user_id, from_address, to_address, body, scheduled_at)
         values ($1, $1, $2, $3, $4, 'Text', now())";
-    // One is refused, of one the answer is lost, and one is tried again.
+    // One is refused, the response to one is lost, and one is tried again.
     for (number, (to, why)) in
         [("+14155550001", "not valid"), ("+14155550003", "no clear answer"), ("+14155550004", "")].iter().enumerate()
     {
@@ -268,7 +268,7 @@ async fn who_scheduled_a_text_is_told_when_it_fails_at_twilio() {
         assert!(why.is_empty() || message.starts_with(&format!("The text to {to} failed: ")), "{message}");
         assert!(message.contains(why) || why.is_empty(), "{message}");
     }
-    // The worker of one dies.
+    // The worker dies while it sends one.
     let sending = "with text as (insert into sms_messages (tenant_id, company_id, user_id, direction, status, from_address, to_address, body)
             values ($1, $1, $2, 'outbound', 'queued', $3, '+14155550100', 'Text') returning id)
         insert into scheduled_sms (tenant_id, company_id, user_id, from_address, to_address, body, scheduled_at, is_sent, sent_at, message_id)
@@ -281,7 +281,7 @@ async fn who_scheduled_a_text_is_told_when_it_fails_at_twilio() {
     assert_eq!(acme.admin.get("/api/notifications/").await.expect(200), json!([]));
 }
 
-/// Whoever cancels it cannot take back what is being asked, but nothing is asked again.
+/// Cancelling cannot stop a request to Twilio under way, but there is no further one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_text_that_is_cancelled_while_twilio_is_asked_is_not_tried_again() {
     let own = OwnDatabase::new().await;
@@ -307,7 +307,7 @@ async fn a_text_that_is_cancelled_while_twilio_is_asked_is_not_tried_again() {
         assert_eq!(acme.member.delete(&path).await.status, if status == "sent" { 400 } else { 200 });
     }
     assert_eq!(account.asked().len(), 2);
-    // Nor does a program take it back that knows of no such cancellation.
+    // Nor does a program that does not know such a cancellation undo it.
     for state in ["is_sent = true, is_cancelled = true", "is_sent = false, is_cancelled = false"] {
         let set = format!(
             "update scheduled_sms set {state} where id = (select max(id::text)::uuid from scheduled_sms) returning is_cancelled"
@@ -333,7 +333,7 @@ async fn a_scheduled_text_that_twilio_cannot_take_is_tried_again_for_an_hour() {
         })
         .await;
     };
-    // As after a night, a suspension, or without workers.
+    // As after a night, a suspension, or a time without workers.
     asked(1).await;
     let soon = "select run_at - now() between interval '50 seconds' and interval '70 seconds' from jobs where kind = 'scheduled_sms'";
     assert!(acme.value::<bool>(soon, &[]).await);
@@ -341,7 +341,7 @@ async fn a_scheduled_text_that_twilio_cannot_take_is_tried_again_for_an_hour() {
         "update scheduled_sms set first_tried_at = now() - interval '10 minutes'; update jobs set run_at = now()";
     acme.db.batch_execute(begun).await.unwrap();
     asked(2).await;
-    // The answer and what follows from it are one commit: the next attempt is there when the failure is.
+    // The result and its consequences are one commit: the next attempt exists as soon as the failure.
     let waits = "select not is_sent and not is_cancelled and error_message is null and run_at - now() between interval '9 minutes' and interval '11 minutes'
         from scheduled_sms s join jobs j on j.record_id = s.id";
     assert!(acme.value::<bool>(waits, &[]).await);
@@ -354,7 +354,7 @@ async fn a_scheduled_text_that_twilio_cannot_take_is_tried_again_for_an_hour() {
     assert_eq!(acme.value::<i64>("select count(*) from jobs", &[]).await, 0);
 }
 
-/// An import brings numbers as they were.
+/// An import adds numbers as they are.
 #[tokio::test]
 async fn a_scheduled_text_goes_to_a_number_however_it_is_written() {
     let own = OwnDatabase::new().await;
@@ -379,7 +379,7 @@ async fn a_scheduled_text_goes_to_a_number_however_it_is_written() {
     assert!(why.contains("opted out") && why.contains("E.164"), "{why}");
 }
 
-/// Twilio took the text, though its answer was lost: its callback tells so.
+/// Twilio accepted the text although its response was lost: the callback says so.
 #[tokio::test]
 async fn a_text_whose_answer_was_lost_is_as_its_callback_says() {
     let own = OwnDatabase::new().await;
@@ -410,7 +410,7 @@ async fn a_text_whose_answer_was_lost_is_as_its_callback_says() {
         assert!(acme.value::<bool>(sent, &[]).await);
     }
 
-    // What Twilio itself takes back counts as well.
+    // A later correction by Twilio counts as well.
     acme.admin.post("/api/sms/send", json!({"to": "+14155550002", "body": "Hi"})).await.detail(502);
     assert_eq!(tells("SM2", "undelivered", "30003").await, ("undelivered".into(), 2));
     let code = "select error_code from sms_messages where twilio_sid = 'SM2'";
@@ -418,7 +418,7 @@ async fn a_text_whose_answer_was_lost_is_as_its_callback_says() {
     assert_eq!(tells("SM2", "delivered", "").await, ("delivered".into(), 2));
     assert_eq!(acme.value::<Option<String>>(code, &[]).await, None);
 
-    // The callback can come before the answer is lost.
+    // The callback can come before the response is lost.
     let slow = account.is_slow();
     let send = acme.admin.post("/api/sms/send", json!({"to": "+14155550002", "body": "Hi"}));
     let told = async {
@@ -496,7 +496,7 @@ async fn nothing_is_sent_at_night() {
 async fn it_is_night_where_the_recipient_can_be() {
     let acme = World::new().await;
     Account::of(&acme).await;
-    // Night in Hawaii alone of the United States.
+    // Quiet hours now in Hawaii, and nowhere else in the United States.
     let hours = "select to_char(t - interval '5 hours', 'HH24:MI'), to_char(t + interval '1 hour', 'HH24:MI')
         from (select now() at time zone 'Pacific/Honolulu') here (t)";
     let hours = acme.db.query_one(hours, &[]).await.unwrap();
@@ -529,7 +529,7 @@ async fn it_is_night_where_the_recipient_can_be() {
     );
     let unknown = "select app.zones_of_number('+99912345678') is null";
     assert!(acme.value::<bool>(unknown, &[]).await);
-    // A name that PostgreSQL does not have would keep every text to the number from leaving.
+    // A name that PostgreSQL does not know would prevent every text to the number.
     let names = "select coalesce(string_agg(distinct zone, ' '), '') from generate_series(1, 9999) prefix, unnest(app.zones_of_number('+' || prefix || '0000000')) zone
         where zone not in (select name from pg_timezone_names)";
     assert_eq!(acme.value::<String>(names, &[]).await, "");
@@ -554,7 +554,7 @@ async fn a_number_is_switched_by_either_name() {
     }
 }
 
-/// A number of somebody's from before there were companies is theirs: the company hears nothing of what is answered to it.
+/// A historical number belongs to its user: the company would not see replies to it.
 #[tokio::test]
 async fn nothing_leaves_by_a_historical_number() {
     let acme = World::new().await;

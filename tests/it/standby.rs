@@ -1,5 +1,5 @@
-//! Reads on a streaming standby: the matrix, one's own changes, revocation, and a standby that dies and comes back. The test
-//! starts both servers itself.
+//! Reads on a streaming standby: the isolation matrix, one's own changes, revocation, and a standby that dies and comes
+//! back. The test starts both PostgreSQL servers itself.
 
 use crate::support::{
     cluster::{as_owner, folder_like, socket},
@@ -25,7 +25,7 @@ use uuid::Uuid;
 
 const HEADER: &str = "x-ringfence-position";
 
-/// A PostgreSQL with a standby that streams from it, both gone at the end.
+/// A PostgreSQL with a streaming standby; both are removed at the end.
 struct Pair {
     standby: Standby,
     cluster: Cluster,
@@ -44,12 +44,13 @@ impl Pair {
     async fn start() -> Self {
         let cluster = Cluster::temporary().await.unwrap();
         let maintenance = db::connect(&cluster.url("ringfence_admin", "postgres")).await.unwrap();
-        // As the others that have a store of files of their own.
+        // A name like those of the other databases with their own file stores.
         let name = format!("own_{}", Uuid::new_v4().simple());
         maintenance.batch_execute(&format!("create database {name}")).await.unwrap();
         let (admin, api) = (cluster.url("ringfence_admin", &name), cluster.url("ringfence_api", &name));
         migrate::migrate(&admin, None).await.unwrap();
-        // What is committed is sent at once, and an administrator's changes are on the standby when they are done.
+        // The API's commits do not wait for the standby; an administrator's changes have been applied there when they
+        // are done.
         let settings = "alter role ringfence_api set synchronous_commit = 'local';
             alter role ringfence_admin set synchronous_commit = 'remote_apply'";
         maintenance.batch_execute(settings).await.unwrap();
@@ -78,7 +79,7 @@ impl Pair {
         Self { standby, cluster, admin, api }
     }
 
-    /// A server that reads from the standby, once it does.
+    /// Starts a server, and waits until it reads from the standby.
     async fn serve(&self) -> (String, SocketAddr) {
         let at = free();
         let database_replica_url = Some(self.standby.api.clone());
@@ -99,7 +100,7 @@ impl Standby {
     fn control(&self, arguments: &[&str]) {
         let mut command = as_owner(&self.folder, &self.pg_ctl);
         command.current_dir(&self.folder).args(arguments).arg("-s").arg("-D").arg(&self.folder);
-        // Its output would be the server's too, and so never end.
+        // PostgreSQL would inherit the pipe of this output, which would then never end.
         command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null());
         let log = |folder: &Path| std::fs::read_to_string(folder.join("standby.log")).unwrap_or_default();
         assert!(command.status().unwrap().success(), "pg_ctl {arguments:?}: {}", log(&self.folder));
@@ -135,7 +136,7 @@ async fn reads(at: SocketAddr) -> f64 {
     value(&scrape(at).await, "ringfence_standby_reads_total")
 }
 
-/// The last names of the contacts that somebody sees.
+/// The last names of the contacts that a user sees.
 async fn names(who: &Person) -> Vec<String> {
     seen(who.get("/api/contacts/").await)
 }
@@ -153,7 +154,7 @@ async fn add(who: &Person, last_name: &str) -> Answer {
     who.post("/api/contacts/", json!({"first_name": "A", "last_name": last_name, "email": email})).await
 }
 
-/// The same by the administrator, whose commits do not wait for the standby while its replay is paused.
+/// Inserts a contact as the administrator, whose commits must not wait for the standby while its replay is paused.
 async fn insert(db: &Client, company: Uuid, owner: Uuid, last_name: &str) {
     db.batch_execute("set synchronous_commit = local").await.unwrap();
     let insert = "insert into contacts (tenant_id, company_id, owner_id, first_name, last_name, email)
@@ -170,7 +171,7 @@ async fn the_matrix_holds_where_a_standby_answers_reads() {
     let b = World::within(&pair.admin, "Company").await;
     let b = World { admin: b.admin.at(&server), member: b.member.at(&server), ..b };
 
-    // The primary is asked too, wherever the standby is not quick enough for a machine with much else to do.
+    // The primary is read, too, whenever the standby is slow because the machine is busy.
     let before = reads(at).await;
     until("the standby answers reads", async || {
         same_reads(&a, &server, &primary).await;
@@ -221,7 +222,7 @@ async fn one_reads_ones_own_changes_and_is_out_at_once_however_far_a_standby_is_
     assert_eq!(names(&member).await, ["First"], "the standby answers, which does not have the second one");
     assert!(reads(at).await > count);
 
-    // One's own change is there at the next request, without the client's help at the server that made it.
+    // A user's own change is there at the next request; at the same server, without the client's help.
     let made = add(&member, "Third").await;
     assert_eq!(made.status, 200, "{}", made.text);
     let token = made.headers[HEADER].to_str().unwrap().to_owned();
@@ -229,14 +230,14 @@ async fn one_reads_ones_own_changes_and_is_out_at_once_however_far_a_standby_is_
     let id = made.body["id"].as_str().unwrap();
     member.get(&format!("/api/contacts/{id}")).await.expect(200);
     assert_eq!(names(&colleague).await, ["First"]);
-    // Several statements in one transaction leave a place too.
+    // A transaction of several statements leaves a position, too.
     let quote =
         json!({"title": "Q", "amount": 1, "line_items": [{"description": "S", "quantity": 1, "unit_price": 100}]});
     let quote = colleague.post("/api/quotes/", quote).await;
     assert!(quote.status < 300 && quote.headers.contains_key(HEADER), "{quote:?}");
     assert_eq!(names(&colleague).await.len(), 3);
 
-    // A change of which nobody knows whether it was made is looked for where it would be.
+    // After a change with an unknown outcome, reads go where it would be.
     let falls = "set synchronous_commit = local;
         create function falls() returns trigger language plpgsql as $$
           begin perform pg_terminate_backend(pg_backend_pid()); return null; end $$;
@@ -247,7 +248,7 @@ async fn one_reads_ones_own_changes_and_is_out_at_once_however_far_a_standby_is_
     assert_eq!(add(&demoted, "Lost").await.status, 503);
     assert_eq!(names(&demoted).await, ["First", "Second", "Third"]);
 
-    // So does what a request with a key does, which goes on in a task of its own, and a repeat that is answered as before.
+    // So does a request with a key, which runs in a separate task, and a repeat with a stored response.
     for replayed in [false, true] {
         let note = colleague.request("POST", "/api/activities/").header("idempotency-key", "a note");
         let noted = answer(note.json(&json!({"type": "note", "subject": "Kept"}))).await;
@@ -255,7 +256,7 @@ async fn one_reads_ones_own_changes_and_is_out_at_once_however_far_a_standby_is_
         assert_eq!(noted.headers.contains_key("idempotency-replayed"), replayed);
     }
 
-    // At another one it takes the token, which is of no use to anybody else and tells nothing.
+    // At another server this needs the token, which is of no use to anybody else and reveals nothing.
     let elsewhere = member.at(&other_server);
     let with = async |who: &Person, token: &str| {
         seen(answer(who.request("GET", "/api/contacts/").header(HEADER, token)).await).len()
@@ -267,10 +268,10 @@ async fn one_reads_ones_own_changes_and_is_out_at_once_however_far_a_standby_is_
     for nonsense in ["", "x", "////", &token[..10], &"A".repeat(54)] {
         assert_eq!(with(&elsewhere, nonsense).await, 1, "{nonsense}");
     }
-    // Whoever the standby does not know is asked of the primary.
+    // A user whom the standby does not know is looked up on the primary.
     assert_eq!(names(&third.at(&server)).await.len(), 3);
 
-    // Who may do what is the primary's to say, at each request.
+    // Permissions are checked on the primary, at each request.
     let local = "set synchronous_commit = local";
     for db in [&a.db, &b.db] {
         db.batch_execute(local).await.unwrap();
@@ -288,19 +289,19 @@ async fn one_reads_ones_own_changes_and_is_out_at_once_however_far_a_standby_is_
     b.db.execute("update companies set status = 'suspended' where id = $1", &[&b.company]).await.unwrap();
     b.admin.at(&server).get("/api/contacts/").await.expect(403);
 
-    // Too far behind, it is not asked.
+    // A standby that is too far behind is not read.
     until("nobody asks a standby that is far behind", async || !is_up(at).await).await;
     let count = reads(at).await;
     assert_eq!(names(&a.person("company_user").await.at(&server)).await.len(), 3);
     assert_eq!(reads(at).await, count);
 
-    // It is waited for, and asked again.
+    // Once it has caught up, it is read again.
     pair.standby.replay(true).await;
     until("the standby has caught up", async || is_up(at).await).await;
     let count = reads(at).await;
     until("it answers", async || names(&member).await.len() == 3 && reads(at).await > count).await;
 
-    // What it knows of a suspension may be over.
+    // A suspension on the standby may be outdated.
     pair.standby.replay(false).await;
     let over = "set synchronous_commit = local; update companies set status = 'active' where status = 'suspended'";
     b.db.batch_execute(over).await.unwrap();
@@ -312,7 +313,7 @@ async fn one_reads_ones_own_changes_and_is_out_at_once_however_far_a_standby_is_
         assert_eq!(names(&member).await.len(), 4 + n, "the one of just now is there");
     }
 
-    // A reading request that writes all the same is carried out, by the primary.
+    // A read that writes after all is executed on the primary.
     let writes = "create sequence searches; grant usage on sequence searches to ringfence_api;
         create or replace function app.contains(part text) returns text language plpgsql volatile as $$
         begin perform nextval('public.searches'); return '%' || part || '%'; end $$";
@@ -340,7 +341,7 @@ async fn a_dead_standby_delays_nobody_and_is_asked_again_when_it_is_back() {
     assert!(reads(at).await > count);
 
     pair.standby.control(&["stop", "-m", "immediate"]);
-    // Each would take a second if the standby were waited for.
+    // Each read would take a second if it waited for the standby.
     let started = Instant::now();
     for _ in 0..50 {
         assert_eq!(names(&member).await, ["Only"]);
@@ -359,7 +360,7 @@ async fn a_dead_standby_delays_nobody_and_is_asked_again_when_it_is_back() {
     let count = reads(at).await;
     until("it answers", async || names(&member).await == ["Only"] && reads(at).await > count).await;
 
-    // What is no standby of this database, or whose login the policies would not hold, is never asked.
+    // A server that is not a standby of this database, or a login that bypasses the policies, is never used.
     for (address, why) in [
         (pair.api.clone(), "no standby"),
         (pair.standby.admin.clone(), "superuser"),
@@ -377,7 +378,7 @@ async fn a_dead_standby_delays_nobody_and_is_asked_again_when_it_is_back() {
         assert_eq!((is_up(at).await, reads(at).await), (false, 0.0));
     }
 
-    // A standby that has become a primary of its own is none any more.
+    // A promoted standby is no longer a standby.
     let promoted = db::connect(&pair.standby.admin).await.unwrap();
     promoted.query_one("select pg_promote()", &[]).await.unwrap();
     insert(&promoted, world.company, world.admin.id, "Astray").await;

@@ -171,8 +171,7 @@ fn the_context_is_set_for_a_transaction_and_in_one_place() {
     }
 }
 
-/// The policy filters and the default fills in the company; a filter in a statement suggests a table without
-/// protection.
+/// Policies filter by company and defaults fill it in; a filter in a statement suggests an unprotected table.
 #[test]
 fn area_statements_do_not_filter_by_company() {
     for path in files("sql", "sql") {

@@ -212,7 +212,7 @@ async fn a_picture_is_a_jpeg_or_png_of_at_most_5_mib() {
     acme.lone().await.upload(PATH, "me.png", "image/png", PNG).await.expect(200);
 }
 
-/// One that stands still loses its turn, and nothing is read of one whose token has ended.
+/// A stalled upload loses its turn, and nothing is read for a token that has ended.
 #[tokio::test]
 async fn a_picture_that_does_not_come_is_not_waited_for() {
     let acme = World::new().await;
@@ -286,7 +286,7 @@ async fn a_password_that_was_reset_meanwhile_is_not_changed() {
     acme.member.get("/api/users/me").await.expect(200);
 }
 
-/// Whoever suspends a company has its row, and then takes its callers'.
+/// Suspending a company locks its row first, and then the rows of its users in `app.caller`.
 #[tokio::test]
 async fn a_change_of_a_user_waits_for_a_change_of_their_company() {
     let acme = World::new().await;
@@ -350,7 +350,7 @@ async fn the_last_admin_stays_while_there_are_others() {
     acme.member.delete("/api/users/me").await.expect(200);
 }
 
-/// Either comes first, and there is an admin afterwards if there is anybody.
+/// Whichever comes first, there is an admin afterwards if there is any user.
 #[tokio::test]
 async fn nobody_comes_to_a_company_whose_last_admin_is_leaving() {
     for leaves_first in [true, false] {
@@ -382,7 +382,7 @@ async fn nobody_comes_to_a_company_whose_last_admin_is_leaving() {
     }
 }
 
-/// Whoever waited for the other is looked at again.
+/// A removal that waited for the other one is checked again.
 #[tokio::test]
 async fn two_admins_who_remove_each_other_do_not_both_succeed() {
     for role in ["company_admin", "Admin"] {

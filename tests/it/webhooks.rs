@@ -1,4 +1,5 @@
-//! What Twilio tells, signed and unsigned (contract: sms/webhook/incoming, calls/webhook; tests/README.md, promises 25, 26 and 28).
+//! Twilio's requests, signed and unsigned (contract: sms/webhook/incoming, calls/webhook; tests/README.md, promises 25,
+//! 26 and 28).
 
 use crate::support::{
     database::waiting_for,
@@ -46,7 +47,7 @@ async fn a_text_comes_in_once_to_the_company_of_its_number() {
     assert_eq!(acme.member.get("/api/conversations/").await.expect(200)[0]["unread_count"], 0);
 }
 
-/// What comes with a text stays at Twilio, and is told in it.
+/// Media of a text stay at Twilio, and are described in the text.
 #[tokio::test]
 async fn a_picture_without_a_word_is_no_empty_text() {
     let acme = World::new().await;
@@ -77,8 +78,7 @@ async fn a_picture_without_a_word_is_no_empty_text() {
     );
 }
 
-/// Anybody can say that a number is theirs, and know what account it is of: that does not keep the company that has it from
-/// hearing what is sent to it.
+/// Anybody can claim a number and know its account: the company that has the number still gets the texts to it.
 #[tokio::test]
 async fn a_number_that_others_claim_is_heard_for_its_account() {
     let number = number();
@@ -89,7 +89,7 @@ async fn a_number_that_others_claim_is_heard_for_its_account() {
         let sid = if n % 2 == 0 { account.sid.clone() } else { format!("AC{}", Uuid::new_v4().simple()) };
         let claim = json!({"account_sid": sid, "auth_token": "0".repeat(32), "phone_number": number});
         other.admin.post("/api/twilio-settings/", claim).await.expect(201);
-        // One of them has it in use.
+        // One of them uses the number.
         if n == 0 {
             other.admin.post("/api/sms/phone-numbers", json!({"phone_number": number})).await.expect(200);
         }
@@ -107,7 +107,7 @@ async fn a_number_that_others_claim_is_heard_for_its_account() {
     account.tells("/api/sms/webhook/incoming", &text("SM1", "STOP")).await.expect(200);
     let suppressed = "select count(*) from suppressions where tenant_id = $1 and address = '+14155550123'";
     assert_eq!(acme.value::<i64>(suppressed, &[&acme.company]).await, 1);
-    // Nor does it that the token of one who is asked before cannot be read here.
+    // Nor does it help that the token of a company that is tried earlier cannot be unsealed here.
     let first = "with unread as (update app.company_secrets set sealed = 'x' where company_id = $1)
         update twilio_settings set is_verified = true where company_id = $1";
     acme.db.execute(first, &[&claims[0].company]).await.unwrap();
@@ -120,7 +120,7 @@ async fn a_number_that_others_claim_is_heard_for_its_account() {
     }
 }
 
-/// Settings from before there were companies are their user's: nothing is sent or heard by them.
+/// Historical settings belong to their user: nothing is sent or received with them.
 #[tokio::test]
 async fn historical_settings_stand_in_nobodys_way() {
     let acme = World::new().await;
@@ -223,7 +223,7 @@ async fn stop_suppresses_start_lifts_and_help_answers() {
     assert_eq!(says("SMc", "Start").await.status, 200);
     acme.admin.post("/api/sms/send", send.clone()).await.expect(200);
 
-    // An admin can do both by hand, and nobody else.
+    // Only an admin can do both by hand.
     let entry = json!({"channel": "sms", "address": customer, "note": "asked by phone"});
     assert_eq!(acme.member.post("/api/suppressions/", entry.clone()).await.status, 403);
     let entry = acme.admin.post("/api/suppressions/", entry).await.expect(200);
@@ -290,7 +290,7 @@ async fn an_answer_has_no_characters_that_xml_cannot_have() {
     let settings = |reply: &str| json!({"settings": {"auto_reply": reply}});
     acme.admin.put(&company, settings("We call\u{1} you back")).await.expect(422);
     acme.admin.put(&company, settings("We call\nyou back")).await.expect(200);
-    // From before they were refused.
+    // Characters from before they were refused.
     let old =
         r#"update companies set settings = '{"auto_reply": "We\u0001 call\nyou\u000b back\uffff"}' where id = $1"#;
     acme.db.execute(old, &[&acme.company]).await.unwrap();
@@ -316,7 +316,7 @@ async fn settings_decide_about_replies_and_unknown_senders() {
     assert_eq!([&contacts[0]["phone"], &list[1]["contact_id"]], [&json!(customer), &contacts[0]["id"]]);
 }
 
-/// What leaves by itself leaves when a text could; who asks for help gets it at any time.
+/// Automatic replies are sent only when a text could be; a request for help gets its reply at any time.
 #[tokio::test]
 async fn nothing_leaves_by_itself_at_night_or_for_who_is_blocked() {
     let acme = World::new().await;
@@ -345,7 +345,8 @@ async fn nothing_leaves_by_itself_at_night_or_for_who_is_blocked() {
     assert!(says("Hello").await);
 }
 
-/// Numbers are found as the screens read them, and no other way: the last ten digits of a German number are an American one.
+/// Numbers match as the screens read them, and in no other way: the last ten digits of a German number are an American
+/// one.
 #[tokio::test]
 async fn a_number_is_the_contacts_in_whose_country_it_is() {
     let acme = World::new().await;
@@ -362,7 +363,7 @@ async fn a_number_is_the_contacts_in_whose_country_it_is() {
             let row = acme.db.query_one(row, &[&phone]).await.unwrap();
             (row.get(0), row.get(1))
         };
-        // Where the screens take 00 for nothing that they know.
+        // Except where the screens ignore an unknown prefix after 00.
         assert!(phone.starts_with("00") || telephony::e164(phone).unwrap() == e164, "{phone}: {e164}");
         assert!(acme.value::<bool>("select $1 = any (app.written_digits($2))", &[&digits, &e164]).await, "{phone}");
     }
@@ -393,7 +394,7 @@ async fn a_number_is_the_contacts_in_whose_country_it_is() {
     assert_eq!(all.as_array().unwrap().len(), 8, "nobody is there twice: {all:#}");
 }
 
-/// Otherwise two numbers that answer by themselves would text each other for ever.
+/// Otherwise two numbers with automatic replies would text each other for ever.
 #[tokio::test]
 async fn a_number_is_answered_by_itself_once_an_hour() {
     let acme = World::new().await;
@@ -521,7 +522,7 @@ async fn the_same_text_at_the_same_time_is_one() {
     assert_eq!(acme.value::<i32>(counted, &[&acme.company]).await, 1);
 }
 
-/// Nothing else works of it, but that somebody wants no more counts from then on.
+/// Nothing else works in it, but opt-outs count at once.
 #[tokio::test]
 async fn a_suspended_company_hears_that_somebody_has_opted_out() {
     let acme = World::new().await;
@@ -553,7 +554,7 @@ async fn a_suspended_company_hears_that_somebody_has_opted_out() {
     assert_eq!(reasons, [&json!("provider"), &json!("stop")]);
 }
 
-/// The carrier tells of a number, whatever has become of the text.
+/// The carrier's report is about the number, whatever has become of the text.
 #[tokio::test]
 async fn who_has_opted_out_is_known_when_the_text_is_deleted() {
     let acme = World::new().await;
@@ -581,7 +582,7 @@ async fn who_has_opted_out_is_known_when_the_text_is_deleted() {
     );
 }
 
-/// A text can be from a name, and a call from nobody. Neither has digits, and nor has the phone of many a contact.
+/// A text can come from a name, and a call from no number. Neither has digits, nor has many a contact's phone.
 #[tokio::test]
 async fn what_comes_from_no_number_is_no_contacts() {
     let acme = World::new().await;
@@ -628,7 +629,7 @@ async fn what_comes_in_is_heard_while_the_account_is_switched_off() {
     assert_eq!(suppressed().await[0]["address"], json!(customer));
     acme.admin.post("/api/sms/send", json!({"to": number(), "body": "Hi"})).await.detail(400);
 
-    // So is what goes to a number that only the settings name, unless another company of the account has them on.
+    // So are texts to a number that is only in the settings, unless another company of the account has it switched on.
     let line = number();
     let set = "update twilio_settings set phone_number = $2 where company_id = $1";
     acme.db.execute(set, &[&acme.company, &line]).await.unwrap();
@@ -638,14 +639,14 @@ async fn what_comes_in_is_heard_while_the_account_is_switched_off() {
     other.admin.post("/api/twilio-settings/", same).await.expect(201);
     assert_eq!(says(&line, "SMo4", "Hello").await.status, 200);
     assert_eq!((messages(&acme).await.len(), messages(&other).await.len()), (4, 1));
-    // Also while Twilio could not be asked about them.
+    // Also while Twilio could not verify that company's settings.
     let unknown = "update twilio_settings set is_verified = false where company_id = $1";
     acme.db.execute(unknown, &[&other.company]).await.unwrap();
     assert_eq!(says(&line, "SMo5", "Hello").await.status, 200);
     assert_eq!((messages(&acme).await.len(), messages(&other).await.len()), (4, 2));
 }
 
-/// Anybody may register a company and enter a SID that is not theirs.
+/// Anybody may register a company and enter another's SID.
 #[tokio::test]
 async fn many_who_claim_an_account_push_nobody_out_who_has_it_switched_off() {
     let acme = World::new().await;

@@ -1,4 +1,4 @@
-//! Workflows at work: what starts them, what each action does, and that nothing is done twice or forgotten.
+//! Workflow runs: what starts them, what each action does, and that nothing is done twice or forgotten.
 
 use crate::support::{
     command::{configured, serve},
@@ -34,13 +34,13 @@ async fn runs(who: &Person, workflow: &str) -> Vec<Value> {
     who.get(&format!("{workflow}/executions?limit=1000")).await.expect(200).as_array().unwrap().clone()
 }
 
-/// The steps of the newest run, when it is at its end or waits.
+/// The steps of the newest run.
 async fn steps(who: &Person, workflow: &str) -> Vec<Value> {
     let run = runs(who, workflow).await[0]["id"].as_str().unwrap().to_owned();
     who.get(&format!("{workflow}/executions/{run}")).await.expect(200)["steps"].as_array().unwrap().clone()
 }
 
-/// Waits until all runs of a workflow are at their end; their statuses, the newest first.
+/// Waits until all runs of a workflow have ended; returns their statuses, newest first.
 async fn ended(who: &Person, workflow: &str, count: usize) -> Vec<String> {
     until("the end of the runs", async || {
         let runs = runs(who, workflow).await;
@@ -76,7 +76,7 @@ async fn each_trigger_starts_each_workflow_once() {
     ];
     let mut listening = Vec::new();
     for (trigger, count) in triggers {
-        // Two of the company, of which one is another user's; one that is off; one of another company.
+        // Two of the company, one of them another user's; one that is off; one of another company.
         listening.push((workflow(&acme.admin, trigger, json!([])).await, trigger, count));
         listening.push((workflow(&acme.member, trigger, json!([])).await, trigger, count));
         let off = json!({"name": Uuid::new_v4(), "trigger_type": trigger});
@@ -180,7 +180,7 @@ async fn every_action_does_what_it_says() {
     assert_eq!([&asked[0]["To"], &asked[0]["Body"]], [&phone, "Hi Ada, now Proposal"]);
     let mail = &mails(&key)[0];
     assert_eq!(mails(&key).len(), 1);
-    // Behind the text is the picture that tells of its being read.
+    // The text is followed by the tracking pixel.
     let html = mail["content"][0]["value"].as_str().unwrap().split("<img ").next().unwrap();
     assert_eq!(html, "<p>&lt;i&gt;L 1500</p>");
     assert_eq!(
@@ -293,7 +293,7 @@ async fn a_text_waits_for_the_end_of_a_night_that_begins_at_that_moment() {
     assert_eq!(account.asked().len(), 1);
 }
 
-/// Whatever a worker has begun to send when it dies is not sent again.
+/// What a worker has begun to send when it dies is not sent again.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_being_sent_when_the_worker_died_is_not_sent_again() {
     let own = OwnDatabase::new().await;
@@ -320,11 +320,11 @@ async fn what_was_being_sent_when_the_worker_died_is_not_sent_again() {
     assert!(account.asked().is_empty());
 }
 
-/// A run that nobody works on.
+/// A run that no worker has claimed.
 struct Waiting {
     acme: World,
     account: Account,
-    /// Of its workflow.
+    /// Path of the workflow.
     path: String,
     run: Uuid,
     owner: Uuid,
@@ -340,13 +340,13 @@ async fn run_of_two_texts(own: &OwnDatabase) -> Waiting {
     Waiting { acme, account, path, run: run.get("id"), owner: run.get("user_id") }
 }
 
-/// As when the claim of the first one is over while it works, because a clock was set.
+/// As when the claim of the first worker ends while it works, because a clock was set.
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_workers_with_the_same_run_one_sends() {
     let own = OwnDatabase::new().await;
     let Waiting { acme, account, path, run, owner } = run_of_two_texts(&own).await;
     let app = App::new(Db::new(&own.api, 8).unwrap(), config()).unwrap();
-    // Both have asked for it before either of them gets it.
+    // Both have requested the run before either of them gets it.
     acme.db.batch_execute("begin; select from workflow_executions for update").await.unwrap();
     let (company, workers) = (acme.company, [app.clone(), app]);
     let workers =
@@ -383,7 +383,7 @@ async fn what_the_database_did_not_take_is_sent_later_and_once() {
     assert_eq!(account.asked().len(), 1);
 }
 
-/// What has left has left, and what certainly has not is told as it is.
+/// What was sent counts as sent, and what was certainly not sent is reported as such.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_step_knows_whether_its_text_has_left() {
     let own = OwnDatabase::new().await;
@@ -413,7 +413,7 @@ async fn a_step_knows_whether_its_text_has_left() {
     assert_eq!(account.asked().len(), 1);
 }
 
-/// Somebody who enters the same twice has pressed twice; two events are two.
+/// The same input twice is a double click; two events are two.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_event_makes_a_task_and_a_deal_of_its_own() {
     let own = OwnDatabase::new().await;
@@ -485,13 +485,13 @@ async fn a_wait_outlives_the_server_and_ends_when_the_workflow_does() {
     acme.contact("Ada", "L").await;
     until("the wait", async || waiting().await.is_some()).await;
     assert_eq!(waiting().await, Some(49 * 60));
-    // A worker that did not hear that it was put off puts it back.
+    // A worker that does not know that the run was postponed postpones it again.
     go_on().await;
     until("the wait", async || waiting().await == Some(49 * 60)).await;
     assert_eq!(steps(&acme.admin, &path).await.len(), 1);
     let over = "update workflow_steps set started_at = started_at - interval '3 days' where status = 'waiting'";
     acme.db.execute(over, &[]).await.unwrap();
-    // What is changed meanwhile is for later runs.
+    // Changes made meanwhile apply to later runs.
     acme.admin.put(&path, json!({"actions": []})).await.expect(200);
     go_on().await;
     assert_eq!(ended(&acme.admin, &path, 1).await, ["success"]);
@@ -548,7 +548,7 @@ async fn old_runs_are_forgotten_and_those_that_wait_are_not() {
     own.drop().await;
 }
 
-/// A provider that nobody reaches has sent nothing, so a mail may be tried again.
+/// A provider that cannot be reached has sent nothing, so the mail may be tried again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mail_is_sent_once_the_relay_is_back() {
     let own = OwnDatabase::new().await;
@@ -594,7 +594,7 @@ async fn conditions_decide_whether_a_run_begins() {
     assert_eq!(acme.admin.get(&path).await.expect(200)["executions_count"], 1);
 }
 
-/// A worker may come late: what was true of the event counts, and what is done is done for the record as it is.
+/// A worker may be late: conditions use the record at the time of the event, actions the current one.
 #[tokio::test]
 async fn conditions_are_asked_of_the_record_as_it_was() {
     let own = OwnDatabase::new().await;
@@ -650,7 +650,7 @@ async fn workflows_cannot_start_each_other_forever() {
     .await;
     let first = json!({"title": "First", "value": 1, "stage_id": "Lead"});
     acme.admin.post("/api/deals/", first).await.expect(200);
-    // A run's deal comes with the job of the next run, before its own job goes.
+    // A run's deal adds the job of the next run before the run's own job is deleted.
     until("the end of the chain", async || acme.value::<i64>("select count(*) from jobs", &[]).await == 0).await;
     let statuses = ended(&acme.admin, &path, 7).await;
     assert_eq!(statuses[0], "failed");
@@ -659,7 +659,7 @@ async fn workflows_cannot_start_each_other_forever() {
     assert_eq!(acme.admin.get("/api/deals/").await.expect(200).as_array().unwrap().len(), 7);
 }
 
-/// A mail of a run that is opened is the run's doing.
+/// Opening a run's mail counts as caused by the run.
 #[tokio::test(flavor = "multi_thread")]
 async fn opened_mails_of_a_run_cannot_start_it_forever() {
     let own = OwnDatabase::new().await;
@@ -684,7 +684,7 @@ async fn opened_mails_of_a_run_cannot_start_it_forever() {
     assert_eq!(acme.value::<i64>("select count(distinct root_id) from workflow_executions", &[]).await, 1);
 }
 
-/// What answers a run's text at once may be a machine; what one of the company's numbers has sent to another is the run's in any case.
+/// An immediate reply to a run's text may be a machine's; texts between the company's own numbers always count.
 #[tokio::test(flavor = "multi_thread")]
 async fn texts_of_a_run_cannot_start_it_forever() {
     let own = OwnDatabase::new().await;
@@ -695,7 +695,7 @@ async fn texts_of_a_run_cannot_start_it_forever() {
     acme.admin.post("/api/sms/phone-numbers", json!({"phone_number": second})).await.expect(200);
     let answer = json!([{"type": "send_sms", "config": {"body": "Hi", "from_number": "{{ to }}"}}]);
     let path = workflow(&acme.admin, "inbound_sms", answer).await;
-    // The depth of the run of a text that comes in.
+    // The depth of the run that an incoming text starts.
     let comes = async |from: &str, to: &str| {
         let sid = format!("SM{}", Uuid::new_v4().simple());
         let text = [("From", from), ("To", to), ("Body", "Yes?"), ("MessageSid", &sid)];
@@ -726,7 +726,7 @@ async fn texts_of_a_run_cannot_start_it_forever() {
     assert_eq!(comes(&account.number, &second).await, 0, "this one was sent by hand");
 }
 
-/// The writer's number is another than that of the contact that it was taken for.
+/// The writer's number differs from that of the contact that it was matched with.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_text_is_answered_to_who_wrote() {
     let own = OwnDatabase::new().await;
@@ -739,7 +739,7 @@ async fn a_text_is_answered_to_who_wrote() {
     let text = [("From", "+444155550199"), ("To", account.number.as_str()), ("Body", "Who?"), ("MessageSid", "SM1")];
     account.tells_at(&base, "/api/sms/webhook/incoming", &text).await;
     until("the answer", async || account.asked().len() == 1).await;
-    // As an older program has stored it.
+    // As an older program stored it.
     let older = r#"update workflows set actions = jsonb_set(actions, '{0,config,to}', '"{{ contact.phone|default(message.from_address, true) }}"')"#;
     acme.db.execute(older, &[]).await.unwrap();
     let text = [("From", "+444155550199"), ("To", account.number.as_str()), ("Body", "Who?"), ("MessageSid", "SM2")];
@@ -760,7 +760,7 @@ async fn a_run_does_what_its_workflow_said_when_it_was_made() {
     let condition = json!([{"field": "deal.value", "operator": "greater_than", "value": 1}]);
     let change = json!({"trigger_type": "deal_won", "actions": task("Bill it"), "conditions": condition});
     acme.admin.put(&path, change).await.expect(200);
-    // One that an older program has made for what the workflow waited for then.
+    // A run made by an older program, for the workflow's trigger at that time.
     let older = "with x as (
           insert into workflow_executions (tenant_id, company_id, user_id, workflow_id, event)
           select tenant_id, company_id, owner_id, id, 'contact_created' from workflows where trigger = 'deal_won' returning *)
@@ -780,7 +780,7 @@ async fn a_run_does_what_its_workflow_said_when_it_was_made() {
     assert_eq!(acme.value::<i64>(without, &[]).await, 1);
 }
 
-/// In a copy on another server the numbers of transactions begin anew.
+/// In a copy on another server, transaction ids start anew.
 #[tokio::test]
 async fn a_step_that_is_done_causes_nothing_more() {
     let own = OwnDatabase::new().await;
@@ -803,7 +803,7 @@ async fn a_step_that_is_done_causes_nothing_more() {
     }
 }
 
-/// Few levels are many runs where each starts several.
+/// Few levels make many runs if each run starts several.
 #[tokio::test]
 async fn one_event_leads_to_so_many_runs_and_no_more() {
     let own = OwnDatabase::new().await;
@@ -816,7 +816,7 @@ async fn one_event_leads_to_so_many_runs_and_no_more() {
     .await;
     let id: Uuid = path.rsplit('/').next().unwrap().parse().unwrap();
     acme.admin.post("/api/deals/", json!({"title": "First", "value": 1, "stage_id": "Lead"})).await.expect(200);
-    // As many more of this event as there may be.
+    // As many further runs as one event may have.
     let more = "insert into workflow_executions (tenant_id, company_id, user_id, workflow_id, event, status, root_id)
         select $1, $1, $2, $3, 'deal_created', 'success', (select root_id from workflow_executions where workflow_id = $3 and depth = 0)
         from generate_series(1, 1000)";
@@ -828,7 +828,7 @@ async fn one_event_leads_to_so_many_runs_and_no_more() {
     };
     until("the end of the runs", async || count("status = 'running'").await == 0).await;
     assert!(count("status = 'failed' and error_message like '%1000 runs'").await > 0);
-    // Another event is another matter.
+    // Another event has its own limit.
     acme.admin.post("/api/deals/", json!({"title": "Second", "value": 1, "stage_id": "Lead"})).await.expect(200);
     assert_eq!(count("depth = 0 and status <> 'failed' and event_id is not null").await, 2);
     acme.admin.delete(&path).await.expect(200);
@@ -847,7 +847,7 @@ async fn a_company_has_so_many_active_workflows_of_a_trigger() {
     let off = acme.admin.post("/api/workflows/", off).await.expect(200)["id"].as_str().unwrap().to_owned();
     assert_eq!(acme.admin.post(&format!("/api/workflows/{off}/toggle"), json!({})).await.status, 400);
 
-    // Two who take the last place at the same time.
+    // Two transactions take the last place at the same time.
     acme.db.execute("delete from workflows where tenant_id = $1 and name = '1'", &[&acme.company]).await.unwrap();
     let other = ringfence::db::connect(&api_url()).await.unwrap();
     let early = format!(
@@ -878,7 +878,7 @@ async fn the_clock_starts_workflows_by_the_companys_time() {
         .await;
     };
 
-    // Every hour, where nothing is said: at once when it never ran, and not again within the hour.
+    // Every hour by default: at once if it never ran, and not again within the hour.
     let hourly = workflow(&acme.admin, "scheduled", json!([])).await;
     assert_eq!(ended(&acme.admin, &hourly, 1).await, ["success"]);
     settled().await;
@@ -891,7 +891,7 @@ async fn the_clock_starts_workflows_by_the_companys_time() {
     acme.admin.delete(&hourly).await.expect(200);
     assert_eq!(acme.value::<i64>("select count(*) from jobs where kind = 'workflow_schedule'", &[]).await, 0);
 
-    // At a full hour there it is half past another in UTC: half a day from now, so that its time does not come meanwhile.
+    // A full hour there is half past in UTC; half a day from now, so that its time does not come during the test.
     let daily = workflow(&acme.admin, "scheduled", json!([])).await;
     let hour = jiff::Timestamp::now().in_tz("Asia/Kolkata").unwrap().hour() + 12;
     acme.admin.put(&daily, json!({"schedule": {"cron": format!("0 {} * * *", hour % 24)}})).await.expect(200);
@@ -913,7 +913,7 @@ async fn the_clock_starts_workflows_by_the_companys_time() {
     assert_eq!(acme.value::<i64>("select count(*) from jobs where kind = 'workflow_schedule'", &[]).await, 0);
 }
 
-/// A cron expression of every day at this time, in UTC.
+/// A daily schedule at this time, as a cron expression in UTC.
 fn daily(time: jiff::Timestamp) -> Value {
     let time = time.to_zoned(jiff::tz::TimeZone::UTC);
     json!({"cron": format!("{} {} * * *", time.minute(), time.hour())})
@@ -930,7 +930,7 @@ async fn a_time_that_comes_before_a_worker_does_is_not_lost() {
     acme.db.batch_execute(earlier).await.unwrap();
     start_server(config(), &own.api);
     assert_eq!(ended(&acme.admin, &path, 1).await, ["success"]);
-    // Its time today was before this.
+    // Its time today was earlier.
     for _ in 0..2 {
         acme.admin.post(&format!("{path}/toggle"), json!({})).await.expect(200);
     }
@@ -944,7 +944,7 @@ async fn a_schedule_follows_its_company_into_another_time_zone() {
     let own = OwnDatabase::new().await;
     let base = start_server(config(), &own.api);
     let (acme, other) = (World::alone_at(&own, &base).await, World::alone_at(&own, &base).await);
-    // In neither zone does its time come meanwhile.
+    // Its time does not come during the test in either zone.
     let far = jiff::Timestamp::now() + Duration::from_secs(9 * 60 * 60);
     let (path, theirs) =
         (workflow(&acme.admin, "scheduled", json!([])).await, workflow(&other.admin, "scheduled", json!([])).await);
@@ -968,7 +968,7 @@ async fn a_schedule_follows_its_company_into_another_time_zone() {
         until(zone, async || next(&acme.admin, &path).await.is_some_and(|at| minute(at, zone) == wanted)).await;
     }
     assert_eq!(next(&other.admin, &theirs).await, before);
-    // A time that came and was not looked at yet is not lost by it.
+    // A time that has come and was not processed yet is not lost by it.
     let before = runs(&acme.admin, &path).await.len();
     let due = "update workflows set next_run_at = now() - interval '1 minute' where tenant_id = $1";
     acme.db.execute(due, &[&acme.company]).await.unwrap();
@@ -978,7 +978,7 @@ async fn a_schedule_follows_its_company_into_another_time_zone() {
         .await;
 }
 
-/// As when the claim of the first one is over while it works.
+/// As when the claim of the first worker ends while it works.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_time_of_the_clock_that_is_claimed_twice_starts_one_run() {
     let own = OwnDatabase::new().await;
@@ -990,7 +990,7 @@ async fn a_time_of_the_clock_that_is_claimed_twice_starts_one_run() {
     until("one that waits", async || waiting_for_locks(&admin).await == 1).await;
     admin.execute("update jobs set run_at = now() where kind = 'workflow_schedule'", &[]).await.unwrap();
     until("two that wait", async || waiting_for_locks(&admin).await == 2).await;
-    // As the claim that is one too many does.
+    // As the claim that exceeds the limit does.
     admin
         .execute("update jobs set attempts = 10, failed_at = now() where kind = 'workflow_schedule'", &[])
         .await
@@ -1021,7 +1021,7 @@ async fn a_job_never_runs_another_companys_workflow() {
     let app = App::new(Db::new(&own.api, 2).unwrap(), config()).unwrap();
     let left = "select count(*) from jobs where tenant_id = $1 and attempts = 0";
     let claimed = until("the forged jobs' turn", async || b.value::<i64>(left, &[&b.company]).await == 0);
-    // It returns when what was claimed is done.
+    // Returns when the claimed jobs are done.
     jobs::work(&app, claimed).await;
     let run = &runs(&a.admin, &path).await[0];
     assert_eq!([&run["status"], &run["success_count"]], [&json!("running"), &json!(0)]);
@@ -1031,7 +1031,7 @@ async fn a_job_never_runs_another_companys_workflow() {
     b.db.execute("delete from jobs where tenant_id = $1", &[&b.company]).await.unwrap();
 }
 
-/// A listening HTTP server that keeps what it is given; it answers 503 to the first call.
+/// An HTTP server that keeps what it receives; it responds with 503 to the first call.
 #[derive(Clone, Default)]
 struct Hooks(Arc<Mutex<Vec<(HeaderMap, String)>>>);
 
@@ -1098,7 +1098,7 @@ async fn a_webhook_is_signed_repeated_under_its_id_and_follows_no_redirect() {
     assert!(!history.contains("a secret of the receiver") && !history.contains("whsec_"), "{history}");
 }
 
-/// Templates see of it what is short.
+/// Templates see only its short fields.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_webhook_tells_of_the_whole_record() {
     let own = OwnDatabase::new().await;
@@ -1145,7 +1145,7 @@ async fn a_run_that_is_given_up_leaves_no_step_open() {
     assert_eq!(acme.value::<i64>("select count(*) from jobs where kind = 'workflow_run'", &[]).await, 0);
 }
 
-/// What cannot be done is that action's failure, and the others are done.
+/// An action that cannot be done fails alone; the others are done.
 #[tokio::test]
 async fn an_action_that_cannot_be_done_does_not_stop_the_rest() {
     let own = OwnDatabase::new().await;
@@ -1153,7 +1153,7 @@ async fn an_action_that_cannot_be_done_does_not_stop_the_rest() {
     let contact = acme.contact("Ada", "L").await;
     let path = workflow(&acme.admin, "deal_created", json!([])).await;
     let id: Uuid = path.rsplit('/').next().unwrap().parse().unwrap();
-    // As an import brings them.
+    // As an import adds them.
     let actions = json!([
         {"type": "create_task", "config": {"subject": "{{ \"\\u0000\" }} x"}},
         {"type": "update_field", "config": {"field": "stage", "value": 7}},
@@ -1175,7 +1175,7 @@ async fn an_action_that_cannot_be_done_does_not_stop_the_rest() {
     assert_eq!(acme.admin.get("/api/activities/").await.expect(200)[0]["subject"], "Done");
 }
 
-/// A run is the company's: what only its owner may see, it does not.
+/// A run belongs to the company: it does not see what only its owner may see.
 #[tokio::test]
 async fn a_run_sees_no_historical_row_of_its_owner() {
     let acme = World::new().await;
@@ -1200,7 +1200,7 @@ async fn a_run_sees_no_historical_row_of_its_owner() {
         .value("select phone from contacts where email = 'hidden@x.example' and tenant_id = $1", &[&acme.company])
         .await;
     assert_eq!(phone, "+14155550177");
-    // Nor is it held to one, which would tell that it is there.
+    // Nor is a new row taken for a duplicate of a hidden one, which would reveal that it exists.
     let title = format!("Divorce {}", Uuid::new_v4());
     let pipeline = "insert into pipelines (tenant_id, company_id, owner_id, name, is_default, order_index)
         values ($1, null, $2, 'Private', true, -1) returning id";
@@ -1230,15 +1230,15 @@ async fn a_run_sees_no_historical_row_of_its_owner() {
     let theirs = "select count(*) from deals where company_id is not null and pipeline_id = $1";
     assert_eq!(acme.value::<i64>(theirs, &[&pipeline]).await, 0);
     assert!(account.asked().is_empty());
-    // Nor is it started by hand for such a row.
+    // Nor can it be started by hand for such a row.
     let path =
         workflow(&acme.admin, "contact_created", json!([{"type": "create_task", "config": {"subject": "S"}}])).await;
     let of = format!("{path}/execute?record_id={}", contact["id"].as_str().unwrap());
     assert_eq!(acme.admin.send("POST", &of, None).await.status, 404);
 }
 
-/// As a receiver on the internet is called: by a name and https, with a certificate of that name from somebody known.
-/// Only that the name is of this machine is made up for.
+/// As a receiver on the internet is called: by name and https, with a certificate for that name from a known authority.
+/// The only exception is that the name resolves to this machine.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_webhook_needs_a_certificate_of_its_name() {
     let (own, known, hooks) = (OwnDatabase::new().await, Authority::new(), Hooks::default());
@@ -1255,7 +1255,7 @@ async fn a_webhook_needs_a_certificate_of_its_name() {
     command.env("RINGFENCE_WEBHOOK_ALLOW", allowed).env("SSL_CERT_FILE", known.file()).env("RINGFENCE_WORKER", "off");
     let (mut server, base) = serve(&mut command);
     let acme = World::alone_at(&own, &base).await;
-    // The receiver answers the first call that reaches it with a 503.
+    // The receiver responds with 503 to the first call that reaches it.
     for (port, status, error, calls) in [
         (misnamed, "retrying", json!(null), 0),
         (unknown, "retrying", json!(null), 0),
@@ -1315,13 +1315,13 @@ async fn webhooks_reach_nothing_but_the_public_internet() {
     {
         assert_eq!(hooks.refusal(fine), None, "{fine}");
     }
-    // A name is looked at when it is resolved, and what it resolves to is what is connected to.
+    // A name is checked when it is resolved, and the connection goes to the address that was checked.
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let acme = World::new().await;
     let hook = |host: &str| json!({"type": "webhook", "config": {"url": format!("https://{host}:{port}/")}});
     let path = workflow(&acme.admin, "deal_won", json!([hook("localhost")])).await;
-    // As one that was allowed when it was saved.
+    // As a webhook that was allowed when it was saved.
     let (actions, id) = (json!([hook("localhost"), hook("127.0.0.1")]), path.rsplit('/').next().unwrap());
     let update = "update workflows set actions = $2 where id::text = $1";
     acme.db.execute(update, &[&id, &actions]).await.unwrap();
@@ -1332,7 +1332,7 @@ async fn webhooks_reach_nothing_but_the_public_internet() {
     }
     let nobody = tokio::time::timeout(Duration::from_millis(200), listener.accept()).await;
     assert!(nobody.is_err(), "somebody connected");
-    // Only in development is there an exception.
+    // Exceptions exist only in development.
     let place = format!("127.0.0.1:{port}");
     let ignored = Config { webhook_allow: vec![place.clone()], ..config() };
     assert!(Webhooks::new(&ignored).unwrap().refusal(&format!("https://{place}/")).is_some());
@@ -1348,8 +1348,8 @@ fn worker(own: &OwnDatabase) -> Child {
     command.spawn().unwrap()
 }
 
-/// Workers that are killed in the middle of their work, twice: each contact has one run, each run its one task and its
-/// one text, or a note that the text may have been sent.
+/// Kills workers in the middle of their work, twice: each contact has one run, and each run its one task and its one
+/// text, or a note that the text may have been sent.
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_workers_lose_nothing_and_do_nothing_twice() {
     const CONTACTS: i64 = 500;
@@ -1378,7 +1378,7 @@ async fn killed_workers_lose_nothing_and_do_nothing_twice() {
         worker.kill().unwrap();
         worker.wait().unwrap();
         assert!(count("workflow_executions where status = 'running'").await > 0, "it was killed too late");
-        // The claims of the dead end after five minutes; here they end at once.
+        // Claims of dead workers end after five minutes; here they end at once.
         acme.db.execute("update jobs set run_at = now()", &[]).await.unwrap();
     }
     let mut last = worker(&own);

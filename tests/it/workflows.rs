@@ -1,4 +1,4 @@
-//! Workflows as the screen has them (contract: workflows).
+//! Workflows as the screens show them (contract: workflows).
 
 use crate::support::world::World;
 use jiff::Timestamp;
@@ -97,13 +97,13 @@ async fn a_workflow_is_made_listed_changed_and_deleted() {
     assert_eq!(acme.lone().await.get(LIST).await.detail(403), "No company associated with user");
 }
 
-/// The steps to a field such as `actions[0].type`.
+/// The location of a field such as `actions[0].type` in an error.
 fn loc(field: &str) -> Value {
     let step = |part: &str| part.strip_suffix(']').map_or(json!(part), |n| json!(n.parse::<usize>().unwrap()));
     iter::once(json!("body")).chain(field.split(['.', '[']).map(step)).collect()
 }
 
-/// What is refused when it is saved, and the field that the answer names.
+/// Configurations that are refused when they are saved, and the field that the response names.
 #[tokio::test]
 async fn what_cannot_work_is_refused_when_it_is_saved() {
     let acme = World::new().await;
@@ -164,17 +164,17 @@ async fn what_cannot_work_is_refused_when_it_is_saved() {
     let line = action("send_sms", json!({"body": "Hi\n{{ contact."}));
     let said = acme.admin.put(&path(&made), line).await.expect(422)["detail"][0]["msg"].as_str().unwrap().to_owned();
     assert!(said.starts_with("Line 2"), "{said}");
-    // An address that was saved when it was allowed keeps nobody from changing the rest.
+    // A URL that was allowed when it was saved does not prevent other changes.
     let hook = json!([{"type": "webhook", "config": {"url": "http://hooks.example/x"}}]);
     let id: Uuid = made["id"].as_str().unwrap().parse().unwrap();
     acme.db.execute("update workflows set actions = $2 where id = $1", &[&id, &hook]).await.unwrap();
     acme.admin.put(&path(&made), json!({"description": "Kept"})).await.expect(200);
-    // A tag needs a deal, and so does a workflow that gets another trigger.
+    // A tag needs a deal, also when the workflow gets another trigger.
     acme.admin.put(&path(&made), action("add_tag", json!({"tag": "vip"}))).await.expect(200);
     let refused = acme.admin.put(&path(&made), json!({"trigger_type": "contact_created"})).await.detail(400);
     assert!(refused.contains("actions[0].type"), "{refused}");
     let stranger = World::new().await.admin.id;
-    // A run finds no historical rows, also those of its owner.
+    // A run sees no historical rows, not even those of its owner.
     let historical =
         "insert into pipelines (tenant_id, company_id, owner_id, name) values ($1, null, $2, 'Old') returning id";
     let historical: Uuid = acme.value(historical, &[&acme.company, &acme.admin.id]).await;
@@ -188,7 +188,7 @@ async fn what_cannot_work_is_refused_when_it_is_saved() {
     assert_eq!([&kept["actions"][0]["type"], &kept["actions_count"]], [&json!("add_tag"), &json!(1)]);
 }
 
-/// An import brings actions as they are.
+/// An import adds actions unchecked.
 #[tokio::test]
 async fn a_workflow_whose_actions_nobody_can_read_is_switched_off_and_renamed() {
     let acme = World::new().await;
@@ -219,7 +219,7 @@ async fn a_workflow_whose_actions_nobody_can_read_is_switched_off_and_renamed() 
     assert_eq!(toggle().await.expect(200)["status"], "active");
 }
 
-/// Nor can they be asked in a run, which says so, is counted, and is foretold.
+/// A run cannot evaluate them either: it says so, is counted, and a dry run foretells it.
 #[tokio::test]
 async fn a_workflow_whose_conditions_nobody_can_read_is_not_switched_on() {
     let acme = World::new().await;
@@ -347,7 +347,7 @@ async fn a_run_stops_at_the_number_that_is_allowed() {
     assert_eq!(runs[0]["error_message"], "The workflow has run as often as it may");
 }
 
-/// The night in which the clock is put back has an hour twice, and the one in which it is put forward lacks one.
+/// An hour comes twice in the night in which clocks are set back, and one is missing when they are set forward.
 #[test]
 fn a_time_of_the_clock_comes_once_each_day() {
     let times = |cron: &str, zone: &str, start: &str| -> Vec<String> {
@@ -377,7 +377,7 @@ fn a_time_of_the_clock_comes_once_each_day() {
         times("*/20 2 * * *", "Europe/Berlin", "2027-03-28T00:00:00Z"),
         ["2027-03-28T01:00:00Z", "2027-03-28T01:20:00Z", "2027-03-28T01:40:00Z"]
     );
-    // Every hour is every hour.
+    // An hourly schedule runs every hour.
     assert_eq!(
         times("30 * * * *", york, "2026-11-01T05:00:00Z"),
         ["2026-11-01T05:30:00Z", "2026-11-01T06:30:00Z", "2026-11-01T07:30:00Z"]
@@ -394,8 +394,8 @@ fn a_time_of_the_clock_comes_once_each_day() {
     assert_eq!(times("0 9 * * MON-FRI", "Europe/Berlin", "2026-10-23T08:00:00Z")[0], "2026-10-26T08:00:00Z");
 }
 
-/// The list of zones that says which names are taken says, too, what their time is. This test runs itself again on a machine
-/// that knows one zone, and that one wrong.
+/// Valid names and times of zones come from the same built-in list. This test runs itself again on a machine that knows
+/// only one zone, with wrong data.
 #[test]
 fn a_time_zone_does_not_depend_on_the_machine() {
     if std::env::var_os("TZDIR").is_none() {
@@ -495,7 +495,7 @@ async fn an_answer_to_a_text_goes_to_who_wrote() {
     assert_eq!(shown["steps"][0]["input"], json!({"to": "+14155550123", "body": "You asked: Is it open?"}));
 }
 
-/// Templates that would make much out of little end, or are refused.
+/// Templates that would expand hugely are stopped or refused.
 #[tokio::test]
 async fn a_template_cannot_hold_the_server_up() {
     let acme = World::new().await;
@@ -527,7 +527,7 @@ async fn a_template_cannot_hold_the_server_up() {
     assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
 }
 
-/// Nor can many of them together, which are in one step, see much of a long list, or came past the check.
+/// Nor can many templates in one step together, also if they read a long list or bypassed the check.
 #[tokio::test]
 async fn the_templates_of_a_step_have_one_end() {
     let acme = World::new().await;
@@ -568,7 +568,7 @@ async fn the_templates_of_a_step_have_one_end() {
     assert!(tried(&made).await["error_message"].as_str().unwrap().contains("more than 100 templates"));
 }
 
-/// What is as deep as it is long must end before the stack does, for whoever parses, compiles, runs or drops it.
+/// Deeply nested templates must be refused before the stack overflows, in parsing, compiling, running or dropping them.
 #[tokio::test]
 async fn a_template_is_not_deeper_than_the_stack() {
     let acme = World::new().await;
@@ -594,7 +594,7 @@ async fn a_template_is_not_deeper_than_the_stack() {
         assert_eq!(save(&format!("{start}{}{end}", chain(piece, 19_980))).await.status, 422, "{piece}");
     }
 
-    // The deepest that there may be: saved or refused, and nobody falls.
+    // The deepest nesting that is possible: saved or refused, without a crash.
     for piece in [".a", "|upper|lower", "+a", "~a", "[0]", " if a else a", "==a", "-a"] {
         let tag = format!("{{{{ a{} }}}}", chain(piece, 290));
         for (start, end) in [("{%if 1%}", "{%endif%}"), ("{%for a in deal.tags%}", "{%endfor%}")] {
@@ -688,7 +688,7 @@ async fn a_historical_workflow_is_not_switched_on() {
         let saved = acme.member.put(&path, json!({"name": was, "status": was})).await.expect(200);
         assert_eq!([&saved["name"], &saved["status"]], [was, was]);
     }
-    // One that an older program has switched on can be saved, and switched off.
+    // One that an older program switched on can be saved, and switched off.
     let id: Uuid = acme.value(old, &[&acme.company, &acme.member.id, &"active"]).await;
     let path = format!("/api/workflows/{id}");
     acme.member.put(&path, json!({"name": "Older", "is_active": true})).await.expect(200);
