@@ -1,10 +1,10 @@
-# Where rustup puts cargo, for a terminal that was open before Rust was installed.
+# Where rustup installs cargo, for a terminal that was opened before Rust was installed.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 built = $${CARGO_TARGET_DIR:-target}
-# Where cargo-pgo leaves its program.
+# Where cargo-pgo puts its program.
 optimised = $(built)/$$(rustc -vV | sed -n 's/^host: //p')/release/ringfence
 
-# cargo fmt does not find the modules that a macro declares.
+# cargo fmt does not find modules that a macro declares.
 sources = $$(find src tests benches -name '*.rs')
 
 .PHONY: help run test psql chaos bench pgo fuzz format lint tools
@@ -12,11 +12,11 @@ sources = $$(find src tests benches -name '*.rs')
 help: ## List these targets.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: tools ## Build Ringfence and run it, with a PostgreSQL of its own unless DATABASE_URL is set; ARGS="…" is passed on.
+run: tools ## Build and run Ringfence, with its own PostgreSQL unless DATABASE_URL is set; ARGS="…" is passed on.
 	cargo build --release
 	@exec "$(built)/release/ringfence" $(ARGS)
 
-test: tools ## Run all tests on a throw-away PostgreSQL; ARGS=contacts:: runs those whose name has it.
+test: tools ## Run all tests on a throw-away PostgreSQL; ARGS=contacts:: runs those whose names contain it.
 	cargo build --bins --tests
 	@if cargo nextest --version >/dev/null 2>&1; then run="nextest run"; else run=test; fi; \
 	set -x; exec "$(built)/debug/ringfence" local --temporary -- cargo $$run $(ARGS)
@@ -25,21 +25,21 @@ psql: tools ## Open psql on a throw-away database at the newest migration; ARGS=
 	cargo build --bins
 	@exec "$(built)/debug/ringfence" local --temporary -- psql $(ARGS)
 
-chaos: tools ## Strike a running system with faults for some minutes and look whether all is whole; MINUTES=30, ONLY="a fault".
+chaos: tools ## Inject faults into a running system and check that nothing is lost; MINUTES=30, ONLY="a fault".
 	cargo build --bins --tests
 	CHAOS_MINUTES="$(or $(MINUTES),3)" CHAOS_ONLY="$(ONLY)" cargo test --test it chaos:: -- --ignored --test-threads 1 --nocapture
 
-bench: tools ## Measure what a request costs beside pgbench; ARGS=--quick takes minutes, ONLY=talking, workflows, reports, import or backfill is another one.
+bench: tools ## Measure what a request costs beside pgbench; ARGS=--quick takes minutes, ONLY=talking, workflows, reports, import or backfill runs another one.
 	cargo bench --bench $(or $(ONLY),requests) -- $(ARGS)
 
-pgo: tools ## Build the fastest program there is, optimised for requests like those of make bench; three builds (needs cargo-pgo).
+pgo: tools ## Build the fastest program, optimised for requests like those of make bench; three builds (needs cargo-pgo).
 	@cargo pgo --version >/dev/null 2>&1 || { echo "make pgo needs cargo-pgo: cargo install cargo-pgo && rustup component add llvm-tools" >&2; exit 1; }
 	cargo pgo build -- --bin ringfence
 	cargo bench --profile dev --bench requests -- --quick --companies 50 --contacts 50000 --program "$(optimised)"
 	cargo pgo optimize build -- --bin ringfence
 	@echo "$(optimised) is optimised for what it does most. make bench ARGS=\"--program $(optimised)\" measures it."
 
-fuzz: tools ## Send what the API's document allows and forbids (needs schemathesis and curl: pip install schemathesis); ARGS="…" is passed on.
+fuzz: tools ## Send requests that the API's document allows or forbids (needs schemathesis and curl: pip install schemathesis); ARGS="…" is passed on.
 	@command -v schemathesis >/dev/null || { echo "make fuzz needs schemathesis: pip install schemathesis" >&2; exit 1; }
 	cargo build --bins
 	@"$(built)/debug/ringfence" local --temporary -- tests/fuzz.sh "$(built)/debug/ringfence" $(ARGS)
@@ -47,7 +47,7 @@ fuzz: tools ## Send what the API's document allows and forbids (needs schemathes
 format: tools ## Format the code.
 	cargo fmt -- $(sources)
 
-lint: tools ## Check format, lints, and the licences and sources of dependencies (with cargo-deny, if installed).
+lint: tools ## Check format, lints, and licences and sources of dependencies (with cargo-deny, if installed).
 	cargo fmt --check -- $(sources)
 	cargo clippy --all-targets -- -D warnings
 	@if cargo deny --version >/dev/null 2>&1; then set -x; cargo deny check bans licenses sources; fi

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Sends what the API's own document allows and what it forbids (schemathesis) to a server with demo data, as a company's
-# admin. Run by `make fuzz`, which gives it a throw-away PostgreSQL. $1 program; the rest is passed on to schemathesis.
+# Sends requests that the API's document allows or forbids (schemathesis), as a company's admin, to a server with demo
+# data. Run by `make fuzz`, which gives it a throw-away PostgreSQL. $1 program; the rest is for schemathesis.
 set -eu
 program=$1
 shift

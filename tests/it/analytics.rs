@@ -1029,7 +1029,7 @@ async fn who_waits_for_approval_is_no_member_of_a_report() {
     assert_eq!(users().await["summary"]["total_users"], 3);
 }
 
-/// What the sums say and what the deals say, for the tenants of a company's people.
+/// Rows with a time outside the calendar, such as infinity, are in no report.
 #[tokio::test]
 async fn a_time_that_is_on_no_day_is_left_out() {
     let acme = World::new().await;

@@ -1,5 +1,4 @@
-//! The audit log: it has everything that an admin is responsible for, in whoever's name it was done, and is
-//! append-only.
+//! The audit log has everything that an admin is responsible for, in whoever's name it was done, and keeps it.
 
 use crate::support::{
     database::OwnDatabase,

@@ -731,7 +731,7 @@ async fn a_store_is_one_databases() {
     assert!(exported, "{said}");
     let twin = db::connect(&other.admin).await.unwrap();
     twin.execute("insert into companies (id, name) values ($1, 'Twin')", &[&acme.company]).await.unwrap();
-    // Without its mark the store has no owner, until a server that has checked it marks it again.
+    // At first the store has no mark of its owner; the sweep by its own database marks it again.
     std::fs::remove_file(store.join("ringfence-database")).unwrap();
     for _ in 0..2 {
         for arguments in

@@ -256,7 +256,7 @@ async fn the_old_format_of_workbooks_is_read_too() {
     );
 }
 
-/// Two sectors, the chain of the directory being a loop: read in the server, it would take all memory.
+/// Two sectors, with a loop in the chain of the directory: read in the server, it would take all memory.
 #[tokio::test]
 async fn a_hostile_workbook_ends_its_own_reader_only() {
     let acme = World::new().await;

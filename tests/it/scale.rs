@@ -27,8 +27,7 @@ struct Cost {
     blocks: f64,
 }
 
-/// Executes a statement and counts what it reads of tables and indexes; checks that policies evaluate settings only
-/// once.
+/// Executes a statement, counts what it reads of tables and indexes, and checks that policies read settings once.
 async fn cost(api: &Client, statement: Sql, parameters: &[&str]) -> Cost {
     let plan = explain(api, statement, parameters, "analyze, verbose, buffers, timing off, format json").await;
     let mut rows = 0.0;
@@ -229,8 +228,7 @@ async fn a_page_costs_the_same_in_a_larger_company_and_among_more_companies() {
                 check("in a company ten times as large", larger, 1.5, 40.0);
                 check("among ten times as many companies", among, 1.5, 40.0);
             }
-            // Blocks are not compared: depending on the order in the index, a block is read once, or once for each of
-            // its rows.
+            // No limit on blocks: depending on an index's order, a block is read once, or once for each of its rows.
             With::Company => {
                 // A user's share of a company differs between databases.
                 check("in a company ten times as large", larger, 20.0, f64::INFINITY);

@@ -228,7 +228,7 @@ async fn the_server_refuses_an_unsafe_database_or_login() {
         let said = doctor::check_before_serving(&url).await.unwrap_err().to_string();
         assert!(said.contains("member") || said.contains("bypasses"), "{said}");
     }
-    // Also when it gets this right while a server runs.
+    // Also when the login becomes unsafe while a server runs.
     let (member, ready) = (format!("create role {role} login in role ringfence_api"), json!({"status": "ready"}));
     admin.batch_execute(&format!("drop role {role}; {member}")).await.unwrap();
     let server = Person::visitor(&start_server(config(), &own.api.replace("ringfence_api", &role)));
@@ -321,8 +321,7 @@ async fn a_server_serves_a_newer_schema_that_says_so() {
     own.drop().await;
 }
 
-/// An administrator who is not a superuser, as in managed databases: everything is the same except the leakproof
-/// function.
+/// An administrator who is no superuser, as in managed databases: all is the same but the leakproof function.
 #[tokio::test]
 async fn an_administrator_who_is_no_superuser_can_migrate() {
     let cluster = db::connect(&admin_url()).await.unwrap();

@@ -49,8 +49,7 @@ impl Pair {
         maintenance.batch_execute(&format!("create database {name}")).await.unwrap();
         let (admin, api) = (cluster.url("ringfence_admin", &name), cluster.url("ringfence_api", &name));
         migrate::migrate(&admin, None).await.unwrap();
-        // The API's commits do not wait for the standby; an administrator's changes have been applied there when they
-        // are done.
+        // The API's commits do not wait for the standby; an administrator's do, until it has applied them.
         let settings = "alter role ringfence_api set synchronous_commit = 'local';
             alter role ringfence_admin set synchronous_commit = 'remote_apply'";
         maintenance.batch_execute(settings).await.unwrap();

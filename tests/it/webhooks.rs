@@ -1,5 +1,4 @@
-//! Twilio's requests, signed and unsigned (contract: sms/webhook/incoming, calls/webhook; tests/README.md, promises 25,
-//! 26 and 28).
+//! Twilio's requests (contract: sms/webhook/incoming, calls/webhook; tests/README.md, promises 25, 26 and 28).
 
 use crate::support::{
     database::waiting_for,
@@ -345,8 +344,7 @@ async fn nothing_leaves_by_itself_at_night_or_for_who_is_blocked() {
     assert!(says("Hello").await);
 }
 
-/// Numbers match as the screens read them, and in no other way: the last ten digits of a German number are an American
-/// one.
+/// Numbers match only as the screens read them: the last ten digits of a German number are an American one.
 #[tokio::test]
 async fn a_number_is_the_contacts_in_whose_country_it_is() {
     let acme = World::new().await;

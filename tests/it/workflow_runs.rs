@@ -684,7 +684,7 @@ async fn opened_mails_of_a_run_cannot_start_it_forever() {
     assert_eq!(acme.value::<i64>("select count(distinct root_id) from workflow_executions", &[]).await, 1);
 }
 
-/// An immediate reply to a run's text may be a machine's; texts between the company's own numbers always count.
+/// An immediate reply to a run's text may be a machine's; a text between the company's own numbers always counts.
 #[tokio::test(flavor = "multi_thread")]
 async fn texts_of_a_run_cannot_start_it_forever() {
     let own = OwnDatabase::new().await;

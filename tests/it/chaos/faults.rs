@@ -1,4 +1,4 @@
-//! The faults: each strikes, lasts, and is gone when [`Fault::strike`] is.
+//! The faults: each begins, lasts and has ended when [`Fault::strike`] returns.
 
 use super::rig::{Disk, Rig};
 use crate::support::{proxy::Mode, random::below};
@@ -63,12 +63,12 @@ impl Fault {
         }
     }
 
-    /// Whether the server itself ends, and with it the connections of its clients.
+    /// Whether the fault ends the server itself, and with it its clients' connections.
     pub fn ends_server(self) -> bool {
         matches!(self, Fault::ServerTerminated | Fault::ServerKilled)
     }
 
-    /// Why it cannot be made here.
+    /// Why this fault cannot be caused here.
     pub fn impossible(self, rig: &Rig) -> Option<&'static str> {
         match (self, &rig.disk) {
             (Fault::DiskFull, Disk::Unlimited(why)) => Some(why),
@@ -100,7 +100,7 @@ impl Fault {
                 rig.database.set(Mode::Pass);
             }
             Fault::PoolExhausted => {
-                // Longer than a request waits for a connection, of which each one waits for an answer.
+                // Longer than a request waits for a connection, while each connection waits for a response.
                 rig.database.set(Mode::Stall);
                 seconds(7).await;
                 rig.database.set(Mode::Pass);
@@ -122,7 +122,7 @@ impl Fault {
                 providers(rig, Mode::Pass);
             }
             Fault::ProvidersSilent => {
-                // Longer than an answer is waited for; what was asked arrives afterwards.
+                // Longer than the timeout for a response; the requests arrive afterwards.
                 providers(rig, Mode::Stall);
                 seconds(20).await;
                 providers(rig, Mode::Pass);
@@ -134,8 +134,8 @@ impl Fault {
             }
             Fault::WorkersKilled => {
                 for _ in 0..8 {
-                    // From the moment at which a provider has what was sent, and a little later each time: while its answer is
-                    // on its way, written down, and the next one is being sent.
+                    // From the moment at which a provider has a message, and a little later each time: while its
+                    // response is on the way or being recorded, or the next message is being sent.
                     let _ = tokio::time::timeout(Duration::from_secs(2), rig.providers.delivered()).await;
                     tokio::time::sleep(Duration::from_micros(below(20_000) as u64)).await;
                     rig.kill_worker();
@@ -147,7 +147,7 @@ impl Fault {
                 rig.fill_disk(false);
             }
             Fault::ClockStepped => {
-                // What the database's clock at ten minutes later would say of what is under way: claims are over.
+                // As if the database's clock were ten minutes later: claims of current work have ended.
                 rig.twilio.set(Mode::Slow(Duration::from_secs(2)));
                 rig.mail.set(Mode::Slow(Duration::from_secs(1)));
                 let admin = rig.admin().await;

@@ -1,4 +1,4 @@
-//! The people of several companies at work: what they write carries a marker, and what they read is looked at.
+//! Users of several companies at work: what they write has a marker, and what they read is checked.
 
 use super::rig::Rig;
 use crate::support::{random::below, server::config};
@@ -17,19 +17,19 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 const COMPANIES: usize = 4;
-/// Tasks a company, one request at a time each.
+/// Number of tasks per company; each makes one request at a time.
 const AT_ONCE: usize = 3;
 /// The longest pause between two requests of a task, in milliseconds.
 const PAUSE: usize = 60;
-/// Nothing that is asked may take longer.
+/// The longest time that a request may take.
 const TIMEOUT: Duration = Duration::from_secs(75);
 const RECIPIENTS: usize = 8;
 
-/// What is written.
+/// Kinds of rows that are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     Contact,
-    /// Asked for with an `Idempotency-Key` until there is an answer.
+    /// Requested with an `Idempotency-Key` until there is a response.
     Activity,
     Deal,
     File,
@@ -38,14 +38,14 @@ pub enum Kind {
     Campaign,
 }
 
-/// Something that somebody asked to be written.
+/// A row that a user has requested.
 #[derive(Clone)]
 pub struct Written {
     pub kind: Kind,
     pub company: usize,
-    /// Its id, once it was acknowledged.
+    /// The row's id, once it was acknowledged.
     pub id: Option<String>,
-    /// What it must say by now: of a contact, its phone, of others nothing. One of several where nobody knows.
+    /// What the row must say by now: a contact its phone, others nothing. Several values while the outcome is unknown.
     pub says: Vec<String>,
 }
 
@@ -57,11 +57,11 @@ pub struct Company {
     people: [Uuid; 2],
 }
 
-/// A request that was not done.
+/// A request that failed.
 #[derive(Clone, Debug)]
 pub struct Failure {
     pub what: &'static str,
-    /// 0: the connection ended.
+    /// The status, or 0 if the connection ended.
     pub status: u16,
     pub begun: Instant,
     pub ended: Instant,
@@ -71,7 +71,7 @@ pub struct Failure {
 pub struct Ledger {
     pub written: BTreeMap<String, Written>,
     pub failures: Vec<Failure>,
-    /// What must never be.
+    /// Broken promises.
     pub violations: Vec<String>,
     /// When this was last done for a company.
     pub done: HashMap<(usize, &'static str), Instant>,
@@ -91,7 +91,7 @@ pub struct Load {
 }
 
 impl Load {
-    /// Makes the companies and lets their people begin.
+    /// Creates the companies and starts their users.
     pub async fn start(rig: &Rig) -> (Arc<Self>, JoinSet<()>) {
         let http = reqwest::Client::builder().timeout(TIMEOUT).build().unwrap();
         let keys = Keys::new(&config().jwt_secret).unwrap();
@@ -131,7 +131,7 @@ impl Load {
         (load, tasks)
     }
 
-    /// A Twilio account, a number, and a workflow that sends and writes for each deal.
+    /// Adds a Twilio account, a number, and a workflow that sends and writes for each deal.
     async fn furnish(&self, company: &Company) {
         let admin = company.people[0];
         let ask = async |path: &str, body: Value| {
@@ -149,12 +149,12 @@ impl Load {
         ask("/api/workflows/", workflow).await;
     }
 
-    /// Tells the people to go home.
+    /// Stops the users.
     pub fn stop(&self) {
         self.stop.store(true, Relaxed);
     }
 
-    /// Lets the people rest, or go on.
+    /// Pauses the users, or lets them go on.
     pub fn rest(&self, rest: bool) {
         self.rest.store(rest, Relaxed);
     }
@@ -174,8 +174,8 @@ impl Load {
         self.http.request(method.parse().unwrap(), format!("{}{path}", self.base)).bearer_auth(&token.0)
     }
 
-    /// Asks, and answers the body of what was done; an error answer is noted. Others than those of `expected` that no fault
-    /// explains are violations.
+    /// Sends a request and returns the body of a success; errors are recorded. Other statuses than `expected` that no
+    /// fault explains are violations.
     async fn ask(
         &self,
         company: usize,
@@ -224,7 +224,7 @@ impl Load {
         serde_json::from_slice(&body).map_err(|e| self.violation(format!("{what}: no JSON: {e}"))).ok()
     }
 
-    /// Notes what is going to be asked for; its marker.
+    /// Records a row that is about to be requested; returns its marker.
     fn note(&self, kind: Kind, company: usize) -> String {
         let n = self.counter.fetch_add(1, Relaxed);
         let marker = format!("{}-{n}-{}", self.companies[company].tag, kind.word());
@@ -233,7 +233,7 @@ impl Load {
         marker
     }
 
-    /// It was acknowledged.
+    /// Records that a row was acknowledged.
     fn acknowledged(&self, marker: &str, answer: &Value) {
         let id = answer["id"].as_str().or(answer["message_id"].as_str()).unwrap_or_default().to_owned();
         if let Some(written) = self.ledger.lock().unwrap().written.get_mut(marker) {
@@ -292,7 +292,7 @@ impl Load {
         Some((made["id"].as_str()?.to_owned(), marker))
     }
 
-    /// Changes a contact; whether it is known what it says now.
+    /// Changes a contact; returns whether its new value is known.
     async fn change(&self, company: usize, person: Uuid, (id, marker): &(String, String)) -> bool {
         let phone = format!("+1{}", self.counter.fetch_add(1, Relaxed));
         if let Some(written) = self.ledger.lock().unwrap().written.get_mut(marker) {
@@ -331,7 +331,7 @@ impl Load {
         }
     }
 
-    /// Asks for a contact of another company.
+    /// Requests a contact of another company.
     async fn strange(&self, company: usize, person: Uuid) {
         let other = {
             let ledger = self.ledger.lock().unwrap();
@@ -354,7 +354,7 @@ impl Load {
         let marker = self.note(Kind::Activity, company);
         let new = json!({"type": "note", "subject": marker});
         let mut last = 0;
-        // The database rolls back after 15 seconds what was under way when a server died.
+        // 15 seconds after a server died, the database rolls back what was in progress.
         for _ in 0..100 {
             let request =
                 self.request(person, "POST", "/api/activities/").header("idempotency-key", &marker).json(&new);
@@ -370,7 +370,7 @@ impl Load {
             }
             tokio::time::sleep(Duration::from_millis(300)).await;
         }
-        // Effect and answer are one commit, so a key is taken with an answer or free.
+        // Effect and response are one commit, so a key is either stored with its response or free.
         if last == 409 {
             self.violation(format!("the key of {marker} stays taken and has no answer"));
         }
@@ -395,12 +395,12 @@ impl Load {
             }
             return;
         }
-        // Of a server that died while it sent, the key stays taken: nobody knows whether the text has gone.
+        // If the server died while it sent the text, the key stays taken: it is unknown whether the text was sent.
         for _ in 0..20 {
             let keyed = request().header("idempotency-key", &marker);
             match self.ask(company, "send a text", keyed, &[409]).await {
                 Ok(body) => return self.acknowledged(&marker, &serde_json::from_slice(&body).unwrap_or_default()),
-                // The provider's answer is the key's by now.
+                // The provider's response is stored for the key by now.
                 Err(502) => return,
                 Err(_) => tokio::time::sleep(Duration::from_millis(300)).await,
             }
@@ -445,7 +445,7 @@ impl Load {
         let Some(made) = self.ask_json(company, "add a campaign", request).await else { return };
         self.acknowledged(&marker, &made);
         let path = format!("/api/email-campaigns/{}/send", made["id"].as_str().unwrap_or_default());
-        // Whether it is sent is looked at, and not that it was asked for: a second time is refused.
+        // What matters is whether it is sent, not this response: a second request is refused.
         let _ = self.ask(company, "send a campaign", self.request(person, "POST", &path), &[]).await;
     }
 }

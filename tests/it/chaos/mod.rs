@@ -1,5 +1,5 @@
-//! Faults under load (`make chaos`): real processes are killed, cut off and starved while several companies work, and
-//! nothing that was acknowledged may be lost, nothing sent twice, nothing shown to the wrong company.
+//! Faults under load (`make chaos`): real processes are killed, cut off and starved while several companies work. No
+//! acknowledged write may be lost, nothing sent twice, nothing shown to another company.
 
 use crate::support::proxy::Mode;
 use crate::support::{
@@ -34,11 +34,11 @@ mod providers;
 mod rig;
 mod verify;
 
-/// How soon all is well again after a fault.
+/// Time within which the system must have recovered from a fault.
 const RECOVERY: Duration = Duration::from_secs(5);
-/// From one fault of the mixed load to the next.
+/// Time from one fault of the mixed load to the next.
 const EVERY: Duration = Duration::from_secs(20);
-/// What must be done again that soon, for each company.
+/// What each company must be able to do again within [`RECOVERY`].
 const DAILY: [&str; 3] = ["add a contact", "read a contact", "list"];
 
 /// The faults that `make chaos ONLY=…` names.
@@ -49,7 +49,7 @@ fn chosen() -> Vec<Fault> {
     chosen
 }
 
-/// A fault that has been.
+/// A fault that has struck.
 struct Struck {
     fault: Fault,
     begun: Instant,
@@ -73,7 +73,7 @@ impl Run {
         Self { rig, load, people, struck: Vec::new(), begun: Instant::now() }
     }
 
-    /// Lets a fault strike, waits for the recovery, and says how that went.
+    /// Causes a fault, waits for the recovery, and prints the outcome.
     async fn strike(&mut self, fault: Fault) {
         if let Some(why) = fault.impossible(&self.rig) {
             println!("{:<22} SKIPPED: {why}", fault.name());
@@ -114,7 +114,7 @@ impl Run {
         self.struck.push(Struck { fault, begun, lifted, line });
     }
 
-    /// Looks at everything. The load goes on, but for the matrix.
+    /// Checks everything. The load goes on, except during the isolation matrix.
     async fn look(&self, with_matrix: bool) {
         for wrong in verify::wrong(&self.rig, &self.load).await {
             self.load.violation(wrong);
@@ -130,7 +130,7 @@ impl Run {
         }
     }
 
-    /// Ends the load, waits until all work is done, looks at everything once more and sums up.
+    /// Ends the load, waits until all work is done, checks everything once more, and sums up.
     async fn finish(mut self) {
         self.load.stop();
         while let Some(ended) = self.people.join_next().await {
@@ -155,7 +155,7 @@ impl Run {
         self.rig.close().await;
     }
 
-    /// Every failure needs a fault, and every cut connection one that ended the server.
+    /// Each failure needs a fault, and each cut connection needs one that ended the server.
     fn judge(&self) {
         let failures = self.load.ledger.lock().unwrap().failures.clone();
         for failure in failures {
@@ -216,7 +216,7 @@ async fn mixed_load_survives_a_fault_every_twenty_seconds() {
     run.finish().await;
 }
 
-/// As `make run` has it: a server that brings its PostgreSQL along starts it again when it is gone.
+/// As with `make run`: a server with its own PostgreSQL starts it again when it has died.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes minutes: make chaos"]
 async fn the_private_postgresql_is_started_again() {
@@ -253,7 +253,7 @@ async fn the_private_postgresql_is_started_again() {
     std::fs::remove_dir_all(folder).unwrap();
 }
 
-/// Whatever it waits for.
+/// Whatever the request waits for.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes minutes: make chaos"]
 async fn a_request_is_given_up_after_a_minute() {
@@ -271,7 +271,7 @@ async fn a_request_is_given_up_after_a_minute() {
     assert!((59.0..63.0).contains(&took), "{took} s");
     rig.database.set(Mode::Pass);
     someone.post("/api/auth/login", login).await.expect(401);
-    // Nor is the rest of a head waited for longer.
+    // Nor does the server wait longer for the rest of a head.
     let ended = tokio::time::timeout(Duration::from_secs(20), half.read_to_end(&mut Vec::new())).await;
     assert!(ended.is_ok(), "a connection without a request is kept");
     rig.close().await;

@@ -1,4 +1,4 @@
-//! Those to whom texts and mails go. They take everything and remember each delivery.
+//! Fake providers of texts and mails. They accept everything and record each delivery.
 
 use crate::support::smtp;
 use axum::{
@@ -25,12 +25,12 @@ use uuid::Uuid;
 
 #[derive(Default)]
 struct Taken {
-    /// By the text: the accounts that it came from.
+    /// For each text, the accounts that sent it.
     texts: Mutex<HashMap<String, Vec<String>>>,
-    /// By the recipient: how many mails.
+    /// For each recipient, the number of mails.
     mails: Mutex<HashMap<String, usize>>,
     delivered: Notify,
-    /// Texts go out, and the answer is an error.
+    /// Texts are delivered, but the response is an error.
     is_broken: AtomicBool,
 }
 
@@ -82,7 +82,7 @@ impl Providers {
         self.taken.delivered.notified().await;
     }
 
-    /// Lets texts go out and answers with an error, or as it should be.
+    /// Whether texts are delivered with an error as the response.
     pub fn set_broken(&self, is_broken: bool) {
         self.taken.is_broken.store(is_broken, Relaxed);
     }

@@ -1,5 +1,5 @@
-//! What runs while faults strike: a PostgreSQL of its own that survives a crash, a server and two workers behind proxies,
-//! providers, and a small disk for files. All of it real processes.
+//! What runs during faults: a PostgreSQL that survives a crash, a server and two workers as real processes behind
+//! proxies, fake providers, and a small disk for files.
 
 use super::providers::Providers;
 use crate::support::{
@@ -28,9 +28,9 @@ use std::{
 use tokio_postgres::Client;
 use uuid::Uuid;
 
-/// Connections of the server to the database.
+/// Number of the server's database connections.
 pub const POOL: usize = 8;
-/// Bytes of the disk for files, where it is one of its own: an hour of uploads fits.
+/// Size of the disk for files, if it is a separate one, in bytes: enough for an hour of uploads.
 const DISK: u64 = 512 << 20;
 
 pub struct Rig {
@@ -49,11 +49,11 @@ pub struct Rig {
 
 /// How the disk for files becomes full.
 pub enum Disk {
-    /// It is one of its own, with this folder.
+    /// A separate disk with this folder.
     Mounted(PathBuf),
-    /// The server may write no longer file than a few bytes.
+    /// The server may only write files of a few bytes.
     Limited,
-    /// Not at all, for this reason.
+    /// It cannot become full, for this reason.
     Unlimited(&'static str),
 }
 
@@ -101,16 +101,16 @@ impl Rig {
         rig
     }
 
-    /// An administrator, by no proxy.
+    /// Connects as an administrator, without a proxy.
     pub async fn admin(&self) -> Client {
         db::connect(&self.own.admin).await.unwrap()
     }
 
-    /// The program with these settings, writing its warnings to a file.
+    /// The program with these settings; its warnings go to a file.
     fn program(&self, command: &str) -> Command {
         let mut program = ringfence(&self.own, &[command]);
         if matches!(self.disk, Disk::Limited) && command == "serve" {
-            // What it writes too much is an error, and not its end.
+            // Writing too much is an error, and does not kill the server.
             let mut shell = Command::new("sh");
             shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(program.get_program()).args(program.get_args());
             for (name, value) in program.get_envs() {
@@ -172,7 +172,7 @@ impl Rig {
         }
     }
 
-    /// Whether the server that was started last is still the one that runs.
+    /// Whether the server that was started last still runs.
     pub fn is_server_up(&self) -> bool {
         self.server.lock().unwrap().try_wait().unwrap().is_none()
     }
@@ -186,20 +186,20 @@ impl Rig {
         workers[one] = self.program("worker").spawn().unwrap();
     }
 
-    /// Kills PostgreSQL's first process, as `kill -9` does.
+    /// Kills PostgreSQL's postmaster with SIGKILL.
     pub fn kill_postgres(&self) {
         let file = fs::read_to_string(self.folder.join("data/postmaster.pid")).unwrap();
         send(file.lines().next().unwrap().parse().unwrap(), Signal::SIGKILL);
     }
 
-    /// Kills one of the processes that work for the server: PostgreSQL then ends all of them and recovers.
+    /// Kills one of the server's backends: PostgreSQL then ends all of them and recovers.
     pub async fn kill_backend(&self) {
         let pid = "select pid from pg_stat_activity where usename = 'ringfence_api' order by random() limit 1";
         let pid: i32 = self.admin().await.query_one(pid, &[]).await.unwrap().get(0);
         send(pid.try_into().unwrap(), Signal::SIGKILL);
     }
 
-    /// Waits until the database answers.
+    /// Waits until the database responds.
     pub async fn database_is_back(&self) {
         let start = Instant::now();
         let answers = async || match db::connect(&self.own.admin).await {
@@ -212,7 +212,7 @@ impl Rig {
         }
     }
 
-    /// Runs the isolation matrix against the server that runs, in a process of its own.
+    /// Runs the isolation matrix against the running server, in a separate process.
     pub async fn isolation(&self) -> Result<Duration, String> {
         let start = Instant::now();
         let ran = tokio::process::Command::new(std::env::current_exe().unwrap())
@@ -226,7 +226,7 @@ impl Rig {
         if ran.status.success() { Ok(start.elapsed()) } else { Err(said) }
     }
 
-    /// Makes the disk full, or gives the room back.
+    /// Fills the disk, or frees the space again.
     pub fn fill_disk(&self, full: bool) {
         match &self.disk {
             Disk::Mounted(disk) => {

@@ -11,7 +11,7 @@ use std::{
 use tokio_postgres::Client;
 use uuid::Uuid;
 
-/// Where each kind is, with its marker, its company and what it says.
+/// Where the rows of each kind are: marker, company, and what they say.
 const TABLES: &[(Kind, &str)] = &[
     (Kind::Contact, "select first_name, company_id, phone from contacts"),
     (Kind::Activity, "select subject, company_id, null from activities where type = 'note'"),
@@ -22,7 +22,7 @@ const TABLES: &[(Kind, &str)] = &[
     (Kind::Campaign, "select campaign_name, company_id, null from campaigns"),
 ];
 
-/// Counters and what they count: each lists what does not agree.
+/// Queries for counters that do not match what they count.
 const COUNTERS: &[(&str, &str)] = &[
     (
         "the files of a company",
@@ -74,10 +74,10 @@ const COUNTERS: &[(&str, &str)] = &[
     ),
 ];
 
-/// All that is wrong.
+/// Everything that is wrong.
 pub async fn wrong(rig: &Rig, load: &Load) -> Vec<String> {
     let mut wrong = Vec::new();
-    // What is acknowledged by now is in what is read afterwards.
+    // What is acknowledged by now must be in what is read afterwards.
     let noted = load.ledger.lock().unwrap().written.clone();
     let admin = rig.admin().await;
     let ids: HashMap<Uuid, usize> = load.companies.iter().enumerate().map(|(n, company)| (company.id, n)).collect();
@@ -100,7 +100,7 @@ pub async fn wrong(rig: &Rig, load: &Load) -> Vec<String> {
         }
         let now = load.ledger.lock().unwrap().written.clone();
         for (marker, written) in noted.iter().filter(|(_, written)| written.kind == *kind) {
-            // What was changed while it was read may say either.
+            // A row that was changed meanwhile may have either value.
             let is_settled = now[marker].says == written.says;
             wrong.extend(compare(marker, written, found.get(marker), is_settled));
         }
@@ -130,7 +130,7 @@ fn compare(
     (is_settled && !written.says.contains(&says)).then(|| format!("{marker} says {says} and not {:?}", written.says))
 }
 
-/// Nothing is sent twice, and by no other company's account; what was acknowledged as sent has been.
+/// Checks that nothing is sent twice or from another company's account, and that what was acknowledged was sent.
 fn sends(rig: &Rig, load: &Load, noted: &BTreeMap<String, Written>) -> Vec<String> {
     let mut wrong = Vec::new();
     let texts = rig.providers.texts();
@@ -156,7 +156,7 @@ fn sends(rig: &Rig, load: &Load, noted: &BTreeMap<String, Written>) -> Vec<Strin
     wrong
 }
 
-/// What has been left undone, once there was time for it.
+/// Work that is left undone, once there was time for it.
 const UNDONE: &[(&str, &str)] = &[
     ("campaigns", "select count(*) from campaigns where status = 'sending'"),
     (
@@ -179,8 +179,8 @@ const UNDONE: &[(&str, &str)] = &[
     ),
 ];
 
-/// Waits until nothing is left to do. Claims of workers that died end after minutes; once nobody can be at work any more
-/// they end here at once.
+/// Waits until no work is left. Claims of dead workers end after minutes; here they end once no worker can still be at
+/// work.
 pub async fn drain(rig: &Rig) -> Vec<String> {
     let start = Instant::now();
     let admin = rig.admin().await;
@@ -189,7 +189,7 @@ pub async fn drain(rig: &Rig) -> Vec<String> {
         if left.is_empty() || start.elapsed() > Duration::from_secs(240) {
             return left;
         }
-        // A provider's answer is waited for less long than this.
+        // Longer than the timeout for a provider's response.
         if start.elapsed() > Duration::from_secs(40) {
             let end =
                 "update campaign_recipients set tried_at = tried_at - interval '10 minutes' where state = 'sending';
@@ -213,7 +213,7 @@ async fn undone(admin: &Client) -> Vec<String> {
     left
 }
 
-/// What became of everything, for the summary; and what says it was sent but never arrived.
+/// The outcomes, for the summary; and messages that count as sent but never arrived.
 pub async fn finished(rig: &Rig, load: &Load) -> (String, Vec<String>) {
     let admin = rig.admin().await;
     let mut wrong = Vec::new();
@@ -232,7 +232,7 @@ pub async fn finished(rig: &Rig, load: &Load) -> (String, Vec<String>) {
             wrong.push(format!("the mail to {to} counts as sent and never arrived"));
         }
     }
-    // A task is the last step of a run, and a run that is at its end has done it.
+    // A task is the last step of a run, and a run that has ended has added it.
     let tasks = "select d.title from deals d join workflow_executions x on x.record_id = d.id join companies c on c.id = d.company_id and c.name like 'Chaos %'
         where x.status in ('success', 'partial') and 1 <> (select count(*) from activities a where a.tenant_id = d.tenant_id and a.subject = 'task ' || d.title)";
     wrong.extend(

@@ -52,8 +52,7 @@ pub fn watch() {
     });
 }
 
-/// Remembers what this request sends: its token, the long segments of its path, its query values, and all texts in its
-/// body.
+/// Remembers what this request sends: its token, long segments of its path, query values, and texts in its body.
 pub fn remember(request: &RequestBuilder) {
     let Some(request) = request.try_clone().and_then(|request| request.build().ok()) else { return };
     let url = request.url();

@@ -51,8 +51,7 @@ pub fn below(plan: &Value) -> &[Value] {
     plan["Plans"].as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
-/// Whether a filter that is evaluated first, such as that on the kind of a message, is false, so that nothing is
-/// executed.
+/// Whether a filter that is evaluated first, such as on the kind of a message, is false, so that nothing runs.
 fn is_idle(plan: &Value) -> bool {
     let outer = below(plan).iter().find(|node| node["Parent Relationship"] == "Outer");
     plan["One-Time Filter"] == "false" || outer.is_some_and(is_idle)
