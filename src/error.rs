@@ -132,6 +132,13 @@ impl Error {
         }
     }
 
+    /// Whether another attempt may succeed in a moment: the database was not there, or ended one of two transactions that would
+    /// have waited for each other.
+    pub fn is_transient(&self) -> bool {
+        self.is_unavailable()
+            || matches!(self, Error::Database(e) if e.code().is_some_and(|code| is_conflict(code.code())))
+    }
+
     /// The text for the log and for a job's row, without personal data.
     pub fn for_log(&self) -> String {
         match self {
@@ -401,6 +408,11 @@ fn is_gone(e: &Fault) -> bool {
     matches!(e, Fault::Lost(_)) || ended.iter().any(|start| code.starts_with(start))
 }
 
+/// `serialization_failure` and `deadlock_detected`.
+fn is_conflict(code: &str) -> bool {
+    matches!(code, "40001" | "40P01")
+}
+
 /// `lock_not_available`: a lock on a table or row was not granted within `lock_timeout` (sql/platform/roles.sql).
 const LOCK_TIMEOUT: &str = "55P03";
 /// `query_canceled`: by `statement_timeout`, or by an administrator.
@@ -441,7 +453,7 @@ fn database(e: &Fault) -> (StatusCode, Detail, Option<u32>) {
     let (status, sentence) = match (unfit(code), code) {
         (Some(unfit), _) => unfit,
         (None, "42501") => (S::FORBIDDEN, "Not allowed"),
-        (None, "40001" | "40P01") => (S::CONFLICT, "Somebody else changed it at the same moment: try again"),
+        (None, code) if is_conflict(code) => (S::CONFLICT, "Somebody else changed it at the same moment: try again"),
         // The database is up, and nothing was done: a lock was held too long, or it was too much work.
         (None, LOCK_TIMEOUT | STATEMENT_TIMEOUT) => {
             tracing::warn!(error = %safe(e), "given up after a wait in the database");

@@ -1,12 +1,16 @@
 //! Twilio's requests (contract: sms/webhook/incoming, calls/webhook; tests/README.md, promises 25, 26 and 28).
 
 use crate::support::{
-    database::waiting_for,
-    server::admin_url,
+    database::{OwnDatabase, until, waiting_for, waiting_for_locks},
+    server::{admin_url, config},
     twilio::{Account, number, signed_with},
-    world::{Person, World, answer},
+    world::{Answer, Person, World, answer},
 };
-use ringfence::{db, telephony};
+use ringfence::{
+    db,
+    links::{Link, Links, Purpose},
+    telephony,
+};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -682,4 +686,93 @@ async fn calls_and_texts_to_a_number_that_is_switched_off_are_kept() {
     }
     let calls = acme.admin.get("/api/calls/").await.expect(200);
     assert_eq!((calls.as_array().unwrap().len(), messages(&acme).await.len()), (1, 1));
+}
+
+/// The address at which SendGrid tells the company its events.
+async fn events_of(world: &World) -> String {
+    let hook = world.admin.send("POST", "/api/emails/webhook/settings", None).await.expect(200);
+    hook["events_url"].as_str().unwrap().strip_prefix("https://crm.example").unwrap().to_owned()
+}
+
+/// The recipients of a campaign that is not sent, in the order of their ids.
+async fn recipients(world: &World, addresses: &[&str]) -> Vec<Uuid> {
+    let campaign = json!({"campaign_name": "C", "subject": "S", "body": "B", "recipients": addresses});
+    world.admin.post("/api/email-campaigns/", campaign).await.expect(201);
+    let rows = world.db.query("select id from campaign_recipients order by id", &[]).await.unwrap();
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+/// Twilio tells most of it once.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_told_while_the_connection_is_lost_is_written_down() {
+    let own = OwnDatabase::new().await;
+    let acme = World::alone(&own).await;
+    let account = Account::of(&acme).await;
+    let (base, watch) = (format!("http://{}", acme.admin.address()), db::connect(&own.admin).await.unwrap());
+    let visitor = Person::visitor(&base);
+    acme.admin.post("/api/sms/send", json!({"to": number(), "body": "Hi"})).await.expect(200);
+    let callback = account.asked()[0]["StatusCallback"].clone();
+    let callback = callback.strip_prefix("https://crm.example").unwrap();
+    let sid: String = acme.value("select twilio_sid from sms_messages", &[]).await;
+    let events = events_of(&acme).await;
+    let row = recipients(&acme, &["ada@x.example"]).await[0];
+    let link = Link { company: acme.company, user: acme.admin.id, row };
+    let unsubscribe =
+        format!("/api/unsubscribe/{}", Links::new(&config().secret_key).token(Purpose::Unsubscribe, &link));
+
+    let lost = async |table: &str, telling: &mut (dyn Future<Output = Answer> + Unpin)| {
+        acme.db.batch_execute(&format!("begin; lock table {table} in exclusive mode")).await.unwrap();
+        let losing = async {
+            until("it waits", async || waiting_for_locks(&watch).await == 1).await;
+            let end = "select pg_terminate_backend(pid, 5000) from pg_stat_activity
+                where datname = current_database() and usename = 'ringfence_api'";
+            watch.query(end, &[]).await.unwrap();
+            acme.db.batch_execute("rollback").await.unwrap();
+        };
+        let (answer, ()) = tokio::join!(telling, losing);
+        assert_eq!(answer.status, 200, "{table}: {}", answer.text);
+    };
+    let customer = number();
+    let stop = [("From", customer.as_str()), ("To", &account.number), ("Body", "STOP"), ("MessageSid", "SMstop")];
+    lost("suppressions", &mut Box::pin(account.tells_at(&base, "/api/sms/webhook/incoming", &stop))).await;
+    let delivered = [("MessageSid", sid.as_str()), ("MessageStatus", "delivered")];
+    lost("sms_messages", &mut Box::pin(account.tells_at(&base, callback, &delivered))).await;
+    let call = [("From", customer.as_str()), ("To", &account.number), ("CallSid", "CA1"), ("CallStatus", "ringing")];
+    lost("calls", &mut Box::pin(account.tells_at(&base, "/api/calls/webhook", &call))).await;
+    let bounce = json!([{"event": "bounce", "email": "eve@x.example", "timestamp": 1_760_000_000, "mail": Uuid::now_v7(),
+        "company": acme.company}]);
+    lost("suppressions", &mut Box::pin(visitor.post(&events, bounce))).await;
+    lost("suppressions", &mut Box::pin(visitor.send("POST", &unsubscribe, None))).await;
+
+    let suppressed = acme.db.query("select address from suppressions order by 1", &[]).await.unwrap();
+    let suppressed: Vec<String> = suppressed.iter().map(|row| row.get(0)).collect();
+    assert_eq!(suppressed, [customer.as_str(), "ada@x.example", "eve@x.example"]);
+    let known = "select format('%s %s %s', count(*) filter (where direction = 'inbound'), max(status) filter (where direction = 'outbound'),
+        (select count(*) from calls)) from sms_messages";
+    assert_eq!(acme.value::<String>(known, &[]).await, "1 delivered 1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_that_a_deadlock_has_ended_are_written_down() {
+    let own = OwnDatabase::new().await;
+    let acme = World::alone(&own).await;
+    let (watch, visitor) = (db::connect(&own.admin).await.unwrap(), acme.admin.with_token(""));
+    let url = events_of(&acme).await;
+    let rows = recipients(&acme, &["ada@x.example", "bob@x.example"]).await;
+    let event =
+        |row: &Uuid| json!({"event": "delivered", "email": "x@x.example", "timestamp": 1_760_000_000, "mail": row});
+    let events: Vec<Value> = rows.iter().map(event).collect();
+    // The other one of the two notices it.
+    acme.db.batch_execute("set deadlock_timeout = '1min'; begin").await.unwrap();
+    let lock = "select from campaign_recipients where id = $1 for update";
+    acme.db.execute(lock, &[&rows[1]]).await.unwrap();
+    let crossing = async {
+        until("they wait", async || waiting_for_locks(&watch).await == 1).await;
+        acme.db.execute(lock, &[&rows[0]]).await.unwrap();
+        acme.db.batch_execute("commit").await.unwrap();
+    };
+    let (answer, ()) = tokio::join!(visitor.post(&url, json!(events)), crossing);
+    answer.expect(200);
+    let delivered = "select count(*) from campaign_recipients where delivered_at is not null";
+    assert_eq!(acme.value::<i64>(delivered, &[]).await, 2);
 }

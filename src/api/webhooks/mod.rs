@@ -1,8 +1,8 @@
-//! Requests from Twilio, SendGrid and recipients of mails, who are not signed in. The URL or a phone number names the
-//! company, a signature or a key proves it, and from then on only that company's rows are accessible. Requests may
-//! arrive twice and in any order. `twilio.rs` and `sendgrid.rs` serve the providers, `tracking.rs` the recipients. For
-//! incoming mails, `intake.rs` limits how many are read at a time, `part_heads.rs` makes them parsable, and
-//! `inbound_mail.rs` decides what is stored.
+//! What Twilio, SendGrid and the readers of mails tell. Nobody is signed in here. The company is the one that the address
+//! or the number names, a signature or a key proves it, and from then on only that company's rows can be reached. All of it
+//! may come twice and in any order, and is repeated here while the database is away (`db::retry_webhook`). `twilio.rs` and `sendgrid.rs` hear the providers, and `tracking.rs` who reads a mail.
+//! Of a mail that comes in, `intake.rs` says how much at a time, `part_heads.rs` makes it readable, and `inbound_mail.rs` says
+//! what is kept of it.
 
 mod inbound_mail;
 mod intake;

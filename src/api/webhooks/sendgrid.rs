@@ -7,7 +7,7 @@ use super::{
     intake::{self, MailPace, slow},
     part_heads::Heads,
 };
-use crate::clients::storage::Writing;
+use crate::{clients::storage::Writing, db};
 use axum::{
     RequestExt,
     body::Body,
@@ -322,7 +322,9 @@ row! {
 }
 
 pub(super) async fn events(app: State<App>, Unread(request): Unread) -> Result<Json<wire::Done>> {
-    let Known { company, db, is_suspended, verification_key } = known(&app, request.uri().query(), true).await?;
+    let query = request.uri().query();
+    let known = db::retry_webhook(|| known(&app, query, true)).await?;
+    let Known { company, db, is_suspended, verification_key } = known;
     let headers = request.headers().clone();
     let body = wire::read(request.into_limited_body()).await?;
     if verification_key.is_some_and(|key| !is_signed(&key, &headers, &body)) {
@@ -333,13 +335,16 @@ pub(super) async fn events(app: State<App>, Unread(request): Unread) -> Result<J
         events.map_err(|_| Error::invalid("body", "", "Input should be a list of at most 5000 events"))?;
     events.retain(|event| !is_suspended || OPT_OUTS.iter().any(|opt_out| event["event"] == *opt_out));
     let events = Value::Array(events);
-    let opened: Vec<Opened> = db.all(sql!("webhooks/mail_events"), &[&events]).await?;
-    for Opened { id, user_id } in opened {
-        // As the mail's owner, whose workflows this triggers.
-        let owner = TenantDb::for_company(&app.db, company, user_id);
-        owner.optional::<Uuid>(sql!("webhooks/mail_opened"), &[&id]).await?;
-    }
-    Ok(wire::done("Heard"))
+    let heard = db::retry_webhook(|| async {
+        let opened: Vec<Opened> = db.all(sql!("webhooks/mail_events"), &[&events]).await?;
+        for Opened { id, user_id } in opened {
+            // As the mail's owner, whose workflows this triggers.
+            let owner = TenantDb::for_company(&app.db, company, user_id);
+            owner.optional::<Uuid>(sql!("webhooks/mail_opened"), &[&id]).await?;
+        }
+        Ok(wire::done("Heard"))
+    });
+    heard.await
 }
 
 /// Verifies the ECDSA signature of timestamp and body with SendGrid's public key ("Signed Event Webhook").

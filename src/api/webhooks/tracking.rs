@@ -2,7 +2,10 @@
 //! company, and its signature proves that we issued it.
 
 use super::super::prelude::*;
-use crate::links::{Link, Purpose};
+use crate::{
+    db,
+    links::{Link, Purpose},
+};
 use axum::{
     extract::FromRequestParts,
     http::{HeaderValue, StatusCode, header, request::Parts},
@@ -158,7 +161,7 @@ impl aide::OperationOutput for Page {
 }
 
 /// Runs a statement about the recipient that a token names; the error is a page that says what went wrong.
-async fn recipient(app: &App, token: &str, statement: crate::db::Sql) -> Result<Recipient, Page> {
+async fn recipient(app: &App, token: &str, statement: db::Sql) -> Result<Recipient, Page> {
     let unknown = || {
         Page {
         status: StatusCode::NOT_FOUND,
@@ -169,7 +172,8 @@ async fn recipient(app: &App, token: &str, statement: crate::db::Sql) -> Result<
     }
     };
     let link = app.links.read(Purpose::Unsubscribe, token).ok_or_else(unknown)?;
-    match TenantDb::for_opt_out(&app.db, link.company, link.user).optional(statement, &[&link.row]).await {
+    let db = TenantDb::for_opt_out(&app.db, link.company, link.user);
+    match db::retry_webhook(|| async { db.optional(statement, &[&link.row]).await }).await {
         Ok(found) => found.ok_or_else(unknown),
         Err(Error::InvalidToken | Error::NoCompany) => Err(unknown()),
         Err(e) => {

@@ -1,7 +1,10 @@
 //! Twilio's webhooks: incoming texts and calls, and the status of outgoing ones.
 
 use super::{super::prelude::*, escaped, refused};
-use crate::{db::platform::NumberOwner, telephony};
+use crate::{
+    db::{self, platform::NumberOwner},
+    telephony,
+};
 use axum::{
     RequestExt,
     extract::{FromRequest, Request},
@@ -183,12 +186,16 @@ fn with_media(mut body: String, signed: &Signed) -> String {
 }
 
 pub(super) async fn incoming_sms(app: State<App>, signed: Signed) -> Result<Twiml> {
+    db::retry_webhook(|| keep_text(&app, &signed)).await
+}
+
+async fn keep_text(app: &App, signed: &Signed) -> Result<Twiml> {
     let (from, to, sid) = (signed.field("From"), signed.field("To"), signed.field("MessageSid"));
     let body = signed.field("Body").replace('\0', "");
     let keyword = keyword(&body);
-    let body = with_media(body, &signed);
+    let body = with_media(body, signed);
     let owners = app.db.platform().companies_of_number(to, signed.field("AccountSid")).await?;
-    let Entered { db, is_suspended, may_answer } = signed.entered(&app, owners, keyword == Some("stop")).await?;
+    let Entered { db, is_suspended, may_answer } = signed.entered(app, owners, keyword == Some("stop")).await?;
     if sid.is_empty() || from.is_empty() {
         return Err(Error::invalid("body", "MessageSid", "Field required"));
     }
@@ -221,9 +228,13 @@ pub(super) async fn incoming_sms(app: State<App>, signed: Signed) -> Result<Twim
 }
 
 pub(super) async fn sms_status(app: State<App>, signed: Signed) -> Result<Json<wire::Done>> {
+    db::retry_webhook(|| move_text(&app, &signed)).await
+}
+
+async fn move_text(app: &App, signed: &Signed) -> Result<Json<wire::Done>> {
     let code = Some(signed.field("ErrorCode")).filter(|code| !code.is_empty() && code.len() <= 20);
     let has_opted_out = code == Some("21610");
-    let Entered { db, is_suspended, .. } = signed.entered(&app, named(signed.query.company), has_opted_out).await?;
+    let Entered { db, is_suspended, .. } = signed.entered(app, named(signed.query.company), has_opted_out).await?;
     if is_suspended {
         let params: Params<'_> = &[&signed.field("MessageSid"), &signed.field("To")];
         db.optional::<Uuid>(sql!("webhooks/opted_out"), params).await?;
@@ -247,6 +258,10 @@ pub(super) async fn sms_status(app: State<App>, signed: Signed) -> Result<Json<w
 }
 
 pub(super) async fn call_status(app: State<App>, signed: Signed) -> Result<Json<wire::Done>> {
+    db::retry_webhook(|| move_call(&app, &signed)).await
+}
+
+async fn move_call(app: &App, signed: &Signed) -> Result<Json<wire::Done>> {
     let (from, to, sid) = (signed.field("From"), signed.field("To"), signed.field("CallSid"));
     let candidates = match signed.query.company {
         Some(company) => named(Some(company)),
@@ -257,7 +272,7 @@ pub(super) async fn call_status(app: State<App>, signed: Signed) -> Result<Json<
             owners
         }
     };
-    let db = signed.company(&app, candidates).await?;
+    let db = signed.company(app, candidates).await?;
     let status = match signed.field("CallStatus") {
         status @ ("ringing" | "in-progress" | "completed" | "failed" | "busy" | "no-answer" | "canceled") => status,
         "answered" => "in-progress",
