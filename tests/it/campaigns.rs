@@ -589,9 +589,14 @@ async fn a_relay_has_time_to_look_at_a_mail() {
 
 /// Starts `ringfence worker` as a process of its own.
 fn worker(own: &OwnDatabase, inbox: &Inbox) -> Child {
+    worker_with(own, &inbox.url())
+}
+
+/// The same with the relay at this address, or none.
+fn worker_with(own: &OwnDatabase, relay: &str) -> Child {
     let mut command = configured(own, &["worker"]);
     command.env_remove("DATABASE_ADMIN_URL").env("RINGFENCE_PUBLIC_URL", config().public_url);
-    command.env("RINGFENCE_RELAY_URL", inbox.url()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.env("RINGFENCE_RELAY_URL", relay).stdout(Stdio::null()).stderr(Stdio::null());
     command.spawn().unwrap()
 }
 
@@ -656,6 +661,45 @@ async fn a_killed_worker_loses_nothing_and_sends_nothing_twice() {
     let why: String =
         acme.value("select distinct error_message from campaign_recipients where state = 'failed'", &[]).await;
     assert!(why.contains("may have arrived"), "{why}");
+}
+
+/// Nobody waits there who could be sent to, so nothing but its job would ever touch those who were being sent to.
+#[tokio::test(flavor = "multi_thread")]
+async fn whom_a_killed_worker_was_sending_to_has_a_state_though_the_campaign_fails() {
+    let (own, inbox) = (OwnDatabase::new().await, Inbox::held_after(0).await);
+    let acme = World::served(&own, Config { worker: Switch::Off, ..relaying(&inbox) }).await;
+    let all: Vec<String> = (0..20).map(|n| format!("r{n}@x.example")).collect();
+    let path = create(&acme.member, new(&all.iter().map(String::as_str).collect::<Vec<_>>())).await;
+    send(&acme.member, &path).await.expect(200);
+    let mut first = worker(&own, &inbox);
+    for _ in &all {
+        inbox.next().await;
+    }
+    first.kill().unwrap();
+    first.wait().unwrap();
+    acme.make_due("campaign").await;
+    let mut second = worker_with(&own, "");
+    let failed = becomes(&acme.member, &path, "failed").await;
+    assert_eq!(failed["error_message"], "SendGrid is not configured");
+    let with = "select count(*) from campaign_recipients where state = $1";
+    assert_eq!(acme.value::<i64>(with, &[&"sending"]).await, 20, "it may still be written down what became of them");
+    let age = "update campaign_recipients set tried_at = tried_at - interval '1 hour'";
+    acme.db.batch_execute(age).await.unwrap();
+    until("they have their state", async || {
+        // A worker that has the job at this moment may postpone it.
+        acme.make_due("campaign").await;
+        acme.value::<i64>(with, &[&"failed"]).await == 20
+    })
+    .await;
+    until("the end of its job", async || {
+        acme.make_due("campaign").await;
+        acme.value::<i64>("select count(*) from jobs", &[]).await == 0
+    })
+    .await;
+    second.kill().unwrap();
+    second.wait().unwrap();
+    assert_eq!(acme.member.get(&path).await.expect(200)["status"], "failed");
+    assert!(inbox.rest().await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
