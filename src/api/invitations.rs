@@ -59,8 +59,6 @@ row! {
     }
 }
 
-/// The mail is sent between two transactions. If that fails, the invitation is withdrawn; otherwise it replaces earlier
-/// ones.
 async fn send(
     app: State<App>,
     client: Client,
@@ -82,12 +80,20 @@ async fn send(
     let stored: Stored =
         db.one(sql!("invitations/send"), &[&email, &first_name, &last_name, &new.user_role, &hash(&token)]).await?;
     let text = letter(first_name, &stored.company, &app.config.frontend_url, &token);
+    let State(sender) = app.clone();
+    // An invitation that has left takes the place of those before it, also when whoever sent it has gone away.
+    app.run_to_completion(deliver(sender, db, stored, email, text)).await??;
+    Ok(Json(Sent { success: true, message: "Invitation sent successfully", expires_in_days: 7 }))
+}
+
+/// The mail is sent between two transactions. If that fails, the invitation is withdrawn; otherwise it replaces earlier
+/// ones.
+async fn deliver(app: App, db: Scoped<CompanyAdmin>, stored: Stored, email: String, text: String) -> Result<()> {
     if let Err(e) = mail(&app, &db, &stored, email.clone(), text).await {
         db.all::<Uuid>(sql!("invitations/withdraw"), &[&stored.id]).await?;
         return Err(e);
     }
-    db.all::<Uuid>(sql!("invitations/supersede"), &[&stored.id, &email]).await?;
-    Ok(Json(Sent { success: true, message: "Invitation sent successfully", expires_in_days: 7 }))
+    db.all::<Uuid>(sql!("invitations/supersede"), &[&stored.id, &email]).await.map(drop)
 }
 
 /// Sends through the platform's mail server or, without one, as the company's mail.

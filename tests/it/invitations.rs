@@ -1,12 +1,14 @@
 //! Invitations (contract: invitations).
 
 use crate::support::{
+    database::until,
     server::{api_url, config, start_server},
     smtp::Inbox,
     world::{PASSWORD, Person, World},
 };
 use ringfence::config::{Config, Switch};
 use serde_json::{Value, json};
+use std::time::Duration;
 use uuid::Uuid;
 
 const SEND: &str = "/api/invitations/send";
@@ -297,4 +299,25 @@ async fn nobody_comes_back_by_an_older_invitation() {
         // A new invitation works.
         accept(&invited(&acme.admin, &email).await, PASSWORD).await.expect(200);
     }
+}
+
+/// By the older one, somebody would have a role that they are no longer meant to have.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invitation_whose_sender_has_gone_away_takes_the_place_of_the_older_one() {
+    let inbox = Inbox::held_after(1).await;
+    let base = start_server(Config { smtp_url: Some(inbox.url()), ..config() }, &api_url());
+    let acme = World::new().await;
+    let (admin, email) = (acme.admin.at(&base), email());
+    admin.post(SEND, body(&email)).await.expect(200);
+    let older = token(&inbox.next().await.data);
+    let sending = tokio::spawn(async move { admin.post(SEND, body(&email)).await });
+    let newer = token(&inbox.next().await.data);
+    sending.abort();
+    assert!(sending.await.unwrap_err().is_cancelled());
+    // As long as it takes the server to hear of it.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    inbox.release();
+    let status = async |token: &str| Person::nobody().get(&format!("/api/invitations/verify/{token}")).await.status;
+    until("the older one is void", async || status(&older).await == 400).await;
+    assert_eq!(status(&newer).await, 200);
 }
