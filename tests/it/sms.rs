@@ -1,8 +1,8 @@
 //! SMS messages (contract: sms).
 
 use crate::support::{
-    database::{OwnDatabase, until, waiting_for_locks},
-    server::{config, start_server},
+    database::{OwnDatabase, until, waiting_for, waiting_for_locks},
+    server::{admin_url, config, start_server},
     twilio::{Account, PUBLIC_URL, number},
     world::{World, night_in},
 };
@@ -587,4 +587,28 @@ async fn nothing_leaves_by_a_historical_number() {
     let none = post("/api/sms/send", json!({"to": number(), "body": "Hi"})).await.detail(400);
     assert!(none.contains("No phone number available"), "{none}");
     assert_eq!(account.asked().len(), 2);
+}
+
+/// It would be told that the text was sent, and not be cancelled.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scheduled_text_that_begins_to_be_sent_is_cancelled_in_time() {
+    let acme = World::new().await;
+    let account = Account::of(&acme).await;
+    let new =
+        json!({"from_number": account.number, "to": number(), "body": "Text", "scheduled_at": "2999-01-01T00:00:00"});
+    let id: Uuid =
+        acme.member.post("/api/sms/scheduled", new).await.expect(200)["id"].as_str().unwrap().parse().unwrap();
+    // As the worker that begins with it.
+    acme.db.batch_execute("begin").await.unwrap();
+    let begun = "with text as (insert into sms_messages (tenant_id, company_id, user_id, direction, status, from_address, to_address, body)
+          select tenant_id, company_id, user_id, 'outbound', 'queued', from_address, to_address, body from scheduled_sms where id = $1 returning id)
+        update scheduled_sms set is_sent = true, message_id = (select id from text) where id = $1";
+    acme.db.execute(begun, &[&id]).await.unwrap();
+    let member = acme.member.clone();
+    let cancelling = tokio::spawn(async move { member.delete(&format!("/api/sms/scheduled/{id}")).await });
+    waiting_for(&acme.db, &ringfence::db::connect(&admin_url()).await.unwrap()).await;
+    acme.db.batch_execute("commit").await.unwrap();
+    let told = cancelling.await.unwrap().detail(400);
+    assert!(told.contains("being sent right now"), "{told}");
+    assert!(acme.value::<bool>("select is_cancelled from scheduled_sms where id = $1", &[&id]).await);
 }

@@ -209,9 +209,11 @@ fn scheduled_number(given: &str) -> Result<String> {
 }
 
 async fn cancel(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<wire::Done>> {
-    let progress =
-        db.optional::<String>(sql!("sms/cancel_scheduled"), &[&id]).await.or_not_found("Scheduled message")?;
-    match progress.as_str() {
+    let progress = db.tx(async |tx| {
+        tx.optional::<Uuid>(sql!("sms/lock_scheduled"), &[&id]).await?;
+        tx.optional::<String>(sql!("sms/cancel_scheduled"), &[&id]).await
+    });
+    match progress.await.or_not_found("Scheduled message")?.as_str() {
         "waiting" => Ok(wire::done("Scheduled message cancelled")),
         "under_way" => {
             Err(Error::bad_request("The message is being sent right now; if that fails, it is not tried again"))
