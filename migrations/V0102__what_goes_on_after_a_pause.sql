@@ -16,4 +16,30 @@ begin
   return null;
 end $$;
 
+-- What waits for a company that was suspended begins as soon as it is opened, and not within the hour (app.retry_job).
+create function app.resume_jobs() returns trigger language plpgsql
+  security definer set search_path = pg_catalog, pg_temp set row_security = on as $$
+begin
+  if app.is_blocked(old.status, old.subscription_status) and not app.is_blocked(new.status, new.subscription_status) then
+    update public.jobs j set run_at = now(), last_error = null
+    where j.tenant_id = new.id and j.company_id = new.id and j.failed_at is null and j.last_error = 'Suspended' and j.run_at > now();
+  end if;
+  return null;
+end $$;
+create trigger resume_jobs after update of status, subscription_status on companies for each row
+  when ((old.status, old.subscription_status) is distinct from (new.status, new.subscription_status))
+  execute function app.resume_jobs();
+
 reset role;
+alter function app.resume_jobs() owner to ringfence_platform;
+
+-- As in V0067, and by its error it is known what waits for a company that is suspended (app.resume_jobs).
+create or replace function app.retry_job(id uuid, error text) returns void language sql security definer set search_path = pg_catalog, pg_temp
+  begin atomic
+    update public.jobs j set last_error = case when c.blocked then 'Suspended' else left($2, 500) end,
+      attempts = greatest(j.attempts - c.blocked::int, 0),
+      run_at = now() + case when c.blocked then interval '1 hour' else interval '10 seconds' * power(2, j.attempts) end,
+      failed_at = case when j.attempts >= 10 and not c.blocked then now() end
+    from (select x.id, app.is_blocked(x.status, x.subscription_status) as blocked from public.companies x) c
+    where j.id = $1 and c.id = j.company_id;
+  end;

@@ -1,17 +1,22 @@
--- Begins or resumes a campaign, and closes recipients that a dead worker was sending to: their response is too late to
--- be recorded. If its author has left the company, the campaign is sent in the name of an admin.
--- $1 job   $2 campaign   $3 for how long a response may still be recorded, in seconds
+-- Begins or goes on with a campaign, and closes what a dead worker was sending: whom nobody has written down for so long that nobody
+-- will. One whose author is not in the company any more leaves in the name of an admin. One that could not begin within a day of its
+-- time, as during a suspension of the company, fails.
+-- $1 job   $2 campaign   $3 for how long an answer may still be written down, in seconds
 with closed as (
   update campaign_recipients set state = case when delivered_at is null then 'failed' else 'sent' end, sent_at = delivered_at,
     error_message = case when delivered_at is null then 'The server stopped while it was sent: it may have arrived' end
   where campaign_id = $2 and state = 'sending' and tried_at <= now() - make_interval(secs => $3)
+), late as (
+  update campaigns set status = 'failed', error_message = 'It could not begin within a day of its time: send it if it is still wanted',
+    updated_at = now()
+  where id = $2 and not is_deleted and status = 'scheduled' and scheduled_at < now() - interval '1 day'
 ), begun as (
   update campaigns set status = 'sending', sent_at = coalesce(sent_at, now()), updated_at = now(),
     user_id = coalesce((
       select u.id from users u where u.company_id = (select app.company_id()) and not u.is_deleted
         and (u.id = campaigns.user_id or u.status = 'active' and u.is_active)
       order by u.id = campaigns.user_id desc, app.is_team_admin(u.user_role) desc, u.created_at, u.id limit 1), user_id)
-  where id = $2 and not is_deleted and (status = 'sending' or status = 'scheduled' and scheduled_at <= now())
+  where id = $2 and not is_deleted and (status = 'sending' or status = 'scheduled' and scheduled_at between now() - interval '1 day' and now())
   returning id, company_id, user_id, subject, body, html_body, ip_pool
 ), early as (
   -- The clock was set back.

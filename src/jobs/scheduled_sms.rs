@@ -17,6 +17,7 @@ row! {
         to_address: String,
         body: String,
         contact_id: Option<Uuid>,
+        is_late: bool,
     }
 }
 
@@ -30,6 +31,9 @@ pub(super) async fn run(app: &App, db: &TenantDb, job: &Job) -> Result<()> {
     let begun = db.tx(async |tx| {
         let due: Option<Due> = tx.optional(sql!("jobs/scheduled_sms"), &[&scheduled]).await?;
         let Some(due) = due else { return Ok(None) };
+        if due.is_late {
+            return Err(Error::bad_request("It could not be sent within a day of its time"));
+        }
         let to = telephony::e164(&due.to_address)?;
         if let Some(until) = tx.optional::<Time>(sql!("jobs/quiet_until"), &[&to]).await? {
             tx.optional::<Uuid>(sql!("jobs/postpone"), &[&job.id, &until]).await?;

@@ -702,6 +702,27 @@ async fn whom_a_killed_worker_was_sending_to_has_a_state_though_the_campaign_fai
     assert!(inbox.rest().await.is_empty());
 }
 
+/// Nobody expects it any more, and whoever does sends it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_campaign_that_could_not_begin_for_a_day_fails() {
+    let (own, inbox) = (OwnDatabase::new().await, Inbox::open().await);
+    let acme = World::served(&own, relaying(&inbox)).await;
+    let mut later = new(&["ada@x.example"]);
+    later["scheduled_at"] = json!("2099-01-01T00:00:00Z");
+    let path = create(&acme.member, later).await;
+    let due = "update campaigns set scheduled_at = now() - interval '25 hours'; update jobs set run_at = now()";
+    acme.db.batch_execute(due).await.unwrap();
+    let failed = becomes(&acme.member, &path, "failed").await;
+    let why = failed["error_message"].as_str().unwrap();
+    assert!(why.contains("within a day of its time"), "{why}");
+    let told = acme.member.get("/api/notifications/").await.expect(200)[0].clone();
+    assert_eq!(told["message"], format!("The campaign \"Spring\" failed: {why}"));
+    assert_eq!(acme.value::<i64>("select count(*) from jobs", &[]).await, 0);
+    assert!(inbox.rest().await.is_empty());
+    send(&acme.member, &path).await.expect(200);
+    assert_eq!(becomes(&acme.member, &path, "sent").await["total_sent"], 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn sendgrid_sends_and_tells_what_became_of_each() {
     let own = OwnDatabase::new().await;

@@ -612,3 +612,38 @@ async fn a_scheduled_text_that_begins_to_be_sent_is_cancelled_in_time() {
     assert!(told.contains("being sent right now"), "{told}");
     assert!(acme.value::<bool>("select is_cancelled from scheduled_sms where id = $1", &[&id]).await);
 }
+
+/// What was due during a suspension goes on at its end, and not with what nobody expects any more.
+#[tokio::test]
+async fn a_company_that_is_opened_again_sends_what_is_due_and_nothing_old() {
+    let own = OwnDatabase::new().await;
+    let acme = World::alone(&own).await;
+    let account = Account::of(&acme).await;
+    let mut ids = Vec::new();
+    for body in ["old", "recent", "early"] {
+        let new =
+            json!({"from_number": account.number, "to": number(), "body": body, "scheduled_at": "2999-01-01T00:00:00"});
+        ids.push(acme.member.post("/api/sms/scheduled", new).await.expect(200)["id"].as_str().unwrap().to_owned());
+    }
+    let set = async |status: &str| {
+        acme.db.execute("update companies set status = $1", &[&status]).await.unwrap();
+    };
+    set("suspended").await;
+    for (id, hours) in ids.iter().zip([25, 23]) {
+        let due = "with due as (update scheduled_sms set scheduled_at = now() - make_interval(hours => $2) where id = $1::text::uuid)
+            update jobs set run_at = now() where record_id = $1::text::uuid";
+        acme.db.execute(due, &[id, &hours]).await.unwrap();
+    }
+    let waiting =
+        "select count(*) from jobs where run_at between now() + interval '50 minutes' and now() + interval '1 hour'";
+    until("they wait", async || acme.value::<i64>(waiting, &[]).await == 2).await;
+    set("active").await;
+    until("both are at their end", async || acme.value::<i64>("select count(*) from jobs", &[]).await == 1).await;
+    until("one is sent", async || account.asked().len() == 1).await;
+    assert_eq!(account.asked()[0]["Body"], "recent");
+    let old = "select is_cancelled and not is_sent from scheduled_sms where id = $1::text::uuid";
+    assert!(acme.value::<bool>(old, &[&ids[0]]).await);
+    let told = acme.member.get("/api/notifications/").await.expect(200);
+    assert!(told[0]["message"].as_str().unwrap().ends_with("It could not be sent within a day of its time"), "{told}");
+    assert_eq!(acme.member.get("/api/sms/scheduled").await.expect(200)[0]["body"], "early");
+}
