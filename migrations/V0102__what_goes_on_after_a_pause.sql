@@ -30,8 +30,18 @@ create trigger resume_jobs after update of status, subscription_status on compan
   when ((old.status, old.subscription_status) is distinct from (new.status, new.subscription_status))
   execute function app.resume_jobs();
 
+-- Whether the account's password can be reset by this code: it cannot when a later one was asked for, or it was used.
+create function app.is_reset_code(email text, code_hash bytea) returns boolean language sql stable
+  security definer set search_path = pg_catalog, pg_temp
+  begin atomic
+    select exists (select from app.credentials k join public.users u on u.id = k.user_id
+      where app.global_key(u.email) = app.global_key($1) and not u.is_deleted and k.reset_code_hash = $2);
+  end;
+
 reset role;
 alter function app.resume_jobs() owner to ringfence_platform;
+alter function app.is_reset_code(text, bytea) owner to ringfence_platform;
+grant execute on function app.is_reset_code(text, bytea) to ringfence_api;
 
 -- As in V0067, and by its error it is known what waits for a company that is suspended (app.resume_jobs).
 create or replace function app.retry_job(id uuid, error text) returns void language sql security definer set search_path = pg_catalog, pg_temp

@@ -192,14 +192,17 @@ async fn forgot_password(app: State<App>, client: Client, Json(body): Json<Forgo
 /// Mails a code to an address that has an account.
 async fn mail_code(app: &App, email: &str) -> Result<()> {
     let code = format!("{:06}", u32::from_le_bytes(auth::random()) % 1_000_000);
-    if !app.db.platform().start_password_reset(email, &app.keys.code_hash(email, &code)).await? {
+    let (platform, hash) = (app.db.platform(), app.keys.code_hash(email, &code));
+    if !platform.start_password_reset(email, &hash).await? {
         return Ok(());
     }
     let text = format!(
         "Your code to reset the password is {code}. It is valid for 15 minutes.\n\nIf you did not ask for it, ignore this mail.\n"
     );
-    // The code of an earlier mail is void by now.
-    app.mailer.send_patiently(email, "Your password reset code", text, || !app.background.is_closed()).await
+    let goes_on = || !app.background.is_closed();
+    // When another code was asked for meanwhile, this one is void, and its mail must not be the last that arrives.
+    let is_wanted = || async { platform.is_reset_code(email, &hash).await.unwrap_or(true) };
+    app.mailer.send_patiently(email, "Your password reset code", text, goes_on, is_wanted).await
 }
 
 #[derive(Deserialize, Validate, JsonSchema)]

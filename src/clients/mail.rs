@@ -106,14 +106,15 @@ impl Mailer {
         self.try_to_send(to, subject, &text).await?.map_err(not_sent)
     }
 
-    /// Like [`Mailer::send`], for a mail that nobody waits for: retries for some minutes while the server is busy and
-    /// `goes_on`.
-    pub async fn send_patiently(
+    /// The same for a mail for which nobody waits: while the server cannot take it, and `goes_on`, it is tried again for some minutes.
+    /// One that is not wanted any more when its next try has come is dropped.
+    pub async fn send_patiently<W: Future<Output = bool>>(
         &self,
         to: &str,
         subject: &str,
         text: String,
         goes_on: impl Fn() -> bool,
+        is_wanted: impl Fn() -> W,
     ) -> Result<()> {
         for before in 0..TRIES - 1 {
             match self.try_to_send(to, subject, &text).await? {
@@ -126,6 +127,9 @@ impl Mailer {
                     return Err(not_sent(Failure::Busy));
                 }
                 sleep(Duration::from_secs(1)).await;
+            }
+            if !is_wanted().await {
+                return Ok(());
             }
         }
         self.send(to, subject, text).await

@@ -226,6 +226,11 @@ impl Platform {
         self.one(sql!("platform/start_password_reset"), &[&email, &code_hash]).await
     }
 
+    /// Whether this is the account's reset code still.
+    pub async fn is_reset_code(&self, email: &str, code_hash: &[u8]) -> Result<bool> {
+        self.one(sql!("platform/is_reset_code"), &[&email, &code_hash]).await
+    }
+
     /// Sets a new password by a reset code; false when the code is wrong, used, expired, or tried too often.
     pub async fn finish_password_reset(&self, email: &str, code_hash: &[u8], hash: &str) -> Result<bool> {
         self.one(sql!("platform/finish_password_reset"), &[&email, &code_hash, &hash]).await

@@ -21,6 +21,7 @@ use std::{
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
     task::Poll,
+    time::Duration,
 };
 use uuid::Uuid;
 
@@ -344,6 +345,28 @@ async fn a_code_that_the_mail_server_does_not_take_at_once_is_mailed_later() {
     until("it was not taken", async || log::has_warned("a mail server did not take a mail")).await;
     inbox.says_to_senders("250 ok");
     assert!(inbox.next().await.data.contains("Your code to reset the password"));
+}
+
+/// The mail that arrives last has the code that counts.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_mail_of_a_code_that_is_void_is_not_tried_again() {
+    let inbox = Inbox::open().await;
+    inbox.says_to_senders("451 try again later");
+    let base = start_server(Config { smtp_url: Some(inbox.url()), ..config() }, &api_url());
+    let acme = World::new().await;
+    let (visitor, email) = (Person::visitor(&base), &acme.member.email);
+    let ask = async || visitor.post("/api/auth/forgot-password", json!({"email": email})).await.expect(200);
+    ask().await;
+    until("it was not taken", async || log::has_warned("a mail server did not take a mail")).await;
+    inbox.says_to_senders("250 ok");
+    ask().await;
+    let mail = inbox.next().await.data;
+    // The first one would be tried again after ten seconds.
+    tokio::time::sleep(Duration::from_secs(14)).await;
+    assert!(inbox.rest().await.is_empty());
+    let code: String = mail.split("password is ").nth(1).unwrap().chars().take(6).collect();
+    let reset = json!({"email": email, "reset_code": code, "new_password": "New-Horse-99"});
+    visitor.post("/api/auth/reset-password", reset).await.expect(200);
 }
 
 #[tokio::test]

@@ -1,0 +1,2 @@
+-- $1 email   $2 hash of the code
+select app.is_reset_code($1, $2)
