@@ -212,6 +212,28 @@ async fn numbers_are_taken_over_from_the_account() {
     assert_eq!(live["phone_numbers"].as_array().unwrap().len(), 3);
 }
 
+/// What an account has says nothing of the one that takes its place.
+#[tokio::test(flavor = "multi_thread")]
+async fn numbers_of_an_account_that_is_no_longer_entered_are_not_taken_over() {
+    let acme = World::new().await;
+    let (before, after) = (Account::of(&acme).await, Account::new());
+    let (old, new) = (number(), number());
+    before.has(&[&old]);
+    after.has(&[&new]);
+    let slow = before.is_slow();
+    let admin = acme.admin.clone();
+    let syncing = tokio::spawn(async move { admin.post("/api/twilio/sync/phone-numbers", json!({})).await });
+    slow.asked().await;
+    let entered = json!({"account_sid": after.sid, "auth_token": after.token});
+    acme.admin.put("/api/twilio-settings/", entered).await.expect(200);
+    acme.admin.post("/api/twilio/sync/phone-numbers", json!({})).await.expect(200);
+    slow.release();
+    assert!(syncing.await.unwrap().detail(409).contains("Another Twilio account was entered"));
+    let list = acme.member.get("/api/sms/phone-numbers").await.expect(200);
+    let numbers: Vec<&Value> = list.as_array().unwrap().iter().map(|row| &row["phone_number"]).collect();
+    assert_eq!(numbers, [&json!(new)]);
+}
+
 /// Numbers that removing the settings switched off come back with their account; those that a user switched off do not.
 #[tokio::test]
 async fn numbers_come_back_with_their_account() {

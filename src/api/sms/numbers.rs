@@ -2,8 +2,8 @@
 
 use crate::{
     api::prelude::*,
-    db::{FromRow, Sql},
-    telephony,
+    db::{FromRow, Sql, Tx},
+    telephony::{self, Account},
 };
 use serde_json::Value;
 
@@ -137,10 +137,17 @@ async fn use_number<T: FromRow>(app: &App, db: &TenantDb, number: &str, q: Sql, 
         return Err(Error::bad_request(IN_USE));
     }
     let written = db.tx(async |tx| {
+        hold(tx, &account).await?;
         tx.take_numbers(&[number], &account.credentials.account_sid).await?;
         tx.optional(q, p).await
     });
     written.await.on_constraint(KEY, IN_USE)
+}
+
+/// Keeps the account as it is until the transaction ends; 409 when it is another one than the one whose numbers Twilio was asked for.
+async fn hold(tx: &Tx<'_>, account: &Account) -> Result<()> {
+    let is_same: Option<Uuid> = tx.optional(sql!("sms/lock_account"), &[&account.credentials.account_sid]).await?;
+    is_same.map(drop).ok_or(Error::Conflict("Another Twilio account was entered meanwhile: try again".into()))
 }
 
 pub(super) async fn sync(app: State<App>, db: Scoped<SettingsAdmin>) -> Result<Json<Synced>> {
@@ -148,6 +155,7 @@ pub(super) async fn sync(app: State<App>, db: Scoped<SettingsAdmin>) -> Result<J
     let numbers = app.twilio.numbers(&account.credentials, usize::MAX).await.map_err(telephony::unanswered)?;
     let known: Vec<&str> = numbers.iter().map(|number| number.phone_number.as_str()).collect();
     let synced = db.tx(async |tx| {
+        hold(tx, &account).await?;
         let taken = tx.take_numbers(&known, &account.credentials.account_sid).await?;
         tx.one(sql!("sms/sync_phone_numbers"), &[&Jsonb(&numbers), &taken]).await
     });

@@ -173,6 +173,7 @@ async fn numbers(Path(account): Path<String>, headers: HeaderMap) -> Response {
     if !is_known(&account, &headers) {
         return refusal(401, 20003);
     }
+    slowly(&account).await;
     let numbers = ACCOUNTS.lock().unwrap()[&account].numbers.clone();
     Json(json!({"incoming_phone_numbers": numbers, "next_page_uri": null})).into_response()
 }
