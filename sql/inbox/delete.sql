@@ -1,10 +1,8 @@
--- Deletes a text, mail or call, and returns whether it did. One for which the provider is being asked, for five minutes
--- at most, stays, because the outcome and what depends on it are written to its row. Locks the conversation before its
--- text, as an incoming text and conversations/mark_read do.   $1 text, mail or call
-with conversation as materialized (
-  select c.id from conversations c where c.id = (select m.conversation_id from sms_messages m where m.id = $1) for no key update
-), text as (
-  delete from sms_messages m using (select count(*) from conversation) locked
+-- Deletes a text, mail or call, and answers whether that was so: one for which the provider is being asked, which takes five
+-- minutes at most, stays, because what becomes of it is written to its row, and what depends on it with that.
+-- The conversation is locked before its text, as an incoming text and conversations/mark_read do.   $1 text, mail or call
+with text as (
+  delete from sms_messages m
   where m.id = $1 and not (m.direction = 'outbound' and m.status = 'queued' and m.twilio_sid is null and m.updated_at > now() - interval '5 minutes')
   returning m.id, m.conversation_id, (m.direction = 'inbound' and m.read_at is null)::int as unread
 ), counted as (

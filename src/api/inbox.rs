@@ -186,8 +186,11 @@ async fn mark_read(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Message>> 
 }
 
 async fn delete(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Message>> {
-    let deleted: Option<bool> = db.optional(sql!("inbox/delete"), &[&id]).await?;
-    match deleted {
+    let deleted = db.tx(async |tx| {
+        tx.optional::<Uuid>(sql!("inbox/lock_conversation"), &[&id]).await?;
+        tx.optional::<bool>(sql!("inbox/delete"), &[&id]).await
+    });
+    match deleted.await? {
         None => Err(Error::not_found("Message")),
         Some(false) => Err(Error::bad_request("This message is being sent right now: try again in a moment")),
         Some(true) => Ok(message("Message deleted successfully")),

@@ -1,6 +1,8 @@
 //! The unified inbox (contract: inbox).
 
 use crate::support::{
+    database::waiting_for,
+    server::admin_url,
     twilio::{Account, mails, number, with_key},
     world::World,
 };
@@ -129,4 +131,25 @@ async fn a_mail_that_is_being_sent_is_not_deleted() {
     acme.db.execute("update emails set is_sending = false, status = 'sent' where id = $1", &[&id]).await.unwrap();
     acme.member.delete(&path).await.expect(200);
     assert_eq!(acme.member.delete(&path).await.status, 404);
+}
+
+/// The conversation would be as old as what was there before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_that_comes_in_while_one_is_deleted_is_the_last_one() {
+    let acme = World::new().await;
+    let insert =
+        "insert into sms_messages (tenant_id, company_id, user_id, direction, status, from_address, to_address, body)
+        values ($1, $1, $2, 'inbound', 'received', '+14155552001', '+14155552002', 'Hi') returning id";
+    let id: uuid::Uuid = acme.value(insert, &[&acme.company, &acme.member.id]).await;
+    acme.value::<uuid::Uuid>(insert, &[&acme.company, &acme.member.id]).await;
+    acme.db.batch_execute("begin").await.unwrap();
+    let last: uuid::Uuid = acme.value(insert, &[&acme.company, &acme.member.id]).await;
+    let member = acme.member.clone();
+    let deleting = tokio::spawn(async move { member.delete(&format!("/api/inbox/{id}")).await });
+    waiting_for(&acme.db, &ringfence::db::connect(&admin_url()).await.unwrap()).await;
+    acme.db.batch_execute("commit").await.unwrap();
+    deleting.await.unwrap().expect(200);
+    let is_last = "select c.last_message_at = m.created_at and c.message_count = 2
+        from conversations c join sms_messages m on m.conversation_id = c.id where m.id = $1";
+    assert!(acme.value::<bool>(is_last, &[&last]).await);
 }
