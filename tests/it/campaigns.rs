@@ -723,6 +723,40 @@ async fn a_campaign_that_could_not_begin_for_a_day_fails() {
     assert_eq!(becomes(&acme.member, &path, "sent").await["total_sent"], 1);
 }
 
+/// As the events of SendGrid are, so that neither waits for the other one.
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_are_written_down_in_the_order_of_their_recipients() {
+    let own = OwnDatabase::new().await;
+    let acme = World::served(&own, Config { worker: Switch::Off, ..config() }).await;
+    create(&acme.member, new(&["ada@x.example", "bob@x.example"])).await;
+    acme.db.batch_execute("update campaign_recipients set state = 'sending', tried_at = now()").await.unwrap();
+    let rows = acme.db.query("select id, tried_at from campaign_recipients order by id desc", &[]).await.unwrap();
+    let ids: Vec<uuid::Uuid> = rows.iter().map(|row| row.get(0)).collect();
+    let claimed: Vec<Time> = rows.iter().map(|row| row.get(1)).collect();
+    let (last, first) = (ids[0], ids[1]);
+    // A scan of the table comes to it at the end.
+    acme.db.execute("update campaign_recipients set attempts = 1 where id = $1", &[&first]).await.unwrap();
+    acme.db.batch_execute("begin").await.unwrap();
+    acme.db.execute("select from campaign_recipients where id = $1 for update", &[&first]).await.unwrap();
+    let (context, api) = (enter(acme.company, acme.member.id), own.api.clone());
+    let writing = tokio::spawn(async move {
+        let mut api = db::connect(&api).await.unwrap();
+        let tx = api.transaction().await.unwrap();
+        tx.batch_execute(&context).await.unwrap();
+        let (sent, none) = (["sent"; 2], [None::<&str>; 2]);
+        let params: db::Params<'_> = &[&ids, &claimed, &sent.as_slice(), &none.as_slice(), &none.as_slice()];
+        let written = tx.query(sql!("jobs/campaign_answered").text, params).await.unwrap();
+        tx.commit().await.unwrap();
+        written.len()
+    });
+    let watch = db::connect(&own.admin).await.unwrap();
+    until("it waits", async || waiting_for_locks(&watch).await == 1).await;
+    let is_free = "select from campaign_recipients where id = $1 for update skip locked";
+    assert_eq!(watch.execute(is_free, &[&last]).await.unwrap(), 1);
+    acme.db.batch_execute("commit").await.unwrap();
+    assert_eq!(writing.await.unwrap(), 2);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn sendgrid_sends_and_tells_what_became_of_each() {
     let own = OwnDatabase::new().await;
