@@ -296,6 +296,15 @@ async fn a_run_by_hand_is_counted_and_listed() {
     assert_eq!(listed[1]["duration_seconds"], i32::MAX);
     let one = format!("{}/executions/{}", path(&made), ran["execution_id"].as_str().unwrap());
     assert_eq!(acme.member.get(&one).await.expect(200)["duration_seconds"], i32::MAX);
+    // One that has not ended has no duration, and the answer to its start says that it took no time.
+    let actions = json!([{"type": "wait", "config": {"days": 1}}]);
+    let waits = acme.admin.post(LIST, json!({"name": "Waits", "actions": actions})).await.expect(200);
+    let waiting = acme.admin.send("POST", &format!("{}/execute", path(&waits)), None).await.expect(200);
+    assert_eq!([&waiting["status"], &waiting["duration_seconds"]], [&json!("running"), &json!(0)]);
+    let of_it = format!("{}/executions", path(&waits));
+    let listed = acme.member.get(&of_it).await.expect(200)[0].clone();
+    let shown = acme.member.get(&format!("{of_it}/{}", waiting["execution_id"].as_str().unwrap())).await.expect(200);
+    assert_eq!([&listed["duration_seconds"], &shown["duration_seconds"]], [&Value::Null; 2]);
     let mut keys: Vec<&String> = runs[0].as_object().unwrap().keys().collect();
     keys.sort();
     let wire = [
