@@ -53,3 +53,19 @@ create or replace function app.retry_job(id uuid, error text) returns void langu
     from (select x.id, app.is_blocked(x.status, x.subscription_status) as blocked from public.companies x) c
     where j.id = $1 and c.id = j.company_id;
   end;
+
+-- As in V0093, but a company whose subscription has ended is not opened by a form that sends its status along with a change of something
+-- else: only if it becomes active, or if nothing else is changed.
+create or replace function app.update_any_company(company_id uuid, patch jsonb) returns setof app.company_card language plpgsql
+  security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  perform app.require_super_admin();
+  update public.companies c set updated_at = now(), (name, domain, logo_url, timezone, currency, email, phone, address, city, state, zip, settings, plan, status) =
+    (select n.name, case when lower(c.domain) = n.domain then c.domain else n.domain end, n.logo_url, n.timezone, n.currency, n.email, n.phone,
+       n.address, n.city, n.state, n.zip, c.settings || n.settings, n.plan, n.status
+     from jsonb_populate_record(c, $2) n),
+    subscription_status = case when $2 ->> 'status' = 'active' and app.is_blocked('active', c.subscription_status)
+      and (c.status <> 'active' or to_jsonb(c) @> $2) then 'active' else c.subscription_status end
+  where c.id = $1;
+  return query select c.* from app.company_card c where c.id = $1;
+end $$;

@@ -482,12 +482,21 @@ async fn a_company_that_a_super_admin_makes_active_lets_its_people_in() {
         acme.member.get("/api/contacts/").await.detail(403);
         let kept = staff.put(&path(acme.company), json!({"name": unique("Ended")})).await.expect(200);
         assert_eq!(kept["subscription_status"], ended);
+        // A form may send the status along with what is changed.
+        let whole = json!({"name": kept["name"], "city": ended, "status": "active"});
+        let kept = staff.put(&path(acme.company), whole).await.expect(200);
+        assert_eq!([&kept["city"], &kept["subscription_status"]], [ended; 2]);
+        acme.member.get("/api/contacts/").await.detail(403);
         let opened = staff.put(&path(acme.company), json!({"status": "active"})).await.expect(200);
         assert_eq!([&opened["status"], &opened["subscription_status"]], [&json!("active"), &json!("active")]);
         acme.member.get("/api/contacts/").await.expect(200);
     }
     let logged = "select count(*) from audit_log where tenant_id = $1 and user_id = $2 and after ->> 'subscription_status' = 'active'";
     assert_eq!(acme.value::<i64>(logged, &[&acme.company, &staff.id]).await, 2);
+    let end = "update companies set status = 'suspended', subscription_status = 'expired' where id = $1";
+    acme.db.execute(end, &[&acme.company]).await.unwrap();
+    let opened = staff.put(&path(acme.company), json!({"city": "Graz", "status": "active"})).await.expect(200);
+    assert_eq!(opened["subscription_status"], "active");
     acme.db
         .execute("update companies set subscription_status = 'trial' where id = $1", &[&acme.company])
         .await
