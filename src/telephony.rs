@@ -218,7 +218,7 @@ pub async fn finish(app: &App, account: Account, message: Queued, template: Opti
                     tx.optional::<Uuid>(sql!("telephony/answered"), params).await?;
                     if code.as_deref() == Some("21610") {
                         let params: Params<'_> = &[&"sms", to_address, &"provider"];
-                        tx.optional::<Uuid>(sql!("suppressions/add_found"), params).await?;
+                        tx.optional::<bool>(sql!("suppressions/add_found"), params).await?;
                     }
                     Ok(())
                 })

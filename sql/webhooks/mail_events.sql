@@ -1,9 +1,8 @@
--- Records SendGrid's events on the company's mails. States and times only move forward, so events may be repeated.
--- Returns the mails that are opened for the first time.
--- $1 events: [{mail, company, event, at, address}]
+-- What SendGrid tells of mails of the company. States and times only move forward, so that all of it may come again.
+-- Answers the mails that nobody is known to have opened before.
+-- $1 events: [{mail, event, at}]
 with event as materialized (
-  select e.mail, e.company, e.event, e.at, lower(e.address) as address
-  from jsonb_to_recordset($1) e (mail uuid, company uuid, event text, at timestamptz, address text)
+  select e.mail, e.event, e.at from jsonb_to_recordset($1) e (mail uuid, event text, at timestamptz)
 ), told as (
   select e.mail, min(e.at) filter (where e.event in ('delivered', 'opened', 'clicked')) as delivered_at,
     min(e.at) filter (where e.event in ('opened', 'clicked')) as opened_at, min(e.at) filter (where e.event = 'clicked') as clicked_at,
@@ -20,7 +19,6 @@ with event as materialized (
     error_message = case when r.state = 'failed' and t.delivered_at is not null then null else r.error_message end,
     sent_at = case when r.state = 'failed' and t.delivered_at is not null then coalesce(r.sent_at, r.tried_at, t.delivered_at) else r.sent_at end
   from told t, held h where r.id = t.mail and h.id = r.id
-  returning r.id, r.user_id
 ), before as (
   select m.id, m.user_id, m.open_count from emails m join told t on t.mail = m.id
   where m.direction = 'outbound' order by m.id for update of m
@@ -31,14 +29,5 @@ with event as materialized (
     error_message = case when app.email_rank(t.status) > 1 then null else m.error_message end,
     opened_at = coalesce(m.opened_at, t.opened_at), clicked_at = coalesce(m.clicked_at, t.clicked_at)
   from told t, before b where m.id = t.mail and b.id = m.id
-), suppressed as (
-  -- A deleted mail counts, too, if it was the company's: the suppression then belongs to the user of the key.
-  insert into suppressions (channel, address, reason, user_id)
-  select distinct on (e.address) 'email', e.address, case e.event when 'bounced' then 'bounce' else e.event end, w.user_id
-  from event e left join recipient r on r.id = e.mail left join before b on b.id = e.mail,
-    lateral (select coalesce(r.user_id, b.user_id, case when e.company = app.company_id() then app.user_id() end) as user_id) w
-  where e.event in ('bounced', 'complaint', 'unsubscribe') and w.user_id is not null and length(e.address) between 3 and 255
-  order by e.address, e.event
-  on conflict (tenant_id, channel, address) where company_id is not null do nothing
 )
 select b.id, b.user_id from before b join told t on t.mail = b.id where b.open_count = 0 and t.opened_at is not null

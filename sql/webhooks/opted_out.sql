@@ -1,8 +1,7 @@
 -- The carrier reports an opt-out: it belongs to the sender of the text, or, if that is deleted, to the user who entered
 -- the account.
 -- $1 Twilio's id of the text   $2 number
-insert into suppressions (channel, address, reason, user_id)
-select 'sms', $2, 'provider', coalesce((select m.user_id from sms_messages m where m.twilio_sid = $1 limit 1), s.user_id)
-from twilio_settings s where s.company_id is not null and app.suppressed_form('sms', $2) <> ''
-on conflict (tenant_id, channel, address) where company_id is not null do nothing
-returning id
+select true
+from twilio_settings s, app.suppress('sms', $2, 'provider',
+  coalesce((select m.user_id from sms_messages m where m.twilio_sid = $1 limit 1), s.user_id))
+where s.company_id is not null and app.suppressed_form('sms', $2) <> ''

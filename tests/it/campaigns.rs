@@ -143,7 +143,10 @@ async fn recipients_unsubscribe_with_one_click_and_are_left_out_from_then_on() {
     assert!(policy.starts_with("default-src 'none'; style-src 'sha256-"), "{policy}");
     assert_eq!(acme.admin.get("/api/suppressions/").await.expect(200).as_array().unwrap().len(), 1);
 
-    // Opting out works whatever the state of the company's account.
+    // That it counts does not depend on the company's account, nor on what else is known of the address.
+    let bounced = "insert into suppressions (tenant_id, company_id, user_id, channel, address, reason)
+        values ($1, $1, $2, 'email', 'ada@x.example', 'bounce')";
+    acme.db.execute(bounced, &[&acme.company, &acme.admin.id]).await.unwrap();
     let suspend = "update companies set status = $1";
     acme.db.execute(suspend, &[&"suspended"]).await.unwrap();
     assert_eq!(nobody.get(unsubscribe).await.status, 200);

@@ -778,6 +778,42 @@ async fn what_is_told_of_a_deleted_mail_suppresses_its_recipient() {
     }
 }
 
+/// Also of events that come together.
+#[tokio::test]
+async fn an_opt_out_outweighs_a_bounce_and_an_admins_entry() {
+    let acme = World::new().await;
+    let key = with_key(&acme).await;
+    let (_, events) = hooked(&acme).await;
+    let new = json!({"to_email": "ada@example.com", "subject": "Hi", "body": "B"});
+    acme.member.post("/api/emails/", new).await.expect(201);
+    let row = mails(&key)[0]["custom_args"].clone();
+    for (number, (entered, told, reason)) in [
+        (true, vec!["bounce"], "bounce"),
+        (true, vec!["bounce", "unsubscribe"], "unsubscribe"),
+        (true, vec!["spamreport", "bounce"], "complaint"),
+        (false, vec!["bounce", "spamreport"], "complaint"),
+        (false, vec!["unsubscribe", "bounce"], "unsubscribe"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        for is_together in [false, true] {
+            let address = format!("{number}-{is_together}@example.com");
+            if entered {
+                let entry = json!({"channel": "email", "address": address});
+                acme.admin.post("/api/suppressions/", entry).await.expect(200);
+            }
+            let event = |what: &&str| json!({"event": what, "email": address, "timestamp": 1_760_000_000, "mail": row["mail"], "company": row["company"]});
+            let told: Vec<Value> = told.iter().map(event).collect();
+            for some in told.chunks(if is_together { told.len() } else { 1 }) {
+                Person::nobody().post(&events, json!(some)).await.expect(200);
+            }
+            let entry = acme.admin.get("/api/suppressions/").await.expect(200)[0].clone();
+            assert_eq!([&entry["address"], &entry["reason"]], [&json!(address), &json!(reason)], "{told:?}");
+        }
+    }
+}
+
 /// A mail that was given up as unclear may have been sent.
 #[tokio::test]
 async fn a_failed_mail_that_arrives_counts_as_sent() {

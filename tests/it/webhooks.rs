@@ -279,7 +279,7 @@ async fn what_an_admin_enters_stays_when_its_owner_says_start() {
     };
     says("STOP").await;
     let entry = json!({"channel": "sms", "address": customer, "note": "The lawyer says so"});
-    assert_eq!(acme.admin.post("/api/suppressions/", entry).await.expect(200)["reason"], "admin");
+    assert_eq!(acme.admin.post("/api/suppressions/", entry).await.expect(200)["reason"], "stop");
     says("START").await;
     let refused = acme.admin.post("/api/sms/send", json!({"to": customer, "body": "Hi"})).await.detail(400);
     assert!(refused.contains("opted out"), "{refused}");

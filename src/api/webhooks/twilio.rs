@@ -200,7 +200,7 @@ async fn keep_text(app: &App, signed: &Signed) -> Result<Twiml> {
         return Err(Error::invalid("body", "MessageSid", "Field required"));
     }
     if is_suspended {
-        db.optional::<Uuid>(sql!("suppressions/add_found"), &[&"sms", &from, &"stop"]).await?;
+        db.optional::<bool>(sql!("suppressions/add_found"), &[&"sms", &from, &"stop"]).await?;
         return Ok(Twiml::message(""));
     }
     let digits: String = from.chars().filter(char::is_ascii_digit).collect();
@@ -212,7 +212,7 @@ async fn keep_text(app: &App, signed: &Signed) -> Result<Twiml> {
         let Some(Incoming { id, reply }) = stored else { return Ok(None) };
         match keyword {
             Some("stop") => {
-                tx.optional::<Uuid>(sql!("suppressions/add_found"), &[&"sms", &from, &"stop"]).await?;
+                tx.optional::<bool>(sql!("suppressions/add_found"), &[&"sms", &from, &"stop"]).await?;
             }
             Some("start") => {
                 tx.optional::<Uuid>(sql!("webhooks/opt_in"), &[&from]).await?;
@@ -237,7 +237,7 @@ async fn move_text(app: &App, signed: &Signed) -> Result<Json<wire::Done>> {
     let Entered { db, is_suspended, .. } = signed.entered(app, named(signed.query.company), has_opted_out).await?;
     if is_suspended {
         let params: Params<'_> = &[&signed.field("MessageSid"), &signed.field("To")];
-        db.optional::<Uuid>(sql!("webhooks/opted_out"), params).await?;
+        db.optional::<bool>(sql!("webhooks/opted_out"), params).await?;
         return Ok(wire::done("Heard"));
     }
     let status = match signed.field("MessageStatus") {
@@ -250,7 +250,7 @@ async fn move_text(app: &App, signed: &Signed) -> Result<Json<wire::Done>> {
     if has_opted_out {
         // Even if the text was deleted.
         let to = known.as_deref().unwrap_or(signed.field("To"));
-        db.optional::<Uuid>(sql!("webhooks/opted_out"), &[&signed.field("MessageSid"), &to]).await?;
+        db.optional::<bool>(sql!("webhooks/opted_out"), &[&signed.field("MessageSid"), &to]).await?;
     } else {
         known.ok_or_else(refused)?;
     }
