@@ -302,7 +302,7 @@ fn email(app: &App, route: &MailRoute, mail: Mail, queued: &Queued, attachments:
 /// The description of a failure, in its row and for the caller.
 pub fn words(failure: &Failure) -> String {
     match failure {
-        Failure::Refused { message, .. } | Failure::Closed(message) => {
+        Failure::Refused { message, .. } | Failure::Denied(message) | Failure::Closed(message) => {
             let message: String = message.chars().filter(|c| !c.is_control()).take(300).collect();
             format!("The mail provider refused it: {message}")
         }

@@ -151,7 +151,7 @@ pub fn error(failure: Failure) -> Error {
 pub fn words(failure: &Failure) -> String {
     match failure {
         Failure::Refused { code, message } => sentence(*code, message),
-        Failure::Closed(message) => sentence(None, message),
+        Failure::Denied(message) | Failure::Closed(message) => sentence(None, message),
         Failure::Busy => "Twilio cannot be reached right now: nothing was sent".into(),
         Failure::Unclear => "Twilio gave no clear answer: it may have been sent, and is not tried again".into(),
     }
@@ -284,7 +284,7 @@ pub fn e164(given: &str) -> Result<String> {
 pub fn unanswered(failure: Failure) -> Error {
     Error::BadGateway(match failure {
         Failure::Refused { code, message } => sentence(code, &message).into(),
-        Failure::Closed(message) => sentence(None, &message).into(),
+        Failure::Denied(message) | Failure::Closed(message) => sentence(None, &message).into(),
         Failure::Busy | Failure::Unclear => "Twilio did not answer: try again in a moment".into(),
     })
 }

@@ -192,7 +192,7 @@ impl Mailer {
 /// A failure of the platform's own mail, as an error for the client.
 fn not_sent(failure: Failure) -> Error {
     let why = match failure {
-        Failure::Refused { message, .. } | Failure::Closed(message) => message,
+        Failure::Refused { message, .. } | Failure::Denied(message) | Failure::Closed(message) => message,
         Failure::Busy => "the mail server cannot be reached, or takes nothing right now".into(),
         Failure::Unclear => "the mail server did not answer".into(),
     };

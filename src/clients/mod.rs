@@ -29,6 +29,8 @@ pub enum Failure {
         /// The provider's message.
         message: String,
     },
+    /// A mail server said no to one mail, and its answer does not tell whether the recipient is the reason or whoever sends.
+    Denied(String),
     /// It takes nothing from this sender for now: the login or the sender is refused, or a quota is used up.
     Closed(String),
     /// It was not reached, or asked to try later: nothing was done, and it may be tried again.

@@ -68,11 +68,19 @@ impl SendGrid {
             429 => Err(Failure::Busy),
             // SendGrid's own 503, and not one of a proxy in between, which may have forwarded the request.
             503 if said["errors"].is_array() => Err(Failure::Busy),
-            400..=499 => {
+            code @ 400..=499 => {
                 let message = said["errors"][0]["message"].as_str().unwrap_or("no reason given").to_owned();
-                Err(Failure::Refused { code: Some(status.as_u16().into()), message })
+                let is_recipients = code == 400 && is_recipients(&said["errors"]);
+                Err(if is_recipients { Failure::Refused { code: None, message } } else { Failure::Closed(message) })
             }
             _ => Err(Failure::Unclear),
         }
     }
+}
+
+/// Whether one of the faults that were found with a mail may be its recipient's: it names no field, or one of those that are each
+/// recipient's own. The key, what was paid for and all other fields are the same for everybody.
+fn is_recipients(faults: &serde_json::Value) -> bool {
+    let is_own = |field: &str| field.starts_with("personalizations");
+    faults.as_array().is_none_or(|faults| faults.iter().any(|fault| fault["field"].as_str().is_none_or(is_own)))
 }

@@ -19,6 +19,7 @@ use lettre::{
 };
 use percent_encoding::percent_decode_str;
 use std::{
+    error::Error,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -98,8 +99,8 @@ impl fmt::Display for Cause {
     /// Leaves out the server's message, which may name a recipient.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Smtp(e) => match e.status() {
-                Some(code) => write!(f, "answered {code}"),
+            Self::Smtp(e) => match codes(e) {
+                Some(codes) => write!(f, "answered {codes}"),
                 None if e.is_tls() => f.write_str("TLS: is its certificate valid for this name?"),
                 None if e.is_response() => f.write_str("closed the connection, or said what is no SMTP"),
                 None if e.is_client() => f.write_str("offers no way to log in, or no STARTTLS"),
@@ -249,16 +250,50 @@ impl Server {
             Stage::LoggingIn if is_refused || answer.is_some_and(smtp::Error::is_client) => {
                 Failure::Closed("the mail server refuses the login".into())
             }
-            Stage::Sender if is_refused => Failure::Closed("the mail server takes no mail from this sender now".into()),
-            Stage::Recipient | Stage::Data | Stage::Text if is_refused => refused("the mail server did not accept it"),
+            Stage::Sender if is_refused => Failure::Closed(NOT_FROM_SENDER.into()),
+            Stage::Recipient | Stage::Data | Stage::Text if is_refused => no(answer),
             Stage::Text if !answer.is_some_and(smtp::Error::is_transient) => Failure::Unclear,
             _ => Failure::Busy,
         };
-        if !matches!(failure, Failure::Refused { .. }) {
+        if !matches!(failure, Failure::Refused { .. } | Failure::Denied(_)) {
             self.failures.count();
         }
         failure
     }
+}
+
+const NOT_FROM_SENDER: &str = "the mail server takes no mail from this sender now";
+
+/// What a permanent refusal is that comes after the sender was accepted, by its enhanced code (RFC 3463). Servers judge a sender as late
+/// as at the recipient, or at the end of the mail: some codes say that, those of a policy and answers without such a code may.
+fn no(answer: Option<&smtp::Error>) -> Failure {
+    let why = || match answer.and_then(codes) {
+        Some(codes) => format!("the mail server did not accept it ({codes})"),
+        None => "the mail server did not accept it".into(),
+    };
+    match answer.and_then(enhanced_code).as_deref() {
+        // The sender's address cannot be one, its domain takes no mail, or more is sent than may be.
+        Some("5.1.7" | "5.1.8" | "5.4.5") => Failure::Closed(NOT_FROM_SENDER.into()),
+        Some(code) if !code.starts_with("5.7.") => refused(&why()),
+        _ => Failure::Denied(why()),
+    }
+}
+
+/// The codes of an answer, such as `550` or `550 5.7.1`.
+fn codes(answer: &smtp::Error) -> Option<String> {
+    let code = answer.status()?;
+    Some(match enhanced_code(answer) {
+        Some(enhanced) => format!("{code} {enhanced}"),
+        None => code.to_string(),
+    })
+}
+
+/// The enhanced code with which the words of an answer begin, if they do (RFC 2034).
+fn enhanced_code(answer: &smtp::Error) -> Option<String> {
+    let words = answer.source()?.to_string();
+    let code = words.split_whitespace().next()?;
+    let is_number = |part: &str| (1..=3).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit());
+    (code.split('.').count() == 3 && code.split('.').all(is_number)).then(|| code.to_owned())
 }
 
 fn refused(why: &str) -> Failure {

@@ -42,6 +42,8 @@ const TIME_SLICE: Duration = Duration::from_secs(8);
 const PAUSE: f64 = 30.0;
 /// How long a campaign waits for a provider that has taken only some of a batch, in seconds.
 const BREATH: f64 = 5.0;
+/// Recipients who are denied in a row by the same words, after which that is no matter of theirs.
+const MANY_DENIED: usize = 10;
 
 row! {
     /// A campaign that is being sent.
@@ -82,10 +84,37 @@ struct Answers {
     closed: Option<String>,
 }
 
+/// Recipients who were denied in a row by the same words, over all batches.
+#[derive(Default)]
+struct Denied {
+    words: String,
+    times: usize,
+}
+
+impl Denied {
+    /// Takes an answer into account. One that decides nothing does not end the row, and nothing makes many of them fewer.
+    fn add(&mut self, answer: &Result<Option<String>, Failure>) {
+        match answer {
+            _ if self.are_many() => {}
+            Err(failure @ Failure::Denied(_)) => {
+                let words = mailing::words(failure);
+                self.times = if words == self.words { self.times + 1 } else { 1 };
+                self.words = words;
+            }
+            Ok(_) | Err(Failure::Refused { .. }) => *self = Self::default(),
+            Err(Failure::Closed(_) | Failure::Busy | Failure::Unclear) => {}
+        }
+    }
+
+    fn are_many(&self) -> bool {
+        self.times >= MANY_DENIED
+    }
+}
+
 impl Answers {
     /// Adds a recipient's outcome; `None` means that the mail was not tried.
     fn add(&mut self, route: &MailRoute, recipient: &Recipient, answer: Option<Result<Option<String>, Failure>>) {
-        self.is_decided |= matches!(answer, Some(Ok(_) | Err(Failure::Refused { .. })));
+        self.is_decided |= matches!(answer, Some(Ok(_) | Err(Failure::Refused { .. } | Failure::Denied(_))));
         self.is_busy |= matches!(answer, Some(Err(Failure::Busy)));
         let (outcome, provider_id, error) = match answer {
             None => ("later", None, None),
@@ -95,12 +124,12 @@ impl Answers {
                 let outcome = match failure {
                     Failure::Busy if route.is_alike_for_all() => "later",
                     Failure::Busy => "busy",
-                    // The key was refused or a quota is used up, which has nothing to do with the recipient.
-                    Failure::Closed(_) | Failure::Refused { code: Some(401 | 403), .. } => {
+                    // No matter of the recipient's.
+                    Failure::Closed(_) => {
                         self.closed = Some(why.clone());
                         "later"
                     }
-                    Failure::Refused { .. } | Failure::Unclear => "failed",
+                    Failure::Refused { .. } | Failure::Denied(_) | Failure::Unclear => "failed",
                 };
                 (outcome, None, Some(why))
             }
@@ -143,6 +172,7 @@ pub(super) async fn run(app: &App, db: &TenantDb, job: &Job) -> Result<()> {
         Err(e) => return Err(e),
     };
     let started = Instant::now();
+    let mut denied = Denied::default();
     loop {
         if !route.is_there(app).await && waits(db, job, &campaign, PAUSE).await? {
             return Ok(());
@@ -162,10 +192,13 @@ pub(super) async fn run(app: &App, db: &TenantDb, job: &Job) -> Result<()> {
         if batch.is_empty() {
             return db.optional::<Uuid>(sql!("jobs/campaign_end"), &[&job.id, &campaign.id, &LEASE]).await.map(drop);
         }
-        let answers = send(app, &route, base, &campaign, batch, claimed).await;
+        let answers = send(app, &route, base, &campaign, batch, claimed, &mut denied).await;
         answered(app, &campaign, &answers).await?;
         if let Some(why) = &answers.closed {
             return fail(db, &campaign, why).await;
+        }
+        if denied.times > 0 && end_denied(db, &campaign, &denied).await? {
+            return Ok(());
         }
         // A server that stops leaves the rest to another one.
         if app.background.is_closed() {
@@ -202,6 +235,12 @@ async fn fail(db: &TenantDb, campaign: &Sending, why: &str) -> Result<()> {
     db.optional::<Uuid>(sql!("jobs/campaign_fail"), &[&campaign.id, &why]).await.map(drop)
 }
 
+/// Ends a campaign that is denied to many in a row, or to all of its recipients, who wait from then on; whether it has ended.
+async fn end_denied(db: &TenantDb, campaign: &Sending, denied: &Denied) -> Result<bool> {
+    let params: Params<'_> = &[&campaign.id, &denied.words, &denied.are_many()];
+    Ok(!db.all::<Uuid>(sql!("jobs/campaign_denied"), params).await?.is_empty())
+}
+
 /// Puts the job back until the provider may take something; false if no recipient is waiting.
 async fn waits(db: &TenantDb, job: &Job, campaign: &Sending, seconds: f64) -> Result<bool> {
     tracing::info!(campaign = %campaign.id, seconds, "a campaign waits for its provider");
@@ -216,19 +255,26 @@ async fn send(
     campaign: &Sending,
     batch: Vec<Recipient>,
     claimed: Instant,
+    denied: &mut Denied,
 ) -> Answers {
-    let sent = stream::iter(batch.into_iter().filter(|recipient| recipient.is_sending)).map(async |recipient| {
+    let recipients = batch.into_iter().filter(|recipient| recipient.is_sending).enumerate();
+    let sent = stream::iter(recipients).map(async |(place, recipient)| {
         // A server that stops waits for mails that have begun, and begins no more.
         if claimed.elapsed() > START || app.background.is_closed() {
-            return (recipient, None);
+            return (place, recipient, None);
         }
         let email = email(app, route, base, campaign, &recipient);
         let answer = tokio::time::timeout(TIMEOUT, route.deliver(app, &email)).await;
-        (recipient, Some(answer.unwrap_or(Err(Failure::Unclear))))
+        (place, recipient, Some(answer.unwrap_or(Err(Failure::Unclear))))
     });
-    let mut sent = std::pin::pin!(sent.buffer_unordered(CONCURRENCY));
+    let mut sent: Vec<_> = sent.buffer_unordered(CONCURRENCY).collect().await;
+    // As they began: those who were accepted before the others were denied are answered after them.
+    sent.sort_unstable_by_key(|(place, ..)| *place);
     let mut answers = Answers::default();
-    while let Some((recipient, answer)) = sent.next().await {
+    for (_, recipient, answer) in sent {
+        if let Some(answer) = &answer {
+            denied.add(answer);
+        }
         answers.add(route, &recipient, answer);
     }
     answers

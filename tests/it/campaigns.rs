@@ -409,6 +409,84 @@ async fn a_campaign_whose_sender_the_relay_refuses_goes_on_when_it_does_not() {
     assert_eq!(becomes(&acme.member, &path, "sent").await["total_sent"], 2);
 }
 
+/// Servers judge senders when they are told the recipient, and count mails there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_campaign_goes_on_when_what_its_recipients_were_refused_for_is_over() {
+    let (own, inbox) = (OwnDatabase::new().await, Inbox::open().await);
+    let acme = World::served(&own, relaying(&inbox)).await;
+    let mut so_far = 0;
+    for (number, accepted, answer, why) in [
+        (20, 0, "553 5.1.8 Domain of sender address does not exist", "takes no mail from this sender"),
+        (150, 0, "553 5.7.1 <ann@acme.example>: Sender address rejected: not owned by user", "553 5.7.1"),
+        (100, 30, "550 5.7.1 Domain has exceeded the max emails per hour", "550 5.7.1"),
+        (100, 70, "550 Domain has exceeded the max emails per hour", "(550)"),
+        (3, 0, "554 5.7.1 Relay access denied", "554 5.7.1"),
+    ] {
+        inbox.accepts(accepted, answer);
+        let recipients: Vec<_> = (0..number).map(|n| format!("{n}@x.example")).collect();
+        let path = create(&acme.member, new(&recipients.iter().map(String::as_str).collect::<Vec<_>>())).await;
+        send(&acme.member, &path).await.expect(200);
+        let failed = becomes(&acme.member, &path, "failed").await;
+        assert_eq!(failed["total_sent"], accepted, "{answer}");
+        assert!(failed["error_message"].as_str().unwrap().contains(why), "{failed}");
+        let waiting = states(&acme.member, &path).await.values().filter(|state| *state == "pending").count();
+        assert_eq!(waiting, number - accepted, "{answer}");
+        let told = acme.member.get("/api/notifications/").await.expect(200)[0].clone();
+        assert!(told["message"].as_str().unwrap().contains(why), "{told}");
+        inbox.accepts(usize::MAX, "");
+        send(&acme.member, &path).await.expect(200);
+        let sent = becomes(&acme.member, &path, "sent").await;
+        assert_eq!([&sent["total_sent"], &sent["error_message"]], [&json!(number), &Value::Null]);
+        let received = inbox.rest().await;
+        assert_eq!(received.iter().map(address).collect::<BTreeSet<_>>().len(), number, "{answer}");
+        assert_eq!(received.len(), number, "nobody is sent to twice");
+        so_far += received.len();
+    }
+    let tried = "select sum(attempts)::bigint from campaign_recipients";
+    assert_eq!(acme.value::<i64>(tried, &[]).await, so_far as i64, "what was no recipient's matter does not count");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_a_recipients_own_matter_stops_no_campaign() {
+    let (own, inbox) = (OwnDatabase::new().await, Inbox::open().await);
+    let acme = World::served(&own, relaying(&inbox)).await;
+    let recipients: Vec<_> = (0..20).map(|n| format!("{n}@x.example")).collect();
+    let recipients: Vec<&str> = recipients.iter().map(String::as_str).collect();
+    // One after the other is unknown; and a few may not be written to, whose server does not say why.
+    for (accepted, answer) in [(5, "550 5.1.1 No such user"), (15, "550 5.7.1 Not here")] {
+        inbox.accepts(accepted, answer);
+        let path = create(&acme.member, new(&recipients)).await;
+        send(&acme.member, &path).await.expect(200);
+        assert_eq!(becomes(&acme.member, &path, "sent").await["total_sent"], accepted);
+        let failed = states(&acme.member, &path).await.values().filter(|state| *state == "failed").count();
+        assert_eq!(failed, 20 - accepted, "{answer}");
+    }
+    inbox.accepts(0, "550 5.1.1 No such user");
+    let path = create(&acme.member, new(&recipients)).await;
+    send(&acme.member, &path).await.expect(200);
+    becomes(&acme.member, &path, "failed").await;
+    assert_eq!(send(&acme.member, &path).await.detail(400), "This campaign has been sent");
+}
+
+/// A single mail is tried once, and its sender is told the codes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mail_that_is_refused_says_by_which_code() {
+    let (own, inbox) = (OwnDatabase::new().await, Inbox::open().await);
+    let acme = World::served(&own, relaying(&inbox)).await;
+    for (answer, why) in [
+        ("550 5.7.1 no", "did not accept it (550 5.7.1)"),
+        ("550 no", "did not accept it (550)"),
+        ("550 5.1.1 no", "did not accept it (550 5.1.1)"),
+        ("553 5.1.7 no", "takes no mail from this sender now"),
+    ] {
+        inbox.accepts(0, answer);
+        let mail = json!({"to": "ada@x.example", "subject": "S", "body": "B"});
+        let refused = acme.member.post("/api/emails/send", mail).await.detail(502);
+        assert!(refused.ends_with(why), "{refused}");
+    }
+    assert!(inbox.rest().await.is_empty());
+}
+
 /// A server that accepts the connection and stays silent counts as unreachable.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mail_server_that_says_nothing_is_not_waited_for() {
@@ -475,13 +553,13 @@ async fn a_campaign_waits_for_sendgrid_however_long_that_takes() {
     assert_eq!(mails(&key).len(), 2);
 }
 
-/// A refused key and an account without credits are no recipient's fault either.
+/// A key that is refused, an account without credits and an unknown IP pool are no recipient's fault either.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_campaign_that_failed_goes_on_with_those_who_wait() {
     let own = OwnDatabase::new().await;
     let acme = World::alone(&own).await;
     let key = with_key(&acme).await;
-    for status in [401, 403] {
+    for status in [400, 401, 403] {
         sendgrid_says(&key, status, "bob");
         let before = mails(&key).len();
         let path = create(&acme.member, new(&["ada@x.example", "bob@x.example"])).await;
@@ -530,7 +608,7 @@ async fn a_server_that_takes_nothing_is_asked_again_and_one_that_refuses_is_not(
     busy.next().await;
     assert!(busy.rest().await.is_empty(), "five days at most");
 
-    let (own, refusing) = (OwnDatabase::new().await, Inbox::answering("550 no").await);
+    let (own, refusing) = (OwnDatabase::new().await, Inbox::answering("550 5.1.1 no").await);
     let acme = World::served(&own, relaying(&refusing)).await;
     let path = create(&acme.member, new(&["ada@x.example"])).await;
     send(&acme.member, &path).await.expect(200);

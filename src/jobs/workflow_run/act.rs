@@ -256,7 +256,9 @@ async fn deliver(app: &App, call: &ExternalCall, to: &workflow::Webhook) -> Resu
     let delivery = webhook::Delivery { url: &to.url, id: &id, timestamp: now.as_second(), secret, body };
     Ok(match app.webhooks.deliver(&delivery).await {
         Ok(status) => Outcome::Done(json!({ "webhook_id": id, "status": status })),
-        Err(Failure::Refused { message, .. } | Failure::Closed(message)) => Outcome::Failed(message),
+        Err(Failure::Refused { message, .. } | Failure::Denied(message) | Failure::Closed(message)) => {
+            Outcome::Failed(message)
+        }
         Err(Failure::Busy) => Outcome::Later("The address could not be reached, or asked for patience".into()),
         Err(Failure::Unclear) => Outcome::Later("The address gave no answer in time".into()),
     })

@@ -23,6 +23,7 @@ pub struct Inbox {
     port: u16,
     /// Response to MAIL FROM.
     sender: Arc<StdMutex<&'static str>>,
+    recipients: Arc<StdMutex<(usize, &'static str)>>,
     connections: Arc<Semaphore>,
     room: Arc<Semaphore>,
     mails: Mutex<mpsc::UnboundedReceiver<Mail>>,
@@ -64,7 +65,7 @@ impl Inbox {
         let (room, answers) = (Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)), Arc::new(Semaphore::new(answers)));
         let connections = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
         let ways = Ways { answers: answers.clone(), reply, room: room.clone(), ..Ways::taking(sender) };
-        let (open, to_senders) = (connections.clone(), ways.sender.clone());
+        let (open, to_senders, recipients) = (connections.clone(), ways.sender.clone(), ways.recipients.clone());
         tokio::spawn(async move {
             let mut number = 0;
             while let Ok((stream, _)) = listener.accept().await {
@@ -77,7 +78,7 @@ impl Inbox {
                 });
             }
         });
-        Self { port, sender: to_senders, connections, room, mails: Mutex::new(mails), answers }
+        Self { port, sender: to_senders, recipients, connections, room, mails: Mutex::new(mails), answers }
     }
 
     /// From now on, serves this many connections at a time, and closes others without a greeting.
@@ -89,6 +90,11 @@ impl Inbox {
     /// From now on, responds with this to MAIL FROM.
     pub fn says_to_senders(&self, answer: &'static str) {
         *self.sender.lock().unwrap() = answer;
+    }
+
+    /// Accepts so many recipients from now on, and answers so to each further one.
+    pub fn accepts(&self, recipients: usize, answer: &'static str) {
+        *self.recipients.lock().unwrap() = (recipients, answer);
     }
 
     /// From now on, accepts this many mails, and defers each further one at MAIL FROM.
@@ -127,6 +133,8 @@ pub struct Ways {
     reply: &'static str,
     room: Arc<Semaphore>,
     sender: Arc<StdMutex<&'static str>>,
+    /// How many recipients are accepted, and what is answered to the others.
+    recipients: Arc<StdMutex<(usize, &'static str)>>,
 }
 
 impl Ways {
@@ -134,7 +142,8 @@ impl Ways {
     pub fn taking(mails: mpsc::UnboundedSender<Mail>) -> Self {
         let without_end = || Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
         let sender = Arc::new(StdMutex::new("250 ok"));
-        Self { mails, answers: without_end(), reply: "250 ok", room: without_end(), sender }
+        let recipients = Arc::new(StdMutex::new((usize::MAX, "")));
+        Self { mails, answers: without_end(), reply: "250 ok", room: without_end(), sender, recipients }
     }
 }
 
@@ -159,8 +168,14 @@ pub async fn converse(stream: TcpStream, connection: usize, ways: &Ways) -> std:
                 (*ways.sender.lock().unwrap()).to_owned()
             }
             c if c.starts_with("RCPT TO:") => {
-                mail.to += &command[8..];
-                "250 ok".to_owned()
+                let mut recipients = ways.recipients.lock().unwrap();
+                if recipients.0 > 0 {
+                    recipients.0 -= 1;
+                    mail.to += &command[8..];
+                    "250 ok".to_owned()
+                } else {
+                    recipients.1.to_owned()
+                }
             }
             "DATA" => {
                 stream.write_all(b"354 go on\r\n").await?;

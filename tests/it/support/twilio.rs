@@ -156,12 +156,16 @@ async fn mail(headers: HeaderMap, Json(mail): Json<Value>) -> Response {
     let to = mail["personalizations"][0]["to"][0]["email"].as_str().unwrap().to_owned();
     let said = SAYS.lock().unwrap().get(&key).copied();
     if let Some((status, _)) = said.filter(|(_, of)| to.starts_with(of)) {
-        return (status, Json(json!({"errors": [{"message": "SendGrid's own words"}]}))).into_response();
+        // What it finds wrong with a mail is the same for everybody.
+        let field = (status == StatusCode::BAD_REQUEST).then_some("ip_pool_name");
+        return (status, Json(json!({"errors": [{"message": "SendGrid's own words", "field": field}]})))
+            .into_response();
     }
     MAILS.lock().unwrap().entry(key).or_default().push(mail);
     match to.split('@').next().unwrap() {
         "refused" => {
-            (StatusCode::BAD_REQUEST, Json(json!({"errors": [{"message": "SendGrid's own words"}]}))).into_response()
+            let fault = json!({"message": "SendGrid's own words", "field": "personalizations.0.to.0.email"});
+            (StatusCode::BAD_REQUEST, Json(json!({"errors": [fault]}))).into_response()
         }
         "dropped" => panic!("drops the connection"),
         "busy" => StatusCode::SERVICE_UNAVAILABLE.into_response(),
