@@ -21,6 +21,20 @@ create function app.suppress(channel text, address text, reason text, user_id uu
   end;
 grant execute on function app.reason_weight(text), app.suppress(text, text, text, uuid) to ringfence_api;
 
+-- As in V0084, and the job of a campaign that failed stays while somebody is in doubt, to whom a worker was sending when it died.
+create or replace function app.follow_campaign() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  if new.is_deleted or new.status = 'sent' or new.status = 'failed' and not exists (
+      select from public.campaign_recipients r where r.tenant_id = new.tenant_id and r.campaign_id = new.id and r.state = 'sending') then
+    delete from public.jobs j where j.tenant_id = new.tenant_id and j.kind = 'campaign' and j.record_id = new.id;
+  elsif new.status = 'sending' or new.status = 'scheduled' and new.scheduled_at is not null then
+    insert into public.jobs (tenant_id, company_id, user_id, kind, record_id, run_at)
+    values (new.tenant_id, new.company_id, new.user_id, 'campaign', new.id, case new.status when 'sending' then now() else new.scheduled_at end)
+    on conflict (tenant_id, kind, record_id) do update set user_id = excluded.user_id, run_at = excluded.run_at, attempts = 0, failed_at = null;
+  end if;
+  return null;
+end $$;
+
 reset role;
 
 create or replace trigger audit after insert or delete or update of channel, address, reason, also_admin on suppressions

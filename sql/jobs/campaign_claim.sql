@@ -1,4 +1,5 @@
--- Claims the next recipients: from here on they count as being sent. Suppressed addresses are left out.
+-- Takes the next recipients: from here on they are being sent, whatever happens. Who wants no mail is left out, and so is
+-- who is known to have the mail.
 -- $1 job   $2 campaign   $3 the lease, in seconds   $4 how many   $5 the claim
 with lease as (
   -- With recipients left to send to, the campaign has made progress, and its failed attempts are reset.
@@ -11,10 +12,12 @@ with lease as (
   order by r.tried_at nulls first, r.id
   limit $4 for update skip locked
 )
-update campaign_recipients r set tried_at = now(), attempts = r.attempts + 1, claim = $5,
-  state = case when s.why is null then 'sending' else 'suppressed' end, error_message = s.why
+update campaign_recipients r set tried_at = now(), attempts = r.attempts + 1, claim = $5, error_message = s.why,
+  state = case when r.delivered_at is not null then 'sent' when s.why is null then 'sending' else 'suppressed' end,
+  sent_at = case when r.delivered_at is not null then coalesce(r.sent_at, r.delivered_at) end
 from next n join lateral (
-  select case when app.reaches_nobody(x.email) then 'Nobody is reached there: the real address is not known'
+  select case when x.delivered_at is not null then null
+    when app.reaches_nobody(x.email) then 'Nobody is reached there: the real address is not known'
     when app.is_suppressed('email', x.email) then 'The recipient has unsubscribed or cannot be reached' end as why
   from campaign_recipients x where x.id = n.id) s on true
 where r.id = n.id

@@ -13,11 +13,12 @@ with event as materialized (
 ), held as (
   select r.id from campaign_recipients r join told t on t.mail = r.id order by r.id for update of r
 ), recipient as (
+  -- One that was to be tried again has the mail, too.
   update campaign_recipients r set delivered_at = coalesce(r.delivered_at, t.delivered_at), opened_at = coalesce(r.opened_at, t.opened_at),
     clicked_at = coalesce(r.clicked_at, t.clicked_at), bounced_at = coalesce(r.bounced_at, t.bounced_at),
-    state = case when r.state = 'failed' and t.delivered_at is not null then 'sent' else r.state end,
-    error_message = case when r.state = 'failed' and t.delivered_at is not null then null else r.error_message end,
-    sent_at = case when r.state = 'failed' and t.delivered_at is not null then coalesce(r.sent_at, r.tried_at, t.delivered_at) else r.sent_at end
+    state = case when r.state in ('pending', 'failed') and t.delivered_at is not null then 'sent' else r.state end,
+    error_message = case when r.state in ('pending', 'failed') and t.delivered_at is not null then null else r.error_message end,
+    sent_at = case when r.state in ('pending', 'failed') and t.delivered_at is not null then coalesce(r.sent_at, r.tried_at, t.delivered_at) else r.sent_at end
   from told t, held h where r.id = t.mail and h.id = r.id
 ), before as (
   select m.id, m.user_id, m.open_count from emails m join told t on t.mail = m.id

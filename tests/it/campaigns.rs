@@ -487,6 +487,77 @@ async fn a_mail_that_is_refused_says_by_which_code() {
     assert!(inbox.rest().await.is_empty());
 }
 
+/// A server that keeps a mail and answers that it does not.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_known_to_have_the_mail_gets_no_second_one() {
+    let (own, inbox) = (OwnDatabase::new().await, Inbox::answering("451 later").await);
+    let acme = World::served(&own, relaying(&inbox)).await;
+    let path = create(&acme.member, new(&["ada@x.example"])).await;
+    send(&acme.member, &path).await.expect(200);
+    let mail = inbox.next().await;
+    let waits = "select exists (select from campaign_recipients where attempts = 1 and state = 'pending')";
+    until("an answer", async || acme.value::<bool>(waits, &[]).await).await;
+    let nobody = acme.member.with_token("");
+    assert_eq!(nobody.get(link(&mail.data, "<img src=\"", '"')).await.status, 200);
+    assert_eq!(states(&acme.member, &path).await["ada@x.example"], "sent");
+    acme.make_due("campaign").await;
+    assert_eq!(becomes(&acme.member, &path, "sent").await["total_sent"], 1);
+    // Of one of whom an older program has noted only that it arrived, too.
+    let arrived =
+        "update campaign_recipients set state = 'pending', sent_at = null; update campaigns set status = 'sending'";
+    acme.db.batch_execute(arrived).await.unwrap();
+    assert_eq!(becomes(&acme.member, &path, "sent").await["total_sent"], 1);
+    assert!(inbox.rest().await.is_empty());
+
+    let own = OwnDatabase::new().await;
+    let acme = World::alone(&own).await;
+    let key = with_key(&acme).await;
+    sendgrid_says(&key, 429, "");
+    let path = create(&acme.member, new(&["ada@x.example", "bob@x.example"])).await;
+    send(&acme.member, &path).await.expect(200);
+    paused(&acme, 20..=31).await;
+    let hook = acme.admin.send("POST", "/api/emails/webhook/settings", None).await.expect(200);
+    let url = hook["events_url"].as_str().unwrap().strip_prefix("https://crm.example").unwrap();
+    let ada: uuid::Uuid = acme.value("select id from campaign_recipients where email = 'ada@x.example'", &[]).await;
+    let event = json!([{"event": "delivered", "email": "ada@x.example", "timestamp": 1_760_000_000, "mail": ada}]);
+    acme.member.with_token("").post(url, event).await.expect(200);
+    sendgrid_says(&key, 429, "nobody");
+    acme.make_due("campaign").await;
+    assert_eq!(becomes(&acme.member, &path, "sent").await["total_sent"], 2);
+    let to: Vec<Value> = mails(&key).iter().map(|mail| mail["personalizations"][0]["to"][0]["email"].clone()).collect();
+    assert_eq!(to, ["bob@x.example"]);
+}
+
+/// They may have the mail, and wait for nobody.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_in_doubt_when_a_campaign_fails_is_closed() {
+    let (own, inbox) = (OwnDatabase::new().await, Inbox::open().await);
+    inbox.says_to_senders("550 5.4.5 quota exceeded");
+    let acme = World::served(&own, relaying(&inbox)).await;
+    let path = create(&acme.member, new(&["ada@x.example", "bob@x.example"])).await;
+    // As a worker that died a minute ago leaves them.
+    let doubtful =
+        "update campaign_recipients set state = 'sending', tried_at = now() - interval '1 minute', attempts = 1
+        where email = 'ada@x.example'";
+    acme.db.batch_execute(doubtful).await.unwrap();
+    send(&acme.member, &path).await.expect(200);
+    becomes(&acme.member, &path, "failed").await;
+    let jobs = "select count(*) from jobs where kind = 'campaign'";
+    acme.make_due("campaign").await;
+    let put_off = "select run_at > now() + interval '100 seconds' from jobs where kind = 'campaign'";
+    until("a pause", async || acme.value::<bool>(put_off, &[]).await).await;
+    assert_eq!(states(&acme.member, &path).await["ada@x.example"], "sending", "the answer may still be written down");
+    let later = "update campaign_recipients set tried_at = now() - interval '6 minutes' where state = 'sending'";
+    acme.db.batch_execute(later).await.unwrap();
+    acme.make_due("campaign").await;
+    until("the end of the job", async || acme.value::<i64>(jobs, &[]).await == 0).await;
+    let known = states(&acme.member, &path).await;
+    assert_eq!([&known["ada@x.example"], &known["bob@x.example"]], ["failed", "pending"]);
+    inbox.says_to_senders("250 ok");
+    send(&acme.member, &path).await.expect(200);
+    assert_eq!(becomes(&acme.member, &path, "sent").await["total_sent"], 1);
+}
+
 /// A server that accepts the connection and stays silent counts as unreachable.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mail_server_that_says_nothing_is_not_waited_for() {
