@@ -1,4 +1,4 @@
--- What a person has said of an address outweighs what others say of it.
+-- What a person has said of an address outweighs what others say of it, and an address of a sender is one company's.
 set role ringfence_owner;
 
 -- An entry has the weightiest reason that is known, and remembers that an admin has entered the address, too.
@@ -35,7 +35,46 @@ begin
   return null;
 end $$;
 
+-- Since when somebody has their address, or a company's mail its sender, if not since the row was made.
+alter table users add column address_since timestamptz;
+alter table twilio_settings add column address_since timestamptz;
+grant update (address_since) on twilio_settings to ringfence_api;
+create function app.note_address() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  new.address_since := now();
+  return new;
+end $$;
+create trigger note_address before update of email on users for each row
+  when (lower(new.email) is distinct from lower(old.email)) execute function app.note_address();
+create trigger note_address before update of sendgrid_from_email on twilio_settings for each row
+  when (lower(new.sendgrid_from_email) is distinct from lower(old.sendgrid_from_email)) execute function app.note_address();
+create index if not exists twilio_settings_sender on twilio_settings (app.global_key(lower(sendgrid_from_email))) where company_id is not null;
+grant select (sendgrid_from_email, address_since) on twilio_settings to ringfence_platform;
+
 reset role;
 
 create or replace trigger audit after insert or delete or update of channel, address, reason, also_admin on suppressions
   for each row execute function app.keep_audit_log('channel', 'address', 'reason', 'also_admin');
+
+-- Whether the address that the caller's mail bears is another company's: of those that have it as their sender or as a user's login, the
+-- first one's. A company that is suspended has none. It says so of no other address.
+create function app.sender_is_taken() returns boolean language sql stable security definer set search_path = pg_catalog, pg_temp
+  begin atomic
+    with sender as (
+      select lower(coalesce(s.sendgrid_from_email, u.email)) as address
+      from public.users u left join public.twilio_settings s on s.tenant_id = u.company_id and s.company_id is not null
+      where u.id = app.user_id() and u.company_id = app.company_id()
+    ), holder as (
+      select u.company_id, coalesce(u.address_since, u.created_at) as since
+      from sender join public.users u on app.global_key(u.email) = app.global_key(sender.address) and not u.is_deleted
+      union all
+      select s.company_id, coalesce(s.address_since, s.created_at)
+      from sender join public.twilio_settings s on app.global_key(lower(s.sendgrid_from_email)) = app.global_key(sender.address)
+      where s.company_id is not null
+    )
+    select coalesce((select h.company_id <> app.company_id() from holder h join public.companies c on c.id = h.company_id
+      where not app.is_blocked(c.status, c.subscription_status) order by h.since, h.company_id limit 1), false);
+  end;
+revoke execute on function app.sender_is_taken() from public;
+alter function app.sender_is_taken() owner to ringfence_platform;
+grant execute on function app.sender_is_taken() to ringfence_api;

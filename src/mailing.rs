@@ -96,13 +96,26 @@ pub struct MailRoute {
     reply_to: String,
 }
 
-/// The route of the company's mail, if it has one: 400 if its own is switched off.
+/// Checks whose address the caller's mail bears, where it leaves by the relay, to which all companies are one: 400 when it is another
+/// company's. With a company's own key, SendGrid decides who may send as whom.
+pub async fn check_sender(app: &App, tx: &Tx<'_>, has_key: bool) -> Result<()> {
+    if !has_key && app.mailer.has_relay() && tx.sender_is_taken().await? {
+        return Err(Error::bad_request(
+            "The sender of this mail is an address of another company: enter another one in the Twilio settings",
+        ));
+    }
+    Ok(())
+}
+
+/// The route of the company's mail, if it has one: 400 when its own is switched off, or its sender is another company's.
 pub async fn route<D: Door>(app: &App, db: &Scoped<D>) -> Result<Option<MailRoute>> {
     let (sender, sealed) = db
         .tx(async |tx| {
             let sender: Option<Sender> = tx.optional(sql!("mailing/sender"), &[]).await?;
             let sender = sender.ok_or(Error::bad_request("Who sends this is not in the company any more"))?;
-            Ok((sender, tx.company_secret("sendgrid_api_key").await?))
+            let sealed = tx.company_secret("sendgrid_api_key").await?;
+            check_sender(app, tx, sealed.is_some()).await?;
+            Ok((sender, sealed))
         })
         .await?;
     // Another route would mean another sender.

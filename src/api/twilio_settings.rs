@@ -4,9 +4,11 @@ use super::{filled, prelude::*};
 use crate::{
     clients::twilio::{Capabilities, Credentials},
     db::Tx,
+    mailing,
     seal::is_masked,
     telephony,
 };
+use std::time::Duration;
 
 routes! {
     /// The company's settings, or null
@@ -177,13 +179,26 @@ async fn keep(app: &App, tx: &Tx<'_>, name: &str, secret: &str) -> Result<()> {
     tx.keep_company_secret(company, name, sealed.as_ref()).await
 }
 
+/// Counts a new sender where mail leaves by the relay: the answer tells whether it is somebody's, so nobody asks often.
+async fn count_sender(app: &App, client: &Client, user: Uuid) -> Result<()> {
+    if app.mailer.has_relay() {
+        client.limit(app, "new sender", &user.to_string(), 20, Duration::from_secs(60 * 60)).await?;
+    }
+    Ok(())
+}
+
 async fn create(
     app: State<App>,
+    client: Client,
     db: Scoped<SettingsAdmin>,
     Json(new): Json<NewSettings>,
 ) -> Result<wire::Created<TwilioSettings>> {
-    if db.tx(read).await.must_have_company()?.is_some() {
+    let (there, user) = db.tx(async |tx| Ok((read(tx).await?, tx.caller().user_id))).await.must_have_company()?;
+    if there.is_some() {
         return Err(Error::bad_request(THERE));
+    }
+    if new.sendgrid_from_email.is_some() {
+        count_sender(&app, &client, user).await?;
     }
     let number = filled(new.phone_number).map(number).transpose()?;
     let key = filled(new.sendgrid_api_key).filter(|key| !is_masked(key));
@@ -201,20 +216,30 @@ async fn create(
         if let Some(key) = &key {
             keep(&app, tx, "sendgrid_api_key", key).await?;
         }
-        need(tx).await
+        let settings = need(tx).await?;
+        if settings.sendgrid_from_email.is_some() {
+            mailing::check_sender(&app, tx, settings.sendgrid_api_key.is_some()).await?;
+        }
+        Ok(settings)
     });
     Ok(wire::Created(settings.await.on_constraint("twilio_settings_tenant_row_key", THERE)?))
 }
 
 async fn update(
     app: State<App>,
+    client: Client,
     db: Scoped<SettingsAdmin>,
     change: Change<SettingsPatch>,
 ) -> Result<Json<TwilioSettings>> {
-    let there = db.tx(need).await.must_have_company()?;
+    let (there, user) = db.tx(async |tx| Ok((need(tx).await?, tx.caller().user_id))).await.must_have_company()?;
     let mut patch = change.checked_against(async { Ok(&there) }).await?;
     patch.auth_token = filled(patch.auth_token);
     patch.sendgrid_from_email = patch.sendgrid_from_email.map(filled);
+    let new_sender = patch.sendgrid_from_email.as_ref().and_then(Option::as_ref);
+    let is_new_sender = new_sender.is_some() && new_sender != there.sendgrid_from_email.as_ref();
+    if is_new_sender {
+        count_sender(&app, &client, user).await?;
+    }
     let other_number = patch.phone_number.map(filled).filter(|number| *number != there.phone_number);
     patch.phone_number = other_number.map(|n| n.map(number).transpose()).transpose()?;
     let key = patch.sendgrid_api_key.take().map(|key| filled(key).unwrap_or_default());
@@ -232,7 +257,11 @@ async fn update(
         if let Some(key) = &key {
             keep(&app, tx, "sendgrid_api_key", key).await?;
         }
-        need(tx).await
+        let settings = need(tx).await?;
+        if is_new_sender {
+            mailing::check_sender(&app, tx, settings.sendgrid_api_key.is_some()).await?;
+        }
+        Ok(settings)
     });
     let settings = changed.await?;
     let is_unknown = is_other || (!there.is_active && !settings.is_verified);

@@ -427,6 +427,11 @@ impl Tx<'_> {
         self.all(sql!("platform/take_numbers"), &[&numbers, &account_sid]).await
     }
 
+    /// Whether the address that the caller's mail bears is another company's, which had it first.
+    pub async fn sender_is_taken(&self) -> Result<bool> {
+        self.one(sql!("platform/sender_is_taken"), &[]).await
+    }
+
     /// A sealed secret of the caller's company.
     pub async fn company_secret(&self, name: &str) -> Result<Option<Vec<u8>>> {
         self.optional(sql!("platform/company_secret"), &[&name]).await

@@ -179,6 +179,68 @@ async fn a_company_without_a_key_sends_through_the_relay() {
     assert!(mail.data.contains(&format!("Message-ID: <{}@", sent["id"].as_str().unwrap())), "{}", mail.data);
 }
 
+/// To the relay all companies are one, so it cannot tell whose address is whose.
+#[tokio::test(flavor = "multi_thread")]
+async fn on_the_relay_no_company_bears_anothers_address() {
+    let (own, inbox) = (OwnDatabase::new().await, Inbox::open().await);
+    let base = start_server(Config { relay_url: Some(inbox.url()), ..config() }, &own.api);
+    let (acme, beta) = (World::alone_at(&own, &base).await, World::alone_at(&own, &base).await);
+    let post = async |world: &World, sender: &str| {
+        let account = Account::new();
+        let settings = json!({"account_sid": account.sid, "auth_token": account.token, "sendgrid_from_email": sender});
+        world.admin.post("/api/twilio-settings/", settings).await
+    };
+    let put = async |world: &World, settings: Value| world.admin.put("/api/twilio-settings/", settings).await;
+    let send = async |world: &World| {
+        let mail = json!({"to": "ada@x.example", "subject": "S", "body": "B"});
+        world.member.post("/api/emails/send", mail).await
+    };
+    post(&beta, "sales@beta.example").await.expect(201);
+    send(&beta).await.expect(201);
+    assert!(inbox.next().await.from.contains("sales@beta.example"));
+
+    // Neither as a sender nor as a login, however it is written; and nothing of what was refused is kept.
+    for taken in ["sales@beta.example", "Sales@BETA.example", &beta.member.email.to_uppercase()] {
+        assert!(post(&acme, taken).await.detail(400).contains("another company"), "{taken}");
+    }
+    assert_eq!(acme.admin.get("/api/twilio-settings/").await.expect(200), Value::Null);
+    post(&acme, "sales@acme.example").await.expect(201);
+    let taken = put(&acme, json!({"sendgrid_from_email": "sales@beta.example"})).await;
+    assert!(taken.detail(400).contains("another company"));
+    // What is stored may be sent back.
+    put(&acme, json!({"sendgrid_from_email": "sales@acme.example", "sms_enabled": true})).await.expect(200);
+    send(&acme).await.expect(201);
+    assert!(inbox.next().await.from.contains("sales@acme.example"));
+
+    // Whom its key sends as is SendGrid's to decide; without it, nothing leaves in any way.
+    let key = json!({"sendgrid_api_key": "SG.a-key-that-is-long-1234", "sendgrid_from_email": "Sales@beta.example"});
+    put(&acme, key).await.expect(200);
+    put(&acme, json!({"sendgrid_api_key": null})).await.expect(200);
+    assert!(send(&acme).await.detail(400).contains("another company"));
+    let campaign = json!({"campaign_name": "C", "subject": "S", "body": "B", "recipients": ["ada@x.example"],
+        "scheduled_at": "2099-01-01T00:00:00Z"});
+    let campaign = acme.member.post("/api/email-campaigns/", campaign).await.expect(201);
+    let campaign = format!("/api/email-campaigns/{}", campaign["id"].as_str().unwrap());
+    let now = "update campaigns set scheduled_at = now(); update jobs set run_at = now()";
+    acme.db.batch_execute(now).await.unwrap();
+    until("the end of the campaign", async || acme.member.get(&campaign).await.expect(200)["status"] == "failed").await;
+    assert!(acme.value::<String>("select error_message from campaigns", &[]).await.contains("another company"));
+    // Nor by way of a login that is changed to it.
+    put(&acme, json!({"sendgrid_from_email": null})).await.expect(200);
+    send(&acme).await.expect(201);
+    assert!(inbox.next().await.from.contains(&acme.member.email));
+    acme.member.put("/api/users/me", json!({"email": "sales@beta.example"})).await.expect(200);
+    assert!(send(&acme).await.detail(400).contains("another company"));
+    assert!(inbox.rest().await.is_empty());
+
+    // Who had it first keeps it, unless they are suspended.
+    send(&beta).await.expect(201);
+    assert!(inbox.next().await.from.contains("sales@beta.example"));
+    beta.db.execute("update companies set status = 'suspended' where id = $1", &[&beta.company]).await.unwrap();
+    send(&acme).await.expect(201);
+    assert!(inbox.next().await.from.contains("sales@beta.example"));
+}
+
 /// Some servers take a single carriage return or line feed as the end of a line, and a dot alone on such a line as the
 /// end of the mail (RFC 5321, 2.3.8).
 #[tokio::test]

@@ -1,0 +1,1 @@
+select app.sender_is_taken()
