@@ -335,9 +335,12 @@ pub(super) async fn events(app: State<App>, Unread(request): Unread) -> Result<J
         events.map_err(|_| Error::invalid("body", "", "Input should be a list of at most 5000 events"))?;
     events.retain(|event| !is_suspended || OPT_OUTS.iter().any(|opt_out| event["event"] == *opt_out));
     let events = Value::Array(events);
-<<<<<<< /tmp/mf.o
     let heard = db::retry_webhook(|| async {
-        let opened: Vec<Opened> = db.all(sql!("webhooks/mail_events"), &[&events]).await?;
+        let told = db.tx(async |tx| {
+            tx.all::<bool>(sql!("webhooks/mail_opt_outs"), &[&events]).await?;
+            tx.all(sql!("webhooks/mail_events"), &[&events]).await
+        });
+        let opened: Vec<Opened> = told.await?;
         for Opened { id, user_id } in opened {
             // As the mail's owner, whose workflows this triggers.
             let owner = TenantDb::for_company(&app.db, company, user_id);
@@ -346,27 +349,6 @@ pub(super) async fn events(app: State<App>, Unread(request): Unread) -> Result<J
         Ok(wire::done("Heard"))
     });
     heard.await
-||||||| /tmp/mf.b
-    let opened: Vec<Opened> = db.all(sql!("webhooks/mail_events"), &[&events]).await?;
-    for Opened { id, user_id } in opened {
-        // As the mail's owner, whose workflows this triggers.
-        let owner = TenantDb::for_company(&app.db, company, user_id);
-        owner.optional::<Uuid>(sql!("webhooks/mail_opened"), &[&id]).await?;
-    }
-    Ok(wire::done("Heard"))
-=======
-    let told = db.tx(async |tx| {
-        tx.all::<bool>(sql!("webhooks/mail_opt_outs"), &[&events]).await?;
-        tx.all(sql!("webhooks/mail_events"), &[&events]).await
-    });
-    let opened: Vec<Opened> = told.await?;
-    for Opened { id, user_id } in opened {
-        // As the mail's owner, whose workflows this triggers.
-        let owner = TenantDb::for_company(&app.db, company, user_id);
-        owner.optional::<Uuid>(sql!("webhooks/mail_opened"), &[&id]).await?;
-    }
-    Ok(wire::done("Heard"))
->>>>>>> /tmp/mf.t
 }
 
 /// Verifies the ECDSA signature of timestamp and body with SendGrid's public key ("Signed Event Webhook").
