@@ -3,7 +3,7 @@
 use crate::{
     App, Error, api,
     config::{Config, Switch},
-    db::{migrate, platform},
+    db::{UNFINISHED_RESTORE, migrate, platform},
     drain::Drained,
     error::{ErrorBody, ErrorInfo},
     idempotency, jobs, metrics, page, read_your_writes, store, streaming,
@@ -180,10 +180,12 @@ async fn health() -> Json<serde_json::Value> {
 /// store of files is known to be this database's.
 async fn ready(State(app): State<App>) -> Response {
     let ready = async {
-        let platform::Readiness { version, oldest_program, login_problem } = app.db.platform().readiness().await?;
+        let readiness = app.db.platform().readiness().await?;
+        let platform::Readiness { version, oldest_program, login_problem, is_unfinished } = readiness;
         let versions = || format!("the database is at migration {version}, this program at {}", migrate::newest());
         let role = login_problem.map(|problem| format!("the role of DATABASE_URL {problem}"));
-        let problem = (!migrate::fits(version, oldest_program)).then(versions).or(role);
+        let restore = is_unfinished.then(|| UNFINISHED_RESTORE.to_owned());
+        let problem = (!migrate::fits(version, oldest_program)).then(versions).or(role).or(restore);
         if problem.is_some() {
             return Ok(problem);
         }

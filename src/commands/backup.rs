@@ -13,6 +13,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     io::Seek,
+    ops::Add,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     pin::pin,
@@ -159,10 +160,14 @@ impl Restore {
         client.batch_execute(sql!("ops/backup/settle").text).await?;
         client.execute(sql!("ops/end_tokens").text, &[&None::<Uuid>]).await?;
         let without = logins.forget_grants(client).await?;
-        // Whatever fails from here on, the copy is there and may be served.
+        // Whatever fails from here on, the copy is there. What an older schema lacks for it is there after the migrations.
+        let is_current = db::migrate::is_current(client).await?;
         let mut due = None;
-        if !self.keep_due && db::migrate::is_current(client).await? {
-            due = Some(cancel_due(client, None, ORIGIN).await?);
+        if !self.keep_due {
+            due = match cancel_due(client, None, ORIGIN).await {
+                Err(_) if !is_current => None,
+                cancelled => Some(cancelled?),
+            };
         }
         // Before a migration turns some tables into new ones.
         let phase = terminal::progress("counting tables", Measure::Time);
@@ -171,8 +176,9 @@ impl Restore {
         drop(phase);
         let phase = terminal::progress("migrating", Measure::Time);
         db::migrate::migrate(admin, Some(api)).await.with_context(|| unfinished(due.is_some()))?;
-        if !self.keep_due && due.is_none() {
-            due = Some(cancel_due(client, None, ORIGIN).await?);
+        if !self.keep_due && !is_current {
+            let later = cancel_due(client, None, ORIGIN).await?;
+            due = Some(due.map_or(later, |earlier| earlier + later));
         }
         client.batch_execute(sql!("ops/backup/new_identity").text).await?;
         client.batch_execute(sql!("ops/backup/end").text).await?;
@@ -329,11 +335,22 @@ fn unfinished(is_due_cancelled: bool) -> String {
 const ORIGIN: &str = "Restored from a backup";
 
 /// The numbers of due items in a copy that were cancelled.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Due {
     texts: i64,
     campaigns: i64,
     runs: i64,
+}
+
+impl Add for Due {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        Self {
+            texts: self.texts + other.texts,
+            campaigns: self.campaigns + other.campaigns,
+            runs: self.runs + other.runs,
+        }
+    }
 }
 
 impl Due {

@@ -5,8 +5,10 @@
 use crate::{
     clients::storage::Storage,
     commands::backup,
-    db::{self, Sql},
-    say, sql, store,
+    db::{self, Sql, UNFINISHED_RESTORE},
+    say,
+    seal::Sealer,
+    sql, store,
 };
 use anyhow::bail;
 use tokio_postgres::Client;
@@ -83,15 +85,12 @@ async fn login_problem(client: &Client) -> anyhow::Result<Option<String>> {
     Ok(row.get(0))
 }
 
-const UNFINISHED: &str =
-    "a restore into this database has not ended: wait for it, or restore again into an empty database";
-
 /// Refuses a database whose policies would not restrict this server.
 pub async fn check_before_serving(url: &str) -> anyhow::Result<()> {
     let client = db::connect(url).await?;
     db::migrate::check_server(&client).await?;
     if backup::is_unfinished(&client).await? {
-        bail!("{UNFINISHED}");
+        bail!("{UNFINISHED_RESTORE}");
     }
     if let Some(problem) = login_problem(&client).await? {
         bail!(
@@ -130,7 +129,7 @@ pub async fn run(url: &str, storage: Option<&Storage>) -> anyhow::Result<bool> {
     };
     report("server version", db::migrate::check_server(client).await.err().map(|e| e.to_string()));
     if backup::is_unfinished(client).await? {
-        report("restore", Some(UNFINISHED.into()));
+        report("restore", Some(UNFINISHED_RESTORE.into()));
     }
     let remedy = "DATABASE_URL should log in as ringfence_api";
     report("login role", login_problem(client).await?.map(|problem| format!("it {problem}. {remedy}")));

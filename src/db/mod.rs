@@ -37,5 +37,5 @@ pub(crate) use standby::{leave_noted, note_position};
 pub use statement::{Params, Plan, Sql};
 pub use tenant::{
     AnyUser, Caller, CompanyAdmin, Door, Identity, Member, RoleRule, SUPER_ADMIN, Scoped, SettingsAdmin, SuperAdmin,
-    TeamAdmin, TenantDb, Tx, UserDb,
+    TeamAdmin, TenantDb, Tx, UNFINISHED_RESTORE, UserDb,
 };

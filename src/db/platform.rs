@@ -177,6 +177,8 @@ impl Db {
     pub fn platform(&self) -> Platform {
         Platform { db: self.clone() }
     }
+    /// Whether a restore into the database has not ended.
+    pub is_unfinished: bool,
 }
 
 impl Platform {
@@ -326,14 +328,22 @@ impl Platform {
     /// What readiness depends on, in one round trip, because monitoring asks often.
     pub async fn readiness(&self) -> Result<Readiness> {
         let mut connection = self.db.connection().await?;
-        let asked = [sql!("platform/schema_version"), sql!("platform/oldest_program"), sql!("platform/login_role")];
-        let [version, oldest, login] = connection.prepare(asked.map(|q| q.text)).await?;
-        let answer = connection.run(&[(&version, &[]), (&oldest, &[]), (&login, &[])]).await?;
+        let asked = [
+            sql!("platform/schema_version"),
+            sql!("platform/oldest_program"),
+            sql!("platform/login_role"),
+            sql!("platform/unfinished_restore"),
+        ];
+        let [version, oldest, login, unfinished] = connection.prepare(asked.map(|q| q.text)).await?;
+        let answer = connection.run(&[(&version, &[]), (&oldest, &[]), (&login, &[]), (&unfinished, &[])]).await?;
         match (answer.refused, &answer.replies[..]) {
             (Some(refused), _) => Err(refused.into()),
-            (None, [version, oldest, login]) => {
-                Ok(Readiness { version: only(version)?, oldest_program: only(oldest)?, login_problem: only(login)? })
-            }
+            (None, [version, oldest, login, unfinished]) => Ok(Readiness {
+                version: only(version)?,
+                oldest_program: only(oldest)?,
+                login_problem: only(login)?,
+                is_unfinished: only(unfinished)?,
+            }),
             _ => Err(Error::Internal("a statement without a reply".into())),
         }
     }

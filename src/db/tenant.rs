@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{Error, Result, server, sql};
 use std::{
+    io,
     marker::PhantomData,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
 };
@@ -23,6 +24,11 @@ use uuid::Uuid;
 const BEGIN: &str = "begin";
 const ENTER: Sql = sql!("platform/enter");
 const ENTER_JOB: Sql = sql!("platform/enter_job");
+const UNFINISHED: Sql = sql!("platform/unfinished_restore");
+
+/// What is said of a database into which a restore has not ended.
+pub const UNFINISHED_RESTORE: &str =
+    "a restore into this database has not ended: wait for it, or restore again into an empty database";
 
 /// An identity that the server has proof of: a verified token, or the row of a job or webhook.
 #[derive(Clone, Copy, Debug)]
@@ -211,9 +217,15 @@ impl<D> Scoped<D> {
     }
 }
 
-/// Prepares what every request needs.
+/// Prepares what every request needs. A database into which a restore has not ended counts as one that is away: it has work that may
+/// have been done, and that the restore is about to cancel. One that is still empty has nothing that could be prepared.
 pub(super) async fn prepare(connection: &mut Connection) -> Result<(), Fault> {
-    connection.prepare([BEGIN, ENTER.text]).await.map(drop)
+    let [_, _, unfinished] = connection.prepare([BEGIN, ENTER.text, UNFINISHED.text]).await?;
+    let reply = connection.run(&[(&unfinished, &[])]).await?.last()?;
+    match reply.first()?.map(|row| row.try_get(0usize)).transpose()? {
+        Some(false) => Ok(()),
+        _ => Err(Fault::Lost(io::Error::other(UNFINISHED_RESTORE))),
+    }
 }
 
 impl<D: Door> Scoped<D> {

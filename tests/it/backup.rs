@@ -3,17 +3,29 @@
 use crate::support::{
     command::{ringfence, run, text},
     database::{OwnDatabase, enter, until, waiting_for_locks},
+    log::has_warned,
     seed::{Seeded, add_operator_rows, tables},
+    server::{config, start_server},
     walk::walk_tables,
-    world::World,
+    world::{Person, World},
 };
 use ringfence::{
     commands::{backup::Backup, doctor},
     db,
 };
-use std::{collections::BTreeMap, path::Path, process::Stdio};
+use std::{collections::BTreeMap, path::Path, process::Stdio, time::Duration};
 use tokio_postgres::Client;
 use uuid::Uuid;
+
+/// A text of a company and a user that is due.
+const DUE: &str =
+    "insert into scheduled_sms (tenant_id, company_id, user_id, from_address, to_address, body, scheduled_at)
+    values ($1, $1, $2, '+14155550100', '+14155550101', 'due', now() - interval '1 hour')";
+/// The number of texts with which nobody has done anything.
+const UNTOUCHED: &str = "select count(*) from scheduled_sms s join jobs j on j.record_id = s.id
+    where not s.is_cancelled and s.error_message is null and j.attempts = 0";
+/// Longer than an idle worker waits before it asks for work again.
+const MORE_THAN_A_TURN: Duration = Duration::from_secs(5);
 
 async fn contents(client: &Client) -> BTreeMap<String, String> {
     let mut all = BTreeMap::new();
@@ -260,38 +272,46 @@ async fn a_restore_that_is_killed_leaves_nothing_to_be_done_again() {
     let acme = World::within(&own.admin, "Acme").await;
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("killed-{}", own.name));
     let path = folder.to_str().unwrap();
-    let due = "insert into scheduled_sms (tenant_id, company_id, user_id, from_address, to_address, body, scheduled_at)
-        values ($1, $1, $2, '+14155550100', '+14155550101', 'due', now() - interval '1 hour')";
-    acme.db.execute(due, &[&acme.company, &acme.admin.id]).await.unwrap();
+    acme.db.execute(DUE, &[&acme.company, &acme.admin.id]).await.unwrap();
     let made = run(ringfence(&own, &["backup", path]), "");
     assert!(made.status.success(), "{}", text(&made.stderr));
 
-    let copy = OwnDatabase::empty().await;
-    // Locks a table that the restore counts as soon as it exists.
-    let (holder, watch) = (db::connect(&copy.admin).await.unwrap(), db::connect(&copy.admin).await.unwrap());
-    let mut restore = ringfence(&copy, &["restore", path]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    while holder.batch_execute("begin; lock table sms_templates in access exclusive mode").await.is_err() {
+    // The schema of another version is not migrated yet when the restore is killed.
+    let newer =
+        "insert into refinery_schema_history (version, name, applied_on, checksum) values (9999, 'later', '', '0')";
+    acme.db.batch_execute(newer).await.unwrap();
+    let newer = format!("{path}-newer");
+    let made = run(ringfence(&own, &["backup", &newer]), "");
+    assert!(made.status.success(), "{}", text(&made.stderr));
+    for path in [path, &newer] {
+        let copy = OwnDatabase::empty().await;
+        // Locks a table that the restore counts as soon as it exists.
+        let (holder, watch) = (db::connect(&copy.admin).await.unwrap(), db::connect(&copy.admin).await.unwrap());
+        let mut restore =
+            ringfence(&copy, &["restore", path]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        while holder.batch_execute("begin; lock table sms_templates in access exclusive mode").await.is_err() {
+            holder.batch_execute("rollback").await.unwrap();
+            assert!(restore.try_wait().unwrap().is_none(), "the restore ended before its table could be held");
+        }
+        let waiting = async || waiting_for_locks(&watch).await > 0;
+        until("the restore waits for the table", waiting).await;
+        restore.kill().unwrap();
+        restore.wait().unwrap();
         holder.batch_execute("rollback").await.unwrap();
-        assert!(restore.try_wait().unwrap().is_none(), "the restore ended before its table could be held");
-    }
-    let waiting = async || waiting_for_locks(&watch).await > 0;
-    until("the restore waits for the table", waiting).await;
-    restore.kill().unwrap();
-    restore.wait().unwrap();
-    holder.batch_execute("rollback").await.unwrap();
 
-    let left = "select count(*) from scheduled_sms s join jobs j on j.record_id = s.id where not s.is_cancelled";
-    assert_eq!(holder.query_one(left, &[]).await.unwrap().get::<_, i64>(0), 0);
-    let version = "select token_version from app.caller where user_id = $1";
-    assert!(holder.query_one(version, &[&acme.admin.id]).await.unwrap().get::<_, i32>(0) > 1000);
-    let refused = doctor::check_before_serving(&copy.api).await.unwrap_err().to_string();
-    assert!(refused.contains("a restore into this database has not ended"), "{refused}");
-    let told = text(&run(ringfence(&copy, &["doctor"]), "").stdout);
-    assert!(told.contains("PROBLEM restore"), "{told}");
-    let again = text(&run(ringfence(&copy, &["restore", path]), "").stderr);
-    assert!(again.contains("a restore that was broken off left: create an empty one"), "{again}");
-    drop((holder, watch));
-    copy.drop().await;
+        let left = "select count(*) from scheduled_sms s join jobs j on j.record_id = s.id where not s.is_cancelled";
+        assert_eq!(holder.query_one(left, &[]).await.unwrap().get::<_, i64>(0), 0);
+        let version = "select token_version from app.caller where user_id = $1";
+        assert!(holder.query_one(version, &[&acme.admin.id]).await.unwrap().get::<_, i32>(0) > 1000);
+        let refused = doctor::check_before_serving(&copy.api).await.unwrap_err().to_string();
+        assert!(refused.contains("a restore into this database has not ended"), "{refused}");
+        let told = text(&run(ringfence(&copy, &["doctor"]), "").stdout);
+        assert!(told.contains("PROBLEM restore"), "{told}");
+        let again = text(&run(ringfence(&copy, &["restore", path]), "").stderr);
+        assert!(again.contains("a restore that was broken off left: create an empty one"), "{again}");
+        drop((holder, watch));
+        copy.drop().await;
+    }
 
     // A restore that has ended is served, and one that cannot begin leaves the database unchanged.
     let copy = OwnDatabase::empty().await;
@@ -310,7 +330,66 @@ async fn a_restore_that_is_killed_leaves_nothing_to_be_done_again() {
     copy.drop().await;
     drop(acme);
     own.drop().await;
+    std::fs::remove_dir_all(newer).unwrap();
     std::fs::remove_dir_all(folder).unwrap();
+}
+
+/// Neither a worker nor a server that runs already does anything with a copy before the restore into it has ended.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_runs_already_waits_for_the_end_of_a_restore() {
+    let own = OwnDatabase::new().await;
+    let acme = World::within(&own.admin, "Acme").await;
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("running-{}", own.name));
+    let path = folder.to_str().unwrap();
+    acme.db.execute(DUE, &[&acme.company, &acme.admin.id]).await.unwrap();
+    let made = run(ringfence(&own, &["backup", path]), "");
+    assert!(made.status.success(), "{}", text(&made.stderr));
+
+    let copy = OwnDatabase::empty().await;
+    let base = start_server(config(), &copy.api);
+    let ready = async || Person::visitor(&base).get("/readyz").await.status == 200;
+    assert!(!ready().await);
+    // Somebody holds a table from which the restore deletes before it cancels what was due.
+    let (holder, watch) = (db::connect(&copy.admin).await.unwrap(), db::connect(&copy.admin).await.unwrap());
+    let mut restore = ringfence(&copy, &["restore", path]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    while holder.batch_execute("begin; lock table app.operator_grant in share mode").await.is_err() {
+        holder.batch_execute("rollback").await.unwrap();
+        assert!(restore.try_wait().unwrap().is_none(), "the restore ended before its table could be held");
+    }
+    until("the restore waits for the table", async || waiting_for_locks(&watch).await > 0).await;
+    tokio::time::sleep(MORE_THAN_A_TURN).await;
+    assert_eq!(watch.query_one(UNTOUCHED, &[]).await.unwrap().get::<_, i64>(0), 1);
+    assert!(has_warned("a restore into this database has not ended") && !ready().await);
+    holder.batch_execute("rollback").await.unwrap();
+    assert!(restore.wait().unwrap().success());
+    until("the copy is served", ready).await;
+    let cancelled =
+        "select count(*) from scheduled_sms where is_cancelled and error_message like 'Restored from a backup%'";
+    assert_eq!(watch.query_one(cancelled, &[]).await.unwrap().get::<_, i64>(0), 1);
+    drop((holder, watch, acme));
+    copy.drop().await;
+    own.drop().await;
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+/// Behind a pooler a connection may be older than the database to which it leads.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_job_is_taken_over_an_older_connection_before_a_restore_has_ended() {
+    let own = OwnDatabase::new().await;
+    let acme = World::alone(&own).await;
+    let ready = async || acme.admin.get("/readyz").await.status == 200;
+    until("the server is ready", ready).await;
+    let set = format!("alter database {} set ringfence.unfinished_restore = 'on'", own.name);
+    acme.db.batch_execute(&set).await.unwrap();
+    acme.db.execute(DUE, &[&acme.company, &acme.admin.id]).await.unwrap();
+    tokio::time::sleep(MORE_THAN_A_TURN).await;
+    assert_eq!(acme.value::<i64>(UNTOUCHED, &[]).await, 1);
+    assert!(!ready().await);
+    acme.db.batch_execute(&set.replace("set", "reset").replace(" = 'on'", "")).await.unwrap();
+    until("the worker takes it", async || acme.value::<i64>(UNTOUCHED, &[]).await == 0).await;
+    assert!(ready().await);
+    drop(acme);
+    own.drop().await;
 }
 
 /// The copy exists, and a server may already be serving it.
@@ -320,9 +399,7 @@ async fn what_was_due_is_cancelled_also_where_a_restore_fails() {
     let acme = World::within(&own.admin, "Acme").await;
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("due-{}", own.name));
     let path = folder.to_str().unwrap();
-    let due = "insert into scheduled_sms (tenant_id, company_id, user_id, from_address, to_address, body, scheduled_at)
-        values ($1, $1, $2, '+14155550100', '+14155550101', 'due', now() - interval '1 hour')";
-    acme.db.execute(due, &[&acme.company, &acme.admin.id]).await.unwrap();
+    acme.db.execute(DUE, &[&acme.company, &acme.admin.id]).await.unwrap();
     acme.db.batch_execute("create index contacts_by_day on contacts (created_at)").await.unwrap();
     let made = run(ringfence(&own, &["backup", path]), "");
     assert!(made.status.success(), "{}", text(&made.stderr));

@@ -103,7 +103,9 @@ const DEBUG: &[u8] = br#""level":"DEBUG""#;
 
 const WARN: &str = r#""level":"WARN""#;
 
-/// The warnings of this process.
+const ERROR: &str = r#""level":"ERROR""#;
+
+/// The warnings and errors of this process.
 static WARNINGS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 /// Whether a server in this process has logged a warning that contains this text.
@@ -118,7 +120,7 @@ impl Write for Watch {
             eprintln!("a line of the log has what nobody may read there, {found:?}: {text}");
             std::process::abort();
         }
-        if text.contains(WARN) {
+        if text.contains(WARN) || text.contains(ERROR) {
             WARNINGS.lock().unwrap().push(text.into_owned());
         }
         if !line.windows(DEBUG.len()).any(|part| part == DEBUG) {
