@@ -184,6 +184,27 @@ async fn people_log_in_with_the_old_password_and_nobody_gains_rights() {
     old.drop().await;
 }
 
+/// A worker that runs meanwhile sends what becomes due.
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_come_before_the_texts_that_need_them() {
+    let (old, own) = (Old::new(1).await, OwnDatabase::new().await);
+    let (holder, watch) = (db::connect(&own.admin).await.unwrap(), db::connect(&own.admin).await.unwrap());
+    holder.batch_execute("begin; lock table scheduled_sms in share mode").await.unwrap();
+    let options = old.options();
+    let looked_at = async {
+        until("the import waits for the texts", async || waiting_for_locks(&watch).await > 0).await;
+        let without = "select count(*) from twilio_settings t
+            where not exists (select from app.company_secrets s where s.company_id = t.company_id)";
+        assert_eq!(watch.query_one(without, &[]).await.unwrap().get::<_, i64>(0), 0);
+        holder.batch_execute("rollback").await.unwrap();
+    };
+    tokio::join!(bring(&own, &options), looked_at);
+    assert!(watch.query_one("select count(*) from scheduled_sms", &[]).await.unwrap().get::<_, i64>(0) > 0);
+    drop((holder, watch));
+    own.drop().await;
+    old.drop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_due_is_not_sent_and_what_comes_is() {
     let (old, own) = (Old::new(2).await, OwnDatabase::new().await);

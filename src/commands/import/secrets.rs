@@ -16,9 +16,6 @@ pub(super) async fn seal(
     db: &impl GenericClient,
     sealer: &Sealer,
 ) -> anyhow::Result<()> {
-    if !columns.contains_key("twilio_settings") {
-        return Ok(());
-    }
     for row in old.query(&format!("{stand_ins}{SECRETS}"), &[]).await? {
         let (id, company): (Uuid, Option<Uuid>) = (row.get("id"), row.get("company_id"));
         let Some(company) = company else { continue };
