@@ -428,3 +428,62 @@ async fn an_old_conversation_that_is_blocked_blocks_the_one_that_is_here() {
     own.drop().await;
     old.drop().await;
 }
+
+/// A deal is in its stage since it was made, where no calendar has the time at which it came into it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deal_with_an_odd_time_comes_over() {
+    let (old, own) = (Old::new(1).await, OwnDatabase::new().await);
+    let odd = |column: &str| says("changed", &format!("{column} is no time of a calendar: the default"));
+    let mut deals = vec![];
+    for (times, told) in [
+        (json!({"stage_entered_at": "infinity"}), odd("stage_entered_at")),
+        (json!({"created_at": "-infinity"}), odd("created_at")),
+        (json!({"created_at": "infinity", "stage_entered_at": "2025-02-03"}), odd("created_at")),
+        (json!({}), vec![]),
+    ] {
+        deals.push((add_deal(&old, times).await, told));
+    }
+    bring(&own, &old.options()).await;
+    let new = db::connect(&own.admin).await.unwrap();
+    let mut since = vec![];
+    for (id, reasons) in &deals {
+        assert_eq!(told(&old, *id), *reasons);
+        let is_new = "jsonb_build_array(stage_entered_at = created_at, created_at > now() - interval '1 day')";
+        since.push(value(&new, is_new, "deals", *id).await);
+    }
+    assert_eq!(since, [json!([true, false]), json!([true, true]), json!([false, true]), json!([true, false])]);
+    drop(new);
+    own.drop().await;
+    old.drop().await;
+}
+
+/// The data of a run is an object (contract: workflows).
+#[tokio::test(flavor = "multi_thread")]
+async fn the_data_of_a_run_is_an_object() {
+    let (old, own) = (Old::new(1).await, OwnDatabase::new().await);
+    let workflow = json!({"name": "Odd", "status": "INACTIVE", "trigger_type": "DEAL_WON", "actions": []});
+    let workflow = add(&old, "workflows", workflow).await;
+    let (empty, odd) = (
+        "trigger_data is empty, and no object: it has none",
+        "trigger_data is no object: one with it below the name trigger_data",
+    );
+    let mut runs = vec![];
+    for (data, kept, reasons) in [
+        (json!({"a": 1}), json!({"a": 1}), vec![]),
+        (json!(["a", 1]), json!({"trigger_data": ["a", 1]}), says("changed", odd)),
+        (json!([]), json!({}), says("changed", empty)),
+        (json!(null), json!({}), vec![]),
+    ] {
+        let run = json!({"workflow_id": workflow, "status": "success", "trigger_data": data});
+        runs.push((add(&old, "workflow_executions", run).await, kept, reasons));
+    }
+    bring(&own, &old.options()).await;
+    let new = db::connect(&own.admin).await.unwrap();
+    for (id, kept, reasons) in runs {
+        assert_eq!(value(&new, "trigger_data", "workflow_executions", id).await, kept);
+        assert_eq!(told(&old, id), reasons);
+    }
+    drop(new);
+    own.drop().await;
+    old.drop().await;
+}

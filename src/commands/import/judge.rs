@@ -22,11 +22,11 @@ pub(super) fn create_stage(table: &Table) -> String {
 pub(super) async fn filled(db: &impl GenericClient, table: &Table) -> anyhow::Result<Vec<Column>> {
     let staged: BTreeSet<&str> = table.columns().map(|(name, _, _)| name).chain(["tenant_id"]).collect();
     let columns = db.query(sql!("import/columns").text, &[&table.new]).await?;
-    let columns = columns.iter().map(|row| Column {
-        name: row.get("name"),
-        required: row.get("required"),
-        fallback: row.get("fallback"),
-        is_time: row.get("is_time"),
+    let columns = columns.iter().map(|row| {
+        let name: String = row.get("name");
+        let own = table.fallbacks.iter().find(|(column, _)| *column == name);
+        let fallback = row.get::<_, Option<String>>("fallback").or(own.map(|(_, value)| (*value).to_owned()));
+        Column { name, required: row.get("required"), fallback, is_time: row.get("is_time") }
     });
     Ok(columns.filter(|column| staged.contains(column.name.as_str())).collect())
 }

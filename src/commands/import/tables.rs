@@ -33,6 +33,8 @@ pub(super) struct Table {
     pub(super) references: &'static [(&'static str, &'static str)],
     /// The order of the old rows: of those with the same unique key, the first is imported.
     pub(super) order: &'static str,
+    /// What a value that is missing here becomes where the column has no default: an expression of staged columns.
+    pub(super) fallbacks: &'static [(&'static str, &'static str)],
     /// Run once the rows are staged, including those that were imported before.
     pub(super) keep: &'static [Sql],
     /// Run once the latter are removed, before anything is judged.
@@ -157,6 +159,7 @@ const EMPTY: Table = Table {
     owner: None,
     references: &[],
     order: BY_TIME,
+    fallbacks: &[],
     keep: &[],
     prepare: &[],
     settle: &[],
@@ -263,7 +266,7 @@ pub(super) const TABLES: &[Table] = &[
         new: "deals",
         columns: "id uuid; company_id uuid; owner_id uuid; title text; description text; value numeric = value::numeric;
             currency text = upper(left(coalesce(nullif(btrim(currency), ''), 'USD'), 3)); pipeline_id uuid; stage_id uuid;
-            stage_entered_at timestamptz = coalesce(stage_entered_at, created_at) at time zone 'UTC';
+            stage_entered_at timestamptz;
             status text = lower(status::text); contact_id uuid; company text; expected_close_date timestamptz;
             actual_close_date timestamptz = coalesce(actual_close_date,
               case when lower(status::text) in ('won', 'lost') then updated_at end) at time zone 'UTC';
@@ -275,7 +278,7 @@ pub(super) const TABLES: &[Table] = &[
             stage_name text = (select s.name from pipeline_stages s where s.id = stage_id);
             stage jsonb = case when company_id is null then (select jsonb_build_object('place', s.order_index, 'probability', s.probability,
               'is_closed', s.is_closed, 'is_won', s.is_won) from pipeline_stages s where s.id = stage_id) end",
-        also_read: "value numeric; currency text; stage_entered_at timestamp; status text; actual_close_date timestamp; probability float8; tags jsonb; custom_fields jsonb",
+        also_read: "value numeric; currency text; status text; actual_close_date timestamp; probability float8; tags jsonb; custom_fields jsonb",
         altered: &[
             ("probability not between 0 and 100", "the probability is outside 0 to 100: it has none"),
             ("length(btrim(currency)) > 3", "the currency is longer than three letters: cut"),
@@ -289,6 +292,7 @@ pub(super) const TABLES: &[Table] = &[
         dropped: &[("weighted_value", "false")],
         owner: Some("owner_id"),
         references: &[("contact_id", "contacts")],
+        fallbacks: &[("stage_entered_at", "coalesce(created_at, now())")],
         settle: &[sql!("import/no_own_pipelines"), sql!("import/own_pipelines"), sql!("import/deal_stages")],
         ..EMPTY
     },
@@ -513,12 +517,21 @@ pub(super) const TABLES: &[Table] = &[
         columns: "id uuid; company_id uuid = coalesce(company_id, (select w.company_id from workflows w where w.id = workflow_id));
             user_id uuid = (select w.owner_id from workflows w where w.id = workflow_id); workflow_id uuid;
             event text = (select lower(w.trigger_type::text) from workflows w where w.id = workflow_id);
-            trigger_data jsonb = nullif(trigger_data, 'null'); status text = lower(status);
+            trigger_data jsonb = case when jsonb_typeof(trigger_data) = 'object' then trigger_data
+              when trigger_data not in ('null', '[]', '\"\"') then jsonb_build_object('trigger_data', trigger_data) end;
+            status text = lower(status);
             success_count int; failure_count int; error_message text = left(error_message, 500);
             started_at timestamptz = coalesce(started_at, created_at) at time zone 'UTC'; completed_at timestamptz; created_at timestamptz;
             was_deleted boolean = is_deleted",
         also_read: "company_id uuid; trigger_data jsonb; status text; error_message text; started_at timestamp; is_deleted boolean",
-        altered: &[("length(error_message) > 500", "the error message is longer than 500 characters: cut")],
+        altered: &[
+            ("length(error_message) > 500", "the error message is longer than 500 characters: cut"),
+            ("trigger_data in ('[]', '\"\"')", "trigger_data is empty, and no object: it has none"),
+            (
+                "jsonb_typeof(trigger_data) not in ('object', 'null') and trigger_data not in ('[]', '\"\"')",
+                "trigger_data is no object: one with it below the name trigger_data",
+            ),
+        ],
         // Computed from the times.
         dropped: &[("duration_seconds", "false")],
         owner: Some("user_id"),
