@@ -133,6 +133,7 @@ fn main() -> ExitCode {
         }
     };
     match runtime.block_on(run(cli)) {
+        Ok(_) if terminal::has_failed() => ExitCode::FAILURE,
         Ok(code) => code,
         Err(e) => {
             eprintln!("ringfence: {}", terminal::plain_lines(&explain(&e)));

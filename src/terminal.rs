@@ -7,10 +7,12 @@ use std::{
     borrow::Cow,
     fmt,
     io::{self, IsTerminal, Read, Write},
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
     time::Duration,
 };
 
-/// `println!` for commands: if the reader closes the pipe, as `head` does, the command still completes.
+/// `println!` for commands: whoever reads may have had enough, as `head` has, or the disk may be full, and the work goes on to its
+/// end all the same.
 #[macro_export]
 macro_rules! say {
     ($($text:tt)*) => {
@@ -29,13 +31,25 @@ pub fn plain_lines(text: &str) -> String {
     text.replace(|c| wire::is_hidden(c) && c != '\n', "")
 }
 
-/// Prints a text without a final line break, for [`say!`] and commands that bring their own.
+/// Whether something could not be printed.
+static HAS_FAILED: AtomicBool = AtomicBool::new(false);
+
+/// Prints a text without a line break behind it, for [`say!`] and commands that bring their own. The first failure is told on
+/// standard error, and ends no work.
 pub fn print(text: fmt::Arguments<'_>) {
-    if let Err(e) = io::stdout().write_all(plain_lines(&text.to_string()).as_bytes())
+    let mut out = io::stdout();
+    let printed = out.write_all(plain_lines(&text.to_string()).as_bytes()).and_then(|()| out.flush());
+    if let Err(e) = printed
         && e.kind() != io::ErrorKind::BrokenPipe
+        && !HAS_FAILED.swap(true, Relaxed)
     {
-        panic!("cannot write to standard output: {e}");
+        let _ = writeln!(io::stderr(), "ringfence: cannot write to standard output: {e}");
     }
+}
+
+/// Whether something could not be printed: the program's exit status says it, since its output is not complete.
+pub fn has_failed() -> bool {
+    HAS_FAILED.load(Relaxed)
 }
 
 /// How progress is measured.

@@ -129,6 +129,25 @@ async fn who_reads_may_stop() {
     own.drop().await;
 }
 
+/// What is done is done, and who runs it learns that not all of it was told.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn output_that_cannot_be_written_is_told_and_fails() {
+    let own = OwnDatabase::new().await;
+    let folder = format!("{}/full-{}", env!("CARGO_TARGET_TMPDIR"), own.name);
+    for arguments in [&["openapi"][..], &["doctor"], &["backup", &folder]] {
+        let mut command = ringfence(&own, arguments);
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let out = command.stdout(full).stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
+        let said = text(&out.stderr);
+        assert_eq!(out.status.code(), Some(1), "{arguments:?}: {said}");
+        assert!(said.contains("cannot write to standard output") && said.lines().count() == 1, "{arguments:?}: {said}");
+    }
+    assert!(std::path::Path::new(&folder).join("rows.json").exists());
+    std::fs::remove_dir_all(folder).unwrap();
+    own.drop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_migration_says_whom_it_waits_for() {
     let own = OwnDatabase::new().await;
