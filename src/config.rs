@@ -253,7 +253,7 @@ impl Config {
 }
 
 /// Whether a text is the address of a server over HTTP to which paths can be appended.
-fn is_address(text: &str) -> bool {
+pub(crate) fn is_address(text: &str) -> bool {
     let is_http = text.starts_with("http://") || text.starts_with("https://");
     is_http && !text.contains(char::is_whitespace) && url::Url::parse(text).is_ok_and(|url| url.has_host())
 }

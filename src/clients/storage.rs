@@ -1,13 +1,20 @@
 //! The object store with the files' content: a local folder, S3, Google Cloud Storage or Azure, depending on the URL.
 
+use crate::config::is_address;
 use anyhow::{Context, Result, anyhow, bail};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, TryStreamExt, stream::BoxStream};
 use nix::unistd::geteuid;
 use object_store::{
     GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, ObjectStoreScheme, PutMode, PutPayload, RetryConfig,
-    WriteMultipart, aws::AmazonS3Builder, azure::MicrosoftAzureBuilder, gcp::GoogleCloudStorageBuilder,
-    local::LocalFileSystem, memory::InMemory, path::Path, prefix::PrefixStore,
+    WriteMultipart,
+    aws::{AmazonS3Builder, AmazonS3ConfigKey},
+    azure::{AzureConfigKey, MicrosoftAzureBuilder},
+    gcp::{GoogleCloudStorageBuilder, GoogleConfigKey},
+    local::LocalFileSystem,
+    memory::InMemory,
+    path::Path,
+    prefix::PrefixStore,
 };
 use sha2::{Digest, Sha256};
 use std::{
@@ -70,6 +77,25 @@ pub fn file_of(key: &Path) -> Option<Uuid> {
 fn make_folder(folder: &std::path::Path, mode: u32) -> io::Result<()> {
     if folder.is_dir() {
         return Ok(());
+        /// An address without the user, the password and the parameters that it may have.
+        fn told(url: &url::Url) -> String {
+            format!("{}://{}{}", url.scheme(), url.host_str().unwrap_or_default(), url.path())
+        }
+
+        /// Refuses an address of a provider's server that is none, with which its client would panic.
+        fn check_endpoint(variable: &str, endpoint: Option<String>) -> Result<()> {
+            match endpoint {
+                Some(endpoint) if !is_address(&endpoint) => {
+                    bail!("{variable}: {endpoint:?} is no address such as https://storage.example.com")
+                }
+                _ => Ok(()),
+            }
+        }
+
+        /// What is said of an object that cannot be written: where it is in a local store, or else its key.
+        fn unwritten(file: Option<&std::path::Path>, key: &Path) -> String {
+            format!("cannot write {}", file.map_or_else(|| key.to_string(), |file| file.display().to_string()))
+        }
     }
     if let Some(above) = folder.parent() {
         make_folder(above, 0o777)?;
@@ -136,13 +162,20 @@ impl Storage {
         let retry = RetryConfig { max_retries: RETRIES, retry_timeout: TIMEOUT, ..RetryConfig::default() };
         let store: Arc<dyn ObjectStore> = match scheme {
             ObjectStoreScheme::AmazonS3 => {
-                Arc::new(AmazonS3Builder::from_env().with_url(url).with_retry(retry).build()?)
+                let builder = AmazonS3Builder::from_env().with_url(url).with_retry(retry);
+                check_endpoint("AWS_ENDPOINT", builder.get_config_value(&AmazonS3ConfigKey::Endpoint))?;
+                check_endpoint("AWS_ENDPOINT_URL_S3", builder.get_config_value(&AmazonS3ConfigKey::S3Endpoint))?;
+                Arc::new(builder.build()?)
             }
             ObjectStoreScheme::GoogleCloudStorage => {
-                Arc::new(GoogleCloudStorageBuilder::from_env().with_url(url).with_retry(retry).build()?)
+                let builder = GoogleCloudStorageBuilder::from_env().with_url(url).with_retry(retry);
+                check_endpoint("GOOGLE_BASE_URL", builder.get_config_value(&GoogleConfigKey::BaseUrl))?;
+                Arc::new(builder.build()?)
             }
             ObjectStoreScheme::MicrosoftAzure => {
-                Arc::new(MicrosoftAzureBuilder::from_env().with_url(url).with_retry(retry).build()?)
+                let builder = MicrosoftAzureBuilder::from_env().with_url(url).with_retry(retry);
+                check_endpoint("AZURE_STORAGE_ENDPOINT", builder.get_config_value(&AzureConfigKey::Endpoint))?;
+                Arc::new(builder.build()?)
             }
             _ => bail!("RINGFENCE_STORAGE_URL begins with file:, s3:, gs: or az:, and not with {}:", url.scheme()),
         };
