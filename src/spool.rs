@@ -6,6 +6,7 @@ use crate::{
     clients::storage::PART,
     fair_limit::{FairLimit, Permit},
 };
+use anyhow::Context;
 use bytes::BytesMut;
 use std::{io::SeekFrom, time::Duration};
 use tokio::{
@@ -96,9 +97,17 @@ impl Spool {
     }
 }
 
+/// Writes a temporary file, which is gone at once; an error that names the folder, if that cannot be done.
+pub fn probe() -> anyhow::Result<()> {
+    let written = tempfile::tempfile().and_then(|mut file| std::io::Write::write_all(&mut file, b"x"));
+    let folder = std::env::temp_dir();
+    written.with_context(|| format!("no file can be written to the folder {}, which TMPDIR names", folder.display()))
+}
+
 /// The error if the disk is full, for example.
 fn failed(e: std::io::Error) -> Error {
-    tracing::error!(error = %e, "a file that comes in cannot be kept in the folder for temporary files");
+    let folder = std::env::temp_dir();
+    tracing::error!(error = %e, folder = %folder.display(), "a file that comes in cannot be kept in the folder for temporary files");
     Error::Busy("No file can be taken right now: try again later")
 }
 

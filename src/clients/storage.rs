@@ -77,25 +77,30 @@ pub fn file_of(key: &Path) -> Option<Uuid> {
 fn make_folder(folder: &std::path::Path, mode: u32) -> io::Result<()> {
     if folder.is_dir() {
         return Ok(());
-        /// An address without the user, the password and the parameters that it may have.
-        fn told(url: &url::Url) -> String {
-            format!("{}://{}{}", url.scheme(), url.host_str().unwrap_or_default(), url.path())
-        }
+/// An address without the user, the password and the parameters that it may have.
+fn told(url: &url::Url) -> String {
+    format!("{}://{}{}", url.scheme(), url.host_str().unwrap_or_default(), url.path())
+}
 
-        /// Refuses an address of a provider's server that is none, with which its client would panic.
-        fn check_endpoint(variable: &str, endpoint: Option<String>) -> Result<()> {
-            match endpoint {
-                Some(endpoint) if !is_address(&endpoint) => {
-                    bail!("{variable}: {endpoint:?} is no address such as https://storage.example.com")
-                }
-                _ => Ok(()),
-            }
+/// Refuses an address of a provider's server that is none, with which its client would panic.
+fn check_endpoint(variable: &str, endpoint: Option<String>) -> Result<()> {
+    match endpoint {
+        Some(endpoint) if !is_address(&endpoint) => {
+            bail!("{variable}: {endpoint:?} is no address such as https://storage.example.com")
         }
+        _ => Ok(()),
+    }
+}
 
-        /// What is said of an object that cannot be written: where it is in a local store, or else its key.
-        fn unwritten(file: Option<&std::path::Path>, key: &Path) -> String {
-            format!("cannot write {}", file.map_or_else(|| key.to_string(), |file| file.display().to_string()))
-        }
+/// What is said of an object that cannot be written: where it is in a local store, or else its key.
+fn unwritten(file: Option<&std::path::Path>, key: &Path) -> String {
+    format!("cannot write {}", file.map_or_else(|| key.to_string(), |file| file.display().to_string()))
+}
+
+/// Creates a folder and its parents.
+fn make_folder(folder: &std::path::Path, mode: u32) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
     }
     if let Some(above) = folder.parent() {
         make_folder(above, 0o777)?;
@@ -187,9 +192,9 @@ impl Storage {
         let key = Path::parse(key)?;
         let file = self.file(&key);
         if let Some(folder) = file.as_deref().and_then(std::path::Path::parent) {
-            make_folder(folder, 0o777)?;
+            make_folder(folder, 0o777).with_context(|| format!("cannot make the folder {}", folder.display()))?;
         }
-        let upload = self.store.put_multipart(&key).await?;
+        let upload = self.store.put_multipart(&key).await.with_context(|| unwritten(file.as_deref(), &key))?;
         Ok(Writing {
             store: self.store.clone(),
             key,
@@ -342,7 +347,7 @@ impl Writing {
         self.hash.update(bytes);
         self.size += bytes.len() as u64;
         upload.write(bytes);
-        Ok(upload.wait_for_capacity(1).await?)
+        upload.wait_for_capacity(1).await.with_context(|| unwritten(self.file.as_deref(), &self.key))
     }
 
     /// The number of bytes so far.
@@ -353,7 +358,7 @@ impl Writing {
     /// Completes the object; returns its SHA-256.
     pub async fn finish(&mut self) -> Result<[u8; 32]> {
         let upload = self.upload.take().context("the object is finished")?;
-        upload.finish().await?;
+        upload.finish().await.with_context(|| unwritten(self.file.as_deref(), &self.key))?;
         self.file.as_deref().map_or(Ok(()), hand_over)?;
         Ok(self.hash.clone().finalize().into())
     }
@@ -381,8 +386,10 @@ impl Drop for Writing {
                 Some(upload) => upload.abort().await,
                 None => store.delete(&key).await,
             };
-            if let Err(e) = removed {
-                tracing::warn!(error = %e, "an object stays until the next sweep");
+            match removed {
+                // One that could not be written to its end is not there.
+                Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+                Err(e) => tracing::warn!(error = %e, %key, "an object stays until the next sweep"),
             }
         });
     }

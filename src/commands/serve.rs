@@ -8,7 +8,7 @@ use crate::{
     App,
     config::{Config, Database},
     db::{self, Db, migrate},
-    say, server, store, terminal,
+    say, server, spool, store, terminal,
 };
 use anyhow::{Context, bail};
 use std::io::Write;
@@ -37,6 +37,7 @@ pub async fn serve(database: Database, mut config: Config) -> anyhow::Result<()>
     };
     let served = async {
         config.settle(at.folder.as_deref())?;
+        spool::probe()?;
         let mut logins = Vec::new();
         if let Ok(admin) = at.admin() {
             migrate::migrate(admin, Some(&at.api)).await?;
