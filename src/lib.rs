@@ -63,7 +63,7 @@ pub struct Parts {
     /// The files' content.
     pub storage: clients::storage::Storage,
     /// Whether the store is this database's, as last checked; `None` before the first check.
-    pub store_is_ours: tokio::sync::watch::Sender<Option<bool>>,
+    pub store: tokio::sync::watch::Sender<Option<store::Standing>>,
     /// Outgoing mail of the platform itself.
     pub mailer: clients::mail::Mailer,
     /// Texts and calls.
@@ -100,7 +100,7 @@ impl App {
             cursors: signed::Signer::new(&config.secret_key, "cursors"),
             positions: seal::Sealer::of(&config.secret_key, "positions")?,
             storage,
-            store_is_ours: tokio::sync::watch::Sender::new(None),
+            store: tokio::sync::watch::Sender::new(None),
             mailer: clients::mail::Mailer::new(&config)?,
             twilio: clients::twilio::Twilio::new(&config)?,
             sendgrid: clients::sendgrid::SendGrid::new(&config)?,

@@ -10,11 +10,10 @@ use crate::{
         mail::{Attachment, OutgoingEmail, ascii_host},
     },
     db::{self, Door, Params, Scoped, TenantDb, Tx},
-    error::OrNotFound,
     fair_limit::FairLimit,
     idempotency,
     links::{self, Link, Purpose},
-    row, sql, wire,
+    row, sql, store, wire,
 };
 use lettre::Address;
 use std::{collections::BTreeSet, time::Duration};
@@ -231,7 +230,8 @@ async fn attached(app: &App, db: &TenantDb, ids: &Vec<Uuid>) -> Result<Vec<Attac
     }
     let mut all = Vec::new();
     for Attached { object_key, original_name: name, file_type, .. } in files {
-        let bytes = app.storage.read_all(&object_key).await.map_err(Error::of_storage).or_not_found("File")?;
+        let bytes = app.storage.read_all(&object_key).await.map_err(Error::of_storage)?;
+        let bytes = bytes.ok_or_else(|| store::lost(&object_key))?;
         let kind = file_type.filter(|kind| kind.contains('/'));
         all.push(Attachment { name, kind: kind.unwrap_or_else(|| "application/octet-stream".into()), bytes });
     }

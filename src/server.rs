@@ -189,10 +189,11 @@ async fn ready(State(app): State<App>) -> Response {
         if problem.is_some() {
             return Ok(problem);
         }
-        let store = match store::is_known_as_ours(&app).await {
-            Ok(true) => None,
-            Ok(false) => Some("the store of files is another database's"),
-            Err(_) => Some("the store of files has not answered yet"),
+        let store = match store::known(&app).await {
+            Ok(Ok(())) => None,
+            Ok(Err(store::Problem::Anothers)) => Some("the store of files is another database's"),
+            Ok(Err(store::Problem::Missing(_))) => Some("the store of files is empty, and no new one"),
+            Err(_) => Some("the store of files cannot be used yet"),
         };
         Ok::<_, Error>(store.map(str::to_owned))
     };

@@ -36,6 +36,8 @@ const RETRIES: usize = 3;
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// The object that says to which database the store belongs: its identity as text. It is not a company's file.
 const OWNER: &str = "ringfence-database";
+/// The object that is written and deleted again to see whether both can be done.
+const PROBE: &str = "ringfence-probe";
 /// How many files are looked up to find out to which database an older store belongs.
 const SAMPLE: usize = 1000;
 
@@ -45,6 +47,8 @@ pub struct Storage {
     store: Arc<dyn ObjectStore>,
     /// The folder of a local store, in which a killed server leaves parts that the store itself does not list.
     folder: Option<PathBuf>,
+    /// Its address as people are told it.
+    address: String,
 }
 
 /// To which database a store belongs, according to the store.
@@ -73,10 +77,6 @@ pub fn file_of(key: &Path) -> Option<Uuid> {
     id(company).and(id(file))
 }
 
-/// Creates a folder and its parents.
-fn make_folder(folder: &std::path::Path, mode: u32) -> io::Result<()> {
-    if folder.is_dir() {
-        return Ok(());
 /// An address without the user, the password and the parameters that it may have.
 fn told(url: &url::Url) -> String {
     format!("{}://{}{}", url.scheme(), url.host_str().unwrap_or_default(), url.path())
@@ -147,11 +147,12 @@ impl Storage {
 
     fn at(url: &str, makes_folder: bool) -> Result<Self> {
         let url: url::Url = url.parse().with_context(|| format!("RINGFENCE_STORAGE_URL is no address: {url}"))?;
+        let address = told(&url);
         if url.scheme() == "file" {
             let folder =
                 url.to_file_path().map_err(|()| anyhow!("RINGFENCE_STORAGE_URL names no local folder: {url}"))?;
             if !makes_folder && !folder.exists() {
-                return Ok(Self { store: Arc::new(InMemory::new()), folder: None });
+                return Ok(Self { store: Arc::new(InMemory::new()), folder: None, address });
             }
             // Only the server's user reads customers' files; parent folders may lead to others' files, such as
             // PostgreSQL's.
@@ -159,7 +160,7 @@ impl Storage {
                 .with_context(|| format!("cannot make the folder for files {}", folder.display()))?;
             // Acknowledged data has reached the disk.
             let store = LocalFileSystem::new_with_prefix(&folder)?.with_fsync(true).with_automatic_cleanup(true);
-            return Ok(Self { store: Arc::new(store), folder: Some(folder) });
+            return Ok(Self { store: Arc::new(store), folder: Some(folder), address });
         }
         super::use_ring();
         let (scheme, prefix) = ObjectStoreScheme::parse(&url)
@@ -184,7 +185,22 @@ impl Storage {
             }
             _ => bail!("RINGFENCE_STORAGE_URL begins with file:, s3:, gs: or az:, and not with {}:", url.scheme()),
         };
-        Ok(Self { store: Arc::new(PrefixStore::new(store, prefix)), folder: None })
+        Ok(Self { store: Arc::new(PrefixStore::new(store, prefix)), folder: None, address })
+    }
+
+    /// Its address, without what may be secret in it.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Writes an object and deletes it again; an error that says where, if either cannot be done.
+    pub async fn probe(&self) -> Result<()> {
+        let key = Path::from(PROBE);
+        let probed = async {
+            self.store.put(&key, PutPayload::from_static(b"x")).await?;
+            self.delete(&key).await
+        };
+        probed.await.with_context(|| format!("nothing can be written to the store of files at {}", self.address))
     }
 
     /// Starts an object, which is deleted again unless [`Writing::keep`] is called.

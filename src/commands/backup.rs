@@ -264,8 +264,8 @@ async fn report(client: &Client, logins: &Logins, restored: Restored, started: I
         say!("{told}");
     }
     say!(
-        "Give the copy a store of files of its own in RINGFENCE_STORAGE_URL. If it takes the place of the database that was backed up, \
-         the store becomes this one's with `ringfence files adopt`."
+        "Give the copy a store of files of its own in RINGFENCE_STORAGE_URL, or, if it takes the place of the database that was backed \
+         up, that one's. Either store becomes this database's with `ringfence files adopt`."
     );
     say!("Who was erased since the backup is there again: erase them again. Everybody logs in anew.");
     if !logins.statements.is_empty() {

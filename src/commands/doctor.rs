@@ -152,9 +152,8 @@ pub async fn run(url: &str, storage: Option<&Storage>) -> anyhow::Result<bool> {
         }
     }
     if let Some(storage) = storage {
-        let problem = match store::may_be_used(client, storage).await {
-            Ok(true) => None,
-            Ok(false) => Some(store::ANOTHERS.into()),
+        let problem = match store::of_login(client, storage).await {
+            Ok(standing) => standing.err().map(|problem| problem.to_string()),
             Err(e) => Some(format!("{e:#}")),
         };
         report("store of files", problem);

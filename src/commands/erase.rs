@@ -271,11 +271,11 @@ async fn is_last_super_admin(db: &Client, users: &[Uuid], company: Option<Uuid>)
 /// The store, if it belongs to this database: in another one's, a company that has moved has the same keys.
 async fn own<'a>(db: &Client, storage: &'a Storage, options: Options) -> anyhow::Result<Option<&'a Storage>> {
     let claim = if options.dry_run { Claim::No } else { Claim::IfUnowned };
-    let is_ours = store::is_of(db, storage, claim).await?;
-    if !is_ours {
-        tracing::warn!("no content of a file is erased: {}", store::ANOTHERS);
+    let standing = store::of_administrator(db, storage, claim).await?;
+    if let Err(problem) = &standing {
+        tracing::warn!("no content of a file is erased: {problem}");
     }
-    Ok(is_ours.then_some(storage))
+    Ok(standing.is_ok().then_some(storage))
 }
 
 fn goes_on(what: &str, counts: &Counts, options: Options) -> anyhow::Result<bool> {

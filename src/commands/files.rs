@@ -19,12 +19,13 @@ pub enum Command {
         #[arg(long)]
         dry_run: bool,
     },
-    /// Make this database the owner of the store, for a database that takes another one's place (needs DATABASE_ADMIN_URL)
+    /// Make this database the owner of the store, when it takes another one's place or gets another store (needs DATABASE_ADMIN_URL)
     ///
     /// A store belongs to one database, which deletes objects there that it does not know. First stop the servers and workers of
     /// the other database, or give it another store: what it writes to this one from now on is deleted, and its servers refuse
     /// uploads as soon as they see the new owner. The next sweep deletes what this database does not know; until then,
-    /// `ringfence files adopt` of the other database takes the store back.
+    /// `ringfence files adopt` of the other database takes the store back. A database that has had a store does not take an
+    /// empty one without this command: the volume of its own may not be mounted.
     Adopt {
         /// Only count the objects in the store
         #[arg(long)]

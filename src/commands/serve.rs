@@ -10,7 +10,7 @@ use crate::{
     db::{self, Db, migrate},
     say, server, spool, store, terminal,
 };
-use anyhow::{Context, bail};
+use anyhow::Context;
 use std::io::Write;
 use tokio::{
     net::TcpListener,
@@ -64,14 +64,13 @@ pub async fn serve(database: Database, mut config: Config) -> anyhow::Result<()>
     served.and(at.close().await)
 }
 
-/// Refuses a store of another database, which would delete new files. A store that does not respond may do so later;
-/// until then a server accepts no files, and is not ready.
+/// Refuses a store that is not this database's, where files that come in would not last. One that does not answer or cannot be
+/// written to may do so later; until then a server takes no files, and is not ready.
 async fn check_store(app: &App) -> anyhow::Result<()> {
     match store::look(app).await {
-        Ok(true) => Ok(()),
-        Ok(false) => bail!(store::ANOTHERS),
+        Ok(standing) => Ok(standing?),
         Err(e) => {
-            tracing::warn!(error = %format!("{e:#}"), "cannot see whose the store of files is: no file is taken before");
+            tracing::error!(error = %format!("{e:#}"), "the store of files cannot be used: no file is taken before it can");
             Ok(())
         }
     }

@@ -154,6 +154,18 @@ row! {
         id: Uuid,
         /// Whether it has any of the given files.
         has_one: bool,
+        /// Whether it has used a store of files before, or has files with content.
+        had_store: bool,
+    }
+}
+
+row! {
+    /// A key under which credentials of companies are sealed.
+    pub struct SealingKey as "SealingKey" {
+        /// Its id, with which what it has sealed begins (src/seal.rs).
+        id: Vec<u8>,
+        /// How many credentials it has sealed.
+        credentials: i64,
     }
 }
 
@@ -165,6 +177,8 @@ pub struct Readiness {
     pub oldest_program: i32,
     /// Why the policies would not restrict the role that this server logs in as, if so.
     pub login_problem: Option<String>,
+    /// Whether a restore into the database has not ended.
+    pub is_unfinished: bool,
 }
 
 /// A handle without company or user, for the closed list of things that need none.
@@ -177,8 +191,6 @@ impl Db {
     pub fn platform(&self) -> Platform {
         Platform { db: self.clone() }
     }
-    /// Whether a restore into the database has not ended.
-    pub is_unfinished: bool,
 }
 
 impl Platform {
@@ -276,6 +288,16 @@ impl Platform {
     /// Which database this is, and whether it has any of these files, even a deleted one.
     pub async fn identify(&self, files: &[Uuid]) -> Result<DatabaseIdentity> {
         self.one(sql!("platform/identify"), &[&files]).await
+    }
+
+    /// Notes that the database uses a store of files.
+    pub async fn note_store(&self) -> Result<()> {
+        self.rows(sql!("platform/note_store"), &[]).await.map(drop)
+    }
+
+    /// The keys under which the companies' credentials are sealed.
+    pub async fn sealing_keys(&self) -> Result<Vec<SealingKey>> {
+        self.all(sql!("platform/sealing_keys"), &[]).await
     }
 
     /// Deletes at most `limit` workflow runs and events older than `before`; returns the number of deleted rows.

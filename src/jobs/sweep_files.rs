@@ -6,7 +6,6 @@ use crate::{
     store::{self, Claim},
     wire::Time,
 };
-use anyhow::ensure;
 use futures_util::StreamExt;
 use jiff::{SignedDuration, Timestamp};
 use object_store::ObjectMeta;
@@ -56,7 +55,7 @@ pub async fn sweep_before(
     mut progress: impl FnMut(u64),
 ) -> anyhow::Result<Swept> {
     let claim = if dry_run { Claim::No } else { Claim::IfUnowned };
-    ensure!(store::is_ours(app, claim).await?, store::ANOTHERS);
+    store::of_server(app, claim).await??;
     let days = i64::from(app.config.deleted_files_days);
     let since = Time(Timestamp::now() - SignedDuration::from_hours(24 * days));
     let mut swept = Swept::default();

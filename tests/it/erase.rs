@@ -8,8 +8,7 @@ use crate::support::{
 use ringfence::{
     clients::storage::Storage,
     commands::erase::{self, Counts, Erase, Options},
-    db,
-    store::{self, Claim},
+    db, store,
 };
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -19,8 +18,7 @@ use uuid::Uuid;
 
 /// Claims the store, before it has objects that the database does not know.
 async fn claim(own: &OwnDatabase) {
-    let db = db::connect(&own.admin).await.unwrap();
-    assert!(store::is_of(&db, &own.store(), Claim::IfUnowned).await.unwrap());
+    store::adopt(&db::connect(&own.admin).await.unwrap(), &own.store()).await.unwrap();
 }
 
 async fn put(storage: &Storage, key: &str) {

@@ -1,8 +1,10 @@
 //! Files, folders and their content (contract: files).
 
 use crate::support::{
+    cluster::{as_owner, socket},
     command::{configured, run, serve, text},
     database::{OwnDatabase, until, waiting_for},
+    log::{self, has_warned},
     proxy::LostCommit,
     server::{admin_url, api_url, config, start_server, store_of},
     tls::Authority,
@@ -15,6 +17,7 @@ use ringfence::{
     config::{Config, Switch},
     db::{self, Db},
     jobs::sweep_files,
+    store,
 };
 use s3s::{auth::SimpleAuth, service::S3ServiceBuilder};
 use s3s_fs::FileSystem;
@@ -800,7 +803,7 @@ async fn nothing_is_stored_before_the_store_has_said_whose_it_is() {
         assert_eq!(said, "The store of files does not work right now: try again later");
         assert_eq!(acme.admin.get("/readyz").await.expect(503)["detail"], json!(why));
     };
-    refused("the store of files has not answered yet").await;
+    refused("the store of files cannot be used yet").await;
     std::fs::write(&mark, Uuid::new_v4().to_string()).unwrap();
     refused("the store of files is another database's").await;
     assert_eq!(std::fs::read_dir(mark.parent().unwrap()).unwrap().count(), 1);
@@ -809,6 +812,129 @@ async fn nothing_is_stored_before_the_store_has_said_whose_it_is() {
     acme.admin.get("/readyz").await.expect(200);
     drop(acme);
     own.drop().await;
+}
+
+/// What is below the place of a volume that is not mounted is an empty folder, and so is what a mistyped address names.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_store_is_not_taken_for_the_one_that_is_missing() {
+    let own = OwnDatabase::new().await;
+    let acme = World::served(&own, Config { worker: Switch::Off, ..config() }).await;
+    let ready = async || acme.admin.get("/readyz").await;
+    ready().await.expect(200);
+    let store = std::path::PathBuf::from(store_of(&own.api).trim_start_matches("file://"));
+    let volume = store.with_added_extension("volume");
+    let at_the_store = |arguments: &[&str]| {
+        let output = run(configured(&own, arguments), "");
+        (output.status.success(), text(&output.stdout) + &text(&output.stderr))
+    };
+    let refused = || {
+        for arguments in [&["serve"][..], &["worker"], &["files", "sweep"], &["doctor"]] {
+            let (done, said) = at_the_store(arguments);
+            let named = format!("the store of files at file://{} is empty", store.display());
+            assert!(
+                !done && said.contains(&named) && said.contains("`ringfence files adopt`"),
+                "{arguments:?}: {said}"
+            );
+        }
+    };
+    // Also before the first file, since the first one would be lost.
+    std::fs::rename(&store, &volume).unwrap();
+    std::fs::create_dir(&store).unwrap();
+    until("the server sees it", async || ready().await.status == 503).await;
+    assert_eq!(ready().await.body["detail"], json!("the store of files is empty, and no new one"));
+    upload(&acme.admin, "late", "x", &[]).await.expect(502);
+    refused();
+    std::fs::remove_dir(&store).unwrap();
+    std::fs::rename(&volume, &store).unwrap();
+    until("the server is ready again", async || ready().await.status == 200).await;
+    let file = upload(&acme.admin, "kept", "x", &[]).await.expect(200);
+
+    // A database that an older program has served has a file, and nothing says that it has had a store.
+    std::fs::rename(&store, &volume).unwrap();
+    acme.db.batch_execute("update ops.database_identity set has_store = false").await.unwrap();
+    std::fs::create_dir(&store).unwrap();
+    refused();
+    let (done, said) = at_the_store(&["erase", "person", &acme.member.email, "--yes"]);
+    assert!(done && said.contains("no content of a file is erased"), "{said}");
+    assert_eq!(std::fs::read_dir(&store).unwrap().count(), 0);
+    // Who says so on purpose has the empty one, and the log names what is not in it.
+    let (done, said) = at_the_store(&["files", "adopt", "--yes"]);
+    assert!(done, "{said}");
+    until("the server is ready with it", async || ready().await.status == 200).await;
+    assert_eq!(download(&acme.admin, &file, &[]).await.status(), 404);
+    assert!(has_warned("the content of a file is not in the store of files") && has_warned(id(&file)));
+    upload(&acme.admin, "new", "x", &[]).await.expect(200);
+    std::fs::remove_dir_all(volume).unwrap();
+    drop(acme);
+    own.drop().await;
+}
+
+/// A store that can be read and not written to is told at the start, with its address.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_cannot_write_to_its_store_is_not_ready() {
+    let own = OwnDatabase::new().await;
+    let store = std::path::PathBuf::from(store_of(&own.api).trim_start_matches("file://"));
+    std::fs::create_dir_all(&store).unwrap();
+    store::adopt(&db::connect(&own.admin).await.unwrap(), &own.store()).await.unwrap();
+    let may = |mode: u32| std::fs::set_permissions(&store, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    may(0o555);
+    let log = store.with_added_extension("log");
+    // As somebody whose the folder is not, for root writes to any.
+    let mut command = as_owner(&socket(&own.admin), std::path::Path::new(env!("CARGO_BIN_EXE_ringfence")));
+    let configured = configured(&own, &["serve"]);
+    command.envs(configured.get_envs().filter_map(|(name, value)| Some((name, value?)))).env("RUST_LOG", "error");
+    command.arg("serve").stderr(std::fs::File::create(&log).unwrap());
+    let (mut served, base) = serve(&mut command);
+    let acme = World::alone_at(&own, &base).await;
+    assert_eq!(acme.admin.get("/readyz").await.expect(503)["detail"], json!("the store of files cannot be used yet"));
+    upload(&acme.admin, "a", "x", &[]).await.expect(502);
+    let said = std::fs::read_to_string(&log).unwrap();
+    let told = format!("nothing can be written to the store of files at file://{}", store.display());
+    assert!(said.contains(&told) && said.contains("Permission denied"), "{said}");
+    may(0o777);
+    until("the server is ready", async || acme.admin.get("/readyz").await.status == 200).await;
+    upload(&acme.admin, "a", "x", &[]).await.expect(200);
+    served.kill().unwrap();
+    std::fs::remove_file(log).unwrap();
+    drop(acme);
+    own.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_needs_a_folder_for_temporary_files_and_a_providers_address() {
+    let own = OwnDatabase::new().await;
+    for (settings, told) in [
+        (&[("TMPDIR", "/nowhere")][..], "no file can be written to the folder /nowhere, which TMPDIR names"),
+        (&[("RINGFENCE_STORAGE_URL", "s3://bucket/"), ("AWS_ENDPOINT", "foo")], "AWS_ENDPOINT: \"foo\" is no address"),
+        (
+            &[("RINGFENCE_STORAGE_URL", "az://account/bucket/"), ("AZURE_STORAGE_ENDPOINT", "foo")],
+            "AZURE_STORAGE_ENDPOINT: \"foo\" is no address",
+        ),
+    ] {
+        let mut command = configured(&own, &["serve"]);
+        command.envs(settings.iter().copied());
+        let refused = run(command, "");
+        let said = text(&refused.stderr);
+        assert!(!refused.status.success() && said.contains(told) && !said.contains("panicked"), "{settings:?}: {said}");
+    }
+    own.drop().await;
+}
+
+/// What could not be written to its end leaves nothing that would have to be deleted.
+#[tokio::test]
+async fn an_object_that_is_not_there_need_not_be_deleted() {
+    log::watch();
+    let folder = format!("{}/gone-{}", env!("CARGO_TARGET_TMPDIR"), Uuid::new_v4());
+    let (store, tasks) = (Storage::open(&format!("file://{folder}")).unwrap(), tokio_util::task::TaskTracker::new());
+    let key = format!("{}/{}", Uuid::new_v4(), Uuid::new_v4());
+    let mut writing = store.write(&key, &tasks).await.unwrap();
+    writing.finish().await.unwrap();
+    std::fs::remove_file(format!("{folder}/{key}")).unwrap();
+    writing.discard();
+    tasks.close();
+    tasks.wait().await;
+    assert!(!has_warned("an object stays"));
+    std::fs::remove_dir_all(folder).unwrap();
 }
 
 /// Administrators run commands as root, and the server runs as another user.

@@ -230,8 +230,12 @@ async fn platform_functions_are_those_of_platform_rs() {
     // `lost_grants`, and programs from before V0086 `numbers_taken`.
     let elsewhere = ["lock_name", "lock_admins", "lost_grants", "numbers_taken"];
     for name in names.iter().map(|r| r.get::<_, String>(0)).filter(|name| !elsewhere.contains(&name.as_str())) {
-        // platform/enter_job reads `company_state`.
-        let file = if name == "company_state" { "enter_job".to_owned() } else { name.clone() };
+        // What platform/enter_job and platform/identify read.
+        let file = match name.as_str() {
+            "company_state" => "enter_job",
+            "had_store" => "identify",
+            name => name,
+        };
         assert!(
             source.contains(&format!("sql!(\"platform/{file}\")")),
             "app.{name} may be called by the API and src/db/platform.rs does not name it"

@@ -298,9 +298,9 @@ pub(super) async fn download(
         Some(Ok(range)) => range,
         None => None,
     };
-    let missing = || Error::not_found("File");
-    let key = object.object_key.ok_or_else(missing)?;
-    let content = app.storage.read(&key, range.clone()).await.map_err(Error::of_storage)?.ok_or_else(missing)?;
+    let key = object.object_key.ok_or_else(|| Error::not_found("File"))?;
+    let content = app.storage.read(&key, range.clone()).await.map_err(Error::of_storage)?;
+    let content = content.ok_or_else(|| store::lost(&key))?;
     Ok(Download(answer(content, range.is_some(), &object.original_name, &etag)))
 }
 

@@ -85,7 +85,7 @@ pub async fn import(admin_url: &str, from: &Path, options: Options, storage: &St
 
     let mut db = connect_as_dba(admin_url).await?;
     // Object keys are the same as in the database that it comes from, where the company may be erased.
-    ensure!(store::is_of(&db, storage, Claim::IfUnowned).await?, store::ANOTHERS);
+    store::of_administrator(&db, storage, Claim::IfUnowned).await??;
     let mut tx = db.transaction().await?;
     // The archive already has what triggers do for a company's new rows.
     tx.batch_execute("set constraints all deferred; set local app.restoring = 'on'").await?;

@@ -18,7 +18,7 @@ use crate::{
     sql, store,
     terminal::{self, Measure},
 };
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, bail};
 use clap::Args;
 use futures_util::{SinkExt, StreamExt};
 use indicatif::ProgressBar;
@@ -120,7 +120,7 @@ pub async fn run(admin_url: &str, options: &Options, sealer: &Sealer, storage: &
     be_alone(&db).await?;
     if options.files.is_some() {
         let claim = if options.dry_run { store::Claim::No } else { store::Claim::IfUnowned };
-        ensure!(store::is_of(&db, storage, claim).await?, store::ANOTHERS);
+        store::of_administrator(&db, storage, claim).await??;
     }
     // What a crash of the server loses, the next run imports again.
     db.batch_execute("set synchronous_commit = off").await?;
