@@ -1,6 +1,6 @@
 //! The program's settings: each flag is also an environment variable.
 
-use crate::clients::storage::Storage;
+use crate::{clients::storage::Storage, seal::Sealer};
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use std::{
@@ -249,6 +249,16 @@ impl Config {
     pub fn known_storage(&self, folder: Option<&Path>) -> anyhow::Result<Option<Storage>> {
         let is_known = folder.is_some() || self.storage_url.as_deref().is_some_and(|url| !url.is_empty());
         is_known.then(|| self.open_storage(folder, true)).transpose()
+    }
+
+    /// The keys of secrets if they are known, for a command that only looks whether they open what is sealed.
+    pub fn known_sealer(&mut self, folder: Option<&Path>) -> anyhow::Result<Option<Sealer>> {
+        let is_known = folder.is_some() || self.secret_key.iter().any(|key| !key.is_empty());
+        if !is_known {
+            return Ok(None);
+        }
+        self.settle_secret_key(folder)?;
+        Sealer::new(&self.secret_key).map(Some)
     }
 }
 

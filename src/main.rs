@@ -180,9 +180,11 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Openapi => say!("{}", serde_json::to_string_pretty(&ringfence::api::router().1)?),
         Command::Local { temporary, command } => return local::run(cli.database, cli.config, temporary, command).await,
         Command::Doctor => {
+            let mut config = cli.config;
             let healthy = located(cli.database, async |at| {
-                let storage = cli.config.known_storage(at.folder.as_deref())?;
-                doctor::run(&at.api, storage.as_ref()).await
+                let storage = config.known_storage(at.folder.as_deref())?;
+                let sealer = config.known_sealer(at.folder.as_deref())?;
+                doctor::run(&at.api, storage.as_ref(), sealer.as_ref()).await
             });
             let healthy = healthy.await?;
             return Ok(exit_code(healthy));

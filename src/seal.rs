@@ -83,6 +83,24 @@ impl Sealer {
         self.0[0].0
     }
 
+    /// What to do about credentials that none of the keys opens; `None` where there are none. Of each key, by its id, it is given
+    /// how many credentials are sealed under it.
+    pub fn problem<'a>(&self, sealed: impl Iterator<Item = (&'a [u8], i64)>) -> Option<String> {
+        let (mut all, mut unknown) = (0, 0);
+        for (key, credentials) in sealed {
+            all += credentials;
+            if self.0.iter().all(|(known, _)| known != key) {
+                unknown += credentials;
+            }
+        }
+        (unknown > 0).then(|| {
+            format!(
+                "{unknown} of the {all} credentials of providers cannot be opened with RINGFENCE_SECRET_KEY: give it every key that \
+                 was in use, or have these credentials entered again"
+            )
+        })
+    }
+
     /// Seals under the newest key what was sealed under any of them for this row and field.
     pub fn reseal(&self, row: Uuid, field: &str, sealed: &[u8]) -> anyhow::Result<Vec<u8>> {
         self.try_seal(row, field, &self.try_open(row, field, sealed)?)

@@ -112,9 +112,9 @@ pub async fn check_before_serving(url: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `ringfence doctor`: prints what is wrong, and returns whether all is well. Writes nothing to the database, nor to
-/// the store of files, which it checks if one is given.
-pub async fn run(url: &str, storage: Option<&Storage>) -> anyhow::Result<bool> {
+/// `ringfence doctor`: prints what is wrong, and whether that is anything. Writes nothing to the database, nor to the store of
+/// files, at which it looks if it knows it; so it does at credentials, if it knows the keys.
+pub async fn run(url: &str, storage: Option<&Storage>, sealer: Option<&Sealer>) -> anyhow::Result<bool> {
     let mut client = db::connect(url).await?;
     // A transaction, since a setting of the session would stay behind in a pooler.
     let transaction = client.build_transaction().read_only(true).start().await?;
@@ -157,6 +157,10 @@ pub async fn run(url: &str, storage: Option<&Storage>) -> anyhow::Result<bool> {
             Err(e) => Some(format!("{e:#}")),
         };
         report("store of files", problem);
+    }
+    if let Some(sealer) = sealer {
+        let keys = client.query_typed(sql!("platform/sealing_keys").text, &[]).await?;
+        report("credentials", sealer.problem(keys.iter().map(|key| (key.get("id"), key.get("credentials")))));
     }
     Ok(healthy)
 }

@@ -53,6 +53,7 @@ pub async fn serve(database: Database, mut config: Config) -> anyhow::Result<()>
         // The first connection is opened now, so that the first request does not wait for it.
         app.db.ping().await.map_err(|_| anyhow::anyhow!("the database does not answer"))?;
         check_store(&app).await?;
+        check_secrets(&app).await?;
         terminal::print(format_args!(
             "\nRingfence serves on http://{address}\nAPI documentation: http://{address}/docs\n{}",
             demo::told(&logins)
@@ -76,11 +77,21 @@ async fn check_store(app: &App) -> anyhow::Result<()> {
     }
 }
 
+/// Says in the log when credentials cannot be opened: all that needs none of them works.
+async fn check_secrets(app: &App) -> anyhow::Result<()> {
+    let keys = app.db.platform().sealing_keys().await?;
+    if let Some(problem) = app.sealer.problem(keys.iter().map(|key| (&key.id[..], key.credentials))) {
+        tracing::error!("{problem}");
+    }
+    Ok(())
+}
+
 /// Works on jobs until the program is told to stop.
 pub async fn worker(database: Database, config: Config) -> anyhow::Result<()> {
     let stop = stop_signal()?;
     let work = async |app: App| {
         check_store(&app).await?;
+        check_secrets(&app).await?;
         say!("Ringfence works on jobs. Ctrl-C stops it.");
         server::work(app, stop).await.context("the worker stopped")
     };

@@ -1,7 +1,7 @@
 //! Rotates the key of secrets while servers run.
 
 use crate::support::{
-    command::{ringfence, run, text},
+    command::{configured, ringfence, run, serve, text},
     database::{OwnDatabase, until, waiting_for_locks},
     server::config,
     twilio::{Account, mails, number},
@@ -15,7 +15,7 @@ use ringfence::{
     server,
 };
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fs::File};
 use uuid::Uuid;
 
 fn key(byte: &str) -> String {
@@ -200,5 +200,37 @@ async fn a_worker_without_the_key_leaves_the_work_to_others() {
     assert_eq!(told, "SendGrid's key cannot be read: enter it again in the settings");
     let told = other.post("/api/sms/send", json!({"to": number(), "body": "Hi"})).await.detail(502);
     assert_eq!(told, "Twilio's token cannot be read: enter it again in the settings");
+    own.drop().await;
+}
+
+/// A server with another key works as far as it can, and says what it cannot open.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_opens_nothing_is_noticed_at_the_start_and_by_the_doctor() {
+    let own = OwnDatabase::new().await;
+    let acme = World::served(&own, settings(&["0a"])).await;
+    Account::of(&acme).await;
+    let credentials: i64 = acme.value("select count(*) from app.company_secrets", &[]).await;
+    let problem = format!("{credentials} of the {credentials} credentials of providers cannot be opened");
+    let log = format!("{}/{}.log", env!("CARGO_TARGET_TMPDIR"), own.name);
+    for (keys, opens) in [("0b", false), ("0b,0a", true)] {
+        let keys = keys.split(',').map(key).collect::<Vec<_>>().join(",");
+        let mut server = configured(&own, &["serve"]);
+        server.env("RINGFENCE_SECRET_KEY", &keys).env("RUST_LOG", "error").stderr(File::create(&log).unwrap());
+        let (mut served, base) = serve(&mut server);
+        acme.admin.at(&base).get("/readyz").await.expect(200);
+        served.kill().unwrap();
+        let said = std::fs::read_to_string(&log).unwrap();
+        assert_eq!(said.contains(&problem) && said.contains("ERROR"), !opens, "{said}");
+        let mut doctor = ringfence(&own, &["doctor"]);
+        doctor.env("RINGFENCE_SECRET_KEY", &keys);
+        let told = run(doctor, "");
+        let said = text(&told.stdout);
+        assert_eq!(said.contains(&format!("PROBLEM credentials: {problem}")), !opens, "{said}");
+        assert_eq!((told.status.success(), said.contains("ok      credentials")), (opens, opens), "{said}");
+    }
+    let told = run(ringfence(&own, &["doctor"]), "");
+    assert!(told.status.success() && !text(&told.stdout).contains("credentials"), "{}", text(&told.stdout));
+    std::fs::remove_file(log).unwrap();
+    drop(acme);
     own.drop().await;
 }
