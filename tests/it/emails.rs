@@ -573,6 +573,56 @@ async fn a_mail_that_comes_in_is_stored_once_in_its_thread_with_what_it_brings()
     assert_eq!(elsewhere[0]["thread_id"], elsewhere[0]["id"]);
 }
 
+/// What is written in the place of an address is no reason to lose a mail.
+#[tokio::test]
+async fn a_mail_is_kept_whoever_it_says_it_is_from() {
+    let acme = World::new().await;
+    let (inbound, _) = hooked(&acme).await;
+    let long = format!("{}@docomo.ne.jp", "a".repeat(300));
+    for (from, envelope, kept) in [
+        ("J. Doe <j..doe@docomo.ne.jp>", "j..doe@docomo.ne.jp", "j..doe@docomo.ne.jp"),
+        ("doe.@docomo.ne.jp", "bounces@docomo.ne.jp", "doe.@docomo.ne.jp"),
+        ("MAILER-DAEMON", "", "MAILER-DAEMON"),
+        ("Mail\u{1} System <>", "", "Mail System <>"),
+        ("", "", "MAILER-DAEMON"),
+        ("", "x..y@docomo.ne.jp", "x..y@docomo.ne.jp"),
+        ("Postmaster", "post@docomo.ne.jp", "post@docomo.ne.jp"),
+        (&long, "", &long[..255]),
+    ] {
+        let envelope = json!({"from": envelope, "to": ["sales@acme.example"]}).to_string();
+        let mail = json!({"from": from, "to": "undisclosed-recipients:;", "subject": from, "text": kept, "envelope": envelope});
+        let heard = Person::nobody().post(&inbound, mail).await.expect(200);
+        assert_eq!(heard["message"], "Email received", "{from}");
+        let stored = &acme.admin.get("/api/emails/").await.expect(200)[0];
+        assert_eq!([&stored["from_email"], &stored["to_email"]], [&json!(kept), &json!("sales@acme.example")]);
+    }
+}
+
+/// Some programs give all their mails one id.
+#[tokio::test]
+async fn different_mails_with_one_id_are_all_kept_and_each_once() {
+    let acme = World::new().await;
+    let (inbound, _) = hooked(&acme).await;
+    let mail = |from: &str, day: u8, text: &str| {
+        let headers = format!("Message-ID: <same@mail.example>\nDate: {day} Nov 2026 10:00:00 +0000\nSubject: S");
+        json!({"from": from, "to": "sales@acme.example", "subject": "S", "text": text, "headers": headers})
+    };
+    let mails = [
+        mail("ada@example.com", 1, "One"),
+        mail("bob@example.com", 2, "One"),
+        mail("ada@example.com", 3, "Three"),
+        mail("ada@example.com", 4, "Four"),
+    ];
+    for message in ["Email received", "The email is known already"] {
+        let nobody = Person::nobody();
+        let told = futures_util::future::join_all(mails.iter().map(|mail| nobody.post(&inbound, mail.clone()))).await;
+        for answer in told {
+            assert_eq!(answer.expect(200)["message"], message);
+        }
+    }
+    assert_eq!(acme.admin.get("/api/emails/").await.expect(200).as_array().unwrap().len(), mails.len());
+}
+
 /// A form sends the same text each day, and a program that got no response sends it again at once.
 #[tokio::test]
 async fn the_same_words_are_one_mail_for_an_hour() {
@@ -955,8 +1005,8 @@ async fn the_key_for_sendgrid_is_an_admins_and_shown_once() {
     let list = acme.admin.get("/api/emails/").await.expect(200);
     assert_eq!(list.as_array().unwrap().len(), 2, "without an id in the world, the same mail is the same");
     assert_eq!([&list[0]["body"], &list[0]["subject"]], [&json!("plain"), &json!("S  X: y")]);
-    let nobodys = json!({"from": "nobody", "to": "sales@acme.example"});
-    assert_eq!(nobody.post(&new, nobodys).await.expect(200)["status"], "error");
+    let to_nobody = json!({"from": "ada@example.com", "to": "", "envelope": "{}"});
+    assert_eq!(nobody.post(&new, to_nobody).await.expect(200)["status"], "error");
     acme.db.execute("update companies set status = 'suspended' where id = $1", &[&acme.company]).await.unwrap();
     assert_eq!(nobody.post(&new, text).await.status, 403);
 }

@@ -80,8 +80,11 @@ pub(super) struct Received {
     pub(super) subject: String,
     pub(super) body: String,
     pub(super) cc: Option<String>,
-    pub(super) id: String,
-    /// The id that the same mail would have had one hour earlier, if the id is a hash of content and hour.
+    /// Its Message-ID, if it has one.
+    pub(super) id: Option<String>,
+    /// The id that its content gives it, which it is known by without a Message-ID, or with one that another mail had first.
+    pub(super) id_by_content: String,
+    /// What `id_by_content` was if it came before, an hour ago at most, where only what it says tells it from others.
     pub(super) known_as: Option<String>,
     pub(super) in_reply_to: Option<String>,
     /// Ids of earlier mails of its thread, oldest first.
@@ -100,6 +103,22 @@ fn address(text: &str) -> Option<String> {
     by_the_rules.or_else(|| brackets().find(is_address)).map(str::to_owned)
 }
 
+/// The address of a mailbox, also one that breaks the rules, such as `j..doe@docomo.ne.jp`.
+fn mailbox(text: &str) -> Option<String> {
+    address(text).or_else(|| written(text).filter(|text| text.contains('@')))
+}
+
+/// What a head says in the place of an address, at most 255 characters: what stands in angle brackets, or else all of it.
+fn written(text: &str) -> Option<String> {
+    let inside = text.rsplit_once('<').and_then(|(_, rest)| rest.split_once('>')).map(|(inside, _)| inside);
+    let text = inside.filter(|inside| !inside.trim().is_empty()).unwrap_or(text);
+    let text: String = text.trim().chars().filter(|c| !c.is_control()).take(255).collect();
+    Some(text).filter(|text| !text.is_empty())
+}
+
+/// The sender of a mail that names none, as mails do that report a failed delivery (RFC 5321, 4.5.5).
+const NO_SENDER: &str = "MAILER-DAEMON";
+
 /// A mail's Message-ID, if all its characters are allowed.
 fn message_id(text: &str) -> Option<String> {
     let text = text.trim().trim_start_matches('<').trim_end_matches('>');
@@ -111,12 +130,15 @@ fn message_id(text: &str) -> Option<String> {
 const BEFORE: usize = 15;
 
 impl Received {
-    /// Appends the sentences about what was `lost` to the text.
+    /// With what of the mail is `lost` at the end of its text. None when it names no recipient.
     pub(super) fn of(parsed: ParsedMail, lost: &[String]) -> Option<Self> {
         // A blind copy may name nobody in its headers.
         let envelope: Envelope = serde_json::from_str(&parsed.envelope).unwrap_or_default();
-        let from = address(&parsed.from).or_else(|| address(envelope.from.as_deref()?))?;
-        let to = address(&parsed.to).or_else(|| envelope.to.iter().find_map(|to| address(to)))?;
+        let from =
+            mailbox(&parsed.from).or_else(|| mailbox(envelope.from.as_deref()?)).or_else(|| written(&parsed.from));
+        let from = from.unwrap_or_else(|| NO_SENDER.into());
+        let to = mailbox(&parsed.to).or_else(|| envelope.to.iter().find_map(|to| mailbox(to)));
+        let to = to.or_else(|| written(&parsed.to))?;
         let head = MessageParser::default().parse(parsed.headers.as_bytes());
         let ids = |value: &mail_parser::HeaderValue<'_>| -> Vec<String> {
             value.as_text_list().unwrap_or_default().iter().filter_map(|id| message_id(id)).collect()
@@ -132,16 +154,14 @@ impl Received {
         let is_dated = head.as_ref().is_some_and(|head| head.date().is_some());
         // The same mail has the same id, even if its sender set none. Without a date, the same content is the same mail
         // for an hour or two only: a web form may send it every day.
-        let (id, known_as) = id.map(|id| (id, None)).unwrap_or_else(|| {
-            let all =
-                [&*parsed.from, &parsed.to, &parsed.subject, &parsed.headers, &parsed.text, &parsed.html].join("\0");
-            let hash = hexadecimal(&Sha256::digest(all));
-            if is_dated {
-                return (format!("{hash}@received.invalid"), None);
-            }
+        let all = [&*parsed.from, &parsed.to, &parsed.subject, &parsed.headers, &parsed.text, &parsed.html].join("\0");
+        let hash = hexadecimal(&Sha256::digest(all));
+        let (id_by_content, known_as) = if is_dated {
+            (format!("{hash}@received.invalid"), None)
+        } else {
             let hour = Timestamp::now().as_second() / 3600;
             (format!("{hash}.{hour}@received.invalid"), Some(format!("{hash}.{}@received.invalid", hour - 1)))
-        });
+        };
         let subject = parsed.subject.chars().map(|c| if c.is_control() { ' ' } else { c }).take(500).collect();
         let cc: String = parsed.cc.chars().filter(|c| !c.is_control()).take(5000).collect();
         let is_html = !parsed.html.trim().is_empty();
@@ -151,6 +171,7 @@ impl Received {
                 &if is_html { format!("\n<p>[{}]</p>", super::escaped(sentence)) } else { format!("\n\n[{sentence}]") };
         }
         let cc = Some(cc).filter(|cc| !cc.trim().is_empty());
-        Some(Self { from, to, subject, body: body.replace('\0', ""), cc, id, known_as, in_reply_to, references })
+        let body = body.replace('\0', "");
+        Some(Self { from, to, subject, body, cc, id, id_by_content, known_as, in_reply_to, references })
     }
 }

@@ -131,7 +131,7 @@ pub(super) async fn inbound(app: State<App>, Unread(request): Unread) -> Result<
     };
     // SendGrid would retry after any response but 200.
     let Some(mail) = Received::of(parsed, &lost) else {
-        return Ok(Json(Heard { status: "error", message: "The sender or the recipient is no e-mail address" }));
+        return Ok(Json(Heard { status: "error", message: "The mail names no recipient" }));
     };
     // Even if the sender disconnects, this completes, and the files' content is kept or deleted accordingly.
     let is_new = app.run_to_completion(write_down(db, mail, files, objects)).await??;
@@ -161,9 +161,15 @@ async fn write_down(db: TenantDb, mail: Received, files: Vec<Stored>, mut object
 async fn keep(db: &TenantDb, mail: &Received, files: &[Stored]) -> Result<bool> {
     let ids: Vec<Uuid> = files.iter().map(|file| file.id).collect();
     let kept = db.tx(async |tx| {
-        let Received { from, to, subject, body, cc, id, known_as, in_reply_to, references } = mail;
-        let params: Params<'_> = &[from, to, subject, body, cc, id, in_reply_to, references, &ids, known_as];
-        let kept: Option<Uuid> = tx.optional(sql!("webhooks/received"), params).await?;
+        let Received { from, to, subject, body, cc, id, id_by_content, known_as, in_reply_to, references } = mail;
+        let params: Params<'_> =
+            &[from, to, subject, body, cc, id, in_reply_to, references, &ids, known_as, id_by_content];
+        let stored = async || tx.optional::<Uuid>(sql!("webhooks/received").planned_anew(), params).await;
+        let mut kept = stored().await?;
+        // Another mail with the same id may have been stored at the same moment, which only the next statement sees.
+        if kept.is_none() && id.is_some() {
+            kept = stored().await?;
+        }
         for Stored { id, key, name, kind, size, sha256 } in files.iter().filter(|_| kept.is_some()) {
             let params: Params<'_> = &[id, name, kind, size, &sha256.as_slice(), key, &kept];
             tx.one::<Uuid>(sql!("webhooks/attachment"), params).await?;
