@@ -267,6 +267,10 @@ async fn lists_and_searches_read_their_indexes() {
         api.execute("select app.contact_of_number('+13012345678')", &[]).await.unwrap();
         let after: i64 = api.query_one(scans, &[]).await.unwrap().get(0);
         assert!(after > before, "who writes is not found by contacts_phone");
+        let text = "'zqxjk1@x.example'";
+        let mail = [text, text, text, text, "null", "null", "null", "'{}'", "'{}'", "null", text];
+        let received = plan(&api, sql!("webhooks/received").planned_anew(), &mail).await;
+        reads(&received, "webhooks/received", &["contacts_search"], false);
         api.batch_execute("rollback").await.unwrap();
     }
 
