@@ -12,6 +12,7 @@ use crate::{
     db::{self, Params, Scoped, TenantDb, Tx},
     row, sql,
 };
+use std::borrow::Cow;
 use uuid::Uuid;
 
 /// A company's Twilio account, ready for use.
@@ -262,10 +263,23 @@ fn filled(text: &str, variables: &std::collections::HashMap<String, String>) -> 
     Ok(out)
 }
 
-/// A number as the screens give it, in E.164: with `+` it stays, `03…` is Pakistan's, ten digits are America's
-/// (contract: sms/send).
+/// Country codes whose numbers may begin with a zero: Italy, San Marino and the Vatican, Ivory Coast, Burkina Faso, Niger, Benin, Gabon
+/// and Congo.
+const WITH_ZERO: [&str; 9] = ["39", "378", "379", "225", "226", "227", "229", "241", "242"];
+
+/// A number without the zero in brackets that callers within its country dial, as in `+44 (0)20 …`; the same rule is in
+/// `app.without_trunk_zero`.
+fn without_trunk_zero(given: &str) -> Cow<'_, str> {
+    let Some((country, rest)) = given.split_once("(0)") else { return given.into() };
+    let code: String = country.chars().filter(char::is_ascii_digit).collect();
+    let is_code = country.contains('+') && (1..=3).contains(&code.len()) && !WITH_ZERO.contains(&&*code);
+    if is_code { format!("{country}{rest}").into() } else { given.into() }
+}
+
+/// A number as the screens give it, in E.164: with `+` it is whole, `03…` is Pakistan's, ten digits are America's (contract:
+/// sms/send).
 pub fn e164(given: &str) -> Result<String> {
-    let text: String = given.chars().filter(|c| !" -().\u{a0}".contains(*c)).collect();
+    let text: String = without_trunk_zero(given).chars().filter(|c| !" -().\u{a0}".contains(*c)).collect();
     let number = match text.strip_prefix('+') {
         Some(_) => text.clone(),
         None if text.starts_with("03") => format!("+92{}", &text[1..]),

@@ -862,6 +862,37 @@ async fn what_sendgrid_tells_of_a_mail_moves_it_forward_in_any_order() {
     assert_eq!([&list[0]["address"], &list[0]["reason"]], [&json!("ada@example.com"), &json!("bounce")]);
 }
 
+/// A domain has two forms, and mail programs and providers tell either.
+#[tokio::test]
+async fn who_wants_no_mail_gets_none_in_either_form_of_their_domain() {
+    let acme = World::new().await;
+    let key = with_key(&acme).await;
+    let forms = ["x@xn--mnchen-3ya.de", "X@München.DE"];
+    for (entered, other) in [(forms[0], forms[1]), (forms[1], forms[0])] {
+        let entry = json!({"channel": "email", "address": entered});
+        let entry = acme.admin.post("/api/suppressions/", entry).await.expect(200);
+        assert_eq!(entry["address"], "x@münchen.de");
+        for to in [entered, other] {
+            let new = json!({"to_email": to, "subject": "S", "body": "B"});
+            assert!(acme.member.post("/api/emails/", new).await.detail(400).contains("unsubscribed"), "{to}");
+        }
+        acme.admin.delete(&format!("/api/suppressions/{}", entry["id"].as_str().unwrap())).await.expect(200);
+    }
+    assert!(mails(&key).is_empty());
+    for (label, decoded) in [
+        ("xn--fiqs8s", "中国"),
+        ("xn--strae-oqa", "straße"),
+        ("xn--p1ai", "рф"),
+        ("xn--n3h", "☃"),
+        ("example", "example"),
+        ("xn--", "xn--"),
+        ("xn--zzzzzzzzzzzz", "xn--zzzzzzzzzzzz"),
+        ("xn--99999999999999", "xn--99999999999999"),
+    ] {
+        assert_eq!(acme.value::<String>("select app.unicode_label($1)", &[&label]).await, decoded);
+    }
+}
+
 /// Opt-outs and bounces count even if the mail was deleted; only the company that sent it learns of them.
 #[tokio::test]
 async fn what_is_told_of_a_deleted_mail_suppresses_its_recipient() {

@@ -1,9 +1,15 @@
 //! Addresses that must not be written to (tests/README.md, promise 28).
 
+<<<<<<< /tmp/mf.o
 use crate::support::{
     twilio::{Account, number},
     world::World,
 };
+||||||| /tmp/mf.b
+use crate::support::world::World;
+=======
+use crate::support::{database::OwnDatabase, twilio::Account, world::World};
+>>>>>>> /tmp/mf.t
 use serde_json::json;
 
 #[tokio::test]
@@ -22,6 +28,7 @@ async fn an_address_is_entered_once_in_its_one_form() {
     assert_eq!(list[0]["address"], "+14155550123");
     assert!(World::new().await.admin.get("/api/suppressions/").await.expect(200).as_array().unwrap().is_empty());
 }
+<<<<<<< /tmp/mf.o
 
 /// Whoever lifts an entry sees the weightiest reason for it, whatever was known first; START takes back STOP and no more.
 #[tokio::test]
@@ -70,3 +77,54 @@ async fn what_the_person_said_outweighs_what_others_say_of_an_address() {
         assert_eq!(reason(&customer).await, then, "{order:?}");
     }
 }
+||||||| /tmp/mf.b
+=======
+
+/// Europe's usual way to write a number has a zero that is not dialled from abroad.
+#[tokio::test]
+async fn a_zero_in_brackets_is_no_part_of_a_number() {
+    let acme = World::new().await;
+    let account = Account::of(&acme).await;
+    let entry = json!({"channel": "sms", "address": "+44 (0)20 7946 0008"});
+    assert_eq!(acme.admin.post("/api/suppressions/", entry).await.expect(200)["address"], "+442079460008");
+    for to in ["+442079460008", "+44 (0)20 7946 0008", "+44(0)2079460008"] {
+        let refused = acme.member.post("/api/sms/send", json!({"to": to, "body": "Hi"})).await.detail(400);
+        assert!(refused.contains("opted out"), "{to}: {refused}");
+    }
+    for to in ["+44 (0)20 7946 0009", "+39 (0)6 1234 0009"] {
+        acme.member.post("/api/sms/send", json!({"to": to, "body": "Hi"})).await.expect(200);
+    }
+    let sent: Vec<String> = account.asked().iter().map(|text| text["To"].clone()).collect();
+    assert_eq!(sent, ["+442079460009", "+390612340009"]);
+    // As somebody at psql enters it.
+    let by_hand = "insert into suppressions (tenant_id, company_id, user_id, channel, address, reason)
+        values ($1, $1, $2, 'sms', '+49 (0)89 1234567', 'admin') returning address";
+    assert_eq!(acme.value::<String>(by_hand, &[&acme.company, &acme.admin.id]).await, "+49891234567");
+}
+
+#[tokio::test]
+async fn what_was_entered_in_another_form_holds_from_now_on() {
+    let own = OwnDatabase::new().await;
+    let acme = World::alone(&own).await;
+    let older = format!(
+        "alter table suppressions disable trigger keep;
+         insert into suppressions (tenant_id, company_id, user_id, channel, address, reason)
+           select '{0}', '{0}', '{1}', case when address like '+%' then 'sms' else 'email' end, address, 'admin'
+           from unnest(array['+4402079460001', '+39061234567', '+15557770001', '+4402079460002', '+442079460002', '+353012345678',
+             '+22507070707', 'x@xn--mnchen-3ya.de', 'x@example.com']) address;
+         alter table suppressions enable trigger keep",
+        acme.company, acme.admin.id
+    );
+    acme.db.batch_execute(&older).await.unwrap();
+    let migration = include_str!("../../migrations/V0098__as_people_write_them.sql");
+    let mend = &migration[migration.find("-- What was kept before").unwrap()..];
+    acme.db.batch_execute(mend).await.unwrap();
+    let all = "select string_agg(address, ' ' order by address collate \"C\") from suppressions";
+    assert_eq!(
+        acme.value::<String>(all, &[]).await,
+        "+15557770001 +22507070707 +35312345678 +39061234567 +4402079460002 +442079460001 +442079460002 x@example.com x@münchen.de"
+    );
+    drop(acme);
+    own.drop().await;
+}
+>>>>>>> /tmp/mf.t

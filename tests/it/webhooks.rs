@@ -355,7 +355,18 @@ async fn a_number_is_the_contacts_in_whose_country_it_is() {
     let account = Account::of(&acme).await;
     let settings = json!({"settings": {"add_unknown_senders": true}});
     acme.admin.put(&format!("/api/companies/{}", acme.company), settings).await.expect(200);
-    let written = ["(301) 234-5678", "0300 123 4567", "(+49) 30 1234567", "0049 (89) 7654321", "(479) 123-4567"];
+    let written = [
+        "(301) 234-5678",
+        "0300 123 4567",
+        "(+49) 30 1234567",
+        "0049 (89) 7654321",
+        "(479) 123-4567",
+        "+44 (0)20 7946 0001",
+        "(+353)(0)1-234-5678",
+        "0043 (0)1 2345678",
+        // There the zero is dialled from abroad, too.
+        "+39 (0)6 1234567",
+    ];
     let mut contacts = Vec::new();
     for (n, phone) in written.into_iter().enumerate() {
         let contact = json!({"first_name": phone, "last_name": "", "email": format!("{n}@x.example"), "phone": phone});
@@ -378,6 +389,10 @@ async fn a_number_is_the_contacts_in_whose_country_it_is() {
         ("+49897654321", Some(3)),
         ("+14791234567", Some(4)),
         ("+4791234567", None),
+        ("+442079460001", Some(5)),
+        ("+35312345678", Some(6)),
+        ("+4312345678", Some(7)),
+        ("+39061234567", Some(8)),
     ];
     for (n, (from, of)) in numbers.into_iter().enumerate() {
         let (text, call) = (format!("SMc{n}"), format!("CAc{n}"));
@@ -393,7 +408,7 @@ async fn a_number_is_the_contacts_in_whose_country_it_is() {
         }
     }
     let all = acme.admin.get("/api/contacts/").await.expect(200);
-    assert_eq!(all.as_array().unwrap().len(), 8, "nobody is there twice: {all:#}");
+    assert_eq!(all.as_array().unwrap().len(), 12, "nobody is there twice: {all:#}");
 }
 
 /// Otherwise two numbers with automatic replies would text each other for ever.

@@ -585,7 +585,7 @@ pub(super) const TABLES: &[Table] = &[
         columns: "id uuid; company_id uuid = company_id; user_id uuid = user_id; channel text = 'email';
             address text = btrim(regexp_replace(coalesce(substring(recipient_email from '<([^<>]*)>[^<>]*$'), recipient_email), '^\\s*mailto:', '', 'i'), E' \\t\\r\\n'); reason text = case when unsubscribed then 'unsubscribe' else 'bounce' end;
             created_at timestamptz = updated_at at time zone 'UTC'",
-        lower: &["address"],
+        prepare: &[sql!("import/opt_outs")],
         altered: &[("recipient_email !~ '[^@[:space:]]@[^@[:space:]]'", "who wants no mail is no address: it is kept, and keeps nobody from mail")],
         owner: Some("user_id"),
         ..EMPTY
