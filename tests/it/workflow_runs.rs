@@ -748,6 +748,48 @@ async fn a_text_is_answered_to_who_wrote() {
     assert!(account.asked().iter().all(|form| form["To"] == "+444155550199"), "{:?}", account.asked());
 }
 
+/// Customers know the company by the number with which they are in conversation.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_texts_by_the_number_that_the_customer_knows() {
+    let own = OwnDatabase::new().await;
+    let base = start_server(config(), &own.api);
+    let acme = World::alone_at(&own, &base).await;
+    let account = Account::of(&acme).await;
+    let (second, third, customer, colleague) = (number(), number(), number(), number());
+    for number in [&second, &third] {
+        acme.admin.post("/api/sms/phone-numbers", json!({"phone_number": number})).await.expect(200);
+    }
+    let answer = json!([{"type": "send_sms", "config": {"body": "Hi"}}, {"type": "send_sms", "config": {"body": "See", "to": colleague}}]);
+    workflow(&acme.admin, "inbound_sms", answer).await;
+    let text = json!([{"type": "send_sms", "config": {"body": "Welcome", "to": "{{ contact.phone }}"}}]);
+    workflow(&acme.admin, "contact_created", text).await;
+    let sent = async |before: usize, count: usize| {
+        until("the texts", async || account.asked().len() == before + count).await;
+        account.asked()[before..].iter().map(|form| (form["From"].clone(), form["To"].clone())).collect::<Vec<_>>()
+    };
+    let comes = async |to: &str, sid: &str| {
+        let before = account.asked().len();
+        let text = [("From", &*customer), ("To", to), ("Body", "Hi"), ("MessageSid", sid)];
+        assert_eq!(account.tells_at(&base, "/api/sms/webhook/incoming", &text).await.status, 200);
+        sent(before, 2).await
+    };
+    let first = (account.number.clone(), colleague.clone());
+    // The conversation stays with the number that it began with.
+    assert_eq!(comes(&second, "SM1").await, [(second.clone(), customer.clone()), first.clone()]);
+    assert_eq!(comes(&third, "SM2").await, [(third.clone(), customer.clone()), first.clone()]);
+    let joins = async |email: &str, phone: &str| {
+        let before = account.asked().len();
+        let contact = json!({"first_name": "Ada", "last_name": "L", "email": email, "phone": phone});
+        acme.admin.post("/api/contacts/", contact).await.expect(200);
+        sent(before, 1).await
+    };
+    assert_eq!(joins("a@x.example", &customer).await, [(second.clone(), customer.clone())]);
+    let stranger = number();
+    assert_eq!(joins("b@x.example", &stranger).await, [(account.number.clone(), stranger)]);
+    acme.db.execute("update phone_numbers set is_active = false where phone_number = $1", &[&second]).await.unwrap();
+    assert_eq!(joins("c@x.example", &customer).await, [(account.number.clone(), customer.clone())]);
+}
+
 /// However long it waits for a worker.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_does_what_its_workflow_said_when_it_was_made() {

@@ -187,8 +187,20 @@ fn not_sent(e: Error) -> Result<Outcome> {
     }
 }
 
+/// The number by which a run texts somebody, where its action names none and they know one; an impossible recipient is refused later.
+async fn sender(db: &TenantDb, execution: Uuid, to: &str) -> Result<Option<String>> {
+    let Ok(to) = telephony::e164(to) else { return Ok(None) };
+    db.optional(sql!("jobs/workflow_sender"), &[&execution, &to]).await
+}
+
 async fn send_text(app: &App, db: &TenantDb, call: &ExternalCall, text: &workflow::SendSms) -> Result<Outcome> {
-    let from = text.from_number.clone().filter(|number| !number.is_empty());
+    let from = match text.from_number.clone().filter(|number| !number.is_empty()) {
+        Some(number) => Some(number),
+        None => match sender(db, call.execution, &text.to).await {
+            Ok(number) => number,
+            Err(e) => return not_sent(e),
+        },
+    };
     let text = Text {
         to: text.to.clone(),
         body: Some(text.body.clone()),
