@@ -90,7 +90,26 @@ create or replace function app.suppressed_form(channel text, address text) retur
       from lower(app.bare_address(address)) a, string_to_table(substring(a from '[^@]*$'), '.') with ordinality l (label, place) group by a)
     else lower(app.bare_address(address)) end;
 
+create index if not exists twilio_settings_account on twilio_settings (app.global_key(account_sid)) where company_id is not null;
+grant select (twilio_sid) on calls to ringfence_platform;
+
+-- The companies that say an account is theirs and have a call of this id in it, and in whose name what is told of it is stored; those
+-- first whose account is verified. The account is asked first: calls are found within a company only.
+create function app.companies_of_call(account text, call text) returns table (company_id uuid, user_id uuid) language sql stable
+  security definer set search_path = pg_catalog, pg_temp
+  begin atomic
+    with claim as materialized (
+      select s.company_id, s.user_id, s.is_verified, s.created_at from public.twilio_settings s
+      where app.global_key(s.account_sid) = app.global_key($1) and s.company_id is not null
+    )
+    select s.company_id, s.user_id from claim s
+    where exists (select from public.calls c where c.tenant_id = s.company_id and c.twilio_sid = $2 and c.company_id is not null)
+    order by s.is_verified desc, s.created_at limit 20;
+  end;
+
 reset role;
+alter function app.companies_of_call(text, text) owner to ringfence_platform;
+grant execute on function app.companies_of_call(text, text) to ringfence_api;
 
 -- What was kept before in another form, unless there is one in this form, too. Of a number that was written with a zero in brackets,
 -- the zero is left: it is dropped behind the country codes of which it is known that no number begins with one.

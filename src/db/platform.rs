@@ -265,6 +265,11 @@ impl Platform {
         self.all(sql!("platform/companies_of_number"), &[&number, &account]).await
     }
 
+    /// The companies that say an account is theirs and have a call of this id in it.
+    pub async fn companies_of_call(&self, account: &str, call: &str) -> Result<Vec<NumberOwner>> {
+        self.all(sql!("platform/companies_of_call"), &[&account, &call]).await
+    }
+
     /// Claims at most `limit` due jobs of these kinds for five minutes, taking turns between companies and between each
     /// company's kinds; `running` has the company and kind of each job that the worker is running.
     pub async fn claim_jobs(&self, kinds: &[&str], limit: i32, running: &[(Uuid, &str)]) -> Result<Vec<Job>> {

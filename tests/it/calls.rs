@@ -1,7 +1,7 @@
 //! Phone calls (contract: calls).
 
 use crate::support::{
-    twilio::{Account, PUBLIC_URL, number},
+    twilio::{Account, PUBLIC_URL, number, signed_with},
     world::World,
 };
 use serde_json::json;
@@ -109,6 +109,38 @@ async fn a_call_that_goes_on_has_no_end() {
     tells("CA2", "completed", "300").await;
     tells("CA2", "ringing", "").await;
     assert_eq!(shown().await, ("completed".into(), true, false));
+}
+
+/// Of a recording, Twilio tells the call and the account, and neither number.
+#[tokio::test]
+async fn a_recording_is_told_of_by_the_call_alone() {
+    let (acme, other) = (World::new().await, World::new().await);
+    let account = Account::of(&acme).await;
+    // Another company of the same account, and one that only says so.
+    let same = json!({"account_sid": account.sid, "auth_token": account.token, "phone_number": ""});
+    other.admin.post("/api/twilio-settings/", same).await.expect(201);
+    let stranger = World::new().await;
+    let claim = json!({"account_sid": account.sid, "auth_token": "0".repeat(32), "phone_number": ""});
+    stranger.admin.post("/api/twilio-settings/", claim).await.expect(201);
+    let (caller, sid) = (number(), format!("CA{}", uuid::Uuid::new_v4().simple()));
+    let call = [("CallSid", &*sid), ("CallStatus", "completed"), ("From", &caller), ("To", &account.number)];
+    account.tells("/api/calls/webhook", &call).await.expect(200);
+    let recording = |sid| {
+        let url = ("RecordingUrl", "https://api.twilio.example/RE1");
+        [("AccountSid", account.sid.as_str()), ("CallSid", sid), url, ("RecordingStatus", "completed")]
+    };
+    assert_eq!(signed_with("another token", "/api/calls/webhook", &recording(&sid)).await.status, 403);
+    assert_eq!(signed_with(&"0".repeat(32), "/api/calls/webhook", &recording(&sid)).await.status, 403);
+    assert_eq!(account.tells("/api/calls/webhook", &recording("CAunknown")).await.status, 403);
+    account.tells("/api/calls/webhook", &recording(&sid)).await.expect(200);
+    let shown = &acme.admin.get("/api/calls/").await.expect(200)[0];
+    assert_eq!(
+        [&shown["recording_url"], &shown["status"]],
+        [&json!("https://api.twilio.example/RE1"), &json!("completed")]
+    );
+    for world in [&other, &stranger] {
+        assert_eq!(world.admin.get("/api/calls/").await.expect(200), json!([]));
+    }
 }
 
 /// Its outcome is still to be written to its row.

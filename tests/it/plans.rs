@@ -47,6 +47,7 @@ async fn look_ups_across_companies_read_their_indexes() {
         ("app.company_name_taken('Nobody')", "companies_name_key"),
         ("app.companies_of_number('+15550199')", "phone_numbers_in_use_key"),
         ("app.companies_of_number('+15550199')", "twilio_settings_number"),
+        ("app.companies_of_call('AC', 'CA')", "twilio_settings_account"),
     ] {
         let tx = admin.transaction().await.unwrap();
         let scans = "select pg_stat_get_xact_numscans($1::text::regclass)";

@@ -263,10 +263,13 @@ pub(super) async fn call_status(app: State<App>, signed: Signed) -> Result<Json<
 
 async fn move_call(app: &App, signed: &Signed) -> Result<Json<wire::Done>> {
     let (from, to, sid) = (signed.field("From"), signed.field("To"), signed.field("CallSid"));
+    // Of a recording Twilio tells neither number.
+    let has_number = !from.is_empty() || !to.is_empty();
+    let account = signed.field("AccountSid");
     let candidates = match signed.query.company {
         Some(company) => named(Some(company)),
+        None if !has_number => app.db.platform().companies_of_call(account, sid).await?,
         None => {
-            let account = signed.field("AccountSid");
             let mut owners = app.db.platform().companies_of_number(to, account).await?;
             owners.extend(app.db.platform().companies_of_number(from, account).await?);
             owners
@@ -286,7 +289,7 @@ async fn move_call(app: &App, signed: &Signed) -> Result<Json<wire::Done>> {
     let params: Params<'_> = &[&signed.query.id, &sid, &status, &duration, &recording];
     let moved = async || db.optional::<Uuid>(sql!("webhooks/call_status"), params).await;
     let mut known = moved().await?;
-    if known.is_none() && signed.query.company.is_none() {
+    if known.is_none() && has_number && signed.query.company.is_none() {
         let params: Params<'_> = &[&sid, &from, &to, &status, &duration, &recording];
         known = db.optional(sql!("webhooks/incoming_call"), params).await?;
         // A concurrent callback may have stored the call, and this one may be the later of the two.
