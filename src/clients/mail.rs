@@ -210,6 +210,12 @@ fn lines(text: &str) -> String {
     text.replace("\r\n", "\n").replace('\r', "\n")
 }
 
+/// Whether a MIME type is that of a mail or of several parts, which must not be encoded in base64 (RFC 2046, 5.1 and 5.2.1).
+fn is_composite(kind: &str) -> bool {
+    let family = kind.split('/').next().unwrap_or_default().trim();
+    ["message", "multipart"].iter().any(|composite| family.eq_ignore_ascii_case(composite))
+}
+
 /// A mail in its wire format; `None` if it cannot be written.
 fn message(email: &OutgoingEmail) -> Option<Message> {
     let mailbox = |address: &str| Some(Mailbox::new(None, address.parse::<Address>().ok()?));
@@ -241,7 +247,8 @@ fn message(email: &OutgoingEmail) -> Option<Message> {
     }
     let mut all = MultiPart::mixed().multipart(said);
     for Attachment { name, kind, bytes } in &email.attachments {
-        let kind = ContentType::parse(kind).or_else(|_| ContentType::parse("application/octet-stream")).ok()?;
+        let kind = Some(kind).filter(|kind| !is_composite(kind)).and_then(|kind| ContentType::parse(kind).ok());
+        let kind = kind.or_else(|| ContentType::parse("application/octet-stream").ok())?;
         // A file keeps its bytes, whatever its line endings are.
         let body = Body::new_with_encoding(bytes.clone(), ContentTransferEncoding::Base64).ok()?;
         all = all.singlepart(Part::new(name.clone()).body(body, kind));

@@ -1042,6 +1042,33 @@ async fn the_key_for_sendgrid_is_an_admins_and_shown_once() {
     assert_eq!(nobody.post(&new, text).await.status, 403);
 }
 
+/// A mail or several parts as a file must not be in base64 (RFC 2046, 5.2.1).
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mail_as_an_attachment_goes_as_a_file() {
+    let inbox = Inbox::open().await;
+    let mailer = Mailer::new(&Config { relay_url: Some(inbox.url()), ..config() }).unwrap();
+    let kinds = ["message/rfc822", "Multipart/mixed; boundary=b", "application/pdf"];
+    let attached =
+        |kind: &str| Attachment { name: "a.eml".into(), kind: kind.into(), bytes: b"From: x\r\n\r\nHi".to_vec() };
+    let letter = OutgoingEmail {
+        from: "a@x.example".into(),
+        reply_to: "a@x.example".into(),
+        to: "b@x.example".into(),
+        text: Some("Hi".into()),
+        attachments: kinds.into_iter().map(attached).collect(),
+        ..OutgoingEmail::default()
+    };
+    mailer.relay(&letter).await.unwrap();
+    let data = inbox.next().await.data;
+    let types: Vec<&str> = data.lines().filter_map(|line| line.strip_prefix("Content-Type: ")).collect();
+    assert_eq!(
+        types[types.len() - 3..],
+        ["application/octet-stream", "application/octet-stream", "application/pdf"],
+        "{data}"
+    );
+    assert_eq!(data.matches("filename=\"a.eml\"").count(), 3, "{data}");
+}
+
 /// The size of a response is limited, and paging on leaves nothing out.
 #[tokio::test]
 async fn a_page_of_long_mails_ends_early() {
