@@ -7,8 +7,14 @@ with event as materialized (
   select e.mail, min(e.at) filter (where e.event in ('delivered', 'opened', 'clicked')) as delivered_at,
     min(e.at) filter (where e.event in ('opened', 'clicked')) as opened_at, min(e.at) filter (where e.event = 'clicked') as clicked_at,
     min(e.at) filter (where e.event in ('bounced', 'dropped')) as bounced_at,
-    (array_agg(w.status order by app.email_rank(w.status) desc))[1] as status
-  from event e, lateral (select case when e.event = 'dropped' then 'bounced' when e.event in ('complaint', 'unsubscribe') then 'delivered' else e.event end as status) w
+    -- What becomes of a copy says nothing of the mail, except that somebody reads it.
+    (array_agg(w.status order by app.email_rank(w.status) desc) filter (where not w.is_copy or e.event in ('opened', 'clicked')))[1] as status
+  from event e, lateral (
+    select case when e.event = 'dropped' then 'bounced' when e.event in ('complaint', 'unsubscribe') then 'delivered' else e.event end as status,
+      e.address <> '' and exists (select from emails m, string_to_table(concat_ws(',', m.cc, m.bcc), ',') copy where m.id = e.mail
+        and app.suppressed_form('email', copy) = app.suppressed_form('email', e.address)
+        and app.suppressed_form('email', m.to_email) <> app.suppressed_form('email', e.address)) as is_copy
+  ) w
   group by e.mail
 ), held as (
   select r.id from campaign_recipients r join told t on t.mail = r.id order by r.id for update of r

@@ -862,6 +862,35 @@ async fn what_sendgrid_tells_of_a_mail_moves_it_forward_in_any_order() {
     assert_eq!([&list[0]["address"], &list[0]["reason"]], [&json!("ada@example.com"), &json!("bounce")]);
 }
 
+#[tokio::test]
+async fn a_copy_that_bounces_is_not_the_mail() {
+    let acme = World::new().await;
+    let key = with_key(&acme).await;
+    let (_, events) = hooked(&acme).await;
+    let new =
+        json!({"to_email": "Good@x.example", "cc": "other@x.example, Bad@x.example", "subject": "S", "body": "B"});
+    let sent = acme.member.post("/api/emails/", new).await.expect(201);
+    let path = format!("/api/emails/{}", sent["id"].as_str().unwrap());
+    let mut told = mails(&key)[0]["custom_args"].clone();
+    told["timestamp"] = json!(1_760_000_000);
+    let mut tells = async |all: &[(&str, &str)], then: &str| {
+        let event = |(what, address): &(&str, &str)| {
+            told["event"] = json!(what);
+            told["email"] = json!(address);
+            told.clone()
+        };
+        let list: Vec<Value> = all.iter().map(event).collect();
+        Person::nobody().post(&events, json!(list)).await.expect(200);
+        assert_eq!(acme.admin.get(&path).await.expect(200)["status"], then, "after {all:?}");
+    };
+    tells(&[("bounce", "bad@x.example")], "sent").await;
+    tells(&[("delivered", "good@x.example"), ("bounce", "bad@x.example")], "delivered").await;
+    let list = acme.admin.get("/api/suppressions/").await.expect(200);
+    assert_eq!([&list[0]["address"], &list[0]["reason"]], [&json!("bad@x.example"), &json!("bounce")]);
+    tells(&[("bounce", "good@x.example")], "bounced").await;
+    tells(&[("open", "other@x.example")], "opened").await;
+}
+
 /// A domain has two forms, and mail programs and providers tell either.
 #[tokio::test]
 async fn who_wants_no_mail_gets_none_in_either_form_of_their_domain() {
