@@ -111,6 +111,27 @@ async fn a_call_that_goes_on_has_no_end() {
     assert_eq!(shown().await, ("completed".into(), true, false));
 }
 
+/// Where Twilio tells of a call that comes in only at its end.
+#[tokio::test]
+async fn a_call_that_came_in_began_before_it_ended() {
+    let acme = World::new().await;
+    let account = Account::of(&acme).await;
+    let caller = number();
+    let tells = async |sid: &str, status: &str, duration: &str| {
+        let fields = [("CallSid", sid), ("CallStatus", status), ("CallDuration", duration)];
+        let fields = [&fields[..], &[("From", &caller), ("To", &account.number)]].concat();
+        account.tells("/api/calls/webhook", &fields).await.expect(200);
+        let lasted = "select extract(epoch from ended_at - started_at)::int from calls
+            where twilio_sid = $1 and created_at = started_at and started_at <= now()";
+        acme.value::<Option<i32>>(lasted, &[&sid]).await
+    };
+    assert_eq!(tells("CAlast", "completed", "600").await, Some(600));
+    assert_eq!(tells("CAmissed", "no-answer", "").await, Some(0));
+    assert_eq!(tells("CAfirst", "ringing", "0").await, None);
+    let figures = acme.admin.get("/api/calls/").await.expect(200);
+    assert_eq!(figures[2]["duration"], 600, "the first of them");
+}
+
 /// Of a recording, Twilio tells the call and the account, and neither number.
 #[tokio::test]
 async fn a_recording_is_told_of_by_the_call_alone() {
