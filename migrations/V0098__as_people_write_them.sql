@@ -90,6 +90,23 @@ create or replace function app.suppressed_form(channel text, address text) retur
       from lower(app.bare_address(address)) a, string_to_table(substring(a from '[^@]*$'), '.') with ordinality l (label, place) group by a)
     else lower(app.bare_address(address)) end;
 
+-- As in V0077, but a number that is switched off or deleted is not used for being the settings' own, either.
+create or replace function app.find_sender(given text, rotate boolean, voice boolean, out number text, out id uuid) language plpgsql stable as $$
+begin
+  select n.phone_number, n.id into number, id from public.phone_numbers n
+  where n.is_active and not n.is_deleted and n.company_id is not null
+    and case when given is not null then n.phone_number = given when voice then n.voice_enabled else n.sms_enabled end
+  order by (rotate and n.rotation_enabled) desc, case when rotate and n.rotation_enabled then n.rotation_priority end desc,
+    case when rotate and n.rotation_enabled then n.last_used_at end nulls first, n.created_at, n.id
+  limit 1;
+  if number is null then
+    select s.phone_number into number from public.twilio_settings s
+    where s.is_active and s.company_id is not null and s.phone_number is not null and (given is null or s.phone_number = given)
+      and (select bool_or(n.is_active and not n.is_deleted) from public.phone_numbers n
+        where n.phone_number = s.phone_number and n.company_id is not null) is not false;
+  end if;
+end $$;
+
 create index if not exists twilio_settings_account on twilio_settings (app.global_key(account_sid)) where company_id is not null;
 grant select (twilio_sid) on calls to ringfence_platform;
 

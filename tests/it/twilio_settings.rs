@@ -212,6 +212,7 @@ async fn numbers_are_taken_over_from_the_account() {
     assert_eq!(live["phone_numbers"].as_array().unwrap().len(), 3);
 }
 
+<<<<<<< /tmp/mf.o
 /// What an account has says nothing of the one that takes its place.
 #[tokio::test(flavor = "multi_thread")]
 async fn numbers_of_an_account_that_is_no_longer_entered_are_not_taken_over() {
@@ -234,6 +235,41 @@ async fn numbers_of_an_account_that_is_no_longer_entered_are_not_taken_over() {
     assert_eq!(numbers, [&json!(new)]);
 }
 
+||||||| /tmp/mf.b
+=======
+#[tokio::test]
+async fn a_number_of_the_settings_that_is_switched_off_sends_nothing() {
+    let acme = World::new().await;
+    let account = Account::of(&acme).await;
+    let line = number();
+    let send = async |from: Option<&str>| {
+        acme.member.post("/api/sms/send", json!({"to": number(), "body": "Hi", "from_number": from})).await
+    };
+    acme.admin.put("/api/twilio-settings/", json!({"phone_number": account.number})).await.expect(200);
+    let id = acme.admin.get("/api/sms/phone-numbers").await.expect(200)[0]["id"].clone();
+    let switch = async |on: bool| {
+        let path = format!("/api/sms/phone-numbers/{}/active?active={on}", id.as_str().unwrap());
+        acme.admin.patch(&path, json!({})).await.expect(200);
+    };
+    send(None).await.expect(200);
+    switch(false).await;
+    assert!(send(None).await.detail(400).contains("switch one on"));
+    assert!(send(Some(&account.number)).await.detail(400).contains("not one of the company's"));
+    let delete = "update phone_numbers set is_deleted = true where company_id = $1";
+    acme.db.execute(delete, &[&acme.company]).await.unwrap();
+    send(None).await.detail(400);
+    // One that only the settings name is as good as on, and so is one that is there again.
+    acme.admin.put("/api/twilio-settings/", json!({"phone_number": line})).await.expect(200);
+    send(None).await.expect(200);
+    acme.admin.put("/api/twilio-settings/", json!({"phone_number": account.number})).await.expect(200);
+    send(None).await.detail(400);
+    acme.admin.post("/api/sms/phone-numbers", json!({"phone_number": account.number})).await.expect(200);
+    send(Some(&account.number)).await.expect(200);
+    let from: Vec<String> = account.asked().iter().map(|text| text["From"].clone()).collect();
+    assert_eq!(from, [account.number.as_str(), &line, &account.number]);
+}
+
+>>>>>>> /tmp/mf.t
 /// Numbers that removing the settings switched off come back with their account; those that a user switched off do not.
 #[tokio::test]
 async fn numbers_come_back_with_their_account() {
