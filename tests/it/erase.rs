@@ -1,6 +1,7 @@
 //! Erasure of a company and of a person: everything of theirs, nothing of anybody else's, and a record without names.
 
 use crate::support::{
+    command::{ringfence, run, text},
     database::OwnDatabase,
     seed::Seeded,
     world::{World, add_person},
@@ -520,11 +521,11 @@ async fn who_is_left_without_an_admin_or_a_company_is_named() {
         let erased = run(Erase::Company { company: acme.name.clone(), options }).await;
         assert_eq!(erased.operators, [one.as_str()]);
     }
-    let listed = crate::support::command::run(crate::support::command::ringfence(&own, &["operator", "list"]), "");
-    let listed = crate::support::command::text(&listed.stdout);
+    let listed = run(ringfence(&own, &["operator", "list"]), "");
+    let listed = text(&listed.stdout);
     let line = |name: &str| listed.lines().find(|line| line.starts_with(name)).unwrap_or_default().to_owned();
     assert!(line(&one).ends_with("no company"), "{listed}");
-    assert!(line(&both).ends_with(&format!("{}, to be chosen", other.name)), "{listed}");
+    assert!(line(&both).ends_with(&format!("{} ({}), to be chosen", other.name, other.company)), "{listed}");
     for name in [one, both] {
         acme.db.execute("select app.remove_operator($1::text::name)", &[&name]).await.unwrap();
     }

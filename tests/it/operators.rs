@@ -941,7 +941,7 @@ async fn whoever_loses_a_company_chooses_before_they_go_on() {
     assert_eq!(seen(&next).await, "A|");
     next.batch_execute(&insert).await.unwrap();
     let listed = text(&run(ringfence(&own, &["operator", "list"]), "").stdout);
-    assert!(listed.contains(&format!("{}, to be chosen", a.name)), "{listed}");
+    assert!(listed.contains(&format!("{} ({}), to be chosen", a.name, a.company)), "{listed}");
 
     // Nor does an operator without any company go straight on in the one that is granted next.
     let revoked = run(ringfence(&own, &["operator", "revoke", &login.name, "--company", &a.name]), "");

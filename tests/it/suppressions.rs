@@ -1,15 +1,10 @@
 //! Addresses that must not be written to (tests/README.md, promise 28).
 
-<<<<<<< /tmp/mf.o
 use crate::support::{
+    database::OwnDatabase,
     twilio::{Account, number},
     world::World,
 };
-||||||| /tmp/mf.b
-use crate::support::world::World;
-=======
-use crate::support::{database::OwnDatabase, twilio::Account, world::World};
->>>>>>> /tmp/mf.t
 use serde_json::json;
 
 #[tokio::test]
@@ -28,7 +23,6 @@ async fn an_address_is_entered_once_in_its_one_form() {
     assert_eq!(list[0]["address"], "+14155550123");
     assert!(World::new().await.admin.get("/api/suppressions/").await.expect(200).as_array().unwrap().is_empty());
 }
-<<<<<<< /tmp/mf.o
 
 /// Whoever lifts an entry sees the weightiest reason for it, whatever was known first; START takes back STOP and no more.
 #[tokio::test]
@@ -77,8 +71,6 @@ async fn what_the_person_said_outweighs_what_others_say_of_an_address() {
         assert_eq!(reason(&customer).await, then, "{order:?}");
     }
 }
-||||||| /tmp/mf.b
-=======
 
 /// Europe's usual way to write a number has a zero that is not dialled from abroad.
 #[tokio::test]
@@ -127,4 +119,3 @@ async fn what_was_entered_in_another_form_holds_from_now_on() {
     drop(acme);
     own.drop().await;
 }
->>>>>>> /tmp/mf.t

@@ -212,7 +212,6 @@ async fn numbers_are_taken_over_from_the_account() {
     assert_eq!(live["phone_numbers"].as_array().unwrap().len(), 3);
 }
 
-<<<<<<< /tmp/mf.o
 /// What an account has says nothing of the one that takes its place.
 #[tokio::test(flavor = "multi_thread")]
 async fn numbers_of_an_account_that_is_no_longer_entered_are_not_taken_over() {
@@ -235,8 +234,6 @@ async fn numbers_of_an_account_that_is_no_longer_entered_are_not_taken_over() {
     assert_eq!(numbers, [&json!(new)]);
 }
 
-||||||| /tmp/mf.b
-=======
 #[tokio::test]
 async fn a_number_of_the_settings_that_is_switched_off_sends_nothing() {
     let acme = World::new().await;
@@ -269,7 +266,6 @@ async fn a_number_of_the_settings_that_is_switched_off_sends_nothing() {
     assert_eq!(from, [account.number.as_str(), &line, &account.number]);
 }
 
->>>>>>> /tmp/mf.t
 /// Numbers that removing the settings switched off come back with their account; those that a user switched off do not.
 #[tokio::test]
 async fn numbers_come_back_with_their_account() {

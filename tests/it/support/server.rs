@@ -79,7 +79,7 @@ pub fn start_server(mut config: Config, database: &str) -> String {
     if config.storage_url == self::config().storage_url {
         config.storage_url = Some(store_of(database));
     }
-    let is_shared = config.storage_url == Some(store_of(""));
+    let is_shared = database == api_url() || config.storage_url == Some(store_of(""));
     let db = Db::of(database, &config).unwrap();
     // The test binary cannot read workbooks.
     let _ = workbook::PROGRAM.set(env!("CARGO_BIN_EXE_ringfence").into());
@@ -88,7 +88,7 @@ pub fn start_server(mut config: Config, database: &str) -> String {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         runtime.block_on(async {
             if is_shared {
-                let store = clients::storage::Storage::open(&store_of("")).unwrap();
+                let store = clients::storage::Storage::open(config.storage_url.as_deref().unwrap()).unwrap();
                 store::adopt(&db::connect(&admin_url()).await.unwrap(), &store).await.unwrap();
             }
             let listener = tokio::net::TcpListener::bind(config.listen).await.unwrap();
