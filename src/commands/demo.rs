@@ -268,6 +268,8 @@ pub async fn generate(admin_url: &str, companies: u32, amounts: Amounts) -> anyh
         made.push(format!("{total} {what} ({} of the largest)", shares[0]));
     }
     tx.commit().await?;
+    // It warns of each table of PostgreSQL's that is not this administrator's.
+    client.batch_execute("set client_min_messages = error").await?;
     client.batch_execute("vacuum analyze").await?;
     say!(
         "{companies} companies with {}. Log in as the largest one's admin with {GENERATED_ADMIN} and {PASSWORD}",

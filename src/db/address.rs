@@ -1,14 +1,18 @@
 //! The address of a database, and single connections to it, outside the pool.
 
+use crate::terminal;
 use anyhow::{Context, bail};
 use futures_util::FutureExt;
 use std::{
+    future::poll_fn,
     sync::{Arc, LazyLock},
     time::Duration,
 };
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_postgres::{
-    NoTls,
+    AsyncMessage, NoTls,
     config::{Host, SslMode, TargetSessionAttrs},
+    error::Severity,
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -100,11 +104,11 @@ pub async fn connect(url: &str) -> anyhow::Result<tokio_postgres::Client> {
 
 pub(super) async fn connect_with(config: &tokio_postgres::Config) -> anyhow::Result<tokio_postgres::Client> {
     let connected = if may_have_tls(config) {
-        config.connect(TLS.clone()).await.map(|(client, connection)| (client, connection.boxed()))
+        config.connect(TLS.clone()).await.map(|(client, connection)| (client, attend(connection).boxed()))
     } else {
-        config.connect(NoTls).await.map(|(client, connection)| (client, connection.boxed()))
+        config.connect(NoTls).await.map(|(client, connection)| (client, attend(connection).boxed()))
     };
-    let (client, connection) = connected.with_context(|| {
+    let (client, attending) = connected.with_context(|| {
         let host = match config.get_hosts().first() {
             Some(Host::Tcp(name)) => name.clone(),
             Some(Host::Unix(folder)) => folder.display().to_string(),
@@ -113,11 +117,28 @@ pub(super) async fn connect_with(config: &tokio_postgres::Config) -> anyhow::Res
         let user = config.get_user().map(|user| format!(" as {user}")).unwrap_or_default();
         format!("cannot connect to PostgreSQL at {host}{user}")
     })?;
-    tokio::spawn(async move {
-        if let Err(e) = connection.await {
-            // What the server said may quote a row.
-            tracing::debug!(error = %e, code = e.code().map(|code| code.code()), "connection ended");
-        }
-    });
+    tokio::spawn(attending);
     Ok(client)
+}
+
+/// Keeps a connection going until it ends, and passes on what the server warns of.
+async fn attend<S, T>(mut connection: tokio_postgres::Connection<S, T>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    while let Some(message) = poll_fn(|cx| connection.poll_message(cx)).await {
+        match message {
+            Ok(AsyncMessage::Notice(said)) if said.parsed_severity() == Some(Severity::Warning) => {
+                let hint = said.hint().map(|hint| format!(". {hint}")).unwrap_or_default();
+                tracing::warn!("{}", terminal::plain(&format!("{}{hint}", said.message())));
+            }
+            Ok(_) => {}
+            Err(e) => {
+                // What the server said may quote a row.
+                tracing::debug!(error = %e, code = e.code().map(|code| code.code()), "connection ended");
+                return;
+            }
+        }
+    }
 }

@@ -163,6 +163,7 @@ pub async fn migrate(admin: &str, api: Option<&str>) -> anyhow::Result<i32> {
         sql!("platform/operators"),
         sql!("platform/operator_statistics"),
         sql!("platform/operator_functions"),
+        sql!("platform/server_functions"),
         sql!("platform/operator_ddl"),
     ] {
         client.batch_execute(rights.text).await.context("the rights of operators could not be settled")?;

@@ -133,6 +133,33 @@ async fn a_restore_changes_no_login_that_is_there() {
     std::fs::remove_dir_all(folder).unwrap();
 }
 
+/// Nobody else may export the snapshot that the dump and the counts have in common.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_administrator_who_is_no_superuser_makes_a_backup() {
+    let own = OwnDatabase::new().await;
+    let acme = World::within(&own.admin, "Acme").await;
+    let dba = format!("dba_{}", Uuid::new_v4().simple());
+    acme.db.batch_execute(&format!("create role {dba} login bypassrls")).await.unwrap();
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("dba-{}", own.name));
+    let backup = || {
+        let mut command = ringfence(&own, &["backup", folder.to_str().unwrap()]);
+        command.env("DATABASE_ADMIN_URL", own.admin.replace("ringfence_admin", &dba));
+        run(command, "")
+    };
+    let refused = backup();
+    let said = text(&refused.stderr);
+    assert!(!refused.status.success() && said.contains("a member of ringfence_dba"), "{said}");
+    acme.db.batch_execute(&format!("alter role {dba} nobypassrls; grant ringfence_dba to {dba}")).await.unwrap();
+    let made = backup();
+    assert!(made.status.success(), "{}", text(&made.stderr));
+    let counts = std::fs::read_to_string(folder.join("rows.json")).unwrap();
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&counts).unwrap()["companies"], 1, "{counts}");
+    acme.db.batch_execute(&format!("drop role {dba}")).await.unwrap();
+    drop(acme);
+    own.drop().await;
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restored_copy_has_every_row_and_keeps_companies_apart() {
     let own = OwnDatabase::new().await;

@@ -171,6 +171,7 @@ async fn whatever_an_operator_tries_they_see_their_company() {
             "select pg_try_advisory_xact_lock(1)",
             "select lo_import('/etc/passwd')",
             "select lo_create(0)",
+            "select pg_export_snapshot()",
             "select pg_current_wal_lsn()",
             "select pg_current_wal_insert_lsn()",
             "select pg_current_wal_flush_lsn()",
@@ -283,6 +284,7 @@ async fn an_operator_who_writes_writes_their_company_and_nothing_else() {
         format!("insert into contacts (company_id, owner_id, first_name, last_name, email) values (null, '{}', 'x', 'x', 'x')", b.admin.id),
         format!("set app.company_id = '{}'; insert into contacts (owner_id, first_name, last_name, email) values ('{}', 'x', 'x', 'x')", a.world.company, a.world.admin.id),
         "update contacts set tenant_id = gen_random_uuid()".into(),
+        format!("insert into contacts (id, owner_id, first_name, last_name, email) values (gen_random_uuid(), '{}', 'x', 'x', 'x')", b.admin.id),
         "update contacts set company_id = null".into(),
         "delete from contacts".into(),
         "delete from jobs".into(),
@@ -1284,6 +1286,48 @@ async fn the_command_makes_lists_and_removes_operators() {
     let quoted = format!("\"{}\"", name.replace('"', "\"\""));
     admin.batch_execute(&format!("drop owned by {quoted}; drop role {quoted}")).await.unwrap();
     drop(admin);
+    own.drop().await;
+}
+
+/// Whoever may not end a connection hears which one goes on, and what to do.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_takes_a_company_away_hears_what_goes_on() {
+    let own = OwnDatabase::new().await;
+    let acme = World::alone(&own).await;
+    acme.contact("Ada", "Lovelace").await;
+    let (login, dba) = (Login::new(&own.admin), format!("dba_{}", Uuid::new_v4().simple()));
+    acme.db.execute("select app.add_operator($1::text::name, array[$2])", &[&login.name, &acme.name]).await.unwrap();
+    let create = format!("create role {dba} login createrole in role ringfence_owner, ringfence_platform");
+    acme.db.batch_execute(&create).await.unwrap();
+    let revoke = || {
+        let mut command = ringfence(&own, &["operator", "revoke", &login.name, "--company", &acme.name]);
+        command.env("DATABASE_ADMIN_URL", own.admin.replace("ringfence_admin", &dba));
+        let done = run(command, "");
+        assert!(done.status.success(), "{}", text(&done.stderr));
+        text(&done.stderr)
+    };
+    let begin = "begin isolation level repeatable read; select first_name from contacts";
+    let operator = login.connect().await;
+    assert_eq!(said(&operator, begin).await, "Ada|");
+    let told = revoke();
+    let pid: i32 = operator.query_one("select pg_backend_pid()", &[]).await.unwrap().get(0);
+    for part in [format!("process {pid}"), format!("grant pg_signal_backend to {dba}")] {
+        assert!(told.contains(&part), "{part}: {told}");
+    }
+    assert_eq!(said(&operator, "select first_name from contacts").await, "Ada|");
+    drop(operator);
+
+    let grant = "select app.grant_operator($1::text::name, $2)";
+    acme.db.execute(grant, &[&login.name, &acme.name]).await.unwrap();
+    acme.db.batch_execute(&format!("grant pg_signal_backend to {dba}")).await.unwrap();
+    let operator = login.connect().await;
+    said(&operator, begin).await;
+    let told = revoke();
+    assert!(!told.contains("process"), "{told}");
+    assert!(operator.simple_query("select 1").await.is_err());
+    login.remove(&acme).await;
+    acme.db.batch_execute(&format!("drop role {dba}")).await.unwrap();
+    drop(acme);
     own.drop().await;
 }
 

@@ -428,7 +428,11 @@ pub async fn walk_tables(a: &Seeded, stranger: &mut Client, who: &str, context: 
                 *value = fresh;
             }
         }
-        let list = columns.join(", ");
+        // Who may write a table may still not choose the id of a row: it is left to its default.
+        let defaults = "select attname::text from pg_attribute where attrelid = $1::text::regclass and attname = 'id' and atthasdef";
+        let defaults = a.world.db.query_opt(defaults, &[&table]).await.unwrap();
+        let given = columns.iter().filter(|column| defaults.is_none() || *column != "id").map(String::as_str);
+        let list = given.collect::<Vec<_>>().join(", ");
         let insert =
             format!("insert into {table} ({list}) select {list} from jsonb_populate_record(null::{table}, $1)");
         let tx = stranger.transaction().await.unwrap();
