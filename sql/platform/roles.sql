@@ -35,17 +35,21 @@ begin
     grant ringfence_operator to ringfence_operator_write;
   end if;
 
-  alter role ringfence_api set statement_timeout = '30s';
-  alter role ringfence_api set lock_timeout = '5s';
-  alter role ringfence_api set idle_in_transaction_session_timeout = '15s';
-  alter role ringfence_api set timezone = 'UTC';
-  -- The text form of values does not depend on settings of the database or server.
-  alter role ringfence_api set datestyle = 'ISO, MDY';
-  alter role ringfence_api set intervalstyle = 'postgres';
-  alter role ringfence_api set bytea_output = 'hex';
-  alter role ringfence_api set extra_float_digits = 1;
-  alter role ringfence_api set default_transaction_isolation = 'read committed';
-  alter role ringfence_operator set timezone = 'UTC';
+  -- Only what differs: whoever changes a role makes others wait until the end of their transaction.
+  for wanted in
+    select s.name, s.value from (values
+      ('statement_timeout', '30s'), ('lock_timeout', '5s'), ('idle_in_transaction_session_timeout', '15s'), ('timezone', 'UTC'),
+      -- The text form of values does not depend on settings of the database or server.
+      ('datestyle', 'ISO, MDY'), ('intervalstyle', 'postgres'), ('bytea_output', 'hex'), ('extra_float_digits', '1'),
+      ('standard_conforming_strings', 'on'), ('quote_all_identifiers', 'off'), ('search_path', 'public'),
+      ('row_security', 'on'), ('default_transaction_isolation', 'read committed')
+    ) as s (name, value)
+    where not exists (select from pg_db_role_setting d, unnest(d.setconfig) c
+      where d.setrole = 'ringfence_api'::regrole and d.setdatabase = 0 and lower(split_part(c, '=', 1)) = s.name
+        and substring(c from position('=' in c) + 1) = s.value)
+  loop
+    execute format('alter role ringfence_api set %I = %L', wanted.name, wanted.value);
+  end loop;
 
   -- An administrator who is not a superuser must be a member to transfer ownership.
   if not (select rolsuper from pg_roles where rolname = current_user) then

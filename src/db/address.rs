@@ -97,6 +97,10 @@ fn may_have_tls(config: &tokio_postgres::Config) -> bool {
     config.get_ssl_mode() != SslMode::Disable && !is_local
 }
 
+/// Whatever the database or the server says: names are looked up where the migrations put tables and are written as the rules of
+/// `doctor` have them, policies hold, and a backslash in a text is one.
+const SETTINGS: &str = "set search_path = public; set row_security = on; set standard_conforming_strings = on; set quote_all_identifiers = off";
+
 /// A single connection outside the pool, for the commands of an administrator.
 pub async fn connect(url: &str) -> anyhow::Result<tokio_postgres::Client> {
     connect_with(&parse(url)?).await
@@ -118,6 +122,7 @@ pub(super) async fn connect_with(config: &tokio_postgres::Config) -> anyhow::Res
         format!("cannot connect to PostgreSQL at {host}{user}")
     })?;
     tokio::spawn(attending);
+    client.batch_execute(SETTINGS).await?;
     Ok(client)
 }
 

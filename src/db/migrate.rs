@@ -2,8 +2,8 @@
 
 use super::address::{connect, connect_with, parse};
 use crate::sql;
-use anyhow::{Context, ensure};
-use tokio_postgres::{Client, Row};
+use anyhow::{Context, Error, bail, ensure};
+use tokio_postgres::{Client, Row, error::SqlState};
 
 mod embedded {
     refinery::embed_migrations!("migrations");
@@ -103,6 +103,23 @@ const LOCK_HOLDER: &str =
       and l.database = (select d.oid from pg_database d where d.datname = current_database())
       and (l.classid::bigint << 32 | l.objid::bigint) = hashtext('ringfence migrate')";
 
+/// Who has changed roles or their settings in a transaction that goes on: whoever changes the same ones waits for its end.
+const CHANGES_ROLES: &str = "select l.pid, coalesce(a.usename, 'nobody') from pg_locks l left join pg_stat_activity a on a.pid = l.pid
+    where l.locktype = 'relation' and l.database = 0 and l.granted and l.mode = 'RowExclusiveLock' and l.pid <> pg_backend_pid()
+      and l.relation in ('pg_authid'::regclass, 'pg_auth_members'::regclass, 'pg_db_role_setting'::regclass)
+    order by a.xact_start limit 1";
+
+/// Waiting longer for a lock makes all others wait, too: it is better to fail and be run again.
+const LOCK_TIMEOUT: &str = "set lock_timeout = '10s'";
+
+/// The process that a statement above names, with what it holds, and how to end it.
+fn holder(row: &Row, holds: &str) -> String {
+    let (pid, user): (i32, String) = (row.get(0), row.get(1));
+    format!(
+        "process {pid} of {user}, which {holds}; unless it migrates, end it with: select pg_terminate_backend({pid})"
+    )
+}
+
 /// Creates the cluster's missing roles, and returns a connection that holds the migration lock. If the API's role is
 /// new and `api` has a password, the role gets it.
 pub async fn roles(admin: &str, api: Option<&str>) -> anyhow::Result<Client> {
@@ -114,20 +131,25 @@ pub async fn roles(admin: &str, api: Option<&str>) -> anyhow::Result<Client> {
     check_server(&cluster).await?;
     let free: bool = cluster.query_one("select pg_try_advisory_lock(hashtext('ringfence migrate'))", &[]).await?.get(0);
     if !free {
-        if let Some(holder) = cluster.query_opt(LOCK_HOLDER, &[]).await? {
-            let (pid, user): (i32, String) = (holder.get(0), holder.get(1));
-            tracing::warn!(
-                "waiting for process {pid} of {user}, which holds the lock of `ringfence migrate` in the database \"postgres\"; \
-                 unless it migrates, end it with: select pg_terminate_backend({pid})"
-            );
+        if let Some(row) = cluster.query_opt(LOCK_HOLDER, &[]).await? {
+            let holds = "holds the lock of `ringfence migrate` in the database \"postgres\"";
+            tracing::warn!("waiting for {}", holder(&row, holds));
         }
         cluster.execute("select pg_advisory_lock(hashtext('ringfence migrate'))", &[]).await?;
     }
     let new = cluster.query_opt("select from pg_roles where rolname = 'ringfence_api'", &[]).await?.is_none();
-    cluster
-        .batch_execute(sql!("platform/roles").text)
-        .await
-        .context("cannot create the roles: the administrator needs createrole")?;
+    cluster.batch_execute(LOCK_TIMEOUT).await?;
+    if let Err(e) = cluster.batch_execute(sql!("platform/roles").text).await {
+        let waited = e.code() == Some(&SqlState::LOCK_NOT_AVAILABLE);
+        if waited && let Some(row) = cluster.query_opt(CHANGES_ROLES, &[]).await? {
+            bail!("waited too long for {}", holder(&row, "has changed roles and has not committed"));
+        }
+        return Err(Error::new(e).context(if waited {
+            "cannot change the roles"
+        } else {
+            "cannot create the roles: the administrator needs createrole"
+        }));
+    }
     if new {
         set_password(&cluster, api).await?;
     }
@@ -150,8 +172,7 @@ pub async fn migrate(admin: &str, api: Option<&str>) -> anyhow::Result<i32> {
         );
         return Ok(version);
     }
-    // A statement that waits for a table's lock blocks everybody behind it: better to fail and be run again.
-    client.batch_execute("set lock_timeout = '10s'").await?;
+    client.batch_execute(LOCK_TIMEOUT).await?;
     embedded::migrations::runner().run_async(&mut client).await.map_err(|e| {
         let cause = std::error::Error::source(&e)
             .and_then(|s| s.downcast_ref::<tokio_postgres::Error>())

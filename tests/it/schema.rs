@@ -378,3 +378,30 @@ async fn an_administrator_who_is_no_superuser_can_migrate() {
         .await
         .unwrap();
 }
+
+/// What an administrator says for the whole database is there for other programs, and changes nothing here.
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_of_the_database_change_nothing() {
+    let own = OwnDatabase::new().await;
+    let admin = db::connect(&own.admin).await.unwrap();
+    for setting in [
+        "search_path to public, app",
+        "row_security = off",
+        "standard_conforming_strings = off",
+        "quote_all_identifiers = on",
+        "datestyle = 'SQL, DMY'",
+    ] {
+        admin.batch_execute(&format!("alter database {} set {setting}", own.name)).await.unwrap();
+    }
+    doctor::check_before_serving(&own.api).await.unwrap();
+    let client = db::connect(&own.api).await.unwrap();
+    let findings = doctor::findings(&client, doctor::rules()).await.unwrap();
+    assert!(findings.is_empty(), "{findings:#?}");
+    migrate::migrate(&own.admin, None).await.unwrap();
+    let acme = World::alone(&own).await;
+    acme.contact("Back\\slash", "O'Brien").await;
+    let found = acme.member.get("/api/contacts/?search=O%27Brien").await.expect(200);
+    assert_eq!(found[0]["first_name"], "Back\\slash", "{found}");
+    drop((admin, client, acme));
+    own.drop().await;
+}
