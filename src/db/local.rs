@@ -92,6 +92,12 @@ impl Cluster {
         if client.query_opt("select from pg_database where datname = $1", &[&DATABASE]).await?.is_none() {
             client.batch_execute(&format!("create database {DATABASE}")).await?;
         }
+        // Whoever is let into these can hold up the whole server from there.
+        for shared in ["postgres", "template1"] {
+            if client.query_one("select has_database_privilege('public', $1, 'connect')", &[&shared]).await?.get(0) {
+                client.batch_execute(&format!("revoke connect on database {shared} from public")).await?;
+            }
+        }
         Ok((self.url("ringfence_api", DATABASE), self.url(ADMIN, DATABASE)))
     }
 

@@ -12,7 +12,7 @@ use futures_util::TryStreamExt;
 use ringfence::{
     commands::doctor,
     config::{Config, Switch},
-    db,
+    db::{self, local::Cluster, migrate},
 };
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -1329,6 +1329,58 @@ async fn who_takes_a_company_away_hears_what_goes_on() {
     acme.db.batch_execute(&format!("drop role {dba}")).await.unwrap();
     drop(acme);
     own.drop().await;
+}
+
+/// What is the whole server's can be used up from any of its databases, and a role can be held that all databases share.
+#[tokio::test(flavor = "multi_thread")]
+async fn operators_hold_nothing_up_from_another_database_or_by_a_role() {
+    let cluster = Cluster::temporary().await.unwrap();
+    cluster.own_database().await.unwrap();
+    let maintenance = db::connect(&cluster.url("ringfence_admin", "postgres")).await.unwrap();
+    let name = format!("own_{}", Uuid::new_v4().simple());
+    maintenance.batch_execute(&format!("create database {name}")).await.unwrap();
+    let (admin, api) = (cluster.url("ringfence_admin", &name), cluster.url("ringfence_api", &name));
+    let own = OwnDatabase { name, admin, api };
+    migrate::migrate(&own.admin, None).await.unwrap();
+    let acme = World::within(&own.admin, "Acme").await;
+    let (one, staff) = (Login::new(&own.admin), format!("staff_{}", Uuid::new_v4().simple()));
+    acme.db.execute("select app.add_operator($1::text::name, array[$2])", &[&one.name, &acme.name]).await.unwrap();
+    acme.db.batch_execute(&format!("create role {staff} login in role ringfence_staff")).await.unwrap();
+    for login in [&one.name, &staff] {
+        for database in ["postgres", "template1"] {
+            let refused = db::connect(&cluster.url(login, database)).await.unwrap_err();
+            let refused = refused.downcast_ref::<tokio_postgres::Error>().unwrap().code().cloned();
+            assert_eq!(refused, Some(SqlState::INSUFFICIENT_PRIVILEGE), "{login} in {database}");
+        }
+    }
+    // On a server of others it is theirs to say who may connect.
+    let doctor = || text(&run(ringfence(&own, &["doctor"]), "").stdout);
+    let told = doctor();
+    let finding = format!("PROBLEM other databases: the database ringfence lets {}, {staff} in", one.name);
+    assert!(told.contains(&finding) && told.matches("PROBLEM").count() == 1, "{told}");
+    let remedy = "revoke connect on database ringfence from public";
+    assert!(told.contains(remedy), "{told}");
+    maintenance.batch_execute(remedy).await.unwrap();
+    let told = doctor();
+    assert!(told.contains("ok      other databases") && !told.contains("PROBLEM"), "{told}");
+
+    // A role may always be changed by whoever has become it.
+    let operator = one.connect().await;
+    let alter = "begin; set role ringfence_operator; alter role ringfence_operator set timezone = 'UTC'";
+    operator.batch_execute(alter).await.unwrap();
+    migrate::migrate(&own.admin, None).await.unwrap();
+    drop(operator);
+    // Somebody else who changes the same role is named.
+    maintenance.batch_execute("alter role ringfence_api reset bytea_output").await.unwrap();
+    maintenance.batch_execute("begin; alter role ringfence_api set bytea_output = 'hex'").await.unwrap();
+    let pid: i32 = maintenance.query_one("select pg_backend_pid()", &[]).await.unwrap().get(0);
+    let refused = migrate::migrate(&own.admin, None).await.unwrap_err().to_string();
+    let sentence = format!("waited too long for process {pid} of ringfence_admin, which has changed roles");
+    assert!(refused.contains(&sentence) && refused.contains("pg_terminate_backend"), "{refused}");
+    maintenance.batch_execute("rollback").await.unwrap();
+    migrate::migrate(&own.admin, None).await.unwrap();
+    drop((acme, maintenance));
+    cluster.close().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -328,8 +328,9 @@ async fn a_server_serves_a_newer_schema_that_says_so() {
 async fn an_administrator_who_is_no_superuser_can_migrate() {
     let cluster = db::connect(&admin_url()).await.unwrap();
     let role = format!("managed_{}", Uuid::new_v4().simple());
-    cluster.batch_execute(&format!("create role {role} login createrole createdb")).await.unwrap();
-    cluster.batch_execute(&format!("create database {role} owner {role}")).await.unwrap();
+    let admin = format!("create role {role} login createrole createdb; grant connect on database postgres to {role}");
+    cluster.batch_execute(&admin).await.unwrap();
+    create_database(&role, &format!("owner {role}")).await;
     let url = with_database(&admin_url(), &role).replace("ringfence_admin", &role);
     migrate::migrate(&url, None).await.unwrap();
     let api = with_database(&api_url(), &role);
@@ -374,7 +375,9 @@ async fn an_administrator_who_is_no_superuser_can_migrate() {
     drop(superuser);
     cluster.batch_execute(&format!("drop database {role} with (force)")).await.unwrap();
     cluster
-        .batch_execute(&format!("revoke ringfence_owner, ringfence_platform from {role}; drop role {role}"))
+        .batch_execute(&format!(
+            "revoke ringfence_owner, ringfence_platform from {role}; revoke connect on database postgres from {role}; drop role {role}"
+        ))
         .await
         .unwrap();
 }
@@ -404,4 +407,17 @@ async fn settings_of_the_database_change_nothing() {
     assert_eq!(found[0]["first_name"], "Back\\slash", "{found}");
     drop((admin, client, acme));
     own.drop().await;
+}
+
+/// Creates a database of the shared server. From its first moment on it is known as one of Ringfence's, among which other tests'
+/// `ringfence doctor` looks for databases that let operators in.
+pub async fn create_database(name: &str, options: &str) {
+    let cluster = db::connect(&admin_url()).await.unwrap();
+    for statement in [
+        format!("create database {name} {options} allow_connections false"),
+        format!("grant create on database {name} to ringfence_owner"),
+        format!("alter database {name} allow_connections true"),
+    ] {
+        cluster.batch_execute(&statement).await.unwrap_or_else(|e| panic!("{statement}: {e:?}"));
+    }
 }

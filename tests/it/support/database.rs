@@ -31,8 +31,7 @@ impl OwnDatabase {
     /// Creates an empty database.
     pub async fn empty() -> Self {
         let name = format!("own_{}", Uuid::new_v4().simple());
-        let cluster = db::connect(&admin_url()).await.unwrap();
-        cluster.batch_execute(&format!("create database {name}")).await.unwrap();
+        create_database(&name, "").await;
         Self { admin: with_database(&admin_url(), &name), api: with_database(&api_url(), &name), name }
     }
 

@@ -1,8 +1,23 @@
 //! A database of the old backend, and its import.
 
+<<<<<<< /tmp/mf.o
 use crate::support::{
     database::{OwnDatabase, with_database},
     server::{admin_url, config},
+||||||| /tmp/mf.b
+use crate::support::{
+    command::run,
+    database::{OwnDatabase, with_database},
+    server::{admin_url, config},
+=======
+use crate::{
+    schema::create_database,
+    support::{
+        command::run,
+        database::{OwnDatabase, with_database},
+        server::{admin_url, config},
+    },
+>>>>>>> /tmp/mf.t
 };
 use ringfence::{
     commands::import::{self, Options, Outcomes},
@@ -33,7 +48,7 @@ impl Old {
     /// Creates the database with these options of `create database`.
     pub async fn with(scale: usize, how: &str) -> Self {
         let name = format!("old_{}", Uuid::new_v4().simple());
-        db::connect(&admin_url()).await.unwrap().batch_execute(&format!("create database {name} {how}")).await.unwrap();
+        create_database(&name, how).await;
         let url = with_database(&admin_url(), &name);
         let db = db::connect(&url).await.unwrap();
         let hash = bcrypt::hash(PASSWORD, 4).unwrap();
