@@ -138,6 +138,7 @@ impl Restore {
             let what = if unfinished { "has what a restore that was broken off left" } else { "has tables already" };
             bail!("the database {what}: create an empty one, and give its address in DATABASE_ADMIN_URL");
         }
+        db::migrate::check_text(&client).await?;
         db::migrate::roles(admin, Some(api)).await?;
         let logins = Logins::of(&client, parts.logins).await?;
         load(&client, admin, pg_restore, parts.dump).await?;

@@ -152,6 +152,7 @@ pub async fn run(url: &str, storage: Option<&Storage>, sealer: Option<&Sealer>) 
             report(&what, Some(format!("{finding}. Remedy: {remedy}")));
         }
     }
+    report("text", db::migrate::text_problem(client).await?);
     if let Some(storage) = storage {
         let problem = match store::of_login(client, storage).await {
             Ok(standing) => standing.err().map(|problem| problem.to_string()),

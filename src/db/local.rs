@@ -238,10 +238,11 @@ impl Cluster {
         }
         self.private_folder(&new)?;
         let mut failure = String::new();
-        for locale in ["C.UTF-8", "C"] {
+        // Sorted by bytes, and with the capital letters of every script: not every system has this as one locale.
+        for locale in [&["--locale=C.UTF-8"][..], &["--locale=C", "--lc-ctype=en_US.UTF-8"]] {
             let mut initdb = self.command("initdb");
             initdb.args(["-D", "data.new", "-U", ADMIN, "--auth=trust", "--encoding=UTF8"]);
-            initdb.args(["--locale", locale, "--data-checksums", "--no-instructions"]);
+            initdb.args(locale).args(["--data-checksums", "--no-instructions"]);
             if self.temporary {
                 initdb.arg("--no-sync");
             }

@@ -96,6 +96,34 @@ pub(super) fn check_version(number: i32) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What is wrong with how the database stores text and tells capital letters, if anything is; with what to do about it. Names are
+/// written in any script, and are found whether they are written with capitals or not.
+pub async fn text_problem(client: &Client) -> anyhow::Result<Option<String>> {
+    let encoding =
+        client.query_typed_one("select current_setting('server_encoding'), current_database()::text", &[]).await?;
+    let (encoding, name): (String, String) = (encoding.get(0), encoding.get(1));
+    let problem = if encoding != "UTF8" {
+        format!("the encoding of the database is {encoding}, which does not have every letter")
+    } else if client.query_typed_one("select lower('É') = 'é'", &[]).await?.get(0) {
+        return Ok(None);
+    } else {
+        "the locale of the database does not know that é is the small letter of É, so that searches miss names"
+            .to_owned()
+    };
+    Ok(Some(format!(
+        "{problem}: one that is empty is created anew with \"createdb -T template0 -E UTF8 --locale=C.UTF-8 {name}\", and one that \
+         has rows is backed up and restored into one created so"
+    )))
+}
+
+/// Refuses an empty database that does not store every text, or does not tell capital letters.
+pub async fn check_text(client: &Client) -> anyhow::Result<()> {
+    match text_problem(client).await? {
+        Some(problem) => bail!("{problem}"),
+        None => Ok(()),
+    }
+}
+
 /// Finds the holder of the migration lock. Anybody who may connect to the database "postgres" can take it.
 const LOCK_HOLDER: &str =
     "select l.pid, coalesce(a.usename, 'nobody') from pg_locks l left join pg_stat_activity a on a.pid = l.pid
@@ -159,9 +187,12 @@ pub async fn roles(admin: &str, api: Option<&str>) -> anyhow::Result<Client> {
 /// Runs the missing migrations; concurrent calls wait for each other. `admin` is the administrator's address of the
 /// database. Returns the newest migration that has run, which may be a newer program's if this one still fits.
 pub async fn migrate(admin: &str, api: Option<&str>) -> anyhow::Result<i32> {
+    let mut client = connect(admin).await?;
+    if version(&client).await?.is_none() {
+        check_text(&client).await?;
+    }
     let cluster = roles(admin, api).await?;
 
-    let mut client = connect(admin).await?;
     if let Some(api) = api {
         check_same(&client, api).await?;
     }

@@ -1,6 +1,7 @@
 //! Checks the database against the rules, and that each rule finds what it is for.
 
 use crate::support::{
+    command::{ringfence, run, text},
     database::{OwnDatabase, with_database},
     repository::{files, name},
     server::{admin_url, api_url, config, start_server},
@@ -406,6 +407,41 @@ async fn settings_of_the_database_change_nothing() {
     let found = acme.member.get("/api/contacts/?search=O%27Brien").await.expect(200);
     assert_eq!(found[0]["first_name"], "Back\\slash", "{found}");
     drop((admin, client, acme));
+    own.drop().await;
+}
+
+/// `createdb` takes the encoding and the locale of whoever set the server up.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_lacks_letters_is_refused_before_anything_is_made() {
+    for (options, problem) in [
+        ("encoding 'LATIN1' locale 'C'", "the encoding of the database is LATIN1"),
+        ("encoding 'SQL_ASCII' locale 'C'", "the encoding of the database is SQL_ASCII"),
+        ("encoding 'UTF8' locale 'C'", "é is the small letter of É"),
+    ] {
+        let name = format!("own_{}", Uuid::new_v4().simple());
+        create_database(&name, &format!("template template0 {options}")).await;
+        let (admin, api) = (with_database(&admin_url(), &name), with_database(&api_url(), &name));
+        let own = OwnDatabase { name, admin, api };
+        let refused = migrate::migrate(&own.admin, None).await.unwrap_err().to_string();
+        assert!(refused.contains(problem), "{refused}");
+        assert!(refused.contains(&format!("createdb -T template0 -E UTF8 --locale=C.UTF-8 {}", own.name)), "{refused}");
+        let client = db::connect(&own.admin).await.unwrap();
+        let made = "select count(*) from pg_namespace where nspname = 'app'";
+        assert_eq!(client.query_one(made, &[]).await.unwrap().get::<_, i64>(0), 0, "{options}");
+        drop(client);
+        own.drop().await;
+    }
+    // One that was migrated before this was looked at goes on, and its administrator hears of it.
+    let own = OwnDatabase::new().await;
+    let admin = db::connect(&own.admin).await.unwrap();
+    let letters = format!("update pg_database set datctype = 'C' where datname = '{}'", own.name);
+    admin.batch_execute(&letters).await.unwrap();
+    migrate::migrate(&own.admin, None).await.unwrap();
+    doctor::check_before_serving(&own.api).await.unwrap();
+    let told = run(ringfence(&own, &["doctor"]), "");
+    let said = text(&told.stdout);
+    assert!(!told.status.success() && said.contains("PROBLEM text: the locale of the database"), "{said}");
+    drop(admin);
     own.drop().await;
 }
 
