@@ -15,7 +15,7 @@ use krilla::{
     metadata::Metadata,
     num::NormalizedF32,
     page::PageSettings,
-    paint::Fill,
+    paint::{Fill, Stroke},
     text::{Font, GlyphId, KrillaGlyph},
 };
 use parley::{
@@ -26,6 +26,8 @@ use parley::{
 use std::{
     borrow::Cow,
     collections::HashMap,
+    ops::Range,
+    rc::Rc,
     sync::{Arc, LazyLock},
     time::Duration,
 };
@@ -93,6 +95,27 @@ pub struct Text {
 }
 
 impl Text {
+    /// The number of lines; an empty text has one.
+    pub fn lines(&self) -> usize {
+        self.layout.len()
+    }
+
+    /// The vertical position of a line's top in the text, in points; the height of the text for the one after the last.
+    fn top(&self, line: usize) -> f32 {
+        self.layout.get(line).map_or_else(|| self.height(), |line| line.metrics().block_min_coord)
+    }
+
+    /// The lines from this one on that fit into this height; they end before the returned line.
+    pub fn fitting(&self, from: usize, height: f32) -> usize {
+        let bottom = self.top(from) + height;
+        (from..self.lines()).find(|line| self.top(line + 1) > bottom).unwrap_or(self.lines())
+    }
+
+    /// Whether it is written from right to left: its first letter with a direction decides.
+    pub fn is_rtl(&self) -> bool {
+        self.layout.is_rtl()
+    }
+
     /// The height in points.
     pub fn height(&self) -> f32 {
         self.layout.height()
@@ -105,7 +128,7 @@ impl Text {
 }
 
 enum Item {
-    Text(Box<Text>),
+    Text(Rc<Text>, Range<usize>),
     Fill { width: f32, height: f32, color: Color },
     Image { image: Image, width: f32, height: f32 },
 }
@@ -157,12 +180,18 @@ impl Sheet {
 
     /// Puts a text on the last page, with its top left corner at `x`, `y`.
     pub fn put(&mut self, x: f32, y: f32, text: Text) {
-        self.add(self.pages.len() - 1, x, y, Item::Text(text.into()));
+        self.put_on(self.pages.len() - 1, x, y, text);
     }
 
     /// Puts a text on this page, with its top left corner at `x`, `y`.
     pub fn put_on(&mut self, page: usize, x: f32, y: f32, text: Text) {
-        self.add(page, x, y, Item::Text(text.into()));
+        let lines = 0..text.lines();
+        self.add(page, x, y, Item::Text(text.into(), lines));
+    }
+
+    /// Puts some lines of a text on the last page, with their top left corner at `x`, `y`.
+    pub fn put_lines(&mut self, x: f32, y: f32, text: &Rc<Text>, lines: Range<usize>) {
+        self.add(self.pages.len() - 1, x, y, Item::Text(text.clone(), lines));
     }
 
     /// Puts a filled box on the last page; a low one is a rule.
@@ -197,12 +226,13 @@ impl Sheet {
             let mut surface = page.surface();
             for (x, y, item) in items {
                 match item {
-                    Item::Text(text) => draw(&mut surface, &mut fonts, *x, *y, text)?,
+                    Item::Text(text, lines) => draw(&mut surface, &mut fonts, *x, *y, text, lines)?,
                     Item::Fill { width, height, color } => {
                         let Some(rect) = Rect::from_xywh(*x, *y, *width, *height) else { continue };
                         let mut path = PathBuilder::new();
                         path.push_rect(rect);
                         surface.set_fill(Some(fill(*color)));
+                        surface.set_stroke(None);
                         if let Some(path) = path.finish() {
                             surface.draw_path(&path);
                         }
@@ -226,6 +256,9 @@ fn fill(color: Color) -> Fill {
     Fill { paint: color.into(), opacity: NormalizedF32::ONE, rule: Default::default() }
 }
 
+/// How much thicker the lines of a letter become in a family without bold fonts, in parts of the font size.
+const EMBOLDENED: f32 = 1.0 / 30.0;
+
 /// Draws the glyphs that the layout has chosen, run by run: a run has one font, and a text here has one color.
 fn draw(
     surface: &mut krilla::surface::Surface<'_>,
@@ -233,8 +266,10 @@ fn draw(
     left: f32,
     top: f32,
     text: &Text,
+    lines: &Range<usize>,
 ) -> Result<()> {
-    for line in text.layout.lines() {
+    let top = top - text.top(lines.start);
+    for line in text.layout.lines().take(lines.end).skip(lines.start) {
         let (y, mut x) = (top + line.metrics().baseline, left + line.metrics().offset);
         for run in line.runs() {
             let start = x;
@@ -270,6 +305,11 @@ fn draw(
             }
             if let (false, Some(style)) = (glyphs.is_empty(), text.layout.styles().first()) {
                 surface.set_fill(Some(fill(style.brush)));
+                surface.set_stroke(run.synthesis().embolden().then(|| Stroke {
+                    paint: style.brush.into(),
+                    width: size * EMBOLDENED,
+                    ..Stroke::default()
+                }));
                 surface.draw_glyphs(Point::from_xy(start, y), &glyphs, known.clone(), &text.text, size, false);
             }
         }

@@ -1,8 +1,9 @@
 //! What the documents have in common: colors, amounts of money, and a page with margins.
 
-use super::{Color, Sheet, Style};
+use super::{Color, Sheet, Style, Text};
 use iso_currency::Currency;
 use parley::Alignment;
+use std::rc::Rc;
 
 pub(super) const INK: (u8, u8, u8) = (28, 34, 46);
 pub(super) const GRAY: (u8, u8, u8) = (104, 112, 128);
@@ -18,7 +19,7 @@ pub(super) fn color((red, green, blue): (u8, u8, u8)) -> Color {
 }
 
 pub(super) fn plain(size: f32, ink: (u8, u8, u8)) -> Style {
-    Style { size, bold: false, color: color(ink), align: Alignment::Start }
+    Style { size, bold: false, color: color(ink), align: Alignment::Left }
 }
 
 pub(super) fn bold(size: f32, ink: (u8, u8, u8)) -> Style {
@@ -100,37 +101,48 @@ impl Page {
         self.y = MARGIN;
     }
 
-    /// Adds a paragraph as wide as the page, split where it must continue on the next one.
-    pub(super) fn paragraph(&mut self, style: Style, text: &str) {
-        for part in text.lines() {
-            let mut rest: Vec<&str> = vec![part];
-            while let Some(part) = rest.pop() {
-                let text = self.sheet.text(part, style, self.inner);
-                let height = text.height();
-                if height <= self.room() {
-                    self.sheet.put(MARGIN, self.y, text);
-                    self.y += height;
-                } else if height < self.sheet.height / 3.0 {
+    /// Puts a text on one line that ends at `right`, in a smaller size if it is wider than this width: no figure is
+    /// broken or cut.
+    pub(super) fn put_figure(&mut self, right: f32, y: f32, width: f32, style: Style, text: &str) {
+        let mut figure = self.sheet.text(text, style, f32::MAX);
+        if figure.width() > width {
+            let size = style.size * width / figure.width();
+            figure = self.sheet.text(text, Style { size, ..style }, f32::MAX);
+        }
+        self.sheet.put(right - figure.width(), y, figure);
+    }
+
+    /// The paragraphs of a text, at least one, each at the side where its script starts.
+    pub(super) fn paragraphs(&mut self, width: f32, style: Style, text: &str) -> Vec<Rc<Text>> {
+        let style = Style { align: Alignment::Start, ..style };
+        text.trim_end().split('\n').map(|part| self.sheet.text(part, style, width).into()).collect()
+    }
+
+    /// Adds paragraphs, line by line: where a page is full, they continue on the next one, below what `head` puts there.
+    pub(super) fn flow(&mut self, x: f32, paragraphs: &[Rc<Text>], head: impl Fn(&mut Self)) {
+        for text in paragraphs {
+            let mut from = 0;
+            while from < text.lines() {
+                if text.fitting(from, self.room()) == from {
                     self.next_page();
-                    rest.push(part);
-                } else {
-                    // In two, at the last blank before the middle.
-                    let middle = (part.len() / 2..part.len()).find(|n| part.is_char_boundary(*n)).unwrap_or(part.len());
-                    let cut = part[..middle].rfind(' ').filter(|n| *n > 0).unwrap_or(middle);
-                    let (first, second) = part.split_at(cut);
-                    rest.push(second.trim_start());
-                    rest.push(first);
+                    head(self);
                 }
+                let to = text.fitting(from, self.room()).max(from + 1);
+                self.sheet.put_lines(x, self.y, text, from..to);
+                self.y += text.top(to) - text.top(from);
+                from = to;
             }
         }
     }
 
-    /// Adds a footer to every page, with the page number on the right.
-    pub(super) fn foot(&mut self, left: &str) {
+    /// Adds a footer to every page: whose document it is, what it is, and the page number on the right.
+    pub(super) fn foot(&mut self, whose: &str, what: &str) {
         let pages = self.sheet.pages();
         let y = self.sheet.height - 44.0;
+        // Isolated, so that a name from right to left leaves the rest in order (Unicode annex 9, first strong isolate).
+        let left = format!("\u{2068}{whose}\u{2069} · {what}");
         for page in 0..pages {
-            let left = self.sheet.text(left, plain(8.0, GRAY), self.inner * 0.75);
+            let left = self.sheet.text(&left, plain(8.0, GRAY), self.inner * 0.75);
             self.sheet.put_on(page, MARGIN, y, left);
             let right = format!("Page {} of {pages}", page + 1);
             let right = self.sheet.text(&right, plain(8.0, GRAY).right(), self.inner * 0.25);

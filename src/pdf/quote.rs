@@ -86,6 +86,15 @@ pub struct Client {
 
 /// The maximum number of pixels of a logo.
 const PIXELS: usize = 4_000_000;
+/// The names of the table's columns.
+const NAMES: [&str; 6] = ["Description", "Qty", "Unit price", "Discount", "Tax", "Net"];
+/// The height of the table's head, and the room beside and above the text of a cell, in points.
+const HEAD: f32 = 20.0;
+const SIDE: f32 = 6.0;
+const ABOVE: f32 = 5.0;
+/// Where the texts of each column begin, and their width, in points.
+type Columns = [(f32, f32); 6];
+
 /// The amounts of a line in minor units, each rounded, so that what is printed adds up.
 struct Amounts {
     gross: i128,
@@ -146,7 +155,7 @@ pub fn render(quote: &Quote) -> Result<Vec<u8>> {
     page.client(quote);
     page.table(quote, &money);
     page.terms(quote);
-    page.foot(&format!("{} · {} · made {}", quote.company.name, quote.number, quote.generated));
+    page.foot(&quote.company.name, &format!("{} · made {}", quote.number, quote.generated));
     let metadata = Metadata::new()
         .title(format!("Quotation {}", quote.number))
         .authors(vec![quote.company.name.clone()])
@@ -164,7 +173,9 @@ impl Page {
         } else {
             let initials =
                 company.name.split_whitespace().filter_map(|word| word.chars().find(|c| c.is_alphanumeric()));
-            let initials: String = initials.take(2).flat_map(char::to_uppercase).collect();
+            let initials = initials.take(2).map(|initial| initial.to_uppercase().to_string()).collect::<Vec<_>>();
+            // With a non-joiner between them: letters of some scripts are otherwise written as one.
+            let initials = initials.join("\u{200c}");
             self.sheet.fill(MARGIN, y, 38.0, 38.0, color(ACCENT));
             let style = Style { align: Alignment::Center, ..bold(16.0, (255, 255, 255)) };
             let text = self.sheet.text(&initials, style, 38.0);
@@ -207,68 +218,82 @@ impl Page {
             }
             self.y += 18.0;
         }
-        self.y += self.put(MARGIN, self.y, self.inner, bold(14.0, INK), &quote.title) + 4.0;
+        let title = Style { align: Alignment::Start, ..bold(14.0, INK) };
+        self.y += self.put(MARGIN, self.y, self.inner, title, &quote.title) + 4.0;
         if let Some(description) = quote.description.as_deref().filter(|text| !text.trim().is_empty()) {
-            self.paragraph(plain(10.0, INK), description);
+            let paragraphs = self.paragraphs(self.inner, plain(10.0, INK), description);
+            self.flow(MARGIN, &paragraphs, |_| ());
         }
         self.y += 14.0;
     }
 
-    /// The columns of the table: position, width and name.
-    fn columns(&self) -> [(f32, f32, &'static str); 6] {
-        let widths = [0.35, 0.09, 0.15, 0.12, 0.12, 0.17];
-        let names = ["Description", "Qty", "Unit price", "Discount", "Tax", "Net"];
-        let mut x = MARGIN;
-        std::array::from_fn(|n| {
-            let column = (x, self.inner * widths[n], names[n]);
-            x += column.1;
-            column
+    /// The columns of the table for these rows: figures have as much room as the widest of them needs, all of them
+    /// together up to a limit, and the description has the rest.
+    fn columns(&mut self, rows: &[[String; 6]]) -> Columns {
+        let mut widths = [0.0; 6];
+        for (n, width) in widths.iter_mut().enumerate().skip(1) {
+            let head = self.sheet.text(NAMES[n], bold(8.5, ACCENT), f32::MAX).width();
+            let figures = rows.iter().map(|row| self.sheet.text(&row[n], plain(9.5, INK), f32::MAX).width());
+            *width = figures.fold(head, f32::max);
+        }
+        let (figures, sides) = (widths.iter().sum::<f32>(), 2.0 * SIDE * NAMES.len() as f32);
+        let most = (self.inner - sides) * 0.65;
+        if figures > most {
+            widths = widths.map(|width| width * most / figures);
+        }
+        widths[0] = self.inner - sides - figures.min(most);
+        let mut x = MARGIN - SIDE;
+        widths.map(|width| {
+            x += width + 2.0 * SIDE;
+            (x - width, width)
         })
     }
 
-    fn table_head(&mut self) {
-        self.sheet.fill(MARGIN, self.y, self.inner, 20.0, color(TINT));
-        for (n, (x, width, name)) in self.columns().into_iter().enumerate() {
-            let style = if n == 0 { bold(8.5, ACCENT) } else { bold(8.5, ACCENT).right() };
-            self.put(x + 6.0, self.y + 4.5, width - 12.0, style, name);
+    fn table_head(&mut self, columns: &Columns) {
+        self.sheet.fill(MARGIN, self.y, self.inner, HEAD, color(TINT));
+        self.put(columns[0].0, self.y + 4.5, columns[0].1, bold(8.5, ACCENT), NAMES[0]);
+        for ((x, width), name) in columns.iter().zip(NAMES).skip(1) {
+            self.put_figure(x + width, self.y + 4.5, *width, bold(8.5, ACCENT), name);
         }
-        self.y += 20.0;
+        self.y += HEAD;
     }
 
-    fn row(&mut self, cells: [String; 6]) {
-        let columns = self.columns();
-        let style = |n: usize| if n == 0 { plain(9.5, INK) } else { plain(9.5, INK).right() };
-        let mut texts = Vec::new();
-        for (n, ((_, width, _), cell)) in columns.iter().zip(&cells).enumerate() {
-            texts.push(self.sheet.text(cell, style(n), width - 12.0));
-        }
-        let height = texts.iter().map(|text| text.height()).fold(0.0, f32::max) + 10.0;
-        if height > self.room() {
+    /// Adds a row, below the head of the table if it is the first one of the table or of a page. A row that is taller
+    /// than a third of a page is continued on the next one.
+    fn row(&mut self, columns: &Columns, cells: &[String; 6], is_first: bool) {
+        let description = self.paragraphs(columns[0].1, plain(9.5, INK), &cells[0]);
+        let height = description.iter().map(|text| text.height()).sum::<f32>() + 2.0 * ABOVE;
+        let least = height.min(self.sheet.height / 3.0) + if is_first { HEAD } else { 0.0 };
+        let is_full = least > self.room();
+        if is_full {
             self.next_page();
-            self.table_head();
         }
-        for ((x, ..), text) in columns.into_iter().zip(texts) {
-            self.sheet.put(x + 6.0, self.y + 5.0, text);
+        if is_full || is_first {
+            self.table_head(columns);
         }
-        self.y += height;
+        self.y += ABOVE;
+        for ((x, width), figure) in columns.iter().zip(cells).skip(1) {
+            self.put_figure(x + width, self.y, *width, plain(9.5, INK), figure);
+        }
+        self.flow(columns[0].0, &description, |page| {
+            page.table_head(columns);
+            page.y += ABOVE;
+        });
+        self.y += ABOVE;
         self.sheet.fill(MARGIN, self.y, self.inner, 0.6, color(RULE));
     }
 
     fn table(&mut self, quote: &Quote, money: &Money) {
-        if self.room() < 90.0 {
-            self.next_page();
-        }
-        self.table_head();
         let total = money.minor(quote.amount);
-        let mut sums = Vec::new();
+        let (mut rows, mut sums) = (Vec::new(), Vec::new());
         if quote.lines.is_empty() {
             let amount = money.print(total);
-            self.row([quote.title.clone(), "1".into(), amount.clone(), percent(0.0), percent(0.0), amount]);
+            rows.push([quote.title.clone(), "1".into(), amount.clone(), percent(0.0), percent(0.0), amount]);
         } else {
             let (mut gross, mut discount, mut tax) = (0, 0, 0);
             for line in &quote.lines {
                 let amounts = line.amounts();
-                self.row([
+                rows.push([
                     line.description.clone(),
                     number(line.quantity),
                     money.print(line.unit_price.into()),
@@ -288,6 +313,10 @@ impl Page {
                 }
             }
         }
+        let columns = self.columns(&rows);
+        for (n, row) in rows.iter().enumerate() {
+            self.row(&columns, row, n == 0);
+        }
         let height = sums.len() as f32 * 17.0 + 48.0;
         if height > self.room() {
             self.next_page();
@@ -296,14 +325,14 @@ impl Page {
         let (x, width) = (MARGIN + self.inner * 0.52, self.inner * 0.48);
         for (name, sum) in sums {
             self.put(x + 6.0, self.y, width * 0.4, plain(9.5, GRAY), name);
-            self.put(x + width * 0.4, self.y, width * 0.6 - 6.0, plain(9.5, INK).right(), &money.print(sum));
+            self.put_figure(x + width - 6.0, self.y, width * 0.6, plain(9.5, INK), &money.print(sum));
             self.y += 17.0;
         }
         self.sheet.fill(x, self.y + 2.0, width, 28.0, color(ACCENT));
         let white = (255, 255, 255);
         self.put(x + 8.0, self.y + 7.5, width * 0.3, bold(12.0, white), "Total");
         let total = format!("{} {}", money.code, money.print(total));
-        self.put(x + width * 0.3, self.y + 7.5, width * 0.7 - 8.0, bold(12.0, white).right(), &total);
+        self.put_figure(x + width - 8.0, self.y + 7.5, width * 0.7, bold(12.0, white), &total);
         self.y += 48.0;
     }
 
@@ -312,8 +341,11 @@ impl Page {
             if self.room() < 40.0 {
                 self.next_page();
             }
-            self.y += self.put(MARGIN, self.y, self.inner, bold(8.0, ACCENT), "TERMS") + 2.0;
-            self.paragraph(plain(9.5, INK), terms);
+            let paragraphs = self.paragraphs(self.inner, plain(9.5, INK), terms);
+            let heading = bold(8.0, ACCENT);
+            let heading = if paragraphs[0].is_rtl() { heading.right() } else { heading };
+            self.y += self.put(MARGIN, self.y, self.inner, heading, "TERMS") + 2.0;
+            self.flow(MARGIN, &paragraphs, |_| ());
         }
     }
 }

@@ -71,7 +71,7 @@ pub fn render(report: &Report) -> Result<Vec<u8>> {
         page.months(report, &money);
     }
     let company = report.company.as_deref().unwrap_or("No company");
-    page.foot(&format!("{company} · generated {}", report.generated));
+    page.foot(company, &format!("generated {}", report.generated));
     let metadata = Metadata::new().title("Analytics report".into()).authors(vec![company.into()]).language("en".into());
     page.sheet.finish(metadata)
 }
@@ -165,12 +165,7 @@ impl Page {
             let cut: String = kept.iter().chain(['…'].iter()).collect();
             shown = self.sheet.text(&cut, style, f32::MAX);
         }
-        let shift = if style.align == Alignment::Right { width - shown.width() } else { 0.0 };
-        let left = Style { align: Alignment::Left, ..style };
-        let cut: String =
-            if kept.len() < text.chars().count() { kept.iter().chain(['…'].iter()).collect() } else { text };
-        let placed = self.sheet.text(&cut, left, width + 1.0);
-        self.sheet.put(x + shift, y, placed);
+        self.sheet.put(x, y, shown);
     }
 
     fn stages(&mut self, report: &Report, money: &Money) {
@@ -194,7 +189,7 @@ impl Page {
             self.sheet.fill(MARGIN + names, self.y + 0.5, length, 12.0, color(ACCENT));
             let plural = if stage.deals == 1 { "" } else { "s" };
             let text = format!("{} · {} deal{plural}", amount(money, stage.value), stage.deals);
-            self.line(MARGIN + names + bars + 8.0, self.y, values - 8.0, plain(9.0, GRAY).right(), &text);
+            self.put_figure(MARGIN + self.inner, self.y, values - 8.0, plain(9.0, GRAY), &text);
             self.y += 19.0;
         }
         self.y += 20.0;
@@ -215,7 +210,7 @@ impl Page {
         for part in [0.0, 0.5, 1.0] {
             let y = self.y + HEIGHT * (1.0 - part as f32);
             self.sheet.fill(MARGIN + SIDE, y, self.inner - SIDE, 0.6, color(RULE));
-            self.line(MARGIN, y - 6.0, SIDE - 6.0, plain(8.0, GRAY).right(), &short(top * part));
+            self.put_figure(MARGIN + SIDE - 6.0, y - 6.0, SIDE - 6.0, plain(8.0, GRAY), &short(top * part));
         }
         let step = (self.inner - SIDE) / report.months.len().max(1) as f32;
         for (n, month) in report.months.iter().enumerate() {

@@ -5,9 +5,10 @@ use crate::support::{
     server::{api_url, config, start_server},
     world::{Person, World},
 };
-use ringfence::{config::Config, db};
+use lopdf::{Document, ObjectId};
+use ringfence::{config::Config, db, pdf};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 async fn quote(who: &Person, fields: Value) -> Value {
@@ -237,6 +238,58 @@ fn dense(text: &str) -> String {
     text.split_whitespace().collect()
 }
 
+/// What is printed at one place of a page, in one font.
+struct Piece {
+    text: String,
+    /// Where it begins, in points from the left and from the top; it stands on `y`.
+    x: f32,
+    y: f32,
+    /// Whether its letters are drawn with thicker lines, in a font that is not bold itself.
+    is_thickened: bool,
+}
+
+/// The pieces of each page, in the order in which they are drawn. No character is an empty box, which is every font's
+/// first glyph.
+fn pieces(pdf: &[u8]) -> Vec<Vec<Piece>> {
+    let document = Document::load_mem(pdf).unwrap();
+    let pages = document.get_pages();
+    let of_page = |page: &ObjectId| {
+        let fonts = document.get_page_fonts(*page).unwrap();
+        let (mut font, mut is_thickened, mut x, mut y) = (None, false, 0.0, 0.0);
+        let mut pieces = Vec::new();
+        for operation in document.get_and_decode_page_content(*page).unwrap().operations {
+            let operand = |n: usize| operation.operands[n].as_float().unwrap();
+            match operation.operator.as_str() {
+                "Tf" => font = Some(fonts[operation.operands[0].as_name().unwrap()]),
+                "Tr" => is_thickened = operand(0) == 2.0,
+                "Tm" => (x, y) = (operand(4), operand(5)),
+                "Tj" | "TJ" => {
+                    let shown = &operation.operands[0];
+                    let parts = shown.as_array().map_or(std::slice::from_ref(shown), Vec::as_slice);
+                    let glyphs: Vec<u8> =
+                        parts.iter().filter_map(|part| part.as_str().ok()).flatten().copied().collect();
+                    let encoding = font.unwrap().get_font_encoding(&document).unwrap();
+                    let text = Document::decode_text(&encoding, &glyphs).unwrap();
+                    assert!(glyphs.chunks(2).all(|glyph| glyph != [0, 0]), "an empty box in {text:?}");
+                    pieces.push(Piece { text, x, y, is_thickened });
+                }
+                _ => {}
+            }
+        }
+        pieces
+    };
+    pages.values().map(of_page).collect()
+}
+
+/// The lines of a page as text, from top to bottom.
+fn lines(page: &[Piece]) -> Vec<String> {
+    let mut lines = BTreeMap::<i32, String>::new();
+    for piece in page {
+        *lines.entry((piece.y * 10.0) as i32).or_default() += &piece.text;
+    }
+    lines.into_values().collect()
+}
+
 /// The pages of a PDF as text without whitespace.
 async fn printed(who: &Person, quote: &Value) -> Vec<String> {
     let response = who.request("GET", &format!("{}/download", path(quote))).send().await.unwrap();
@@ -245,9 +298,113 @@ async fn printed(who: &Person, quote: &Value) -> Vec<String> {
     let name = quote["quote_number"].as_str().unwrap();
     assert_eq!(response.headers()["content-disposition"], format!("attachment; filename={name}.pdf"));
     let bytes = response.bytes().await.unwrap();
-    let document = lopdf::Document::load_mem(&bytes).unwrap();
-    let pages: Vec<u32> = document.get_pages().into_keys().collect();
-    pages.iter().map(|page| dense(&document.extract_text(&[*page]).unwrap())).collect()
+    pieces(&bytes).iter().map(|page| page.iter().map(|piece| dense(&piece.text)).collect()).collect()
+}
+
+/// A PDF of a quote with these fields, on A4.
+fn sheet(fields: Value) -> Vec<Vec<Piece>> {
+    let mut quote = json!({"number": "QT-1", "title": "An offer", "amount": 1, "status": "draft", "date": "2026-01-02",
+        "generated": "2026-01-02 03:04 UTC", "lines": [], "company": {"name": "Acme", "currency": "EUR"}});
+    quote.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    pieces(&pdf::quote::render(&serde_json::from_value(quote).unwrap()).unwrap())
+}
+
+fn line(description: &str, unit_price: i64) -> Value {
+    json!({"description": description, "quantity": 1, "unit_price": unit_price, "tax": 0, "discount": 0})
+}
+
+/// The vertical position of the footer on A4, in points: nothing else comes near it.
+const FOOTER: f32 = 795.0;
+
+#[test]
+fn no_figure_is_broken() {
+    let rupiah = json!({"name": "PT Sumber Makmur", "currency": "IDR"});
+    for (price, written) in [(1_850_000_000, "18,500,000.00"), (999_999_999_999_999, "9,999,999,999,999.99")] {
+        let mut sold = line("Laptop", price);
+        sold["quantity"] = json!(99_999.125);
+        sold["tax"] = json!(12.3456);
+        sold["discount"] = json!(98.7654);
+        let lines = [sold, line("A case", 100)];
+        let pages = sheet(json!({"company": rupiah, "amount": 9_999_999_999_999.0_f64, "lines": lines}));
+        let row = pages[0].iter().find(|piece| piece.text == "Laptop").unwrap().y;
+        for figure in [written, "99999.125", "12.3456 %", "98.7654 %"] {
+            let piece = pages[0].iter().find(|piece| piece.text == figure);
+            let piece = piece.unwrap_or_else(|| panic!("{figure} is broken: {:?}", lines_of(&pages)));
+            assert!((piece.y - row).abs() < 5.0, "{figure} is not beside its description");
+        }
+        assert!(pages[0].iter().any(|piece| piece.text == "IDR 9,999,999,999,999.00"), "{:?}", lines_of(&pages));
+    }
+}
+
+fn lines_of(pages: &[Vec<Piece>]) -> Vec<Vec<String>> {
+    pages.iter().map(|page| lines(page)).collect()
+}
+
+#[test]
+fn a_row_that_is_taller_than_a_page_is_continued_below_another_head() {
+    let tall: String = (1..=120).map(|n| format!("item {n}\n")).collect();
+    let pages = sheet(json!({"lines": [line(&tall, 100), line("After it", 200)]}));
+    assert_eq!(pages.len(), 3);
+    let mut items = Vec::new();
+    for page in &pages {
+        let lines = lines(page);
+        let head = lines.iter().position(|line| line.starts_with("Description")).unwrap();
+        assert!(lines[head + 1].contains("item"), "{lines:?}");
+        items.extend(page.iter().filter(|piece| piece.text.starts_with("item")));
+    }
+    let told: Vec<_> = items.iter().map(|item| item.text.clone()).collect();
+    assert_eq!(told, (1..=120).map(|n| format!("item {n}")).collect::<Vec<_>>());
+    assert!(items.iter().all(|item| item.y < FOOTER - 10.0), "printed over the footer");
+    // A head is not left alone, however much room there is for it.
+    for above in 30..55 {
+        let text = "above\n".repeat(above);
+        for page in sheet(json!({"description": text, "lines": [line("one\ntwo\nthree\nfour\nfive\nsix", 1)]})) {
+            let lines = lines(&page);
+            if let Some(head) = lines.iter().position(|line| line.starts_with("Description")) {
+                assert!(lines[head + 1].contains("one") && lines[head + 6] == "six", "{above}: {lines:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_long_paragraph_goes_on_over_pages_without_breaks_in_its_sentences() {
+    let sentence = |n| format!("Sentence number {n} says something about the terms of this offer. ");
+    let terms: String = (0..140).map(sentence).collect();
+    let pages = sheet(json!({"description": terms, "terms": format!("{terms}\n\nThe end.")}));
+    assert_eq!(pages.len(), 4);
+    let all: Vec<String> = lines_of(&pages).concat().into_iter().filter(|line| !line.contains("QT-1")).collect();
+    let paragraph = all.iter().filter(|line| line.contains("offer") || line.contains("something"));
+    let short: Vec<_> = paragraph.filter(|line| line.chars().count() < 75).collect();
+    assert!(short.len() <= 2, "a paragraph has one short line, its last one: {short:?}");
+    let text = dense(&all.concat());
+    assert_eq!(text.matches(&dense(&terms)).count(), 2, "both are whole");
+    assert!(text.ends_with("Theend."), "{text}");
+}
+
+#[test]
+fn what_is_written_from_right_to_left_keeps_its_place() {
+    let company = json!({"name": "شركة الأفق", "currency": "AED", "city": "دبي", "email": "info@ofoq.example"});
+    let client = json!({"name": "محمد العبدالله", "company": "مؤسسة النور", "email": "m@x.example"});
+    let terms = "الدفع خلال ثلاثين يوم";
+    let [page] = <[_; 1]>::try_from(sheet(json!({"company": company, "client": client, "terms": terms}))).ok().unwrap();
+    let place = |text: &str| page.iter().find(|piece| piece.text == text).unwrap();
+    let left_of =
+        |y: f32| page.iter().filter(|piece| (piece.y - y).abs() < 1.0).map(|piece| piece.x).fold(f32::MAX, f32::min);
+    let (mail, client) = (place("info@ofoq.example"), place("m@x.example"));
+    let margin = place("PREPARED FOR").x;
+    // The names and all that stands between them and the addresses.
+    for (above, below) in [(100.0, mail.y), (place("PREPARED FOR").y, client.y)] {
+        for piece in page.iter().filter(|piece| piece.y > above && piece.y <= below && piece.x < 300.0) {
+            assert!((left_of(piece.y) - margin).abs() < 1.0, "{:?} is not at the left", piece.text);
+        }
+    }
+    assert!(place("TERMS").x > 300.0, "the heading is with its text");
+    let number = page.iter().find(|piece| piece.text.contains("QT-1") && piece.y > FOOTER - 10.0).unwrap();
+    assert!((left_of(number.y) - margin).abs() < 1.0 && number.x > margin + 20.0, "the company is first");
+    assert!(number.text.find("QT-1") < number.text.find("made"), "{}", number.text);
+    let name = page.iter().find(|piece| piece.y > 100.0 && piece.y < mail.y && piece.x < 300.0).unwrap();
+    assert!(name.is_thickened && !mail.is_thickened);
 }
 
 /// A red image of one pixel.
