@@ -33,32 +33,53 @@ use std::{
 };
 use uuid::Uuid;
 
-/// All fonts, and their families in the order in which they are tried for a character.
-const FONTS: [&[u8]; 7] = [
-    include_bytes!("../../fonts/NotoSans-Regular.ttf"),
-    include_bytes!("../../fonts/NotoSans-Bold.ttf"),
-    include_bytes!("../../fonts/NotoSansArabic-Regular.ttf"),
-    include_bytes!("../../fonts/NotoSansHebrew-Regular.ttf"),
-    include_bytes!("../../fonts/NotoSansDevanagari-Regular.ttf"),
-    include_bytes!("../../fonts/NotoSansThai-Regular.ttf"),
-    include_bytes!("../../fonts/DroidSansFallbackFull.ttf"),
-];
-const FAMILIES: [&str; 6] = [
-    "Noto Sans",
-    "Noto Sans Arabic",
-    "Noto Sans Hebrew",
-    "Noto Sans Devanagari",
-    "Noto Sans Thai",
-    "Droid Sans Fallback",
-];
+macro_rules! fonts {
+    ($($file:literal)*) => { &[$(include_bytes!(concat!("../../fonts/", $file))),*] };
+}
 
-/// Loaded once; clones share the fonts' data.
-static CONTEXT: LazyLock<FontContext> = LazyLock::new(|| {
+/// The fonts, in the order in which they are tried for a character.
+const FONTS: &[&[u8]] = fonts! {
+    "NotoSans-Regular.ttf"
+    "NotoSans-Bold.ttf"
+    "NotoSansArabic-Regular.ttf"
+    "NotoSansArmenian-Regular.ttf"
+    "NotoSansBengali-Regular.ttf"
+    "NotoSansDevanagari-Regular.ttf"
+    "NotoSansEthiopic-Regular.ttf"
+    "NotoSansGeorgian-Regular.ttf"
+    "NotoSansGujarati-Regular.ttf"
+    "NotoSansGurmukhi-Regular.ttf"
+    "NotoSansHebrew-Regular.ttf"
+    "NotoSansKannada-Regular.ttf"
+    "NotoSansKhmer-Regular.ttf"
+    "NotoSansLao-Regular.ttf"
+    "NotoSansMalayalam-Regular.ttf"
+    "NotoSansMyanmar-Regular.ttf"
+    "NotoSansOriya-Regular.ttf"
+    "NotoSansSinhala-Regular.ttf"
+    "NotoSansTamil-Regular.ttf"
+    "NotoSansTelugu-Regular.ttf"
+    "NotoSansThai-Regular.ttf"
+    "NotoSansCJKkr-Regular.otf"
+    "NotoSansSymbols-Regular.ttf"
+    "NotoSansSymbols2-Regular.ttf"
+    "NotoSansMath-Regular.ttf"
+    "DroidSansFallbackFull.ttf"
+    "NotoEmoji-Regular.ttf"
+};
+
+/// The fonts, and the names of their families in the same order. They are loaded once; clones share the fonts' data.
+static CONTEXT: LazyLock<(FontContext, Vec<FontFamilyName<'static>>)> = LazyLock::new(|| {
     let mut collection = Collection::new(CollectionOptions { shared: false, system_fonts: false });
+    let mut families = Vec::new();
     for font in FONTS {
-        collection.register_fonts(Blob::new(Arc::new(font)), None);
+        for (family, _) in collection.register_fonts(Blob::new(Arc::new(font)), None) {
+            let name = collection.family_name(family).unwrap_or_default().to_owned();
+            families.push(FontFamilyName::Named(name.into()));
+        }
     }
-    FontContext { collection, source_cache: Default::default() }
+    families.dedup();
+    (FontContext { collection, source_cache: Default::default() }, families)
 });
 
 /// Limits the documents that are rendered at a time, per company to one: each holds its pictures and fonts in memory.
@@ -147,7 +168,7 @@ pub struct Sheet {
 impl Sheet {
     /// An empty first page of this size in points.
     pub fn new(width: f32, height: f32) -> Self {
-        Self { width, height, fonts: CONTEXT.clone(), layouts: LayoutContext::new(), pages: vec![Vec::new()] }
+        Self { width, height, fonts: CONTEXT.0.clone(), layouts: LayoutContext::new(), pages: vec![Vec::new()] }
     }
 
     /// The number of pages.
@@ -163,9 +184,8 @@ impl Sheet {
     /// Breaks a text into lines of this width.
     pub fn text(&mut self, text: &str, style: Style, width: f32) -> Text {
         let text: String = text.chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect();
-        let families = FAMILIES.map(|name| FontFamilyName::Named(Cow::Borrowed(name)));
         let mut builder = self.layouts.ranged_builder(&mut self.fonts, &text, 1.0, false);
-        builder.push_default(StyleProperty::FontFamily(FontFamily::List(Cow::Borrowed(&families))));
+        builder.push_default(StyleProperty::FontFamily(FontFamily::List(Cow::Borrowed(&CONTEXT.1))));
         builder.push_default(StyleProperty::FontSize(style.size));
         builder.push_default(StyleProperty::LineHeight(LineHeight::FontSizeRelative(1.35)));
         builder.push_default(StyleProperty::Brush(style.color));

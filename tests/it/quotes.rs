@@ -512,6 +512,11 @@ async fn the_pdf_prints_the_quote() {
         "{}",
         pages[0]
     );
+    let scripts = "Ελλάδα Україна Việt العربية עברית हिन्दी বাংলা தமிழ் తెలుగు ಕನ್ನಡ മലയാളം ગુજરાતી ਪੰਜਾਬੀ ଓଡ଼ିଆ සිංහල ไทย ລາວ \
+        ភាសាខ្មែរ မြန်မာ ქართული Հայերեն አማርኛ 日本語 简体中文 한국어 뷁 ✓ ✗ → ≤ √ ① Ⅳ ★ ● ☎ € ₹ ₿ 😀 👍🏽";
+    let all =
+        quote(&acme.admin, json!({"title": scripts, "line_items": [{"description": scripts, "unit_price": 1}]})).await;
+    printed(&acme.admin, &all).await;
 }
 
 /// Totals are exact, percentages have four decimals, and days are in the company's time zone.
