@@ -5,24 +5,38 @@ use aide::openapi::{
     Info, OpenApi, Operation, Parameter, ParameterData, ParameterSchemaOrContent, PathStyle, ReferenceOr, SchemaObject,
     SecurityScheme, Tag,
 };
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The version of the API (contract: conventions), which is not the program's.
+pub(crate) const VERSION: &str = "1.0.0";
 
 /// Completes the document: what routes do, in groups, for whom, and what may be empty.
 pub(crate) fn complete(api: &mut OpenApi) {
     api.info = Info {
         title: "Ringfence".into(),
-        version: env!("CARGO_PKG_VERSION").into(),
+        version: VERSION.into(),
         description: Some(include_str!("openapi.md").into()),
         ..Info::default()
     };
+    let mut routes_of = BTreeMap::<String, usize>::new();
     for route in routes() {
+        let mut id = format!("{}_{}", name(route.area), route.handler.replace("::", "_"));
+        // A handler may serve several routes.
+        let number = *routes_of.entry(id.clone()).and_modify(|number| *number += 1).or_insert(1);
+        if number > 1 {
+            id += &format!("_{number}");
+        }
         if let Some(operation) = operation(api, route) {
+            operation.operation_id = Some(id);
             describe(operation, route);
         }
     }
     say_that_blank_is_none(api);
-    let mut areas: Vec<_> = routes().map(|r| name(r.area)).collect();
-    areas.dedup();
-    api.tags = areas.into_iter().map(|name| Tag { name: name.into(), ..Tag::default() }).collect();
+    drop_unreferenced(api);
+    let mut tags: Vec<_> = routes().map(tag).collect();
+    tags.dedup();
+    api.tags = tags.into_iter().map(|name| Tag { name, ..Tag::default() }).collect();
     let bearer = SecurityScheme::Http {
         scheme: "bearer".into(),
         bearer_format: Some("JWT".into()),
@@ -38,6 +52,11 @@ fn name(module: &'static str) -> &'static str {
     module.rsplit("::").next().unwrap_or(module)
 }
 
+/// The group of a route: `twilio settings`.
+fn tag(route: &Route) -> String {
+    name(route.area).replace('_', " ")
+}
+
 fn operation<'a>(api: &'a mut OpenApi, route: &Route) -> Option<&'a mut Operation> {
     match api.paths.as_mut()?.paths.get_mut(route.path)? {
         ReferenceOr::Item(item) => match route.method {
@@ -49,6 +68,33 @@ fn operation<'a>(api: &'a mut OpenApi, route: &Route) -> Option<&'a mut Operatio
             _ => None,
         },
         ReferenceOr::Reference { .. } => None,
+    }
+}
+
+/// Drops the schemas that no operation refers to: parameters are written out, and leave the type of their query behind.
+fn drop_unreferenced(api: &mut OpenApi) {
+    let mut open = references(&json!(api.paths));
+    let schemas = &mut api.components.get_or_insert_default().schemas;
+    let mut used = BTreeSet::new();
+    while let Some(name) = open.pop() {
+        if let Some(schema) = schemas.get(&name)
+            && used.insert(name)
+        {
+            open.extend(references(schema.json_schema.as_value()));
+        }
+    }
+    schemas.retain(|name, _| used.contains(name));
+}
+
+/// The names of the schemas to which a part of the document refers.
+fn references(part: &Value) -> Vec<String> {
+    match part {
+        Value::Object(fields) => {
+            let own = fields.get("$ref").and_then(|reference| reference.as_str()?.rsplit('/').next());
+            own.map(str::to_owned).into_iter().chain(fields.values().flat_map(references)).collect()
+        }
+        Value::Array(parts) => parts.iter().flat_map(references).collect(),
+        _ => Vec::new(),
     }
 }
 
@@ -88,10 +134,7 @@ fn say_that_blank_is_none(api: &mut OpenApi) {
 }
 
 /// Lets a schema with such a `type` and `format` be an empty string as well.
-fn may_be_blank(
-    schema: Option<&mut serde_json::Map<String, serde_json::Value>>,
-    is_it: impl Fn(&str, Option<&str>) -> bool,
-) {
+fn may_be_blank(schema: Option<&mut serde_json::Map<String, Value>>, is_it: impl Fn(&str, Option<&str>) -> bool) {
     let Some(schema) = schema else { return };
     let kind = schema.get("type").map(ToString::to_string).unwrap_or_default();
     if !is_it(&kind, schema.get("format").and_then(|format| format.as_str())) {
@@ -101,13 +144,13 @@ fn may_be_blank(
         .into_iter()
         .partition(|(key, _)| ["description", "default", "examples"].contains(&key.as_str()));
     *schema = notes;
-    schema.insert("anyOf".into(), serde_json::json!([form, {"type": "string", "maxLength": 0}]));
+    schema.insert("anyOf".into(), json!([form, {"type": "string", "maxLength": 0}]));
 }
 
 /// Adds what a handler's type does not say: summary, group, and path parameters.
 fn describe(operation: &mut Operation, route: &Route) {
     operation.summary = Some(route.summary.trim().trim_end_matches('.').into());
-    operation.tags = vec![name(route.area).into()];
+    operation.tags = vec![tag(route)];
     let variable = route.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
     for part in variable {
         // The URL of a tracking pixel has a token where the contract has an id.

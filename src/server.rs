@@ -6,7 +6,7 @@ use crate::{
     db::{UNFINISHED_RESTORE, migrate, platform},
     drain::Drained,
     error::{ErrorBody, ErrorInfo},
-    idempotency, jobs, metrics, page, read_your_writes, store, streaming,
+    idempotency, jobs, metrics, openapi, page, read_your_writes, store, streaming,
     wire::Json,
 };
 use axum::{
@@ -169,11 +169,11 @@ fn plain(status: StatusCode) -> Response {
 }
 
 async fn root() -> Json<serde_json::Value> {
-    Json(json!({ "message": "Ringfence API", "docs": "/docs", "version": "1.0.0" }))
+    Json(json!({ "message": "Ringfence API", "docs": "/docs", "version": openapi::VERSION }))
 }
 
 async fn health() -> Json<serde_json::Value> {
-    Json(json!({ "status": "healthy", "service": "ringfence", "version": "1.0.0" }))
+    Json(json!({ "status": "healthy", "service": "ringfence", "version": openapi::VERSION }))
 }
 
 /// Ready if the database responds and has this program's version, or a newer one that this program still fits, and the

@@ -43,6 +43,8 @@ pub struct Route {
     pub limit: Option<usize>,
     /// The area it belongs to.
     pub area: &'static str,
+    /// The function that handles it, from its area: `folders::list`.
+    pub handler: &'static str,
     /// What it does, in one sentence.
     pub summary: &'static str,
 }
@@ -76,6 +78,7 @@ macro_rules! routes {
             // The route's limit or `None`: the last element of a list that starts with `None`.
             limit: [None, $(Some($limit))?].as_slice().last().copied().flatten(),
             area: module_path!(),
+            handler: stringify!($handler),
             summary: concat!($($summary),+),
         },)*];
 

@@ -76,6 +76,35 @@ async fn the_openapi_document_has_every_route_with_its_types() {
     }
 }
 
+/// What generators of clients need: a name for each function, no type without use, and one version.
+#[tokio::test]
+async fn the_openapi_document_names_every_operation_and_keeps_no_unused_type() {
+    let document = Person::nobody().get("/openapi.json").await.expect(200);
+    let mut names = BTreeSet::new();
+    for route in api::routes() {
+        let name = document["paths"][route.path][route.method]["operationId"].as_str().unwrap();
+        assert!(names.insert(name), "{name} is the name of two operations");
+        assert!(name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_'), "{name}");
+    }
+    for name in ["contacts_list", "files_folders_create", "quotes_update", "quotes_update_2"] {
+        assert!(names.contains(name), "{name} is not among {names:?}");
+    }
+    let mut used = BTreeSet::new();
+    let mut open = vec![&document["paths"]];
+    while let Some(part) = open.pop() {
+        let reference = part["$ref"].as_str().and_then(|reference| reference.strip_prefix('#'));
+        open.extend(reference.filter(|reference| used.insert(*reference)).and_then(|to| document.pointer(to)));
+        open.extend(part.as_object().into_iter().flat_map(|fields| fields.values()));
+        open.extend(part.as_array().into_iter().flatten());
+    }
+    for name in document["components"]["schemas"].as_object().unwrap().keys() {
+        assert!(used.contains(format!("/components/schemas/{name}").as_str()), "nothing refers to {name}");
+    }
+    let health = Person::nobody().get("/health").await.expect(200);
+    assert_eq!(document["info"]["version"], health["version"]);
+    assert!(document["tags"].as_array().unwrap().contains(&json!({"name": "twilio settings"})), "{}", document["tags"]);
+}
+
 #[tokio::test]
 async fn the_docs_page_loads_nothing_from_elsewhere() {
     let page = Person::nobody().get("/docs").await;
