@@ -203,26 +203,27 @@ const BATCH: i32 = 10_000;
 
 /// How many rows [`generate`] makes, over all companies.
 #[derive(Args, Clone, Copy, Debug, Default)]
+#[group(requires = "companies")]
 pub struct Amounts {
-    /// Total number of contacts
+    /// Number of contacts, over all companies
     #[arg(long, default_value_t = 1_000_000)]
     pub contacts: u64,
-    /// Total number of messages
+    /// Number of messages, over all companies
     #[arg(long, default_value_t = 0)]
     pub messages: u64,
-    /// Total number of mails
+    /// Number of mails, over all companies
     #[arg(long, default_value_t = 0)]
     pub emails: u64,
-    /// Total number of calls
+    /// Number of calls, over all companies
     #[arg(long, default_value_t = 0)]
     pub calls: u64,
-    /// Total number of deals
+    /// Number of deals, over all companies
     #[arg(long, default_value_t = 0)]
     pub deals: u64,
-    /// Total number of activities
+    /// Number of activities, over all companies
     #[arg(long, default_value_t = 0)]
     pub activities: u64,
-    /// Total number of historical messages, which have no company
+    /// Number of historical messages, which have no company
     #[arg(long, default_value_t = 0)]
     pub historical: u64,
 }

@@ -102,6 +102,9 @@ async fn the_demo_says_when_it_adds_nothing() {
     let told = run(ringfence(&own, &["demo"]), "");
     assert!(told.status.success() && text(&told.stdout).contains("Nothing was added"), "{}", text(&told.stdout));
     admin.batch_execute("delete from companies").await.unwrap();
+    // Numbers are those of a large database.
+    let refused = run(ringfence(&own, &["demo", "--contacts", "5", "--deals", "7"]), "");
+    assert!(!refused.status.success() && text(&refused.stderr).contains("--companies"), "{}", text(&refused.stderr));
     let told = run(ringfence(&own, &["demo"]), "");
     assert!(
         text(&told.stdout).contains("Demo logins") && !text(&told.stdout).contains("Nothing"),
