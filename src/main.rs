@@ -5,11 +5,11 @@ use ringfence::{
     clients::storage::Storage,
     commands::{
         archive, backfill, backup, demo, doctor, erase, files, import, local,
-        location::{administer, located, with_app, with_storage},
+        location::{administer, located, with_server_storage, with_storage},
         operator, secrets, serve, user,
     },
     config::{Config, Database, LogFormat},
-    db::migrate,
+    db::{Db, migrate},
     log, say,
     seal::Sealer,
     terminal, workbook,
@@ -209,7 +209,9 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             loaded.await?;
         }
         Command::Files(files::Command::Sweep { dry_run }) => {
-            with_app(cli.database, cli.config, dry_run, async |app| files::sweep(&app, dry_run).await).await?;
+            let days = cli.config.deleted_files_days;
+            let sweep = async |db: &Db, storage: &Storage| files::sweep(db, storage, days, dry_run).await;
+            with_server_storage(cli.database, cli.config, dry_run, sweep).await?;
         }
         Command::Files(files::Command::Adopt { dry_run, yes }) => {
             let adopt = async |admin: &str, storage: &Storage| files::adopt(admin, storage, dry_run, yes).await;

@@ -1,9 +1,9 @@
 //! `ringfence files`: sweeps the store of files, and changes to which database it belongs.
 
 use crate::{
-    App,
     clients::storage::Storage,
-    db, jobs, say,
+    db::{self, Db},
+    jobs, say,
     store::{self, Contents},
     terminal::{self, Measure},
 };
@@ -37,9 +37,10 @@ pub enum Command {
 }
 
 /// Deletes objects that no file needs any more, or says what would be deleted.
-pub async fn sweep(app: &App, dry_run: bool) -> anyhow::Result<()> {
+pub async fn sweep(db: &Db, storage: &Storage, deleted_files_days: u16, dry_run: bool) -> anyhow::Result<()> {
     let bar = terminal::progress("objects looked at", Measure::Number);
-    let swept = jobs::sweep_files::sweep(app, dry_run, |seen| bar.set_position(seen)).await?;
+    let progress = |seen| bar.set_position(seen);
+    let swept = jobs::sweep_files::sweep(db, storage, deleted_files_days, dry_run, progress).await?;
     bar.finish_and_clear();
     let what = if dry_run { "would be deleted" } else { "deleted" };
     let bytes = bytesize::ByteSize(swept.bytes);

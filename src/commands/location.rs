@@ -76,19 +76,33 @@ pub async fn located<T>(
     done.and_then(|done| closed.map(|()| done))
 }
 
-/// Runs something with all that a server has but its socket; `only_looks` does not create a missing store of files.
+/// Runs something with all that a server has but its socket.
 pub async fn with_app(
     database: Database,
     mut config: Config,
-    only_looks: bool,
     run: impl AsyncFnOnce(App) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     located(database, async |at| {
         config.settle(at.folder.as_deref())?;
         doctor::check_before_serving(&at.api).await?;
         db::check_pooler(&at.api, &config).await?;
-        let storage = config.open_storage(at.folder.as_deref(), only_looks)?;
-        run(App::with(Db::of(&at.api, &config)?, config, storage)?).await
+        run(App::new(Db::of(&at.api, &config)?, config)?).await
+    })
+    .await
+}
+
+/// Runs something with the server's connections and the store of files, which is not created with `only_looks`, and
+/// without the secrets.
+pub async fn with_server_storage(
+    database: Database,
+    config: Config,
+    only_looks: bool,
+    run: impl AsyncFnOnce(&Db, &Storage) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    located(database, async |at| {
+        doctor::check_before_serving(&at.api).await?;
+        db::check_pooler(&at.api, &config).await?;
+        run(&Db::of(&at.api, &config)?, &config.open_storage(at.folder.as_deref(), only_looks)?).await
     })
     .await
 }

@@ -95,7 +95,7 @@ pub async fn worker(database: Database, config: Config) -> anyhow::Result<()> {
         say!("Ringfence works on jobs. Ctrl-C stops it.");
         server::work(app, stop).await.context("the worker stopped")
     };
-    with_app(database, config, false, work).await
+    with_app(database, config, work).await
 }
 
 /// Completes at the first SIGINT or SIGTERM.

@@ -2,7 +2,8 @@
 
 use crate::{
     App,
-    clients::storage::file_of,
+    clients::storage::{Storage, file_of},
+    db::Db,
     store::{self, Claim},
     wire::Time,
 };
@@ -36,49 +37,67 @@ pub(super) async fn in_turn(app: &App) -> anyhow::Result<()> {
     if !super::is_first_in_hour(app, "sweep_files").await? {
         return Ok(());
     }
-    let swept = sweep(app, false, |_| ()).await?;
+    let swept = sweep(&app.db, &app.storage, app.config.deleted_files_days, false, |_| ()).await?;
     tracing::info!(seen = swept.seen, deleted = swept.deleted, bytes = swept.bytes, "swept the store of files");
     Ok(())
 }
 
-/// Sweeps objects that are not too young; `progress` is told how many were looked at.
-pub async fn sweep(app: &App, dry_run: bool, progress: impl FnMut(u64)) -> anyhow::Result<Swept> {
-    sweep_before(app, SystemTime::now() - YOUNG, dry_run, progress).await
+/// Sweeps objects that are not too young, and those of files that were deleted `days` ago; `progress` is told how many
+/// were looked at.
+pub async fn sweep(
+    db: &Db,
+    storage: &Storage,
+    days: u16,
+    dry_run: bool,
+    progress: impl FnMut(u64),
+) -> anyhow::Result<Swept> {
+    sweep_before(SystemTime::now() - YOUNG, db, storage, days, dry_run, progress).await
 }
 
-/// Sweeps objects that were written before this time; `progress` is told how many were looked at. Refuses a store of
-/// another database, whose files are not known here.
+/// Sweeps like [`sweep`] objects that were written before this time. Refuses a store of another database, whose files
+/// are not known here.
 pub async fn sweep_before(
-    app: &App,
     before: SystemTime,
+    db: &Db,
+    storage: &Storage,
+    days: u16,
     dry_run: bool,
     mut progress: impl FnMut(u64),
 ) -> anyhow::Result<Swept> {
     let claim = if dry_run { Claim::No } else { Claim::IfUnowned };
+<<<<<<< /tmp/mf.o
     store::of_server(app, claim).await??;
     let days = i64::from(app.config.deleted_files_days);
     let since = Time(Timestamp::now() - SignedDuration::from_hours(24 * days));
+||||||| /tmp/mf.b
+    ensure!(store::is_ours(app, claim).await?, store::ANOTHERS);
+    let days = i64::from(app.config.deleted_files_days);
+    let since = Time(Timestamp::now() - SignedDuration::from_hours(24 * days));
+=======
+    ensure!(store::is_ours(db, storage, claim).await?, store::ANOTHERS);
+    let since = Time(Timestamp::now() - SignedDuration::from_hours(24 * i64::from(days)));
+>>>>>>> /tmp/mf.t
     let mut swept = Swept::default();
-    let mut batches = std::pin::pin!(app.storage.list().chunks(BATCH));
+    let mut batches = std::pin::pin!(storage.list().chunks(BATCH));
     while let Some(batch) = batches.next().await {
         let batch = batch.into_iter().collect::<anyhow::Result<Vec<ObjectMeta>>>()?;
         swept.seen += batch.len() as u64;
         progress(swept.seen);
         let old: Vec<_> = batch.into_iter().filter(|object| SystemTime::from(object.last_modified) < before).collect();
         let ids: Vec<Uuid> = old.iter().filter_map(|object| file_of(&object.location)).collect();
-        let kept: HashSet<String> = app.db.platform().kept_objects(&ids, since).await?.into_iter().collect();
+        let kept: HashSet<String> = db.platform().kept_objects(&ids, since).await?.into_iter().collect();
         // Objects that Ringfence did not make are left alone.
         let is_ours = |object: &ObjectMeta| file_of(&object.location).is_some();
         for object in old.iter().filter(|object| is_ours(object) && !kept.contains(object.location.as_ref())) {
             if !dry_run {
-                app.storage.delete(&object.location).await?;
+                storage.delete(&object.location).await?;
             }
             swept.deleted += 1;
             swept.bytes += object.size;
         }
     }
     if !dry_run {
-        app.storage.delete_stale_parts(before).await?;
+        storage.delete_stale_parts(before).await?;
     }
     Ok(swept)
 }

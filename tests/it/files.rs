@@ -693,12 +693,14 @@ async fn a_sweep_deletes_what_no_file_needs() {
     };
     let before = left();
     assert_eq!(before.len(), 7);
-    let swept = sweep_files::sweep(&app, false, |_| ()).await.unwrap();
+    let swept = sweep_files::sweep(&app.db, &app.storage, 30, false, |_| ()).await.unwrap();
     assert_eq!((swept.deleted, left()), (0, before.clone()), "all is young");
     let later = SystemTime::now() + Duration::from_secs(60);
-    let would = sweep_files::sweep_before(&app, later, true, |_| ()).await.unwrap();
+    let sweep =
+        async |dry_run| sweep_files::sweep_before(later, &app.db, &app.storage, 30, dry_run, |_| ()).await.unwrap();
+    let would = sweep(true).await;
     assert_eq!((would.deleted, would.bytes, left()), (2, 2, before));
-    assert_eq!(sweep_files::sweep_before(&app, later, false, |_| ()).await.unwrap(), would);
+    assert_eq!(sweep(false).await, would);
     let mut expected = vec![id(&live).to_owned(), id(&recent).to_owned(), "not-ours.txt".to_owned()];
     expected.push(elsewhere[2].rsplit('/').next().unwrap().to_owned());
     expected.sort();
@@ -726,6 +728,10 @@ async fn a_store_is_one_databases() {
     let at_the_store = |database: &OwnDatabase, arguments: &[&str]| {
         let mut command = configured(database, arguments);
         command.env("RINGFENCE_STORAGE_URL", store_of(&own.api));
+        if arguments[0] == "files" {
+            command.env("RINGFENCE_DEVELOPMENT", "false");
+            command.env_remove("RINGFENCE_JWT_SECRET").env_remove("RINGFENCE_SECRET_KEY");
+        }
         let output = run(command, "");
         (output.status.success(), text(&output.stdout) + &text(&output.stderr))
     };
