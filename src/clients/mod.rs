@@ -40,7 +40,7 @@ pub enum Failure {
 }
 
 /// How long to wait for a provider's response.
-const TIMEOUT: Duration = Duration::from_secs(15);
+pub const TIMEOUT: Duration = Duration::from_secs(15);
 /// The maximum size of a response, in bytes.
 const ANSWER: usize = 8 << 20;
 

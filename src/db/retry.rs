@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 /// How long a request retries a write of what is known nowhere else: it has to respond within its minute.
-const REQUEST_PATIENCE: Duration = Duration::from_secs(15);
+pub const REQUEST_PATIENCE: Duration = Duration::from_secs(15);
 /// How long a job retries a write of what is known nowhere else. Together with the time that a provider may take, this
 /// is less than the five minutes of a job's claim, during which a text, mail or call in progress is not deleted.
 pub const JOB_PATIENCE: Duration = Duration::from_secs(4 * 60);

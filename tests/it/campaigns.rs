@@ -12,6 +12,7 @@ use crate::support::{
     world::{Answer, Person, World, answer},
 };
 use ringfence::{
+    clients,
     config::{Config, Switch},
     db, sql,
     wire::Time,
@@ -292,7 +293,7 @@ async fn an_answer_that_cannot_be_written_down_is_tried_again_and_counts_once() 
     inbox.release();
     until("it is tried in vain", async || log::has_warned("cannot be written down yet")).await;
     // Longer than a request would wait.
-    tokio::time::sleep(Duration::from_secs(17)).await;
+    tokio::time::sleep(db::REQUEST_PATIENCE + Duration::from_secs(2)).await;
     assert_eq!(acme.value::<i64>(sending, &[]).await, 2, "nobody could write the answers down");
     cluster.batch_execute(&allow(true)).await.unwrap();
     let campaign = becomes(&acme.member, &path, "sent").await;
@@ -733,7 +734,7 @@ async fn a_relay_has_time_to_look_at_a_mail() {
     let path = create(&acme.member, new(&["ada@x.example"])).await;
     send(&acme.member, &path).await.expect(200);
     inbox.next().await;
-    tokio::time::sleep(Duration::from_secs(17)).await;
+    tokio::time::sleep(clients::TIMEOUT + Duration::from_secs(2)).await;
     inbox.release();
     assert_eq!(becomes(&acme.member, &path, "sent").await["total_sent"], 1);
     assert!(inbox.rest().await.is_empty());

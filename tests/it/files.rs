@@ -8,7 +8,7 @@ use crate::support::{
     proxy::LostCommit,
     server::{admin_url, api_url, config, start_server, store_of},
     tls::Authority,
-    world::{Answer, Person, World, answer},
+    world::{Answer, Person, World, answer, leave},
 };
 use reqwest::multipart::{Form, Part};
 use ringfence::{
@@ -261,12 +261,13 @@ async fn an_upload_whose_client_goes_away_is_whole_or_nothing() {
             format!("begin; set local app.company_id = '{}'; select app.lock_name('file', 'late.txt')", acme.company);
         acme.db.batch_execute(&lock).await.unwrap();
         let before = objects(acme.company).len();
-        let who = acme.member.clone();
-        let gone = tokio::spawn(async move { upload(&who, "late.txt", "late", &[]).await });
+        let form =
+            "--b\r\ncontent-disposition: form-data; name=\"file\"; filename=\"late.txt\"\r\n\r\nlate\r\n--b--\r\n";
+        let mut stream = acme.member.begin("/api/files/upload", "multipart/form-data; boundary=b", form.len()).await;
+        stream.write_all(form.as_bytes()).await.unwrap();
         waiting_for(&acme.db, &watch).await;
         assert_eq!(objects(acme.company).len(), before + 1);
-        gone.abort();
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        leave(stream).await;
         acme.db.batch_execute("commit").await.unwrap();
         until("one file with its content", async || {
             names(&acme.admin, "/api/files/").await == ["late.txt"] && objects(acme.company).len() == 1
@@ -296,31 +297,27 @@ async fn slow_uploads_of_many_companies_hold_up_nobody() {
         slow_ones.push(World::new().await);
     }
     let slow = |of: &World, path: &str| {
-        let sender = of.member.clone();
-        let head = format!(
-            "POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-length: 4000000\r\ncontent-type: multipart/form-data; boundary=b\r\n\r\n--b\r\ncontent-disposition: form-data; name=\"file\"; filename=\"slow.csv\"\r\n\r\n",
-            of.member.token.as_deref().unwrap()
-        );
-        tokio::spawn(async move {
-            let mut stream = sender.connect().await;
+        let (sender, path) = (of.member.clone(), path.to_owned());
+        async move {
+            let mut stream = sender.begin(&path, "multipart/form-data; boundary=b", 4_000_000).await;
+            let head = "--b\r\ncontent-disposition: form-data; name=\"file\"; filename=\"slow.csv\"\r\n\r\n";
             stream.write_all(head.as_bytes()).await.unwrap();
-            let mut answer = Vec::with_capacity(4096);
-            while tokio::time::timeout(Duration::from_millis(500), stream.read_buf(&mut answer)).await.is_err() {
-                stream.write_all(b"x").await.unwrap();
-            }
-            String::from_utf8_lossy(&answer).into_owned()
-        })
+            tokio::spawn(async move {
+                let mut answer = Vec::with_capacity(4096);
+                while tokio::time::timeout(Duration::from_millis(500), stream.read_buf(&mut answer)).await.is_err() {
+                    stream.write_all(b"x").await.unwrap();
+                }
+                String::from_utf8_lossy(&answer).into_owned()
+            })
+        }
     };
     let (upload_path, import_path, picture_path) =
         ("/api/files/upload", "/api/contacts/upload-csv", "/api/users/me/avatar");
-    let senders: Vec<_> = slow_ones
-        .iter()
-        .chain([&acme])
-        .flat_map(|of| {
-            [upload_path, upload_path, upload_path, upload_path, import_path, picture_path].map(|path| slow(of, path))
-        })
-        .collect();
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    let senders = slow_ones.iter().chain([&acme]).flat_map(|of| {
+        [upload_path, upload_path, upload_path, upload_path, import_path, picture_path].map(|path| slow(of, path))
+    });
+    // All of them are there when the server waits for their bodies.
+    let senders = futures_util::future::join_all(senders).await;
     for who in [&other.admin, &acme.admin] {
         upload(who, "quick.txt", "quick", &[]).await.expect(200);
         let table = "email,first_name,last_name\nada@x.example,Ada,L\n";

@@ -4,7 +4,7 @@ use crate::support::{
     database::{OwnDatabase, until, waiting_for},
     server::{config, start_server},
     twilio::Account,
-    world::{Answer, PASSWORD, Person, World, answer},
+    world::{Answer, PASSWORD, Person, World, answer, leave},
 };
 use reqwest::multipart;
 use ringfence::{
@@ -13,11 +13,8 @@ use ringfence::{
     db,
 };
 use serde_json::{Value, json};
-use std::{
-    io::Write,
-    net::{Shutdown, TcpStream},
-    time::Duration,
-};
+use std::{sync::OnceLock, time::Duration};
+use tokio::io::AsyncWriteExt;
 use tokio_postgres::Client;
 use uuid::Uuid;
 
@@ -170,18 +167,22 @@ async fn a_client_that_goes_away_finds_the_answer_when_it_comes_back() {
         "POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\nidempotency-key: {key}\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{{}}",
         acme.member.token.as_ref().unwrap()
     );
-    let mut stream = TcpStream::connect(base.trim_start_matches("http://")).unwrap();
-    stream.write_all(text.as_bytes()).unwrap();
+    let mut stream = acme.member.connect().await;
+    stream.write_all(text.as_bytes()).await.unwrap();
     waiting_for(&holder, &acme.db).await;
-    stream.shutdown(Shutdown::Both).unwrap();
-    drop(stream);
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    holder.batch_execute("rollback").await.unwrap();
+    leave(stream).await;
     let again = async || with_key(&acme.member, &path, &key, &json!({})).await;
-    until("it is done", async || again().await.status != 409).await;
-    let again = again().await;
-    assert!(is_replayed(&again));
-    assert_eq!(again.expect(200)["status"], "active");
+    assert_eq!(again().await.status, 409, "it goes on without its client");
+    holder.batch_execute("rollback").await.unwrap();
+    let first = OnceLock::new();
+    until("it is done", async || {
+        let answer = again().await;
+        answer.status != 409 && first.set(answer).is_ok()
+    })
+    .await;
+    let first = first.into_inner().unwrap();
+    assert!(is_replayed(&first), "a repeat carried it out");
+    assert_eq!(first.expect(200)["status"], "active");
     assert_eq!(status(&acme, id).await, "active", "switched once");
     own.drop().await;
 }

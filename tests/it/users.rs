@@ -8,7 +8,10 @@ use crate::support::{
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
 use std::{pin::pin, time::Duration};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 use uuid::Uuid;
 
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n and some more";
@@ -215,29 +218,33 @@ async fn a_picture_is_a_jpeg_or_png_of_at_most_5_mib() {
 /// A stalled upload loses its turn, and nothing is read for a token that has ended.
 #[tokio::test]
 async fn a_picture_that_does_not_come_is_not_waited_for() {
+    const PART: &str =
+        "--b\r\ncontent-disposition: form-data; name=\"file\"; filename=\"a.png\"\r\ncontent-type: image/png\r\n\r\n";
     let acme = World::new().await;
-    let begin = |of: &Person| {
-        let of = of.clone();
-        let head = format!(
-            "POST /api/users/me/avatar HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-length: 6000000\r\ncontent-type: multipart/form-data; boundary=b\r\n\r\n--b\r\ncontent-disposition: form-data; name=\"file\"; filename=\"a.png\"\r\ncontent-type: image/png\r\n\r\n",
-            of.token.as_deref().unwrap()
-        );
-        async move {
-            let mut stream = of.connect().await;
-            stream.write_all(head.as_bytes()).await.unwrap();
-            let mut answer = Vec::with_capacity(4096);
-            let read = tokio::time::timeout(Duration::from_secs(50), stream.read_buf(&mut answer)).await;
-            read.expect("an answer").unwrap();
-            String::from_utf8(answer).unwrap()
-        }
+    let answer = async |mut stream: TcpStream| {
+        let mut answer = Vec::with_capacity(4096);
+        let read = tokio::time::timeout(Duration::from_secs(50), stream.read_buf(&mut answer)).await;
+        read.expect("an answer").unwrap();
+        String::from_utf8(answer).unwrap()
     };
     let left = acme.person("company_user").await;
     left.post("/api/auth/logout", json!({})).await.expect(200);
-    assert!(begin(&left).await.starts_with("HTTP/1.1 401"));
+    let mut stream = left.connect().await;
+    let head = format!(
+        "POST /api/users/me/avatar HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-length: 6000000\r\ncontent-type: multipart/form-data; boundary=b\r\n\r\n{PART}",
+        left.token.as_deref().unwrap()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    assert!(answer(stream).await.starts_with("HTTP/1.1 401"));
     let other = World::new().await;
-    let mut slow = pin!(async { tokio::join!(begin(&acme.member), begin(&other.member)) });
+    let begin = async |of: &Person| {
+        let mut stream = of.begin("/api/users/me/avatar", "multipart/form-data; boundary=b", 6_000_000).await;
+        stream.write_all(PART.as_bytes()).await.unwrap();
+        stream
+    };
+    let (own, others) = (begin(&acme.member).await, begin(&other.member).await);
+    let mut slow = pin!(async { tokio::join!(answer(own), answer(others)) });
     let table = async {
-        tokio::time::sleep(Duration::from_secs(1)).await;
         let csv = b"first_name,last_name,email\nAda,Lovelace,ada@example.com\n".to_vec();
         acme.admin.upload("/api/contacts/upload-csv", "c.csv", "text/csv", csv).await
     };

@@ -156,6 +156,14 @@ impl Person {
     }
 }
 
+/// Goes away from a request that has no answer yet, and returns when the server has noticed: it closes its end.
+pub async fn leave(mut stream: TcpStream) {
+    stream.shutdown().await.unwrap();
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    assert!(answer.is_empty(), "{}", String::from_utf8_lossy(&answer));
+}
+
 /// Sends a request and reads the response.
 pub async fn answer(request: reqwest::RequestBuilder) -> Answer {
     log::remember(&request);
