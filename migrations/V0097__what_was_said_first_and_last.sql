@@ -4,6 +4,7 @@ set role ringfence_owner;
 -- An entry has the weightiest reason that is known, and remembers that an admin has entered the address, too.
 alter table suppressions add column also_admin boolean not null default false;
 grant update (also_admin) on suppressions to ringfence_api;
+grant insert (also_admin), update (also_admin) on suppressions to ringfence_operator_write;
 
 -- What the person has said, to the company, the provider or the carrier, weighs more than a mail that came back, and that more than an
 -- admin's entry: who lifts an entry knows what they lift.
@@ -45,9 +46,9 @@ begin
   return new;
 end $$;
 create trigger note_address before update of email on users for each row
-  when (lower(new.email) is distinct from lower(old.email)) execute function app.note_address();
+  when (not app.is_restoring() and lower(new.email) is distinct from lower(old.email)) execute function app.note_address();
 create trigger note_address before update of sendgrid_from_email on twilio_settings for each row
-  when (lower(new.sendgrid_from_email) is distinct from lower(old.sendgrid_from_email)) execute function app.note_address();
+  when (not app.is_restoring() and lower(new.sendgrid_from_email) is distinct from lower(old.sendgrid_from_email)) execute function app.note_address();
 create index if not exists twilio_settings_sender on twilio_settings (app.global_key(lower(sendgrid_from_email))) where company_id is not null;
 grant select (sendgrid_from_email, address_since) on twilio_settings to ringfence_platform;
 

@@ -52,54 +52,26 @@ impl std::error::Error for Problem {}
 pub type Standing = Result<(), Problem>;
 
 /// Whether the store belongs to the server's database. A store without an owner is claimed for it, if `claim` says so.
-<<<<<<< /tmp/mf.o
-pub async fn of_server(app: &App, claim: Claim) -> anyhow::Result<Standing> {
-    let mark = app.storage.mark().await?;
-    let identity = app.db.platform().identify(mark.files()).await?;
-    let standing = settle(&app.storage, mark, &identity, claim).await?;
-    if standing.is_ok() && claim == Claim::IfUnowned && !identity.had_store {
-        app.db.platform().note_store().await?;
-    }
-    Ok(standing)
-||||||| /tmp/mf.b
-pub async fn is_ours(app: &App, claim: Claim) -> anyhow::Result<bool> {
-    let mark = app.storage.mark().await?;
-    let identity = app.db.platform().identify(mark.files()).await?;
-    settle(&app.storage, mark, identity, claim).await
-=======
-pub async fn is_ours(db: &Db, storage: &Storage, claim: Claim) -> anyhow::Result<bool> {
+pub async fn of_server(db: &Db, storage: &Storage, claim: Claim) -> anyhow::Result<Standing> {
     let mark = storage.mark().await?;
     let identity = db.platform().identify(mark.files()).await?;
-    settle(storage, mark, identity, claim).await
->>>>>>> /tmp/mf.t
+    let standing = settle(storage, mark, &identity, claim).await?;
+    if standing.is_ok() && claim == Claim::IfUnowned && !identity.had_store {
+        db.platform().note_store().await?;
+    }
+    Ok(standing)
 }
 
-<<<<<<< /tmp/mf.o
-/// Checks the owner of the store, for [`known`]. A store without an owner is claimed for the server's database. Before the server
-/// first uses a store, an object is written to it and deleted again: an error when that fails.
+/// Checks the owner of the store, for [`known`]. A store without an owner is claimed for the server's database. Before
+/// the server first uses a store, an object is written to it and deleted again: an error when that fails.
 pub async fn look(app: &App) -> anyhow::Result<Standing> {
-    let standing = of_server(app, Claim::IfUnowned).await?;
+    let standing = of_server(&app.db, &app.storage, Claim::IfUnowned).await?;
     let was_used = matches!(*app.store.borrow(), Some(Ok(())));
     if standing.is_ok() && !was_used {
         app.storage.probe().await?;
     }
     app.store.send_replace(Some(standing.clone()));
     Ok(standing)
-||||||| /tmp/mf.b
-/// Checks the owner of the store, for [`is_known_as_ours`]. A store without an owner is claimed for the server's
-/// database.
-pub async fn look(app: &App) -> anyhow::Result<bool> {
-    let is_ours = is_ours(app, Claim::IfUnowned).await?;
-    app.store_is_ours.send_replace(Some(is_ours));
-    Ok(is_ours)
-=======
-/// Checks the owner of the store, for [`is_known_as_ours`]. A store without an owner is claimed for the server's
-/// database.
-pub async fn look(app: &App) -> anyhow::Result<bool> {
-    let is_ours = is_ours(&app.db, &app.storage, Claim::IfUnowned).await?;
-    app.store_is_ours.send_replace(Some(is_ours));
-    Ok(is_ours)
->>>>>>> /tmp/mf.t
 }
 
 /// Whether the store belonged to the server's database when it was last checked; an error while no check has succeeded.

@@ -10,8 +10,9 @@ from operator r, unnest(array['insert', 'update']) as right_name, unnest(array['
   'phone_numbers', 'workflows', 'workflow_events', 'workflow_executions', 'workflow_steps', 'scheduled_sms', 'campaigns', 'campaign_recipients']) as t (name)
 where has_any_column_privilege(r.oid, 'public.' || t.name, right_name)
 union all
-select format('%s may choose the id of a new row in %s', r.rolname, t.table_name), 'revoke insert (id): see app.open_to_operators'
-from operator r, app.protected_table t where has_column_privilege(r.oid, t.target, 'id', 'insert')
+select format('%s may choose the id of a new row in %s', r.rolname, a.attrelid::regclass), 'revoke insert (id): see app.open_to_operators'
+from operator r, pg_policy p join pg_attribute a on a.attrelid = p.polrelid and a.attname = 'id'
+where p.polname = 'operator' and has_column_privilege(r.oid, a.attrelid, a.attnum, 'insert')
 union all
 select format('%s may execute %s', r.rolname, p.oid::regprocedure), 'run `ringfence migrate` as a superuser, who takes it from public; or revoke it'
 from operator r, pg_proc p

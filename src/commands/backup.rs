@@ -276,7 +276,7 @@ async fn report(client: &Client, logins: &Logins, restored: Restored, started: I
         say!("With other rights than in the backup, which stay as they are: {}.", logins.differing.join(", "));
     }
     let operators = client.query(sql!("ops/operator/list").text, &[]).await?;
-    let operators = operators.iter().map(|row| (row.get::<_, &str>("name"), row.get::<_, Vec<String>>("companies")));
+    let operators = operators.iter().map(|row| (row.get::<_, &str>("name"), row.get::<_, Vec<String>>("names")));
     let operators = operators.filter(|(_, companies)| !companies.is_empty());
     let operators = Vec::from_iter(operators.map(|(name, companies)| format!("{name} ({})", companies.join(", "))));
     if !operators.is_empty() {

@@ -31,13 +31,7 @@ pub use list::{List, Mark};
 pub(crate) use pool::NoConnection;
 pub use pool::{Db, PoolState, default_pool_size, default_threads};
 pub use pooler::check_pooler;
-<<<<<<< /tmp/mf.o
-pub use retry::{JOB_PATIENCE, WriteRetry, keep_answer, retry_webhook, retry_write};
-||||||| /tmp/mf.b
-pub use retry::{JOB_PATIENCE, WriteRetry, keep_answer, retry_write};
-=======
-pub use retry::{JOB_PATIENCE, REQUEST_PATIENCE, WriteRetry, keep_answer, retry_write};
->>>>>>> /tmp/mf.t
+pub use retry::{JOB_PATIENCE, REQUEST_PATIENCE, WriteRetry, keep_answer, retry_webhook, retry_write};
 pub use row::{FromRow, Row, Values, column};
 pub(crate) use standby::{leave_noted, note_position};
 pub use statement::{Params, Plan, Sql};

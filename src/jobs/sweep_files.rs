@@ -65,18 +65,8 @@ pub async fn sweep_before(
     mut progress: impl FnMut(u64),
 ) -> anyhow::Result<Swept> {
     let claim = if dry_run { Claim::No } else { Claim::IfUnowned };
-<<<<<<< /tmp/mf.o
-    store::of_server(app, claim).await??;
-    let days = i64::from(app.config.deleted_files_days);
-    let since = Time(Timestamp::now() - SignedDuration::from_hours(24 * days));
-||||||| /tmp/mf.b
-    ensure!(store::is_ours(app, claim).await?, store::ANOTHERS);
-    let days = i64::from(app.config.deleted_files_days);
-    let since = Time(Timestamp::now() - SignedDuration::from_hours(24 * days));
-=======
-    ensure!(store::is_ours(db, storage, claim).await?, store::ANOTHERS);
+    store::of_server(db, storage, claim).await??;
     let since = Time(Timestamp::now() - SignedDuration::from_hours(24 * i64::from(days)));
->>>>>>> /tmp/mf.t
     let mut swept = Swept::default();
     let mut batches = std::pin::pin!(storage.list().chunks(BATCH));
     while let Some(batch) = batches.next().await {

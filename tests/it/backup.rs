@@ -139,7 +139,10 @@ async fn an_administrator_who_is_no_superuser_makes_a_backup() {
     let own = OwnDatabase::new().await;
     let acme = World::within(&own.admin, "Acme").await;
     let dba = format!("dba_{}", Uuid::new_v4().simple());
-    acme.db.batch_execute(&format!("create role {dba} login bypassrls")).await.unwrap();
+    acme.db
+        .batch_execute(&format!("create role {dba} login bypassrls; grant select on refinery_schema_history to {dba}"))
+        .await
+        .unwrap();
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("dba-{}", own.name));
     let backup = || {
         let mut command = ringfence(&own, &["backup", folder.to_str().unwrap()]);
@@ -154,7 +157,7 @@ async fn an_administrator_who_is_no_superuser_makes_a_backup() {
     assert!(made.status.success(), "{}", text(&made.stderr));
     let counts = std::fs::read_to_string(folder.join("rows.json")).unwrap();
     assert_eq!(serde_json::from_str::<serde_json::Value>(&counts).unwrap()["companies"], 1, "{counts}");
-    acme.db.batch_execute(&format!("drop role {dba}")).await.unwrap();
+    acme.db.batch_execute(&format!("drop owned by {dba}; drop role {dba}")).await.unwrap();
     drop(acme);
     own.drop().await;
     std::fs::remove_dir_all(folder).unwrap();
@@ -474,7 +477,10 @@ async fn what_cannot_be_backed_up_or_restored_is_told() {
     assert!(made.status.success(), "{}", text(&made.stderr));
     let cluster = db::connect(&crate::support::server::admin_url()).await.unwrap();
     let owner = format!("owner_{}", Uuid::new_v4().simple());
-    let owns = format!("create role {owner} login createrole; alter database {} owner to {owner}", copy.name);
+    let owns = format!(
+        "create role {owner} login createrole; grant connect on database postgres to {owner}; alter database {} owner to {owner}",
+        copy.name
+    );
     cluster.batch_execute(&owns).await.unwrap();
     let mut restore = ringfence(&copy, &["restore", path]);
     restore.env("DATABASE_ADMIN_URL", copy.admin.replace("ringfence_admin", &owner));

@@ -1,7 +1,7 @@
 //! Erasure of a company and of a person: everything of theirs, nothing of anybody else's, and a record without names.
 
 use crate::support::{
-    command::{ringfence, run, text},
+    command::{ringfence, text},
     database::OwnDatabase,
     seed::Seeded,
     world::{World, add_person},
@@ -521,7 +521,7 @@ async fn who_is_left_without_an_admin_or_a_company_is_named() {
         let erased = run(Erase::Company { company: acme.name.clone(), options }).await;
         assert_eq!(erased.operators, [one.as_str()]);
     }
-    let listed = run(ringfence(&own, &["operator", "list"]), "");
+    let listed = ringfence(&own, &["operator", "list"]).output().unwrap();
     let listed = text(&listed.stdout);
     let line = |name: &str| listed.lines().find(|line| line.starts_with(name)).unwrap_or_default().to_owned();
     assert!(line(&one).ends_with("no company"), "{listed}");

@@ -13,7 +13,7 @@ use ringfence::{
     db,
 };
 use serde_json::{Value, json};
-use std::{sync::OnceLock, time::Duration};
+use std::sync::OnceLock;
 use tokio::io::AsyncWriteExt;
 use tokio_postgres::Client;
 use uuid::Uuid;

@@ -1297,7 +1297,9 @@ async fn who_takes_a_company_away_hears_what_goes_on() {
     acme.contact("Ada", "Lovelace").await;
     let (login, dba) = (Login::new(&own.admin), format!("dba_{}", Uuid::new_v4().simple()));
     acme.db.execute("select app.add_operator($1::text::name, array[$2])", &[&login.name, &acme.name]).await.unwrap();
-    let create = format!("create role {dba} login createrole in role ringfence_owner, ringfence_platform");
+    let create = format!(
+        "create role {dba} login createrole in role ringfence_owner, ringfence_platform; grant select on refinery_schema_history to {dba}"
+    );
     acme.db.batch_execute(&create).await.unwrap();
     let revoke = || {
         let mut command = ringfence(&own, &["operator", "revoke", &login.name, "--company", &acme.name]);
@@ -1326,7 +1328,7 @@ async fn who_takes_a_company_away_hears_what_goes_on() {
     assert!(!told.contains("process"), "{told}");
     assert!(operator.simple_query("select 1").await.is_err());
     login.remove(&acme).await;
-    acme.db.batch_execute(&format!("drop role {dba}")).await.unwrap();
+    acme.db.batch_execute(&format!("drop owned by {dba}; drop role {dba}")).await.unwrap();
     drop(acme);
     own.drop().await;
 }

@@ -374,7 +374,7 @@ fn a_long_paragraph_goes_on_over_pages_without_breaks_in_its_sentences() {
     let pages = sheet(json!({"description": terms, "terms": format!("{terms}\n\nThe end.")}));
     assert_eq!(pages.len(), 4);
     let all: Vec<String> = lines_of(&pages).concat().into_iter().filter(|line| !line.contains("QT-1")).collect();
-    let paragraph = all.iter().filter(|line| line.contains("offer") || line.contains("something"));
+    let paragraph = all.iter().filter(|line| line.contains("offer.") || line.contains("something"));
     let short: Vec<_> = paragraph.filter(|line| line.chars().count() < 75).collect();
     assert!(short.len() <= 2, "a paragraph has one short line, its last one: {short:?}");
     let text = dense(&all.concat());

@@ -2,7 +2,7 @@
 
 use crate::support::{
     command::{ringfence, run, text},
-    database::{OwnDatabase, with_database},
+    database::{OwnDatabase, create_database, with_database},
     repository::{files, name},
     server::{admin_url, api_url, config, start_server},
     world::{Person, World},
@@ -443,17 +443,4 @@ async fn a_database_that_lacks_letters_is_refused_before_anything_is_made() {
     assert!(!told.status.success() && said.contains("PROBLEM text: the locale of the database"), "{said}");
     drop(admin);
     own.drop().await;
-}
-
-/// Creates a database of the shared server. From its first moment on it is known as one of Ringfence's, among which other tests'
-/// `ringfence doctor` looks for databases that let operators in.
-pub async fn create_database(name: &str, options: &str) {
-    let cluster = db::connect(&admin_url()).await.unwrap();
-    for statement in [
-        format!("create database {name} {options} allow_connections false"),
-        format!("grant create on database {name} to ringfence_owner"),
-        format!("alter database {name} allow_connections true"),
-    ] {
-        cluster.batch_execute(&statement).await.unwrap_or_else(|e| panic!("{statement}: {e:?}"));
-    }
 }

@@ -100,3 +100,16 @@ pub async fn waiting_for_locks(client: &Client) -> i64 {
     let count = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
     client.query_one(count, &[]).await.unwrap().get(0)
 }
+
+/// Creates a database on the shared server. From its first moment on it is known as one of Ringfence's: elsewhere, the
+/// `ringfence doctor` of other tests would report that it lets operators in.
+pub async fn create_database(name: &str, options: &str) {
+    let cluster = db::connect(&admin_url()).await.unwrap();
+    for statement in [
+        format!("create database {name} {options} allow_connections false"),
+        format!("grant create on database {name} to ringfence_owner"),
+        format!("alter database {name} allow_connections true"),
+    ] {
+        cluster.batch_execute(&statement).await.unwrap_or_else(|e| panic!("{statement}: {e:?}"));
+    }
+}

@@ -1,23 +1,8 @@
 //! A database of the old backend, and its import.
 
-<<<<<<< /tmp/mf.o
 use crate::support::{
-    database::{OwnDatabase, with_database},
+    database::{OwnDatabase, create_database, with_database},
     server::{admin_url, config},
-||||||| /tmp/mf.b
-use crate::support::{
-    command::run,
-    database::{OwnDatabase, with_database},
-    server::{admin_url, config},
-=======
-use crate::{
-    schema::create_database,
-    support::{
-        command::run,
-        database::{OwnDatabase, with_database},
-        server::{admin_url, config},
-    },
->>>>>>> /tmp/mf.t
 };
 use ringfence::{
     commands::import::{self, Options, Outcomes},

@@ -1,9 +1,10 @@
 //! Rows of every area in two companies, with a canary in each text.
 
 use crate::support::{
-    server::admin_url,
+    server::{admin_url, store_of},
     world::{World, add_person},
 };
+use ringfence::{clients::storage::Storage, store};
 use std::collections::BTreeMap;
 use tokio_postgres::Client;
 use uuid::Uuid;
@@ -42,6 +43,8 @@ impl Seeded {
         seeding.files().await;
         seeding.platform().await;
         let ids = seeding.ids;
+        // A database that has files does not claim an empty store by itself.
+        store::adopt(&world.db, &Storage::open(&store_of(database)).unwrap()).await.unwrap();
         Self { world, canary, ids }
     }
 
