@@ -44,11 +44,11 @@ async fn run(options: &Options, cluster: &Cluster) -> Result<()> {
     db::connect(&url("postgres")).await?.batch_execute("create database old").await?;
     let new = Database::open(cluster, "new").await?;
     eprintln!("Making the old database …");
-    let rows = include_str!("../tests/it/old_rows.sql").replace("{companies}", "12");
+    let rows = include_str!("../tests/it/support/old_rows.sql").replace("{companies}", "12");
     // Nobody logs in here, so no real hash is needed.
     let rows = rows.replace("{scale}", &options.thousands.to_string()).replace("{hash}", "none");
     let old = db::connect(&url("old")).await?;
-    old.batch_execute(include_str!("../tests/it/old_database.sql")).await?;
+    old.batch_execute(include_str!("../tests/it/support/old_database.sql")).await?;
     old.batch_execute(&rows).await?;
     drop(old);
     let folder = std::env::temp_dir().join(format!("ringfence-import-{}", std::process::id()));

@@ -114,7 +114,7 @@ grant select (twilio_sid) on calls to ringfence_platform;
 -- first whose account is verified. The account is asked first: calls are found within a company only.
 create function app.companies_of_call(account text, call text) returns table (company_id uuid, user_id uuid) language sql stable
   security definer set search_path = pg_catalog, pg_temp
-  begin atomic
+  as $$
     with claim as materialized (
       select s.company_id, s.user_id, s.is_verified, s.created_at from public.twilio_settings s
       where app.global_key(s.account_sid) = app.global_key($1) and s.company_id is not null
@@ -122,7 +122,7 @@ create function app.companies_of_call(account text, call text) returns table (co
     select s.company_id, s.user_id from claim s
     where exists (select from public.calls c where c.tenant_id = s.company_id and c.twilio_sid = $2 and c.company_id is not null)
     order by s.is_verified desc, s.created_at limit 20;
-  end;
+  $$;
 
 reset role;
 alter function app.companies_of_call(text, text) owner to ringfence_platform;

@@ -1,8 +1,8 @@
 -- What SendGrid tells of mails of the company. States and times only move forward, so that all of it may come again.
 -- Answers the mails that nobody is known to have opened before.
--- $1 events: [{mail, event, at}]
+-- $1 events: [{mail, event, at, address}]
 with event as materialized (
-  select e.mail, e.event, e.at from jsonb_to_recordset($1) e (mail uuid, event text, at timestamptz)
+  select e.mail, e.event, e.at, e.address from jsonb_to_recordset($1) e (mail uuid, event text, at timestamptz, address text)
 ), told as (
   select e.mail, min(e.at) filter (where e.event in ('delivered', 'opened', 'clicked')) as delivered_at,
     min(e.at) filter (where e.event in ('opened', 'clicked')) as opened_at, min(e.at) filter (where e.event = 'clicked') as clicked_at,
