@@ -1,5 +1,5 @@
--- Nothing more leaves for those of whom SendGrid tells that they want none or cannot be reached. Of a mail that is deleted, too, as long
--- as it is the company's: then in the name of whoever has its key.   $1 events: [{mail, company, event, address}]
+-- Suppresses addresses that SendGrid reports as opted out or unreachable, also for a deleted mail as long as it was the
+-- company's: then in the name of the user who has its key.   $1 events: [{mail, company, event, address}]
 select true
 from (
   select distinct on (lower(e.address)) lower(e.address) as address, x.reason, x.user_id
@@ -8,7 +8,7 @@ from (
   left join emails m on m.id = e.mail and m.direction = 'outbound'
   cross join lateral (
     select case e.event when 'bounced' then 'bounce' else e.event end as reason,
-      coalesce(r.user_id, m.user_id, case when e.company = app.company_id() then app.user_id() end) as user_id) x
+      coalesce(r.user_id, m.user_id, case when e.company = (select app.company_id()) then (select app.user_id()) end) as user_id) x
   where e.event in ('bounced', 'complaint', 'unsubscribe') and x.user_id is not null and length(e.address) between 3 and 255
   order by lower(e.address), app.reason_weight(x.reason) desc, e.event
 ) said, app.suppress('email', said.address, said.reason, said.user_id)

@@ -272,6 +272,9 @@ async fn lists_and_searches_read_their_indexes() {
         let mail = [text, text, text, text, "null", "null", "null", "'{}'", "'{}'", "null", text];
         let received = plan(&api, sql!("webhooks/received").planned_anew(), &mail).await;
         reads(&received, "webhooks/received", &["contacts_search"], false);
+        api.batch_execute("set local enable_seqscan = off").await.unwrap();
+        let opt_outs = plan(&api, sql!("webhooks/mail_opt_outs").planned_anew(), &["'[]'"]).await;
+        reads(&opt_outs, "webhooks/mail_opt_outs", &["campaign_recipients_pkey", "emails_pkey"], false);
         api.batch_execute("rollback").await.unwrap();
     }
 
