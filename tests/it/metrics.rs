@@ -37,8 +37,6 @@ async fn requests_pool_queue_and_refusals_are_measured_without_a_company() {
     let at = free();
     let config = Config { metrics_listen: Some(at), worker: Switch::Off, pool_size: Some(3), ..config() };
     let acme = World::served(&own, config).await;
-    // Every client of the server finds them, too.
-    acme.member.get("/livez").await;
     let quiet = scrape(at).await;
     assert!(!quiet.contains("/api/contacts"), "what did not happen is not told:\n{quiet}");
     assert_eq!(value(&quiet, "ringfence_jobs_due"), 0.0);

@@ -10,8 +10,9 @@ use ringfence::{
 use std::{
     net::SocketAddr,
     sync::{LazyLock, mpsc},
+    time::Duration,
 };
-use tokio::net::TcpSocket;
+use tokio::net::{TcpSocket, TcpStream};
 
 /// `DATABASE_URL`: the API's own login.
 pub fn api_url() -> String {
@@ -92,7 +93,16 @@ pub fn start_server(mut config: Config, database: &str) -> String {
                 store::adopt(&db::connect(&admin_url()).await.unwrap(), &store).await.unwrap();
             }
             let listener = tokio::net::TcpListener::bind(config.listen).await.unwrap();
-            address.send(listener.local_addr().unwrap()).unwrap();
+            let (at, metrics) = (listener.local_addr().unwrap(), config.metrics_listen);
+            tokio::spawn(async move {
+                // The first request may be for the metrics.
+                while let Some(metrics) = metrics
+                    && TcpStream::connect(metrics).await.is_err()
+                {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                address.send(at).unwrap();
+            });
             server::serve(App::new(db, config).unwrap(), listener, std::future::pending()).await.unwrap();
         });
     });
