@@ -2,7 +2,7 @@
 
 use crate::{
     App, Error, Result,
-    db::{AnyUser, Door, Identity, Scoped},
+    db::{AnyUser, Identity, Permission, Scoped},
     read_your_writes, server,
 };
 use axum::{
@@ -18,12 +18,12 @@ use sha2::{Digest, Sha256};
 use std::time::Duration;
 use uuid::Uuid;
 
-const ACCESS_LIFE: Duration = Duration::from_secs(30 * 60);
-const REFRESH_LIFE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+const ACCESS_LIFETIME: Duration = Duration::from_secs(30 * 60);
+const REFRESH_LIFETIME: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// Seconds for which a token is still valid after it expires, as clocks differ.
-const LEEWAY: u64 = 30;
+const LEEWAY_SECONDS: u64 = 30;
 /// Maximum number of verified tokens that are cached, of some 300 bytes each.
-const VERIFIED: usize = 10_000;
+const CACHED_TOKENS: usize = 10_000;
 
 /// What a token is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,13 +85,13 @@ impl Keys {
             Ok((head, DecodingKey::from_secret(secret.as_bytes())))
         });
         let mut validation = Validation::new(Algorithm::HS256);
-        validation.leeway = LEEWAY;
+        validation.leeway = LEEWAY_SECONDS;
         validation.set_required_spec_claims(&["exp", "sub"]);
         Ok(Self {
             signing: (header(id(first)), EncodingKey::from_secret(first.as_bytes())),
             verifying: verifying.collect::<Result<_, serde_json::Error>>()?,
             validation,
-            verified: Cache::new(VERIFIED),
+            verified: Cache::new(CACHED_TOKENS),
             pepper: first.as_bytes().to_vec(),
         })
     }
@@ -100,8 +100,8 @@ impl Keys {
     pub fn issue(&self, kind: TokenKind, user_id: Uuid, version: i32) -> Result<String> {
         let now = jiff::Timestamp::now().as_second();
         let life = match kind {
-            TokenKind::Access => ACCESS_LIFE,
-            TokenKind::Refresh => REFRESH_LIFE,
+            TokenKind::Access => ACCESS_LIFETIME,
+            TokenKind::Refresh => REFRESH_LIFETIME,
         };
         let exp = now + life.as_secs() as i64;
         let claims = Claims { sub: user_id, typ: kind, ver: version, iat: now, exp, jti: Uuid::new_v4() };
@@ -114,7 +114,7 @@ impl Keys {
     fn verify(&self, token: &str) -> Option<Claims> {
         if let Some(claims) = self.verified.get(token) {
             let now = jiff::Timestamp::now().as_second();
-            return (claims.exp >= now.saturating_sub_unsigned(LEEWAY)).then_some(claims);
+            return (claims.exp >= now.saturating_sub_unsigned(LEEWAY_SECONDS)).then_some(claims);
         }
         let (head, _) = token.split_once('.')?;
         let (_, key) = self.verifying.iter().find(|(known, _)| known == head)?;
@@ -156,7 +156,7 @@ fn claims(headers: &HeaderMap, keys: &Keys, kinds: &[TokenKind]) -> Result<Claim
     Ok(claims)
 }
 
-impl<D: Door> FromRequestParts<App> for Scoped<D> {
+impl<D: Permission> FromRequestParts<App> for Scoped<D> {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self> {
@@ -166,7 +166,7 @@ impl<D: Door> FromRequestParts<App> for Scoped<D> {
 }
 
 /// For routes that treat strangers and members differently: no header means a stranger, a bad token is refused.
-impl<D: Door> OptionalFromRequestParts<App> for Scoped<D> {
+impl<D: Permission> OptionalFromRequestParts<App> for Scoped<D> {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Option<Self>> {
@@ -177,7 +177,7 @@ impl<D: Door> OptionalFromRequestParts<App> for Scoped<D> {
     }
 }
 
-impl<D: Door> aide::OperationInput for Scoped<D> {
+impl<D: Permission> aide::OperationInput for Scoped<D> {
     fn operation_input(_: &mut aide::generate::GenContext, operation: &mut aide::openapi::Operation) {
         operation.security = vec![[("bearer".to_owned(), vec![])].into_iter().collect()];
     }
@@ -223,7 +223,7 @@ mod tests {
         let secret = "a secret of thirty-two bytes or more";
         let keys = Keys::new(&[secret.into()]).unwrap();
         let good_until = jiff::Timestamp::now().as_second() + 1;
-        let exp = good_until - LEEWAY as i64;
+        let exp = good_until - LEEWAY_SECONDS as i64;
         let claims =
             Claims { sub: Uuid::new_v4(), typ: TokenKind::Access, ver: 1, iat: exp - 60, exp, jti: Uuid::new_v4() };
         let token = jsonwebtoken::encode(&keys.signing.0, &claims, &keys.signing.1).unwrap();

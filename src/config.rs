@@ -186,7 +186,7 @@ impl Config {
 
     /// Fills in the settings that were not given, and refuses those that cannot be. `folder` is the private cluster's,
     /// which holds the files and the secrets that development mode generates.
-    pub fn settle(&mut self, folder: Option<&Path>) -> anyhow::Result<()> {
+    pub fn resolve(&mut self, folder: Option<&Path>) -> anyhow::Result<()> {
         let development = *self.development.get_or_insert(folder.is_some());
         if !development && self.webhook_allow.iter().any(|place| !place.is_empty()) {
             bail!("RINGFENCE_WEBHOOK_ALLOW is for development: without it webhooks reach public addresses only");
@@ -207,17 +207,17 @@ impl Config {
             *text = origin(text.trim()).context(refusal)?;
         }
         let file = folder.map(|folder| folder.join("keys").join("jwt-secret"));
-        settle_secret(&mut self.jwt_secret, "RINGFENCE_JWT_SECRET", file, development)?;
-        self.settle_secret_key(folder)?;
+        resolve_secret(&mut self.jwt_secret, "RINGFENCE_JWT_SECRET", file, development)?;
+        self.resolve_secret_key(folder)?;
         self.storage_url = Some(self.store_of_files(folder)?);
         Ok(())
     }
 
     /// Fills in the key of secrets, if it was not given.
-    pub fn settle_secret_key(&mut self, folder: Option<&Path>) -> anyhow::Result<()> {
+    pub fn resolve_secret_key(&mut self, folder: Option<&Path>) -> anyhow::Result<()> {
         let development = *self.development.get_or_insert(folder.is_some());
         let keys = folder.map(|folder| folder.join("keys"));
-        settle_secret(&mut self.secret_key, "RINGFENCE_SECRET_KEY", keys.map(|k| k.join("secret-key")), development)
+        resolve_secret(&mut self.secret_key, "RINGFENCE_SECRET_KEY", keys.map(|k| k.join("secret-key")), development)
     }
 
     /// The address of the store of files. It is required outside of development mode, so that files do not end up in
@@ -257,7 +257,7 @@ impl Config {
         if !is_known {
             return Ok(None);
         }
-        self.settle_secret_key(folder)?;
+        self.resolve_secret_key(folder)?;
         Sealer::new(&self.secret_key).map(Some)
     }
 }
@@ -277,7 +277,12 @@ fn origin(text: &str) -> Option<String> {
     (is_bare && is_one).then(|| url[..url::Position::BeforePath].to_owned())
 }
 
-fn settle_secret(secret: &mut Vec<String>, name: &str, file: Option<PathBuf>, development: bool) -> anyhow::Result<()> {
+fn resolve_secret(
+    secret: &mut Vec<String>,
+    name: &str,
+    file: Option<PathBuf>,
+    development: bool,
+) -> anyhow::Result<()> {
     secret.retain(|s| !s.is_empty());
     if secret.is_empty() {
         if !development {

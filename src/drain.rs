@@ -19,9 +19,9 @@ use tokio::{runtime::Handle, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 /// Maximum number of bytes of one request that are drained.
-const LIMIT: usize = 64 << 20;
+const MAX_BYTES: usize = 64 << 20;
 /// How long draining may take. No idle timeout applies meanwhile.
-const LONGEST: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A body whose rest is drained when it is dropped before its end.
 pub(crate) struct Drained {
@@ -72,13 +72,13 @@ impl Drop for Drained {
         // Without a runtime the server has ended, and the connection with it.
         if let (Some(left), Ok(runtime)) = (left, Handle::try_current()) {
             let stop = self.stop.clone();
-            runtime.spawn(async move { stop.run_until_cancelled(timeout(LONGEST, drain(left))).await });
+            runtime.spawn(async move { stop.run_until_cancelled(timeout(TIMEOUT, drain(left))).await });
         }
     }
 }
 
 async fn drain(mut body: Incoming) {
-    let (mut pace, mut left) = (Pace::of_upload(), LIMIT);
+    let (mut pace, mut left) = (Pace::of_upload(), MAX_BYTES);
     while let Some(Some(Ok(frame))) = pace.next(body.frame()).await {
         let came = frame.data_ref().map_or(0, Bytes::len);
         if came > left {

@@ -132,8 +132,8 @@ impl Error {
         }
     }
 
-    /// Whether another attempt may succeed in a moment: the database was not there, or ended one of two transactions that would
-    /// have waited for each other.
+    /// Whether another attempt may succeed in a moment: the database was not there, or ended one of two transactions
+    /// that would have waited for each other.
     pub fn is_transient(&self) -> bool {
         self.is_unavailable()
             || matches!(self, Error::Database(e) if e.code().is_some_and(|code| is_conflict(code.code())))

@@ -3,7 +3,7 @@
 
 use crate::{
     Result,
-    db::{Door, Scoped},
+    db::{Permission, Scoped},
     error::ResultExt,
     sql,
 };
@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 /// The ids in a query, by what they name.
 #[derive(Default)]
-pub struct Named {
+pub struct FilterIds {
     /// A contact.
     pub contact: Option<Uuid>,
     /// A deal.
@@ -27,16 +27,16 @@ pub struct Named {
     pub stage: Option<Uuid>,
 }
 
-impl Named {
+impl FilterIds {
     /// Refuses the first id that is not there. A caller without a company passes, and is refused later if one is
     /// needed.
-    pub async fn must_be_there<D: Door>(&self, db: &Scoped<D>) -> Result<()> {
+    pub async fn must_be_there<D: Permission>(&self, db: &Scoped<D>) -> Result<()> {
         let Self { contact, deal, folder, owner, user, stage } = self;
         let ids = [contact, deal, folder, owner, user, stage];
         if ids.iter().all(|id| id.is_none()) {
             return Ok(());
         }
         let ids = ids.map(|id| id as &(dyn ToSql + Sync));
-        db.optional::<i32>(sql!("named/must_be_there"), &ids).await.or_empty_without_company().map(drop)
+        db.optional::<i32>(sql!("filter_ids/must_be_there"), &ids).await.or_empty_without_company().map(drop)
     }
 }

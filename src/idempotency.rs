@@ -28,7 +28,7 @@ use uuid::Uuid;
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// The header that marks the response of an earlier request.
 pub const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
-const LONGEST: usize = 255;
+const MAX_KEY_CHARS: usize = 255;
 /// What the sealed parts of a key's row are bound to, besides its id.
 pub(crate) const REQUEST: &str = "idempotent request";
 pub(crate) const ANSWER: &str = "idempotent answer";
@@ -101,7 +101,7 @@ async fn once(app: App, request: Request, next: Next) -> Result<Response> {
 fn key(headers: &HeaderMap) -> Result<String> {
     let mut given = headers.get_all(KEY).iter();
     let only = given.next().filter(|_| given.next().is_none()).and_then(|key| key.to_str().ok());
-    let printable = |key: &&str| (1..=LONGEST).contains(&key.len()) && !key.contains('\t');
+    let printable = |key: &&str| (1..=MAX_KEY_CHARS).contains(&key.len()) && !key.contains('\t');
     only.filter(printable).map(str::to_owned).ok_or_else(|| {
         Error::bad_request("An Idempotency-Key is one header of 1 to 255 printable ASCII characters, such as a UUID")
     })

@@ -28,7 +28,7 @@ pub mod seal;
 pub mod server;
 pub mod signed;
 pub mod spool;
-pub mod store;
+pub mod store_owner;
 mod streaming;
 pub mod telephony;
 pub mod terminal;
@@ -63,7 +63,7 @@ pub struct Parts {
     /// The files' content.
     pub storage: clients::storage::Storage,
     /// Whether the store is this database's, as last checked; `None` before the first check.
-    pub store: tokio::sync::watch::Sender<Option<store::Standing>>,
+    pub store: tokio::sync::watch::Sender<Option<store_owner::Standing>>,
     /// Outgoing mail of the platform itself.
     pub mailer: clients::mail::Mailer,
     /// Texts and calls.

@@ -32,7 +32,7 @@ pub struct Link {
 pub struct Links(Signer);
 
 /// Size of a token without its signature, in bytes.
-const CONTENT: usize = 1 + 3 * 16;
+const CONTENT_BYTES: usize = 1 + 3 * 16;
 
 impl Links {
     /// Keys derived from those that seal the secrets.
@@ -52,7 +52,7 @@ impl Links {
     /// What a token is about, if this server issued it for this purpose.
     pub fn read(&self, purpose: Purpose, token: &str) -> Option<Link> {
         let content = self.0.open(&[], token)?;
-        if content.len() != CONTENT || content[0] != purpose as u8 {
+        if content.len() != CONTENT_BYTES || content[0] != purpose as u8 {
             return None;
         }
         let id = |n: usize| Uuid::from_slice(&content[1 + n * 16..][..16]).ok();

@@ -9,11 +9,11 @@ use crate::{
         Failure,
         mail::{Attachment, OutgoingEmail, ascii_host},
     },
-    db::{self, Door, Params, Scoped, TenantDb, Tx},
+    db::{self, Params, Permission, Scoped, TenantDb, Tx},
     fair_limit::FairLimit,
     idempotency,
     links::{self, Link, Purpose},
-    row, sql, store, wire,
+    row, sql, store_owner, wire,
 };
 use lettre::Address;
 use std::{collections::BTreeSet, time::Duration};
@@ -79,11 +79,11 @@ row! {
 }
 
 /// Maximum total size of a mail's attachments, in bytes.
-const ATTACHMENTS: i64 = 20 << 20;
+const MAX_ATTACHMENT_BYTES: i64 = 20 << 20;
 /// Mails with attachments sent at a time, of which one per company: they are in memory while they are sent.
-static LARGE: FairLimit = FairLimit::new(2, 1);
+static LARGE_MAILS: FairLimit = FairLimit::new(2, 1);
 /// How long a mail waits for a permit.
-const LARGE_WAIT: Duration = Duration::from_secs(30);
+const PERMIT_TIMEOUT: Duration = Duration::from_secs(30);
 const BUSY: &str = "Another mail with attachments is being sent right now: try again in a moment";
 
 /// How a company's mail leaves: through which provider, and with which sender.
@@ -95,8 +95,8 @@ pub struct MailRoute {
     reply_to: String,
 }
 
-/// Checks whose address the caller's mail bears, where it leaves by the relay, to which all companies are one: 400 when it is another
-/// company's. With a company's own key, SendGrid decides who may send as whom.
+/// Checks whose address the caller's mail bears, where it leaves by the relay, to which all companies are one: 400 when
+/// it is another company's. With a company's own key, SendGrid decides who may send as whom.
 pub async fn check_sender(app: &App, tx: &Tx<'_>, has_key: bool) -> Result<()> {
     if !has_key && app.mailer.has_relay() && tx.sender_is_taken().await? {
         return Err(Error::bad_request(
@@ -106,8 +106,9 @@ pub async fn check_sender(app: &App, tx: &Tx<'_>, has_key: bool) -> Result<()> {
     Ok(())
 }
 
-/// The route of the company's mail, if it has one: 400 when its own is switched off, or its sender is another company's.
-pub async fn route<D: Door>(app: &App, db: &Scoped<D>) -> Result<Option<MailRoute>> {
+/// The route of the company's mail, if it has one: 400 when its own is switched off, or its sender is another
+/// company's.
+pub async fn route<D: Permission>(app: &App, db: &Scoped<D>) -> Result<Option<MailRoute>> {
     let (sender, sealed) = db
         .tx(async |tx| {
             let sender: Option<Sender> = tx.optional(sql!("mailing/sender"), &[]).await?;
@@ -210,8 +211,20 @@ pub async fn keep(tx: &Tx<'_>, mail: &Mail, host: &str, is_draft: bool) -> Resul
     // The text, or else the HTML (contract: inbox/send-email).
     let body = text.as_ref().filter(|text| !text.trim().is_empty()).unwrap_or(body);
     let (cc, bcc) = (kept(cc), kept(bcc));
-    let params: Params<'_> =
-        &[to, subject, body, &cc, &bcc, contact, in_reply_to, attachments, &ATTACHMENTS, &host, &is_draft, execution];
+    let params: Params<'_> = &[
+        to,
+        subject,
+        body,
+        &cc,
+        &bcc,
+        contact,
+        in_reply_to,
+        attachments,
+        &MAX_ATTACHMENT_BYTES,
+        &host,
+        &is_draft,
+        execution,
+    ];
     tx.one(sql!("mailing/queue"), params).await
 }
 
@@ -225,13 +238,13 @@ async fn attached(app: &App, db: &TenantDb, ids: &Vec<Uuid>) -> Result<Vec<Attac
     if files.iter().map(|file| file.id).collect::<BTreeSet<_>>() != ids.iter().copied().collect() {
         return Err(Error::not_found("File"));
     }
-    if files.iter().map(|file| file.size).sum::<i64>() > ATTACHMENTS {
+    if files.iter().map(|file| file.size).sum::<i64>() > MAX_ATTACHMENT_BYTES {
         return Err(Error::bad_request("The attachments are too large for a mail"));
     }
     let mut all = Vec::new();
     for Attached { object_key, original_name: name, file_type, .. } in files {
         let bytes = app.storage.read_all(&object_key).await.map_err(Error::of_storage)?;
-        let bytes = bytes.ok_or_else(|| store::lost(&object_key))?;
+        let bytes = bytes.ok_or_else(|| store_owner::lost(&object_key))?;
         let kind = file_type.filter(|kind| kind.contains('/'));
         all.push(Attachment { name, kind: kind.unwrap_or_else(|| "application/octet-stream".into()), bytes });
     }
@@ -255,7 +268,7 @@ pub async fn send(app: &App, db: &TenantDb, mail: Mail) -> Result<Sent> {
     let permit = if mail.attachments.is_empty() {
         None
     } else {
-        Some(LARGE.acquire(route.company, LARGE_WAIT).await.ok_or(Error::NoTurn(BUSY))?)
+        Some(LARGE_MAILS.acquire(route.company, PERMIT_TIMEOUT).await.ok_or(Error::NoTurn(BUSY))?)
     };
     idempotency::leaving().await?;
     let attachments = attached(app, db, &mail.attachments).await?;

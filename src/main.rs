@@ -202,7 +202,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                         if !loaded.is_new {
                             say!("Nothing was added: the database has companies already.");
                         }
-                        terminal::print(format_args!("{}", demo::told(&loaded.logins)));
+                        terminal::print(format_args!("{}", demo::summary(&loaded.logins)));
                     }),
                 }
             });
@@ -227,7 +227,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Secrets(command) => {
             let mut config = cli.config;
             let done = located(cli.database, async |at| {
-                config.settle_secret_key(at.folder.as_deref())?;
+                config.resolve_secret_key(at.folder.as_deref())?;
                 secrets::run(&command, at.admin()?, &Sealer::new(&config.secret_key)?).await
             });
             return Ok(exit_code(done.await?));
@@ -263,7 +263,7 @@ fn exit_code(is_well: bool) -> ExitCode {
 async fn import_old(database: Database, mut config: Config, options: &import::Options) -> anyhow::Result<()> {
     located(database, async |at| {
         let admin = at.admin()?;
-        config.settle_secret_key(at.folder.as_deref())?;
+        config.resolve_secret_key(at.folder.as_deref())?;
         let storage = config.open_storage(at.folder.as_deref(), options.dry_run)?;
         let outcomes = import::run(admin, options, &Sealer::new(&config.secret_key)?, &storage).await?;
         terminal::print(format_args!("{}", outcomes.summary(options)));
@@ -281,7 +281,7 @@ async fn erase_for_good(database: Database, config: Config, what: &erase::Erase)
             if options.dry_run { "Would be erased" } else { "Erased" },
             erased.company.as_ref().map(|company| format!(", of {company}")).unwrap_or_default(),
             erase::summary(&erased.counts),
-            erased.told()
+            erased.summary()
         ));
         Ok(())
     })

@@ -39,11 +39,11 @@ const OLDEST: &str = "ringfence_jobs_oldest_due_seconds";
 const PROVIDER_FAILURES: &str = "ringfence_provider_failures_total";
 
 /// Upper bounds of the histogram, in seconds.
-const BOUNDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+const BUCKETS_SECONDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 /// How often recorded durations are aggregated, even if nobody reads them.
-const UPKEEP: Duration = Duration::from_secs(5);
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 /// How long the database may take to report the queue.
-const TIMEOUT: Duration = Duration::from_secs(2);
+const QUEUE_TIMEOUT: Duration = Duration::from_secs(2);
 static METADATA: Metadata<'static> = Metadata::new("ringfence", Level::INFO, None);
 
 /// The metrics since the start.
@@ -78,8 +78,10 @@ impl Measured {
 impl Metrics {
     /// Empty metrics.
     pub fn new() -> anyhow::Result<Self> {
-        let recorder =
-            PrometheusBuilder::new().set_buckets(&BOUNDS).context("the bounds of a histogram")?.build_recorder();
+        let recorder = PrometheusBuilder::new()
+            .set_buckets(&BUCKETS_SECONDS)
+            .context("the bounds of a histogram")?
+            .build_recorder();
         let count = |name: &'static str, what: &'static str| recorder.describe_counter(name.into(), None, what.into());
         let gauge = |name: &'static str, what: &'static str| recorder.describe_gauge(name.into(), None, what.into());
         count(REQUESTS, "Requests that were answered");
@@ -161,7 +163,8 @@ impl Metrics {
             let key = Key::from_parts(PROVIDER_FAILURES, vec![Label::new("provider", provider)]);
             self.recorder.register_counter(&key, &METADATA).absolute(failures);
         }
-        let queue = tokio::time::timeout(TIMEOUT, app.db.platform().queue_state()).await.ok().and_then(Result::ok);
+        let queue =
+            tokio::time::timeout(QUEUE_TIMEOUT, app.db.platform().queue_state()).await.ok().and_then(Result::ok);
         self.set(DATABASE, Vec::new(), f64::from(u8::from(queue.is_some())));
         self.set(DUE, Vec::new(), queue.as_ref().map_or(f64::NAN, |queue| queue.due as f64));
         self.set(OLDEST, Vec::new(), queue.as_ref().map_or(f64::NAN, |queue| queue.seconds));
@@ -181,7 +184,7 @@ async fn page(State(app): State<App>) -> impl IntoResponse {
 pub async fn serve(app: App, listener: TcpListener, stop: impl Future<Output = ()> + Send + 'static) {
     let router = Router::new().route("/metrics", get(page)).with_state(app.clone());
     let upkeep = async {
-        let mut turn = tokio::time::interval(UPKEEP);
+        let mut turn = tokio::time::interval(UPKEEP_INTERVAL);
         loop {
             turn.tick().await;
             if let Some(metrics) = &app.metrics {

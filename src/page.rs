@@ -3,7 +3,7 @@
 
 use crate::{
     App, Error, Result,
-    db::{Door, List, Params, Rows, Scoped, Value, WriteRow},
+    db::{List, Params, Permission, Rows, Scoped, Value, WriteRow},
     wire,
 };
 use aide::{
@@ -20,9 +20,9 @@ use schemars::{JsonSchema, json_schema};
 use serde::Deserialize;
 
 /// No default limit: for lists that the frontend shows whole.
-pub const ALL: i64 = i64::MAX;
+pub const NO_LIMIT: i64 = i64::MAX;
 /// Maximum limit of a page; with a cursor it always applies.
-const MOST: i64 = 1000;
+const MAX_LIMIT: i64 = 1000;
 /// The header with the number of rows of the whole list.
 pub const TOTAL_COUNT: HeaderName = HeaderName::from_static("x-total-count");
 
@@ -59,7 +59,7 @@ impl<const LIMIT: i64> Page<LIMIT> {
     fn new(skip: Option<i64>, limit: Option<i64>) -> Result<Self> {
         // Few enough that a statement can add the limit to them.
         let skip = skip.unwrap_or(0).min(i64::MAX / 2);
-        let page = Self { skip, limit: limit.map_or(LIMIT, |limit| limit.min(MOST)) };
+        let page = Self { skip, limit: limit.map_or(LIMIT, |limit| limit.min(MAX_LIMIT)) };
         for (name, value) in [("skip", page.skip), ("limit", page.limit)] {
             if value < 0 {
                 return Err(Error::invalid("query", name, "Input should be greater than or equal to 0"));
@@ -120,7 +120,7 @@ impl<const LIMIT: i64> Paging<LIMIT> {
         let RawWalk { cursor, count } = wire::query(parts.uri.query())?;
         let walk = cursor.map(|cursor| Box::new(Walk { app: app.clone(), uri: parts.uri.clone(), cursor }));
         if walk.is_some() {
-            page.limit = page.limit.min(MOST);
+            page.limit = page.limit.min(MAX_LIMIT);
             if page.skip > 0 {
                 return Err(Error::invalid(
                     "query",
@@ -133,7 +133,12 @@ impl<const LIMIT: i64> Paging<LIMIT> {
     }
 
     /// The page of this list, whose statement takes `params`, followed by `limit`, `skip` and the cursor.
-    pub async fn list<T: WriteRow, D: Door>(&self, db: &Scoped<D>, list: List, params: Params<'_>) -> Result<Paged<T>> {
+    pub async fn list<T: WriteRow, D: Permission>(
+        &self,
+        db: &Scoped<D>,
+        list: List,
+        params: Params<'_>,
+    ) -> Result<Paged<T>> {
         let start = self.walk.as_ref().map_or(Ok(Vec::new()), |walk| walk.start(&list))?;
         let mut given: Vec<&(dyn ToSql + Sync)> = Vec::with_capacity(params.len() + 2 + start.len());
         given.extend_from_slice(params);
@@ -147,7 +152,7 @@ impl<const LIMIT: i64> Paging<LIMIT> {
         };
         let total = if self.count {
             let mut all = params.to_vec();
-            all.push(&ALL);
+            all.push(&NO_LIMIT);
             all.push(&0_i64);
             Some(db.one(list.count, &all).await?)
         } else {

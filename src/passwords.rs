@@ -32,9 +32,9 @@ pub struct Hasher {
 type Work = Box<dyn FnOnce() + Send>;
 
 /// Maximum number of passwords in the queue.
-const PLACES: usize = 1000;
+const MAX_QUEUED: usize = 1000;
 /// Maximum expected wait: a request that would time out in the queue is refused at once.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+const MAX_WAIT: Duration = Duration::from_secs(60);
 
 /// The name of the threads that hash.
 pub const HASHING: &str = "passwords";
@@ -53,7 +53,7 @@ impl Hasher {
             queue,
             threads,
             lately,
-            places: Arc::new(Semaphore::new(PLACES)),
+            places: Arc::new(Semaphore::new(MAX_QUEUED)),
             dummy: hash_now(&Uuid::new_v4().to_string())?.into(),
         })
     }
@@ -81,7 +81,7 @@ impl Hasher {
         idempotency::leaving().await?;
         let busy = || Error::Busy("Too many people are logging in right now: try again in a moment");
         let _place = self.places.try_acquire().map_err(|_| busy())?;
-        if self.expected_wait() > LONGEST_WAIT {
+        if self.expected_wait() > MAX_WAIT {
             return Err(busy());
         }
         let (answer, done) = oneshot::channel();
@@ -96,7 +96,7 @@ impl Hasher {
 
     /// How long all work in the queue will take.
     fn expected_wait(&self) -> Duration {
-        let waiting = PLACES - self.places.available_permits();
+        let waiting = MAX_QUEUED - self.places.available_permits();
         Duration::from_micros(self.lately.load(Relaxed) * waiting as u64 / self.threads as u64)
     }
 }
@@ -116,7 +116,7 @@ fn hash_what_waits(waiting: &Mutex<mpsc::Receiver<Work>>, lately: &AtomicU64) {
         let took = begun.0.elapsed();
         let used = processor_time().zip(begun.1).map(|(until, from)| until.saturating_sub(from));
         if used.is_some_and(|used| took > used.mul_f64(1.25)) {
-            thread::sleep((took / 2).min(REST));
+            thread::sleep((took / 2).min(MAX_REST));
         }
         let micros = begun.0.elapsed().as_micros() as u64;
         // A lost update does no harm to an estimate.
@@ -127,7 +127,7 @@ fn hash_what_waits(waiting: &Mutex<mpsc::Receiver<Work>>, lately: &AtomicU64) {
 /// Maximum rest of a thread after hashing. If that took longer than its processor time, other work was waiting, and the
 /// thread rests for half as long: otherwise a storm of logins delays more than one in a hundred reads (`make bench
 /// ARGS="--only storm"`).
-const REST: Duration = Duration::from_millis(100);
+const MAX_REST: Duration = Duration::from_millis(100);
 
 /// The processor time that this thread has used, if the system reports it.
 fn processor_time() -> Option<Duration> {

@@ -12,7 +12,7 @@ use uuid::Uuid;
 /// Refusals are collected for this long before they are written in one statement.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Maximum number of different refusals collected; the metrics count all.
-const MOST: usize = 1000;
+const MAX_ENTRIES: usize = 1000;
 
 /// Refusals that are not yet written.
 #[derive(Default)]
@@ -38,7 +38,7 @@ impl Refusals {
         let refusal = Refusal { user, route, reason };
         let mut gathered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let is_first = gathered.is_empty();
-        if gathered.len() < MOST || gathered.contains_key(&refusal) {
+        if gathered.len() < MAX_ENTRIES || gathered.contains_key(&refusal) {
             let last = gathered.entry(refusal).or_default();
             last.times = last.times.saturating_add(1);
             request_id.clone_into(&mut last.request_id);

@@ -11,11 +11,11 @@ use hmac::Mac;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-const KEY_ID: usize = 4;
-const NONCE: usize = 12;
+const KEY_ID_BYTES: usize = 4;
+const NONCE_BYTES: usize = 12;
 
 /// The keys, newest first: the first seals, all of them open.
-pub struct Sealer(Vec<([u8; KEY_ID], Aes256Gcm)>);
+pub struct Sealer(Vec<([u8; KEY_ID_BYTES], Aes256Gcm)>);
 
 impl Sealer {
     /// `keys` are 32 bytes each, in hexadecimal.
@@ -28,8 +28,8 @@ impl Sealer {
             let cipher = Aes256Gcm::new_from_slice(&bytes).ok().filter(|_| bytes.len() == 32);
             let cipher = cipher
                 .context("RINGFENCE_SECRET_KEY is not 32 bytes in hexadecimal: make one with `openssl rand -hex 32`")?;
-            let mut id = [0; KEY_ID];
-            id.copy_from_slice(&Sha256::digest([b"key id of ".as_slice(), &bytes].concat())[..KEY_ID]);
+            let mut id = [0; KEY_ID_BYTES];
+            id.copy_from_slice(&Sha256::digest([b"key id of ".as_slice(), &bytes].concat())[..KEY_ID_BYTES]);
             ciphers.push((id, cipher));
         }
         if ciphers.is_empty() {
@@ -79,12 +79,12 @@ impl Sealer {
     }
 
     /// The id of the key that seals; all that it sealed begins with it.
-    pub fn newest(&self) -> [u8; KEY_ID] {
+    pub fn newest(&self) -> [u8; KEY_ID_BYTES] {
         self.0[0].0
     }
 
-    /// What to do about credentials that none of the keys opens; `None` where there are none. Of each key, by its id, it is given
-    /// how many credentials are sealed under it.
+    /// What to do about credentials that none of the keys opens; `None` where there are none. Of each key, by its id,
+    /// it is given how many credentials are sealed under it.
     pub fn problem<'a>(&self, sealed: impl Iterator<Item = (&'a [u8], i64)>) -> Option<String> {
         let (mut all, mut unknown) = (0, 0);
         for (key, credentials) in sealed {
@@ -108,15 +108,15 @@ impl Sealer {
 
     fn try_seal(&self, row: Uuid, field: &str, bytes: &[u8]) -> anyhow::Result<Vec<u8>> {
         let (id, cipher) = &self.0[0];
-        let nonce: [u8; NONCE] = crate::auth::random();
+        let nonce: [u8; NONCE_BYTES] = crate::auth::random();
         let payload = Payload { msg: bytes, aad: &bound_to(row, field) };
         let sealed = cipher.encrypt(&Nonce::from(nonce), payload).map_err(|_| anyhow!("cannot seal {field}"))?;
         Ok([id.as_slice(), &nonce, &sealed].concat())
     }
 
     fn try_open(&self, row: Uuid, field: &str, sealed: &[u8]) -> anyhow::Result<Vec<u8>> {
-        let (id, rest) = sealed.split_at_checked(KEY_ID).context("a sealed value is too short")?;
-        let (nonce, text) = rest.split_first_chunk::<NONCE>().context("a sealed value is too short")?;
+        let (id, rest) = sealed.split_at_checked(KEY_ID_BYTES).context("a sealed value is too short")?;
+        let (nonce, text) = rest.split_first_chunk::<NONCE_BYTES>().context("a sealed value is too short")?;
         let (_, cipher) =
             self.0.iter().find(|(known, _)| known == id).context("sealed under a key that is not configured")?;
         let payload = Payload { msg: text, aad: &bound_to(row, field) };

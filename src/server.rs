@@ -6,7 +6,7 @@ use crate::{
     db::{UNFINISHED_RESTORE, migrate, platform},
     drain::Drained,
     error::{ErrorBody, ErrorInfo},
-    idempotency, jobs, metrics, openapi, page, read_your_writes, store, streaming,
+    idempotency, jobs, metrics, openapi, page, read_your_writes, store_owner, streaming,
     wire::Json,
 };
 use axum::{
@@ -50,7 +50,7 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 /// Maximum size of a body, in bytes, unless its route states another.
-const BODY_LIMIT: usize = 1 << 20;
+const MAX_BODY_BYTES: usize = 1 << 20;
 /// How long a shutdown waits for requests, jobs and background work.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(30);
 /// How much longer a shutdown waits for background work that stores a provider's response.
@@ -62,11 +62,11 @@ const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(75);
 /// How long the headers may take while many connections are open, such as those of a client that sends nothing.
 const CROWDED_HEADER_READ_TIMEOUT: Duration = Duration::from_secs(5);
 /// Number of open connections from which on that applies, unless half of the limit of open files is lower.
-const CROWD: usize = 1000;
+const CROWDED_CONNECTIONS: usize = 1000;
 /// Minimum interval of log lines that no connection can be accepted.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 /// Maximum size of a connection's read buffer, in bytes; headers cannot be longer.
-const READ_BUFFER: usize = 64 << 10;
+const READ_BUFFER_BYTES: usize = 64 << 10;
 /// How long a client may leave a response unread: it is in memory until then.
 const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a request may take until its response begins, whatever it waits for: a provider and then the database,
@@ -134,7 +134,7 @@ pub fn router(app: App) -> Router {
         .layer((
             middleware::from_fn_with_state(app.clone(), request),
             cors(&app.config),
-            DefaultBodyLimit::max(BODY_LIMIT),
+            DefaultBodyLimit::max(MAX_BODY_BYTES),
             middleware::from_fn_with_state(app.clone(), once_and_in_time),
             CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| {
                 Error::Internal("a handler panicked".into()).into_response()
@@ -189,10 +189,10 @@ async fn ready(State(app): State<App>) -> Response {
         if problem.is_some() {
             return Ok(problem);
         }
-        let store = match store::known(&app).await {
+        let store = match store_owner::known(&app).await {
             Ok(Ok(())) => None,
-            Ok(Err(store::Problem::Anothers)) => Some("the store of files is another database's"),
-            Ok(Err(store::Problem::Missing(_))) => Some("the store of files is empty, and no new one"),
+            Ok(Err(store_owner::Problem::Anothers)) => Some("the store of files is another database's"),
+            Ok(Err(store_owner::Problem::Missing(_))) => Some("the store of files is empty, and no new one"),
             Err(_) => Some("the store of files cannot be used yet"),
         };
         Ok::<_, Error>(store.map(str::to_owned))
@@ -247,7 +247,7 @@ async fn once_and_in_time(State(app): State<App>, request: Request, next: Next) 
 fn takes_files(request: &Request) -> bool {
     let path = request.extensions().get::<MatchedPath>();
     let route = path.and_then(|path| api::find(&request.method().as_str().to_lowercase(), path.as_str()));
-    route.and_then(|route| route.limit).is_some_and(|limit| limit > BODY_LIMIT)
+    route.and_then(|route| route.limit).is_some_and(|limit| limit > MAX_BODY_BYTES)
 }
 
 /// Gives each request an id, a span and a log line, and each response its security headers.
@@ -294,7 +294,7 @@ async fn request(State(app): State<App>, request: Request, next: Next) -> Respon
 }
 
 /// Minimum size of a response that is compressed if requested, in bytes.
-const WORTH_COMPRESSING: u64 = 1 << 10;
+const MIN_COMPRESSED_BYTES: u64 = 1 << 10;
 /// Paths whose responses may contain a secret of the caller. Compressed together with text chosen by somebody else, the
 /// length would reveal it (BREACH).
 const SECRETIVE: [&str; 6] =
@@ -312,7 +312,7 @@ async fn answer(request: Request, next: Next) -> Response {
         return next.run(request).await;
     }
     let layer = CompressionLayer::new().quality(CompressionLevel::Fastest);
-    let layer = layer.compress_when(SizeAbove::new(WORTH_COMPRESSING).and(is_text));
+    let layer = layer.compress_when(SizeAbove::new(MIN_COMPRESSED_BYTES).and(is_text));
     let noted = next.map_response(|mut answer: Response| {
         let status = answer.status();
         answer.extensions_mut().insert(status);
@@ -432,12 +432,12 @@ async fn accept(listener: TcpListener, router: &Router, stop: impl Future<Output
     let connections = GracefulShutdown::new();
     let protocol = |timeout| {
         let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new()).header_read_timeout(timeout).max_buf_size(READ_BUFFER);
+        http.timer(TokioTimer::new()).header_read_timeout(timeout).max_buf_size(READ_BUFFER_BYTES);
         http
     };
     let (patient, hasty) = (protocol(HEADER_READ_TIMEOUT), protocol(CROWDED_HEADER_READ_TIMEOUT));
     let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(files, _)| files);
-    let crowd = usize::try_from(files / 2).unwrap_or(CROWD).min(CROWD);
+    let crowd = usize::try_from(files / 2).unwrap_or(CROWDED_CONNECTIONS).min(CROWDED_CONNECTIONS);
     let (mut stop, mut logged, stopping) = (pin!(stop), None, CancellationToken::new());
     let _stops = stopping.clone().drop_guard();
     loop {
@@ -475,7 +475,7 @@ pub async fn serve(
     let (watched, stop_watching) = (app.clone(), idle.clone().cancelled_owned());
     app.background.spawn(async move { watched.db.watch_standby(stop_watching).await });
     let (watched, stop_watching) = (app.clone(), idle.clone().cancelled_owned());
-    app.background.spawn(async move { store::watch(&watched, stop_watching).await });
+    app.background.spawn(async move { store_owner::watch(&watched, stop_watching).await });
     if app.config.worker == Switch::On {
         begin_jobs(&app, &stopping);
     }

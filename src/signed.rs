@@ -9,7 +9,7 @@ use sha2::Sha256;
 pub struct Signer(Vec<Vec<u8>>);
 
 /// Size of the signature, in bytes.
-const SIGNATURE: usize = 16;
+const SIGNATURE_BYTES: usize = 16;
 
 impl Signer {
     /// Keys derived from those that seal the secrets: they outlive session tokens, as links in mails must.
@@ -21,18 +21,18 @@ impl Signer {
     /// The signed form of `content`, which is valid for `what` only.
     pub fn sign(&self, what: &[u8], mut content: Vec<u8>) -> String {
         let signature = mac(&self.0[0], &[what, &content]).finalize().into_bytes();
-        content.extend_from_slice(&signature[..SIGNATURE]);
+        content.extend_from_slice(&signature[..SIGNATURE_BYTES]);
         BASE64_URL_SAFE_NO_PAD.encode(content)
     }
 
     /// The content of a text that this server signed for `what`.
     pub fn open(&self, what: &[u8], text: &str) -> Option<Vec<u8>> {
         let mut bytes = BASE64_URL_SAFE_NO_PAD.decode(text).ok()?;
-        let (content, signature) = bytes.split_at_checked(bytes.len().checked_sub(SIGNATURE)?)?;
+        let (content, signature) = bytes.split_at_checked(bytes.len().checked_sub(SIGNATURE_BYTES)?)?;
         if !self.0.iter().any(|key| mac(key, &[what, content]).verify_truncated_left(signature).is_ok()) {
             return None;
         }
-        bytes.truncate(bytes.len() - SIGNATURE);
+        bytes.truncate(bytes.len() - SIGNATURE_BYTES);
         Some(bytes)
     }
 }

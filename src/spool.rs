@@ -3,7 +3,7 @@
 
 use crate::{
     Error, Result,
-    clients::storage::PART,
+    clients::storage::PART_BYTES,
     fair_limit::{FairLimit, Permit},
 };
 use anyhow::Context;
@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 /// Disk space that is reserved at a time, in bytes: a part of an upload needs only one lot, and never waits for a
 /// second one.
-const LOT: usize = PART;
+const LOT_BYTES: usize = PART_BYTES;
 /// The lots of the whole program, in total 1 GiB, and of one company, in total 120 MiB. Each file has at least one, so
 /// this also limits the files that arrive at a time, each of which has some hundred kilobytes of buffers.
 static ROOM: FairLimit = FairLimit::new(204, 24);
@@ -26,9 +26,9 @@ static ROOM: FairLimit = FairLimit::new(204, 24);
 /// imports of 50 MiB; more would wait for each other's lots.
 static LARGE: FairLimit = FairLimit::new(64, 2);
 /// How long a file waits for a lot while all are taken.
-const WAIT: Duration = Duration::from_secs(60);
+const PERMIT_TIMEOUT: Duration = Duration::from_secs(60);
 /// The number of bytes that are read or written at once.
-const PIECE: usize = 64 << 10;
+const BUFFER_BYTES: usize = 64 << 10;
 
 /// A file without a name in the system's folder for temporary ones (`TMPDIR`), which is gone when it is dropped.
 pub struct Spool {
@@ -44,7 +44,7 @@ impl Spool {
     pub async fn new(whose: Uuid) -> Result<Self> {
         let file = spawn_blocking(tempfile::tempfile).await.map_err(|e| Error::Internal(e.to_string().into()))?;
         let mut file = File::from_std(file.map_err(failed)?);
-        file.set_max_buf_size(PIECE);
+        file.set_max_buf_size(BUFFER_BYTES);
         Ok(Self { file, size: 0, whose, room: Vec::new(), large: None })
     }
 
@@ -55,12 +55,12 @@ impl Spool {
 
     /// Appends bytes; waits while there is no room for them.
     pub async fn put(&mut self, bytes: &[u8]) -> Result<()> {
-        while self.room.len() * LOT < self.size + bytes.len() {
+        while self.room.len() * LOT_BYTES < self.size + bytes.len() {
             let busy = || Error::Busy("Too many files are coming in right now: try again in a moment");
             if self.room.len() == 1 {
-                self.large = Some(LARGE.acquire(self.whose, WAIT).await.ok_or_else(busy)?);
+                self.large = Some(LARGE.acquire(self.whose, PERMIT_TIMEOUT).await.ok_or_else(busy)?);
             }
-            self.room.push(ROOM.acquire(self.whose, WAIT).await.ok_or_else(busy)?);
+            self.room.push(ROOM.acquire(self.whose, PERMIT_TIMEOUT).await.ok_or_else(busy)?);
         }
         self.file.write_all(bytes).await.map_err(failed)?;
         self.size += bytes.len();
@@ -76,7 +76,7 @@ impl Spool {
 
     /// Reads the next bytes; `None` at the end.
     pub async fn next(&mut self) -> Result<Option<BytesMut>> {
-        let mut piece = BytesMut::with_capacity(PIECE);
+        let mut piece = BytesMut::with_capacity(BUFFER_BYTES);
         let read = self.file.read_buf(&mut piece).await.map_err(failed)?;
         Ok((read > 0).then_some(piece))
     }
@@ -118,7 +118,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_company_does_not_fill_the_disk() {
-        let (one, lot, moment) = (Uuid::from_u128(1), vec![7; LOT], Duration::from_millis(300));
+        let (one, lot, moment) = (Uuid::from_u128(1), vec![7; LOT_BYTES], Duration::from_millis(300));
         let mut large = Spool::new(one).await.unwrap();
         for _ in 0..24 {
             large.put(&lot).await.unwrap();
@@ -137,12 +137,12 @@ mod tests {
 
     #[tokio::test]
     async fn files_of_one_company_do_not_wait_for_each_other_for_ever() {
-        let (whose, bytes) = (Uuid::from_u128(4), vec![7; LOT]);
+        let (whose, bytes) = (Uuid::from_u128(4), vec![7; LOT_BYTES]);
         let part = async || {
             let mut part = Spool::new(whose).await?;
-            part.put(&bytes[..LOT / 2]).await?;
+            part.put(&bytes[..LOT_BYTES / 2]).await?;
             tokio::task::yield_now().await;
-            part.put(&bytes[LOT / 2..]).await
+            part.put(&bytes[LOT_BYTES / 2..]).await
         };
         let import = async || {
             let mut import = Spool::new(whose).await?;
@@ -154,7 +154,7 @@ mod tests {
         let parts = futures_util::future::try_join_all((0..30).map(|_| part()));
         let imports = futures_util::future::try_join_all((0..4).map(|_| import()));
         let all = futures_util::future::try_join(parts, imports);
-        timeout(WAIT / 3, all).await.unwrap().unwrap();
+        timeout(PERMIT_TIMEOUT / 3, all).await.unwrap().unwrap();
     }
 
     #[cfg(target_os = "linux")]

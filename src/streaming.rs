@@ -30,13 +30,13 @@ use tokio::{
 };
 
 /// Minimum size of a large response, in bytes.
-const LARGE: u64 = 64 << 10;
+const LARGE_RESPONSE_BYTES: u64 = 64 << 10;
 /// Minimum size of the pieces that are passed on, except the last, in bytes.
-const LOT: usize = 32 << 10;
+const MIN_CHUNK_BYTES: usize = 32 << 10;
 /// Minimum pace of a client that reads rows, in bytes per second, and how far it may fall behind: rows use shared
 /// memory.
-const TAKING: u32 = 64 << 10;
-const BEHIND: Duration = Duration::from_secs(30);
+const MIN_BYTES_PER_SECOND: u32 = 64 << 10;
+const MAX_LAG: Duration = Duration::from_secs(30);
 /// The name of the threads for large responses.
 const NAME: &str = "large answers";
 
@@ -72,7 +72,7 @@ struct Large;
 
 /// Marks a large response before compression, after which its length is unknown.
 pub(crate) fn mark(mut answer: Response) -> Response {
-    if answer.body().size_hint().exact().is_some_and(|bytes| bytes >= LARGE) {
+    if answer.body().size_hint().exact().is_some_and(|bytes| bytes >= LARGE_RESPONSE_BYTES) {
         answer.extensions_mut().insert(Large);
     }
     answer
@@ -82,7 +82,7 @@ pub(crate) fn mark(mut answer: Response) -> Response {
 pub(crate) fn rows<T: WriteRow>(rows: Rows<T>) -> Result<Response, WriteError> {
     let pieces = rows.pieces()?;
     let body = body_of(async move |sender| {
-        let mut pace = Pace::new(TAKING, BEHIND);
+        let mut pace = Pace::new(MIN_BYTES_PER_SECOND, MAX_LAG);
         for piece in pieces {
             let length = piece.as_ref().map_or(0, Vec::len);
             if let Err(e) = &piece {
@@ -118,7 +118,7 @@ fn made_aside(body: Body) -> Body {
                 Ok(piece) => lot.extend_from_slice(&piece),
                 Err(e) => return drop(sender.send(Err(e.into())).await),
             }
-            if lot.len() >= LOT && sender.send(Ok(Some(lot.split().freeze()))).await.is_err() {
+            if lot.len() >= MIN_CHUNK_BYTES && sender.send(Ok(Some(lot.split().freeze()))).await.is_err() {
                 return;
             }
         }
@@ -164,7 +164,7 @@ mod tests {
     #[tokio::test]
     async fn a_broken_one_is_not_taken_for_a_whole_one() {
         for broken in ["fails", "panics"] {
-            let pieces = stream::iter(0..LOT).map(move |n| match (n, broken) {
+            let pieces = stream::iter(0..MIN_CHUNK_BYTES).map(move |n| match (n, broken) {
                 (0..1000, _) => Ok("x"),
                 (_, "fails") => Err("no"),
                 _ => panic!("no"),

@@ -46,12 +46,12 @@ row! {
 }
 
 /// The company's account, if it has one that is switched on.
-pub async fn account<D: crate::db::Door>(app: &App, db: &Scoped<D>) -> Result<Option<Account>> {
+pub async fn account<D: crate::db::Permission>(app: &App, db: &Scoped<D>) -> Result<Option<Account>> {
     Ok(account_on_or_off(app, db).await?.filter(|account| account.is_active))
 }
 
 /// The company's account, if it has one, even switched off: Twilio's webhooks arrive either way.
-pub async fn account_on_or_off<D: crate::db::Door>(app: &App, db: &Scoped<D>) -> Result<Option<Account>> {
+pub async fn account_on_or_off<D: crate::db::Permission>(app: &App, db: &Scoped<D>) -> Result<Option<Account>> {
     let Some(stored) = db.twilio_account::<Stored>().await? else { return Ok(None) };
     let auth_token = app.sealer.open(stored.company_id, "twilio_auth_token", &stored.sealed_token)?;
     Ok(Some(Account {
@@ -66,7 +66,7 @@ pub async fn account_on_or_off<D: crate::db::Door>(app: &App, db: &Scoped<D>) ->
 }
 
 /// The company's Twilio account: 400 when it has none that is switched on.
-pub async fn need_account<D: crate::db::Door>(app: &App, db: &Scoped<D>) -> Result<Account> {
+pub async fn need_account<D: crate::db::Permission>(app: &App, db: &Scoped<D>) -> Result<Account> {
     let missing = Error::bad_request("Twilio is not configured: enter the account and its token in the settings first");
     account(app, db).await?.ok_or(missing)
 }
@@ -173,7 +173,7 @@ pub async fn queue(tx: &Tx<'_>, text: &Text) -> Result<Queued> {
     let body = match text.template {
         Some(template) => {
             let template: Template = tx.one(sql!("telephony/template"), &[&template]).await?;
-            if template.is_static { template.body } else { filled(&template.body, &text.variables)? }
+            if template.is_static { template.body } else { substitute(&template.body, &text.variables)? }
         }
         None => text.body.clone().unwrap_or_default(),
     };
@@ -187,11 +187,11 @@ pub fn check_body(body: &str) -> Result<()> {
     if body.trim().is_empty() {
         return Err(Error::bad_request("Either a body or a template is needed"));
     }
-    if body.chars().count() > BODY { Err(too_long()) } else { Ok(()) }
+    if body.chars().count() > MAX_BODY_CHARS { Err(too_long()) } else { Ok(()) }
 }
 
 /// Maximum number of characters of a message at Twilio.
-const BODY: usize = 1600;
+const MAX_BODY_CHARS: usize = 1600;
 
 fn too_long() -> Error {
     Error::bad_request("A text message has at most 1600 characters")
@@ -240,14 +240,14 @@ fn callback(app: &App, path: &str, company: Uuid, row: Uuid) -> Option<String> {
 
 /// A text with each `{name}` replaced by its value; unknown names stay. Stops at the length of a message, at four bytes
 /// a character: a long value in many places would fill the memory.
-fn filled(text: &str, variables: &std::collections::HashMap<String, String>) -> Result<String> {
+fn substitute(text: &str, variables: &std::collections::HashMap<String, String>) -> Result<String> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('{') {
         out.push_str(before);
         match after.split_once('}').and_then(|(name, after)| Some((variables.get(name)?, after))) {
             Some((value, after)) => {
-                if out.len() + value.len() > BODY * 4 {
+                if out.len() + value.len() > MAX_BODY_CHARS * 4 {
                     return Err(too_long());
                 }
                 out.push_str(value);
@@ -263,8 +263,8 @@ fn filled(text: &str, variables: &std::collections::HashMap<String, String>) -> 
     Ok(out)
 }
 
-/// Country codes whose numbers may begin with a zero: Italy, San Marino and the Vatican, Ivory Coast, Burkina Faso, Niger, Benin, Gabon
-/// and Congo.
+/// Country codes whose numbers may begin with a zero: Italy, San Marino and the Vatican, Ivory Coast, Burkina Faso,
+/// Niger, Benin, Gabon and Congo.
 const WITH_ZERO: [&str; 9] = ["39", "378", "379", "225", "226", "227", "229", "241", "242"];
 
 /// A number without the zero in brackets that callers within its country dial, as in `+44 (0)20 …`; the same rule is in
@@ -276,8 +276,8 @@ fn without_trunk_zero(given: &str) -> Cow<'_, str> {
     if is_code { format!("{country}{rest}").into() } else { given.into() }
 }
 
-/// A number as the screens give it, in E.164: with `+` it is whole, `03…` is Pakistan's, ten digits are America's (contract:
-/// sms/send).
+/// A number as the screens give it, in E.164: with `+` it is whole, `03…` is Pakistan's, ten digits are America's
+/// (contract: sms/send).
 pub fn e164(given: &str) -> Result<String> {
     let text: String = without_trunk_zero(given).chars().filter(|c| !" -().\u{a0}".contains(*c)).collect();
     let number = match text.strip_prefix('+') {

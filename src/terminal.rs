@@ -11,8 +11,8 @@ use std::{
     time::Duration,
 };
 
-/// `println!` for commands: whoever reads may have had enough, as `head` has, or the disk may be full, and the work goes on to its
-/// end all the same.
+/// `println!` for commands: whoever reads may have had enough, as `head` has, or the disk may be full, and the work
+/// goes on to its end all the same.
 #[macro_export]
 macro_rules! say {
     ($($text:tt)*) => {
@@ -34,8 +34,8 @@ pub fn plain_lines(text: &str) -> String {
 /// Whether something could not be printed.
 static HAS_FAILED: AtomicBool = AtomicBool::new(false);
 
-/// Prints a text without a line break behind it, for [`say!`] and commands that bring their own. The first failure is told on
-/// standard error, and ends no work.
+/// Prints a text without a line break behind it, for [`say!`] and commands that bring their own. The first failure is
+/// told on standard error, and ends no work.
 pub fn print(text: fmt::Arguments<'_>) {
     let mut out = io::stdout();
     let printed = out.write_all(plain_lines(&text.to_string()).as_bytes()).and_then(|()| out.flush());
@@ -68,7 +68,7 @@ pub enum Measure {
 }
 
 /// How often a progress bar is redrawn while it stands still.
-const TICK: Duration = Duration::from_millis(200);
+const TICK_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Shows what a command is doing and its progress, in a changing line of standard error, if that is a terminal. The
 /// line disappears with the bar, unless it was finished before.
@@ -86,7 +86,7 @@ pub fn progress(what: impl Into<Cow<'static, str>>, measure: Measure) -> Progres
     }
     // Shows even the shortest work.
     bar.tick();
-    bar.enable_steady_tick(TICK);
+    bar.enable_steady_tick(TICK_INTERVAL);
     bar
 }
 

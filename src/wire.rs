@@ -16,11 +16,11 @@ pub use field::{
     number, optional_address, optional_boolean, optional_flag, optional_number, or_default, required_flag,
 };
 pub use rule::{
-    MONEY, TAG_LENGTH, TAGS, TEXT, account_sid, company_name, decimals, fields, is_hidden, is_xml, name, new_address,
-    old_address, subject,
+    MAX_MONEY, MAX_TAG_CHARS, MAX_TAGS, MAX_TEXT_CHARS, account_sid, company_name, decimals, fields, is_hidden, is_xml,
+    name, new_address, old_address, subject,
 };
 pub use time::{Time, as_written, time_zone};
-pub use upload::{File, IMPORTS, PICTURES, Upload, WAIT, chunk, file_name, in_time, patiently};
+pub use upload::{File, IMPORTS, PICTURES, UPLOAD_PERMIT_TIMEOUT, Upload, chunk, file_name, in_time, patiently};
 
 use crate::{App, Error, Result};
 use aide::{generate::GenContext, openapi::Operation};

@@ -25,10 +25,10 @@ use tokio::{
 
 const ARGUMENT: &str = "read-workbook";
 /// Limits on reading a workbook: memory in bytes, and time.
-const MEMORY: u64 = 1 << 30;
-const TIME: Duration = Duration::from_secs(60);
+const MAX_MEMORY_BYTES: u64 = 1 << 30;
+const TIMEOUT: Duration = Duration::from_secs(60);
 /// Maximum size of the CSV, in bytes: as for an upload.
-const CSV_LIMIT: u64 = 50 << 20;
+const MAX_CSV_BYTES: u64 = 50 << 20;
 /// Workbooks that are read at a time.
 static READERS: Semaphore = Semaphore::const_new(2);
 const UNREADABLE: &str = "The workbook cannot be read: it is damaged, protected by a password or too large. Save it again, split it, or save it as CSV";
@@ -39,7 +39,7 @@ pub static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
 /// The first sheet of a workbook (.xlsx or .xls, whatever its name says), as CSV of at most `rows` rows.
 pub async fn to_csv(book: Vec<u8>, rows: usize) -> Result<Vec<u8>> {
     let _permit = READERS.acquire().await.map_err(|_| Error::Unavailable)?;
-    match tokio::time::timeout(TIME, read_apart(book, rows)).await {
+    match tokio::time::timeout(TIMEOUT, read_apart(book, rows)).await {
         Ok(Ok(Some(csv))) => Ok(csv),
         Ok(Ok(None)) | Err(_) => Err(Error::bad_request(UNREADABLE)),
         Ok(Err(e)) => Err(Error::Internal(format!("cannot start the reader of workbooks: {e}").into())),
@@ -64,11 +64,11 @@ async fn read_apart(book: Vec<u8>, rows: usize) -> std::io::Result<Option<Vec<u8
         drop((input, book));
     };
     let mut csv = Vec::new();
-    let mut output = output.take(CSV_LIMIT + 1);
+    let mut output = output.take(MAX_CSV_BYTES + 1);
     let take = output.read_to_end(&mut csv);
     let ((), taken) = tokio::join!(give, take);
     taken?;
-    if csv.len() as u64 > CSV_LIMIT {
+    if csv.len() as u64 > MAX_CSV_BYTES {
         return Ok(None);
     }
     Ok(child.wait().await?.success().then_some(csv))
@@ -89,7 +89,7 @@ pub fn run_if_asked() -> Option<ExitCode> {
 
 fn read(rows: usize) -> anyhow::Result<()> {
     for (resource, limit) in
-        [(Resource::RLIMIT_AS, MEMORY), (Resource::RLIMIT_CPU, TIME.as_secs()), (Resource::RLIMIT_CORE, 0)]
+        [(Resource::RLIMIT_AS, MAX_MEMORY_BYTES), (Resource::RLIMIT_CPU, TIMEOUT.as_secs()), (Resource::RLIMIT_CORE, 0)]
     {
         setrlimit(resource, limit, limit)?;
     }

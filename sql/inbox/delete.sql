@@ -1,6 +1,6 @@
--- Deletes a text, mail or call, and answers whether that was so: one for which the provider is being asked, which takes five
--- minutes at most, stays, because what becomes of it is written to its row, and what depends on it with that.
--- The conversation is locked before its text, as an incoming text and conversations/mark_read do.   $1 text, mail or call
+-- Deletes a text, mail or call, and answers whether that was so: one for which the provider is being asked, which takes
+-- five minutes at most, stays, because what becomes of it is written to its row, and what depends on it with that. The
+-- conversation is locked before its text, as an incoming text and conversations/mark_read do.   $1 text, mail or call
 with text as (
   delete from sms_messages m
   where m.id = $1 and not (m.direction = 'outbound' and m.status = 'queued' and m.twilio_sid is null and m.updated_at > now() - interval '5 minutes')

@@ -1,8 +1,10 @@
--- What the provider said of each recipient. `busy`: the mail server defers it, which may be for the recipient or for itself, and it is
--- tried again for five days, as mail servers do (RFC 5321, 4.5.4.1), and five times at least. `later` does not count as tried.
--- Of a recipient whom another worker has claimed since it says nothing: this may be a repetition of what was written down already.
+-- What the provider said of each recipient. `busy`: the mail server defers it, which may be for the recipient or for
+-- itself, and it is tried again for five days, as mail servers do (RFC 5321, 4.5.4.1), and five times at least. `later`
+-- does not count as tried. Of a recipient whom another worker has claimed since it says nothing: this may be a
+-- repetition of what was written down already.
 -- $1 recipients   $2 when they were claimed   $3 sent, failed, busy or later   $4 the provider's ids   $5 errors
--- A mail that is known to have arrived has left, whatever the answer was. The rows are locked in the order of webhooks/mail_events.sql.
+-- A mail that is known to have arrived has left, whatever the answer was. The rows are locked in the order of
+-- webhooks/mail_events.sql.
 with answer as materialized (
   select a.* from unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::text[], $5::text[]) a (id, tried_at, outcome, provider_id, error)
 ), held as materialized (

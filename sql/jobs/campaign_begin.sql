@@ -1,6 +1,6 @@
--- Begins or goes on with a campaign, and closes what a dead worker was sending: whom nobody has written down for so long that nobody
--- will. One whose author is not in the company any more leaves in the name of an admin. One that could not begin within a day of its
--- time, as during a suspension of the company, fails.
+-- Begins or goes on with a campaign, and closes what a dead worker was sending: whom nobody has written down for so
+-- long that nobody will. One whose author is not in the company any more leaves in the name of an admin. One that could
+-- not begin within a day of its time, as during a suspension of the company, fails.
 -- $1 job   $2 campaign   $3 for how long an answer may still be written down, in seconds
 with closed as (
   update campaign_recipients set state = case when delivered_at is null then 'failed' else 'sent' end, sent_at = delivered_at,

@@ -1,5 +1,5 @@
--- Takes the next recipients: from here on they are being sent, whatever happens. Who wants no mail is left out, and so is
--- who is known to have the mail.
+-- Takes the next recipients: from here on they are being sent, whatever happens. Who wants no mail is left out, and so
+-- is who is known to have the mail.
 -- $1 job   $2 campaign   $3 the lease, in seconds   $4 how many   $5 the claim
 with lease as (
   -- With recipients left to send to, the campaign has made progress, and its failed attempts are reset.

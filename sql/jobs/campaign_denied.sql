@@ -1,5 +1,6 @@
--- Ends a campaign that is denied by the same words to many in a row, or to all of those whom it was for: that is no matter of theirs, and
--- they wait again. None of them when it goes on.   $1 campaign   $2 the words   $3 whether they were many
+-- Ends a campaign that is denied by the same words to many in a row, or to all of those whom it was for: that is no
+-- matter of theirs, and they wait again. None of them when it goes on.   $1 campaign   $2 the words   $3 whether they
+-- were many
 with failed as (
   update campaigns c set status = 'failed', error_message = left($2, 500), updated_at = now()
   where c.id = $1 and c.status = 'sending' and ($3 or c.total_sent = 0 and not exists (

@@ -1,5 +1,5 @@
--- The number by which a run texts somebody: the one to which they wrote the text that started it, or else that of their conversation.
--- None when the company does not use it any more.   $1 execution   $2 recipient
+-- The number by which a run texts somebody: the one to which they wrote the text that started it, or else that of their
+-- conversation. None when the company does not use it any more.   $1 execution   $2 recipient
 select f.number
 from (
   select 1 as place, m.to_address as number from workflow_executions x join sms_messages m on m.id = x.record_id

@@ -1,6 +1,7 @@
--- Rights of operators with which they would start or send something in a member's name, let somebody in, claim an account or number
--- of Twilio's, find or take another company's id, or do something to what is the whole server's: locks, large objects and the place in the write-ahead log, which
--- everybody has where no superuser migrated, and its disk. An exported snapshot lets an operator go on in a company that was taken from them.
+-- Rights of operators with which they would start or send something in a member's name, let somebody in, claim an
+-- account or number of Twilio's, find or take another company's id, or do something to what is the whole server's:
+-- locks, large objects and the place in the write-ahead log, which everybody has where no superuser migrated, and its
+-- disk. An exported snapshot lets an operator go on in a company that was taken from them.
 with operator as (
   select r.oid, r.rolname, r.rolcanlogin from pg_roles r
   where not r.rolsuper and (pg_has_role(r.oid, 'ringfence_operator', 'member') or pg_has_role(r.oid, 'ringfence_operator_limited', 'member'))

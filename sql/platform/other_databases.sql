@@ -1,5 +1,5 @@
--- Databases of this server, other than Ringfence's, that let operators or staff in. What is taken from them in ours they may do there,
--- and the room for locks, the disk and the lock of `ringfence migrate` are the whole server's.
+-- Databases of this server, other than Ringfence's, that let operators or staff in. What is taken from them in ours
+-- they may do there, and the room for locks, the disk and the lock of `ringfence migrate` are the whole server's.
 select format('the database %I lets %s in, who could stop the server for every company from there', d.datname, string_agg(r.rolname, ', ' order by r.rolname)) as finding,
   format('as its owner: revoke connect on database %1$I from public; and for each login that needs it, such as an administrator who is no superuser: '
     || 'grant connect on database %1$I to …', d.datname) as remedy

@@ -1,7 +1,8 @@
--- Takes those functions of PostgreSQL from everybody with which somebody at psql could hold up every company (advisory locks), leave
--- something for another one (large objects), see how much all of them write, fill the disk (messages in the write-ahead log), or go on
--- in a company that was taken from them (by the snapshot of a transaction that began before). Run by `ringfence migrate` after the migrations; safe to repeat. Only a superuser can
--- take them: sql/lint/operator_rights.sql says what is open without.
+-- Takes those functions of PostgreSQL from everybody with which somebody at psql could hold up every company (advisory
+-- locks), leave something for another one (large objects), see how much all of them write, fill the disk (messages in
+-- the write-ahead log), or go on in a company that was taken from them (by the snapshot of a transaction that began
+-- before). Run by `ringfence migrate` after the migrations; safe to repeat. Only a superuser can take them:
+-- sql/lint/operator_rights.sql says what is open without.
 do $$
 declare
   f record;
@@ -18,7 +19,8 @@ begin
     from pg_proc p
     where p.pronamespace = 'pg_catalog'::regnamespace
       and (p.proname ~ '^(pg_(try_)?advisory_|lo_creat|lo_from_bytea|pg_current_wal_(insert_|flush_)?lsn$|pg_export_snapshot$)'
-        -- Its signature is another one from PostgreSQL 17 on, where a dump of an earlier one that names it could not be restored.
+        -- Its signature is another one from PostgreSQL 17 on, where a dump of an earlier one that names it could not be
+        -- restored.
         or p.proname = 'pg_logical_emit_message' and current_setting('server_version_num')::int >= 170000)
       and exists (select from aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) x where x.grantee = 0)
   loop

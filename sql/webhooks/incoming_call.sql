@@ -1,5 +1,5 @@
--- Stores a call that came in to one of the company's numbers; nothing when it is stored already. One that is only told of at its end
--- began before it.
+-- Stores a call that came in to one of the company's numbers; nothing when it is stored already. One that is only told
+-- of at its end began before it.
 -- $1 Twilio's id   $2 from   $3 to   $4 status   $5 seconds, or null   $6 recording, or null
 insert into calls (direction, status, from_address, to_address, twilio_sid, duration, recording_url, started_at, created_at, ended_at, contact_id)
 select 'inbound', $4, $2, $3, $1, coalesce($5, 0), $6, w.began, w.began, case when app.call_rank($4) = 3 then now() end,

@@ -1,7 +1,9 @@
--- Stores a mail that came in, once, in the thread of the one that it answers. One whose Message-ID another mail has, of other words or
--- from somebody else, is known by what it says, as is one without.
--- $1 from   $2 to   $3 subject   $4 body   $5 copies, or null   $6 its Message-ID, or null   $7 the one that it answers, or null
--- $8 that and those before it, the oldest first   $9 files   $10 the id under which it is known if it came within the hour, or null
+-- Stores a mail that came in, once, in the thread of the one that it answers. One whose Message-ID another mail has, of
+-- other words or from somebody else, is known by what it says, as is one without.
+-- $1 from   $2 to   $3 subject   $4 body   $5 copies, or null   $6 its Message-ID, or null   $7 the one that it
+-- answers, or null
+-- $8 that and those before it, the oldest first   $9 files   $10 the id under which it is known if it came within the
+-- hour, or null
 -- $11 its id by what it says
 with mail as (
   select app.uuid_v7() as id, case when $6::text is null or exists (select from emails e where e.message_id = $6 and e.direction = 'inbound'

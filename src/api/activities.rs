@@ -70,7 +70,7 @@ struct NewActivity {
     r#type: String,
     #[garde(length(chars, min = 1, max = 255))]
     subject: String,
-    #[garde(length(chars, max = wire::TEXT))]
+    #[garde(length(chars, max = wire::MAX_TEXT_CHARS))]
     description: Option<String>,
     /// Case-insensitive; an unknown status becomes `pending`.
     status: Option<String>,
@@ -110,7 +110,7 @@ struct ActivityPatch {
     #[garde(length(chars, min = 1, max = 255))]
     title: Option<String>,
     #[serde(deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
-    #[garde(inner(length(chars, max = wire::TEXT)))]
+    #[garde(inner(length(chars, max = wire::MAX_TEXT_CHARS)))]
     description: Option<Option<String>>,
     /// Case-insensitive; an unknown status becomes `pending`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -211,12 +211,12 @@ fn status(text: &str) -> &'static str {
     ["completed", "overdue", "cancelled"].into_iter().find(|s| text.eq_ignore_ascii_case(s)).unwrap_or("pending")
 }
 
-async fn list(db: TenantDb, Query(filter): Query<Filter>, page: Paging<{ page::ALL }>) -> Result<Paged<Activity>> {
+async fn list(db: TenantDb, Query(filter): Query<Filter>, page: Paging<{ page::NO_LIMIT }>) -> Result<Paged<Activity>> {
     let Filter { kind, activity_type, status, completed, contact_id: contact, deal_id: deal } = filter;
     let (kind, status) =
         (kind.or(activity_type).map(|word| word.to_lowercase()), status.map(|word| word.to_lowercase()));
     let completed = completed.filter(|_| status.is_none());
-    Named { contact, deal, ..Named::default() }.must_be_there(&db).await?;
+    FilterIds { contact, deal, ..FilterIds::default() }.must_be_there(&db).await?;
     let is_whole = kind.is_none() && status.is_none() && completed.is_none() && contact.or(deal).is_none();
     let activities = if is_whole {
         page.list(&db, list!("activities/list", "due_order", "created_at", "id").planned_once(), &[]).await

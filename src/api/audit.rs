@@ -41,6 +41,6 @@ struct Filter {
 
 async fn list(db: Scoped<CompanyAdmin>, Query(filter): Query<Filter>, page: Paging) -> Result<Paged<Change>> {
     let Filter { table, record_id, user_id } = filter;
-    Named { user: user_id, ..Named::default() }.must_be_there(&db).await?;
+    FilterIds { user: user_id, ..FilterIds::default() }.must_be_there(&db).await?;
     page.list(&db, list!("audit/list").planned_anew(), &[&table, &record_id, &user_id]).await
 }

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 routes! {
     /// Logs in with e-mail and password
-    public post "/api/auth/login" limit PUBLIC_BODY_LIMIT => login;
+    public post "/api/auth/login" limit MAX_PUBLIC_BODY_BYTES => login;
     /// Creates an account; with a company, and without an admin's token, it is pending until an admin approves it
-    public post "/api/auth/register" limit PUBLIC_BODY_LIMIT => register;
+    public post "/api/auth/register" limit MAX_PUBLIC_BODY_BYTES => register;
     /// The caller's account
     user get "/api/auth/me" => me;
     /// Revokes all tokens of the caller
@@ -20,9 +20,9 @@ routes! {
     /// Issues a new access token for an access or refresh token
     user post "/api/auth/refresh" => refresh;
     /// Mails a code for resetting the password
-    public post "/api/auth/forgot-password" limit PUBLIC_BODY_LIMIT => forgot_password;
+    public post "/api/auth/forgot-password" limit MAX_PUBLIC_BODY_BYTES => forgot_password;
     /// Sets a new password with a mailed reset code
-    public post "/api/auth/reset-password" limit PUBLIC_BODY_LIMIT => reset_password;
+    public post "/api/auth/reset-password" limit MAX_PUBLIC_BODY_BYTES => reset_password;
 }
 
 row! {

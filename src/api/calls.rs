@@ -55,7 +55,7 @@ struct Dialled {
     /// Another name for `from`, which takes precedence.
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     from_number: Option<String>,
-    #[garde(length(chars, max = wire::TEXT))]
+    #[garde(length(chars, max = wire::MAX_TEXT_CHARS))]
     notes: Option<String>,
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     contact_id: Option<Uuid>,
@@ -74,7 +74,7 @@ struct Made {
 #[garde(allow_unvalidated)]
 struct Notes {
     #[serde(default)]
-    #[garde(length(chars, max = wire::TEXT))]
+    #[garde(length(chars, max = wire::MAX_TEXT_CHARS))]
     notes: Option<String>,
 }
 

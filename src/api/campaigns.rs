@@ -88,7 +88,7 @@ struct Filter {
 #[derive(Deserialize, Validate, JsonSchema)]
 #[garde(allow_unvalidated)]
 struct NewCampaign {
-    #[garde(length(chars, max = 255), custom(filled))]
+    #[garde(length(chars, max = 255), custom(not_blank))]
     campaign_name: String,
     /// One line.
     #[garde(length(chars, max = 255), custom(wire::subject))]
@@ -112,7 +112,7 @@ struct NewCampaign {
     scheduled_at: Option<Time>,
 }
 
-fn filled(text: &str, _: &()) -> garde::Result {
+fn not_blank(text: &str, _: &()) -> garde::Result {
     if text.trim().is_empty() { Err(garde::Error::new("The name must not be empty")) } else { Ok(()) }
 }
 

@@ -77,7 +77,7 @@ struct NewDeal {
     #[garde(length(chars, min = 1, max = 255))]
     title: String,
     #[serde(deserialize_with = "wire::number")]
-    #[garde(range(min = -wire::MONEY, max = wire::MONEY))]
+    #[garde(range(min = -wire::MAX_MONEY, max = wire::MAX_MONEY))]
     value: f64,
     /// A stage's id or its name.
     stage_id: String,
@@ -91,7 +91,7 @@ struct NewDeal {
     #[serde(default, deserialize_with = "wire::fitting")]
     #[schemars(with = "wire::Fitting<Uuid>")]
     contact: Option<Uuid>,
-    #[garde(length(chars, max = wire::TEXT))]
+    #[garde(length(chars, max = wire::MAX_TEXT_CHARS))]
     description: Option<String>,
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     expected_close_date: Option<Time>,
@@ -108,13 +108,13 @@ struct DealPatch {
     #[garde(length(chars, min = 1, max = 255))]
     title: Option<String>,
     #[serde(deserialize_with = "wire::optional_number", skip_serializing_if = "Option::is_none")]
-    #[garde(range(min = -wire::MONEY, max = wire::MONEY))]
+    #[garde(range(min = -wire::MAX_MONEY, max = wire::MAX_MONEY))]
     value: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[garde(length(chars, max = 255))]
     company: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[garde(length(chars, max = wire::TEXT))]
+    #[garde(length(chars, max = wire::MAX_TEXT_CHARS))]
     description: Option<String>,
     #[serde(deserialize_with = "wire::blank_is_none", skip_serializing_if = "Option::is_none")]
     expected_close_date: Option<Time>,
@@ -157,9 +157,9 @@ struct DealPatch {
 
 fn few_and_short(list: &[Value], _: &()) -> garde::Result {
     let is_long = |tag: &Value| {
-        tag.as_str().map_or_else(|| tag.to_string().len(), |text| text.chars().count()) > wire::TAG_LENGTH
+        tag.as_str().map_or_else(|| tag.to_string().len(), |text| text.chars().count()) > wire::MAX_TAG_CHARS
     };
-    if list.len() > wire::TAGS || list.iter().any(is_long) {
+    if list.len() > wire::MAX_TAGS || list.iter().any(is_long) {
         return Err(garde::Error::new("A deal has at most 100 tags of at most 100 characters"));
     }
     Ok(())
@@ -202,8 +202,8 @@ fn stage(text: &str) -> (Option<Uuid>, Option<&str>) {
     text.parse().map_or((None, Some(name)), |id| (Some(id), None))
 }
 
-async fn list(db: TenantDb, Query(filter): Query<Filter>, page: Paging<{ page::ALL }>) -> Result<Paged<Deal>> {
-    Named { stage: filter.stage, ..Named::default() }.must_be_there(&db).await?;
+async fn list(db: TenantDb, Query(filter): Query<Filter>, page: Paging<{ page::NO_LIMIT }>) -> Result<Paged<Deal>> {
+    FilterIds { stage: filter.stage, ..FilterIds::default() }.must_be_there(&db).await?;
     let deals = match &filter.stage {
         None => page.list(&db, list!("deals/list").planned_once(), &[]).await,
         Some(stage) => page.list(&db, list!("deals/of_stage").planned_once(), &[stage]).await,

@@ -18,7 +18,7 @@ routes! {
     /// Invites a person into the caller's company by mail
     admin post "/api/invitations/send" => send;
     /// Creates the account of an invitation, once, and logs in
-    public post "/api/invitations/accept" limit PUBLIC_BODY_LIMIT => accept;
+    public post "/api/invitations/accept" limit MAX_PUBLIC_BODY_BYTES => accept;
     /// Whether an invitation can still be accepted, and whom it names
     public get "/api/invitations/verify/{token}" => verify;
 }
@@ -113,12 +113,12 @@ async fn mail(app: &App, db: &Scoped<CompanyAdmin>, invitation: &Stored, to: Str
 }
 
 /// Maximum number of characters of a name in a mail.
-const NAME: usize = 60;
+const MAX_NAME_CHARS: usize = 60;
 
 /// Names are unverified input: each appears only in the text, as a short line, and not if it looks like a link.
 fn letter(first_name: &str, company: &str, frontend: &str, token: &str) -> String {
     let harmless = |name: &str| {
-        let line: String = name.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(NAME).collect();
+        let line: String = name.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(MAX_NAME_CHARS).collect();
         let is_link = line.contains(['/', '@']) || line.to_lowercase().contains("www.");
         (!is_link && !line.is_empty()).then_some(line)
     };

@@ -8,10 +8,10 @@ use axum::Router;
 mod prelude {
     pub(super) use crate::{
         App, Error, Result,
-        api::{Access, PUBLIC_BODY_LIMIT, Route},
+        api::{Access, MAX_PUBLIC_BODY_BYTES, Route},
         db::{CompanyAdmin, Params, Rows, Scoped, SettingsAdmin, SuperAdmin, TeamAdmin, TenantDb, UserDb, Written},
         error::{OrNotFound, ResultExt},
-        filter_ids::Named,
+        filter_ids::FilterIds,
         list,
         page::{self, Bounded, Page, Paged, Paging},
         row,
@@ -28,7 +28,7 @@ mod prelude {
 }
 
 /// Maximum size, in bytes, of a body that is read before its sender is known; many can arrive at once.
-pub const PUBLIC_BODY_LIMIT: usize = 16 << 10;
+pub const MAX_PUBLIC_BODY_BYTES: usize = 16 << 10;
 
 /// One entry of the route table: what the router is built from and what the isolation test walks.
 #[derive(Debug, Clone, Copy)]
@@ -164,7 +164,7 @@ pub(crate) fn other_form(path: &str) -> String {
 }
 
 /// The trimmed text, if anything is left.
-fn filled(text: Option<String>) -> Option<String> {
+fn non_blank(text: Option<String>) -> Option<String> {
     text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
 }
 

@@ -89,7 +89,7 @@ struct NewQuote {
     #[garde(length(chars, min = 1, max = 255))]
     title: String,
     #[serde(deserialize_with = "wire::number")]
-    #[garde(range(min = -wire::MONEY, max = wire::MONEY))]
+    #[garde(range(min = -wire::MAX_MONEY, max = wire::MAX_MONEY))]
     amount: f64,
     /// A contact's id. Ignored if it is not a valid id.
     #[serde(default, deserialize_with = "wire::fitting")]
@@ -102,11 +102,11 @@ struct NewQuote {
     /// A date, or a time at midnight.
     #[serde(default, deserialize_with = "date")]
     valid_until: Option<String>,
-    #[garde(length(chars, max = wire::TEXT))]
+    #[garde(length(chars, max = wire::MAX_TEXT_CHARS))]
     description: Option<String>,
-    #[garde(length(chars, max = wire::TEXT))]
+    #[garde(length(chars, max = wire::MAX_TEXT_CHARS))]
     terms: Option<String>,
-    #[garde(length(chars, max = wire::TEXT))]
+    #[garde(length(chars, max = wire::MAX_TEXT_CHARS))]
     notes: Option<String>,
     status: Option<QuoteStatus>,
     /// At most 200 lines.
@@ -123,18 +123,18 @@ struct QuotePatch {
     #[garde(length(chars, min = 1, max = 255))]
     title: Option<String>,
     #[serde(deserialize_with = "wire::optional_number", skip_serializing_if = "Option::is_none")]
-    #[garde(range(min = -wire::MONEY, max = wire::MONEY))]
+    #[garde(range(min = -wire::MAX_MONEY, max = wire::MAX_MONEY))]
     amount: Option<f64>,
     #[serde(deserialize_with = "date", skip_serializing_if = "Option::is_none")]
     valid_until: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[garde(length(chars, max = wire::TEXT))]
+    #[garde(length(chars, max = wire::MAX_TEXT_CHARS))]
     description: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[garde(length(chars, max = wire::TEXT))]
+    #[garde(length(chars, max = wire::MAX_TEXT_CHARS))]
     terms: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[garde(length(chars, max = wire::TEXT))]
+    #[garde(length(chars, max = wire::MAX_TEXT_CHARS))]
     notes: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<QuoteStatus>,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 routes! {
     /// Registers a company and its admin, who is logged in at once
-    public post "/api/register/company" limit PUBLIC_BODY_LIMIT => company;
+    public post "/api/register/company" limit MAX_PUBLIC_BODY_BYTES => company;
     /// Whether an e-mail address is free
     public get "/api/register/check-email/{email}" => check_email;
     /// Whether a company name is free

@@ -1,6 +1,6 @@
 //! A company's Twilio and SendGrid accounts. The secrets are sealed and never returned.
 
-use super::{filled, prelude::*};
+use super::{non_blank, prelude::*};
 use crate::{
     clients::twilio::{Capabilities, Credentials},
     db::Tx,
@@ -129,7 +129,7 @@ struct LiveCapabilities {
 }
 
 /// Maximum number of an account's numbers shown.
-const SHOWN: usize = 50;
+const MAX_NUMBERS_SHOWN: usize = 50;
 const THERE: &str = "Twilio settings already exist for this company: change them with PUT";
 const OFF: &str = "The Twilio settings are switched off: switch them on first";
 
@@ -200,8 +200,8 @@ async fn create(
     if new.sendgrid_from_email.is_some() {
         count_sender(&app, &client, user).await?;
     }
-    let number = filled(new.phone_number).map(number).transpose()?;
-    let key = filled(new.sendgrid_api_key).filter(|key| !is_masked(key));
+    let number = non_blank(new.phone_number).map(number).transpose()?;
+    let key = non_blank(new.sendgrid_api_key).filter(|key| !is_masked(key));
     let credentials = Credentials { account_sid: new.account_sid, auth_token: new.auth_token.trim().to_owned() };
     let verified = app.twilio.is_active(&credentials).await.unwrap_or(false);
     let flags =
@@ -233,16 +233,16 @@ async fn update(
 ) -> Result<Json<TwilioSettings>> {
     let (there, user) = db.tx(async |tx| Ok((need(tx).await?, tx.caller().user_id))).await.must_have_company()?;
     let mut patch = change.checked_against(async { Ok(&there) }).await?;
-    patch.auth_token = filled(patch.auth_token);
-    patch.sendgrid_from_email = patch.sendgrid_from_email.map(filled);
+    patch.auth_token = non_blank(patch.auth_token);
+    patch.sendgrid_from_email = patch.sendgrid_from_email.map(non_blank);
     let new_sender = patch.sendgrid_from_email.as_ref().and_then(Option::as_ref);
     let is_new_sender = new_sender.is_some() && new_sender != there.sendgrid_from_email.as_ref();
     if is_new_sender {
         count_sender(&app, &client, user).await?;
     }
-    let other_number = patch.phone_number.map(filled).filter(|number| *number != there.phone_number);
+    let other_number = patch.phone_number.map(non_blank).filter(|number| *number != there.phone_number);
     patch.phone_number = other_number.map(|n| n.map(number).transpose()).transpose()?;
-    let key = patch.sendgrid_api_key.take().map(|key| filled(key).unwrap_or_default());
+    let key = patch.sendgrid_api_key.take().map(|key| non_blank(key).unwrap_or_default());
     let key = key.filter(|key| Some(key) != there.sendgrid_api_key.as_ref() && !is_masked(key));
     let is_other_sid = patch.account_sid.as_ref().is_some_and(|sid| *sid != there.account_sid);
     let is_other = is_other_sid || patch.auth_token.is_some();
@@ -311,7 +311,7 @@ async fn phone_numbers(app: State<App>, db: TenantDb) -> Result<Json<LiveNumbers
     let account = telephony::account(&app, &db).await?.filter(|account| account.is_verified);
     let unverified = Error::bad_request("The Twilio account is not verified: check the SID and the token");
     let account = account.ok_or(unverified)?;
-    let numbers = app.twilio.numbers(&account.credentials, SHOWN).await.map_err(telephony::unanswered)?;
+    let numbers = app.twilio.numbers(&account.credentials, MAX_NUMBERS_SHOWN).await.map_err(telephony::unanswered)?;
     let shown = numbers.into_iter().map(|number| {
         let Capabilities { sms, voice, .. } = number.capabilities;
         let capabilities = LiveCapabilities { sms, voice };

@@ -2,7 +2,7 @@
 
 use super::prelude::*;
 use crate::{
-    db::{Door, platform::EMAIL_KEY},
+    db::{Permission, platform::EMAIL_KEY},
     wire::Upload,
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -31,7 +31,7 @@ routes! {
 }
 
 const EMAIL_TAKEN: &str = "Email already in use";
-const MAX_PICTURE: usize = 5 << 20;
+const MAX_PICTURE_BYTES: usize = 5 << 20;
 
 row! {
     /// A user; `role` and `user_role` are the same.
@@ -124,7 +124,7 @@ async fn update_me(app: State<App>, client: Client, db: UserDb, change: Change<P
 
 /// Refuses an address that the caller, or the given user, may not have; their stored address is always allowed. The
 /// response reveals whether an address is taken, so attempts are limited. A super admin may give others any address.
-async fn check_address<D: Door>(
+async fn check_address<D: Permission>(
     app: &App,
     client: &Client,
     db: &Scoped<D>,
@@ -256,7 +256,7 @@ fn data_url(kind: &str, bytes: &[u8]) -> Result<String> {
     let is = is.into_iter().find(|(_, magic)| bytes.starts_with(magic));
     let is = is.filter(|_| ["image/jpeg", "image/jpg", "image/png"].contains(&kind));
     let (kind, _) = is.ok_or(Error::bad_request("The picture must be a JPEG or PNG file"))?;
-    if bytes.len() > MAX_PICTURE {
+    if bytes.len() > MAX_PICTURE_BYTES {
         return Err(too_large());
     }
     Ok(format!("data:{kind};base64,{}", BASE64_STANDARD.encode(bytes)))

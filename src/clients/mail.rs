@@ -77,7 +77,7 @@ fn server(url: Option<&str>, setting: &str, name: &'static str) -> anyhow::Resul
 /// How long a mail that nobody else can send again waits for its second try. Each further wait is twice as long.
 const PAUSE: Duration = Duration::from_secs(10);
 /// How often such a mail is tried: five minutes suffice for a server that defers unknown senders (greylisting).
-const TRIES: u32 = 6;
+const MAX_ATTEMPTS: u32 = 6;
 
 /// Sends mail, or logs it in development mode when there is no SMTP server.
 pub struct Mailer {
@@ -106,8 +106,8 @@ impl Mailer {
         self.try_to_send(to, subject, &text).await?.map_err(not_sent)
     }
 
-    /// The same for a mail for which nobody waits: while the server cannot take it, and `goes_on`, it is tried again for some minutes.
-    /// One that is not wanted any more when its next try has come is dropped.
+    /// The same for a mail for which nobody waits: while the server cannot take it, and `goes_on`, it is tried again
+    /// for some minutes. One that is not wanted any more when its next try has come is dropped.
     pub async fn send_patiently<W: Future<Output = bool>>(
         &self,
         to: &str,
@@ -116,7 +116,7 @@ impl Mailer {
         goes_on: impl Fn() -> bool,
         is_wanted: impl Fn() -> W,
     ) -> Result<()> {
-        for before in 0..TRIES - 1 {
+        for before in 0..MAX_ATTEMPTS - 1 {
             match self.try_to_send(to, subject, &text).await? {
                 Err(Failure::Busy) => {}
                 sent => return sent.map_err(not_sent),
@@ -210,7 +210,8 @@ fn lines(text: &str) -> String {
     text.replace("\r\n", "\n").replace('\r', "\n")
 }
 
-/// Whether a MIME type is that of a mail or of several parts, which must not be encoded in base64 (RFC 2046, 5.1 and 5.2.1).
+/// Whether a MIME type is that of a mail or of several parts, which must not be encoded in base64 (RFC 2046, 5.1 and
+/// 5.2.1).
 fn is_composite(kind: &str) -> bool {
     let family = kind.split('/').next().unwrap_or_default().trim();
     ["message", "multipart"].iter().any(|composite| family.eq_ignore_ascii_case(composite))

@@ -29,7 +29,8 @@ pub enum Failure {
         /// The provider's message.
         message: String,
     },
-    /// A mail server said no to one mail, and its answer does not tell whether the recipient is the reason or whoever sends.
+    /// A mail server said no to one mail, and its answer does not tell whether the recipient is the reason or whoever
+    /// sends.
     Denied(String),
     /// It takes nothing from this sender for now: the login or the sender is refused, or a quota is used up.
     Closed(String),
@@ -42,7 +43,7 @@ pub enum Failure {
 /// How long to wait for a provider's response.
 pub const TIMEOUT: Duration = Duration::from_secs(15);
 /// The maximum size of a response, in bytes.
-const ANSWER: usize = 8 << 20;
+const MAX_RESPONSE_BYTES: usize = 8 << 20;
 
 /// How often a provider took nothing, for whatever request.
 #[derive(Default)]
@@ -93,7 +94,7 @@ impl Http {
         let mut body = Vec::new();
         while let Some(chunk) = answer.chunk().await.map_err(unclear)? {
             body.extend_from_slice(&chunk);
-            if body.len() > ANSWER {
+            if body.len() > MAX_RESPONSE_BYTES {
                 return Err(Failure::Unclear);
             }
         }

@@ -78,8 +78,8 @@ impl SendGrid {
     }
 }
 
-/// Whether one of the faults that were found with a mail may be its recipient's: it names no field, or one of those that are each
-/// recipient's own. The key, what was paid for and all other fields are the same for everybody.
+/// Whether one of the faults that were found with a mail may be its recipient's: it names no field, or one of those
+/// that are each recipient's own. The key, what was paid for and all other fields are the same for everybody.
 fn is_recipients(faults: &serde_json::Value) -> bool {
     let is_own = |field: &str| field.starts_with("personalizations");
     faults.as_array().is_none_or(|faults| faults.iter().any(|fault| fault["field"].as_str().is_none_or(is_own)))

@@ -27,7 +27,7 @@ use tokio::time::{Duration, Instant, error::Elapsed, sleep, timeout};
 use url::Url;
 
 /// The number of connections that are kept for the next mail.
-const CONNECTIONS: usize = 32;
+const MAX_IDLE_CONNECTIONS: usize = 32;
 /// How long an idle connection is kept.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -232,7 +232,7 @@ impl Server {
 
     fn keep(&self, connection: AsyncSmtpConnection) {
         let mut kept = lock(&self.kept);
-        if kept.connections.len() < CONNECTIONS {
+        if kept.connections.len() < MAX_IDLE_CONNECTIONS {
             kept.connections.push((connection, Instant::now()));
         }
         if !std::mem::replace(&mut kept.is_looked_after, true) {
@@ -264,8 +264,9 @@ impl Server {
 
 const NOT_FROM_SENDER: &str = "the mail server takes no mail from this sender now";
 
-/// What a permanent refusal is that comes after the sender was accepted, by its enhanced code (RFC 3463). Servers judge a sender as late
-/// as at the recipient, or at the end of the mail: some codes say that, those of a policy and answers without such a code may.
+/// What a permanent refusal is that comes after the sender was accepted, by its enhanced code (RFC 3463). Servers judge
+/// a sender as late as at the recipient, or at the end of the mail: some codes say that, those of a policy and answers
+/// without such a code may.
 fn no(answer: Option<&smtp::Error>) -> Failure {
     let why = || match answer.and_then(codes) {
         Some(codes) => format!("the mail server did not accept it ({codes})"),

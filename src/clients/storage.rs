@@ -30,16 +30,16 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 /// The size of a part in bytes: the minimum that S3 accepts.
-pub const PART: usize = 5 << 20;
+pub const PART_BYTES: usize = 5 << 20;
 /// How often, and for how long, requests to a store that does not respond are retried: somebody is waiting.
-const RETRIES: usize = 3;
+const MAX_RETRIES: usize = 3;
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// The object that says to which database the store belongs: its identity as text. It is not a company's file.
 const OWNER: &str = "ringfence-database";
 /// The object that is written and deleted again to see whether both can be done.
 const PROBE: &str = "ringfence-probe";
 /// How many files are looked up to find out to which database an older store belongs.
-const SAMPLE: usize = 1000;
+const SAMPLE_SIZE: usize = 1000;
 
 /// The store.
 #[derive(Clone)]
@@ -78,7 +78,7 @@ pub fn file_of(key: &Path) -> Option<Uuid> {
 }
 
 /// An address without the user, the password and the parameters that it may have.
-fn told(url: &url::Url) -> String {
+fn printable(url: &url::Url) -> String {
     format!("{}://{}{}", url.scheme(), url.host_str().unwrap_or_default(), url.path())
 }
 
@@ -147,7 +147,7 @@ impl Storage {
 
     fn at(url: &str, makes_folder: bool) -> Result<Self> {
         let url: url::Url = url.parse().with_context(|| format!("RINGFENCE_STORAGE_URL is no address: {url}"))?;
-        let address = told(&url);
+        let address = printable(&url);
         if url.scheme() == "file" {
             let folder =
                 url.to_file_path().map_err(|()| anyhow!("RINGFENCE_STORAGE_URL names no local folder: {url}"))?;
@@ -165,7 +165,7 @@ impl Storage {
         super::use_ring();
         let (scheme, prefix) = ObjectStoreScheme::parse(&url)
             .with_context(|| format!("RINGFENCE_STORAGE_URL cannot be used: {}", url.scheme()))?;
-        let retry = RetryConfig { max_retries: RETRIES, retry_timeout: TIMEOUT, ..RetryConfig::default() };
+        let retry = RetryConfig { max_retries: MAX_RETRIES, retry_timeout: TIMEOUT, ..RetryConfig::default() };
         let store: Arc<dyn ObjectStore> = match scheme {
             ObjectStoreScheme::AmazonS3 => {
                 let builder = AmazonS3Builder::from_env().with_url(url).with_retry(retry);
@@ -215,7 +215,7 @@ impl Storage {
             store: self.store.clone(),
             key,
             file,
-            upload: Some(WriteMultipart::new_with_chunk_size(upload, PART)),
+            upload: Some(WriteMultipart::new_with_chunk_size(upload, PART_BYTES)),
             hash: Sha256::new(),
             size: 0,
             kept: false,
@@ -257,7 +257,7 @@ impl Storage {
             return Ok(Mark::Owner(owner));
         }
         let files = self.list().try_filter_map(|object| std::future::ready(Ok(file_of(&object.location))));
-        Ok(Mark::None(files.take(SAMPLE).try_collect().await?))
+        Ok(Mark::None(files.take(SAMPLE_SIZE).try_collect().await?))
     }
 
     async fn owner(&self) -> Result<Option<Uuid>> {

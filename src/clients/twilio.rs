@@ -75,7 +75,7 @@ struct Refusal {
 }
 
 /// The maximum number of phone numbers that are read of one account.
-const NUMBERS: usize = 10_000;
+const MAX_NUMBERS: usize = 10_000;
 
 impl Twilio {
     /// The API at `RINGFENCE_TWILIO_URL`.
@@ -127,7 +127,7 @@ impl Twilio {
 
     /// The account's numbers, at most `limit`.
     pub async fn numbers(&self, account: &Credentials, limit: usize) -> Result<Vec<Number>, Failure> {
-        let limit = limit.min(NUMBERS);
+        let limit = limit.min(MAX_NUMBERS);
         let account_path = format!("/2010-04-01/Accounts/{}", path_part(&account.account_sid));
         let mut next = Some(format!("{account_path}/IncomingPhoneNumbers.json?PageSize={}", limit.min(1000)));
         let mut numbers = Vec::new();

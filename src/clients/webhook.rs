@@ -43,7 +43,7 @@ pub struct Delivery<'a> {
 /// How long to wait for a response.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// The maximum size of a body, in bytes.
-pub const BODY: usize = 256 << 10;
+pub const MAX_BODY_BYTES: usize = 256 << 10;
 /// The prefix of a secret (Standard Webhooks, "Signature scheme").
 pub const SECRET_PREFIX: &str = "whsec_";
 

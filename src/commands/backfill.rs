@@ -24,13 +24,14 @@ use uuid::Uuid;
 /// What to do with historical rows.
 #[derive(Subcommand)]
 pub enum Command {
-    /// Show what a run would do: rows by table and company, and the rows that cannot get a company, and why. Changes nothing
+    /// Show what a run would do: rows by table and company, and the rows that cannot get a company, and why. Changes
+    /// nothing
     Plan,
     /// Give historical rows their company while the API keeps serving
     ///
-    /// A run works in small transactions, each of which records its rows. Ctrl-C, a crash or kill -9 at any time loses nothing: the
-    /// next run continues where this one stopped. Starting it twice is harmless. Afterwards colleagues see the rows; other
-    /// companies never do.
+    /// A run works in small transactions, each of which records its rows. Ctrl-C, a crash or kill -9 at any time loses
+    /// nothing: the next run continues where this one stopped. Starting it twice is harmless. Afterwards colleagues see
+    /// the rows; other companies never do.
     Run(Run),
     /// Compare what each company and its users had before the run with what is there now; the exit code is 1 if a
     /// company has gained rows that others lost, or if conversations do not match their texts. Rows that were deleted,
@@ -38,8 +39,8 @@ pub enum Command {
     Verify,
     /// Make the rows historical again, as they were, from the records of the runs; not while a run is in progress
     ///
-    /// Some rows stay the company's: those that were given to a colleague since, those whose user has left, and pipelines with
-    /// deals that colleagues made or that stay. A number that another company uses stays switched off.
+    /// Some rows stay the company's: those that were given to a colleague since, those whose user has left, and
+    /// pipelines with deals that colleagues made or that stay. A number that another company uses stays switched off.
     Undo,
     /// For tables that have no historical rows any more: make the database require a company, and use the plain policy.
     /// These tables cannot be undone afterwards
@@ -72,12 +73,12 @@ pub struct Run {
     /// times as fast. The original indexes are rebuilt at the end, while reads and writes go on. After an interrupted
     /// run, run it again or undo it: either restores them. Tables with a unique key of a company's rows keep their
     /// indexes, except for the texts.
-    #[arg(long, default_value_t = MANY)]
+    #[arg(long, default_value_t = LARGE_TABLE_ROWS)]
     stand_ins_from: u32,
 }
 
 /// The number of rows from which it is worth changing indexes, and leaving room on pages.
-pub const MANY: u32 = 100_000;
+pub const LARGE_TABLE_ROWS: u32 = 100_000;
 /// How long to wait for other transactions before a table keeps its indexes.
 const INDEX_WAIT: &str = "set lock_timeout = '30s'";
 /// Each index is sorted in memory by a single process, which leaves the other processors to the API.
@@ -89,9 +90,9 @@ const SMALLEST_LOG: &str = "zstd";
 const SMALL_LOG: &str = "lz4";
 
 /// How many times the tables are vacuumed in a run: each time, everything that has changed so far is visited again.
-const VACUUMS: u64 = 10;
+const MAX_VACUUMS: u64 = 10;
 /// The number of rows from which a vacuum is worthwhile.
-const WORTH_VACUUMING: u64 = 50_000;
+const MIN_VACUUMED_ROWS: u64 = 50_000;
 
 /// Runs the command at the administrator's address of a database; false when `verify` found a difference.
 pub async fn run(command: Command, admin: &str) -> anyhow::Result<bool> {
@@ -216,7 +217,7 @@ impl Run {
             "select distinct target::text from app.backfill_index where app.is_index(index_name) is not true";
         let in_place = client.query(in_place, &[]).await?;
         let in_place = in_place.iter().map(|row| row.get(0)).collect();
-        let vacuum_every = self.vacuum_every.unwrap_or((progress.left_over / VACUUMS).max(WORTH_VACUUMING));
+        let vacuum_every = self.vacuum_every.unwrap_or((progress.left_over / MAX_VACUUMS).max(MIN_VACUUMED_ROWS));
         let vacuum_every = Some(vacuum_every).filter(|rows| *rows > 0);
         let owner = tokio::sync::Mutex::new(owner);
         let shared = Arc::new(Shared { bar, started, moved: Mutex::default(), in_place, vacuum_every, owner });
@@ -237,7 +238,7 @@ impl Run {
         shared.bar.set_message("backfill: conversations");
         give_conversations(client, options.rate).await?;
         shared.bar.set_message("backfill: restoring indexes");
-        change_indexes(client, &*shared.owner.lock().await, &RESTORING, MANY, &shared.bar).await?;
+        change_indexes(client, &*shared.owner.lock().await, &RESTORING, LARGE_TABLE_ROWS, &shared.bar).await?;
         let moved = std::mem::take(&mut *shared.moved.lock().unwrap_or_else(|e| e.into_inner()));
         shared.bar.finish_and_clear();
         let (rows, seconds) = (moved.values().sum::<u64>(), shared.started.elapsed().as_secs_f64());
@@ -480,7 +481,7 @@ async fn undo(client: &Client, admin: &str) -> anyhow::Result<()> {
     }
     let undone = undo_all(client, &bar).await;
     // Even if nothing was left to undo.
-    change_indexes(client, &owner, &RESTORING, MANY, &bar).await?;
+    change_indexes(client, &owner, &RESTORING, LARGE_TABLE_ROWS, &bar).await?;
     bar.finish_and_clear();
     let (restored, stayed) = undone?;
     say!("{} rows are historical again.", HumanCount(restored));

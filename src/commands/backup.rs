@@ -35,8 +35,8 @@ pub struct Backup {
 pub struct Restore {
     /// The folder that `ringfence backup` created
     folder: PathBuf,
-    /// Keep what was due since the backup: scheduled texts, campaigns and workflow runs. A worker carries them out at once, even if
-    /// that has been done before. Without this flag they are cancelled
+    /// Keep what was due since the backup: scheduled texts, campaigns and workflow runs. A worker carries them out at
+    /// once, even if that has been done before. Without this flag they are cancelled
     #[arg(long)]
     keep_due: bool,
 }
@@ -161,7 +161,8 @@ impl Restore {
         client.batch_execute(sql!("ops/backup/settle").text).await?;
         client.execute(sql!("ops/end_tokens").text, &[&None::<Uuid>]).await?;
         let without = logins.forget_grants(client).await?;
-        // Whatever fails from here on, the copy is there. What an older schema lacks for it is there after the migrations.
+        // Whatever fails from here on, the copy is there. What an older schema lacks for it is there after the
+        // migrations.
         let is_current = db::migrate::is_current(client).await?;
         let mut due = None;
         if !self.keep_due {
@@ -419,13 +420,13 @@ async fn counts(client: &Client, bar: &ProgressBar) -> anyhow::Result<Counts> {
 }
 
 /// How often the progress of a program is reported.
-const LOOK: Duration = Duration::from_millis(200);
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Runs one of PostgreSQL's programs.
 async fn run(mut command: Command, name: &str, mut tell: impl FnMut()) -> anyhow::Result<()> {
     let mut output = pin!(command.output());
     let output = loop {
-        match tokio::time::timeout(LOOK, &mut output).await {
+        match tokio::time::timeout(PROGRESS_INTERVAL, &mut output).await {
             Ok(output) => break output.with_context(|| format!("cannot run {name}: is it installed?"))?,
             Err(_) => tell(),
         }

@@ -114,7 +114,7 @@ pub struct Loaded {
 }
 
 /// The logins as a table; empty if there are none.
-pub fn told(logins: &[Login]) -> String {
+pub fn summary(logins: &[Login]) -> String {
     let mut text = String::new();
     if !logins.is_empty() {
         text += "\nDemo logins:\n";
@@ -199,7 +199,7 @@ const GENERATED: &str = "Generated ";
 /// The e-mail address of the largest company's admin (sql/demo/generated_companies.sql).
 const GENERATED_ADMIN: &str = "admin@company1.generated.example";
 /// The maximum number of rows of one statement.
-const BATCH: i32 = 10_000;
+const BATCH_SIZE: i32 = 10_000;
 
 /// How many rows [`generate`] makes, over all companies.
 #[derive(Args, Clone, Copy, Debug, Default)]
@@ -301,7 +301,7 @@ async fn fill(
 ) -> anyhow::Result<()> {
     let statement = tx.prepare(sql.text).await?;
     let bar = terminal::progress(what, Measure::Of(totals.iter().map(|n| u64::from(n.unsigned_abs())).sum()));
-    let (mut batch, mut room) = (Batch::default(), BATCH);
+    let (mut batch, mut room) = (Batch::default(), BATCH_SIZE);
     for (id, total) in ids.iter().zip(totals) {
         let mut done = 0;
         while done < *total {
@@ -310,7 +310,7 @@ async fn fill(
             (done, room) = (done + rows, room - rows);
             if room == 0 {
                 bar.inc(batch.run(tx, &statement).await?);
-                (batch, room) = (Batch::default(), BATCH);
+                (batch, room) = (Batch::default(), BATCH_SIZE);
             }
         }
     }

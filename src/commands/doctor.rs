@@ -8,7 +8,7 @@ use crate::{
     db::{self, Sql, UNFINISHED_RESTORE},
     say,
     seal::Sealer,
-    sql, store,
+    sql, store_owner,
 };
 use anyhow::bail;
 use tokio_postgres::Client;
@@ -112,8 +112,8 @@ pub async fn check_before_serving(url: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `ringfence doctor`: prints what is wrong, and whether that is anything. Writes nothing to the database, nor to the store of
-/// files, at which it looks if it knows it; so it does at credentials, if it knows the keys.
+/// `ringfence doctor`: prints what is wrong, and whether that is anything. Writes nothing to the database, nor to the
+/// store of files, at which it looks if it knows it; so it does at credentials, if it knows the keys.
 pub async fn run(url: &str, storage: Option<&Storage>, sealer: Option<&Sealer>) -> anyhow::Result<bool> {
     let mut client = db::connect(url).await?;
     // A transaction, since a setting of the session would stay behind in a pooler.
@@ -154,7 +154,7 @@ pub async fn run(url: &str, storage: Option<&Storage>, sealer: Option<&Sealer>) 
     }
     report("text", db::migrate::text_problem(client).await?);
     if let Some(storage) = storage {
-        let problem = match store::of_login(client, storage).await {
+        let problem = match store_owner::of_login(client, storage).await {
             Ok(standing) => standing.err().map(|problem| problem.to_string()),
             Err(e) => Some(format!("{e:#}")),
         };

@@ -6,7 +6,7 @@ use crate::{
     clients::storage::Storage,
     db::{self, Company, Params, connect_as_dba},
     sql,
-    store::{self, Claim},
+    store_owner::{self, Claim},
     terminal::{self, Measure},
 };
 use anyhow::{Context, bail};
@@ -22,8 +22,9 @@ use uuid::Uuid;
 pub enum Erase {
     /// Erase a company: every row, file, secret and account
     ///
-    /// The company is suspended first. Accounts of people who also have rows in a company to which they belonged before stay
-    /// there, without name and address. If anybody may want the company back, export it first: ringfence archive export.
+    /// The company is suspended first. Accounts of people who also have rows in a company to which they belonged before
+    /// stay there, without name and address. If anybody may want the company back, export it first: ringfence archive
+    /// export.
     Company {
         /// The company's id, or its exact name
         company: String,
@@ -95,7 +96,7 @@ pub struct Erased {
 
 impl Erased {
     /// What remains to be done by hand, one matter per line.
-    pub fn told(&self) -> String {
+    pub fn summary(&self) -> String {
         let mut text = String::new();
         if !self.without_admin.is_empty() {
             text += &format!(
@@ -119,7 +120,7 @@ impl Erased {
 const OBJECTS: &str = "objects";
 
 /// Rows of one statement.
-const BATCH: i64 = 2000;
+const BATCH_SIZE: i64 = 2000;
 
 /// The mails of a person: the contact's, and mails without a contact that came from the address or went to nobody else.
 const MAILS: &str = "contact_id = $2 or contact_id is null and strpos(lower(from_email || to_email), $3) > 0
@@ -271,7 +272,7 @@ async fn is_last_super_admin(db: &Client, users: &[Uuid], company: Option<Uuid>)
 /// The store, if it belongs to this database: in another one's, a company that has moved has the same keys.
 async fn own<'a>(db: &Client, storage: &'a Storage, options: Options) -> anyhow::Result<Option<&'a Storage>> {
     let claim = if options.dry_run { Claim::No } else { Claim::IfUnowned };
-    let standing = store::of_administrator(db, storage, claim).await?;
+    let standing = store_owner::of_administrator(db, storage, claim).await?;
     if let Err(problem) = &standing {
         tracing::warn!("no content of a file is erased: {problem}");
     }
@@ -314,7 +315,7 @@ async fn erase_company(db: &mut Client, id: Uuid, mut erasure: Erasure<'_>) -> a
     let tables = tables(db).await?;
     for _ in 0..3 {
         for (table, of_itself) in &tables {
-            let limit = if *of_itself { i64::MAX } else { BATCH };
+            let limit = if *of_itself { i64::MAX } else { BATCH_SIZE };
             erasure.delete(db, table, "tenant_id = $1", &[&id], limit).await?;
         }
     }
@@ -409,7 +410,7 @@ impl<'a> Erasure<'a> {
     /// Deletes files, and then their contents; what an interruption leaves is deleted by the next sweep.
     async fn delete_files(&mut self, db: &Client, condition: &str, params: Params<'_>) -> anyhow::Result<()> {
         let statement = format!(
-            "delete from files where id in (select id from files where ({condition}) order by id limit {BATCH}) returning object_key"
+            "delete from files where id in (select id from files where ({condition}) order by id limit {BATCH_SIZE}) returning object_key"
         );
         loop {
             let rows = db.query(&statement, params).await?;
@@ -422,7 +423,7 @@ impl<'a> Erasure<'a> {
                 self.bar.inc(1);
             }
             add(&mut self.counts, "files", rows.len() as u64);
-            if rows.len() < usize::try_from(BATCH)? {
+            if rows.len() < usize::try_from(BATCH_SIZE)? {
                 return Ok(());
             }
         }
@@ -559,13 +560,13 @@ impl Person {
         for contact in &self.contacts {
             let params = contact.params(&self.email);
             for (table, condition) in of_person() {
-                erasure.delete(db, table, &condition, &params, BATCH).await?;
+                erasure.delete(db, table, &condition, &params, BATCH_SIZE).await?;
             }
             db.execute(sql!("ops/erase/recount_conversations").text, &[&contact.tenant]).await?;
         }
         for user in &self.users {
             for (table, condition) in of_user(db, user).await? {
-                erasure.delete(db, &table, &condition, &[&user.id], BATCH).await?;
+                erasure.delete(db, &table, &condition, &[&user.id], BATCH_SIZE).await?;
             }
         }
         erasure.bar.set_message("the address in others");

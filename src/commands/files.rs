@@ -4,7 +4,7 @@ use crate::{
     clients::storage::Storage,
     db::{self, Db},
     jobs, say,
-    store::{self, Contents},
+    store_owner::{self, Contents},
     terminal::{self, Measure},
 };
 use clap::Subcommand;
@@ -19,13 +19,14 @@ pub enum Command {
         #[arg(long)]
         dry_run: bool,
     },
-    /// Make this database the owner of the store, when it takes another one's place or gets another store (needs DATABASE_ADMIN_URL)
+    /// Make this database the owner of the store, when it takes another one's place or gets another store (needs
+    /// DATABASE_ADMIN_URL)
     ///
-    /// A store belongs to one database, which deletes objects there that it does not know. First stop the servers and workers of
-    /// the other database, or give it another store: what it writes to this one from now on is deleted, and its servers refuse
-    /// uploads as soon as they see the new owner. The next sweep deletes what this database does not know; until then,
-    /// `ringfence files adopt` of the other database takes the store back. A database that has had a store does not take an
-    /// empty one without this command: the volume of its own may not be mounted.
+    /// A store belongs to one database, which deletes objects there that it does not know. First stop the servers and
+    /// workers of the other database, or give it another store: what it writes to this one from now on is deleted, and
+    /// its servers refuse uploads as soon as they see the new owner. The next sweep deletes what this database does not
+    /// know; until then, `ringfence files adopt` of the other database takes the store back. A database that has had a
+    /// store does not take an empty one without this command: the volume of its own may not be mounted.
     Adopt {
         /// Only count the objects in the store
         #[arg(long)]
@@ -52,7 +53,7 @@ pub async fn sweep(db: &Db, storage: &Storage, deleted_files_days: u16, dry_run:
 pub async fn adopt(admin: &str, storage: &Storage, dry_run: bool, yes: bool) -> anyhow::Result<()> {
     let db = db::connect_as_dba(admin).await?;
     let bar = terminal::progress("objects looked at", Measure::Number);
-    let Contents { objects, unknown } = store::count(&db, storage, |seen| bar.set_position(seen)).await?;
+    let Contents { objects, unknown } = store_owner::count(&db, storage, |seen| bar.set_position(seen)).await?;
     bar.finish_and_clear();
     let unknown = match unknown {
         0 => "This database knows all of them.".to_owned(),
@@ -66,7 +67,7 @@ pub async fn adopt(admin: &str, storage: &Storage, dry_run: bool, yes: bool) -> 
         let what = "This makes the store this database's. The servers of any other one take no files from then on.\n";
         terminal::confirm(format_args!("{what}"), "adopt", "the store is whose it was")?;
     }
-    store::adopt(&db, storage).await?;
+    store_owner::adopt(&db, storage).await?;
     say!("The store of files is this database's now. Give any other database a store of its own.");
     Ok(())
 }

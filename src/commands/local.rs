@@ -38,7 +38,7 @@ pub async fn run(
             child.env("RINGFENCE_STORAGE_URL", config.store_of_files(Some(cluster.folder()))?);
         } else {
             // The command gets the files and keys that it would find if it had opened the folder itself.
-            config.settle(Some(&folder))?;
+            config.resolve(Some(&folder))?;
             child.env("RINGFENCE_STORAGE_URL", config.storage_url.unwrap_or_default());
             child.env("RINGFENCE_JWT_SECRET", config.jwt_secret.join(","));
             child.env("RINGFENCE_SECRET_KEY", config.secret_key.join(","));

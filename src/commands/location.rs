@@ -24,11 +24,11 @@ pub struct Location {
 impl Location {
     /// Finds the database, and starts the private cluster if no address is given.
     pub async fn open(given: Database) -> anyhow::Result<Self> {
-        let filled = |url: Option<String>| url.filter(|u| !u.is_empty());
-        if let Some(api) = filled(given.database_url.clone()) {
-            return Ok(Self { cluster: None, folder: None, api, admin: filled(given.database_admin_url) });
+        let non_empty = |url: Option<String>| url.filter(|u| !u.is_empty());
+        if let Some(api) = non_empty(given.database_url.clone()) {
+            return Ok(Self { cluster: None, folder: None, api, admin: non_empty(given.database_admin_url) });
         }
-        if filled(given.database_admin_url).is_some() {
+        if non_empty(given.database_admin_url).is_some() {
             bail!("DATABASE_ADMIN_URL is set and DATABASE_URL is not: set both, or neither for a private PostgreSQL");
         }
         let folder = given.data.unwrap_or_else(db::local::default_folder);
@@ -83,7 +83,7 @@ pub async fn with_app(
     run: impl AsyncFnOnce(App) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     located(database, async |at| {
-        config.settle(at.folder.as_deref())?;
+        config.resolve(at.folder.as_deref())?;
         doctor::check_before_serving(&at.api).await?;
         db::check_pooler(&at.api, &config).await?;
         run(App::new(Db::of(&at.api, &config)?, config)?).await

@@ -16,9 +16,9 @@ use uuid::Uuid;
 pub enum Command {
     /// Create a login for a person, for one company or several
     ///
-    /// Operators log in with psql and see their company's rows, whatever they set or `set role` to; historical rows stay hidden.
-    /// With several companies they choose one for each connection: select app.use_company('Acme');
-    /// The command asks for the password, or reads it from standard input. In psql, start with: \i sql/ops/operator.psql
+    /// Operators log in with psql and see their company's rows, whatever they set or `set role` to; historical rows
+    /// stay hidden. With several companies they choose one for each connection: select app.use_company('Acme'); The
+    /// command asks for the password, or reads it from standard input. In psql, start with: \i sql/ops/operator.psql
     Add(Add),
     /// List the operators of this database, with their companies and rights
     List,

@@ -38,8 +38,8 @@ pub enum Command {
     ///    unsubscribe, are signed with the old key and cannot be resealed: they stop working without it. Keep it in the list
     ///    until the last of these mails is 30 days old, unless the old key has leaked.
     ///
-    /// An older backup needs the old key. Passwords and tokens do not depend on this key; RINGFENCE_JWT_SECRET is changed by
-    /// steps 2, 3 and, after 7 days, 5 alone.
+    /// An older backup needs the old key. Passwords and tokens do not depend on this key; RINGFENCE_JWT_SECRET is
+    /// changed by steps 2, 3 and, after 7 days, 5 alone.
     Rotate {
         /// Only open everything and count it, without changing anything
         #[arg(long)]
@@ -48,12 +48,12 @@ pub enum Command {
 }
 
 /// The number of values that are opened and then replaced by one statement.
-const BATCH: usize = 200;
+const BATCH_SIZE: usize = 200;
 /// How many passes to make: servers that were not restarted go on sealing under the old key.
-const PASSES: usize = 5;
-const PAUSE: Duration = Duration::from_millis(200);
+const MAX_PASSES: usize = 5;
+const PASS_DELAY: Duration = Duration::from_millis(200);
 /// How many of the values that cannot be opened are named.
-const NAMED: u64 = 20;
+const MAX_NAMED: u64 = 20;
 
 /// Where sealed values are kept: their name, and the statement that replaces them.
 const PLACES: [(&str, Sql); 3] = [
@@ -70,7 +70,7 @@ pub async fn run(command: &Command, admin: &str, sealer: &Sealer) -> anyhow::Res
     let bar = terminal::progress("values sealed anew", Measure::Number);
     let mut done = Pass::default();
     let mut left = true;
-    for _ in 0..PASSES {
+    for _ in 0..MAX_PASSES {
         let pass = Pass::over(&reading, (!dry_run).then_some(&writing), sealer, &bar).await?;
         let found = pass.counts.iter().sum::<u64>() + pass.overtaken;
         done.add(&pass);
@@ -79,7 +79,7 @@ pub async fn run(command: &Command, admin: &str, sealer: &Sealer) -> anyhow::Res
             break;
         }
         // Lets requests in progress finish.
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(PASS_DELAY).await;
     }
     bar.finish_and_clear();
     let key = hexadecimal(&sealer.newest());
@@ -135,12 +135,12 @@ impl Pass {
                 Ok(sealed) => batches[place].push(id, field, was, sealed),
                 Err(e) => {
                     pass.unopened += 1;
-                    if pass.unopened <= NAMED {
+                    if pass.unopened <= MAX_NAMED {
                         bar.suspend(|| eprintln!("cannot be opened: {field} of {id}: {e}"));
                     }
                 }
             }
-            if batches[place].ids.len() >= BATCH {
+            if batches[place].ids.len() >= BATCH_SIZE {
                 pass.settle(place, std::mem::take(&mut batches[place]), writing).await?;
                 bar.set_position(pass.counts.iter().sum());
             }

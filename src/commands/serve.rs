@@ -8,7 +8,7 @@ use crate::{
     App,
     config::{Config, Database},
     db::{self, Db, migrate},
-    say, server, spool, store, terminal,
+    say, server, spool, store_owner, terminal,
 };
 use anyhow::Context;
 use std::io::Write;
@@ -36,7 +36,7 @@ pub async fn serve(database: Database, mut config: Config) -> anyhow::Result<()>
         () = &mut stop => return Ok(()),
     };
     let served = async {
-        config.settle(at.folder.as_deref())?;
+        config.resolve(at.folder.as_deref())?;
         spool::probe()?;
         let mut logins = Vec::new();
         if let Ok(admin) = at.admin() {
@@ -56,7 +56,7 @@ pub async fn serve(database: Database, mut config: Config) -> anyhow::Result<()>
         check_secrets(&app).await?;
         terminal::print(format_args!(
             "\nRingfence serves on http://{address}\nAPI documentation: http://{address}/docs\n{}",
-            demo::told(&logins)
+            demo::summary(&logins)
         ));
         say!("\nCtrl-C stops it.");
         server::serve(app, listener, stop).await.context("the server stopped")
@@ -65,10 +65,10 @@ pub async fn serve(database: Database, mut config: Config) -> anyhow::Result<()>
     served.and(at.close().await)
 }
 
-/// Refuses a store that is not this database's, where files that come in would not last. One that does not answer or cannot be
-/// written to may do so later; until then a server takes no files, and is not ready.
+/// Refuses a store that is not this database's, where files that come in would not last. One that does not answer or
+/// cannot be written to may do so later; until then a server takes no files, and is not ready.
 async fn check_store(app: &App) -> anyhow::Result<()> {
-    match store::look(app).await {
+    match store_owner::look(app).await {
         Ok(standing) => Ok(standing?),
         Err(e) => {
             tracing::error!(error = %format!("{e:#}"), "the store of files cannot be used: no file is taken before it can");

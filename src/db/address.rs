@@ -97,8 +97,8 @@ fn may_have_tls(config: &tokio_postgres::Config) -> bool {
     config.get_ssl_mode() != SslMode::Disable && !is_local
 }
 
-/// Whatever the database or the server says: names are looked up where the migrations put tables and are written as the rules of
-/// `doctor` have them, policies hold, and a backslash in a text is one.
+/// Whatever the database or the server says: names are looked up where the migrations put tables and are written as the
+/// rules of `doctor` have them, policies hold, and a backslash in a text is one.
 const SETTINGS: &str = "set search_path = public; set row_security = on; set standard_conforming_strings = on; set quote_all_identifiers = off";
 
 /// A single connection outside the pool, for the commands of an administrator.

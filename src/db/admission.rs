@@ -30,9 +30,9 @@ use tokio::{sync::oneshot, time::timeout};
 use uuid::Uuid;
 
 /// The number of users whose company is remembered; when it is reached, all are forgotten.
-const REMEMBERED: usize = 50_000;
+const MAX_REMEMBERED_USERS: usize = 50_000;
 /// How long a request waits for its admission.
-const WAIT: Duration = Duration::from_secs(5);
+const ADMISSION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Admits requests to a pool.
 pub(super) struct Admission {
@@ -106,7 +106,7 @@ impl Admission {
             shares: HashMap::new(),
             turns: VecDeque::new(),
         };
-        Self { queue: Queue(Arc::new(Mutex::new(state))), waiting: AtomicUsize::new(0), wait: WAIT }
+        Self { queue: Queue(Arc::new(Mutex::new(state))), waiting: AtomicUsize::new(0), wait: ADMISSION_TIMEOUT }
     }
 
     /// Waits until a request of `who` is admitted; `None` is the server itself.
@@ -140,7 +140,7 @@ impl Admission {
             return;
         }
         let mut state = self.queue.state();
-        if state.of_users.len() >= REMEMBERED {
+        if state.of_users.len() >= MAX_REMEMBERED_USERS {
             state.of_users.clear();
         }
         state.of_users.insert(user, owner);

@@ -13,18 +13,18 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use uuid::Uuid;
 
 /// The bytes that each response may use without reserving them from the budget.
-const FREE: usize = 1 << 20;
+const FREE_BYTES: usize = 1 << 20;
 /// The number of bytes in one permit of the budget.
-const PART: usize = 64 << 10;
+const PERMIT_BYTES: usize = 64 << 10;
 /// The maximum size of one response, in bytes.
-const MOST: usize = 64 << 20;
+const MAX_RESPONSE_BYTES: usize = 64 << 20;
 /// The maximum number of bytes that the larger responses of one company may reserve together once they are read, so
 /// that others have memory while its clients read slowly.
-const OF_ONE: usize = 128 << 20;
-/// The memory budget of the whole process, in units of [`PART`].
-static BUDGET: Semaphore = Semaphore::const_new((256 << 20) / PART);
+const MAX_COMPANY_BYTES: usize = 128 << 20;
+/// The memory budget of the whole process, in units of [`PERMIT_BYTES`].
+static BUDGET: Semaphore = Semaphore::const_new((256 << 20) / PERMIT_BYTES);
 /// The overhead of rows that were read together, in bytes.
-const PIECE: usize = 64;
+const BATCH_OVERHEAD_BYTES: usize = 64;
 
 static COMPANIES: LazyLock<Mutex<HashMap<Uuid, usize>>> = LazyLock::new(Mutex::default);
 
@@ -43,7 +43,7 @@ pub(super) struct Room {
 
 impl Default for Room {
     fn default() -> Self {
-        Self { used: 0, had: FREE, taken: None, company: None }
+        Self { used: 0, had: FREE_BYTES, taken: None, company: None }
     }
 }
 
@@ -56,22 +56,22 @@ impl Room {
 
     #[cold]
     fn grow(&mut self, whole: usize) -> Result<(), Fault> {
-        if whole > MOST {
+        if whole > MAX_RESPONSE_BYTES {
             return Err(Fault::TooLarge);
         }
-        let parts = (whole - self.had).div_ceil(PART);
+        let parts = (whole - self.had).div_ceil(PERMIT_BYTES);
         let more = BUDGET.try_acquire_many(parts as u32).map_err(|_| Fault::NoRoom)?;
         match &mut self.taken {
             Some(taken) => taken.merge(more),
             none => *none = Some(more),
         }
-        self.had += parts * PART;
+        self.had += parts * PERMIT_BYTES;
         Ok(())
     }
 
     /// Counts rows of `bytes` bytes, which were read together and are kept.
     pub(super) fn keep(&mut self, bytes: usize) {
-        self.used += bytes + PIECE;
+        self.used += bytes + BATCH_OVERHEAD_BYTES;
     }
 
     /// Whether the response has reserved memory from the budget.
@@ -84,7 +84,7 @@ impl Room {
         let Some(company) = company.filter(|_| self.is_large() && self.company.is_none()) else { return Ok(()) };
         let mut companies = companies();
         let all = companies.get(&company).map_or(0, |all| *all) + self.had;
-        if all > OF_ONE {
+        if all > MAX_COMPANY_BYTES {
             return Err(Fault::NoRoom);
         }
         companies.insert(company, all);
@@ -118,11 +118,11 @@ mod tests {
             let mut room = Room::default();
             room.fit(bytes).map(|()| room)
         };
-        assert!(!large(FREE).unwrap().is_large());
-        assert!(matches!(large(MOST + 1), Err(Fault::TooLarge)));
+        assert!(!large(FREE_BYTES).unwrap().is_large());
+        assert!(matches!(large(MAX_RESPONSE_BYTES + 1), Err(Fault::TooLarge)));
 
         let mut rows = Room::default();
-        for _ in 0..=FREE / (1000 + PIECE) {
+        for _ in 0..=FREE_BYTES / (1000 + BATCH_OVERHEAD_BYTES) {
             rows.fit(1000).unwrap();
             rows.keep(1000);
         }
@@ -131,14 +131,14 @@ mod tests {
         drop(rows);
         assert_eq!(BUDGET.available_permits(), all);
 
-        let held: Vec<Room> = (0..4).map(|_| large(MOST).unwrap()).collect();
-        assert!(matches!(large(MOST), Err(Fault::NoRoom)));
-        assert!(large(FREE).is_ok());
+        let held: Vec<Room> = (0..4).map(|_| large(MAX_RESPONSE_BYTES).unwrap()).collect();
+        assert!(matches!(large(MAX_RESPONSE_BYTES), Err(Fault::NoRoom)));
+        assert!(large(FREE_BYTES).is_ok());
         drop(held);
         assert_eq!(BUDGET.available_permits(), all);
 
         let (one, other) = (Some(Uuid::new_v4()), Some(Uuid::new_v4()));
-        let of = |company| large(MOST).and_then(|mut room| room.belong(company).map(|()| room));
+        let of = |company| large(MAX_RESPONSE_BYTES).and_then(|mut room| room.belong(company).map(|()| room));
         let held = [of(one).unwrap(), of(one).unwrap()];
         assert!(matches!(of(one), Err(Fault::NoRoom)));
         assert!(of(other).is_ok());

@@ -110,7 +110,7 @@ where
 }
 
 /// How long sent data may stay unacknowledged, unless the address says otherwise (`tcp_user_timeout`).
-const UNCONFIRMED: Duration = Duration::from_secs(30);
+const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Connects to the first host that responds and has the `target_session_attrs` that the address asks for.
 pub(super) async fn connect(config: &Config, how: Statements) -> Result<Connection, Fault> {
@@ -156,7 +156,7 @@ async fn connect_to(config: &Config, host: &Host, port: u16, how: Statements) ->
                 options.set_tcp_keepalive(&keepalive)?;
             }
             #[cfg(target_os = "linux")]
-            options.set_tcp_user_timeout(Some(config.get_tcp_user_timeout().copied().unwrap_or(UNCONFIRMED)))?;
+            options.set_tcp_user_timeout(Some(config.get_tcp_user_timeout().copied().unwrap_or(TCP_USER_TIMEOUT)))?;
             let socket = Lent::new(Some(socket));
             if config.get_ssl_mode() == SslMode::Disable {
                 log_in(config, &socket, NoTls).await?;

@@ -38,13 +38,13 @@ use tokio::io::AsyncWrite;
 use tokio_util::io::poll_read_buf;
 
 /// The number of bytes that are read at a time: most responses fit.
-const READ: usize = 32 << 10;
+const READ_BYTES: usize = 32 << 10;
 /// The statement that returns the WAL position (LSN) of a primary.
 const POSITION: &str = sql!("platform/position").text;
 /// How long to wait for a response. A later one never comes: the server cancels each statement after half a minute.
-const TIMEOUT: Duration = Duration::from_secs(70);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(70);
 /// A statement that has no response after this time is slow, or waits for the disk or a lock: the next one may start.
-const SHORT: Duration = Duration::from_millis(5);
+const SHORT_STATEMENT: Duration = Duration::from_millis(5);
 
 /// A column of a statement's rows.
 #[derive(Debug)]
@@ -224,7 +224,7 @@ impl Connection {
             stream,
             how,
             out: bytes::BytesMut::with_capacity(1024),
-            input: bytes::BytesMut::with_capacity(READ),
+            input: bytes::BytesMut::with_capacity(READ_BYTES),
             room: Room::default(),
             owed: 0,
             open: false,
@@ -304,7 +304,7 @@ impl Connection {
     /// Sends statements followed by one Sync and reads the response: one round trip, and outside of
     /// [`Connection::begin`] one transaction.
     pub(super) async fn run(&mut self, statements: &[(&Arc<Statement>, Params<'_>)]) -> Result<Answer, Fault> {
-        self.settle().await?;
+        self.reset().await?;
         self.send(statements).await
     }
 
@@ -315,7 +315,7 @@ impl Connection {
         statements: &[(&Arc<Statement>, Params<'_>)],
     ) -> Result<(Answer, Option<u64>), Fault> {
         let [position] = self.prepare([POSITION]).await?;
-        self.settle().await?;
+        self.reset().await?;
         self.write(statements)?;
         self.write(&[(&position, &[])])?;
         let answer = self.answer(statements).await?;
@@ -327,7 +327,7 @@ impl Connection {
     /// response it no longer counts as running: its holder may do other things between statements, and a transaction
     /// that has begun should not wait to end.
     pub(super) async fn begin(&mut self, statements: &[(&Arc<Statement>, Params<'_>)]) -> Result<Answer, Fault> {
-        self.settle().await?;
+        self.reset().await?;
         self.open = true;
         let answer = self.send(statements).await?;
         drop(self.rest());
@@ -384,7 +384,7 @@ impl Connection {
     }
 
     /// Whether nothing is in progress, so that the connection can be handed to somebody else.
-    pub(super) fn is_settled(&self) -> bool {
+    pub(super) fn is_idle(&self) -> bool {
         !self.open && self.owed == 0 && self.out.is_empty()
     }
 
@@ -400,8 +400,8 @@ impl Connection {
     }
 
     /// Reads the responses left over by a holder that went away, and rolls back a transaction that it left open.
-    pub(super) async fn settle(&mut self) -> Result<(), Fault> {
-        if self.is_settled() {
+    pub(super) async fn reset(&mut self) -> Result<(), Fault> {
+        if self.is_idle() {
             return Ok(());
         }
         if self.open {
@@ -413,7 +413,7 @@ impl Connection {
 
     /// Checks by a round trip that the server responds.
     pub(super) async fn ping(&mut self) -> Result<(), Fault> {
-        self.settle().await?;
+        self.reset().await?;
         self.sync();
         self.drain().await
     }
@@ -434,7 +434,7 @@ impl Connection {
     /// Returns the memory reservation of what was read. After a large response, the connection also shrinks its buffer.
     fn leave_room(&mut self) -> Room {
         if self.room.is_large() {
-            let mut rest = bytes::BytesMut::with_capacity(READ.max(self.input.len()));
+            let mut rest = bytes::BytesMut::with_capacity(READ_BYTES.max(self.input.len()));
             rest.extend_from_slice(&self.input);
             self.input = rest;
         }
@@ -471,7 +471,7 @@ impl Connection {
         let mut described = None;
         // Usually nobody holds the rows of the previous response any more, and `reserve` reuses their memory.
         if self.input.is_empty() {
-            self.input.reserve(READ);
+            self.input.reserve(READ_BYTES);
         }
         loop {
             let taken = rows.take(&mut self.input);
@@ -568,7 +568,7 @@ impl Connection {
             }
             Ok(Some(message)) => Ok(Some(message)),
             Ok(None) => {
-                let patience = if self.running.is_some() { SHORT } else { TIMEOUT };
+                let patience = if self.running.is_some() { SHORT_STATEMENT } else { RESPONSE_TIMEOUT };
                 match tokio::time::timeout(patience, self.exchange()).await {
                     Ok(Ok(())) => Ok(None),
                     Ok(Err(e)) => Err(self.fail(e.into())),
@@ -596,8 +596,8 @@ impl Connection {
         // `Message::parse` has reserved memory for the rest of a message of known length; more would double that of a
         // long one. A buffer is filled to its end first, because the rows in it keep all of it allocated.
         let left = self.input.capacity() - self.input.len();
-        if left < READ / 4 && self.announced() <= READ {
-            self.input.reserve(READ);
+        if left < READ_BYTES / 4 && self.announced() <= READ_BYTES {
+            self.input.reserve(READ_BYTES);
         }
         let Self { stream, out, input, .. } = self;
         poll_fn(|cx| {

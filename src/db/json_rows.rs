@@ -24,10 +24,10 @@ pub trait WriteRow: FromRow + 'static {
 
 /// About how many bytes a JSON member takes beyond its value in the database: its name, and the text form of an id or a
 /// time.
-const MEMBER: usize = 32;
+const MEMBER_OVERHEAD_BYTES: usize = 32;
 
 /// The minimum size of a piece of a large response, in bytes; the last piece may be smaller.
-const PIECE: usize = 64 << 10;
+const MIN_CHUNK_BYTES: usize = 64 << 10;
 
 /// The error for a row whose columns do not fit its struct.
 pub type WriteError = Box<dyn std::error::Error + Send + Sync>;
@@ -56,7 +56,7 @@ impl<T: WriteRow> Rows<T> {
     pub fn json(&self) -> Result<Vec<u8>, WriteError> {
         let Some(columns) = self.reply.columns().filter(|_| !self.is_empty()) else { return Ok(b"[]".to_vec()) };
         let places = T::places(columns)?;
-        let mut out = Vec::with_capacity(self.reply.bytes() + self.len() * columns.len() * MEMBER + 2);
+        let mut out = Vec::with_capacity(self.reply.bytes() + self.len() * columns.len() * MEMBER_OVERHEAD_BYTES + 2);
         self.reply.each_raw(|row| {
             let before = if out.is_empty() { b'[' } else { b',' };
             write_element::<T>(before, row, &places, &mut out)
@@ -97,9 +97,9 @@ impl<T: WriteRow> Iterator for Pieces<T> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let mut before = self.before?;
-        let mut out = Vec::with_capacity(2 * PIECE);
+        let mut out = Vec::with_capacity(2 * MIN_CHUNK_BYTES);
         let written = loop {
-            if out.len() >= PIECE {
+            if out.len() >= MIN_CHUNK_BYTES {
                 break Ok(Some(b','));
             }
             let Some(bytes) = self.rows.next() else {
@@ -122,7 +122,7 @@ impl<T: WriteRow> Iterator for Pieces<T> {
 
 /// The maximum size of a row, in bytes, whose JSON is written unparsed. The database writes numbers out (`1e299` has
 /// 300 digits), and the memory of a response of one row is not counted while its client reads it.
-const SHORT: usize = 64 << 10;
+const MAX_UNPARSED_BYTES: usize = 64 << 10;
 
 /// One row as a JSON object, written like those of [`Rows`].
 #[derive(Debug)]
@@ -144,11 +144,11 @@ impl<T: WriteRow + Serialize> FromRow for Written<T> {
     fn from_row(row: &Row) -> Result<Self, Fault> {
         let unfit = |e: WriteError| Fault::Unfit(e.to_string());
         let values = row.values();
-        if values.bytes.len() > SHORT {
+        if values.bytes.len() > MAX_UNPARSED_BYTES {
             let json = serde_json::to_vec(&T::from_row(row)?).map_err(|e| unfit(e.into()))?;
             return Ok(Self { json, of: PhantomData });
         }
-        let mut json = Vec::with_capacity(values.bytes.len() + values.columns.len() * MEMBER);
+        let mut json = Vec::with_capacity(values.bytes.len() + values.columns.len() * MEMBER_OVERHEAD_BYTES);
         let places = T::places(values.columns).map_err(unfit)?;
         write_object::<T>(&values, &places, &mut json).map_err(unfit)?;
         Ok(Self { json, of: PhantomData })

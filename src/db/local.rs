@@ -30,8 +30,8 @@ const START_LOCK: &str = "start.lock";
 const USERS_LOCK: &str = "users.lock";
 const LOG: &str = "data/server.log";
 /// How often a server that must keep running is checked, and the pause after a failed start.
-const LOOK: Duration = Duration::from_millis(250);
-const PAUSE: Duration = Duration::from_secs(5);
+const CHECK_INTERVAL: Duration = Duration::from_millis(250);
+const RESTART_DELAY: Duration = Duration::from_secs(5);
 
 /// A private PostgreSQL server, reachable through a unix socket that only its owner (and root) can open. Its superuser
 /// is `ringfence_admin`.
@@ -132,9 +132,9 @@ impl Cluster {
         };
         let (stop, stopped) = mpsc::channel();
         let look_after = move || {
-            let mut pause = LOOK;
+            let mut pause = CHECK_INTERVAL;
             while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(pause) {
-                pause = LOOK;
+                pause = CHECK_INTERVAL;
                 if server.accepts() {
                     continue;
                 }
@@ -143,7 +143,7 @@ impl Cluster {
                     Ok(()) => tracing::info!("PostgreSQL is back"),
                     Err(error) => {
                         tracing::error!(error = %format!("{error:#}"), "PostgreSQL cannot be started");
-                        pause = PAUSE;
+                        pause = RESTART_DELAY;
                     }
                 }
             }
@@ -154,7 +154,7 @@ impl Cluster {
     fn start_again(&self) -> Result<()> {
         // Another process that uses the cluster may be doing the same.
         let start = lock_file(&self.folder, START_LOCK)?;
-        told(&self.folder, start.lock())?;
+        with_path(&self.folder, start.lock())?;
         self.launch()
     }
 
@@ -167,15 +167,15 @@ impl Cluster {
         let major = fs::read_to_string(folder.join("data/PG_VERSION")).ok();
         let programs = programs::find(folder, major.as_deref().map(str::trim))?;
         if !folder.is_dir() {
-            told(folder, fs::create_dir_all(folder))?;
+            with_path(folder, fs::create_dir_all(folder))?;
             // Regardless of the umask: the server's user must pass through here to its own folders.
-            told(folder, fs::set_permissions(folder, PermissionsExt::from_mode(0o755)))?;
+            with_path(folder, fs::set_permissions(folder, PermissionsExt::from_mode(0o755)))?;
         }
-        let folder = told(folder, folder.canonicalize())?;
+        let folder = with_path(folder, folder.canonicalize())?;
         let start = lock_file(&folder, START_LOCK)?;
-        told(&folder, start.lock())?;
+        with_path(&folder, start.lock())?;
         let users = lock_file(&folder, USERS_LOCK)?;
-        told(&folder, users.lock_shared())?;
+        with_path(&folder, users.lock_shared())?;
         let owner = server_user(&folder)?;
         let socket = socket_folder(&folder, &owner);
         let cluster = Self { folder, socket, programs, owner, temporary, users: Some(users), keeper: None };
@@ -234,7 +234,7 @@ impl Cluster {
         // Renamed when complete, so that an interrupted creation is never taken for a database.
         let new = self.folder.join("data.new");
         if new.exists() {
-            told(&new, fs::remove_dir_all(&new))?;
+            with_path(&new, fs::remove_dir_all(&new))?;
         }
         self.private_folder(&new)?;
         let mut failure = String::new();
@@ -248,7 +248,7 @@ impl Cluster {
             }
             let output = initdb.output().context("initdb does not run")?;
             if output.status.success() {
-                return told(data, fs::rename(&new, data));
+                return with_path(data, fs::rename(&new, data));
             }
             failure = text(&output);
             if !failure.contains("locale name") {
@@ -261,11 +261,11 @@ impl Cluster {
     fn start(&self) -> Result<()> {
         self.private_folder(&self.socket)?;
         let settings = self.folder.join("ringfence.conf");
-        told(&settings, fs::write(&settings, self.settings()))?;
-        told(&settings, fs::set_permissions(&settings, PermissionsExt::from_mode(0o644)))?;
+        with_path(&settings, fs::write(&settings, self.settings()))?;
+        with_path(&settings, fs::set_permissions(&settings, PermissionsExt::from_mode(0o644)))?;
         let log = self.folder.join(LOG);
         if log.metadata().is_ok_and(|log| log.len() > 1 << 20) {
-            told(&log, fs::remove_file(&log))?;
+            with_path(&log, fs::remove_file(&log))?;
         }
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
@@ -352,8 +352,8 @@ impl Cluster {
             return Ok(());
         };
         let start = lock_file(&self.folder, START_LOCK)?;
-        told(&self.folder, start.lock())?;
-        told(&self.folder, users.unlock())?;
+        with_path(&self.folder, start.lock())?;
+        with_path(&self.folder, users.unlock())?;
         if let Err(TryLockError::WouldBlock) = users.try_lock() {
             return Ok(());
         }
@@ -371,7 +371,7 @@ impl Cluster {
         }
         let _ = fs::remove_dir(&self.socket);
         if self.temporary {
-            told(&self.folder, fs::remove_dir_all(&self.folder))?;
+            with_path(&self.folder, fs::remove_dir_all(&self.folder))?;
         }
         Ok(())
     }
@@ -421,13 +421,13 @@ impl Cluster {
     fn private_folder(&self, folder: &Path) -> Result<()> {
         let uid = self.owner.uid.as_raw();
         match fs::DirBuilder::new().mode(0o700).create(folder) {
-            Ok(()) => told(folder, chown(folder, Some(uid), Some(self.owner.gid.as_raw()))),
+            Ok(()) => with_path(folder, chown(folder, Some(uid), Some(self.owner.gid.as_raw()))),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 // An empty folder may be left from an interrupted start.
                 if fs::remove_dir(folder).is_ok() {
                     return self.private_folder(folder);
                 }
-                let found = told(folder, folder.symlink_metadata())?;
+                let found = with_path(folder, folder.symlink_metadata())?;
                 ensure!(
                     found.is_dir() && found.uid() == uid && found.mode() & 0o077 == 0,
                     "{} is not a private folder of user {}: delete it and try again.",
@@ -436,7 +436,7 @@ impl Cluster {
                 );
                 Ok(())
             }
-            Err(error) => told(folder, Err(error)),
+            Err(error) => with_path(folder, Err(error)),
         }
     }
 
@@ -505,7 +505,7 @@ fn as_owner(owner: &User, program: &Path) -> Command {
 
 fn lock_file(folder: &Path, name: &str) -> Result<File> {
     let file = folder.join(name);
-    told(&file, File::options().write(true).create(true).truncate(false).mode(0o600).open(&file))
+    with_path(&file, File::options().write(true).create(true).truncate(false).mode(0o600).open(&file))
 }
 
 /// The socket's folder: inside `folder`, unless its path would be too long for a socket (104 bytes on some systems) or
@@ -551,7 +551,7 @@ fn full(path: &Path) -> anyhow::Error {
 }
 
 /// Says what to do about a failure at `path`.
-fn told<T>(path: &Path, result: io::Result<T>) -> Result<T> {
+fn with_path<T>(path: &Path, result: io::Result<T>) -> Result<T> {
     result.map_err(|error| match error.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => full(path),
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {

@@ -96,8 +96,8 @@ pub(super) fn check_version(number: i32) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What is wrong with how the database stores text and tells capital letters, if anything is; with what to do about it. Names are
-/// written in any script, and are found whether they are written with capitals or not.
+/// What is wrong with how the database stores text and tells capital letters, if anything is; with what to do about it.
+/// Names are written in any script, and are found whether they are written with capitals or not.
 pub async fn text_problem(client: &Client) -> anyhow::Result<Option<String>> {
     let encoding =
         client.query_typed_one("select current_setting('server_encoding'), current_database()::text", &[]).await?;
@@ -131,7 +131,8 @@ const LOCK_HOLDER: &str =
       and l.database = (select d.oid from pg_database d where d.datname = current_database())
       and (l.classid::bigint << 32 | l.objid::bigint) = hashtext('ringfence migrate')";
 
-/// Who has changed roles or their settings in a transaction that goes on: whoever changes the same ones waits for its end.
+/// Who has changed roles or their settings in a transaction that goes on: whoever changes the same ones waits for its
+/// end.
 const CHANGES_ROLES: &str = "select l.pid, coalesce(a.usename, 'nobody') from pg_locks l left join pg_stat_activity a on a.pid = l.pid
     where l.locktype = 'relation' and l.database = 0 and l.granted and l.mode = 'RowExclusiveLock' and l.pid <> pg_backend_pid()
       and l.relation in ('pg_authid'::regclass, 'pg_auth_members'::regclass, 'pg_db_role_setting'::regclass)

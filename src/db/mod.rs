@@ -36,6 +36,6 @@ pub use row::{FromRow, Row, Values, column};
 pub(crate) use standby::{leave_noted, note_position};
 pub use statement::{Params, Plan, Sql};
 pub use tenant::{
-    AnyUser, Caller, CompanyAdmin, Door, Identity, Member, RoleRule, SUPER_ADMIN, Scoped, SettingsAdmin, SuperAdmin,
-    TeamAdmin, TenantDb, Tx, UNFINISHED_RESTORE, UserDb,
+    AnyUser, Caller, CompanyAdmin, Identity, Member, Permission, RoleRule, SUPER_ADMIN, Scoped, SettingsAdmin,
+    SuperAdmin, TeamAdmin, TenantDb, Tx, UNFINISHED_RESTORE, UserDb,
 };

@@ -2,7 +2,7 @@
 //! file and the functions that it calls, which belong to `ringfence_platform`.
 
 use super::{
-    Db, Door, FromRow, Params, Scoped, Sql, Tx,
+    Db, FromRow, Params, Permission, Scoped, Sql, Tx,
     connection::Reply,
     tenant::{first, many},
 };
@@ -20,8 +20,8 @@ pub(super) const KEEP_ANSWER: Sql = sql!("platform/keep_idempotent_answer");
 
 /// How many jobs of one company a worker runs at the same time, and how many of these may be of one kind: other due
 /// jobs must not wait for the workflow runs of an import, whose provider may be slow.
-const JOBS_OF_COMPANY: i32 = 20;
-const JOBS_OF_KIND: i32 = 16;
+const MAX_JOBS_OF_COMPANY: i32 = 20;
+const MAX_JOBS_OF_KIND: i32 = 16;
 
 row! {
     /// The account of a signed-in user, from which tokens and responses are made.
@@ -274,7 +274,7 @@ impl Platform {
     /// company's kinds; `running` has the company and kind of each job that the worker is running.
     pub async fn claim_jobs(&self, kinds: &[&str], limit: i32, running: &[(Uuid, &str)]) -> Result<Vec<Job>> {
         let (companies, their_kinds): (Vec<Uuid>, Vec<&str>) = running.iter().copied().unzip();
-        let params: Params<'_> = &[&kinds, &limit, &JOBS_OF_COMPANY, &JOBS_OF_KIND, &companies, &their_kinds];
+        let params: Params<'_> = &[&kinds, &limit, &MAX_JOBS_OF_COMPANY, &MAX_JOBS_OF_KIND, &companies, &their_kinds];
         self.all(sql!("platform/claim_jobs"), params).await
     }
 
@@ -408,7 +408,7 @@ fn register_params<'a>(
     [&user.email, &user.hash, &user.first_name, &user.last_name, role, company]
 }
 
-impl<D: Door> Scoped<D> {
+impl<D: Permission> Scoped<D> {
     /// The company's Twilio account with its sealed token, in one round trip, because each callback needs it.
     pub async fn twilio_account<T: FromRow>(&self) -> Result<Option<T>> {
         self.optional(sql!("platform/twilio_account").planned_once(), &[]).await

@@ -26,13 +26,13 @@ use tokio::runtime::Handle;
 use tokio_postgres::config::Host;
 
 /// How long to wait for a free or a new connection.
-const WAIT: Duration = Duration::from_secs(5);
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Firewalls may silently drop a connection that has been idle for this long.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE_CHECK_AFTER: Duration = Duration::from_secs(60);
 /// How soon a connection that was idle must respond to be used again.
-const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
+const PING_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long to wait for responses that nobody needs any more, before closing their connection.
-const SETTLE: Duration = Duration::from_secs(60);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How the connections of a pool are used.
 pub struct PoolState {
@@ -161,7 +161,7 @@ impl Db {
 }
 
 fn pool(options: ConnectOptions, size: usize) -> anyhow::Result<Pool<Connections>> {
-    let wait = Some(WAIT);
+    let wait = Some(ACQUIRE_TIMEOUT);
     let builder = Pool::builder(Connections(options)).max_size(size).runtime(Runtime::Tokio1);
     // The most recently used connection still has its plans and rows in the processor's caches.
     let builder = builder.queue_mode(QueueMode::Lifo);
@@ -202,13 +202,13 @@ impl Manager for Connections {
 
     async fn recycle(&self, connection: &mut Connection, metrics: &Metrics) -> RecycleResult<Fault> {
         let useless = Err(RecycleError::message("the connection is of no use any more"));
-        if !connection.is_settled() || !connection.is_alive() {
+        if !connection.is_idle() || !connection.is_alive() {
             return useless;
         }
-        if metrics.last_used() < IDLE {
+        if metrics.last_used() < IDLE_CHECK_AFTER {
             return Ok(());
         }
-        match Box::pin(tokio::time::timeout(SIGN_OF_LIFE, connection.ping())).await {
+        match Box::pin(tokio::time::timeout(PING_TIMEOUT, connection.ping())).await {
             Ok(Ok(())) => Ok(()),
             _ => useless,
         }
@@ -254,14 +254,14 @@ impl Drop for Lease {
             drop(connection);
             drop(place);
         };
-        if connection.is_settled() {
+        if connection.is_idle() {
             return give_back(connection);
         }
         match Handle::try_current() {
             Ok(runtime) => {
                 let part = self.part.take();
                 runtime.spawn(async move {
-                    match tokio::time::timeout(SETTLE, connection.settle()).await {
+                    match tokio::time::timeout(DRAIN_TIMEOUT, connection.reset()).await {
                         Ok(Ok(())) => give_back(connection),
                         _ => drop(Object::take(connection)),
                     }

@@ -10,8 +10,8 @@ pub const REQUEST_PATIENCE: Duration = Duration::from_secs(15);
 /// is less than the five minutes of a job's claim, during which a text, mail or call in progress is not deleted.
 pub const JOB_PATIENCE: Duration = Duration::from_secs(4 * 60);
 
-/// How long a provider's request is repeated. Twilio waits 15 seconds for its answer, and mostly does not make it again (Twilio,
-/// "Webhooks Connection Overrides").
+/// How long a provider's request is repeated. Twilio waits 15 seconds for its answer, and mostly does not make it again
+/// (Twilio, "Webhooks Connection Overrides").
 const WEBHOOK_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Retries a write of what is known nowhere else, such as a provider's response, while the database is unavailable.
@@ -54,8 +54,8 @@ pub async fn retry_write<T, F: Future<Output = Result<T>>>(attempt: impl Fn(bool
     }
 }
 
-/// Carries out what a provider tells, all of which may come twice, and repeats it while the database is away or ends it for the
-/// sake of another transaction.
+/// Carries out what a provider tells, all of which may come twice, and repeats it while the database is away or ends it
+/// for the sake of another transaction.
 pub async fn retry_webhook<T, F: Future<Output = Result<T>>>(attempt: impl Fn() -> F) -> Result<T> {
     let mut retry = WriteRetry { since: Some(Instant::now()), ..WriteRetry::new(WEBHOOK_PATIENCE) };
     loop {

@@ -15,13 +15,13 @@ pub(super) struct DataRows {
 
 /// The size of a message's header in bytes: its type, and its length, which counts itself (PostgreSQL, "Message
 /// Formats").
-const HEAD: usize = 5;
+const HEADER_BYTES: usize = 5;
 
 /// The row at the beginning of these bytes and the length of its message, if it is complete.
 fn first_row(bytes: &[u8]) -> Option<(&[u8], usize)> {
-    let (&[b'D', a, b, c, d], rest) = bytes.split_first_chunk::<HEAD>()? else { return None };
+    let (&[b'D', a, b, c, d], rest) = bytes.split_first_chunk::<HEADER_BYTES>()? else { return None };
     let length = (u32::from_be_bytes([a, b, c, d]) as usize).checked_sub(4)?;
-    Some((rest.get(..length)?, HEAD + length))
+    Some((rest.get(..length)?, HEADER_BYTES + length))
 }
 
 impl DataRows {

@@ -9,7 +9,7 @@
 //! only briefly.
 
 use super::{
-    Caller, Db, Door, Fault, Identity, Params, Scoped, Sql,
+    Caller, Db, Fault, Identity, Params, Permission, Scoped, Sql,
     connection::{Connection, Reply},
     migrate,
     pool::{ConnectOptions, Connections, Lease},
@@ -34,19 +34,19 @@ use uuid::Uuid;
 const ENTER: Sql = sql!("platform/enter_standby");
 /// How often the health check asks the standby for its WAL position, and how long the answer may take.
 const HEALTH_INTERVAL: Duration = Duration::from_millis(500);
-const TIMEOUT: Duration = Duration::from_secs(1);
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(1);
 /// A standby that has not replayed what the primary had this long ago is not asked.
-const BEHIND: Duration = Duration::from_secs(10);
+const MAX_LAG: Duration = Duration::from_secs(10);
 /// WAL positions are remembered until every standby that is still asked has replayed them.
-const REMEMBERED: Duration = Duration::from_secs(30);
+const REMEMBERED_FOR: Duration = Duration::from_secs(30);
 /// The number of callers whose positions are remembered; beyond that, one position counts for everybody.
-const CALLERS: usize = 50_000;
+const MAX_CALLERS: usize = 50_000;
 /// A standby that has not replayed the caller's last change yet is asked this many times, with a pause in between.
-const ATTEMPTS: u32 = 5;
-const PAUSE: Duration = Duration::from_millis(2);
+const MAX_ATTEMPTS: u32 = 5;
+const RETRY_DELAY: Duration = Duration::from_millis(2);
 /// When all connections are in use, the primary answers sooner.
 const TIMEOUTS: Timeouts =
-    Timeouts { wait: Some(Duration::from_millis(20)), create: Some(TIMEOUT), recycle: Some(TIMEOUT) };
+    Timeouts { wait: Some(Duration::from_millis(20)), create: Some(HEALTH_TIMEOUT), recycle: Some(HEALTH_TIMEOUT) };
 
 tokio::task_local! {
     static LEFT: Cell<Option<(Uuid, u64)>>;
@@ -145,22 +145,22 @@ impl Standby {
     /// The WAL position (LSN) that the standby must have replayed to answer this caller.
     fn floor(&self, user: Uuid) -> u64 {
         let seen = self.seen();
-        let own = seen.left.get(&user).filter(|(_, at)| at.elapsed() < REMEMBERED);
+        let own = seen.left.get(&user).filter(|(_, at)| at.elapsed() < REMEMBERED_FOR);
         own.map_or(0, |(position, _)| *position).max(seen.everybody)
     }
 
     fn remember(&self, user: Uuid, position: u64) {
         let mut seen = self.seen();
-        if seen.left.len() >= CALLERS && !seen.left.contains_key(&user) {
-            seen.left.retain(|_, (_, at)| at.elapsed() < REMEMBERED);
-            if seen.left.len() >= CALLERS {
+        if seen.left.len() >= MAX_CALLERS && !seen.left.contains_key(&user) {
+            seen.left.retain(|_, (_, at)| at.elapsed() < REMEMBERED_FOR);
+            if seen.left.len() >= MAX_CALLERS {
                 let last = seen.left.values().map(|(position, _)| *position).filter(|p| *p != u64::MAX).max();
                 seen.everybody = seen.everybody.max(last.unwrap_or(0));
                 seen.left.clear();
             }
         }
         let (at, when) = seen.left.entry(user).or_insert((position, Instant::now()));
-        *at = position.max(if when.elapsed() < REMEMBERED { *at } else { 0 });
+        *at = position.max(if when.elapsed() < REMEMBERED_FOR { *at } else { 0 });
         *when = Instant::now();
     }
 
@@ -217,11 +217,11 @@ impl Standby {
         let floor = PgLsn::from(self.floor(asked.user).max(asked.floor));
         let (company, plan) = (asked.company, asked.statement.plan.mode());
         let entering: Params<'_> = &[&asked.user, &asked.version, &company, &plan, &asked.request, &floor];
-        for _ in 0..ATTEMPTS {
+        for _ in 0..MAX_ATTEMPTS {
             let answer = connection.run(&[(&enter, entering), (&statement, asked.params)]).await?;
             let entered = answer.replies.first().map(Reply::first).transpose()?.flatten();
             match entered {
-                Some(row) if row.try_get("is_behind")? => tokio::time::sleep(PAUSE).await,
+                Some(row) if row.try_get("is_behind")? => tokio::time::sleep(RETRY_DELAY).await,
                 Some(row) => return Ok(Some((Caller::from_entered(&row)?, answer.last()?))),
                 // The caller is not there yet, or not any more.
                 None => return answer.last().map(|_| None),
@@ -269,7 +269,7 @@ struct Asked<'a> {
     params: Params<'a>,
 }
 
-impl<D: Door> Scoped<D> {
+impl<D: Permission> Scoped<D> {
     /// The rows of a statement from the standby, if its request only reads; `None` when the primary is to be asked.
     pub(super) async fn on_standby(&self, q: Sql, p: Params<'_>) -> Result<Option<Reply>> {
         let (Some(standby), Some(floor), Identity::Token(user, version)) = (&self.db.standby, self.reads, self.who)
@@ -382,8 +382,8 @@ impl HealthCheck {
     /// Whether the standby is known to be close behind the primary.
     async fn take(&mut self, standby: &Standby, db: &Db) -> Result<bool, Unhealthy> {
         let now = Instant::now();
-        let primary = tokio::time::timeout(TIMEOUT, position(db)).await.ok().and_then(Result::ok).flatten();
-        let replayed = tokio::time::timeout(TIMEOUT * 2, self.replayed(standby, db)).await;
+        let primary = tokio::time::timeout(HEALTH_TIMEOUT, position(db)).await.ok().and_then(Result::ok).flatten();
+        let replayed = tokio::time::timeout(HEALTH_TIMEOUT * 2, self.replayed(standby, db)).await;
         let replayed = replayed.unwrap_or_else(|_| Err(Unhealthy::Silent("it does not answer in time".into())))?;
         if let Some((mark, at)) = self.mark
             && replayed >= mark
@@ -396,7 +396,7 @@ impl HealthCheck {
         }
         // While the primary has no connection to spare, the lag is not known, and counts as growing.
         let behind = self.reached.unwrap_or(self.started).elapsed();
-        if behind > BEHIND {
+        if behind > MAX_LAG {
             return Err(Unhealthy::Silent(format!("it is {} seconds behind", behind.as_secs())));
         }
         Ok(self.reached.is_some())

@@ -83,31 +83,31 @@ impl Caller {
     }
 }
 
-/// Who may use a route. The extractor's type names its door, and is thereby the route's permission.
-pub trait Door: Send + Sync + 'static {
+/// Who may use a route. The type parameter of a handler's extractor names it.
+pub trait Permission: Send + Sync + 'static {
     /// Whether the caller needs a company.
     const NEEDS_COMPANY: bool;
     /// The roles that are let in; `None` lets in all.
     const ROLE: Option<RoleRule> = None;
 }
 
-/// The roles that a door lets in, and the error for all others.
+/// The roles that are let in, and the error for all others.
 pub struct RoleRule {
     /// Whether a role is let in.
-    pub admits: fn(&str) -> bool,
+    pub allows: fn(&str) -> bool,
     /// The message of the 403.
     pub refusal: &'static str,
 }
 
 /// Any signed-in user.
 pub struct AnyUser;
-impl Door for AnyUser {
+impl Permission for AnyUser {
     const NEEDS_COMPANY: bool = false;
 }
 
 /// Any member of a company.
 pub struct Member;
-impl Door for Member {
+impl Permission for Member {
     const NEEDS_COMPANY: bool = true;
 }
 
@@ -117,38 +117,38 @@ impl CompanyAdmin {
     /// The message for everybody else.
     pub const REFUSAL: &'static str = "Only a company admin may do this";
 }
-impl Door for CompanyAdmin {
+impl Permission for CompanyAdmin {
     const NEEDS_COMPANY: bool = false;
     const ROLE: Option<RoleRule> =
-        Some(RoleRule { admits: |role| matches!(role, "company_admin" | SUPER_ADMIN), refusal: Self::REFUSAL });
+        Some(RoleRule { allows: |role| matches!(role, "company_admin" | SUPER_ADMIN), refusal: Self::REFUSAL });
 }
 
 /// One of the labels that may edit a company's users, or `super_admin` (contract: roles and permissions).
 pub struct TeamAdmin;
-impl Door for TeamAdmin {
+impl Permission for TeamAdmin {
     const NEEDS_COMPANY: bool = false;
     const ROLE: Option<RoleRule> = Some(RoleRule {
-        admits: |role| matches!(role, "company_admin" | "Admin" | "admin" | "Super Admin" | SUPER_ADMIN),
+        allows: |role| matches!(role, "company_admin" | "Admin" | "admin" | "Super Admin" | SUPER_ADMIN),
         refusal: "Only an admin may do this",
     });
 }
 
 /// Who may write a company's Twilio settings and numbers (contract: roles and permissions).
 pub struct SettingsAdmin;
-impl Door for SettingsAdmin {
+impl Permission for SettingsAdmin {
     const NEEDS_COMPANY: bool = true;
     const ROLE: Option<RoleRule> = Some(RoleRule {
-        admits: |role| matches!(role, "company_admin" | "Admin" | SUPER_ADMIN),
+        allows: |role| matches!(role, "company_admin" | "Admin" | SUPER_ADMIN),
         refusal: "Only an admin may do this",
     });
 }
 
 /// The platform's own staff: the exact role `super_admin`.
 pub struct SuperAdmin;
-impl Door for SuperAdmin {
+impl Permission for SuperAdmin {
     const NEEDS_COMPANY: bool = false;
     const ROLE: Option<RoleRule> =
-        Some(RoleRule { admits: |role| role == SUPER_ADMIN, refusal: "Only a super admin may do this" });
+        Some(RoleRule { allows: |role| role == SUPER_ADMIN, refusal: "Only a super admin may do this" });
 }
 
 /// What a handler gets instead of a pool: it runs statements in the name of one caller.
@@ -157,12 +157,12 @@ pub struct Scoped<D> {
     pub(super) who: Identity,
     /// For a request that only reads: the WAL position (LSN) that a standby must have replayed to answer it.
     pub(super) reads: Option<u64>,
-    door: PhantomData<D>,
+    permission: PhantomData<D>,
 }
 
 impl<D> Clone for Scoped<D> {
     fn clone(&self) -> Self {
-        Self { db: self.db.clone(), who: self.who, reads: self.reads, door: PhantomData }
+        Self { db: self.db.clone(), who: self.who, reads: self.reads, permission: PhantomData }
     }
 }
 
@@ -186,8 +186,8 @@ impl Db {
     }
 
     /// The handle for an identity that the server has proof of.
-    pub(crate) fn scoped<D: Door>(&self, who: Identity) -> Scoped<D> {
-        Scoped { db: self.clone(), who, reads: None, door: PhantomData }
+    pub(crate) fn scoped<D: Permission>(&self, who: Identity) -> Scoped<D> {
+        Scoped { db: self.clone(), who, reads: None, permission: PhantomData }
     }
 }
 
@@ -217,8 +217,9 @@ impl<D> Scoped<D> {
     }
 }
 
-/// Prepares what every request needs. A database into which a restore has not ended counts as one that is away: it has work that may
-/// have been done, and that the restore is about to cancel. One that is still empty has nothing that could be prepared.
+/// Prepares what every request needs. A database into which a restore has not ended counts as one that is away: it has
+/// work that may have been done, and that the restore is about to cancel. One that is still empty has nothing that
+/// could be prepared.
 pub(super) async fn prepare(connection: &mut Connection) -> Result<(), Fault> {
     let [_, _, unfinished] = connection.prepare([BEGIN, ENTER.text, UNFINISHED.text]).await?;
     let reply = connection.run(&[(&unfinished, &[])]).await?.last()?;
@@ -228,7 +229,7 @@ pub(super) async fn prepare(connection: &mut Connection) -> Result<(), Fault> {
     }
 }
 
-impl<D: Door> Scoped<D> {
+impl<D: Permission> Scoped<D> {
     /// All rows of a statement.
     pub async fn all<T: FromRow>(&self, q: Sql, p: Params<'_>) -> Result<Vec<T>> {
         many(&self.rows(q, p).await?)
@@ -361,7 +362,7 @@ impl<D: Door> Scoped<D> {
             return Err(Error::NoCompany);
         }
         match D::ROLE {
-            Some(rule) if !(rule.admits)(&caller.role) => Err(Error::Forbidden(rule.refusal.into())),
+            Some(rule) if !(rule.allows)(&caller.role) => Err(Error::Forbidden(rule.refusal.into())),
             _ => Ok(caller),
         }
     }

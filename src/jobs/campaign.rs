@@ -4,11 +4,11 @@
 //! worker does not learn whether its claim of a batch was committed, it gives the batch back.
 //!
 //! The job is leased to the worker for [`LEASE`] after each claim. Within it every mail of the batch has begun
-//! ([`START`]) and ended ([`TIMEOUT`]), so a job whose lease runs out is that of a worker that died or lost its
-//! database: another one continues with those who wait, and after [`DOUBT`] closes those whose outcome was never
-//! recorded. After [`TIME_SLICE`] the job goes back into the queue.
+//! ([`START_TIMEOUT`]) and ended ([`MAIL_TIMEOUT`]), so a job whose lease runs out is that of a worker that died or
+//! lost its database: another one continues with those who wait, and after [`OUTCOME_TIMEOUT`] closes those whose
+//! outcome was never recorded. After [`TIME_SLICE`] the job goes back into the queue.
 
-use super::later;
+use super::requeue_after;
 use crate::{
     App, Error, Result,
     clients::{Failure, mail::OutgoingEmail, smtp},
@@ -23,27 +23,27 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 /// The maximum number of recipients per batch: this many may be in doubt when a worker dies.
-const BATCH: i64 = 64;
+const BATCH_SIZE: i64 = 64;
 /// How many mails of a batch are sent at once: a mail takes a server some 40 ms, because of Nagle's algorithm and
 /// delayed acknowledgements (RFC 896, RFC 1122, 4.2.3.2).
 const CONCURRENCY: usize = 32;
-/// The job's lease after each claim, in seconds: time for a batch and for recording its outcomes.
-const LEASE: f64 = (START.as_secs() + TIMEOUT.as_secs() + 5) as f64;
-/// Seconds after which the outcome of a recipient is not recorded any more.
-const DOUBT: f64 = LEASE + db::JOB_PATIENCE.as_secs() as f64;
+/// The job's lease after each claim: time for a batch and for recording its outcomes.
+const LEASE: Duration = START_TIMEOUT.saturating_add(MAIL_TIMEOUT).saturating_add(Duration::from_secs(5));
+/// How long after its claim the outcome of a recipient is recorded.
+const OUTCOME_TIMEOUT: Duration = LEASE.saturating_add(db::JOB_PATIENCE);
 /// A mail of a batch that has not begun after this time is left for the next batch.
-const START: Duration = Duration::from_secs(5);
+const START_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long one mail may take: at least as long as its provider may take, so that its outcome is not lost. A text and
 /// its HTML have at most half a million characters each, and no mail of them reaches 8 MiB.
-const TIMEOUT: Duration = smtp::patience(8 << 20);
+const MAIL_TIMEOUT: Duration = smtp::patience(8 << 20);
 /// How long a campaign sends before it goes back into the queue.
 const TIME_SLICE: Duration = Duration::from_secs(8);
-/// How long a campaign waits for a worker that may send it, or for a provider that takes nothing, in seconds.
-const PAUSE: f64 = 30.0;
-/// How long a campaign waits for a provider that has taken only some of a batch, in seconds.
-const BREATH: f64 = 5.0;
+/// How long a campaign waits for a worker that may send it, or for a provider that takes nothing.
+const RETRY_DELAY: Duration = Duration::from_secs(30);
+/// How long a campaign waits for a provider that has taken only some of a batch.
+const SHORT_RETRY_DELAY: Duration = Duration::from_secs(5);
 /// Recipients who are denied in a row by the same words, after which that is no matter of theirs.
-const MANY_DENIED: usize = 10;
+const MAX_DENIED_IN_A_ROW: usize = 10;
 
 row! {
     /// A campaign that is being sent.
@@ -92,7 +92,8 @@ struct Denied {
 }
 
 impl Denied {
-    /// Takes an answer into account. One that decides nothing does not end the row, and nothing makes many of them fewer.
+    /// Takes an answer into account. One that decides nothing does not end the row, and nothing makes many of them
+    /// fewer.
     fn add(&mut self, answer: &Result<Option<String>, Failure>) {
         match answer {
             _ if self.are_many() => {}
@@ -107,7 +108,7 @@ impl Denied {
     }
 
     fn are_many(&self) -> bool {
-        self.times >= MANY_DENIED
+        self.times >= MAX_DENIED_IN_A_ROW
     }
 }
 
@@ -141,18 +142,18 @@ impl Answers {
         self.errors.push(error);
     }
 
-    /// How long to pause, in seconds: if the provider decided on none of the batch, or did not take all of it.
-    fn pause(&self) -> Option<f64> {
-        if !self.is_decided && !self.ids.is_empty() { Some(PAUSE) } else { self.is_busy.then_some(BREATH) }
+    /// How long to pause: if the provider decided on none of the batch, or did not take all of it.
+    fn pause(&self) -> Option<Duration> {
+        if !self.is_decided && !self.ids.is_empty() { Some(RETRY_DELAY) } else { self.is_busy.then_some(SHORT_RETRY_DELAY) }
     }
 }
 
 pub(super) async fn run(app: &App, db: &TenantDb, job: &Job) -> Result<()> {
     let campaign = db.tx(async |tx| {
         let begun: Option<Sending> =
-            tx.optional(sql!("jobs/campaign_begin"), &[&job.id, &job.record_id, &DOUBT]).await?;
+            tx.optional(sql!("jobs/campaign_begin"), &[&job.id, &job.record_id, &OUTCOME_TIMEOUT.as_secs_f64()]).await?;
         if begun.is_some() {
-            tx.optional::<Uuid>(sql!("jobs/campaign_lease"), &[&job.id, &LEASE]).await?;
+            tx.optional::<Uuid>(sql!("jobs/campaign_lease"), &[&job.id, &LEASE.as_secs_f64()]).await?;
         }
         Ok(begun)
     });
@@ -162,7 +163,7 @@ pub(super) async fn run(app: &App, db: &TenantDb, job: &Job) -> Result<()> {
         Ok(base) => base,
         Err(e) => {
             tracing::error!(error = %e.for_log(), "a campaign waits for a worker that may send it");
-            return later(db, job, PAUSE as i64).await;
+            return requeue_after(db, job, RETRY_DELAY).await;
         }
     };
     let route = match mailing::route(app, db).await {
@@ -174,12 +175,12 @@ pub(super) async fn run(app: &App, db: &TenantDb, job: &Job) -> Result<()> {
     let started = Instant::now();
     let mut denied = Denied::default();
     loop {
-        if !route.is_there(app).await && waits(db, job, &campaign, PAUSE).await? {
+        if !route.is_there(app).await && waits(db, job, &campaign, RETRY_DELAY).await? {
             return Ok(());
         }
         let claimed = Instant::now();
         let claim = Uuid::now_v7();
-        let params: Params<'_> = &[&job.id, &campaign.id, &LEASE, &BATCH, &claim];
+        let params: Params<'_> = &[&job.id, &campaign.id, &LEASE.as_secs_f64(), &BATCH_SIZE, &claim];
         let batch: Vec<Recipient> = match db.all(sql!("jobs/campaign_claim").planned_once(), params).await {
             Ok(batch) => batch,
             Err(e) => {
@@ -190,7 +191,7 @@ pub(super) async fn run(app: &App, db: &TenantDb, job: &Job) -> Result<()> {
             }
         };
         if batch.is_empty() {
-            return db.optional::<Uuid>(sql!("jobs/campaign_end"), &[&job.id, &campaign.id, &LEASE]).await.map(drop);
+            return db.optional::<Uuid>(sql!("jobs/campaign_end"), &[&job.id, &campaign.id, &LEASE.as_secs_f64()]).await.map(drop);
         }
         let answers = send(app, &route, base, &campaign, batch, claimed, &mut denied).await;
         answered(app, &campaign, &answers).await?;
@@ -202,7 +203,7 @@ pub(super) async fn run(app: &App, db: &TenantDb, job: &Job) -> Result<()> {
         }
         // A server that stops leaves the rest to another one.
         if app.background.is_closed() {
-            return later(db, job, 0).await;
+            return requeue_after(db, job, Duration::ZERO).await;
         }
         if let Some(seconds) = answers.pause()
             && waits(db, job, &campaign, seconds).await?
@@ -210,7 +211,7 @@ pub(super) async fn run(app: &App, db: &TenantDb, job: &Job) -> Result<()> {
             return Ok(());
         }
         if started.elapsed() > TIME_SLICE {
-            return later(db, job, 0).await;
+            return requeue_after(db, job, Duration::ZERO).await;
         }
     }
 }
@@ -235,16 +236,17 @@ async fn fail(db: &TenantDb, campaign: &Sending, why: &str) -> Result<()> {
     db.optional::<Uuid>(sql!("jobs/campaign_fail"), &[&campaign.id, &why]).await.map(drop)
 }
 
-/// Ends a campaign that is denied to many in a row, or to all of its recipients, who wait from then on; whether it has ended.
+/// Ends a campaign that is denied to many in a row, or to all of its recipients, who wait from then on; whether it has
+/// ended.
 async fn end_denied(db: &TenantDb, campaign: &Sending, denied: &Denied) -> Result<bool> {
     let params: Params<'_> = &[&campaign.id, &denied.words, &denied.are_many()];
     Ok(!db.all::<Uuid>(sql!("jobs/campaign_denied"), params).await?.is_empty())
 }
 
 /// Puts the job back until the provider may take something; false if no recipient is waiting.
-async fn waits(db: &TenantDb, job: &Job, campaign: &Sending, seconds: f64) -> Result<bool> {
-    tracing::info!(campaign = %campaign.id, seconds, "a campaign waits for its provider");
-    let params: Params<'_> = &[&job.id, &campaign.id, &seconds];
+async fn waits(db: &TenantDb, job: &Job, campaign: &Sending, pause: Duration) -> Result<bool> {
+    tracing::info!(campaign = %campaign.id, ?pause, "a campaign waits for its provider");
+    let params: Params<'_> = &[&job.id, &campaign.id, &pause.as_secs_f64()];
     Ok(db.optional::<Uuid>(sql!("jobs/campaign_wait"), params).await?.is_some())
 }
 
@@ -260,11 +262,11 @@ async fn send(
     let recipients = batch.into_iter().filter(|recipient| recipient.is_sending).enumerate();
     let sent = stream::iter(recipients).map(async |(place, recipient)| {
         // A server that stops waits for mails that have begun, and begins no more.
-        if claimed.elapsed() > START || app.background.is_closed() {
+        if claimed.elapsed() > START_TIMEOUT || app.background.is_closed() {
             return (place, recipient, None);
         }
         let email = email(app, route, base, campaign, &recipient);
-        let answer = tokio::time::timeout(TIMEOUT, route.deliver(app, &email)).await;
+        let answer = tokio::time::timeout(MAIL_TIMEOUT, route.deliver(app, &email)).await;
         (place, recipient, Some(answer.unwrap_or(Err(Failure::Unclear))))
     });
     let mut sent: Vec<_> = sent.buffer_unordered(CONCURRENCY).collect().await;

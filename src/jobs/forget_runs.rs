@@ -5,7 +5,7 @@ use crate::{App, wire::Time};
 use jiff::{SignedDuration, Timestamp};
 
 /// The maximum number of runs, and of events, deleted in one transaction.
-const BATCH: i32 = 1000;
+const BATCH_SIZE: i32 = 1000;
 
 /// Deletes once an hour, on whichever server or worker is first.
 pub(super) async fn in_turn(app: &App) -> anyhow::Result<()> {
@@ -28,7 +28,7 @@ pub async fn forget(app: &App) -> crate::Result<i64> {
     let before = Time(Timestamp::now() - SignedDuration::from_hours(24 * days));
     let mut all = 0;
     loop {
-        let rows = app.db.platform().forget_workflow_runs(before, BATCH).await?;
+        let rows = app.db.platform().forget_workflow_runs(before, BATCH_SIZE).await?;
         all += rows;
         if rows == 0 {
             return Ok(all);

@@ -14,7 +14,7 @@ use crate::{
     sql,
     wire::Time,
 };
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use std::{
     collections::HashMap,
     future::Future,
@@ -25,16 +25,16 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 /// How long an idle worker waits before it polls the queue again.
-const POLL: Duration = Duration::from_secs(2);
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
 /// How often a worker checks whether periodic work is due.
 const CHORE_INTERVAL: Duration = Duration::from_secs(60);
-/// For how many seconds a job is left to other workers if this one cannot read the company's secrets, for example
+/// How long a job is left to other workers if this one cannot read the company's secrets, for example
 /// because it was not restarted with the newest key.
-const NO_KEY_RETRY_SECONDS: i64 = 5 * 60;
+const NO_KEY_DELAY: Duration = Duration::from_secs(5 * 60);
 /// The number of jobs that one worker runs at the same time: they mostly wait for others.
 const CONCURRENCY: usize = 128;
 /// The maximum number of jobs claimed at a time.
-const BATCH: usize = 16;
+const BATCH_SIZE: usize = 16;
 
 macro_rules! jobs {
     ($($kind:ident)*) => {
@@ -50,7 +50,7 @@ macro_rules! jobs {
                 _ => Err(Error::Internal("a job of an unknown kind".into())),
             };
             match ran {
-                Err(Error::NoKey(_)) => later(&db, job, NO_KEY_RETRY_SECONDS).await,
+                Err(Error::NoKey(_)) => requeue_after(&db, job, NO_KEY_DELAY).await,
                 ran => ran,
             }
         }
@@ -70,7 +70,7 @@ pub async fn work(app: &App, stop: impl Future<Output = ()>) {
     loop {
         let free = CONCURRENCY - running.len();
         let under_way: Vec<(Uuid, &str)> = of_job.values().map(|(company, kind)| (*company, kind.as_str())).collect();
-        let taken = match app.db.platform().claim_jobs(KINDS, free.min(BATCH) as i32, &under_way).await {
+        let taken = match app.db.platform().claim_jobs(KINDS, free.min(BATCH_SIZE) as i32, &under_way).await {
             Ok(jobs) => jobs,
             Err(e) => {
                 tracing::warn!(error = %e.for_log(), "cannot claim jobs");
@@ -95,9 +95,9 @@ pub async fn work(app: &App, stop: impl Future<Output = ()>) {
                 }
             });
         }
-        // Polls at once while there is work and room for it, otherwise when a job ends or [`POLL`] has passed.
+        // Polls at once while there is work and room for it, otherwise when a job ends or [`POLL_INTERVAL`] has passed.
         let room = running.len() < CONCURRENCY;
-        let pause = if more && room { Duration::ZERO } else { POLL };
+        let pause = if more && room { Duration::ZERO } else { POLL_INTERVAL };
         tokio::select! {
             biased;
             () = &mut stop => break,
@@ -113,9 +113,9 @@ pub async fn work(app: &App, stop: impl Future<Output = ()>) {
     running.join_all().await;
 }
 
-/// Puts a job back into the queue for this many seconds.
-async fn later(db: &TenantDb, job: &Job, seconds: i64) -> Result<()> {
-    let until = Time(Timestamp::now() + SignedDuration::from_secs(seconds));
+/// Puts a job back into the queue, due after this delay.
+async fn requeue_after(db: &TenantDb, job: &Job, delay: Duration) -> Result<()> {
+    let until = Time(Timestamp::now() + delay);
     db.optional::<Uuid>(sql!("jobs/postpone"), &[&job.id, &until]).await.map(drop)
 }
 

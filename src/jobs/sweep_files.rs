@@ -4,7 +4,7 @@ use crate::{
     App,
     clients::storage::{Storage, file_of},
     db::Db,
-    store::{self, Claim},
+    store_owner::{self, Claim},
     wire::Time,
 };
 use futures_util::StreamExt;
@@ -17,9 +17,9 @@ use std::{
 use uuid::Uuid;
 
 /// The number of objects looked up at a time.
-const BATCH: usize = 1000;
+const BATCH_SIZE: usize = 1000;
 /// How long an upload may take until its row is written: younger objects are kept.
-const YOUNG: Duration = Duration::from_secs(24 * 60 * 60);
+const MIN_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What a sweep did.
 #[derive(Debug, Default, Clone, Copy, PartialEq)]
@@ -51,7 +51,7 @@ pub async fn sweep(
     dry_run: bool,
     progress: impl FnMut(u64),
 ) -> anyhow::Result<Swept> {
-    sweep_before(SystemTime::now() - YOUNG, db, storage, days, dry_run, progress).await
+    sweep_before(SystemTime::now() - MIN_AGE, db, storage, days, dry_run, progress).await
 }
 
 /// Sweeps like [`sweep`] objects that were written before this time. Refuses a store of another database, whose files
@@ -65,10 +65,10 @@ pub async fn sweep_before(
     mut progress: impl FnMut(u64),
 ) -> anyhow::Result<Swept> {
     let claim = if dry_run { Claim::No } else { Claim::IfUnowned };
-    store::of_server(db, storage, claim).await??;
+    store_owner::of_server(db, storage, claim).await??;
     let since = Time(Timestamp::now() - SignedDuration::from_hours(24 * i64::from(days)));
     let mut swept = Swept::default();
-    let mut batches = std::pin::pin!(storage.list().chunks(BATCH));
+    let mut batches = std::pin::pin!(storage.list().chunks(BATCH_SIZE));
     while let Some(batch) = batches.next().await {
         let batch = batch.into_iter().collect::<anyhow::Result<Vec<ObjectMeta>>>()?;
         swept.seen += batch.len() as u64;

@@ -85,12 +85,12 @@ static CONTEXT: LazyLock<(FontContext, Vec<FontFamilyName<'static>>)> = LazyLock
 /// Limits the documents that are rendered at a time, per company to one: each holds its pictures and fonts in memory.
 static PRINTERS: FairLimit = FairLimit::new(2, 1);
 /// How long to wait for a permit.
-const WAIT: Duration = Duration::from_secs(30);
+const PERMIT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A permit to render a document, for a company or for a user who has none.
 pub async fn permit(whose: Uuid) -> Result<Permit, crate::Error> {
     let busy = crate::Error::Busy("Too many documents are being made right now: try again in a moment");
-    PRINTERS.acquire(whose, WAIT).await.ok_or(busy)
+    PRINTERS.acquire(whose, PERMIT_TIMEOUT).await.ok_or(busy)
 }
 
 /// A color of red, green and blue.

@@ -118,7 +118,8 @@ impl Page {
         text.trim_end().split('\n').map(|part| self.sheet.text(part, style, width).into()).collect()
     }
 
-    /// Adds paragraphs, line by line: where a page is full, they continue on the next one, below what `head` puts there.
+    /// Adds paragraphs, line by line: where a page is full, they continue on the next one, below what `head` puts
+    /// there.
     pub(super) fn flow(&mut self, x: f32, paragraphs: &[Rc<Text>], head: impl Fn(&mut Self)) {
         for text in paragraphs {
             let mut from = 0;

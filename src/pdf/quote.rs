@@ -85,7 +85,7 @@ pub struct Client {
 }
 
 /// The maximum number of pixels of a logo.
-const PIXELS: usize = 4_000_000;
+const MAX_LOGO_PIXELS: usize = 4_000_000;
 /// The names of the table's columns.
 const NAMES: [&str; 6] = ["Description", "Qty", "Unit price", "Discount", "Tax", "Net"];
 /// The height of the table's head, and the room beside and above the text of a cell, in points.
@@ -136,7 +136,7 @@ fn logo(company: &Company) -> Option<Image> {
     })?;
     // A small file can contain an enormous picture.
     let size = imagesize::blob_size(&data).ok()?;
-    if size.width.checked_mul(size.height).is_none_or(|pixels| pixels > PIXELS) {
+    if size.width.checked_mul(size.height).is_none_or(|pixels| pixels > MAX_LOGO_PIXELS) {
         return None;
     }
     let image = if data.starts_with(b"\x89PNG") {
@@ -184,10 +184,10 @@ impl Page {
             y += 48.0;
         }
         y += self.put(MARGIN, y, half, bold(13.0, INK), &company.name);
-        let filled = |part: &Option<String>| part.clone().filter(|text| !text.trim().is_empty());
-        let city = [filled(&company.zip), filled(&company.city), filled(&company.state)];
+        let non_blank = |part: &Option<String>| part.clone().filter(|text| !text.trim().is_empty());
+        let city = [non_blank(&company.zip), non_blank(&company.city), non_blank(&company.state)];
         let city = city.into_iter().flatten().collect::<Vec<_>>().join(" ");
-        let under = [filled(&company.address), Some(city), filled(&company.email), filled(&company.phone)];
+        let under = [non_blank(&company.address), Some(city), non_blank(&company.email), non_blank(&company.phone)];
         for line in under.into_iter().flatten().filter(|line| !line.is_empty()) {
             y += self.put(MARGIN, y, half, plain(9.0, GRAY), &line);
         }

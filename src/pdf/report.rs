@@ -57,7 +57,7 @@ pub struct Month {
 }
 
 /// The maximum number of bars; the last one sums up all further stages.
-const BARS: usize = 10;
+const MAX_BARS: usize = 10;
 const PALE: (u8, u8, u8) = (168, 194, 219);
 
 /// Renders the PDF: A4, or letter for a company whose currency is the US dollar.
@@ -170,8 +170,8 @@ impl Page {
 
     fn stages(&mut self, report: &Report, money: &Money) {
         let mut stages = report.stages.clone();
-        if stages.len() > BARS {
-            let rest = stages.split_off(BARS - 1);
+        if stages.len() > MAX_BARS {
+            let rest = stages.split_off(MAX_BARS - 1);
             let (deals, value) = rest.iter().fold((0, 0.0), |(n, v), stage| (n + stage.deals, v + stage.value));
             stages.push(Stage { name: format!("{} more stages", rest.len()), deals, value });
         }

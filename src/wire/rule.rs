@@ -30,7 +30,7 @@ pub fn is_xml(c: char) -> bool {
 }
 
 /// The largest amount of money; the database stores amounts as `numeric(15, 2)`.
-pub const MONEY: f64 = 9_999_999_999_999.99;
+pub const MAX_MONEY: f64 = 9_999_999_999_999.99;
 /// The rule for a number that is stored with `PLACES` decimals. A number with more is refused instead of rounded
 /// silently.
 pub fn decimals<const PLACES: i32>(number: &f64, _: &()) -> garde::Result {
@@ -41,20 +41,20 @@ pub fn decimals<const PLACES: i32>(number: &f64, _: &()) -> garde::Result {
 }
 
 /// Maximum number of characters of a longer text, such as a description.
-pub const TEXT: usize = 20_000;
+pub const MAX_TEXT_CHARS: usize = 20_000;
 /// Maximum size, in bytes, of a record's custom fields as JSON. Lists are returned whole, and a few fields of a
 /// megabyte would make one too large.
-const FIELDS: usize = 64 << 10;
+const MAX_CUSTOM_FIELDS_BYTES: usize = 64 << 10;
 /// The rule for a record's custom fields.
 pub fn fields(fields: &Map<String, Value>, _: &()) -> garde::Result {
-    let fit = serde_json::to_vec(fields).is_ok_and(|json| json.len() <= FIELDS);
+    let fit = serde_json::to_vec(fields).is_ok_and(|json| json.len() <= MAX_CUSTOM_FIELDS_BYTES);
     if fit { Ok(()) } else { Err(garde::Error::new("Input should be at most 64 KiB of JSON")) }
 }
 
 /// Maximum number of tags of a record.
-pub const TAGS: usize = 100;
+pub const MAX_TAGS: usize = 100;
 /// Maximum number of characters of a tag.
-pub const TAG_LENGTH: usize = 100;
+pub const MAX_TAG_CHARS: usize = 100;
 
 /// Whether a character is visible, or part of something that is.
 fn is_visible(c: char) -> bool {

@@ -37,9 +37,9 @@ pub static IMPORTS: FairLimit = FairLimit::new(2, 1);
 /// Pictures at a time, of which one per company; large files do not hold them up.
 pub static PICTURES: FairLimit = FairLimit::new(6, 1);
 /// How long an uploaded file waits for a permit.
-pub const WAIT: Duration = Duration::from_secs(60);
+pub const UPLOAD_PERMIT_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a form with a file may take to arrive, whatever its pace.
-const LONGEST: Duration = Duration::from_secs(60 * 60);
+const UPLOAD_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 
 impl<S: Send + Sync, T> FromRequest<S> for Upload<T> {
     type Rejection = Error;
@@ -84,7 +84,7 @@ pub fn file_name(field: &Field<'_>) -> Option<String> {
 
 /// Reads a form, which must arrive within a time limit.
 pub async fn in_time<T>(reading: impl Future<Output = Result<T>>) -> Result<T> {
-    tokio::time::timeout(LONGEST, reading).await.map_err(|_| slow())?
+    tokio::time::timeout(UPLOAD_TIMEOUT, reading).await.map_err(|_| slow())?
 }
 
 /// The error for a body that is too large or not a form with a file.
@@ -110,7 +110,7 @@ impl<T> Upload<T> {
     pub async fn read(self, limit: &'static FairLimit, whose: Uuid) -> Result<File> {
         let (name, kind, spool) = in_time(self.arrival(whose)).await?;
         let busy = Error::Busy("Too many files are being read right now: try again in a moment");
-        let permit = limit.acquire(whose, WAIT).await.ok_or(busy)?;
+        let permit = limit.acquire(whose, UPLOAD_PERMIT_TIMEOUT).await.ok_or(busy)?;
         Ok(File { name, kind, bytes: spool.into_bytes().await?, _permit: permit })
     }
 

@@ -1,7 +1,7 @@
 //! The actions of a workflow. On the wire each is `{"type": …, "config": {…}}` (contract: workflows), with optional
 //! `conditions`. Every string in a config is a template.
 
-use super::{Condition, Trigger, condition, fill::TEXTS, template};
+use super::{Condition, Trigger, condition, render::MAX_TEXTS, template};
 use crate::wire;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -264,7 +264,7 @@ pub struct Webhook {
 }
 
 /// The longest wait, in minutes: a year.
-const LONGEST_WAIT: i64 = 366 * 24 * 60;
+const MAX_WAIT_MINUTES: i64 = 366 * 24 * 60;
 
 impl Step {
     /// Reads a step from the wire or the database; otherwise returns the invalid field and the reason.
@@ -300,7 +300,7 @@ impl Step {
     pub(super) fn problems(&self, trigger: Trigger) -> Vec<(String, String)> {
         let mut problems: Vec<(String, String)> =
             self.action.problems(trigger).into_iter().map(|(field, why)| (field.to_owned(), why)).collect();
-        if self.conditions.len() > condition::MOST {
+        if self.conditions.len() > condition::MAX_CONDITIONS {
             problems.push(("conditions".into(), "There are at most 20 conditions".into()));
         }
         for (place, condition) in self.conditions.iter().enumerate() {
@@ -351,7 +351,7 @@ impl Action {
                 }
             }
             Action::AddTag(AddTag { tag }) => {
-                if blank(tag) || tag.chars().count() > wire::TAG_LENGTH {
+                if blank(tag) || tag.chars().count() > wire::MAX_TAG_CHARS {
                     wrong("config.tag", "A tag has 1 to 100 characters");
                 }
                 if !targets.contains(&OnRecord::Deal) {
@@ -366,7 +366,7 @@ impl Action {
                     wrong("config.users", "At most 100 users can be told");
                 }
             }
-            Action::Wait(wait) if !(1..=LONGEST_WAIT).contains(&wait.in_minutes()) => {
+            Action::Wait(wait) if !(1..=MAX_WAIT_MINUTES).contains(&wait.in_minutes()) => {
                 wrong("config", "A wait takes from a minute to a year: give minutes, hours or days");
             }
             Action::Webhook(Webhook { url, .. }) => {
@@ -386,15 +386,15 @@ impl Action {
         let (mut problems, mut templates) = (Vec::new(), 0);
         texts(&self.config(), "config", &mut |path, text| {
             templates += usize::from(template::is_one(text));
-            if templates > TEXTS {
+            if templates > MAX_TEXTS {
                 return;
             }
             if let Err(why) = template::check(text) {
                 problems.push((path.into(), why));
             }
         });
-        if templates > TEXTS {
-            problems.push(("config".into(), format!("A config has at most {TEXTS} texts with templates")));
+        if templates > MAX_TEXTS {
+            problems.push(("config".into(), format!("A config has at most {MAX_TEXTS} texts with templates")));
         }
         problems
     }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::cmp::Ordering;
 
 /// The maximum number of conditions of a workflow or action.
-pub(super) const MOST: usize = 20;
+pub(super) const MAX_CONDITIONS: usize = 20;
 
 /// A condition: compares a field with a value.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

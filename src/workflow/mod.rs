@@ -3,7 +3,7 @@
 
 mod action;
 mod condition;
-mod fill;
+mod render;
 mod schedule;
 mod template;
 
@@ -12,7 +12,7 @@ pub use action::{
     Wait, Webhook,
 };
 pub use condition::{Condition, hold};
-pub use fill::Budget;
+pub use render::Budget;
 pub use schedule::Schedule;
 
 use crate::{Error, Result, error::Problem};
@@ -94,12 +94,12 @@ pub fn secret_name(workflow: Uuid) -> String {
 }
 
 /// The maximum number of actions of a workflow.
-const ACTIONS: usize = 50;
+const MAX_ACTIONS: usize = 50;
 
 /// Reads and checks the actions of a workflow with this trigger. Invalid ones are a 422 that names the field.
 pub fn actions(trigger: Trigger, given: &Value) -> Result<Vec<Step>> {
     let list = given.as_array().map(Vec::as_slice).unwrap_or_default();
-    if list.len() > ACTIONS {
+    if list.len() > MAX_ACTIONS {
         return Err(Error::invalid("body", "actions", "A workflow has at most 50 actions"));
     }
     let mut problems = Vec::new();
@@ -131,7 +131,7 @@ pub fn read(actions: &Value, conditions: &Value) -> Result<(Vec<Step>, Vec<Condi
 /// Reads and checks the conditions of a workflow. Invalid ones are a 422 that names the field.
 pub fn conditions(given: &Value) -> Result<Vec<Condition>> {
     let list = given.as_array().ok_or_else(|| Error::invalid("body", "conditions", "Input should be a list"))?;
-    if list.len() > condition::MOST {
+    if list.len() > condition::MAX_CONDITIONS {
         return Err(Error::invalid("body", "conditions", "There are at most 20 conditions"));
     }
     let mut problems = Vec::new();
@@ -161,7 +161,7 @@ pub struct Context {
     /// `all`, in the form that templates read.
     seen: minijinja::Value,
     /// A webhook's default payload: records unchanged, with long texts and nulls.
-    told: Arc<Value>,
+    default_payload: Arc<Value>,
 }
 
 /// The number of characters of one text that a template sees; more would let a short template produce an enormous text.
@@ -177,13 +177,13 @@ impl Context {
         all.insert("trigger".into(), trigger_data.clone());
         all.insert("workflow".into(), serde_json::json!({"id": workflow.0, "name": workflow.1}));
         let mut all = Value::Object(all);
-        let told = serde_json::json!({
+        let default_payload = serde_json::json!({
             "workflow": all["workflow"], "trigger": all["trigger"], "record": all["record"], "contact": all["contact"],
         });
         shorten(&mut all);
         let mut any = usize::MAX;
         let seen = template::seen(&all, &mut any);
-        Self { all: Arc::new(all), seen, told: Arc::new(told) }
+        Self { all: Arc::new(all), seen, default_payload: Arc::new(default_payload) }
     }
 
     /// The value at this path, such as `deal.value`. A path that leads nowhere is looked up in the record.
@@ -203,7 +203,7 @@ impl Context {
 
     /// A webhook's default payload.
     pub fn for_webhook(&self) -> Value {
-        Value::clone(&self.told)
+        Value::clone(&self.default_payload)
     }
 }
 

@@ -24,9 +24,9 @@ pub struct Schedule {
 }
 
 /// The longest gap when clocks go forward, except where a country skips a day.
-const GAP: SignedDuration = SignedDuration::from_hours(3);
+const MAX_CLOCK_GAP: SignedDuration = SignedDuration::from_hours(3);
 /// The interval in minutes if a workflow has no schedule (contract: workflows, "Engine").
-const HOURLY: u32 = 60;
+const DEFAULT_INTERVAL_MINUTES: u32 = 60;
 
 impl Schedule {
     /// Checks the schedule; what is wrong is a 422.
@@ -56,7 +56,7 @@ impl Schedule {
 
     /// The minutes from one run to the next; `None` for a cron expression.
     pub fn interval(given: Option<&Self>) -> Option<u32> {
-        given.map_or(Some(HOURLY), |schedule| schedule.every_minutes)
+        given.map_or(Some(DEFAULT_INTERVAL_MINUTES), |schedule| schedule.every_minutes)
     }
 }
 
@@ -89,7 +89,7 @@ fn after(cron: &str, zone: TimeZone, now: Timestamp) -> Option<Timestamp> {
         }
     }
     // Starts before a gap that may just have passed: times inside it come after it.
-    let mut clock = now.checked_sub(GAP).ok()?.to_zoned(zone.clone()).datetime();
+    let mut clock = now.checked_sub(MAX_CLOCK_GAP).ok()?.to_zoned(zone.clone()).datetime();
     loop {
         clock = next(clock)?;
         let at = clock.to_zoned(zone.clone()).ok()?.timestamp();

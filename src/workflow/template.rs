@@ -124,7 +124,7 @@ pub(super) fn render(text: &str, context: &Context, html: bool) -> Result<(Strin
 /// in one step.
 const LIST: usize = 100;
 /// The maximum number of characters of a field's name.
-const NAME: usize = 100;
+const MAX_NAME_CHARS: usize = 100;
 
 /// What templates see of a context; its lists may have `left` more elements.
 pub(super) fn seen(value: &serde_json::Value, left: &mut usize) -> Value {
@@ -142,7 +142,7 @@ pub(super) fn seen(value: &serde_json::Value, left: &mut usize) -> Value {
         }
         serde_json::Value::Object(map) => Value::from_pairs(map.iter().map_while(|(name, one)| {
             *left = left.checked_sub(1)?;
-            Some((name.chars().take(NAME).collect::<String>(), seen(one, left)))
+            Some((name.chars().take(MAX_NAME_CHARS).collect::<String>(), seen(one, left)))
         })),
         one => Value::from(Serde(one)),
     }

@@ -511,7 +511,7 @@ fn addresses_that_lead_nowhere_are_refused() {
     let refusal = |change: &dyn Fn(&mut Config)| {
         let mut settings = config();
         change(&mut settings);
-        settings.settle(None).err().map(|e| e.to_string()).unwrap_or_default()
+        settings.resolve(None).err().map(|e| e.to_string()).unwrap_or_default()
     };
     assert_eq!(refusal(&|_| ()), "");
     assert_eq!(refusal(&|settings| settings.frontend_url = "https://crm.example/app/#".into()), "");
@@ -552,7 +552,7 @@ async fn a_password_that_breaks_its_address_is_not_told() {
 fn origins_are_written_as_browsers_do_or_refused() {
     let settled = |origins: &[&str]| {
         let mut settings = Config { cors_origins: origins.iter().map(|&o| o.to_owned()).collect(), ..config() };
-        settings.settle(None).map(|()| settings.cors_origins).map_err(|e| e.to_string())
+        settings.resolve(None).map(|()| settings.cors_origins).map_err(|e| e.to_string())
     };
     let given = ["https://CRM.example/", " http://localhost:5173", "", "https://crm.example:443", "https://[::1]:8443"];
     let known = ["https://crm.example", "http://localhost:5173", "https://crm.example", "https://[::1]:8443"];

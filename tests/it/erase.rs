@@ -9,7 +9,7 @@ use crate::support::{
 use ringfence::{
     clients::storage::Storage,
     commands::erase::{self, Counts, Erase, Options},
-    db, store,
+    db, store_owner,
 };
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 /// Claims the store, before it has objects that the database does not know.
 async fn claim(own: &OwnDatabase) {
-    store::adopt(&db::connect(&own.admin).await.unwrap(), &own.store()).await.unwrap();
+    store_owner::adopt(&db::connect(&own.admin).await.unwrap(), &own.store()).await.unwrap();
 }
 
 async fn put(storage: &Storage, key: &str) {
@@ -499,14 +499,14 @@ async fn who_is_left_without_an_admin_or_a_company_is_named() {
     let run = async |what: Erase| erase::run(&own.admin, &what, &own.store()).await.unwrap();
     let erased = run(person(&acme.admin.email)).await;
     assert_eq!(erased.without_admin, [acme.name.as_str()]);
-    assert!(erased.told().contains("ringfence user assign"), "{}", erased.told());
+    assert!(erased.summary().contains("ringfence user assign"), "{}", erased.summary());
     let erased = run(person(&other.member.email)).await;
-    assert!(erased.without_admin.is_empty() && erased.told().is_empty(), "{erased:?}");
+    assert!(erased.without_admin.is_empty() && erased.summary().is_empty(), "{erased:?}");
     // The last super admin who can log in.
     let [first, second] = [acme.super_admin().await, acme.super_admin().await];
     acme.db.execute("update users set status = 'suspended' where id = $1", &[&second.id]).await.unwrap();
     let erased = run(person(&first.email)).await;
-    assert!(erased.last_super_admin && erased.told().contains("ringfence super-admin"), "{}", erased.told());
+    assert!(erased.last_super_admin && erased.summary().contains("ringfence super-admin"), "{}", erased.summary());
     acme.db.execute("update users set status = 'active' where id = $1", &[&second.id]).await.unwrap();
     let third = acme.super_admin().await;
     assert!(!run(person(&third.email)).await.last_super_admin);

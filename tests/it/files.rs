@@ -17,7 +17,7 @@ use ringfence::{
     config::{Config, Switch},
     db::{self, Db},
     jobs::sweep_files,
-    store,
+    store_owner,
 };
 use s3s::{auth::SimpleAuth, service::S3ServiceBuilder};
 use s3s_fs::FileSystem;
@@ -879,7 +879,7 @@ async fn a_server_that_cannot_write_to_its_store_is_not_ready() {
     let own = OwnDatabase::new().await;
     let store = std::path::PathBuf::from(store_of(&own.api).trim_start_matches("file://"));
     std::fs::create_dir_all(&store).unwrap();
-    store::adopt(&db::connect(&own.admin).await.unwrap(), &own.store()).await.unwrap();
+    store_owner::adopt(&db::connect(&own.admin).await.unwrap(), &own.store()).await.unwrap();
     let may = |mode: u32| std::fs::set_permissions(&store, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
     may(0o555);
     let log = store.with_added_extension("log");

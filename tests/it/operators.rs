@@ -1333,7 +1333,8 @@ async fn who_takes_a_company_away_hears_what_goes_on() {
     own.drop().await;
 }
 
-/// What is the whole server's can be used up from any of its databases, and a role can be held that all databases share.
+/// What is the whole server's can be used up from any of its databases, and a role can be held that all databases
+/// share.
 #[tokio::test(flavor = "multi_thread")]
 async fn operators_hold_nothing_up_from_another_database_or_by_a_role() {
     let cluster = Cluster::temporary().await.unwrap();

@@ -24,7 +24,8 @@ async fn an_address_is_entered_once_in_its_one_form() {
     assert!(World::new().await.admin.get("/api/suppressions/").await.expect(200).as_array().unwrap().is_empty());
 }
 
-/// Whoever lifts an entry sees the weightiest reason for it, whatever was known first; START takes back STOP and no more.
+/// Whoever lifts an entry sees the weightiest reason for it, whatever was known first; START takes back STOP and no
+/// more.
 #[tokio::test]
 async fn what_the_person_said_outweighs_what_others_say_of_an_address() {
     let acme = World::new().await;

@@ -1379,7 +1379,7 @@ async fn webhooks_reach_nothing_but_the_public_internet() {
     let ignored = Config { webhook_allow: vec![place.clone()], ..config() };
     assert!(Webhooks::new(&ignored).unwrap().refusal(&format!("https://{place}/")).is_some());
     let mut refused = ignored.clone();
-    assert!(refused.settle(None).unwrap_err().to_string().contains("RINGFENCE_WEBHOOK_ALLOW"));
+    assert!(refused.resolve(None).unwrap_err().to_string().contains("RINGFENCE_WEBHOOK_ALLOW"));
     let allowed = Config { development: Some(true), ..ignored };
     assert_eq!(Webhooks::new(&allowed).unwrap().refusal(&format!("http://{place}/")), None);
 }

@@ -12,7 +12,7 @@ use futures_util::{StreamExt, stream};
 
 /// Number of deals read at a time. A large company's deals do not fit into memory, and one transaction would hold a
 /// connection for as long as a slow client reads, so each part is read in its own transaction.
-const PART: i64 = 2000;
+const BATCH_SIZE: i64 = 2000;
 const COLUMNS: [&str; 7] = ["Deal Title", "Value", "Status", "Stage", "Created Date", "Close Date", "Company"];
 /// Placeholder for a missing value.
 const MISSING: &str = "N/A";
@@ -81,7 +81,7 @@ type Place = (Time, Uuid);
 
 /// The part of the table after a deal, the company that it belongs to, and where the next part begins, if any.
 async fn part(db: &UserDb, f: &Deals, (made, deal): Place) -> Result<(Bytes, Option<Uuid>, Option<Place>)> {
-    let of: Params<'_> = &[&f.date_from, &f.date_to, &f.user_id, &f.pipeline_id, &made, &deal, &PART];
+    let of: Params<'_> = &[&f.date_from, &f.date_to, &f.user_id, &f.pipeline_id, &made, &deal, &BATCH_SIZE];
     let read = async |tx: &Tx<'_>| {
         let lines: Vec<Line> = tx.all(sql!("analytics/export_rows"), of).await?;
         Ok((lines, tx.caller().company_id))
@@ -92,7 +92,7 @@ async fn part(db: &UserDb, f: &Deals, (made, deal): Place) -> Result<(Bytes, Opt
             .map(|text| text.as_deref().filter(|text| !text.trim().is_empty()).unwrap_or(MISSING));
         [&line.title, &line.value, &line.status, stage, &line.created, closed, company]
     });
-    let last = lines.last().filter(|_| lines.len() as i64 == PART);
+    let last = lines.last().filter(|_| lines.len() as i64 == BATCH_SIZE);
     Ok((table(rows)?, company, last.map(|last| (last.created_at, last.id))))
 }
 

@@ -2,7 +2,7 @@
 
 mod team;
 
-use super::{filled, prelude::*};
+use super::{non_blank, prelude::*};
 use crate::{db::Tx, seal::is_masked};
 use serde_json::Value;
 use tokio_postgres::error::SqlState;
@@ -250,7 +250,7 @@ impl CompanyPatch {
 
 /// Domains are case-insensitive.
 fn bare_domain(text: Option<String>) -> Option<String> {
-    filled(text).map(|domain| domain.to_lowercase())
+    non_blank(text).map(|domain| domain.to_lowercase())
 }
 
 /// The response for a foreign company and for a nonexistent one.
@@ -304,7 +304,7 @@ async fn update(
     let patch = change.checked_against(db.tx(async |tx| stored(tx, id).await)).await?;
     let of_the_platform = patch.plan.is_some() || patch.status.is_some();
     let secrets = patch.secrets(&app, id)?;
-    let account_sid = filled(patch.twilio_account_sid.clone().flatten());
+    let account_sid = non_blank(patch.twilio_account_sid.clone().flatten());
     let columns = patch.columns();
     let company = db.tx(async |tx| {
         let company = match tx.caller() {

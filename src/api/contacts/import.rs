@@ -9,11 +9,11 @@ use std::collections::{BTreeMap, HashSet};
 /// Maximum number of rows in a file: more would hold a transaction, and the memory of its rows, for too long.
 const MAX_ROWS: usize = 200_000;
 /// Maximum number of rows in a statement. It is divided by the number of workflows that new contacts trigger, because
-/// each row starts a run of each, but not below `MIN_CHUNK`: a statement must end before its timeout.
-const CHUNK: usize = 5_000;
-const MIN_CHUNK: usize = 50;
+/// each row starts a run of each, but not below `MIN_CHUNK_ROWS`: a statement must end before its timeout.
+const CHUNK_ROWS: usize = 5_000;
+const MIN_CHUNK_ROWS: usize = 50;
 /// Maximum number of unterminated quotes: after each one, the rest of the file is parsed again.
-const MAX_TORN: usize = 20;
+const MAX_UNTERMINATED_QUOTES: usize = 20;
 /// Maximum number of errors reported; the others are only counted.
 const MAX_ERRORS: usize = 10;
 
@@ -91,8 +91,8 @@ async fn insert(tx: &Tx<'_>, mut rows: Vec<Row>, failures: &mut Failures) -> Res
     }
     let mut created = rows.len();
     let listening: i64 = tx.one(sql!("contacts/listening"), &[]).await?;
-    let size = CHUNK / usize::try_from(listening).unwrap_or_default().max(1);
-    for chunk in rows.chunks(size.max(MIN_CHUNK)) {
+    let size = CHUNK_ROWS / usize::try_from(listening).unwrap_or_default().max(1);
+    for chunk in rows.chunks(size.max(MIN_CHUNK_ROWS)) {
         let column = |cell: fn(&Row) -> &str| Vec::from_iter(chunk.iter().map(cell));
         let optional = |cell: fn(&Row) -> &Option<Box<str>>| Vec::from_iter(chunk.iter().map(|r| cell(r).as_deref()));
         let ids = Vec::from_iter(chunk.iter().map(|r| r.id));
@@ -192,7 +192,7 @@ fn read(file: &[u8]) -> Result<Contents> {
         let record_text = &text[begin..end];
         if let Some(line) = record_text.contains('"').then(|| torn_line(record_text, delimiter)).flatten() {
             torn += 1;
-            if torn > MAX_TORN {
+            if torn > MAX_UNTERMINATED_QUOTES {
                 return Err(Error::bad_request("The file has many quotes that never end: is it a CSV file?"));
             }
             failures.add(number, "a quote in it never ends");

@@ -146,7 +146,7 @@ row! {
 
 async fn list(db: TenantDb, Query(filter): Query<Filter>, page: Paging) -> Result<Paged<Contact>> {
     let Filter { search, q, kind, status, owner_id: owner } = filter;
-    Named { owner, ..Named::default() }.must_be_there(&db).await?;
+    FilterIds { owner, ..FilterIds::default() }.must_be_there(&db).await?;
     let contacts = match (search, q) {
         (None, None) if kind.is_none() && status.is_none() && owner.is_none() => {
             page.list(&db, list!("contacts/list").planned_once(), &[]).await

@@ -2,10 +2,10 @@
 
 use super::{super::prelude::*, File, Upload};
 use crate::{
-    clients::storage::{Content, PART, Writing},
+    clients::storage::{Content, PART_BYTES, Writing},
     fair_limit::{FairLimit, Pace},
     spool::Spool,
-    store,
+    store_owner,
     wire::{chunk, file_name, patiently},
 };
 use axum::{
@@ -20,9 +20,9 @@ use std::ops::Range;
 /// Parts being written to the store at a time, in all and per company: each is in memory.
 static PARTS: FairLimit = FairLimit::new(16, 4);
 /// Maximum size, in bytes, of each other field of the form.
-const TEXT_LIMIT: usize = 64 << 10;
+const MAX_TEXT_BYTES: usize = 64 << 10;
 /// Number of leading bytes by which a file's type is detected.
-const HEAD: usize = 8 << 10;
+const SNIFFED_BYTES: usize = 8 << 10;
 
 /// Optional fields beside the file.
 #[derive(JsonSchema)]
@@ -97,7 +97,7 @@ async fn text(mut field: Field<'_>, pace: &mut Pace) -> Result<String> {
     let name = field.name().unwrap_or_default().to_owned();
     while let Some(chunk) = chunk(&mut field, pace).await? {
         bytes.extend_from_slice(&chunk);
-        if bytes.len() > TEXT_LIMIT {
+        if bytes.len() > MAX_TEXT_BYTES {
             return Err(Error::TooLarge);
         }
     }
@@ -124,7 +124,7 @@ fn tags(text: &str) -> Result<Vec<String>> {
             tags.collect::<Result<_>>()?
         }
     };
-    if tags.len() > wire::TAGS || tags.iter().any(|tag| tag.chars().count() > wire::TAG_LENGTH) {
+    if tags.len() > wire::MAX_TAGS || tags.iter().any(|tag| tag.chars().count() > wire::MAX_TAG_CHARS) {
         return Err(wrong("A file has at most 100 tags of at most 100 characters"));
     }
     Ok(tags)
@@ -146,11 +146,11 @@ async fn keep(app: &App, company: Uuid, id: Uuid, mut field: Field<'_>, pace: &m
         return Err(Error::invalid("body", "file", "The name of the file should have at most 255 characters"));
     }
     let kind = field.content_type().map(str::to_owned).filter(|kind| !kind.is_empty());
-    let storage = store::for_writing(app).await?;
+    let storage = store_owner::for_writing(app).await?;
     let key = format!("{company}/{id}");
     let turn = async || {
         let busy = Error::Busy("Too many files are being uploaded right now: try again in a moment");
-        PARTS.acquire(company, wire::WAIT).await.ok_or(busy)
+        PARTS.acquire(company, wire::UPLOAD_PERMIT_TIMEOUT).await.ok_or(busy)
     };
     let pass_on = async |part: &mut Spool, writing: Option<Writing>| {
         part.rewind().await?;
@@ -158,7 +158,7 @@ async fn keep(app: &App, company: Uuid, id: Uuid, mut field: Field<'_>, pace: &m
         let mut writing = match writing {
             Some(writing) => writing,
             None => {
-                let head = &piece[..piece.len().min(HEAD)];
+                let head = &piece[..piece.len().min(SNIFFED_BYTES)];
                 contradiction(head, &name, kind.as_deref()).map_or(Ok(()), |why| Err(Error::bad_request(why)))?;
                 storage.write(&key, &app.background).await.map_err(Error::of_storage)?
             }
@@ -177,11 +177,11 @@ async fn keep(app: &App, company: Uuid, id: Uuid, mut field: Field<'_>, pace: &m
             return Err(Error::TooLarge);
         }
         while !chunk.is_empty() {
-            if part.size() == PART {
+            if part.size() == PART_BYTES {
                 let _permit = turn().await?;
                 writing = Some(pass_on(&mut part, writing).await?);
             }
-            let more = chunk.split_to(chunk.len().min(PART - part.size()));
+            let more = chunk.split_to(chunk.len().min(PART_BYTES - part.size()));
             part.put(&more).await?;
         }
     }
@@ -300,7 +300,7 @@ pub(super) async fn download(
     };
     let key = object.object_key.ok_or_else(|| Error::not_found("File"))?;
     let content = app.storage.read(&key, range.clone()).await.map_err(Error::of_storage)?;
-    let content = content.ok_or_else(|| store::lost(&key))?;
+    let content = content.ok_or_else(|| store_owner::lost(&key))?;
     Ok(Download(answer(content, range.is_some(), &object.original_name, &etag)))
 }
 

@@ -28,12 +28,12 @@ pub(super) struct Filter {
 pub(super) struct NewFolder {
     #[garde(length(chars, min = 1, max = 255))]
     name: String,
-    #[garde(length(chars, max = wire::TEXT))]
+    #[garde(length(chars, max = wire::MAX_TEXT_CHARS))]
     description: Option<String>,
     #[garde(length(chars, max = 50))]
     status: Option<String>,
     #[serde(default, deserialize_with = "wire::or_default")]
-    #[garde(length(max = wire::TAGS), inner(length(chars, max = wire::TAG_LENGTH)))]
+    #[garde(length(max = wire::MAX_TAGS), inner(length(chars, max = wire::MAX_TAG_CHARS)))]
     tags: Vec<String>,
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     parent_id: Option<Uuid>,
@@ -48,13 +48,13 @@ pub(super) struct FolderPatch {
     #[garde(length(chars, min = 1, max = 255))]
     name: Option<String>,
     #[serde(deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
-    #[garde(inner(length(chars, max = wire::TEXT)))]
+    #[garde(inner(length(chars, max = wire::MAX_TEXT_CHARS)))]
     description: Option<Option<String>>,
     #[serde(deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
     #[garde(inner(length(chars, max = 50)))]
     status: Option<Option<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[garde(inner(length(max = wire::TAGS), inner(length(chars, max = wire::TAG_LENGTH))))]
+    #[garde(inner(length(max = wire::MAX_TAGS), inner(length(chars, max = wire::MAX_TAG_CHARS))))]
     tags: Option<Vec<String>>,
     /// Id of the parent folder; null or empty for none.
     #[serde(deserialize_with = "parent", skip_serializing)]
@@ -67,7 +67,7 @@ fn parent<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Option<Option<Uuid>>
 }
 
 pub(super) async fn list(db: TenantDb, Query(filter): Query<Filter>) -> Result<Rows<Folder>> {
-    Named { folder: filter.parent_id, ..Named::default() }.must_be_there(&db).await?;
+    FilterIds { folder: filter.parent_id, ..FilterIds::default() }.must_be_there(&db).await?;
     match &filter.parent_id {
         None => db.list(sql!("files/root_folders"), &[]).await,
         Some(parent) => db.list(sql!("files/subfolders"), &[parent]).await,

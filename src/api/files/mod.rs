@@ -92,7 +92,7 @@ struct NewFile {
     #[serde(default, deserialize_with = "wire::blank_is_none")]
     deal_id: Option<Uuid>,
     #[serde(default, deserialize_with = "wire::or_default")]
-    #[garde(length(max = wire::TAGS), inner(length(chars, max = wire::TAG_LENGTH)))]
+    #[garde(length(max = wire::MAX_TAGS), inner(length(chars, max = wire::MAX_TAG_CHARS)))]
     tags: Vec<String>,
 }
 
@@ -108,10 +108,10 @@ struct FilePatch {
     #[garde(inner(length(chars, max = 100)))]
     category: Option<Option<String>>,
     #[serde(deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
-    #[garde(inner(length(chars, max = wire::TEXT)))]
+    #[garde(inner(length(chars, max = wire::MAX_TEXT_CHARS)))]
     description: Option<Option<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[garde(inner(length(max = wire::TAGS), inner(length(chars, max = wire::TAG_LENGTH))))]
+    #[garde(inner(length(max = wire::MAX_TAGS), inner(length(chars, max = wire::MAX_TAG_CHARS))))]
     tags: Option<Vec<String>>,
     #[serde(deserialize_with = "wire::nullable", skip_serializing_if = "Option::is_none")]
     #[garde(inner(length(chars, max = 50)))]
@@ -125,7 +125,7 @@ struct FilePatch {
 #[derive(Default, Deserialize, Validate, JsonSchema)]
 #[serde(default)]
 #[garde(allow_unvalidated)]
-struct Told {
+struct Notice {
     /// A string of at most 255 characters, or a number; as for all fields except the ids.
     document_id: Value,
     document_name: Value,
@@ -148,7 +148,7 @@ struct Signed {
     signed_at: Option<String>,
 }
 
-impl Told {
+impl Notice {
     /// Validates the report, or says what does not fit.
     fn read(self) -> Result<Signed, String> {
         Ok(Signed {
@@ -185,9 +185,9 @@ struct Noted {
     message: String,
 }
 
-async fn list(db: TenantDb, Query(filter): Query<Filter>, page: Paging<{ page::ALL }>) -> Result<Paged<File>> {
+async fn list(db: TenantDb, Query(filter): Query<Filter>, page: Paging<{ page::NO_LIMIT }>) -> Result<Paged<File>> {
     let category = filter.category.filter(|text| !text.is_empty());
-    Named { folder: filter.folder_id, ..Named::default() }.must_be_there(&db).await?;
+    FilterIds { folder: filter.folder_id, ..FilterIds::default() }.must_be_there(&db).await?;
     match (&filter.folder_id, &category) {
         (Some(folder), category) => page.list(&db, list!("files/of_folder").planned_anew(), &[folder, category]).await,
         (None, Some(category)) => page.list(&db, list!("files/of_category").planned_once(), &[category]).await,
@@ -227,8 +227,8 @@ async fn delete(db: TenantDb, Path(id): Path<Uuid>) -> Result<Json<Message>> {
     Ok(message("File deleted successfully"))
 }
 
-async fn document_signed(db: TenantDb, Json(told): Json<Told>) -> Result<Json<Noted>> {
-    let signed = match told.read() {
+async fn document_signed(db: TenantDb, Json(notice): Json<Notice>) -> Result<Json<Noted>> {
+    let signed = match notice.read() {
         Ok(signed) => signed,
         Err(message) => return Ok(Json(Noted { status: "error", message })),
     };

@@ -181,7 +181,7 @@ async fn send(app: State<App>, db: TenantDb, Json(new): Json<NewText>) -> Result
     Ok(Json(SentText { success: true, message_sid: taken.sid, from, to, body }))
 }
 
-async fn scheduled(db: TenantDb, page: Paging<{ page::ALL }>) -> Result<Paged<Scheduled>> {
+async fn scheduled(db: TenantDb, page: Paging<{ page::NO_LIMIT }>) -> Result<Paged<Scheduled>> {
     page.list(&db, list!("sms/scheduled", "scheduled_at", "id").planned_once(), &[]).await
 }
 

@@ -144,7 +144,8 @@ async fn use_number<T: FromRow>(app: &App, db: &TenantDb, number: &str, q: Sql, 
     written.await.on_constraint(KEY, IN_USE)
 }
 
-/// Keeps the account as it is until the transaction ends; 409 when it is another one than the one whose numbers Twilio was asked for.
+/// Keeps the account as it is until the transaction ends; 409 when it is another one than the one whose numbers Twilio
+/// was asked for.
 async fn hold(tx: &Tx<'_>, account: &Account) -> Result<()> {
     let is_same: Option<Uuid> = tx.optional(sql!("sms/lock_account"), &[&account.credentials.account_sid]).await?;
     is_same.map(drop).ok_or(Error::Conflict("Another Twilio account was entered meanwhile: try again".into()))

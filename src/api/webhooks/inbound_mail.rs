@@ -82,7 +82,8 @@ pub(super) struct Received {
     pub(super) cc: Option<String>,
     /// Its Message-ID, if it has one.
     pub(super) id: Option<String>,
-    /// The id that its content gives it, which it is known by without a Message-ID, or with one that another mail had first.
+    /// The id that its content gives it, which it is known by without a Message-ID, or with one that another mail had
+    /// first.
     pub(super) id_by_content: String,
     /// What `id_by_content` was if it came before, an hour ago at most, where only what it says tells it from others.
     pub(super) known_as: Option<String>,
@@ -108,7 +109,8 @@ fn mailbox(text: &str) -> Option<String> {
     address(text).or_else(|| written(text).filter(|text| text.contains('@')))
 }
 
-/// What a head says in the place of an address, at most 255 characters: what stands in angle brackets, or else all of it.
+/// What a head says in the place of an address, at most 255 characters: what stands in angle brackets, or else all of
+/// it.
 fn written(text: &str) -> Option<String> {
     let inside = text.rsplit_once('<').and_then(|(_, rest)| rest.split_once('>')).map(|(inside, _)| inside);
     let text = inside.filter(|inside| !inside.trim().is_empty()).unwrap_or(text);
@@ -127,7 +129,7 @@ fn message_id(text: &str) -> Option<String> {
 }
 
 /// Maximum number of earlier mails of a thread whose ids are kept.
-const BEFORE: usize = 15;
+const MAX_REFERENCES: usize = 15;
 
 impl Received {
     /// With what of the mail is `lost` at the end of its text. None when it names no recipient.
@@ -150,7 +152,7 @@ impl Received {
             references.retain(|id| id != answered);
             references.push(answered.clone());
         }
-        references.drain(..references.len().saturating_sub(BEFORE));
+        references.drain(..references.len().saturating_sub(MAX_REFERENCES));
         let is_dated = head.as_ref().is_some_and(|head| head.date().is_some());
         // The same mail has the same id, even if its sender set none. Without a date, the same content is the same mail
         // for an hour or two only: a web form may send it every day.

@@ -15,17 +15,17 @@ use std::time::Duration;
 use uuid::Uuid;
 
 /// Minimum pace of a mail in bytes per second, and how far its sender may fall behind before it loses the permit.
-const PACE: u32 = 256 << 10;
-const BEHIND: Duration = Duration::from_secs(5);
+const MIN_BYTES_PER_SECOND: u32 = 256 << 10;
+const MAX_LAG: Duration = Duration::from_secs(5);
 /// How long a mail waits for a permit. SendGrid retries it later, as after every 503.
-const WAIT: Duration = Duration::from_secs(15);
+const PERMIT_TIMEOUT: Duration = Duration::from_secs(15);
 /// Mails at a time, of which one per company, so that a slow one delays only its own.
 static MAILS: FairLimit = FairLimit::new(16, 1);
 
 /// Waits for a permit for the company.
 pub(super) async fn permit(company: Uuid) -> Result<fair_limit::Permit> {
     let busy = Error::Busy("Too many mails are coming in right now: try again in a moment");
-    MAILS.acquire(company, WAIT).await.ok_or(busy)
+    MAILS.acquire(company, PERMIT_TIMEOUT).await.ok_or(busy)
 }
 
 /// Tracks how fast a mail arrives.
@@ -33,7 +33,7 @@ pub(super) struct MailPace(fair_limit::Pace);
 
 impl MailPace {
     pub(super) fn new() -> Self {
-        Self(fair_limit::Pace::new(PACE, BEHIND))
+        Self(fair_limit::Pace::new(MIN_BYTES_PER_SECOND, MAX_LAG))
     }
 
     /// Waits for the next piece.

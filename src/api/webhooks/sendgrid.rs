@@ -27,13 +27,13 @@ use sha2::{Digest, Sha256};
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 /// Maximum size of a mail with attachments, in bytes; SendGrid accepts 30 MB.
-pub(super) const LIMIT: usize = 32 << 20;
+pub(super) const MAX_MAIL_BYTES: usize = 32 << 20;
 /// Maximum size of one text part of a mail, in bytes.
-const TEXT: usize = 1 << 20;
+const MAX_TEXT_BYTES: usize = 1 << 20;
 /// Maximum number of a mail's files that are kept.
-const FILES: usize = 20;
+const MAX_FILES: usize = 20;
 /// Maximum size of a mail as JSON, in bytes; it is read into memory.
-const JSON: usize = 8 << 20;
+const MAX_JSON_BYTES: usize = 8 << 20;
 /// How long a mail may take to arrive, whatever its pace.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
@@ -126,7 +126,7 @@ pub(super) async fn inbound(app: State<App>, Unread(request): Unread) -> Result<
         tokio::time::timeout(TIMEOUT, read(&app, company, form)).await.map_err(|_| slow())??
     } else {
         let (head, body) = request.into_parts();
-        let request = Request::from_parts(head, intake::whole(body, JSON).await?.into());
+        let request = Request::from_parts(head, intake::whole(body, MAX_JSON_BYTES).await?.into());
         Came { parsed: Json::<ParsedMail>::from_request(request, &app).await?.0, ..Came::default() }
     };
     // SendGrid would retry after any response but 200.
@@ -194,7 +194,7 @@ async fn read(app: &App, company: Uuid, mut form: Multipart) -> Result<Came> {
     let (mut fields, mut came, mut pace) = (BTreeMap::new(), Came::default(), MailPace::new());
     while let Some(mut field) = pace.next(form.next_field()).await?.map_err(wire::body_error)? {
         let (name, file) = (field.name().unwrap_or_default().to_owned(), file_name(&field));
-        if file.is_some() && came.files.len() < FILES {
+        if file.is_some() && came.files.len() < MAX_FILES {
             let (file, object) = store(app, company, field, &mut pace).await?;
             came.files.push(file);
             came.objects.push(object);
@@ -202,15 +202,15 @@ async fn read(app: &App, company: Uuid, mut form: Multipart) -> Result<Came> {
         }
         let (mut bytes, mut size) = (Vec::new(), 0);
         while let Some(chunk) = pace.chunk(&mut field).await? {
-            let room = TEXT - bytes.len();
+            let room = MAX_TEXT_BYTES - bytes.len();
             bytes.extend_from_slice(&chunk[..chunk.len().min(room)]);
             size += chunk.len();
         }
         let size = bytesize::ByteSize(size as u64);
         if let Some(file) = file {
-            came.lost.push(format!("{file} ({size}) was not kept: of a mail, the first {FILES} files are"));
+            came.lost.push(format!("{file} ({size}) was not kept: of a mail, the first {MAX_FILES} files are"));
         } else if ParsedMail::has(&name) {
-            if matches!(&*name, "text" | "html") && size.0 > TEXT as u64 {
+            if matches!(&*name, "text" | "html") && size.0 > MAX_TEXT_BYTES as u64 {
                 came.lost.push(format!("Of this text ({size}) only the beginning was kept"));
             }
             fields.insert(name, bytes);
@@ -234,7 +234,7 @@ async fn store(app: &App, company: Uuid, mut field: Field<'_>, pace: &mut MailPa
     let kind = field.content_type().map(str::to_owned).filter(|kind| (1..=255).contains(&kind.len()));
     let id = Uuid::now_v7();
     let key = format!("{company}/{id}");
-    let storage = crate::store::for_writing(app).await?;
+    let storage = crate::store_owner::for_writing(app).await?;
     let mut writing = storage.write(&key, &app.background).await.map_err(Error::of_storage)?;
     while let Some(chunk) = pace.chunk(&mut field).await? {
         writing.put(&chunk).await.map_err(Error::of_storage)?;
@@ -245,9 +245,9 @@ async fn store(app: &App, company: Uuid, mut field: Field<'_>, pace: &mut MailPa
 }
 
 /// Maximum size of a list of events, in bytes.
-pub(super) const EVENTS_LIMIT: usize = 1 << 20;
+pub(super) const MAX_EVENTS_BYTES: usize = 1 << 20;
 /// Maximum number of events in a list. SendGrid sends up to 768 KB of them, each of some hundred bytes.
-const EVENTS: usize = 5_000;
+const MAX_EVENTS: usize = 5_000;
 
 /// The events after which nothing more is sent to an address.
 const OPT_OUTS: [&str; 3] = ["bounced", "complaint", "unsubscribe"];
@@ -271,7 +271,7 @@ struct Event {
 
 impl Event {
     /// As sql/webhooks/mail_opt_outs.sql and sql/webhooks/mail_events.sql take it.
-    fn told(self) -> Option<Value> {
+    fn for_statements(self) -> Option<Value> {
         let event = match self.event.as_str() {
             "delivered" => "delivered",
             "open" => "opened",
@@ -304,15 +304,15 @@ impl<'de> Deserialize<'de> for Events {
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Events, A::Error> {
-                let (mut told, mut count) = (Vec::new(), 0);
+                let (mut events, mut count) = (Vec::new(), 0);
                 while let Some(event) = list.next_element::<&RawValue>()? {
                     count += 1;
-                    if count > EVENTS {
+                    if count > MAX_EVENTS {
                         return Err(A::Error::custom("there are too many events"));
                     }
-                    told.extend(serde_json::from_str::<Event>(event.get()).ok().and_then(Event::told));
+                    events.extend(serde_json::from_str::<Event>(event.get()).ok().and_then(Event::for_statements));
                 }
-                Ok(Events(told))
+                Ok(Events(events))
             }
         }
         d.deserialize_seq(List)
@@ -342,11 +342,11 @@ pub(super) async fn events(app: State<App>, Unread(request): Unread) -> Result<J
     events.retain(|event| !is_suspended || OPT_OUTS.iter().any(|opt_out| event["event"] == *opt_out));
     let events = Value::Array(events);
     let heard = db::retry_webhook(|| async {
-        let told = db.tx(async |tx| {
+        let opened = db.tx(async |tx| {
             tx.all::<bool>(sql!("webhooks/mail_opt_outs"), &[&events]).await?;
             tx.all(sql!("webhooks/mail_events"), &[&events]).await
         });
-        let opened: Vec<Opened> = told.await?;
+        let opened: Vec<Opened> = opened.await?;
         for Opened { id, user_id } in opened {
             // As the mail's owner, whose workflows this triggers.
             let owner = TenantDb::for_company(&app.db, company, user_id);

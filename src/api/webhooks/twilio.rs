@@ -16,8 +16,8 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
 
 /// Maximum size of a form from Twilio, in bytes: it is read before its sender is verified.
-pub(super) const FORM: usize = 64 << 10;
-const FIELDS: usize = 200;
+pub(super) const MAX_FORM_BYTES: usize = 64 << 10;
+const MAX_FIELDS: usize = 200;
 
 /// A form that Twilio signed with a company's token; which company's is not known yet.
 pub(super) struct Signed {
@@ -46,8 +46,8 @@ impl FromRequest<App> for Signed {
         let signature = request.headers().get("x-twilio-signature").and_then(|v| BASE64_STANDARD.decode(v).ok());
         let signature = signature.ok_or_else(refused)?;
         let body = wire::read(request.into_limited_body()).await?;
-        let fields: Vec<_> = url::form_urlencoded::parse(&body).into_owned().take(FIELDS + 1).collect();
-        if fields.len() > FIELDS {
+        let fields: Vec<_> = url::form_urlencoded::parse(&body).into_owned().take(MAX_FIELDS + 1).collect();
+        if fields.len() > MAX_FIELDS {
             return Err(Error::invalid("body", "", "The form has more than 200 fields"));
         }
         Ok(Self { url, signature, fields, query })

@@ -114,7 +114,7 @@ struct Filter {
 struct NewWorkflow {
     #[garde(custom(named))]
     name: String,
-    #[garde(length(chars, max = wire::TEXT))]
+    #[garde(length(chars, max = wire::MAX_TEXT_CHARS))]
     description: Option<String>,
     /// What starts it; anything unknown becomes `scheduled`.
     #[serde(default, deserialize_with = "wire::fitting")]
@@ -148,7 +148,7 @@ struct WorkflowPatch {
     #[garde(inner(custom(named)))]
     name: Option<String>,
     #[serde(deserialize_with = "wire::nullable")]
-    #[garde(inner(length(chars, max = wire::TEXT)))]
+    #[garde(inner(length(chars, max = wire::MAX_TEXT_CHARS)))]
     description: Option<Option<String>>,
     /// An unknown value changes nothing.
     #[serde(deserialize_with = "wire::fitting")]
@@ -184,7 +184,7 @@ fn named(text: &str, _: &()) -> garde::Result {
     }
 }
 
-async fn list(db: TenantDb, Query(filter): Query<Filter>, page: Paging<{ page::ALL }>) -> Result<Paged<Workflow>> {
+async fn list(db: TenantDb, Query(filter): Query<Filter>, page: Paging<{ page::NO_LIMIT }>) -> Result<Paged<Workflow>> {
     match filter.status.map(Status::word) {
         None => page.list(&db, list!("workflows/list").planned_once(), &[]).await,
         Some(status) => page.list(&db, list!("workflows/of_status").planned_once(), &[&status]).await,

@@ -138,16 +138,16 @@ struct DryStep {
     kind: String,
     /// Whether its conditions hold.
     would_run: bool,
-    /// Its config with the templates filled.
+    /// Its config with the templates rendered.
     input: Value,
-    /// Why a template cannot be filled.
+    /// Why a template cannot be rendered.
     error_message: Option<String>,
 }
 
 /// Dry runs at a time, of which one per company: rendering templates takes long.
 static DRY_RUNS: FairLimit = FairLimit::new(2, 1);
 /// How long a dry run waits for a permit.
-const WAIT: Duration = Duration::from_secs(10);
+const PERMIT_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) async fn dry_run(db: TenantDb, Path(id): Path<Uuid>, Query(about): Query<About>) -> Result<Json<DryRun>> {
     let known = db.tx(async |tx| {
@@ -157,7 +157,7 @@ pub(super) async fn dry_run(db: TenantDb, Path(id): Path<Uuid>, Query(about): Qu
     let (company, known) = known.await?;
     idempotency::leaving().await?;
     let busy = Error::NoTurn("Too many dry runs are being made right now: try again in a moment");
-    let permit = DRY_RUNS.acquire(company, WAIT).await.ok_or(busy)?;
+    let permit = DRY_RUNS.acquire(company, PERMIT_TIMEOUT).await.ok_or(busy)?;
     permit.run_blocking(move || tried(id, known)).await?.map(Json)
 }
 
@@ -166,7 +166,7 @@ fn tried(id: Uuid, known: Known) -> Result<DryRun> {
     let context = Context::new(known.context, &known.trigger_data, (id, &known.name));
     let mut left = Budget::DRY_RUN;
     let steps = steps.into_iter().enumerate().map(|(position, step)| {
-        let (input, error_message) = match step.action.filled(&context, &mut left) {
+        let (input, error_message) = match step.action.rendered(&context, &mut left) {
             Ok(action) => (action.config(), None),
             Err(why) => (step.action.config(), Some(why)),
         };

@@ -7,7 +7,7 @@ use crate::{
     db::{connect_as_dba, migrate},
     seal::hexadecimal,
     sql,
-    store::{self, Claim},
+    store_owner::{self, Claim},
     terminal::{self, Measure},
 };
 use anyhow::{Context, bail, ensure};
@@ -27,16 +27,16 @@ use uuid::Uuid;
 use zip::ZipArchive;
 
 /// The maximum number of rows, and of bytes, of one insert; they are held in memory.
-const BATCH: usize = 500;
+const BATCH_ROWS: usize = 500;
 const BATCH_BYTES: usize = 4 << 20;
-const CHUNK: usize = 256 << 10;
+const CHUNK_BYTES: usize = 256 << 10;
 /// The maximum length of a line, in bytes: a small zip can hold an endless one, and PostgreSQL, which writes and reads
 /// a row as one value, has no longer ones.
-const LINE: u64 = 1 << 30;
+const MAX_LINE_BYTES: u64 = 1 << 30;
 /// The maximum size of a manifest, in bytes.
-const MANIFEST: u64 = 64 << 20;
+const MAX_MANIFEST_BYTES: u64 = 64 << 20;
 /// How many of the rows that cannot be added are named.
-const NAMED: usize = 100;
+const MAX_NAMED: usize = 100;
 
 /// How to import a company.
 #[derive(Args, Clone, Copy, Debug)]
@@ -44,9 +44,9 @@ pub struct Options {
     /// Keep the company's status instead of suspending it, so that it is active at once
     #[arg(long)]
     pub active: bool,
-    /// Keep what was due since the export: scheduled texts, campaigns and workflow runs, which are carried out once the company is
-    /// active. Use it for a company that was suspended before the export. Without this flag they are cancelled, because they may
-    /// have been carried out already
+    /// Keep what was due since the export: scheduled texts, campaigns and workflow runs, which are carried out once the
+    /// company is active. Use it for a company that was suspended before the export. Without this flag they are
+    /// cancelled, because they may have been carried out already
     #[arg(long)]
     pub keep_due: bool,
 }
@@ -72,7 +72,7 @@ pub async fn import(admin_url: &str, from: &Path, options: Options, storage: &St
     let none = || format!("{name} is no archive of a company: give the zip that `ringfence archive export` wrote");
     let broken = || format!("the manifest of {name} cannot be read: was it cut short on its way?");
     let mut zip = ZipArchive::new(BufReader::new(file)).with_context(none)?;
-    let manifest = zip.by_name("manifest.json").with_context(none)?.take(MANIFEST);
+    let manifest = zip.by_name("manifest.json").with_context(none)?.take(MAX_MANIFEST_BYTES);
     let manifest: Manifest = serde_json::from_reader(manifest).with_context(broken)?;
     ensure!(manifest.format == FORMAT, "this program does not know the archive's form {}", manifest.format);
     ensure!(
@@ -85,7 +85,7 @@ pub async fn import(admin_url: &str, from: &Path, options: Options, storage: &St
 
     let mut db = connect_as_dba(admin_url).await?;
     // Object keys are the same as in the database that it comes from, where the company may be erased.
-    store::of_administrator(&db, storage, Claim::IfUnowned).await??;
+    store_owner::of_administrator(&db, storage, Claim::IfUnowned).await??;
     let mut tx = db.transaction().await?;
     // The archive already has what triggers do for a company's new rows.
     tx.batch_execute("set constraints all deferred; set local app.restoring = 'on'").await?;
@@ -110,9 +110,9 @@ pub async fn import(admin_url: &str, from: &Path, options: Options, storage: &St
         ensure!(said == Some(rows), "the table {table} has not as many rows as the manifest says");
     }
     if !refused.is_empty() {
-        let more = refused.len().saturating_sub(NAMED);
+        let more = refused.len().saturating_sub(MAX_NAMED);
         let more = if more > 0 { format!("\n  and {more} more") } else { String::new() };
-        refused.truncate(NAMED);
+        refused.truncate(MAX_NAMED);
         bail!("nothing came in, because of these rows:\n  {}{more}", refused.join("\n  "));
     }
     bar.set_message("settling");
@@ -174,7 +174,7 @@ fn verify(zip: &mut ZipArchive<BufReader<File>>, manifest: &Manifest) -> anyhow:
     let wanted: BTreeSet<String> = manifest.entries.keys().cloned().chain(["manifest.json".to_owned()]).collect();
     ensure!(names == wanted, "the archive's entries are not those of its manifest");
     let bar = terminal::progress("verifying", Measure::BytesOf(manifest.bytes("")));
-    let mut buffer = vec![0; CHUNK];
+    let mut buffer = vec![0; CHUNK_BYTES];
     for (name, entry) in &manifest.entries {
         let mut content = zip.by_name(name)?;
         let (mut hash, mut bytes) = (Sha256::new(), 0);
@@ -204,7 +204,7 @@ fn read_lines<'a>(
     let mut entry = BufReader::new(entry);
     Ok(std::iter::from_fn(move || {
         let mut line = String::new();
-        match entry.by_ref().take(LINE).read_line(&mut line) {
+        match entry.by_ref().take(MAX_LINE_BYTES).read_line(&mut line) {
             Ok(0) => None,
             Ok(_) if !line.ends_with('\n') => {
                 Some(Err(std::io::Error::other("a row of the archive has no end, or more than 1 GiB")))
@@ -229,7 +229,7 @@ async fn read_table(
     let mut lines = read_lines(zip, table)?;
     loop {
         let line = lines.next().transpose()?;
-        let is_full = line.as_ref().is_none_or(|line| rows == BATCH || batch.len() + line.len() > BATCH_BYTES);
+        let is_full = line.as_ref().is_none_or(|line| rows == BATCH_ROWS || batch.len() + line.len() > BATCH_BYTES);
         if rows > 0 && is_full {
             batch.push(']');
             insert.run(tx, &batch, refused).await?;
@@ -355,8 +355,8 @@ impl Insert {
     }
 }
 
-/// Puts the contents into the store. A row's key must be made of its id, as the store's own are, so that an archive cannot
-/// name another company's object.
+/// Puts the contents into the store. A row's key must be made of its id, as the store's own are, so that an archive
+/// cannot name another company's object.
 async fn read_objects(
     tx: &Transaction<'_>,
     zip: &mut ZipArchive<BufReader<File>>,
@@ -374,7 +374,7 @@ async fn read_objects(
         let is_own = file_of(&object_store::path::Path::parse(&key)?) == Some(id);
         ensure!(is_own, "the file {id} names an object that is not its own");
         let mut writing = storage.write(&key, &tracker).await?;
-        let (mut content, mut buffer) = (zip.by_name(&name)?, vec![0; CHUNK]);
+        let (mut content, mut buffer) = (zip.by_name(&name)?, vec![0; CHUNK_BYTES]);
         loop {
             let read = content.read(&mut buffer)?;
             if read == 0 {

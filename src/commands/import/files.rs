@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 /// The query for the storage paths of the old files.
 pub(super) const STORED: &str = "select id, storage_path, case when size between 0 and 1e12 then size::bigint end as size from files where storage_path <> ''";
-const CHUNK: usize = 256 << 10;
+const CHUNK_BYTES: usize = 256 << 10;
 
 /// Stores the content of every imported file that has none yet, from a folder whose path is canonical; returns how many
 /// files got theirs.
@@ -145,7 +145,7 @@ async fn store(
     let key = format!("{tenant}/{id}");
     let mut content = tokio::fs::File::open(file).await?;
     let mut writing = storage.write(&key, tracker).await?;
-    let mut buffer = vec![0; CHUNK];
+    let mut buffer = vec![0; CHUNK_BYTES];
     loop {
         let read = content.read(&mut buffer).await?;
         if read == 0 {

@@ -19,7 +19,7 @@ pub(super) fn create_stage(table: &Table) -> String {
 }
 
 /// The columns of the new table that the staged rows fill.
-pub(super) async fn filled(db: &impl GenericClient, table: &Table) -> anyhow::Result<Vec<Column>> {
+pub(super) async fn staged_columns(db: &impl GenericClient, table: &Table) -> anyhow::Result<Vec<Column>> {
     let staged: BTreeSet<&str> = table.columns().map(|(name, _, _)| name).chain(["tenant_id"]).collect();
     let columns = db.query(sql!("import/columns").text, &[&table.new]).await?;
     let columns = columns.iter().map(|row| {
@@ -42,7 +42,7 @@ pub(super) struct Column {
 /// Judges the staged rows.
 pub(super) async fn judge(db: &impl GenericClient, table: &Table) -> anyhow::Result<()> {
     let (stage, new) = (table.stage(), table.new);
-    let columns = filled(db, table).await?;
+    let columns = staged_columns(db, table).await?;
     for column in table.lower {
         db.execute(&format!("update {stage} set {column} = lower({column}) where {column} <> lower({column})"), &[])
             .await?;

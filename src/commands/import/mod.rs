@@ -15,7 +15,7 @@ use crate::{
     commands::backfill,
     db::{self, connect_as_dba},
     seal::Sealer,
-    sql, store,
+    sql, store_owner,
     terminal::{self, Measure},
 };
 use anyhow::{Context, bail};
@@ -84,7 +84,7 @@ pub struct Outcomes {
 }
 
 /// The maximum number of rows of one statement and transaction.
-const BATCH: i64 = 20_000;
+const BATCH_SIZE: i64 = 20_000;
 
 /// Creates the import's temporary tables, which the statements of `sql/import/` expect in a migrated database.
 pub async fn create_staging(db: &impl GenericClient) -> anyhow::Result<()> {
@@ -119,8 +119,8 @@ pub async fn run(admin_url: &str, options: &Options, sealer: &Sealer, storage: &
     let mut db = connect_as_dba(admin_url).await?;
     be_alone(&db).await?;
     if options.files.is_some() {
-        let claim = if options.dry_run { store::Claim::No } else { store::Claim::IfUnowned };
-        store::of_administrator(&db, storage, claim).await??;
+        let claim = if options.dry_run { store_owner::Claim::No } else { store_owner::Claim::IfUnowned };
+        store_owner::of_administrator(&db, storage, claim).await??;
     }
     // What a crash of the server loses, the next run imports again.
     db.batch_execute("set synchronous_commit = off").await?;
@@ -265,7 +265,7 @@ impl Run<'_> {
         if new != "users" && table.has("company_id") {
             let historical = format!("select count(*) from {stage} where problem is null and company_id is null");
             let historical: i64 = db.query_one(&historical, &[]).await?.get(0);
-            if historical >= i64::from(backfill::MANY).max(fit / 5) {
+            if historical >= i64::from(backfill::LARGE_TABLE_ROWS).max(fit / 5) {
                 backfill::leave_room(db, new).await?;
             }
         }
@@ -417,7 +417,7 @@ fn changed_since(table: &Table) -> String {
 /// Adds the rows that fit. A batch that the database refuses is halved until the refused row is found.
 async fn insert(db: &mut impl GenericClient, table: &Table, dry_run: bool, bar: &ProgressBar) -> anyhow::Result<u64> {
     let (stage, new) = (table.stage(), table.new);
-    let columns = judge::filled(db, table).await?;
+    let columns = judge::staged_columns(db, table).await?;
     let columns = columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>().join(", ");
     let updated_at = if table.has("updated_at") { "s.updated_at" } else { "null" };
     let statement = format!(
@@ -429,7 +429,7 @@ async fn insert(db: &mut impl GenericClient, table: &Table, dry_run: bool, bar: 
     );
     let last: i64 = db.query_one(&format!("select coalesce(max(n), 0) from {stage}"), &[]).await?.get(0);
     // Folders are nested, so they are added all at once.
-    let size = if new == "folders" { last.max(1) } else { BATCH };
+    let size = if new == "folders" { last.max(1) } else { BATCH_SIZE };
     let mut batches: Vec<(i64, i64)> =
         (0..last).step_by(usize::try_from(size)?).map(|n| (n, (n + size).min(last))).collect();
     batches.reverse();

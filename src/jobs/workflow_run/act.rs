@@ -41,7 +41,7 @@ pub(super) struct ExternalCall {
     pub secret: Option<Vec<u8>>,
     /// The id of the workflow.
     pub workflow: Uuid,
-    /// The action, its templates filled.
+    /// The action, its templates rendered.
     pub action: Action,
 }
 
@@ -98,7 +98,7 @@ pub(super) async fn inside(tx: &Tx<'_>, event: &str, action: &Action, context: &
         Action::UpdateField(change) => update(tx, event, change, context).await,
         Action::AddTag(workflow::AddTag { tag }) => {
             let deal = deal.ok_or(Error::bad_request("The run has no deal"))?;
-            if tag.chars().count() > wire::TAG_LENGTH {
+            if tag.chars().count() > wire::MAX_TAG_CHARS {
                 return Err(Error::bad_request("A tag has at most 100 characters"));
             }
             match tx.optional::<bool>(sql!("jobs/workflow_add_tag"), &[&deal, tag]).await? {
@@ -187,7 +187,8 @@ fn not_sent(e: Error) -> Result<Outcome> {
     }
 }
 
-/// The number by which a run texts somebody, where its action names none and they know one; an impossible recipient is refused later.
+/// The number by which a run texts somebody, where its action names none and they know one; an impossible recipient is
+/// refused later.
 async fn sender(db: &TenantDb, execution: Uuid, to: &str) -> Result<Option<String>> {
     let Ok(to) = telephony::e164(to) else { return Ok(None) };
     db.optional(sql!("jobs/workflow_sender"), &[&execution, &to]).await
@@ -261,7 +262,7 @@ async fn deliver(app: &App, call: &ExternalCall, to: &workflow::Webhook) -> Resu
     let secret = &app.sealer.open(call.company, &workflow::secret_name(call.workflow), sealed)?;
     let now = Timestamp::now();
     let body = json!({ "type": call.event, "timestamp": now.to_string(), "data": call.data }).to_string();
-    if body.len() > webhook::BODY {
+    if body.len() > webhook::MAX_BODY_BYTES {
         return Ok(Outcome::Failed("The payload is too large".into()));
     }
     let id = format!("msg_{}", call.step.simple());

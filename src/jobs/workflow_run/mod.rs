@@ -48,7 +48,7 @@ row! {
 }
 
 /// Maximum attempts of a step whose provider cannot be reached; there is no maximum while a secret's key is missing.
-const ATTEMPTS: i32 = 5;
+const MAX_ATTEMPTS: i32 = 5;
 const INTERRUPTED: &str = "The server stopped while it was sent: it may have arrived, and is not sent again";
 
 pub(super) async fn run(app: &App, db: &TenantDb, job: &Job) -> Result<()> {
@@ -207,7 +207,7 @@ impl At<'_, '_> {
     ) -> Result<Progress> {
         let status = self.run.step_status.as_deref();
         if let Some((_, why)) = refused.filter(|(position, _)| *position == self.run.next_step) {
-            let input = self.step.action.filled_aside(context).await;
+            let input = self.step.action.rendered_aside(context).await;
             let input = input.unwrap_or_else(|_| self.step.action.clone()).config();
             return self.done("failed", &input, &json!({}), Some(why)).await;
         }
@@ -219,7 +219,7 @@ impl At<'_, '_> {
         if status.is_none() && !hold(&self.step.conditions, context) {
             return self.done("skipped", &json!({}), &json!({}), None).await;
         }
-        let action = match self.step.action.filled_aside(context).await {
+        let action = match self.step.action.rendered_aside(context).await {
             Ok(action) => action,
             Err(why) => return self.done("failed", &self.step.action.config(), &json!({}), Some(&why)).await,
         };
@@ -311,11 +311,11 @@ async fn record_outcome(tx: &Tx<'_>, execution: Uuid, call: &ExternalCall, outco
     let (status, result, why) = match outcome {
         Outcome::Done(result) => ("success", result, None),
         Outcome::Failed(why) => ("failed", &nothing, Some(why)),
-        Outcome::Later(why) if call.attempts >= ATTEMPTS => ("failed", &nothing, Some(why)),
+        Outcome::Later(why) if call.attempts >= MAX_ATTEMPTS => ("failed", &nothing, Some(why)),
         Outcome::Night(until) => return again(tx, execution, call, "waiting", *until).await,
         Outcome::Later(_) | Outcome::ForOthers => {
             // 10 seconds, 40, 160, and then 640 each time.
-            let pause = 10 * 4_i64.pow(call.attempts.min(ATTEMPTS - 1).unsigned_abs() - 1);
+            let pause = 10 * 4_i64.pow(call.attempts.min(MAX_ATTEMPTS - 1).unsigned_abs() - 1);
             let until = Time(Timestamp::now() + SignedDuration::from_secs(pause));
             return again(tx, execution, call, "retrying", until).await;
         }

@@ -4,7 +4,7 @@ use crate::support::{
     server::{admin_url, store_of},
     world::{World, add_person},
 };
-use ringfence::{clients::storage::Storage, store};
+use ringfence::{clients::storage::Storage, store_owner};
 use std::collections::BTreeMap;
 use tokio_postgres::Client;
 use uuid::Uuid;
@@ -44,7 +44,7 @@ impl Seeded {
         seeding.platform().await;
         let ids = seeding.ids;
         // A database that has files does not claim an empty store by itself.
-        store::adopt(&world.db, &Storage::open(&store_of(database)).unwrap()).await.unwrap();
+        store_owner::adopt(&world.db, &Storage::open(&store_of(database)).unwrap()).await.unwrap();
         Self { world, canary, ids }
     }
 

@@ -5,7 +5,7 @@ use ringfence::{
     App, clients,
     config::{Config, Switch},
     db::{self, Db},
-    server, store, workbook,
+    server, store_owner, workbook,
 };
 use std::{
     net::SocketAddr,
@@ -90,7 +90,7 @@ pub fn start_server(mut config: Config, database: &str) -> String {
         runtime.block_on(async {
             if is_shared {
                 let store = clients::storage::Storage::open(config.storage_url.as_deref().unwrap()).unwrap();
-                store::adopt(&db::connect(&admin_url()).await.unwrap(), &store).await.unwrap();
+                store_owner::adopt(&db::connect(&admin_url()).await.unwrap(), &store).await.unwrap();
             }
             let listener = tokio::net::TcpListener::bind(config.listen).await.unwrap();
             let (at, metrics) = (listener.local_addr().unwrap(), config.metrics_listen);

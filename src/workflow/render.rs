@@ -5,7 +5,7 @@ use super::{Action, Context, Webhook, template};
 use serde_json::Value;
 
 /// The maximum number of templates in one config.
-pub(super) const TEXTS: usize = 100;
+pub(super) const MAX_TEXTS: usize = 100;
 
 /// What a group of templates may still use.
 #[derive(Debug, Clone, Copy)]
@@ -24,55 +24,55 @@ impl Budget {
 }
 
 impl Action {
-    /// The action with its templates filled, using at most one step's share of what is left; otherwise the field whose
-    /// template failed, and why. Call it on a thread that may block.
-    pub fn filled(&self, context: &Context, left: &mut Budget) -> Result<Self, String> {
+    /// The action with its templates rendered, using at most one step's share of what is left; otherwise the field
+    /// whose template failed, and why. Call it on a thread that may block.
+    pub fn rendered(&self, context: &Context, left: &mut Budget) -> Result<Self, String> {
         let mut wire = serde_json::to_value(self).map_err(|e| e.to_string())?;
         if !matches!(self, Action::Webhook(Webhook { payload: None, .. }) | Action::Wait(_)) {
             let had = Budget { fuel: left.fuel.min(Budget::STEP.fuel), bytes: left.bytes.min(Budget::STEP.bytes) };
             let is_mail = matches!(self, Action::SendEmail(_));
-            let mut filling = Filling { context, is_mail, texts: TEXTS, left: had };
-            let filled = filling.fill(&mut wire["config"], "");
+            let mut renderer = Renderer { context, is_mail, texts: MAX_TEXTS, left: had };
+            let rendered = renderer.render_value(&mut wire["config"], "");
             // What a failed template used is not known, so all of it counts.
-            let over = if filled.is_ok() { filling.left } else { Budget { fuel: 0, ..filling.left } };
+            let over = if rendered.is_ok() { renderer.left } else { Budget { fuel: 0, ..renderer.left } };
             left.fuel -= had.fuel - over.fuel;
             left.bytes -= had.bytes - over.bytes;
-            filled?;
+            rendered?;
         }
         serde_json::from_value(wire).map_err(|e| e.to_string())
     }
 
-    /// The action with its templates filled on a blocking thread, away from the async runtime.
-    pub async fn filled_aside(&self, context: &Context) -> Result<Self, String> {
+    /// The action with its templates rendered on a blocking thread, away from the async runtime.
+    pub async fn rendered_aside(&self, context: &Context) -> Result<Self, String> {
         let (action, context) = (self.clone(), context.clone());
         let mut left = Budget::STEP;
-        let filled = tokio::task::spawn_blocking(move || action.filled(&context, &mut left));
-        filled.await.unwrap_or_else(|_| Err("The templates of this step cannot be filled".into()))
+        let rendered = tokio::task::spawn_blocking(move || action.rendered(&context, &mut left));
+        rendered.await.unwrap_or_else(|_| Err("The templates of this step cannot be rendered".into()))
     }
 }
 
-/// A step whose templates are being filled.
-struct Filling<'a> {
+/// A step whose templates are being rendered.
+struct Renderer<'a> {
     context: &'a Context,
     is_mail: bool,
     texts: usize,
     left: Budget,
 }
 
-impl Filling<'_> {
-    fn fill(&mut self, value: &mut Value, path: &str) -> Result<(), String> {
+impl Renderer<'_> {
+    fn render_value(&mut self, value: &mut Value, path: &str) -> Result<(), String> {
         match value {
             Value::String(text) if path != "url" && template::is_one(text) => {
                 *text = self.render(text, path).map_err(|why| format!("{path}: {why}"))?;
             }
             Value::Array(list) => {
                 for one in list {
-                    self.fill(one, path)?;
+                    self.render_value(one, path)?;
                 }
             }
             Value::Object(map) => {
                 for (key, one) in map {
-                    self.fill(one, if path.is_empty() { key } else { path })?;
+                    self.render_value(one, if path.is_empty() { key } else { path })?;
                 }
             }
             _ => {}
@@ -81,7 +81,7 @@ impl Filling<'_> {
     }
 
     fn render(&mut self, text: &str, path: &str) -> Result<String, String> {
-        self.texts = self.texts.checked_sub(1).ok_or_else(|| format!("there are more than {TEXTS} templates"))?;
+        self.texts = self.texts.checked_sub(1).ok_or_else(|| format!("there are more than {MAX_TEXTS} templates"))?;
         let long = "the templates of this step take too long together";
         if self.left.fuel == 0 {
             return Err(long.into());

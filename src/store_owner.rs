@@ -1,7 +1,7 @@
-//! Ownership of a store of files. A database deletes objects from its store that it does not know, so a store belongs to one
-//! database: the first one that uses it writes its identity (`ops.database_identity`) into an object there, and other databases
-//! leave the store alone. A database that has had a store does not claim an empty one by itself. A server checks the owner from time
-//! to time, and takes no files unless it is its own database.
+//! Ownership of a store of files. A database deletes objects from its store that it does not know, so a store belongs
+//! to one database: the first one that uses it writes its identity (`ops.database_identity`) into an object there, and
+//! other databases leave the store alone. A database that has had a store does not claim an empty one by itself. A
+//! server checks the owner from time to time, and takes no files unless it is its own database.
 
 use crate::{
     App, Error,
@@ -17,7 +17,7 @@ use uuid::Uuid;
 /// How often a server checks the owner: files that it stores after another database took the store are deleted.
 const CHECK_INTERVAL: Duration = Duration::from_secs(10);
 /// The number of objects that are looked up at a time.
-const BATCH: usize = 1000;
+const BATCH_SIZE: usize = 1000;
 
 /// Why a store of files is not the database's to use.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -147,7 +147,7 @@ pub struct Contents {
 /// Counts what a store contains and the database does not know; `progress` is called with the number of objects so far.
 pub async fn count(db: &Client, storage: &Storage, mut progress: impl FnMut(u64)) -> anyhow::Result<Contents> {
     let mut counted = Contents::default();
-    let mut batches = std::pin::pin!(storage.list().try_chunks(BATCH));
+    let mut batches = std::pin::pin!(storage.list().try_chunks(BATCH_SIZE));
     while let Some(batch) = batches.next().await {
         let keys = batch.map_err(|e| e.1)?.into_iter().map(|object| object.location);
         let (ids, keys): (Vec<Uuid>, Vec<String>) =
