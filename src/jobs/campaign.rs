@@ -144,14 +144,19 @@ impl Answers {
 
     /// How long to pause: if the provider decided on none of the batch, or did not take all of it.
     fn pause(&self) -> Option<Duration> {
-        if !self.is_decided && !self.ids.is_empty() { Some(RETRY_DELAY) } else { self.is_busy.then_some(SHORT_RETRY_DELAY) }
+        if !self.is_decided && !self.ids.is_empty() {
+            Some(RETRY_DELAY)
+        } else {
+            self.is_busy.then_some(SHORT_RETRY_DELAY)
+        }
     }
 }
 
 pub(super) async fn run(app: &App, db: &TenantDb, job: &Job) -> Result<()> {
     let campaign = db.tx(async |tx| {
-        let begun: Option<Sending> =
-            tx.optional(sql!("jobs/campaign_begin"), &[&job.id, &job.record_id, &OUTCOME_TIMEOUT.as_secs_f64()]).await?;
+        let begun: Option<Sending> = tx
+            .optional(sql!("jobs/campaign_begin"), &[&job.id, &job.record_id, &OUTCOME_TIMEOUT.as_secs_f64()])
+            .await?;
         if begun.is_some() {
             tx.optional::<Uuid>(sql!("jobs/campaign_lease"), &[&job.id, &LEASE.as_secs_f64()]).await?;
         }
@@ -191,7 +196,10 @@ pub(super) async fn run(app: &App, db: &TenantDb, job: &Job) -> Result<()> {
             }
         };
         if batch.is_empty() {
-            return db.optional::<Uuid>(sql!("jobs/campaign_end"), &[&job.id, &campaign.id, &LEASE.as_secs_f64()]).await.map(drop);
+            return db
+                .optional::<Uuid>(sql!("jobs/campaign_end"), &[&job.id, &campaign.id, &LEASE.as_secs_f64()])
+                .await
+                .map(drop);
         }
         let answers = send(app, &route, base, &campaign, batch, claimed, &mut denied).await;
         answered(app, &campaign, &answers).await?;

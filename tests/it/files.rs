@@ -1,7 +1,7 @@
 //! Files, folders and their content (contract: files).
 
 use crate::support::{
-    cluster::{as_owner, socket},
+    cluster::{as_owner, folder_like, socket},
     command::{configured, run, serve, text},
     database::{OwnDatabase, until, waiting_for},
     log::{self, has_warned},
@@ -877,29 +877,36 @@ async fn an_empty_store_is_not_taken_for_the_one_that_is_missing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_cannot_write_to_its_store_is_not_ready() {
     let own = OwnDatabase::new().await;
-    let store = std::path::PathBuf::from(store_of(&own.api).trim_start_matches("file://"));
-    std::fs::create_dir_all(&store).unwrap();
-    store_owner::adopt(&db::connect(&own.admin).await.unwrap(), &own.store()).await.unwrap();
+    // Another user, for root writes to any folder; in a place that this user reaches.
+    let user = socket(&own.admin);
+    let folder = user.join(Uuid::new_v4().simple().to_string());
+    folder_like(&user, &folder);
+    let (store, program, log) = (folder.join("store"), folder.join("ringfence"), folder.join("log"));
+    folder_like(&user, &store);
+    std::fs::copy(env!("CARGO_BIN_EXE_ringfence"), &program).unwrap();
+    let storage_url = format!("file://{}", store.display());
+    let storage = Storage::open(&storage_url).unwrap();
+    store_owner::adopt(&db::connect(&own.admin).await.unwrap(), &storage).await.unwrap();
     let may = |mode: u32| std::fs::set_permissions(&store, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
     may(0o555);
-    let log = store.with_added_extension("log");
-    // As somebody whose the folder is not, for root writes to any.
-    let mut command = as_owner(&socket(&own.admin), std::path::Path::new(env!("CARGO_BIN_EXE_ringfence")));
+    let mut command = as_owner(&user, &program);
     let configured = configured(&own, &["serve"]);
-    command.envs(configured.get_envs().filter_map(|(name, value)| Some((name, value?)))).env("RUST_LOG", "error");
+    command.envs(configured.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.env("RINGFENCE_STORAGE_URL", &storage_url).env("RUST_LOG", "error").current_dir(&folder);
     command.arg("serve").stderr(std::fs::File::create(&log).unwrap());
     let (mut served, base) = serve(&mut command);
     let acme = World::alone_at(&own, &base).await;
     assert_eq!(acme.admin.get("/readyz").await.expect(503)["detail"], json!("the store of files cannot be used yet"));
     upload(&acme.admin, "a", "x", &[]).await.expect(502);
     let said = std::fs::read_to_string(&log).unwrap();
-    let told = format!("nothing can be written to the store of files at file://{}", store.display());
+    let told = format!("nothing can be written to the store of files at {storage_url}");
     assert!(said.contains(&told) && said.contains("Permission denied"), "{said}");
     may(0o777);
     until("the server is ready", async || acme.admin.get("/readyz").await.status == 200).await;
     upload(&acme.admin, "a", "x", &[]).await.expect(200);
     served.kill().unwrap();
-    std::fs::remove_file(log).unwrap();
+    served.wait().unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
     drop(acme);
     own.drop().await;
 }
