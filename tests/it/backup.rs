@@ -9,11 +9,20 @@ use crate::support::{
     walk::walk_tables,
     world::{Person, World},
 };
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use ringfence::{
     commands::{backup::Backup, doctor},
     db,
 };
-use std::{collections::BTreeMap, path::Path, process::Stdio, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    process::{Child, Stdio},
+    time::Duration,
+};
 use tokio_postgres::Client;
 use uuid::Uuid;
 
@@ -42,6 +51,25 @@ async fn contents(client: &Client) -> BTreeMap<String, String> {
         all.insert(table, client.query_one(&sql, &[]).await.unwrap().get(0));
     }
     all
+}
+
+/// Locks a table of the copy before the restore comes to it: the restore is stopped while `pg_restore` makes the table.
+async fn lock(holder: &Client, watch: &Client, restore: &Child, lock: &str) {
+    let signal = |signal| kill(Pid::from_raw(restore.id().cast_signed()), signal).unwrap();
+    let loads =
+        "select count(*) from pg_stat_activity where datname = current_database() and application_name = 'pg_restore'";
+    until("pg_restore is at work", async || watch.query_one(loads, &[]).await.unwrap().get::<_, i64>(0) == 1).await;
+    signal(Signal::SIGSTOP);
+    until("the table is there", async || {
+        let is_held = holder.batch_execute(&format!("begin; lock table {lock}")).await.is_ok();
+        if !is_held {
+            holder.batch_execute("rollback").await.unwrap();
+        }
+        is_held
+    })
+    .await;
+    signal(Signal::SIGCONT);
+    until("the restore waits for the table", async || waiting_for_locks(watch).await > 0).await;
 }
 
 /// Makes the backup look as if it came from another server.
@@ -315,16 +343,11 @@ async fn a_restore_that_is_killed_leaves_nothing_to_be_done_again() {
     assert!(made.status.success(), "{}", text(&made.stderr));
     for path in [path, &newer] {
         let copy = OwnDatabase::empty().await;
-        // Locks a table that the restore counts as soon as it exists.
+        // Somebody holds a table that the restore counts.
         let (holder, watch) = (db::connect(&copy.admin).await.unwrap(), db::connect(&copy.admin).await.unwrap());
         let mut restore =
             ringfence(&copy, &["restore", path]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        while holder.batch_execute("begin; lock table sms_templates in access exclusive mode").await.is_err() {
-            holder.batch_execute("rollback").await.unwrap();
-            assert!(restore.try_wait().unwrap().is_none(), "the restore ended before its table could be held");
-        }
-        let waiting = async || waiting_for_locks(&watch).await > 0;
-        until("the restore waits for the table", waiting).await;
+        lock(&holder, &watch, &restore, "sms_templates in access exclusive mode").await;
         restore.kill().unwrap();
         restore.wait().unwrap();
         holder.batch_execute("rollback").await.unwrap();
@@ -382,11 +405,7 @@ async fn who_runs_already_waits_for_the_end_of_a_restore() {
     // Somebody holds a table from which the restore deletes before it cancels what was due.
     let (holder, watch) = (db::connect(&copy.admin).await.unwrap(), db::connect(&copy.admin).await.unwrap());
     let mut restore = ringfence(&copy, &["restore", path]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    while holder.batch_execute("begin; lock table app.operator_grant in share mode").await.is_err() {
-        holder.batch_execute("rollback").await.unwrap();
-        assert!(restore.try_wait().unwrap().is_none(), "the restore ended before its table could be held");
-    }
-    until("the restore waits for the table", async || waiting_for_locks(&watch).await > 0).await;
+    lock(&holder, &watch, &restore, "app.operator_grant in share mode").await;
     tokio::time::sleep(MORE_THAN_A_TURN).await;
     assert_eq!(watch.query_one(UNTOUCHED, &[]).await.unwrap().get::<_, i64>(0), 1);
     assert!(has_warned("a restore into this database has not ended") && !ready().await);
