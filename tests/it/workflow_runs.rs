@@ -276,12 +276,15 @@ async fn a_text_waits_for_the_end_of_a_night_that_begins_at_that_moment() {
     let own = OwnDatabase::new().await;
     let acme = World::alone(&own).await;
     let account = Account::of(&acme).await;
-    let night = r#"create function begin_night() returns trigger language plpgsql security definer as $$
-        begin update companies set settings = '{"quiet_hours": {"from": "00:00", "to": "23:59"}}'; return null; end $$;
+    let settings = json!({"quiet_hours": night_in(&acme, "Asia/Kolkata").await});
+    let night = format!(
+        "create function begin_night() returns trigger language plpgsql security definer as $$
+        begin update companies set settings = '{settings}'; return null; end $$;
         create trigger begin_night after insert on workflow_steps for each row
-          when (new.status = 'running') execute function begin_night()"#;
-    acme.db.batch_execute(night).await.unwrap();
-    let action = json!([{"type": "send_sms", "config": {"to": number(), "body": "Hi"}}]);
+          when (new.status = 'running') execute function begin_night()"
+    );
+    acme.db.batch_execute(&night).await.unwrap();
+    let action = json!([{"type": "send_sms", "config": {"to": "+919876543210", "body": "Hi"}}]);
     let path = workflow(&acme.admin, "deal_won", action).await;
     let ran = acme.admin.send("POST", &format!("{path}/execute"), None).await.expect(200);
     assert_eq!((&ran["status"], account.asked().len()), (&json!("running"), 0));
