@@ -39,7 +39,7 @@ fn at_terminal(mut command: Command) -> String {
 #[test]
 fn a_private_postgresql_that_is_killed_comes_back() {
     let script = r#"kill -9 "$(head -n 1 "$PGHOST/../data/postmaster.pid")" || exit 2
-        for _ in $(seq 100); do "$0" backfill plan && exit 0; sleep 0.1; done
+        for _ in $(seq 600); do "$0" backfill plan && exit 0; sleep 0.1; done
         exit 3"#;
     let program = env!("CARGO_BIN_EXE_ringfence");
     let arguments = ["local", "--temporary", "--", "sh", "-c", script, program];
