@@ -168,7 +168,7 @@ async fn a_backfill_that_is_killed_twice_loses_nothing_and_can_be_undone() {
     let mut done = 0;
     for _ in 0..2 {
         let mut command =
-            ringfence(&own, &["backfill", "run", "--batch", "100", "--rate", "1500", "--stand-ins-from", "1000"]);
+            ringfence(&own, &["backfill", "run", "--batch", "100", "--rate", "500", "--stand-ins-from", "1000"]);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         // Kills it in the middle of its work, whenever that is on this machine.
         let waiting = done;
