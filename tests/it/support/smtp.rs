@@ -23,6 +23,7 @@ pub struct Inbox {
     port: u16,
     /// Response to MAIL FROM.
     sender: Arc<StdMutex<&'static str>>,
+    senders: Arc<Semaphore>,
     recipients: Arc<StdMutex<(usize, &'static str)>>,
     connections: Arc<Semaphore>,
     room: Arc<Semaphore>,
@@ -66,6 +67,7 @@ impl Inbox {
         let connections = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
         let ways = Ways { answers: answers.clone(), reply, room: room.clone(), ..Ways::taking(sender) };
         let (open, to_senders, recipients) = (connections.clone(), ways.sender.clone(), ways.recipients.clone());
+        let senders = ways.senders.clone();
         tokio::spawn(async move {
             let mut number = 0;
             while let Ok((stream, _)) = listener.accept().await {
@@ -78,7 +80,7 @@ impl Inbox {
                 });
             }
         });
-        Self { port, sender: to_senders, recipients, connections, room, mails: Mutex::new(mails), answers }
+        Self { port, sender: to_senders, senders, recipients, connections, room, mails: Mutex::new(mails), answers }
     }
 
     /// From now on, serves this many connections at a time, and closes others without a greeting.
@@ -90,6 +92,11 @@ impl Inbox {
     /// From now on, responds with this to MAIL FROM.
     pub fn says_to_senders(&self, answer: &'static str) {
         *self.sender.lock().unwrap() = answer;
+    }
+
+    /// Waits until a MAIL FROM has its response.
+    pub async fn hears_of_sender(&self) {
+        timeout(Duration::from_secs(60), self.senders.acquire()).await.expect("no sender came").unwrap().forget();
     }
 
     /// Accepts so many recipients from now on, and answers so to each further one.
@@ -133,6 +140,8 @@ pub struct Ways {
     reply: &'static str,
     room: Arc<Semaphore>,
     sender: Arc<StdMutex<&'static str>>,
+    /// The number of responses to MAIL FROM.
+    senders: Arc<Semaphore>,
     /// How many recipients are accepted, and what is answered to the others.
     recipients: Arc<StdMutex<(usize, &'static str)>>,
 }
@@ -143,7 +152,8 @@ impl Ways {
         let without_end = || Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
         let sender = Arc::new(StdMutex::new("250 ok"));
         let recipients = Arc::new(StdMutex::new((usize::MAX, "")));
-        Self { mails, answers: without_end(), reply: "250 ok", room: without_end(), sender, recipients }
+        let senders = Arc::new(Semaphore::new(0));
+        Self { mails, answers: without_end(), reply: "250 ok", room: without_end(), sender, senders, recipients }
     }
 }
 
@@ -165,7 +175,9 @@ pub async fn converse(stream: TcpStream, connection: usize, ways: &Ways) -> std:
             }
             c if c.starts_with("MAIL FROM:") => {
                 mail.from = command[10..].to_owned();
-                (*ways.sender.lock().unwrap()).to_owned()
+                let answer = *ways.sender.lock().unwrap();
+                ways.senders.add_permits(1);
+                answer.to_owned()
             }
             c if c.starts_with("RCPT TO:") => {
                 let mut recipients = ways.recipients.lock().unwrap();
