@@ -386,7 +386,11 @@ async fn a_relay_that_serves_few_connections_gets_all_of_a_campaign() {
     let path = create(&acme.member, new(&recipients.iter().map(String::as_str).collect::<Vec<_>>())).await;
     send(&acme.member, &path).await.expect(200);
     until("all are sent", async || {
-        acme.make_due("campaign").await;
+        // Only while it waits, for each claim of a job is one of its ten.
+        let is_sending = acme.value("select exists (select from campaign_recipients where state = 'sending')", &[]);
+        if !is_sending.await {
+            acme.make_due("campaign").await;
+        }
         acme.member.get(&path).await.expect(200)["status"] == "sent"
     })
     .await;
