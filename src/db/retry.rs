@@ -55,11 +55,11 @@ pub async fn retry_write<T, F: Future<Output = Result<T>>>(attempt: impl Fn(bool
 }
 
 /// Carries out what a provider tells, all of which may come twice, and repeats it while the database is away or ends it
-/// for the sake of another transaction.
-pub async fn retry_webhook<T, F: Future<Output = Result<T>>>(attempt: impl Fn() -> F) -> Result<T> {
+/// for the sake of another transaction; `attempt` is told whether an earlier attempt may have been executed.
+pub async fn retry_webhook<T, F: Future<Output = Result<T>>>(attempt: impl Fn(bool) -> F) -> Result<T> {
     let mut retry = WriteRetry { since: Some(Instant::now()), ..WriteRetry::new(WEBHOOK_PATIENCE) };
     loop {
-        let outcome = attempt().await;
+        let outcome = attempt(retry.perhaps_done).await;
         if !outcome.as_ref().is_err_and(Error::is_transient) || !retry.goes_on(&outcome).await {
             return outcome;
         }

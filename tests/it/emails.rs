@@ -481,11 +481,11 @@ async fn nobody_gets_a_mail_twice_and_no_part_is_empty() {
 /// The provider got no confirmation, and sends the mail again.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_mail_brings_stays_when_the_connection_is_lost_at_the_commit() {
-    let lost = LostCommit::new().await;
+    let lost = LostCommit::of("files").await;
     let (path, _) = hooked(&lost.world).await;
     let (server, mail) = (Person::visitor(&lost.base), told("lost@mail.example", ""));
     let first = (server.clone(), path.clone(), mail.clone());
-    lost.lose(async move { tell_at(&first.0, &first.1, first.2, &[("notes.txt", b"one")]).await }).await;
+    lost.lose(async move { tell_at(&first.0, &first.1, first.2, &[("notes.txt", b"one")]).await }).await.expect(503);
     let again = tell_at(&server, &path, mail, &[("notes.txt", b"one")]).await.expect(200);
     assert_eq!(again["message"], "The email is known already");
     let list = lost.world.admin.get("/api/emails/").await.expect(200);

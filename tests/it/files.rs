@@ -280,9 +280,9 @@ async fn an_upload_whose_client_goes_away_is_whole_or_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_content_stays_when_the_connection_is_lost_at_the_commit() {
-    let lost = LostCommit::new().await;
+    let lost = LostCommit::of("files").await;
     let who = lost.world.member.clone();
-    lost.lose(async move { upload(&who, "a.txt", "a", &[]).await }).await;
+    lost.lose(async move { upload(&who, "a.txt", "a", &[]).await }).await.expect(503);
     assert_eq!(upload(&lost.world.member, "a.txt", "again", &[]).await.status, 400, "it is there");
     let file = lost.world.admin.get("/api/files/").await.expect(200)[0].clone();
     assert_eq!(download(&lost.world.admin, &file, &[]).await.text().await.unwrap(), "a");

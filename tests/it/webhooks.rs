@@ -2,6 +2,7 @@
 
 use crate::support::{
     database::{OwnDatabase, until, waiting_for, waiting_for_locks},
+    proxy::LostCommit,
     server::{admin_url, config},
     twilio::{Account, number, signed_with},
     world::{Answer, Person, World, answer, night_in},
@@ -408,6 +409,27 @@ async fn a_number_is_the_contacts_in_whose_country_it_is() {
     }
     let all = acme.admin.get("/api/contacts/").await.expect(200);
     assert_eq!(all.as_array().unwrap().len(), 12, "nobody is there twice: {all:#}");
+}
+
+/// The sender gets the reply that the conversation shows.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reply_is_sent_when_the_connection_is_lost_at_the_commit() {
+    let lost = LostCommit::of("sms_messages").await;
+    let account = Account::of(&lost.world).await;
+    let settings = json!({"settings": {"auto_reply": "We call you back"}});
+    lost.world.admin.put(&format!("/api/companies/{}", lost.world.company), settings).await.expect(200);
+    let (customer, base, own) = (number(), lost.base.clone(), account.number.clone());
+    let says = async move |account: &Account, sid: &str| {
+        let fields = [("From", customer.as_str()), ("To", &own), ("Body", "Hello"), ("MessageSid", sid)];
+        account.tells_at(&base, "/api/sms/webhook/incoming", &fields).await
+    };
+    let first = (account.clone(), says.clone());
+    let answer = lost.lose(async move { first.1(&first.0, "SM1").await }).await;
+    assert!(answer.text.contains("<Message>We call you back</Message>"), "{} {}", answer.status, answer.text);
+    let again = says(&account, "SM1").await;
+    assert!(again.text.contains("<Response></Response>"), "it is sent once: {}", again.text);
+    assert_eq!(lost.world.value::<i64>("select count(*) from sms_messages", &[]).await, 2);
+    lost.own.drop().await;
 }
 
 /// Otherwise two numbers with automatic replies would text each other for ever.

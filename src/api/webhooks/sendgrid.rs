@@ -329,7 +329,7 @@ row! {
 
 pub(super) async fn events(app: State<App>, Unread(request): Unread) -> Result<Json<wire::Done>> {
     let query = request.uri().query();
-    let known = db::retry_webhook(|| known(&app, query, true)).await?;
+    let known = db::retry_webhook(|_| known(&app, query, true)).await?;
     let Known { company, db, is_suspended, verification_key } = known;
     let headers = request.headers().clone();
     let body = wire::read(request.into_limited_body()).await?;
@@ -341,7 +341,7 @@ pub(super) async fn events(app: State<App>, Unread(request): Unread) -> Result<J
         events.map_err(|_| Error::invalid("body", "", "Input should be a list of at most 5000 events"))?;
     events.retain(|event| !is_suspended || OPT_OUTS.iter().any(|opt_out| event["event"] == *opt_out));
     let events = Value::Array(events);
-    let heard = db::retry_webhook(|| async {
+    let heard = db::retry_webhook(|_| async {
         let opened = db.tx(async |tx| {
             tx.all::<bool>(sql!("webhooks/mail_opt_outs"), &[&events]).await?;
             tx.all(sql!("webhooks/mail_events"), &[&events]).await

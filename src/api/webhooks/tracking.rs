@@ -173,7 +173,7 @@ async fn recipient(app: &App, token: &str, statement: db::Sql) -> Result<Recipie
     };
     let link = app.links.read(Purpose::Unsubscribe, token).ok_or_else(unknown)?;
     let db = TenantDb::for_opt_out(&app.db, link.company, link.user);
-    match db::retry_webhook(|| async { db.optional(statement, &[&link.row]).await }).await {
+    match db::retry_webhook(|_| async { db.optional(statement, &[&link.row]).await }).await {
         Ok(found) => found.ok_or_else(unknown),
         Err(Error::InvalidToken | Error::NoCompany) => Err(unknown()),
         Err(e) => {

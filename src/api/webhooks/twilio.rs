@@ -186,10 +186,10 @@ fn with_media(mut body: String, signed: &Signed) -> String {
 }
 
 pub(super) async fn incoming_sms(app: State<App>, signed: Signed) -> Result<Twiml> {
-    db::retry_webhook(|| keep_text(&app, &signed)).await
+    db::retry_webhook(|perhaps_done| keep_text(&app, &signed, perhaps_done)).await
 }
 
-async fn keep_text(app: &App, signed: &Signed) -> Result<Twiml> {
+async fn keep_text(app: &App, signed: &Signed, perhaps_done: bool) -> Result<Twiml> {
     let (from, to, sid) = (signed.field("From"), signed.field("To"), signed.field("MessageSid"));
     let body = signed.field("Body").replace('\0', "");
     let keyword = keyword(&body);
@@ -209,7 +209,10 @@ async fn keep_text(app: &App, signed: &Signed) -> Result<Twiml> {
         tx.optional::<Uuid>(sql!("webhooks/add_sender"), &[&from, &digits]).await?;
         let stored: Option<Incoming> =
             tx.optional(sql!("webhooks/incoming_sms"), &[&sid, &from, &to, &body, &keyword]).await?;
-        let Some(Incoming { id, reply }) = stored else { return Ok(None) };
+        let Some(Incoming { id, reply }) = stored else {
+            // The response with its reply was lost only if it was this request's own.
+            return if perhaps_done { tx.optional(sql!("webhooks/stored_reply"), &[&sid]).await } else { Ok(None) };
+        };
         match keyword {
             Some("stop") => {
                 tx.optional::<bool>(sql!("suppressions/add_found"), &[&"sms", &from, &"stop"]).await?;
@@ -228,7 +231,7 @@ async fn keep_text(app: &App, signed: &Signed) -> Result<Twiml> {
 }
 
 pub(super) async fn sms_status(app: State<App>, signed: Signed) -> Result<Json<wire::Done>> {
-    db::retry_webhook(|| move_text(&app, &signed)).await
+    db::retry_webhook(|_| move_text(&app, &signed)).await
 }
 
 async fn move_text(app: &App, signed: &Signed) -> Result<Json<wire::Done>> {
@@ -258,7 +261,7 @@ async fn move_text(app: &App, signed: &Signed) -> Result<Json<wire::Done>> {
 }
 
 pub(super) async fn call_status(app: State<App>, signed: Signed) -> Result<Json<wire::Done>> {
-    db::retry_webhook(|| move_call(&app, &signed)).await
+    db::retry_webhook(|_| move_call(&app, &signed)).await
 }
 
 async fn move_call(app: &App, signed: &Signed) -> Result<Json<wire::Done>> {

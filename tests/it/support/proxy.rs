@@ -133,17 +133,18 @@ async fn pump(
     }
 }
 
-/// A server with its own database, in which the commit of a file waits for a lock that the world's connection holds,
-/// and the proxy between them, which can cut the server's connections.
+/// A server with its own database, in which the commit of a row of a table waits for a lock that the world's connection
+/// holds, and the proxy between them, which can cut the server's connections.
 pub struct LostCommit {
     pub own: OwnDatabase,
     pub world: World,
     pub base: String,
+    table: &'static str,
     proxy: Proxy,
 }
 
 impl LostCommit {
-    pub async fn new() -> Self {
+    pub async fn of(table: &'static str) -> Self {
         let own = OwnDatabase::new().await;
         let api: tokio_postgres::Config = own.api.parse().unwrap();
         let port = api.get_ports()[0];
@@ -157,23 +158,27 @@ impl LostCommit {
         let url = format!("postgres://{user}{password}@127.0.0.1:{port}/{name}?sslmode=disable");
         let base = start_server(Config { worker: Switch::Off, ..config() }, &url);
         let world = World::alone_at(&own, &base).await;
-        let wait = "create function public.wait() returns trigger language plpgsql as $$ begin perform pg_advisory_xact_lock(7); return null; end $$;
-            create constraint trigger wait after insert on files deferrable initially deferred for each row execute function wait();
-            select pg_advisory_lock(7)";
-        world.db.batch_execute(wait).await.unwrap();
-        Self { own, world, base, proxy }
+        let wait = format!(
+            "create function public.wait() returns trigger language plpgsql as $$ begin perform pg_advisory_xact_lock(7); return null; end $$;
+            create constraint trigger wait after insert on {table} deferrable initially deferred for each row execute function wait();
+            select pg_advisory_lock(7)"
+        );
+        world.db.batch_execute(&wait).await.unwrap();
+        Self { own, world, base, table, proxy }
     }
 
-    /// Loses the connection while this request commits; the commit succeeds all the same.
-    pub async fn lose(&self, request: impl Future<Output = Answer> + Send + 'static) {
+    /// Loses the connection while this request commits; the commit succeeds all the same. Returns the response.
+    pub async fn lose(&self, request: impl Future<Output = Answer> + Send + 'static) -> Answer {
         let watch = db::connect(&self.own.admin).await.unwrap();
         let request = tokio::spawn(request);
         waiting_for(&self.world.db, &watch).await;
         self.proxy.set(Mode::Gone);
-        request.await.unwrap().expect(503);
         self.world.db.batch_execute("select pg_advisory_unlock(7)").await.unwrap();
-        until("the commit", async || self.world.value::<i64>("select count(*) from files", &[]).await == 1).await;
+        let rows = format!("select count(*) from {}", self.table);
+        until("the commit", async || self.world.value::<i64>(&rows, &[]).await > 0).await;
         self.proxy.set(Mode::Pass);
+        let answer = request.await.unwrap();
         until("the connection", async || self.world.admin.get("/api/files/usage").await.status == 200).await;
+        answer
     }
 }

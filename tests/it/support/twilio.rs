@@ -199,6 +199,7 @@ pub fn number() -> String {
 }
 
 /// An account at the fake Twilio.
+#[derive(Clone)]
 pub struct Account {
     pub sid: String,
     pub token: String,
