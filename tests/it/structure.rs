@@ -117,7 +117,7 @@ fn requests_go_on_elsewhere_only_after_a_commit() {
         ("commands/backfill.rs", 2),
         ("db/address.rs", 1),
         ("db/admission.rs", 2),
-        ("db/local.rs", 1),
+        ("db/local/mod.rs", 1),
         ("db/pool.rs", 1),
         ("jobs/mod.rs", 3),
     ];
