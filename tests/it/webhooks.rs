@@ -792,7 +792,7 @@ async fn what_is_told_while_the_connection_is_lost_is_written_down() {
 async fn events_that_a_deadlock_has_ended_are_written_down() {
     let own = OwnDatabase::new().await;
     let watch = db::connect(&own.admin).await.unwrap();
-    // PostgreSQL looks for a deadlock once in each wait: late enough for a busy machine, and and before it gives up.
+    // PostgreSQL looks for a deadlock once in each wait: late enough for a busy machine, and before it gives up.
     watch.batch_execute(&format!("alter database {} set deadlock_timeout = '3s'", own.name)).await.unwrap();
     let acme = World::alone(&own).await;
     let visitor = acme.admin.with_token("");
