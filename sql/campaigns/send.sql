@@ -9,5 +9,5 @@ with started as (
     and exists (select from campaign_recipients r where r.campaign_id = c.id and r.state = 'pending'))
   returning id, status
 )
-select c.id, (select s.status from started s) as status, c.company_id is null as is_historical
+select c.id, (select s.status from started s) as status, c.company_id is null as is_historical, c.status = 'failed' as had_failed
 from campaigns c where c.id = $1 and not c.is_deleted

@@ -64,6 +64,7 @@ row! {
         id: Uuid,
         status: Option<String>,
         is_historical: bool,
+        had_failed: bool,
     }
 }
 
@@ -142,7 +143,9 @@ async fn create(db: TenantDb, Json(new): Json<NewCampaign>) -> Result<wire::Crea
     let mut seen = HashSet::new();
     let mut recipients: Vec<String> = recipients.iter().map(|address| address.trim().to_lowercase()).collect();
     recipients.retain(|address| seen.insert(address.clone()));
-    let params: Params<'_> = &[&campaign_name, &subject, &body, &html_body, &ip_pool, &scheduled_at, &recipients];
+    // In the order of the request.
+    let ids: Vec<Uuid> = recipients.iter().map(|_| Uuid::now_v7()).collect();
+    let params: Params<'_> = &[&campaign_name, &subject, &body, &html_body, &ip_pool, &scheduled_at, &recipients, &ids];
     let made: Option<Campaign> = db.optional(sql!("campaigns/create"), params).await?;
     made.map(wire::Created).ok_or(Error::bad_request("The time must be in the future"))
 }
@@ -159,7 +162,11 @@ async fn send(app: State<App>, db: TenantDb, Path(id): Path<Uuid>) -> Result<Jso
     if started.is_historical {
         return Err(Error::bad_request("This campaign belongs to no company yet: it can be sent when it does"));
     }
-    let status = started.status.ok_or(Error::bad_request("This campaign has been sent"))?;
+    let ended = match started.had_failed {
+        true => "This campaign has failed for all of its recipients: create a new one for those who should get it",
+        false => "This campaign has been sent",
+    };
+    let status = started.status.ok_or(Error::bad_request(ended))?;
     let message = if status == "sending" { "Campaign is being sent" } else { "Campaign is scheduled" };
     Ok(Json(Sent { message, campaign_id: id, status }))
 }
