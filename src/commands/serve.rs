@@ -11,11 +11,12 @@ use crate::{
     say, server, spool, store_owner, terminal,
 };
 use anyhow::Context;
-use std::io::Write;
+use std::io::{self, Write};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
 };
+use tokio_util::sync::CancellationToken;
 
 /// Serves the API until the program is told to stop.
 pub async fn serve(database: Database, mut config: Config) -> anyhow::Result<()> {
@@ -30,7 +31,8 @@ pub async fn serve(database: Database, mut config: Config) -> anyhow::Result<()>
         }
         _ => anyhow::anyhow!("cannot listen on {}: {e}", config.listen),
     })?;
-    let mut stop = Box::pin(stop_signal()?);
+    let (stop, at_once) = stop_signals()?;
+    let mut stop = Box::pin(stop);
     let at = tokio::select! {
         at = Location::open(database) => at?,
         () = &mut stop => return Ok(()),
@@ -59,7 +61,7 @@ pub async fn serve(database: Database, mut config: Config) -> anyhow::Result<()>
             demo::summary(&logins)
         ));
         say!("\nCtrl-C stops it.");
-        server::serve(app, listener, stop).await.context("the server stopped")
+        unless(at_once, server::serve(app, listener, stop)).await.context("the server stopped")
     };
     let served = served.await;
     served.and(at.close().await)
@@ -88,21 +90,44 @@ async fn check_secrets(app: &App) -> anyhow::Result<()> {
 
 /// Works on jobs until the program is told to stop.
 pub async fn worker(database: Database, config: Config) -> anyhow::Result<()> {
-    let stop = stop_signal()?;
+    let (stop, at_once) = stop_signals()?;
     let work = async |app: App| {
         check_store(&app).await?;
         check_secrets(&app).await?;
         say!("Ringfence works on jobs. Ctrl-C stops it.");
-        server::work(app, stop).await.context("the worker stopped")
+        unless(at_once, server::work(app, stop)).await.context("the worker stopped")
     };
     with_app(database, config, work).await
 }
 
-/// Completes at the first SIGINT or SIGTERM.
-fn stop_signal() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
+/// Two signals: the first SIGINT or SIGTERM, which lets what is under way finish, and a SIGINT after that, which does not.
+fn stop_signals() -> anyhow::Result<(impl Future<Output = ()> + Send + 'static, impl Future<Output = ()>)> {
     let (mut int, mut term) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    Ok(async move {
+    let stopping = CancellationToken::new();
+    let stopped = stopping.clone();
+    let stop = async move {
         tokio::select! { _ = int.recv() => {}, _ = term.recv() => {} }
-        let _ = writeln!(std::io::stderr(), "Stopping: what is under way may finish.");
-    })
+        tell("Stopping: what is under way may finish, for half a minute at most.");
+        stopping.cancel();
+    };
+    let at_once = async move {
+        stopped.cancelled().await;
+        let Ok(mut again) = signal(SignalKind::interrupt()) else { return std::future::pending().await };
+        tell("Ctrl-C stops it at once.");
+        again.recv().await;
+    };
+    Ok((stop, at_once))
+}
+
+/// Says something at the terminal, which may be gone.
+fn tell(words: &str) {
+    let _ = writeln!(io::stderr(), "{words}");
+}
+
+/// Serves to the end, unless somebody cannot wait for it.
+async fn unless(at_once: impl Future<Output = ()>, serving: impl Future<Output = io::Result<()>>) -> io::Result<()> {
+    tokio::select! {
+        served = serving => served,
+        () = at_once => Err(io::Error::other("what was under way may not have finished")),
+    }
 }

@@ -18,6 +18,7 @@ use std::{
     process::Stdio,
     time::{Duration, Instant},
 };
+use tokio::io::{AsyncBufReadExt, BufReader};
 use uuid::Uuid;
 
 async fn notes(who: &Person) -> Vec<Value> {
@@ -148,6 +149,37 @@ async fn a_server_that_stops_begins_no_job_and_ends_in_time() {
 async fn a_worker_that_stops_waits_for_a_job_no_longer_than_a_server() {
     let own = OwnDatabase::new().await;
     let acme = World::served(&own, Config { worker: Switch::Off, ..config() }).await;
+    let mut worker = at_an_endless_job(&own, &acme).await;
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(worker.id().unwrap()).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    let start = Instant::now();
+    let ended = tokio::time::timeout(Duration::from_secs(45), worker.wait()).await.expect("it stops in time").unwrap();
+    assert!(ended.success() && start.elapsed() > Duration::from_secs(25), "{ended} after {:?}", start.elapsed());
+    own.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_interrupts_a_worker_twice_does_not_wait_for_its_job() {
+    let own = OwnDatabase::new().await;
+    let acme = World::served(&own, Config { worker: Switch::Off, ..config() }).await;
+    let mut worker = at_an_endless_job(&own, &acme).await;
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(worker.id().unwrap()).unwrap());
+    let mut said = BufReader::new(worker.stderr.take().unwrap()).lines();
+    let mut says = async |words: &str| while !said.next_line().await.unwrap().expect(words).contains(words) {};
+
+    let start = Instant::now();
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+    says("Ctrl-C stops it at once").await;
+    assert_eq!(worker.try_wait().unwrap(), None);
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+    says("what was under way may not have finished").await;
+    assert_eq!(worker.wait().await.unwrap().code(), Some(1));
+    assert!(start.elapsed() < Duration::from_secs(25), "after {:?}", start.elapsed());
+    own.drop().await;
+}
+
+/// A worker that runs a job which does not end.
+async fn at_an_endless_job(own: &OwnDatabase, acme: &World) -> tokio::process::Child {
     let endless = format!(
         "create function is_endless() returns trigger language plpgsql as 'begin perform pg_sleep(300); return new; end';
         create trigger endless before insert on notifications for each row execute function is_endless();
@@ -155,19 +187,13 @@ async fn a_worker_that_stops_waits_for_a_job_no_longer_than_a_server() {
         own.name
     );
     acme.db.batch_execute(&endless).await.unwrap();
-    make_due(&acme, &activity(&acme.member, "2099-01-01").await).await;
-    let mut worker = tokio::process::Command::from(configured(&own, &["worker"]));
-    let mut worker = worker.stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true).spawn().unwrap();
+    make_due(acme, &activity(&acme.member, "2099-01-01").await).await;
+    let mut worker = tokio::process::Command::from(configured(own, &["worker"]));
+    let worker = worker.stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
     let sleeping =
         "select count(*) from pg_stat_activity where datname = current_database() and wait_event = 'PgSleep'";
     until("it is at the job", async || acme.value::<i64>(sleeping, &[]).await == 1).await;
-
-    let pid = nix::unistd::Pid::from_raw(i32::try_from(worker.id().unwrap()).unwrap());
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
-    let start = Instant::now();
-    let ended = tokio::time::timeout(Duration::from_secs(45), worker.wait()).await.expect("it stops in time").unwrap();
-    assert!(ended.success() && start.elapsed() > Duration::from_secs(25), "{ended} after {:?}", start.elapsed());
-    own.drop().await;
+    worker
 }
 
 /// A worker that has claimed the reminder waits for the change of the activity, and leaves it to its new time.
