@@ -497,6 +497,11 @@ async fn a_company_that_a_super_admin_makes_active_lets_its_people_in() {
     acme.db.execute(end, &[&acme.company]).await.unwrap();
     let opened = staff.put(&path(acme.company), json!({"city": "Graz", "status": "active"})).await.expect(200);
     assert_eq!(opened["subscription_status"], "active");
+    let host = format!("{}.Example", Uuid::new_v4());
+    let end = "update companies set subscription_status = 'expired', domain = $2 where id = $1";
+    acme.db.execute(end, &[&acme.company, &host]).await.unwrap();
+    let form = json!({"domain": host, "city": "Graz", "status": "active"});
+    assert_eq!(staff.put(&path(acme.company), form).await.expect(200)["subscription_status"], "active");
     acme.db
         .execute("update companies set subscription_status = 'trial' where id = $1", &[&acme.company])
         .await

@@ -120,3 +120,32 @@ async fn what_was_entered_in_another_form_holds_from_now_on() {
     drop(acme);
     own.drop().await;
 }
+
+/// The reason is that of the person, even where an admin has entered the address in the form that is looked up.
+#[tokio::test]
+async fn entries_of_one_address_in_several_forms_become_one() {
+    let own = OwnDatabase::new().await;
+    let acme = World::alone(&own).await;
+    let older = format!(
+        "alter table suppressions disable trigger keep;
+         insert into suppressions (tenant_id, company_id, user_id, channel, address, reason)
+           select '{0}', '{0}', '{1}', case when address like '+%' then 'sms' else 'email' end, address, reason
+           from (values ('+4402079460002', 'stop'), ('+442079460002', 'admin'), ('x@XN--mnchen-3ya.de', 'bounce'),
+             ('x@xn--Mnchen-3ya.de', 'complaint'), ('+390612345', 'provider'), ('b@example.com', 'bounce')) entry (address, reason);
+         insert into suppressions (tenant_id, company_id, user_id, channel, address, reason)
+           values ('{0}', null, '{1}', 'sms', '+4402079460002', 'admin');
+         alter table suppressions enable trigger keep",
+        acme.company, acme.admin.id
+    );
+    acme.db.batch_execute(&older).await.unwrap();
+    let migration = include_str!("../../migrations/V0104__one_entry_for_an_address.sql");
+    acme.db.batch_execute(migration).await.unwrap();
+    let all = "select string_agg(concat_ws(' ', address, reason, also_admin), ', ' order by address collate \"C\")
+        from suppressions where company_id is not null";
+    assert_eq!(
+        acme.value::<String>(all, &[]).await,
+        "+390612345 provider f, +442079460002 stop t, b@example.com bounce f, x@münchen.de complaint f"
+    );
+    drop(acme);
+    own.drop().await;
+}
