@@ -159,6 +159,23 @@ async fn a_historical_conversation_is_not_the_companys() {
     assert_eq!(overview().await["phone_numbers"]["numbers"][0]["active_conversations"], 1);
 }
 
+/// The old database has some.
+#[tokio::test]
+async fn a_deleted_conversation_is_not_found() {
+    let acme = World::new().await;
+    Account::of(&acme).await;
+    let rotate = "update phone_numbers set rotation_enabled = true where company_id = $1";
+    acme.db.execute(rotate, &[&acme.company]).await.unwrap();
+    let started = acme.member.post("/api/conversations/start", json!({"to_number": number()})).await.expect(200);
+    let path = format!("/api/conversations/{}", started["id"].as_str().unwrap());
+    acme.member.get(&path).await.expect(200);
+    acme.db.execute("update conversations set is_deleted = true where tenant_id = $1", &[&acme.company]).await.unwrap();
+    assert_eq!(acme.member.get(&path).await.detail(404), "Conversation not found");
+    let block = json!({"status": "blocked"});
+    assert_eq!(acme.member.patch(&format!("{path}/status"), block).await.detail(404), "Conversation not found");
+    assert_eq!(acme.member.get("/api/conversations/").await.expect(200), json!([]));
+}
+
 /// Times that PostgreSQL can store but a calendar cannot are shown as in any other response.
 #[tokio::test]
 async fn times_beyond_the_calendar_are_shown_as_the_nearest() {

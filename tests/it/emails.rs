@@ -61,6 +61,9 @@ async fn a_mail_is_sent_by_the_companys_key_and_written_down() {
         "the caller's own"
     );
     assert_eq!(acme.admin.get("/api/emails/?type=all").await.expect(200).as_array().unwrap().len(), 2);
+    let fail = "update emails set status = 'failed' where id::text = $1";
+    acme.db.execute(fail, &[&list[0]["id"].as_str().unwrap()]).await.unwrap();
+    assert_eq!(acme.member.get("/api/emails/?type=sent").await.expect(200), json!([list[1]]), "what has left");
     assert_eq!(acme.value::<i64>("select count(*) from jobs where tenant_id = $1", &[&acme.company]).await, 0);
 }
 
@@ -725,6 +728,8 @@ async fn only_the_companys_own_mails_are_answered_and_files_attached() {
     let (acme, other) = (World::new().await, World::new().await);
     with_key(&acme).await;
     let theirs = received(&other, "theirs").await;
+    let deleted = received(&acme, "deleted").await;
+    acme.admin.delete(&format!("/api/emails/{deleted}")).await.expect(200);
     let file = other.admin.upload("/api/files/upload", "a.txt", "text/plain", "x").await.expect(200)["id"].clone();
     for path in ["/api/emails/", "/api/emails/draft"] {
         let new = |key: &str, value: Value| {
@@ -734,6 +739,7 @@ async fn only_the_companys_own_mails_are_answered_and_files_attached() {
         };
         for (key, foreign, unknown, what) in [
             ("in_reply_to", json!(theirs), json!(Uuid::now_v7()), "Email not found"),
+            ("in_reply_to", json!(theirs), json!(deleted), "Email not found"),
             ("attachments", json!([file]), json!([Uuid::now_v7()]), "File not found"),
         ] {
             for id in [foreign, unknown] {
@@ -750,7 +756,8 @@ async fn only_the_companys_own_mails_are_answered_and_files_attached() {
     for path in ["/api/emails/", "/api/emails/draft"] {
         assert!(acme.member.post(path, large.clone()).await.detail(400).contains("attachments"), "{path}");
     }
-    assert_eq!(acme.value::<i64>("select count(*) from emails where tenant_id = $1", &[&acme.company]).await, 0);
+    let made = "select count(*) from emails where tenant_id = $1 and id <> $2";
+    assert_eq!(acme.value::<i64>(made, &[&acme.company, &deleted]).await, 0);
 }
 
 #[tokio::test]

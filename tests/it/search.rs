@@ -28,6 +28,20 @@ async fn finds_any_part_in_all_kinds_of_the_own_company() {
     assert_eq!(found(&acme.member, "w_ndmill").await.len(), 0);
     assert_eq!(found(&acme.member, "'; drop table deals; \\").await.len(), 0);
     assert_eq!(kinds(found(&acme.member, "w").await), "contact deal quote file");
+    for n in 1..=3 {
+        acme.contact("Mira", &format!("Millstone {n}")).await;
+        let title = format!("Millstone {n}");
+        acme.admin.post("/api/deals/", json!({"title": title, "value": 1, "stage_id": "Lead"})).await.expect(200);
+        acme.admin.post("/api/quotes/", json!({"title": title, "amount": 1})).await.expect(201);
+        acme.admin.post("/api/files/", json!({"name": format!("{title}.pdf")})).await.expect(200);
+    }
+    let latest = acme.member.get("/api/search?q=millstone&limit=1").await.expect(200);
+    let titles: Vec<_> = latest.as_array().unwrap().iter().map(|hit| hit["title"].as_str().unwrap()).collect();
+    assert_eq!(
+        titles,
+        ["Mira Millstone 3", "Millstone 3", "Millstone 3", "Millstone 3.pdf"],
+        "the newest of each kind"
+    );
     assert_eq!(found(&acme.member, "  ").await, []);
     acme.member.get(&format!("/api/search?q={}", "x".repeat(201))).await.expect(422);
     acme.member.get("/api/search?q=x&limit=0").await.expect(422);

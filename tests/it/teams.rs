@@ -25,6 +25,16 @@ async fn a_company_lists_its_teams_and_users_name_theirs() {
     let member = users.as_array().unwrap().iter().find(|u| u["id"] == json!(acme.member.id)).unwrap();
     assert_eq!(member["team_id"], json!(north));
 
+    let colleague = json!({"email": format!("{}@example.com", Uuid::new_v4()), "first_name": "C", "last_name": "D",
+        "password": "Another-Horse-8"});
+    let colleague = acme.admin.post(&format!("/api/companies/{}/users", acme.company), colleague).await.expect(200);
+    let colleague = colleague["id"].as_str().unwrap();
+    let join = "update users set team_id = $2 where id::text = $1";
+    acme.db.execute(join, &[&colleague, &north]).await.unwrap();
+    assert_eq!(acme.admin.get("/api/teams").await.expect(200)[1]["member_count"], 2);
+    acme.admin.delete(&format!("/api/users/{colleague}")).await.expect(200);
+    assert_eq!(acme.admin.get("/api/teams").await.expect(200)[1]["member_count"], 1, "who is gone is no member");
+
     let other = World::new().await;
     assert_eq!(other.admin.get("/api/teams/").await.expect(200), json!([]));
     assert_eq!(other.lone().await.get("/api/teams/").await.detail(403), "No company associated with user");

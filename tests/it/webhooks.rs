@@ -206,6 +206,12 @@ async fn states_move_forward_in_any_order() {
         [&figures["total_sent"], &figures["total_delivered"], &figures["success_rate"]],
         [&json!(1), &json!(1), &json!(100.0)]
     );
+    let age = "update sms_messages set created_at = created_at - interval '8 days' where tenant_id = $1";
+    acme.db.execute(age, &[&acme.company]).await.unwrap();
+    for (days, texts) in [(7, 0), (9, 1)] {
+        let figures = acme.member.get(&format!("/api/sms/analytics?days={days}")).await.expect(200);
+        assert_eq!(figures["total_sent"], texts, "in {days} days");
+    }
 }
 
 #[tokio::test]
