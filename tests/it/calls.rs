@@ -64,7 +64,8 @@ async fn the_caller_has_two_names() {
         {
             let mut call = json!({"to": number()});
             call.as_object_mut().unwrap().extend(caller.as_object().unwrap().clone());
-            acme.member.post("/api/calls/make", call).await.expect(200);
+            let made = acme.member.post("/api/calls/make", call).await.expect(200);
+            assert_eq!(made["success"], true);
             assert_eq!(account.asked().last().unwrap()["From"], *from, "{caller}");
         }
     }

@@ -166,7 +166,7 @@ async fn recipients_unsubscribe_with_one_click_and_are_left_out_from_then_on() {
     }
 
     let second = create(&acme.member, new(&["ada@x.example", "bob@x.example"])).await;
-    send(&acme.member, &second).await.expect(200);
+    assert_eq!(send(&acme.member, &second).await.expect(200)["message"], "Campaign is being sent");
     becomes(&acme.member, &second, "sent").await;
     let to: Vec<String> = inbox.rest().await.iter().map(address).collect();
     assert_eq!(to, ["bob@x.example"]);
@@ -220,7 +220,8 @@ async fn a_scheduled_campaign_waits_for_its_time_and_a_deleted_one_never_leaves(
     (later["body"], later["html_body"]) = (json!("Grüße"), Value::Null);
     let kept = create(&acme.member, later.clone()).await;
     let deleted = create(&acme.member, later).await;
-    assert_eq!(send(&acme.member, &kept).await.expect(200)["status"], "scheduled");
+    let kept_up = send(&acme.member, &kept).await.expect(200);
+    assert_eq!([&kept_up["status"], &kept_up["message"]], ["scheduled", "Campaign is scheduled"]);
     acme.member.delete(&deleted).await.expect(200);
     let due = "update campaigns set scheduled_at = now(); update jobs set run_at = now()";
     acme.db.batch_execute(due).await.unwrap();
